@@ -1,0 +1,117 @@
+# fairlead: builds the BPF objects, their skeletons, the program and the tests, all below build/.
+# `make help` lists the targets. V=1 shows commands. Set CLANG, CC, BPFTOOL to use others.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC = cc
+CLANG ?= clang
+LLVM_STRIP ?= $(shell command -v llvm-strip || ls /usr/bin/llvm-strip-* 2>/dev/null | tail -n 1)
+BPFTOOL ?= $(shell PATH="$$PATH:/usr/sbin:/sbin" command -v bpftool)
+PYTHON ?= /usr/bin/python3
+VERSION := 0.1.0
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+Q := $(if $(V),,@)
+say = @printf '  %-8s %s\n' $(1) $(2)
+goals := $(or $(MAKECMDGOALS),all)
+
+packages := libbpf libcjson yaml-0.1 libuv libmnl
+pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
+pkg_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
+
+warnings := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
+hardening := -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2
+sanitizers := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+cflags := -std=gnu11 -D_GNU_SOURCE -DFAIRLEAD_VERSION='"$(VERSION)"' $(warnings) \
+	-Iinclude -Iuser -Ibuild $(pkg_cflags)
+# -mcpu=v3: 32-bit ALU and jumps, known to every kernel from 5.1. The multiarch folder has asm/types.h.
+bpf_cflags := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter \
+	-fno-strict-aliasing -Iinclude -Ibpf -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
+
+bpf_sources := $(wildcard bpf/*.bpf.c)
+bpf_objects := $(bpf_sources:bpf/%.bpf.c=build/bpf/%.bpf.o)
+skeletons := $(bpf_sources:bpf/%.bpf.c=build/skeleton/%.skel.h)
+user_sources := $(filter-out user/fairlead.c,$(wildcard user/*.c user/*/*.c))
+objects := $(user_sources:user/%.c=build/user/%.o)
+san_objects := $(user_sources:user/%.c=build/sanitized/user/%.o)
+unit_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/unit/*_test.c))
+bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
+c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] tests/*/*.[ch])
+
+.PHONY: all check check-unit check-bpf check-e2e demo format lint verify-stats bench install clean help tests
+all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
+tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized
+
+build/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	$(call say,BPF,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(bpf_cflags) -MMD -MP -MF build/bpf/$*.d -MT $@ -c $< -o $@.full
+	$(Q)$(LLVM_STRIP) -g -o $@ $@.full
+
+build/skeleton/%.skel.h: build/bpf/%.bpf.o
+	$(call say,SKEL,$@)
+	@mkdir -p $(@D)
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
+
+build/user/%.o: user/%.c Makefile | $(skeletons)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(hardening) -MMD -MP -c $< -o $@
+
+build/sanitized/user/%.o: user/%.c Makefile | $(skeletons)
+	$(call say,CC-SAN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(sanitizers) -MMD -MP -c $< -o $@
+
+build/fairlead: build/user/fairlead.o $(objects)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -pie -Wl,-z,relro,-z,now $^ $(pkg_libs) -o $@
+
+build/fairlead-sanitized: build/sanitized/user/fairlead.o $(san_objects)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(sanitizers) $^ $(pkg_libs) -o $@
+
+build/tests/%.o: tests/%.c Makefile | $(skeletons)
+	$(call say,CC-TEST,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) $(sanitizers) -Itests -MMD -MP -c $< -o $@
+
+# A unit test is one file; tests/bpf shares its harness (tests/bpf/*.c that are not *_test.c).
+bpf_harness := $(patsubst tests/%.c,build/tests/%.o,$(filter-out %_test.c,$(wildcard tests/bpf/*.c)))
+build/tests/unit/%_test: build/tests/unit/%_test.o $(san_objects)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(sanitizers) $^ $(pkg_libs) -lcmocka -o $@
+build/tests/bpf/%_test: build/tests/bpf/%_test.o $(bpf_harness) $(san_objects)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(sanitizers) $^ $(pkg_libs) -lcmocka -o $@
+
+-include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d)
+
+check: ## install what tests need, build, run all tests: "N passed, N failed"
+	$(Q)scripts/setup
+	$(Q)$(MAKE) all tests
+	$(Q)scripts/check unit bpf lint e2e
+check-unit check-bpf check-e2e: check-%: all tests ## one kind of tests
+	$(Q)scripts/check $*
+demo: ## install what the demo needs, build, and show the main job in a lab of namespaces
+	$(Q)scripts/setup
+	$(Q)$(MAKE) all
+	$(Q)scripts/demo
+verify-stats: all ## instructions and verifier complexity of each program
+	$(Q)scripts/verify-stats
+format: ## clang-format in place
+	$(Q)clang-format -i $(c_files)
+lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, shellcheck
+	$(Q)scripts/lint
+install: build/fairlead ## install below DESTDIR and PREFIX
+	install -D -m 0755 build/fairlead $(DESTDIR)$(PREFIX)/sbin/fairlead
+	install -D -m 0644 docs/fairlead.8 $(DESTDIR)$(PREFIX)/share/man/man8/fairlead.8
+clean: ## remove build/
+	rm -rf build
+help: ## this list
+	@sed -n 's/^\([a-z][a-z -]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  %-36s %s\n", $$1, $$2}'

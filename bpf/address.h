@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* Addresses of either family as four words, and what the small table says of them. */
+
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+
+#include "maps.h"
+
+#define MAPPED_PREFIX_WORD ((__u32)bpf_htonl(0xffff)) /* third word of ::ffff:a.b.c.d */
+
+static __always_inline __u32 *address_words(struct ip_addr *addr)
+{
+	return (__u32 *)addr->bytes;
+}
+
+static __always_inline const __u32 *address_words_const(const struct ip_addr *addr)
+{
+	return (const __u32 *)addr->bytes;
+}
+
+static __always_inline void address_set_ipv4(struct ip_addr *addr, __be32 ipv4)
+{
+	__u32 *words = address_words(addr);
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = MAPPED_PREFIX_WORD;
+	words[3] = ipv4;
+}
+
+static __always_inline __be32 address_ipv4(const struct ip_addr *addr)
+{
+	return address_words_const(addr)[3];
+}
+
+static __always_inline bool address_is_ipv4(const struct ip_addr *addr)
+{
+	const __u32 *words = address_words_const(addr);
+
+	return !words[0] && !words[1] && words[2] == MAPPED_PREFIX_WORD;
+}
+
+static __always_inline bool address_equal(const struct ip_addr *a, const struct ip_addr *b)
+{
+	const __u32 *left = address_words_const(a);
+	const __u32 *right = address_words_const(b);
+
+	return left[0] == right[0] && left[1] == right[1] && left[2] == right[2] &&
+	       left[3] == right[3];
+}
+
+/* What the address is to us, or NULL: nothing. */
+static __always_inline const struct address_info *address_lookup(const struct ip_addr *addr)
+{
+	return bpf_map_lookup_elem(&addresses, addr);
+}
+
+static __always_inline struct address_flows *address_flows_of(const struct address_info *info)
+{
+	__u32 index = info->index;
+
+	return index ? bpf_map_lookup_elem(&address_flows, &index) : NULL;
+}
+
+/* False where no flow of this VIP or backend can exist, so that the flow tables need not be asked. */
+static __always_inline bool address_may_have_flows(const struct address_info *info, __u32 now_s)
+{
+	const struct address_flows *busy = address_flows_of(info);
+
+	return busy && (busy->confirmed || busy->new_until_s >= now_s);
+}
+
+static __always_inline void address_expect_flows(const struct ip_addr *addr, __u32 until_s)
+{
+	const struct address_info *info = address_lookup(addr);
+	struct address_flows *busy = info ? address_flows_of(info) : NULL;
+
+	if (busy && busy->new_until_s < until_s)
+		busy->new_until_s = until_s;
+}
+
+static __always_inline void address_count_flow(const struct ip_addr *addr, int change)
+{
+	const struct address_info *info = address_lookup(addr);
+	struct address_flows *busy = info ? address_flows_of(info) : NULL;
+
+	if (busy)
+		__sync_fetch_and_add(&busy->confirmed, change);
+}

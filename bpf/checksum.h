@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* The Internet checksum (RFC 1071): one's complement sums and what is known about unfinished ones. */
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+
+/* Folds a sum to 16 bits, not complemented. */
+static __always_inline __u16 checksum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)sum;
+}
+
+/*
+ * True if the sender left the transport checksum to the hardware (CHECKSUM_PARTIAL): then the field holds
+ * the sum of the pseudo header only. The kernel does not say, but its helper does not correct such a
+ * field for a change of the data: so try. The field may differ afterwards; call it only for a packet whose
+ * checksum is then written anew.
+ */
+static __always_inline bool checksum_is_partial(struct __sk_buff *skb, __u32 field_offset)
+{
+	__u16 before = 0, after = 0;
+
+	if (bpf_skb_load_bytes(skb, field_offset, &before, sizeof(before)) ||
+	    bpf_l4_csum_replace(skb, field_offset, 0, 1, sizeof(__u16)) ||
+	    bpf_skb_load_bytes(skb, field_offset, &after, sizeof(after)))
+		return false;
+	return before == after;
+}

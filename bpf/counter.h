@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "maps.h"
+
+/* Counts a packet where it dies, is refused, or is left alone. */
+static __always_inline void counter_add(enum counter_reason reason, __u32 bytes)
+{
+	__u32 index = reason;
+	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
+
+	if (!counter)
+		return;
+	counter->packets++;
+	counter->bytes += bytes;
+}
+
+static __always_inline void stats_count_connection(__u32 service)
+{
+	struct service_stats *stats = bpf_map_lookup_elem(&service_stats, &service);
+
+	if (stats)
+		stats->connections++;
+}
+
+static __always_inline void stats_count_packet(__u32 service, __u32 bytes)
+{
+	struct service_stats *stats = bpf_map_lookup_elem(&service_stats, &service);
+
+	if (!stats)
+		return;
+	stats->packets++;
+	stats->bytes += bytes;
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in `new_flows`
+ * (LRU) until the first reply confirms it; then both halves move to `flows`, where nothing is evicted and
+ * a timer ends them. So a flood of new flows can only push out its like. An expired entry counts as
+ * absent even before its timer runs. Each half can be made anew from the other.
+ */
+
+#include <linux/errno.h>
+
+#include "address.h"
+#include "config.h"
+#include "counter.h"
+#include "packet.h"
+
+static __always_inline __u32 flow_timeout_s(__u8 proto, __u8 state)
+{
+	if (proto != IPPROTO_TCP)
+		return state == FLOW_ESTABLISHED ? config.timeout_udp_s : config.timeout_udp_new_s;
+	switch (state) {
+	case FLOW_ESTABLISHED:
+		return config.timeout_tcp_established_s;
+	case FLOW_CLOSING:
+		return config.timeout_tcp_closing_s;
+	case FLOW_CLOSED:
+		return config.timeout_tcp_closed_s;
+	default:
+		return config.timeout_tcp_new_s;
+	}
+}
+
+static __always_inline bool flow_is_expired(const struct flow *flow, __u8 proto, __u32 now_s)
+{
+	return (__s32)(now_s - flow->last_use_s) > (__s32)flow_timeout_s(proto, flow->state);
+}
+
+/* The other half's key: the rewritten tuple, turned round. */
+static __always_inline void flow_peer_key(const struct flow_key *key, const struct flow *flow,
+					  struct flow_key *ret_peer)
+{
+	__builtin_memset(ret_peer, 0, sizeof(*ret_peer));
+	ret_peer->src = flow->new_dst;
+	ret_peer->dst = flow->new_src;
+	ret_peer->src_port = flow->new_dst_port;
+	ret_peer->dst_port = flow->new_src_port;
+	ret_peer->proto = key->proto;
+	ret_peer->direction = key->direction == FLOW_ORIGINAL ? FLOW_REPLY : FLOW_ORIGINAL;
+}
+
+/* The other half's value: it undoes this one, and shares all the rest. */
+static __always_inline void flow_peer(const struct flow_key *key, const struct flow *flow,
+				      struct flow *ret_peer)
+{
+	*ret_peer = *flow;
+	ret_peer->new_src = key->dst;
+	ret_peer->new_dst = key->src;
+	ret_peer->new_src_port = key->dst_port;
+	ret_peer->new_dst_port = key->src_port;
+}
+
+/* Looks among the confirmed flows, then among the new ones. */
+static __always_inline struct flow *flow_find(const struct flow_key *key, bool *ret_is_confirmed)
+{
+	struct confirmed_flow *confirmed = bpf_map_lookup_elem(&flows, key);
+
+	*ret_is_confirmed = confirmed;
+	return confirmed ? &confirmed->flow : bpf_map_lookup_elem(&new_flows, key);
+}
+
+/* The VIP and the backend's address each know how many confirmed flows they have. */
+static __always_inline void flow_count_confirmed(const struct flow_key *original_key,
+						 const struct flow_key *reply_key, int change)
+{
+	address_count_flow(&original_key->dst, change);
+	address_count_flow(&reply_key->src, change);
+}
+
+/* Ends a flow, both halves of it, in both tables. What `flow` points to may vanish with it. */
+static __noinline int flow_forget(const struct flow_key *key, const struct flow *flow)
+{
+	const struct flow_key *original_key = key, *reply_key;
+	struct flow_key peer_key;
+
+	flow_peer_key(key, flow, &peer_key);
+	reply_key = &peer_key;
+	if (key->direction == FLOW_REPLY) {
+		original_key = &peer_key;
+		reply_key = key;
+	}
+	if (!bpf_map_delete_elem(&flows, original_key))
+		flow_count_confirmed(original_key, reply_key, -1);
+	(void)bpf_map_delete_elem(&flows, reply_key);
+	(void)bpf_map_delete_elem(&new_flows, key);
+	(void)bpf_map_delete_elem(&new_flows, &peer_key);
+	return 0;
+}
+
+/*
+ * Runs in the timer of a confirmed flow's original half. Packets do not push the timer back, they note
+ * the time: so look at that again, of both halves, and end the flow or wait for what is left.
+ */
+static int flow_expire(void *map, struct flow_key *key, struct confirmed_flow *confirmed)
+{
+	__u32 now_s = now_seconds(), last_use_s = confirmed->flow.last_use_s, timeout_s;
+	struct confirmed_flow *peer;
+	struct flow_key peer_key;
+
+	flow_peer_key(key, &confirmed->flow, &peer_key);
+	peer = bpf_map_lookup_elem(&flows, &peer_key);
+	if (peer && (__s32)(peer->flow.last_use_s - last_use_s) > 0)
+		last_use_s = peer->flow.last_use_s;
+	timeout_s = flow_timeout_s(key->proto, confirmed->flow.state);
+	if ((__s32)(now_s - last_use_s) > (__s32)timeout_s) {
+		(void)flow_forget(key, &confirmed->flow);
+		return 0;
+	}
+	(void)bpf_timer_start(&confirmed->timer,
+			      (__u64)(timeout_s + 1 - (now_s - last_use_s)) * NSEC_PER_SEC, 0);
+	return 0;
+}
+
+static __always_inline void flow_start_timer(const struct flow_key *original_key, __u32 timeout_s)
+{
+	struct confirmed_flow *confirmed;
+
+	if (!config.has_timer)
+		return;
+	confirmed = bpf_map_lookup_elem(&flows, original_key);
+	if (!confirmed || bpf_timer_init(&confirmed->timer, &flows, 1 /* CLOCK_MONOTONIC */))
+		return;
+	(void)bpf_timer_set_callback(&confirmed->timer, flow_expire);
+	(void)bpf_timer_start(&confirmed->timer, (timeout_s + 1) * NSEC_PER_SEC, 0);
+}
+
+/*
+ * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not interrupt
+ * each other on a CPU, so nobody else writes it meanwhile.
+ */
+struct flow_draft {
+	struct flow_key original_key;
+	struct flow_key reply_key;
+	struct flow original;
+	struct flow reply;
+	__u8 confirmed[sizeof(struct confirmed_flow)]; /* as `flows` takes it; a timer here would be refused */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_draft);
+} flow_drafts SEC(".maps");
+
+static __always_inline struct flow_draft *flow_draft_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&flow_drafts, &zero);
+}
+
+/* Puts one half among the confirmed flows. The kernel leaves timers alone when it copies a value in. */
+static __always_inline int flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key,
+						 const struct flow *flow)
+{
+	__builtin_memcpy(draft->confirmed, flow, sizeof(*flow));
+	return bpf_map_update_elem(&flows, key, draft->confirmed, BPF_NOEXIST);
+}
+
+/*
+ * The first reply came: moves the flow from `new_flows` to `flows`. draft->reply_key and draft->reply are
+ * given, the other half is made from them. Where the table is full the flow stays what it is, and that is
+ * counted.
+ */
+static __noinline int flow_confirm(struct flow_draft *draft)
+{
+	int err;
+
+	flow_peer_key(&draft->reply_key, &draft->reply, &draft->original_key);
+	flow_peer(&draft->reply_key, &draft->reply, &draft->original);
+	err = flow_insert_confirmed(draft, &draft->reply_key, &draft->reply);
+	if (err && err != -EEXIST)
+		goto full;
+	err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
+	if (err && err != -EEXIST) {
+		(void)bpf_map_delete_elem(&flows, &draft->reply_key);
+		goto full;
+	}
+	if (!err) {
+		flow_count_confirmed(&draft->original_key, &draft->reply_key, 1);
+		flow_start_timer(&draft->original_key,
+				 flow_timeout_s(draft->original_key.proto, draft->original.state));
+	}
+	(void)bpf_map_delete_elem(&new_flows, &draft->reply_key);
+	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
+	return 0;
+full:
+	counter_add(COUNTER_FLOWS_FULL, 0);
+	return 0;
+}
+
+/* True if two halves belong to one flow: the same client at the same frontend. */
+static __always_inline bool flow_is_same(const struct flow *a, const struct flow *b)
+{
+	return address_equal(&a->new_src, &b->new_src) && address_equal(&a->new_dst, &b->new_dst) &&
+	       a->new_src_port == b->new_src_port && a->new_dst_port == b->new_dst_port;
+}
+
+/*
+ * Claims a reply tuple. Two frontends with one backend and one client port want the same one: only one
+ * gets it, the other must be told apart by another source port. Returns 0, or -EEXIST: it is taken.
+ */
+static __noinline int flow_claim_reply(const struct flow_key *key, const struct flow *reply)
+{
+	const struct flow *holder;
+	bool is_confirmed;
+	int err;
+
+	holder = flow_find(key, &is_confirmed);
+	if (holder && is_confirmed) {
+		if (!flow_is_same(holder, reply) && holder->state != FLOW_CLOSED &&
+		    !flow_is_expired(holder, key->proto, reply->last_use_s))
+			return -EEXIST;
+		(void)flow_forget(key, holder);
+	}
+	err = bpf_map_update_elem(&new_flows, key, reply, BPF_NOEXIST);
+	if (err != -EEXIST)
+		return err;
+	holder = bpf_map_lookup_elem(&new_flows, key);
+	if (holder && !flow_is_same(holder, reply) &&
+	    !flow_is_expired(holder, key->proto, reply->last_use_s))
+		return -EEXIST;
+	return bpf_map_update_elem(&new_flows, key, reply, BPF_ANY);
+}
+
+/* A new flow's halves can be evicted one by one: whoever is left brings the other back. */
+static __noinline int flow_repair(const struct flow_key *key, const struct flow *flow)
+{
+	__u32 until_s = flow->last_use_s + flow_timeout_s(key->proto, flow->state);
+	bool is_original = key->direction == FLOW_ORIGINAL;
+	struct flow_draft *draft = flow_draft_get();
+
+	if (!draft)
+		return 0;
+	flow_peer_key(key, flow, &draft->reply_key);
+	flow_peer(key, flow, &draft->reply);
+	(void)bpf_map_update_elem(&new_flows, &draft->reply_key, &draft->reply, BPF_NOEXIST);
+	address_expect_flows(is_original ? &key->dst : &draft->reply_key.dst, until_s);
+	address_expect_flows(is_original ? &draft->reply_key.src : &key->src, until_s);
+	return 0;
+}
+
+/* Notes that a flow is used, at most once a second: a store that nobody needs costs a cache line. */
+static __always_inline void flow_touch(const struct flow_key *key, struct flow *flow,
+				       bool is_confirmed, __u32 now_s)
+{
+	if (flow->last_use_s == now_s)
+		return;
+	flow->last_use_s = now_s;
+	if (!is_confirmed)
+		(void)flow_repair(key, flow);
+}
+
+/* What a TCP segment makes of its flow's state (RFC 9293, 3.3.2, seen from the middle). */
+static __always_inline __u8 flow_next_state(struct flow *flow, __u8 tcp_flags,
+					    enum flow_direction direction)
+{
+	const __u8 both = FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY;
+
+	if (tcp_flags & TCP_RST)
+		return FLOW_CLOSED;
+	if (tcp_flags & TCP_FIN) {
+		flow->flags |= direction == FLOW_ORIGINAL ? FLOW_FIN_ORIGINAL : FLOW_FIN_REPLY;
+		return (flow->flags & both) == both ? FLOW_CLOSED : FLOW_CLOSING;
+	}
+	if (flow->state == FLOW_NEW && direction == FLOW_REPLY)
+		return FLOW_REPLIED;
+	if (flow->state == FLOW_REPLIED && direction == FLOW_ORIGINAL &&
+	    (tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK)
+		return FLOW_ESTABLISHED;
+	return flow->state;
+}
+
+/* Both halves know the state; it changes a few times in a flow's life. */
+static __noinline int flow_share_state(const struct flow_key *key, const struct flow *flow)
+{
+	struct flow_key peer_key;
+	struct flow *peer;
+	bool is_confirmed;
+
+	flow_peer_key(key, flow, &peer_key);
+	peer = flow_find(&peer_key, &is_confirmed);
+	if (peer) {
+		peer->state = flow->state;
+		peer->flags = flow->flags;
+	}
+	return 0;
+}
+
+/* A flow that ends sooner than its timer thinks gets a new time. */
+static __always_inline void flow_hurry_timer(const struct flow_key *key, const struct flow *flow)
+{
+	struct confirmed_flow *confirmed;
+	struct flow_key peer_key;
+
+	if (!config.has_timer)
+		return;
+	flow_peer_key(key, flow, &peer_key);
+	confirmed = bpf_map_lookup_elem(&flows,
+					key->direction == FLOW_ORIGINAL ? key : &peer_key);
+	if (confirmed)
+		(void)bpf_timer_start(&confirmed->timer,
+				      (flow_timeout_s(key->proto, flow->state) + 1) * NSEC_PER_SEC,
+				      0);
+}
+
+/* Follows the conversation: what this packet makes of the flow. */
+static __always_inline void flow_follow(const struct flow_key *key, struct flow *flow,
+					const struct packet *packet, bool is_confirmed)
+{
+	__u8 flags = flow->flags, state;
+
+	if (packet->fragment == FRAGMENT_LATER)
+		return;
+	if (key->proto == IPPROTO_TCP)
+		state = flow_next_state(flow, packet->tcp_flags, key->direction);
+	else if (key->direction == FLOW_REPLY)
+		state = flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
+	else
+		state = flow->state == FLOW_REPLIED ? FLOW_ESTABLISHED : flow->state;
+	if (state == flow->state && flags == flow->flags)
+		return;
+	flow->state = state;
+	(void)flow_share_state(key, flow);
+	if (is_confirmed && state >= FLOW_CLOSING)
+		flow_hurry_timer(key, flow);
+}

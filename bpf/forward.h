@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* Ways on from a hook: to whoever comes next on it, back where the packet came from, or round the stack. */
+
+#include "nat.h"
+#include "packet.h"
+
+/* Where a packet was met; what "back" means depends on it. */
+struct hook {
+	bool is_egress;        /* a packet of this node itself, met where it leaves */
+	__u32 link_header_size; /* ETH_HLEN, or 0 on links that have none */
+};
+
+/*
+ * What the steps of a hook return: 0, the packet goes on; a positive TC_ACT_*, it is dealt with (and
+ * counted, if it died); or -enum counter_reason, it is to be dropped for that reason.
+ */
+#define VERDICT_NEXT 0
+#define VERDICT_DROP TC_ACT_SHOT
+
+static __always_inline int packet_swap_macs(struct __sk_buff *skb, const struct hook *hook)
+{
+	struct ethhdr header;
+	__u8 mac[ETH_ALEN];
+
+	if (!hook->link_header_size)
+		return 0;
+	if (bpf_skb_load_bytes(skb, 0, &header, sizeof(header)))
+		return -COUNTER_DROP_REWRITE;
+	__builtin_memcpy(mac, header.h_dest, sizeof(mac));
+	__builtin_memcpy(header.h_dest, header.h_source, sizeof(header.h_dest));
+	__builtin_memcpy(header.h_source, mac, sizeof(header.h_source));
+	if (bpf_skb_store_bytes(skb, 0, &header, 2 * ETH_ALEN, 0))
+		return -COUNTER_DROP_REWRITE;
+	return 0;
+}
+
+/*
+ * Sends the packet back to where it came from: out of the link it arrived by, or, for a packet of this
+ * node, into the node as if it had arrived by the link it was about to leave by. There the reverse path
+ * filter finds the route it expects. Returns a verdict or -COUNTER_DROP_REWRITE.
+ */
+static __always_inline int forward_back(struct __sk_buff *skb, const struct hook *hook)
+{
+	if (packet_swap_macs(skb, hook))
+		return -COUNTER_DROP_REWRITE;
+	return bpf_redirect(skb->ifindex, hook->is_egress ? BPF_F_INGRESS : 0);
+}
+
+/*
+ * Routes a packet of this node anew, for its destination is another one now. Returns a verdict, or
+ * -COUNTER_DROP_NO_ROUTE. Neighbours that are not known yet are asked by the kernel.
+ */
+static __always_inline int forward_route(struct __sk_buff *skb, const struct packet *packet,
+					 const struct rewrite *rewrite)
+{
+	struct bpf_fib_lookup route = {.ifindex = skb->ifindex, .l4_protocol = packet->proto};
+	struct bpf_redir_neigh next_hop = {};
+	long found;
+
+	if (packet->family == FAMILY_IPV4) {
+		route.family = 2; /* AF_INET */
+		route.ipv4_src = address_ipv4(&rewrite->src);
+		route.ipv4_dst = address_ipv4(&rewrite->dst);
+	} else {
+		route.family = 10; /* AF_INET6 */
+		__builtin_memcpy(route.ipv6_src, rewrite->src.bytes, sizeof(route.ipv6_src));
+		__builtin_memcpy(route.ipv6_dst, rewrite->dst.bytes, sizeof(route.ipv6_dst));
+	}
+	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return -COUNTER_DROP_NO_ROUTE;
+	next_hop.nh_family = route.family;
+	__builtin_memcpy(next_hop.ipv6_nh, route.ipv6_dst, sizeof(next_hop.ipv6_nh));
+	return bpf_redirect_neigh(route.ifindex, &next_hop, sizeof(next_hop), 0);
+}
+
+/*
+ * Delivers a reply to a process of this node as if it came by the link that the process' own packets
+ * leave by, for there the reverse path filter expects the frontend.
+ */
+static __always_inline int forward_to_local_client(struct __sk_buff *skb, const struct flow *flow,
+						   const struct hook *hook)
+{
+	if (flow->ifindex == skb->ifindex && !hook->is_egress)
+		return VERDICT_NEXT;
+	if (hook->link_header_size &&
+	    bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))
+		return -COUNTER_DROP_REWRITE;
+	return bpf_redirect(flow->ifindex, BPF_F_INGRESS);
+}

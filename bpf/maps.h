@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Every map on one page. All are pinned by name. "Written by" says who changes a map while programs run;
+ * everybody may read. Sizes here are defaults, user space sets the real ones.
+ */
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+
+#include "fairlead/agent.h"
+#include "fairlead/counters.h"
+#include "fairlead/limits.h"
+#include "fairlead/types.h"
+
+/* What clients dial. Written by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SERVICES_DEFAULT);
+	__type(key, struct frontend);
+	__type(value, struct frontend_target);
+} frontends SEC(".maps");
+
+/* The small table that every packet is asked about: VIPs, backends, the node. Written by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SERVICES_DEFAULT + BACKENDS_DEFAULT);
+	__type(key, struct ip_addr);
+	__type(value, struct address_info);
+} addresses SEC(".maps");
+
+/* How busy each of them is. Written by programs; the agent makes new entries zero. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SERVICES_DEFAULT + BACKENDS_DEFAULT);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct address_flows);
+} address_flows SEC(".maps");
+
+/* Service ports, their lists of slots, and where slots lead. Written by the agent through mmap. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SERVICES_DEFAULT);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct service);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS_DEFAULT);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BACKENDS_DEFAULT);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+/* Which backend a client had. Written by programs; the one unused longest makes room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, AFFINITY_DEFAULT);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity);
+} affinity SEC(".maps");
+
+/* A flow of `flows`; the timer runs in the original direction's entry and ends both. */
+struct confirmed_flow {
+	struct flow flow;
+	struct bpf_timer timer;
+};
+
+/*
+ * Flows that were answered. Written by programs; nothing is evicted, entries leave when they expire. Full
+ * is counted (COUNTER_FLOWS_FULL), and such flows stay in `new_flows`.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOWS_DEFAULT);
+	__type(key, struct flow_key);
+	__type(value, struct confirmed_flow);
+} flows SEC(".maps");
+
+/* Flows that nobody has answered yet. A flood of them can only evict its like. Written by programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NEW_FLOWS_DEFAULT);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} new_flows SEC(".maps");
+
+/* Ports of packets that travel in fragments. Written by programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FRAGMENTS_DEFAULT);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment_ports);
+} fragments SEC(".maps");
+
+/* Why packets died or were refused: enum counter_reason. Written by programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTER_COUNT);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+/* Traffic of each service port. Written by programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SERVICES_DEFAULT);
+	__type(key, __u32);
+	__type(value, struct service_stats);
+} service_stats SEC(".maps");
+
+/* Refusals a CPU may still send in this second. Written by programs. */
+struct reject_budget {
+	__u32 second;
+	__u32 left;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reject_budget);
+} reject_budget SEC(".maps");
+
+/* For people, written and read by user space only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SERVICES_DEFAULT);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct service_name);
+} service_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct unprogrammed_key);
+	__type(value, struct unprogrammed);
+} unprogrammed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LINKS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct link_info);
+} links SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct agent_status);
+} agent_status SEC(".maps");

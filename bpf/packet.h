@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * What a packet says of itself. Addresses are read first, straight from the packet, for most packets end
+ * at the small table; ports only where somebody asks. All reads are bounded: what is not there is an error,
+ * never a guess.
+ */
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <stddef.h>
+
+#include "address.h"
+#include "config.h"
+#include "maps.h"
+
+/* RFC 792 and RFC 4443; <linux/icmp.h> cannot be included here, it wants a C library. */
+enum icmp_type {
+	ICMP_ECHO_REPLY = 0,
+	ICMP_DESTINATION_UNREACHABLE = 3,
+	ICMP_SOURCE_QUENCH = 4,
+	ICMP_ECHO_REQUEST = 8,
+	ICMP_TIME_EXCEEDED = 11,
+	ICMP_PARAMETER_PROBLEM = 12,
+	ICMPV6_DESTINATION_UNREACHABLE = 1,
+	ICMPV6_INFORMATIONAL = 128, /* from here on no errors */
+	ICMPV6_ECHO_REQUEST = 128,
+	ICMPV6_ECHO_REPLY = 129,
+};
+
+enum icmp_code {
+	ICMP_PORT_UNREACHABLE = 3,
+	ICMPV6_PORT_UNREACHABLE = 4,
+};
+
+enum packet_fragment {
+	FRAGMENT_NONE = 0,
+	FRAGMENT_FIRST = 1,
+	FRAGMENT_LATER = 2, /* has no ports of its own */
+};
+
+enum tcp_flag {
+	TCP_FIN = 1U << 0,
+	TCP_SYN = 1U << 1,
+	TCP_RST = 1U << 2,
+	TCP_ACK = 1U << 4,
+};
+
+struct packet {
+	struct ip_addr src;
+	struct ip_addr dst;
+	__be16 src_port;
+	__be16 dst_port;
+	__u32 l3_offset;
+	__u32 l4_offset;
+	__be32 fragment_id;
+	__u8 family;    /* enum ip_family */
+	__u8 proto;     /* IPPROTO_*: of what the extension headers lead to */
+	__u8 tcp_flags; /* enum tcp_flag */
+	__u8 fragment;  /* enum packet_fragment */
+	__u8 ttl;       /* or hop limit */
+	__u8 icmp_type;
+	__u8 pad[2];
+};
+
+struct vlan_header {
+	__be16 tci;
+	__be16 protocol;
+};
+
+#define VLAN_TAGS_MAX 2
+#define IPV4_OFFSET_MASK bpf_htons(0x1fff)
+#define IPV4_MORE_FRAGMENTS bpf_htons(0x2000)
+#define IPV6_EXTENSION_HEADERS_MAX 8
+#define IPV6_OFFSET_MASK bpf_htons(0xfff8)
+#define IPV6_MORE_FRAGMENTS bpf_htons(0x0001)
+
+struct ipv6_fragment_header {
+	__u8 next_header;
+	__u8 reserved;
+	__be16 offset;
+	__be32 id;
+};
+
+struct ipv6_extension_header {
+	__u8 next_header;
+	__u8 length; /* in units of 8 bytes, less one (RFC 8200, 4.3); AH: of 4 bytes, less two */
+	__u8 type;
+	__u8 segments_left; /* of a routing header */
+};
+
+/* Copies a header out of the packet; an error where the packet is shorter. */
+static __always_inline int packet_load(struct __sk_buff *skb, __u32 offset, void *header, __u32 size)
+{
+	return bpf_skb_load_bytes(skb, offset, header, size);
+}
+
+/*
+ * The protocol and offset of the network header: behind the link-layer header and tags that are still in
+ * the packet (the outermost one usually is not: the kernel keeps it beside).
+ */
+static __always_inline __be16 packet_network(struct __sk_buff *skb, __u32 link_header_size,
+					     __u32 *ret_offset)
+{
+	__be16 protocol = skb->protocol;
+	__u32 offset = link_header_size;
+	struct vlan_header tag;
+
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
+		if (protocol != bpf_htons(ETH_P_8021Q) && protocol != bpf_htons(ETH_P_8021AD))
+			break;
+		if (packet_load(skb, offset, &tag, sizeof(tag)))
+			return 0;
+		protocol = tag.protocol;
+		offset += sizeof(tag);
+	}
+	*ret_offset = offset;
+	return protocol;
+}
+
+/* Reads the IPv4 header at `offset`; false if it is none. */
+static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset, struct packet *packet)
+{
+	struct iphdr header;
+	__be16 fragment;
+
+	if (packet_load(skb, offset, &header, sizeof(header)))
+		return false;
+	if (header.version != 4 || header.ihl < 5)
+		return false;
+	address_set_ipv4(&packet->src, header.saddr);
+	address_set_ipv4(&packet->dst, header.daddr);
+	packet->family = FAMILY_IPV4;
+	packet->proto = header.protocol;
+	packet->ttl = header.ttl;
+	packet->l3_offset = offset;
+	packet->l4_offset = offset + header.ihl * 4;
+	fragment = header.frag_off;
+	packet->fragment_id = header.id;
+	if (fragment & IPV4_OFFSET_MASK)
+		packet->fragment = FRAGMENT_LATER;
+	else if (fragment & IPV4_MORE_FRAGMENTS)
+		packet->fragment = FRAGMENT_FIRST;
+	else
+		packet->fragment = FRAGMENT_NONE;
+	return true;
+}
+
+/* Reads the fixed IPv6 header at `offset`; extension headers wait until somebody asks for ports. */
+static __always_inline bool packet_read_ipv6(struct __sk_buff *skb, __u32 offset, struct packet *packet)
+{
+	struct ipv6hdr header;
+
+	if (packet_load(skb, offset, &header, sizeof(header)))
+		return false;
+	if (header.version != 6)
+		return false;
+	__builtin_memcpy(packet->src.bytes, &header.saddr, sizeof(packet->src.bytes));
+	__builtin_memcpy(packet->dst.bytes, &header.daddr, sizeof(packet->dst.bytes));
+	packet->family = FAMILY_IPV6;
+	packet->proto = header.nexthdr;
+	packet->ttl = header.hop_limit;
+	packet->l3_offset = offset;
+	packet->l4_offset = offset + sizeof(header);
+	packet->fragment = FRAGMENT_NONE;
+	return true;
+}
+
+static __always_inline bool packet_read_network(struct __sk_buff *skb, __be16 protocol, __u32 offset,
+						struct packet *packet)
+{
+	if (protocol == bpf_htons(ETH_P_IP))
+		return packet_read_ipv4(skb, offset, packet);
+	if (protocol == bpf_htons(ETH_P_IPV6))
+		return packet_read_ipv6(skb, offset, packet);
+	return false;
+}
+
+static __always_inline bool proto_is_extension(__u8 proto)
+{
+	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
+	       proto == IPPROTO_AH || proto == IPPROTO_FRAGMENT;
+}
+
+/* Steps over one extension header; false if it cannot be read or changes where the packet goes. */
+static __always_inline bool packet_step_extension(struct __sk_buff *skb, struct packet *packet)
+{
+	struct ipv6_fragment_header fragment;
+	struct ipv6_extension_header header;
+
+	if (packet->proto == IPPROTO_FRAGMENT) {
+		if (packet_load(skb, packet->l4_offset, &fragment, sizeof(fragment)))
+			return false;
+		packet->fragment_id = fragment.id;
+		if (fragment.offset & IPV6_OFFSET_MASK)
+			packet->fragment = FRAGMENT_LATER;
+		else if (fragment.offset & IPV6_MORE_FRAGMENTS)
+			packet->fragment = FRAGMENT_FIRST;
+		packet->proto = fragment.next_header;
+		packet->l4_offset += sizeof(fragment);
+		return true;
+	}
+	if (packet_load(skb, packet->l4_offset, &header, sizeof(header)))
+		return false;
+	if (packet->proto == IPPROTO_ROUTING && header.segments_left)
+		return false;
+	packet->l4_offset += packet->proto == IPPROTO_AH ? (header.length + 2U) * 4
+							 : (header.length + 1U) * 8;
+	packet->proto = header.next_header;
+	return true;
+}
+
+/* Follows the chain of extension headers (RFC 8200, 4) to what it carries. */
+static __noinline bool packet_skip_extensions(struct __sk_buff *skb, struct packet *packet)
+{
+	for (int i = 0; i < IPV6_EXTENSION_HEADERS_MAX; i++) {
+		if (!proto_is_extension(packet->proto))
+			return true;
+		if (!packet_step_extension(skb, packet))
+			return false;
+		if (packet->fragment == FRAGMENT_LATER)
+			return true;
+	}
+	return !proto_is_extension(packet->proto);
+}
+
+/* Reads what the transport header says: ports and flags, or the ICMP type. False if it is cut short. */
+static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct packet *packet)
+{
+	struct {
+		__be16 src_port, dst_port;
+		__be32 sequence, acknowledgement;
+		__u8 data_offset, flags;
+		__u8 rest[6];
+	} tcp;
+	struct {
+		__be16 src_port, dst_port;
+		__be16 length;
+		__sum16 checksum;
+	} udp;
+
+	switch (packet->proto) {
+	case IPPROTO_TCP:
+		if (packet_load(skb, packet->l4_offset, &tcp, sizeof(tcp)))
+			return false;
+		packet->src_port = tcp.src_port;
+		packet->dst_port = tcp.dst_port;
+		packet->tcp_flags = tcp.flags;
+		return true;
+	case IPPROTO_UDP:
+		if (packet_load(skb, packet->l4_offset, &udp, sizeof(udp)))
+			return false;
+		packet->src_port = udp.src_port;
+		packet->dst_port = udp.dst_port;
+		return true;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return !packet_load(skb, packet->l4_offset, &packet->icmp_type,
+				    sizeof(packet->icmp_type));
+	default:
+		return true;
+	}
+}
+
+static __always_inline bool packet_is_icmp(const struct packet *packet)
+{
+	return packet->proto == (packet->family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
+/* True for errors, which carry the packet they are about (RFC 792; RFC 4443, 2.1). */
+static __always_inline bool icmp_type_is_error(__u8 family, __u8 type)
+{
+	if (family == FAMILY_IPV6)
+		return type < ICMPV6_INFORMATIONAL;
+	return type == ICMP_DESTINATION_UNREACHABLE || type == ICMP_TIME_EXCEEDED ||
+	       type == ICMP_PARAMETER_PROBLEM || type == ICMP_SOURCE_QUENCH;
+}
+
+static __always_inline bool icmp_type_is_echo(__u8 family, __u8 type)
+{
+	return type == (family == FAMILY_IPV6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST);
+}
+
+/* A SYN that opens a connection. */
+static __always_inline bool packet_opens_tcp(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+static __always_inline void packet_flow_key(const struct packet *packet, enum flow_direction direction,
+					    struct flow_key *ret_key)
+{
+	__builtin_memset(ret_key, 0, sizeof(*ret_key));
+	ret_key->src = packet->src;
+	ret_key->dst = packet->dst;
+	ret_key->src_port = packet->src_port;
+	ret_key->dst_port = packet->dst_port;
+	ret_key->proto = packet->proto;
+	ret_key->direction = direction;
+}
+
+/* The tuple of packets that travel the other way. */
+static __always_inline void packet_flow_key_back(const struct packet *packet,
+						 enum flow_direction direction,
+						 struct flow_key *ret_key)
+{
+	__builtin_memset(ret_key, 0, sizeof(*ret_key));
+	ret_key->src = packet->dst;
+	ret_key->dst = packet->src;
+	ret_key->src_port = packet->dst_port;
+	ret_key->dst_port = packet->src_port;
+	ret_key->proto = packet->proto;
+	ret_key->direction = direction;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Refusals: the packet becomes its own answer and goes back. TCP gets a RST, for which a client does not
+ * wait (an ICMP error costs it a second); everything else gets an ICMP port unreachable. A limit for each
+ * CPU keeps us from answering a flood.
+ */
+
+#include "checksum.h"
+#include "counter.h"
+#include "forward.h"
+#include "packet.h"
+
+#define ANSWER_TTL 64
+
+static __always_inline bool reject_is_allowed(void)
+{
+	__u32 zero = 0, now_s = now_seconds();
+	struct reject_budget *budget = bpf_map_lookup_elem(&reject_budget, &zero);
+
+	if (!budget)
+		return false;
+	if (budget->second != now_s) {
+		budget->second = now_s;
+		budget->left = config.rejects_per_second;
+	}
+	if (!budget->left)
+		return false;
+	budget->left--;
+	return true;
+}
+
+/*
+ * The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1); it is the same in both directions. A mapped
+ * address sums to its IPv4 address, for 0xffff, the prefix, is nothing in one's complement.
+ */
+static __always_inline __u64 pseudo_header_sum(const struct packet *packet, __u8 proto, __u16 length)
+{
+	return (__u64)(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&packet->src, ADDRESS_PAIR_SIZE, 0) +
+	       bpf_htons(proto) + bpf_htons(length);
+}
+
+/* A fresh IPv4 header from the VIP to the client; the packet's own addresses, turned round. */
+static __always_inline int answer_write_ipv4(struct __sk_buff *skb, const struct packet *packet,
+					     __u8 proto, __u16 payload_size)
+{
+	struct iphdr header = {
+		.version = 4,
+		.ihl = sizeof(header) / 4,
+		.tot_len = bpf_htons(sizeof(header) + payload_size),
+		.ttl = ANSWER_TTL,
+		.protocol = proto,
+		.saddr = address_ipv4(&packet->dst),
+		.daddr = address_ipv4(&packet->src),
+	};
+
+	header.check = ~checksum_fold(
+		(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&header, sizeof(header), 0));
+	return bpf_skb_store_bytes(skb, packet->l3_offset, &header, sizeof(header),
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int answer_write_ipv6(struct __sk_buff *skb, const struct packet *packet,
+					     __u8 proto, __u16 payload_size)
+{
+	struct ipv6hdr header = {
+		.version = 6,
+		.payload_len = bpf_htons(payload_size),
+		.nexthdr = proto,
+		.hop_limit = ANSWER_TTL,
+	};
+
+	__builtin_memcpy(&header.saddr, packet->dst.bytes, sizeof(header.saddr));
+	__builtin_memcpy(&header.daddr, packet->src.bytes, sizeof(header.daddr));
+	return bpf_skb_store_bytes(skb, packet->l3_offset, &header, sizeof(header),
+				   BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int answer_write_network(struct __sk_buff *skb, const struct packet *packet,
+						__u8 proto, __u16 payload_size)
+{
+	int err = packet->family == FAMILY_IPV4
+			  ? answer_write_ipv4(skb, packet, proto, payload_size)
+			  : answer_write_ipv6(skb, packet, proto, payload_size);
+
+	return err ? -COUNTER_DROP_REWRITE : 0;
+}
+
+static __always_inline __u32 network_header_size(const struct packet *packet)
+{
+	return packet->family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+/* How many bytes of sequence space the segment takes (RFC 9293, 3.10.7.1). */
+static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *packet,
+					    const struct tcphdr *tcp)
+{
+	__be16 length = 0;
+	__u32 payload;
+
+	if (packet->family == FAMILY_IPV4) {
+		(void)bpf_skb_load_bytes(skb, packet->l3_offset + offsetof(struct iphdr, tot_len),
+					 &length, sizeof(length));
+		payload = bpf_ntohs(length);
+	} else {
+		(void)bpf_skb_load_bytes(skb,
+					 packet->l3_offset + offsetof(struct ipv6hdr, payload_len),
+					 &length, sizeof(length));
+		payload = bpf_ntohs(length) + sizeof(struct ipv6hdr);
+	}
+	return payload - (packet->l4_offset - packet->l3_offset) - tcp->doff * 4 + tcp->syn +
+	       tcp->fin;
+}
+
+static __always_inline void reset_fill(const struct tcphdr *segment, __u32 length,
+				       struct tcphdr *ret_reset)
+{
+	__builtin_memset(ret_reset, 0, sizeof(*ret_reset));
+	ret_reset->source = segment->dest;
+	ret_reset->dest = segment->source;
+	ret_reset->doff = sizeof(*ret_reset) / 4;
+	ret_reset->rst = 1;
+	if (segment->ack) {
+		ret_reset->seq = segment->ack_seq;
+	} else {
+		ret_reset->ack = 1;
+		ret_reset->ack_seq = bpf_htonl(bpf_ntohl(segment->seq) + length);
+	}
+}
+
+/* Turns a segment into the RST that answers it. */
+static __noinline int reject_tcp(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 size = network_header_size(packet);
+	struct tcphdr segment, reset;
+	bool is_partial;
+	__u64 sum;
+
+	if (packet->fragment != FRAGMENT_NONE ||
+	    bpf_skb_load_bytes(skb, packet->l4_offset, &segment, sizeof(segment)))
+		return -COUNTER_DROP_REWRITE;
+	reset_fill(&segment, segment_length(skb, packet, &segment), &reset);
+	is_partial = checksum_is_partial(skb, packet->l4_offset + offsetof(struct tcphdr, check));
+	sum = pseudo_header_sum(packet, IPPROTO_TCP, sizeof(reset));
+	if (is_partial)
+		reset.check = checksum_fold(sum);
+	else
+		reset.check = ~checksum_fold(
+			sum + (__u32)bpf_csum_diff(NULL, 0, (__be32 *)&reset, sizeof(reset), 0));
+	if (bpf_skb_change_tail(skb, packet->l3_offset + size + sizeof(reset), 0))
+		return -COUNTER_DROP_REWRITE;
+	if (bpf_skb_store_bytes(skb, packet->l3_offset + size, &reset, sizeof(reset),
+				BPF_F_RECOMPUTE_CSUM))
+		return -COUNTER_DROP_REWRITE;
+	return answer_write_network(skb, packet, IPPROTO_TCP, sizeof(reset));
+}
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 rest;
+};
+
+/* What a quote holds of the refused packet's transport header: enough for ports (RFC 792). */
+#define QUOTED_TRANSPORT 8
+#define QUOTE_WORDS_MAX 32
+
+/*
+ * The sum of the quote, from `offset` on. An IPv4 header that is right sums to zero, so only what follows
+ * counts there; an IPv6 header has no checksum. Where the transport checksum is unfinished, whoever
+ * finishes it makes these last bytes sum to the complement of what the field holds now.
+ */
+static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packet *packet,
+				       bool is_partial, __u16 unfinished)
+{
+	__u32 offset = packet->family == FAMILY_IPV4 ? packet->l4_offset : packet->l3_offset;
+	__u32 end = is_partial ? packet->l4_offset : packet->l4_offset + QUOTED_TRANSPORT;
+	__u64 sum = is_partial ? (__u16)~unfinished : 0;
+	__u32 word;
+
+	for (int i = 0; i < QUOTE_WORDS_MAX && offset < end; i++, offset += sizeof(word)) {
+		if (bpf_skb_load_bytes(skb, offset, &word, sizeof(word)))
+			break;
+		sum += word;
+	}
+	return sum;
+}
+
+/* Puts an ICMP port unreachable before the first bytes of the packet. */
+static __noinline int reject_icmp(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 quote_size = packet->l4_offset - packet->l3_offset + QUOTED_TRANSPORT;
+	__u32 room = network_header_size(packet) + sizeof(struct icmp_header);
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	struct icmp_header icmp = {
+		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_DESTINATION_UNREACHABLE,
+		.code = is_ipv4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE,
+	};
+	__u32 checksum_offset = packet->l4_offset + offsetof(struct udphdr, check);
+	bool is_partial = false;
+	__u16 unfinished = 0;
+	__u64 sum;
+
+	if (packet->proto == IPPROTO_UDP &&
+	    !bpf_skb_load_bytes(skb, checksum_offset, &unfinished, sizeof(unfinished))) {
+		is_partial = checksum_is_partial(skb, checksum_offset);
+		if (bpf_skb_store_bytes(skb, checksum_offset, &unfinished, sizeof(unfinished), 0))
+			return -COUNTER_DROP_REWRITE;
+	}
+	sum = quote_sum(skb, packet, is_partial, unfinished) + bpf_htons(icmp.type << 8 | icmp.code);
+	if (!is_ipv4)
+		sum += pseudo_header_sum(packet, IPPROTO_ICMPV6, sizeof(icmp) + quote_size);
+	icmp.checksum = ~checksum_fold(sum);
+	if (bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0) ||
+	    bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -COUNTER_DROP_REWRITE;
+	if (bpf_skb_store_bytes(skb, packet->l3_offset + network_header_size(packet), &icmp,
+				sizeof(icmp), BPF_F_RECOMPUTE_CSUM))
+		return -COUNTER_DROP_REWRITE;
+	return answer_write_network(skb, packet, is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+				    sizeof(icmp) + quote_size);
+}
+
+/*
+ * Refuses a packet, for `reason`, which is counted. Returns a verdict. A refusal that may not or cannot be
+ * sent is a drop, counted as what it is.
+ */
+static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
+				  const struct hook *hook, enum counter_reason reason)
+{
+	__u32 size = skb->len;
+	int verdict;
+
+	/* Nobody answers a RST (RFC 9293, 3.10.7.1), nor a fragment that is not the first (RFC 1122). */
+	if ((packet->proto == IPPROTO_TCP && packet->tcp_flags & TCP_RST) ||
+	    packet->fragment == FRAGMENT_LATER) {
+		counter_add(reason, size);
+		return VERDICT_DROP;
+	}
+	if (!reject_is_allowed()) {
+		counter_add(COUNTER_DROP_REJECT_LIMIT, size);
+		return VERDICT_DROP;
+	}
+	verdict = packet->proto == IPPROTO_TCP ? reject_tcp(skb, packet) : reject_icmp(skb, packet);
+	if (!verdict)
+		verdict = forward_back(skb, hook);
+	if (verdict < 0) {
+		counter_add(-verdict, size);
+		return VERDICT_DROP;
+	}
+	counter_add(reason, size);
+	return verdict;
+}

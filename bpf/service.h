@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * The one decision, shared by all hooks: which backend answers a client of a frontend. Every part of it
+ * is a table: frontends -> service -> slots -> backend.
+ */
+
+#include "address.h"
+#include "config.h"
+#include "counter.h"
+#include "maps.h"
+
+/* One load of one aligned word: what a publish swings. */
+union slot_word {
+	__u64 word;
+	struct slot_range range;
+};
+
+/* What was chosen for a client. */
+struct choice {
+	__u32 service;
+	__u32 slot;
+	__u32 backend;
+	__u32 generation;
+	struct ip_addr addr;
+	__be16 port;
+};
+
+/* Who asks; the key of its affinity, but for the service. */
+struct client {
+	struct ip_addr addr;
+	__u32 kind; /* enum affinity_client_kind */
+};
+
+static __always_inline const struct frontend_target *frontend_lookup(const struct ip_addr *vip,
+								     __be16 port, __u8 proto)
+{
+	struct frontend frontend = {.vip = *vip, .port = port, .proto = proto};
+
+	return bpf_map_lookup_elem(&frontends, &frontend);
+}
+
+static __always_inline const struct service *service_lookup(__u32 id)
+{
+	return bpf_map_lookup_elem(&services, &id);
+}
+
+static __always_inline struct backend *backend_lookup(__u32 id)
+{
+	return bpf_map_lookup_elem(&backends, &id);
+}
+
+/* False where the id was given to another address since, or the backend is gone. */
+static __always_inline bool backend_is_alive(__u32 id, __u32 generation)
+{
+	const struct backend *backend = backend_lookup(id);
+
+	return backend && backend->generation == generation &&
+	       (backend->state == BACKEND_ACTIVE || backend->state == BACKEND_DRAINING);
+}
+
+/* The list that applies: a ClusterIP follows internalTrafficPolicy only (kube-proxy's rule F78). */
+static __always_inline union slot_word service_slots(const struct service *service)
+{
+	const struct slot_range *range = service->flags & SERVICE_INTERNAL_LOCAL
+						 ? &service->local_slots
+						 : &service->cluster_slots;
+	union slot_word slots;
+
+	slots.word = *(const volatile __u64 *)range;
+	return slots;
+}
+
+/* Finds the backend in the list by binary search, for ids ascend. */
+static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
+{
+	union slot_word list = {.word = word};
+	__u32 low = list.range.first;
+	__u32 high = low + list.range.count;
+	const struct slot *slot;
+
+	for (int step = 0; step < SLOT_SEARCH_STEPS && low < high; step++) {
+		__u32 middle = low + (high - low) / 2;
+
+		slot = bpf_map_lookup_elem(&slots, &middle);
+		if (!slot)
+			return false;
+		if (slot->backend == backend) {
+			*ret_slot = middle;
+			return true;
+		}
+		if (slot->backend < backend)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+/*
+ * True if a client may go on with the backend it was given from `*slot`: it stands there still, inside of
+ * the list that applies, or elsewhere in that list; then `*slot` says where.
+ */
+static __always_inline bool service_still_has(__u32 service_id, __u32 backend, __u32 *slot)
+{
+	const struct service *service = service_lookup(service_id);
+	__u32 index = *slot, found;
+	const struct slot *entry;
+	union slot_word list;
+
+	if (!service)
+		return false;
+	list = service_slots(service);
+	entry = bpf_map_lookup_elem(&slots, &index);
+	if (entry && entry->backend == backend && index - list.range.first < list.range.count)
+		return true;
+	if (!slots_find(list.word, backend, &found))
+		return false;
+	*slot = found;
+	return true;
+}
+
+/* True if the client's last backend is remembered and still eligible; `*ret_slot` is where it stands. */
+static __always_inline bool affinity_lookup(const struct affinity_key *key, __u32 timeout_s,
+					    union slot_word list, __u32 *ret_slot)
+{
+	struct affinity *last = bpf_map_lookup_elem(&affinity, key);
+	const struct backend *backend;
+	__u32 now_s = now_seconds();
+
+	if (!last || now_s - last->last_use_s > timeout_s)
+		return false;
+	backend = backend_lookup(last->backend);
+	if (!backend || backend->generation != last->generation)
+		return false;
+	if (!slots_find(list.word, last->backend, ret_slot))
+		return false;
+	last->last_use_s = now_s;
+	return true;
+}
+
+static __always_inline void affinity_remember(const struct affinity_key *key,
+					      const struct choice *choice)
+{
+	struct affinity fresh = {
+		.backend = choice->backend,
+		.generation = choice->generation,
+		.last_use_s = now_seconds(),
+	};
+
+	if (bpf_map_update_elem(&affinity, key, &fresh, BPF_ANY))
+		counter_add(COUNTER_AFFINITY_FULL, 0);
+}
+
+/* Fills the choice from the slot; false only where the agent has not kept the maps' promises. */
+static __always_inline bool choice_from_slot(__u32 service, __u32 index, struct choice *ret_choice)
+{
+	const struct slot *slot = bpf_map_lookup_elem(&slots, &index);
+	const struct backend *backend = slot ? backend_lookup(slot->backend) : NULL;
+
+	if (!backend)
+		return false;
+	ret_choice->service = service;
+	ret_choice->slot = index;
+	ret_choice->backend = slot->backend;
+	ret_choice->generation = backend->generation;
+	ret_choice->addr = backend->addr;
+	ret_choice->port = backend->port;
+	return true;
+}
+
+/*
+ * Chooses a backend of a service port for a client. Returns 0, or -COUNTER_REJECT_NO_BACKEND: to be
+ * refused, or -COUNTER_DROP_NO_LOCAL: to be dropped.
+ */
+static __noinline int service_select(const struct client *client, __u32 service_id,
+				     struct choice *ret_choice)
+{
+	const struct service *service = service_lookup(service_id);
+	struct affinity_key key = {.client = client->addr, .client_kind = client->kind};
+	bool remembered = false;
+	union slot_word list;
+	__u32 slot;
+
+	if (!service)
+		return -COUNTER_REJECT_NO_BACKEND;
+	list = service_slots(service);
+	if (!list.range.count)
+		return list.range.first == EMPTY_DROP ? -COUNTER_DROP_NO_LOCAL
+						      : -COUNTER_REJECT_NO_BACKEND;
+	slot = list.range.first + bpf_get_prandom_u32() % list.range.count;
+	key.service = service_id;
+	if (service->affinity_timeout_s)
+		remembered = affinity_lookup(&key, service->affinity_timeout_s, list, &slot);
+	if (!choice_from_slot(service_id, slot, ret_choice))
+		return -COUNTER_REJECT_NO_BACKEND;
+	if (service->affinity_timeout_s && !remembered)
+		affinity_remember(&key, ret_choice);
+	return 0;
+}

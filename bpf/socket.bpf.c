@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
+/*
+ * The socket hooks, at the cgroup: what clients on the node meet before their first packet. The address is
+ * rewritten once, afterwards packets cost nothing.
+ *
+ * connect4/6      A frontend becomes a backend; nobody to answer is ECONNREFUSED. Remembered in the socket.
+ * getpeername4/6  A connected socket sees what it dialled.
+ * sendmsg4/6      As connect, for each datagram of an unconnected UDP socket, which keeps its backends.
+ * recvmsg4/6      Replies appear to come from the frontend.
+ *
+ * What a socket remembers lives in socket-local storage and goes with the socket. An IPv6 socket that talks
+ * to ::ffff:a.b.c.d runs connect6, getpeername6 and recvmsg6 (but sendmsg4): addresses are stored mapped, so
+ * nothing here needs to know. Verdicts: SOCKET_ALLOW (perhaps rewritten), SOCKET_REFUSE.
+ */
+
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <linux/in.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "service.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+#define SOCKET_ALLOW 1
+#define SOCKET_REFUSE 0
+
+/* What a connected socket dialled. Written by these programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_state);
+} socket_state SEC(".maps");
+
+/* Whom an unconnected UDP socket talks to. Written by these programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct datagram_state);
+} datagram_state SEC(".maps");
+
+/* An address and port of the call, whatever its family. */
+struct endpoint {
+	struct ip_addr addr;
+	__be16 port;
+};
+
+static __always_inline void endpoint_read4(const struct bpf_sock_addr *ctx, struct endpoint *ret)
+{
+	address_set_ipv4(&ret->addr, ctx->user_ip4);
+	ret->port = (__be16)ctx->user_port;
+}
+
+static __always_inline void endpoint_write4(struct bpf_sock_addr *ctx, const struct endpoint *endpoint)
+{
+	ctx->user_ip4 = address_ipv4(&endpoint->addr);
+	ctx->user_port = endpoint->port;
+}
+
+static __always_inline void endpoint_read6(const struct bpf_sock_addr *ctx, struct endpoint *ret)
+{
+	__u32 *words = address_words(&ret->addr);
+
+	words[0] = ctx->user_ip6[0];
+	words[1] = ctx->user_ip6[1];
+	words[2] = ctx->user_ip6[2];
+	words[3] = ctx->user_ip6[3];
+	ret->port = (__be16)ctx->user_port;
+}
+
+static __always_inline void endpoint_write6(struct bpf_sock_addr *ctx, const struct endpoint *endpoint)
+{
+	const __u32 *words = address_words_const(&endpoint->addr);
+
+	ctx->user_ip6[0] = words[0];
+	ctx->user_ip6[1] = words[1];
+	ctx->user_ip6[2] = words[2];
+	ctx->user_ip6[3] = words[3];
+	ctx->user_port = endpoint->port;
+}
+
+static __always_inline bool endpoint_is(const struct endpoint *endpoint, const struct ip_addr *addr,
+					__be16 port)
+{
+	return endpoint->port == port && address_equal(&endpoint->addr, addr);
+}
+
+/* A pod is its network namespace: the source address is not chosen yet. */
+static __always_inline void client_of(struct bpf_sock_addr *ctx, struct client *ret_client)
+{
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+
+	__builtin_memset(ret_client, 0, sizeof(*ret_client));
+	__builtin_memcpy(ret_client->addr.bytes, &cookie, sizeof(cookie));
+	ret_client->kind = AFFINITY_NETNS;
+}
+
+/*
+ * Says no. Where the kernel cannot tell the application why (before 5.18), the packet may go out as it is
+ * and the TC hook refuses it; without that hook, the application gets EPERM.
+ */
+static __always_inline int socket_refuse(enum counter_reason reason)
+{
+	counter_add(reason, 0);
+	if (config.has_retval) {
+		bpf_set_retval(-ECONNREFUSED);
+		return SOCKET_REFUSE;
+	}
+	return config.tc_attached ? SOCKET_ALLOW : SOCKET_REFUSE;
+}
+
+/* Nobody may answer, and the client is not to know: TC drops the packet. Without TC, it is refused. */
+static __always_inline int socket_drop(void)
+{
+	if (!config.tc_attached)
+		return socket_refuse(COUNTER_DROP_NO_LOCAL);
+	return SOCKET_ALLOW;
+}
+
+/* What becomes of a call to an address that is no frontend: a ClusterIP refuses ports it does not have. */
+static __always_inline int socket_no_frontend(const struct endpoint *dialled)
+{
+	const struct address_info *address = address_lookup(&dialled->addr);
+
+	if (address && address->flags & ADDRESS_CLUSTER_IP)
+		return socket_refuse(COUNTER_REJECT_NO_PORT);
+	return SOCKET_ALLOW;
+}
+
+static __always_inline void state_fill(struct socket_state *state, const struct endpoint *frontend,
+				       const struct choice *choice)
+{
+	state->frontend_addr = frontend->addr;
+	state->frontend_port = frontend->port;
+	state->backend_addr = choice->addr;
+	state->backend_port = choice->port;
+	state->backend = choice->backend;
+	state->generation = choice->generation;
+	state->service = choice->service;
+	state->slot = choice->slot;
+	state->last_use_s = now_seconds();
+}
+
+/* Turns the frontend a socket connects to into a backend. `*endpoint` is rewritten only if allowed. */
+static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endpoint *endpoint,
+					  bool *ret_rewritten)
+{
+	const struct frontend_target *target;
+	struct choice choice = {};
+	struct socket_state *state;
+	struct client client;
+	int err;
+
+	target = frontend_lookup(&endpoint->addr, endpoint->port, ctx->protocol);
+	if (!target) {
+		/* A socket that is connected again must not go on under its old name. */
+		if (bpf_sk_storage_get(&socket_state, ctx->sk, NULL, 0))
+			(void)bpf_sk_storage_delete(&socket_state, ctx->sk);
+		return socket_no_frontend(endpoint);
+	}
+	client_of(ctx, &client);
+	err = service_select(&client, target->service, &choice);
+	if (err)
+		return err == -COUNTER_DROP_NO_LOCAL ? socket_drop() : socket_refuse(-err);
+	state = bpf_sk_storage_get(&socket_state, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!state)
+		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
+	state_fill(state, endpoint, &choice);
+	endpoint->addr = choice.addr;
+	endpoint->port = choice.port;
+	*ret_rewritten = true;
+	stats_count_connection(choice.service);
+	counter_add(COUNTER_CONNECTED, 0);
+	return SOCKET_ALLOW;
+}
+
+/* The entry of a frontend, or, where it has none, the one to give it: a free one or the oldest. */
+static __always_inline struct socket_state *datagram_entry(struct datagram_state *datagram,
+							   const struct endpoint *frontend,
+							   bool *ret_found)
+{
+	struct socket_state *oldest = &datagram->frontends[0];
+
+	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
+		struct socket_state *entry = &datagram->frontends[i];
+
+		if (entry->backend &&
+		    endpoint_is(frontend, &entry->frontend_addr, entry->frontend_port)) {
+			*ret_found = true;
+			return entry;
+		}
+		if (entry->last_use_s < oldest->last_use_s)
+			oldest = entry;
+	}
+	*ret_found = false;
+	return oldest;
+}
+
+/* True if another frontend of the socket already has this backend: replies could not be told apart. */
+static __always_inline bool datagram_backend_is_taken(const struct datagram_state *datagram,
+						      const struct socket_state *self,
+						      const struct choice *choice)
+{
+	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
+		const struct socket_state *entry = &datagram->frontends[i];
+
+		if (entry != self && entry->backend == choice->backend &&
+		    entry->generation == choice->generation)
+			return true;
+	}
+	return false;
+}
+
+#define DATAGRAM_TRIES 4
+
+/* Chooses a backend, another one than the socket's other frontends have if that can be had. */
+static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
+					   const struct datagram_state *datagram,
+					   const struct socket_state *entry, __u32 service,
+					   struct choice *ret_choice)
+{
+	struct client client;
+	int err = 0;
+
+	client_of(ctx, &client);
+	for (int i = 0; i < DATAGRAM_TRIES; i++) {
+		err = service_select(&client, service, ret_choice);
+		if (err || !datagram_backend_is_taken(datagram, entry, ret_choice))
+			break;
+	}
+	return err;
+}
+
+/* Turns the frontend of a datagram into the backend that this socket has there, or gives it one. */
+static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoint *endpoint,
+				       bool *ret_rewritten)
+{
+	const struct frontend_target *target;
+	struct datagram_state *datagram;
+	struct choice choice = {};
+	struct socket_state *entry;
+	bool found;
+	int err;
+
+	target = frontend_lookup(&endpoint->addr, endpoint->port, IPPROTO_UDP);
+	if (!target)
+		return socket_no_frontend(endpoint);
+	datagram = bpf_sk_storage_get(&datagram_state, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!datagram)
+		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
+	entry = datagram_entry(datagram, endpoint, &found);
+	if (!found || entry->service != target->service ||
+	    !service_still_has(entry->service, entry->backend, &entry->slot)) {
+		err = datagram_select(ctx, datagram, entry, target->service, &choice);
+		if (err)
+			return err == -COUNTER_DROP_NO_LOCAL ? socket_drop() : socket_refuse(-err);
+		counter_add(found ? COUNTER_RESELECTED : COUNTER_CONNECTED, 0);
+		if (!found && entry->backend)
+			counter_add(COUNTER_SOCKET_EVICTED, 0);
+		state_fill(entry, endpoint, &choice);
+		stats_count_connection(choice.service);
+	}
+	entry->last_use_s = now_seconds();
+	endpoint->addr = entry->backend_addr;
+	endpoint->port = entry->backend_port;
+	*ret_rewritten = true;
+	return SOCKET_ALLOW;
+}
+
+/* The frontend that a datagram from a backend answers: of two with one backend, the one used last. */
+static __always_inline const struct socket_state *
+datagram_sender(struct datagram_state *datagram, const struct endpoint *backend)
+{
+	const struct socket_state *latest = NULL;
+
+	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
+		const struct socket_state *entry = &datagram->frontends[i];
+
+		if (entry->backend &&
+		    endpoint_is(backend, &entry->backend_addr, entry->backend_port) &&
+		    (!latest || entry->last_use_s > latest->last_use_s))
+			latest = entry;
+	}
+	return latest;
+}
+
+/* Gives a backend the name under which the socket knows it; false if it knows none. */
+static __always_inline bool socket_name_peer(struct bpf_sock_addr *ctx, struct endpoint *endpoint)
+{
+	const struct socket_state *state = bpf_sk_storage_get(&socket_state, ctx->sk, NULL, 0);
+
+	if (!state || !endpoint_is(endpoint, &state->backend_addr, state->backend_port))
+		return false;
+	endpoint->addr = state->frontend_addr;
+	endpoint->port = state->frontend_port;
+	return true;
+}
+
+static __always_inline bool socket_name_sender(struct bpf_sock_addr *ctx, struct endpoint *endpoint)
+{
+	struct datagram_state *datagram;
+	const struct socket_state *entry;
+
+	if (socket_name_peer(ctx, endpoint))
+		return true;
+	datagram = bpf_sk_storage_get(&datagram_state, ctx->sk, NULL, 0);
+	entry = datagram ? datagram_sender(datagram, endpoint) : NULL;
+	if (!entry)
+		return false;
+	endpoint->addr = entry->frontend_addr;
+	endpoint->port = entry->frontend_port;
+	return true;
+}
+
+SEC("cgroup/connect4")
+int fl_connect4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+	bool rewritten = false;
+	int verdict;
+
+	endpoint_read4(ctx, &endpoint);
+	verdict = socket_connect(ctx, &endpoint, &rewritten);
+	if (rewritten)
+		endpoint_write4(ctx, &endpoint);
+	return verdict;
+}
+
+SEC("cgroup/connect6")
+int fl_connect6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+	bool rewritten = false;
+	int verdict;
+
+	endpoint_read6(ctx, &endpoint);
+	verdict = socket_connect(ctx, &endpoint, &rewritten);
+	if (rewritten)
+		endpoint_write6(ctx, &endpoint);
+	return verdict;
+}
+
+SEC("cgroup/sendmsg4")
+int fl_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+	bool rewritten = false;
+	int verdict;
+
+	endpoint_read4(ctx, &endpoint);
+	verdict = socket_send(ctx, &endpoint, &rewritten);
+	if (rewritten)
+		endpoint_write4(ctx, &endpoint);
+	return verdict;
+}
+
+SEC("cgroup/sendmsg6")
+int fl_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+	bool rewritten = false;
+	int verdict;
+
+	endpoint_read6(ctx, &endpoint);
+	verdict = socket_send(ctx, &endpoint, &rewritten);
+	if (rewritten)
+		endpoint_write6(ctx, &endpoint);
+	return verdict;
+}
+
+SEC("cgroup/recvmsg4")
+int fl_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+
+	endpoint_read4(ctx, &endpoint);
+	if (socket_name_sender(ctx, &endpoint))
+		endpoint_write4(ctx, &endpoint);
+	return SOCKET_ALLOW;
+}
+
+SEC("cgroup/recvmsg6")
+int fl_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+
+	endpoint_read6(ctx, &endpoint);
+	if (socket_name_sender(ctx, &endpoint))
+		endpoint_write6(ctx, &endpoint);
+	return SOCKET_ALLOW;
+}
+
+SEC("cgroup/getpeername4")
+int fl_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+
+	endpoint_read4(ctx, &endpoint);
+	if (socket_name_peer(ctx, &endpoint))
+		endpoint_write4(ctx, &endpoint);
+	return SOCKET_ALLOW;
+}
+
+SEC("cgroup/getpeername6")
+int fl_getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+
+	endpoint_read6(ctx, &endpoint);
+	if (socket_name_peer(ctx, &endpoint))
+		endpoint_write6(ctx, &endpoint);
+	return SOCKET_ALLOW;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* Sizes that both sides must agree on, and the defaults of what user space may change. */
+
+#define PIN_DIR_DEFAULT "/sys/fs/bpf/fairlead"
+
+/* Defaults of map sizes; user space sets the real ones before loading (--max-...). */
+#define SERVICES_DEFAULT 4096
+#define SLOTS_DEFAULT 65536
+#define BACKENDS_DEFAULT 16384
+#define FLOWS_DEFAULT 131072     /* directions, so half as many flows */
+#define NEW_FLOWS_DEFAULT 65536  /* directions */
+#define AFFINITY_DEFAULT 65536
+#define FRAGMENTS_DEFAULT 8192
+#define LINKS_MAX 4096
+
+/* A list may not have more backends: binary search over it takes this many steps at most. */
+#define SLOT_RANGE_MAX 65536
+#define SLOT_SEARCH_STEPS 17
+
+/* Timeouts in seconds: the kernel's conntrack defaults, except for established (kube-proxy's value). */
+#define TIMEOUT_TCP_NEW_S 60
+#define TIMEOUT_TCP_ESTABLISHED_S 86400
+#define TIMEOUT_TCP_CLOSING_S 3600
+#define TIMEOUT_TCP_CLOSED_S 120
+#define TIMEOUT_UDP_NEW_S 30
+#define TIMEOUT_UDP_S 120
+
+/* How many refusals (RST, ICMP) one CPU sends in a second. */
+#define REJECTS_PER_SECOND_DEFAULT 1000
+
+/* Source ports for flows whose own port is taken: above Linux's default ip_local_port_range. */
+#define SOURCE_PORT_MIN_DEFAULT 61000
+#define SOURCE_PORT_MAX_DEFAULT 65535
+
+/* How many source ports are tried before a flow is given up. */
+#define PORT_TRIES 16

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * The contract between the datapath (bpf/) and user space (user/): keys and values of the pinned maps.
+ *
+ * Rules of this file: fixed-width types, every byte named, padding is zero, sizes asserted. Addresses
+ * and ports are in network byte order (`__be16`, bytes); everything else is in host byte order. Times
+ * are whole seconds of CLOCK_MONOTONIC. Both sides include it, so nothing is described twice.
+ */
+
+#include <linux/types.h>
+
+/* An address of either family. IPv4 is stored mapped, ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
+struct ip_addr {
+	__u8 bytes[16];
+} __attribute__((aligned(4)));
+
+/* What an address means to us; the value of `addresses`. An address can be several things at once. */
+enum address_flag {
+	/* A ClusterIP: ports it does not have are refused, echo requests are answered. */
+	ADDRESS_CLUSTER_IP = 1U << 0,
+	/* A VIP whose Services are gone: established flows go on, everything else is not ours. */
+	ADDRESS_RETIRED = 1U << 1,
+	/* Backends live here: replies from it may belong to a flow. */
+	ADDRESS_BACKEND = 1U << 2,
+	/* Assigned to a link of this node: replies to clients on the node itself arrive for it. */
+	ADDRESS_NODE = 1U << 3,
+};
+
+/* Every address whose packets need a closer look. Traffic that is no Service's ends with a miss here. */
+struct address_info {
+	__u32 flags; /* enum address_flag */
+	__u32 index; /* of its entry in `address_flows`; 0: none */
+};
+_Static_assert(sizeof(struct address_info) == 8, "map value: every byte is named");
+
+/*
+ * How busy an address is, written by the datapath, read by user space through mmap. While both say that
+ * no flow can exist, replies from a backend skip the flow tables, and user space may forget the address.
+ */
+struct address_flows {
+	__u32 confirmed;   /* flows in `flows` that have this VIP or backend */
+	__u32 new_until_s; /* until then `new_flows` may hold flows of it */
+};
+_Static_assert(sizeof(struct address_flows) == 8, "map value: every byte is named");
+
+/* What a client dials; the key of `frontends`. */
+struct frontend {
+	struct ip_addr vip;
+	__be16 port;
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct frontend) == 20, "map key: every byte is named");
+
+enum frontend_kind {
+	FRONTEND_CLUSTER_IP = 1,
+};
+
+struct frontend_target {
+	__u32 service; /* service port id: index into `services` */
+	__u8 kind;     /* enum frontend_kind */
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct frontend_target) == 8, "map value: every byte is named");
+
+/*
+ * A range of `slots`: ONE aligned 64-bit word, written with one store and read with one load, so that
+ * a packet sees a list of backends before a change or after it, never a mix. The backend ids in a range
+ * are ascending, so membership is a binary search.
+ */
+struct slot_range {
+	__u32 first; /* where count is 0: enum empty_verdict */
+	__u32 count;
+} __attribute__((aligned(8)));
+_Static_assert(sizeof(struct slot_range) == 8, "one 64-bit word");
+
+/* What a client of an empty range gets (KEP-2086; kube-proxy's rules D50 and D51). */
+enum empty_verdict {
+	EMPTY_REJECT = 0, /* no usable endpoint anywhere */
+	EMPTY_DROP = 1,   /* there are some, but none on this node, and the policy is Local */
+};
+
+enum service_flag {
+	SERVICE_IN_USE = 1U << 0,
+	SERVICE_INTERNAL_LOCAL = 1U << 1, /* internalTrafficPolicy: Local */
+	SERVICE_EXTERNAL_LOCAL = 1U << 2, /* externalTrafficPolicy: Local */
+};
+
+/* A service port: one port of one Service, with a protocol, in one family. Index 0 is never used. */
+struct service {
+	struct slot_range cluster_slots; /* the endpoints that policy Cluster may use */
+	struct slot_range local_slots;   /* the endpoints on this node, for policy Local */
+	__u32 affinity_timeout_s;        /* 0: no affinity */
+	__u32 flags;                     /* enum service_flag */
+};
+_Static_assert(sizeof(struct service) == 24, "map value: every byte is named");
+
+/* Value of `slots`. */
+struct slot {
+	__u32 backend; /* index into `backends` */
+};
+
+enum backend_state {
+	BACKEND_FREE = 0,     /* the entry holds nothing */
+	BACKEND_ACTIVE = 1,   /* may be chosen */
+	BACKEND_DRAINING = 2, /* not chosen any more; established TCP goes on */
+	BACKEND_DEAD = 3,     /* gone: nothing may be sent to it */
+};
+
+enum backend_flag {
+	BACKEND_LOCAL = 1U << 0, /* runs on this node */
+};
+
+/* Where traffic goes. Index 0 is never used. An id keeps its meaning while its generation does. */
+struct backend {
+	struct ip_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 state;       /* enum backend_state; the only field that changes while others may look */
+	__u32 generation; /* grows each time the entry is given to another address; never 0 in use */
+	__u32 flags;      /* enum backend_flag */
+	__u32 service;    /* a service port that has it, or had it last: for people */
+};
+_Static_assert(sizeof(struct backend) == 32, "map value: every byte is named");
+
+#define NAME_SIZE 64 /* a DNS label (RFC 1123) and its terminator */
+
+enum service_type {
+	SERVICE_TYPE_CLUSTER_IP = 0,
+	SERVICE_TYPE_NODE_PORT = 1,
+	SERVICE_TYPE_LOAD_BALANCER = 2,
+	SERVICE_TYPE_EXTERNAL_NAME = 3,
+};
+
+enum ip_family {
+	FAMILY_IPV4 = 4,
+	FAMILY_IPV6 = 6,
+};
+
+/* Identity of a service port, with what people want to know beside it; value of `service_names`. */
+struct service_name {
+	char namespace_[NAME_SIZE];
+	char name[NAME_SIZE];
+	char port_name[NAME_SIZE];
+	__u8 proto;
+	__u8 family; /* enum ip_family */
+	__u8 type;   /* enum service_type */
+	__u8 pad;
+	__u32 ready;    /* endpoints that may be chosen by policy Cluster or Local */
+	__u32 total;    /* all endpoints of the slices */
+	__u32 draining; /* terminating ones among them */
+};
+_Static_assert(sizeof(struct service_name) == 208, "map value: every byte is named");
+
+/* A Service, or one port of it, that is not programmed; key of `unprogrammed`. */
+struct unprogrammed_key {
+	char namespace_[NAME_SIZE];
+	char name[NAME_SIZE];
+	char port_name[NAME_SIZE];
+	__u8 proto;  /* 0: all ports */
+	__u8 family; /* enum ip_family; 0: both */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct unprogrammed_key) == 196, "map key: every byte is named");
+
+enum unprogrammed_reason {
+	UNPROGRAMMED_HEADLESS = 1,       /* clusterIP: None */
+	UNPROGRAMMED_EXTERNAL_NAME = 2,  /* type: ExternalName */
+	UNPROGRAMMED_NO_CLUSTER_IP = 3,  /* the API server has not given it one */
+	UNPROGRAMMED_OTHER_PROXY = 4,    /* label service.kubernetes.io/service-proxy-name */
+	UNPROGRAMMED_HEADLESS_LABEL = 5, /* label service.kubernetes.io/headless */
+	UNPROGRAMMED_LOCAL_ADDRESS = 6,  /* the ClusterIP is assigned to a link of this node */
+	UNPROGRAMMED_MAP_FULL = 7,       /* detail: the map and the flag that makes it larger */
+	UNPROGRAMMED_PROTOCOL = 8,       /* a protocol that is not served */
+	UNPROGRAMMED_NO_PORTS = 9,
+};
+
+struct unprogrammed {
+	__u32 reason; /* enum unprogrammed_reason */
+	__u8 type;    /* enum service_type */
+	__u8 pad[3];
+	char detail[120]; /* what the reason is about: a link's name, a label's value, a map */
+};
+_Static_assert(sizeof(struct unprogrammed) == 128, "map value: every byte is named");
+
+/* Who a client is for affinity. */
+enum affinity_client_kind {
+	AFFINITY_ADDRESS = 0, /* its source address: what packets show */
+	AFFINITY_NETNS = 1,   /* its network namespace's cookie, in the first 8 bytes: what sockets show */
+};
+
+struct affinity_key {
+	struct ip_addr client;
+	__u32 service;
+	__u32 client_kind; /* enum affinity_client_kind */
+};
+_Static_assert(sizeof(struct affinity_key) == 24, "map key: every byte is named");
+
+struct affinity {
+	__u32 backend;
+	__u32 generation; /* of the backend, to tell a reused id */
+	__u32 last_use_s;
+};
+_Static_assert(sizeof(struct affinity) == 12, "map value: every byte is named");
+
+enum flow_direction {
+	FLOW_ORIGINAL = 0,
+	FLOW_REPLY = 1,
+};
+
+/* The tuple as it is seen on the wire, before we rewrite it; key of `flows` and `new_flows`. */
+struct flow_key {
+	struct ip_addr src;
+	struct ip_addr dst;
+	__be16 src_port;
+	__be16 dst_port;
+	__u8 proto;
+	__u8 direction; /* enum flow_direction */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct flow_key) == 40, "map key: every byte is named");
+
+enum flow_state {
+	FLOW_NEW = 0,         /* no reply seen */
+	FLOW_REPLIED = 1,     /* TCP: SYN-ACK seen; UDP: a reply seen */
+	FLOW_ESTABLISHED = 2, /* TCP: handshake complete */
+	FLOW_CLOSING = 3,     /* TCP: FIN of one side */
+	FLOW_CLOSED = 4,      /* TCP: FIN of both sides, or RST */
+};
+
+enum flow_flag {
+	FLOW_FIN_ORIGINAL = 1U << 0,
+	FLOW_FIN_REPLY = 1U << 1,
+	/*
+	 * Client and backend have one address. The VIP takes the client's place, so that the reply comes
+	 * back to us, and the packet skips the stack, which would call its source a martian.
+	 */
+	FLOW_HAIRPIN = 1U << 2,
+	/* The client is a process of this node that only the egress hook could see. */
+	FLOW_LOCAL_CLIENT = 1U << 3,
+};
+
+/*
+ * One direction of a flow: the whole rewrite and the state. Each half can be made anew from the other:
+ * the reply key is the rewritten original tuple turned round, and the other way about.
+ */
+struct flow {
+	struct ip_addr new_src;
+	struct ip_addr new_dst;
+	__u32 slot; /* index into `slots` where the backend was found: is it there still, it may go on */
+	__be16 new_src_port;
+	__be16 new_dst_port;
+	__u32 last_use_s;
+	__u32 backend;
+	__u32 generation;
+	__u32 service;
+	__u32 ifindex; /* FLOW_LOCAL_CLIENT: the link that the client's packets leave by */
+	__u8 mac[6];   /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
+	__u8 state;    /* enum flow_state */
+	__u8 flags;    /* enum flow_flag */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct flow) == 72, "map value: every byte is named");
+
+/* Ports of a fragmented packet, learned from its first fragment; key and value of `fragments`. */
+struct fragment_key {
+	struct ip_addr src;
+	struct ip_addr dst;
+	__be32 id;
+	__u8 proto;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct fragment_key) == 40, "map key: every byte is named");
+
+struct fragment_ports {
+	__be16 src_port;
+	__be16 dst_port;
+};
+
+/* What a connected socket dialled and where it really went; value of `socket_state`. */
+struct socket_state {
+	struct ip_addr frontend_addr;
+	struct ip_addr backend_addr;
+	__be16 frontend_port;
+	__be16 backend_port;
+	__u32 backend;
+	__u32 generation;
+	__u32 service;
+	__u32 slot; /* as in struct flow */
+	__u32 last_use_s;
+};
+_Static_assert(sizeof(struct socket_state) == 56, "storage: every byte is named");
+
+/* An unconnected UDP socket talks to several frontends at most; the one unused longest makes room. */
+#define DATAGRAM_FRONTENDS_MAX 8
+
+struct datagram_state {
+	struct socket_state frontends[DATAGRAM_FRONTENDS_MAX];
+};
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct service_stats {
+	__u64 connections;
+	__u64 packets;
+	__u64 bytes;
+};

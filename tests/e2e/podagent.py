@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs inside a place of the lab and does what the tests ask: real sockets, raw frames.
+
+Requests come as JSON lines on stdin, {"id": 1, "call": "ask", "with": {...}}; each runs in a thread of
+its own and is answered by a line {"id": 1, "result": ...} or {"id": 1, "failure": "..."}. Errors that
+a socket reports are results: their names, such as "ECONNREFUSED", or "timeout".
+"""
+
+import ctypes
+import errno
+import itertools
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+
+ETH_P_ALL = 3
+SOL_PACKET = 263
+PACKET_AUXDATA = 8
+PACKET_OUTGOING = 4
+SO_ATTACH_FILTER = 26
+TP_STATUS_VLAN_VALID = 1 << 4
+IP_MTU = 14
+IPV6_MTU = 24
+
+
+def error_name(error):
+    if isinstance(error, (TimeoutError, socket.timeout)):
+        return "timeout"
+    if isinstance(error, EOFError):
+        return "closed"
+    return errno.errorcode.get(error.errno, str(error))
+
+
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def kind_of(proto):
+    return {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[proto]
+
+
+def receive_line(sock):
+    """One line, which is a whole answer for TCP and one datagram for UDP."""
+    data = b""
+    while not data.endswith(b"\n"):
+        piece = sock.recv(65535)
+        if not piece:
+            raise EOFError
+        data += piece
+    return data.decode().strip()
+
+
+def parse_answer(line):
+    words = line.split()
+    client, _, client_port = words[1].rpartition(":")
+    return {
+        "name": words[0],
+        "client": client,
+        "client_port": int(client_port),
+        "port": int(words[2]),
+        "length": len(line),
+    }
+
+
+class Sockets:
+    """Sockets that live from one request to the next, by handle."""
+
+    def __init__(self):
+        self.sockets = {}
+        self.handles = itertools.count(1)
+
+    def open(self, proto, address, timeout=2.0, source=None, source_port=0):
+        """A socket of the address's family; not connected, not yet bound unless a source is given."""
+        family = family_of(address)
+        sock = socket.socket(family, kind_of(proto))
+        sock.settimeout(timeout)
+        if source or source_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((source or "", source_port))
+        handle = next(self.handles)
+        self.sockets[handle] = sock
+        return handle
+
+    def connect(self, handle, address, port):
+        return self._try(handle, lambda sock: sock.connect((address, port)))
+
+    def send(self, handle, message="hello\n"):
+        return self._try(handle, lambda sock: sock.sendall(message.encode()))
+
+    def send_to(self, handle, address, port, message="hello\n"):
+        return self._try(handle, lambda sock: sock.sendto(message.encode(), (address, port)))
+
+    def receive(self, handle):
+        return self._try(handle, lambda sock: {"answer": parse_answer(receive_line(sock))})
+
+    def receive_from(self, handle):
+        def receive(sock):
+            data, sender = sock.recvfrom(65535)
+            return {"answer": parse_answer(data.decode()), "sender": list(sender[:2])}
+
+        return self._try(handle, receive)
+
+    def exchange(self, handle, message="hello\n"):
+        def exchange(sock):
+            sock.sendall(message.encode())
+            return {"answer": parse_answer(receive_line(sock))}
+
+        return self._try(handle, exchange)
+
+    def exchange_with(self, handle, address, port, message="hello\n"):
+        result = self.send_to(handle, address, port, message)
+        return result if "error" in result else self.receive_from(handle)
+
+    def peer(self, handle):
+        return self._try(handle, lambda sock: {"peer": list(sock.getpeername()[:2])})
+
+    def name(self, handle):
+        return self._try(handle, lambda sock: {"name": list(sock.getsockname()[:2])})
+
+    def pending_error(self, handle):
+        """SO_ERROR: what the kernel has to tell this socket."""
+        code = self.sockets[handle].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return errno.errorcode.get(code, "") if code else ""
+
+    def mtu(self, handle):
+        sock = self.sockets[handle]
+        if sock.family == socket.AF_INET6:
+            return sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+        return sock.getsockopt(socket.IPPROTO_IP, IP_MTU)
+
+    def close(self, handle):
+        self.sockets.pop(handle).close()
+
+    def _try(self, handle, action):
+        begun = time.monotonic()
+        try:
+            result = action(self.sockets[handle])
+        except (OSError, EOFError) as error:
+            result = {"error": error_name(error)}
+        result = result if isinstance(result, dict) else {}
+        result["seconds"] = time.monotonic() - begun
+        return result
+
+
+class Asking:
+    """Asks again and again in a thread of its own until told to stop, and keeps what went wrong."""
+
+    def __init__(self, targets, **options):
+        self.targets, self.options = targets, options
+        self.answers, self.failures, self.count = {}, [], 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        for address, port, proto in itertools.cycle(self.targets):
+            if self.stopping.is_set():
+                return
+            result = ask(proto, address, port, **self.options)
+            self.count += 1
+            if "error" in result:
+                if len(self.failures) < 100:
+                    self.failures.append([proto, address, result["error"], result["step"], self.count])
+                continue
+            key = f"{address} {proto} {result['answer']['name']}:{result['answer']['port']}"
+            self.answers[key] = self.answers.get(key, 0) + 1
+
+    def state(self):
+        return {"answers": dict(self.answers), "failures": list(self.failures), "count": self.count}
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join()
+        return self.state()
+
+
+def ask(proto, address, port, message="hello\n", timeout=2.0, source=None, source_port=0, connected=True):
+    """One request on a new socket. UDP may be sent without connecting."""
+    begun = time.monotonic()
+    step = "socket"
+    result = {}
+    try:
+        with socket.socket(family_of(address), kind_of(proto)) as sock:
+            sock.settimeout(timeout)
+            if source or source_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((source or "", source_port))
+            if connected:
+                step = "connect"
+                sock.connect((address, port))
+                result["peer"] = list(sock.getpeername()[:2])
+                step = "send"
+                sock.sendall(message.encode())
+                step = "receive"
+                result["answer"] = parse_answer(receive_line(sock))
+            else:
+                step = "send"
+                sock.sendto(message.encode(), (address, port))
+                step = "receive"
+                data, sender = sock.recvfrom(65535)
+                result["answer"] = parse_answer(data.decode())
+                result["sender"] = list(sender[:2])
+    except (OSError, EOFError) as error:
+        result["error"] = error_name(error)
+        result["step"] = step
+    result["seconds"] = time.monotonic() - begun
+    return result
+
+
+def ask_many(count, **request):
+    return [ask(**request) for _ in range(count)]
+
+
+class Packets:
+    """Raw frames, sent and captured as they are on the link."""
+
+    def __init__(self):
+        self.captures = {}
+        self.handles = itertools.count(1)
+
+    def send_frames(self, interface, frames):
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind((interface, 0))
+            for frame in frames:
+                sock.send(bytes.fromhex(frame))
+
+    def capture_open(self, interface, program=None):
+        """`program`: classic BPF as [code, jt, jf, k] each, to keep all but what is wanted away."""
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        if program:
+            code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+            buffer = ctypes.create_string_buffer(code)
+            filter_ = struct.pack("HL", len(program), ctypes.addressof(buffer))
+            sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        sock.bind((interface, ETH_P_ALL))
+        handle = next(self.handles)
+        self.captures[handle] = sock
+        return handle
+
+    def capture_read(self, handle, timeout, outgoing=False):
+        """Frames that have come; waits for the first of them at most `timeout` seconds."""
+        sock = self.captures[handle]
+        frames = []
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            sock.settimeout(0.0 if frames else max(left, 0.0))
+            try:
+                frame, sender, auxdata = self._receive(sock)
+            except (BlockingIOError, TimeoutError, socket.timeout):
+                return frames
+            if outgoing or sender[2] != PACKET_OUTGOING:
+                frames.append(self._with_tag(frame, auxdata).hex())
+
+    @staticmethod
+    def _receive(sock):
+        frame, auxdata, _, sender = sock.recvmsg(65535, 256)
+        return frame, sender, auxdata
+
+    @staticmethod
+    def _with_tag(frame, auxdata):
+        """The kernel takes a VLAN tag out of the frame; here it is put back."""
+        for level, kind, data in auxdata:
+            if level == SOL_PACKET and kind == PACKET_AUXDATA:
+                status, _, _, _, _, tci, tpid = struct.unpack("IIIHHHH", data[:20])
+                if status & TP_STATUS_VLAN_VALID:
+                    return frame[:12] + struct.pack("!HH", tpid or 0x8100, tci) + frame[12:]
+        return frame
+
+    def capture_close(self, handle):
+        self.captures.pop(handle).close()
+
+
+class Agent:
+    def __init__(self):
+        self.calls = {"ask": ask, "ask_many": ask_many, "ping": lambda: "pong"}
+        for group in (Sockets(), Packets()):
+            for name in dir(group):
+                if not name.startswith("_") and callable(getattr(group, name)):
+                    self.calls[name] = getattr(group, name)
+        self.asking = {}
+        self.calls.update(asking_start=self.asking_start, asking_state=self.asking_state,
+                          asking_stop=self.asking_stop)
+        self.output = threading.Lock()
+
+    def asking_start(self, targets, threads=1, **options):
+        handle = len(self.asking) + 1
+        self.asking[handle] = [Asking(targets, **options) for _ in range(threads)]
+        return handle
+
+    def asking_state(self, handle):
+        return self._sum(asking.state() for asking in self.asking[handle])
+
+    def asking_stop(self, handle):
+        for asking in self.asking[handle]:
+            asking.stopping.set()
+        return self._sum(asking.stop() for asking in self.asking[handle])
+
+    @staticmethod
+    def _sum(states):
+        total = {"answers": {}, "failures": [], "count": 0}
+        for state in states:
+            total["count"] += state["count"]
+            total["failures"] += state["failures"]
+            for key, count in state["answers"].items():
+                total["answers"][key] = total["answers"].get(key, 0) + count
+        return total
+
+    def serve(self, request):
+        try:
+            reply = {"id": request["id"], "result": self.calls[request["call"]](**request["with"])}
+        except Exception:  # the test shall see whatever went wrong
+            reply = {"id": request["id"], "failure": traceback.format_exc()}
+        with self.output:
+            sys.stdout.write(json.dumps(reply) + "\n")
+            sys.stdout.flush()
+
+    def run(self):
+        for line in sys.stdin:
+            threading.Thread(target=self.serve, args=(json.loads(line),), daemon=True).start()
+
+
+if __name__ == "__main__":
+    Agent().run()

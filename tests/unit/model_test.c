@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address.h"
+#include "model/model.h"
+
+static struct ip_addr ip(const char *text)
+{
+	struct ip_addr addr;
+
+	assert_int_equal(address_parse(text, &addr), 0);
+	return addr;
+}
+
+static struct label app_web[] = {{"app", "web"}};
+static struct label app_db[] = {{"app", "db"}};
+
+/* A Service with one port, http 80 -> 8080, that selects app=web. */
+static struct object given_service(const char *name)
+{
+	static struct service_port ports[] = {
+		{.name = "http", .proto = IPPROTO_TCP, .port = 80, .target_port = {NULL, 8080}}};
+
+	return (struct object){.kind = OBJECT_SERVICE,
+			       .namespace_ = "shop",
+			       .name = (char *)name,
+			       .service = {.cluster_ips = {ip("10.96.0.1")},
+					   .cluster_ip_count = 1,
+					   .ports = ports,
+					   .port_count = 1,
+					   .selector = {app_web, 1}}};
+}
+
+static struct object given_slice(const char *name, const char *service)
+{
+	static struct slice_endpoint endpoints[1];
+	static struct slice_port ports[] = {{"http", IPPROTO_TCP, 8080}};
+
+	endpoints[0] = (struct slice_endpoint){
+		.addr = ip("10.0.0.1"), .node_name = "node-1", .ready = true, .serving = true};
+	return (struct object){.kind = OBJECT_ENDPOINT_SLICE,
+			       .namespace_ = "shop",
+			       .name = (char *)name,
+			       .slice = {.service_name = (char *)service,
+					 .family = FAMILY_IPV4,
+					 .endpoints = endpoints,
+					 .endpoint_count = 1,
+					 .ports = ports,
+					 .port_count = 1}};
+}
+
+static struct object given_pod(const char *name, const char *addr)
+{
+	return (struct object){
+		.kind = OBJECT_POD,
+		.namespace_ = "shop",
+		.name = (char *)name,
+		.labels = {app_web, 1},
+		.pod = {.ips = {ip(addr)}, .ip_count = 1, .node_name = "node-1", .ready = true}};
+}
+
+static void when_put(struct model *model, const struct object *loose)
+{
+	struct object *object = object_new(loose);
+
+	assert_non_null(object);
+	assert_int_equal(model_put(model, object), 0);
+}
+
+static int name_collect(const char *namespace_, const char *name, void *context)
+{
+	char *names = context;
+
+	strcat(strcat(strcat(strcat(names, namespace_), "/"), name), " ");
+	return 0;
+}
+
+/* The dirty Services are exactly these, "shop/a shop/b ", in the order they became so. */
+static void then_dirty(struct model *model, const char *expected)
+{
+	char names[1024] = "";
+
+	assert_int_equal(model_drain_dirty(model, name_collect, names), 0);
+	assert_string_equal(names, expected);
+	assert_false(model_is_dirty(model));
+}
+
+/* The Service's endpoints as "ip:port,state ", of all its slices. */
+static void then_endpoints(struct model *model, const char *service, const char *expected)
+{
+	const struct object *object = model_service(model, "shop", service);
+	const struct slice_object **slices;
+	char text[2048] = "";
+	int count;
+
+	assert_non_null(object);
+	count = model_slices(model, object, &slices);
+	assert_true(count >= 0);
+	for (int i = 0; i < count; i++) {
+		for (size_t p = 0; p < slices[i]->port_count; p++) {
+			for (size_t e = 0; e < slices[i]->endpoint_count; e++) {
+				const struct slice_endpoint *endpoint = &slices[i]->endpoints[e];
+				char buf[ADDRESS_TEXT_SIZE];
+				size_t len = strlen(text);
+
+				(void)snprintf(text + len, sizeof(text) - len, "%s=%s%s%s%s ",
+					       slices[i]->ports[p].name,
+					       endpoint_format(&endpoint->addr,
+							       htons(slices[i]->ports[p].port), buf),
+					       endpoint->ready ? ",ready" : "",
+					       endpoint->serving ? ",serving" : "",
+					       endpoint->terminating ? ",terminating" : "");
+			}
+		}
+	}
+	free(slices);
+	assert_string_equal(text, expected);
+}
+
+static void a_packed_copy_is_equal_and_independent(void **state)
+{
+	struct object loose = given_slice("web-1", "web");
+	char *zones[] = {"zone-a", "zone-b"};
+	struct object *copy, *second;
+
+	(void)state;
+	loose.slice.endpoints[0].zone_hints = zones;
+	loose.slice.endpoints[0].zone_hint_count = 2;
+	copy = object_new(&loose);
+	second = object_new(copy);
+	assert_true(object_equal(copy, &loose));
+	object_free(copy);
+	assert_true(object_equal(second, &loose));
+	loose.slice.endpoints[0].zone_hint_count = 1;
+	assert_false(object_equal(second, &loose));
+	object_free(second);
+}
+
+static void more_strings_than_are_compared_are_packed_right(void **state)
+{
+	enum { COUNT = 300 };
+	static char names[COUNT][32];
+	struct label items[COUNT];
+	struct object loose = given_pod("many", "10.0.0.1");
+	struct object *copy;
+
+	(void)state;
+	for (int i = 0; i < COUNT; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "label-%d", i);
+		items[i] = (struct label){names[i], names[(i * 7) % COUNT]};
+	}
+	for (int i = 0; i < COUNT; i++)
+		items[i].value = names[(i * 7) % COUNT];
+	loose.labels = (struct labels){items, COUNT};
+	copy = object_new(&loose);
+	assert_true(object_equal(copy, &loose));
+	assert_string_equal(labels_get(&copy->labels, "label-299"), names[(299 * 7) % COUNT]);
+	object_free(copy);
+}
+
+static void an_empty_selector_selects_nothing(void **state)
+{
+	struct labels labels = {app_web, 1};
+	struct labels none = {};
+
+	(void)state;
+	assert_false(labels_match(&labels, &none));
+	assert_true(labels_match(&labels, &labels));
+}
+
+static void an_equal_object_makes_nothing_dirty(void **state)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web");
+	struct object slice = given_slice("web-1", "web");
+
+	(void)state;
+	when_put(model, &service);
+	when_put(model, &slice);
+	then_dirty(model, "shop/web ");
+	when_put(model, &service);
+	when_put(model, &slice);
+	then_dirty(model, "");
+	slice.slice.endpoints[0].ready = false;
+	when_put(model, &slice);
+	then_dirty(model, "shop/web ");
+	model_free(model);
+}
+
+static void a_slice_that_moves_to_another_service_makes_both_dirty(void **state)
+{
+	struct model *model = model_new();
+	struct object web = given_service("web"), api = given_service("api");
+	struct object slice = given_slice("web-1", "web");
+
+	(void)state;
+	when_put(model, &web);
+	when_put(model, &api);
+	when_put(model, &slice);
+	then_dirty(model, "shop/web shop/api ");
+	slice.slice.service_name = "api";
+	when_put(model, &slice);
+	then_dirty(model, "shop/web shop/api ");
+	then_endpoints(model, "web", "");
+	then_endpoints(model, "api", "http=10.0.0.1:8080,ready,serving ");
+	model_free(model);
+}
+
+static void slices_may_come_before_their_service(void **state)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web");
+	struct object slice = given_slice("web-1", "web");
+
+	(void)state;
+	when_put(model, &slice);
+	then_dirty(model, "");
+	when_put(model, &service);
+	then_dirty(model, "shop/web ");
+	then_endpoints(model, "web", "http=10.0.0.1:8080,ready,serving ");
+	model_remove(model, OBJECT_SERVICE, "shop", "web");
+	model_remove(model, OBJECT_ENDPOINT_SLICE, "shop", "web-1");
+	then_dirty(model, "shop/web ");
+	assert_null(model_service(model, "shop", "web"));
+	assert_int_equal(model_count(model, OBJECT_ENDPOINT_SLICE), 0);
+	model_free(model);
+}
+
+static void slices_of_another_proxy_or_with_names_for_addresses_are_left_out(void **state)
+{
+	static struct label other[] = {{LABEL_PROXY_NAME, ""}};
+	struct model *model = model_new();
+	struct object service = given_service("web");
+	struct object slice = given_slice("web-1", "web");
+	struct object fqdn = given_slice("web-2", "web");
+	struct object pod = given_pod("web-0", "10.0.0.9");
+
+	(void)state;
+	slice.labels = (struct labels){other, 1};
+	fqdn.slice.family = 0;
+	when_put(model, &service);
+	when_put(model, &slice);
+	when_put(model, &fqdn);
+	when_put(model, &pod);
+	then_endpoints(model, "web", "");
+	model_free(model);
+}
+
+static void endpoints_come_from_slices_then_endpoints_then_pods(void **state)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web");
+	struct object slice = given_slice("web-1", "web");
+	struct object pod = given_pod("web-0", "10.0.0.9");
+	struct object part = given_slice("", NULL);
+	struct object endpoints = {.kind = OBJECT_ENDPOINTS,
+				   .namespace_ = "shop",
+				   .name = "web",
+				   .endpoints = {&part.slice, 1}};
+
+	(void)state;
+	when_put(model, &service);
+	when_put(model, &pod);
+	then_dirty(model, "shop/web ");
+	then_endpoints(model, "web", "http=10.0.0.9:8080,ready,serving ");
+	part.slice.endpoints[0].addr = ip("10.0.0.5");
+	when_put(model, &endpoints);
+	then_dirty(model, "shop/web ");
+	then_endpoints(model, "web", "http=10.0.0.5:8080,ready,serving ");
+	slice = given_slice("web-1", "web");
+	when_put(model, &slice);
+	then_endpoints(model, "web", "http=10.0.0.1:8080,ready,serving ");
+	model_remove(model, OBJECT_ENDPOINT_SLICE, "shop", "web-1");
+	model_remove(model, OBJECT_ENDPOINTS, "shop", "web");
+	then_dirty(model, "shop/web ");
+	then_endpoints(model, "web", "http=10.0.0.9:8080,ready,serving ");
+	model_free(model);
+}
+
+static void a_pod_makes_those_dirty_that_select_it_and_have_nothing_else(void **state)
+{
+	struct model *model = model_new();
+	struct object web = given_service("web"), other = given_service("other"),
+		      sliced = given_service("sliced");
+	struct object slice = given_slice("sliced-1", "sliced");
+	struct object pod = given_pod("web-0", "10.0.0.9");
+
+	(void)state;
+	other.service.selector = (struct labels){app_db, 1};
+	when_put(model, &web);
+	when_put(model, &other);
+	when_put(model, &sliced);
+	when_put(model, &slice);
+	then_dirty(model, "shop/web shop/other shop/sliced ");
+	when_put(model, &pod);
+	then_dirty(model, "shop/web ");
+	pod.labels = (struct labels){app_db, 1};
+	when_put(model, &pod);
+	then_dirty(model, "shop/web shop/other ");
+	model_remove(model, OBJECT_POD, "shop", "web-0");
+	then_dirty(model, "shop/other ");
+	model_free(model);
+}
+
+static void named_ports_that_stand_for_several_numbers_give_several_slices(void **state)
+{
+	static struct service_port ports[] = {
+		{.name = "http", .proto = IPPROTO_TCP, .port = 80, .target_port = {"web", 0}},
+		{.name = "metrics", .proto = IPPROTO_TCP, .port = 9100, .target_port = {"prom", 0}},
+		{.name = "dns", .proto = IPPROTO_UDP, .port = 53}};
+	static struct pod_port first[] = {{"web", IPPROTO_UDP, 1},
+					  {"web", IPPROTO_TCP, 8080},
+					  {"prom", IPPROTO_TCP, 9100}};
+	static struct pod_port second[] = {{"web", IPPROTO_TCP, 8081}};
+	struct model *model = model_new();
+	struct object service = given_service("multi");
+	struct object a = given_pod("a", "10.0.0.1"), b = given_pod("b", "10.0.0.2"),
+		      c = given_pod("c", "10.0.0.3");
+
+	(void)state;
+	service.service.ports = ports;
+	service.service.port_count = 3;
+	a.pod.ports = c.pod.ports = first;
+	a.pod.port_count = c.pod.port_count = 3;
+	b.pod.ports = second;
+	b.pod.port_count = 1;
+	when_put(model, &service);
+	when_put(model, &a);
+	when_put(model, &b);
+	when_put(model, &c);
+	then_endpoints(model, "multi",
+		       "http=10.0.0.1:8080,ready,serving http=10.0.0.3:8080,ready,serving "
+		       "metrics=10.0.0.1:9100,ready,serving metrics=10.0.0.3:9100,ready,serving "
+		       "dns=10.0.0.1:53,ready,serving dns=10.0.0.3:53,ready,serving "
+		       "http=10.0.0.2:8081,ready,serving dns=10.0.0.2:53,ready,serving ");
+	model_free(model);
+}
+
+static void pods_become_endpoints_as_the_controller_makes_them(void **state)
+{
+	static const struct {
+		bool publish, ready, terminating, finished;
+		const char *expected;
+	} rows[] = {
+		{false, true, false, false, "http=10.0.0.1:8080,ready,serving "},
+		{false, false, false, false, "http=10.0.0.1:8080 "},
+		{false, true, true, false, "http=10.0.0.1:8080,serving,terminating "},
+		{false, false, true, false, "http=10.0.0.1:8080,terminating "},
+		{true, false, false, false, "http=10.0.0.1:8080,ready "},
+		{true, false, true, false, "http=10.0.0.1:8080,ready,terminating "},
+		{true, true, false, true, ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct model *model = model_new();
+		struct object service = given_service("web");
+		struct object pod = given_pod("web-0", "10.0.0.1");
+
+		service.service.publish_not_ready = rows[i].publish;
+		pod.pod.ready = rows[i].ready;
+		pod.pod.terminating = rows[i].terminating;
+		pod.pod.finished = rows[i].finished;
+		when_put(model, &service);
+		when_put(model, &pod);
+		then_endpoints(model, "web", rows[i].expected);
+		model_free(model);
+	}
+}
+
+static void a_dual_stack_service_gets_endpoints_of_both_families(void **state)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web");
+	struct object both = given_pod("web-0", "10.0.0.1"), none = given_pod("web-1", "10.0.0.2");
+
+	(void)state;
+	service.service.cluster_ips[1] = ip("fd00::1");
+	service.service.cluster_ip_count = 2;
+	both.pod.ips[1] = ip("fd00:10::1");
+	both.pod.ip_count = 2;
+	none.pod.ip_count = 0;
+	when_put(model, &service);
+	when_put(model, &both);
+	when_put(model, &none);
+	then_endpoints(model, "web",
+		       "http=10.0.0.1:8080,ready,serving http=[fd00:10::1]:8080,ready,serving ");
+	service.service.selector.count = 0;
+	when_put(model, &service);
+	then_endpoints(model, "web", "");
+	model_free(model);
+}
+
+static void the_node_revision_grows_with_what_is_kept_of_nodes(void **state)
+{
+	static struct label zone_a[] = {{LABEL_ZONE, "a"}}, zone_b[] = {{LABEL_ZONE, "b"}};
+	struct object node = {.kind = OBJECT_NODE,
+			      .namespace_ = "",
+			      .name = "node-1",
+			      .labels = {zone_a, 1}};
+	struct model *model = model_new();
+	uint64_t revision = model_node_revision(model);
+
+	(void)state;
+	when_put(model, &node);
+	assert_true(model_node_revision(model) > revision);
+	revision = model_node_revision(model);
+	when_put(model, &node);
+	assert_int_equal(model_node_revision(model), revision);
+	node.labels.items = zone_b;
+	when_put(model, &node);
+	assert_true(model_node_revision(model) > revision);
+	assert_string_equal(labels_get(&model_node(model, "node-1")->labels, LABEL_ZONE), "b");
+	revision = model_node_revision(model);
+	model_remove(model, OBJECT_NODE, "", "node-1");
+	assert_true(model_node_revision(model) > revision);
+	then_dirty(model, "");
+	model_free(model);
+}
+
+static int second_fails(const char *namespace_, const char *name, void *context)
+{
+	(void)namespace_;
+	(void)name;
+	return ++*(int *)context == 2 ? -7 : 0;
+}
+
+static void a_drain_that_fails_leaves_the_rest_dirty(void **state)
+{
+	struct model *model = model_new();
+	struct object a = given_service("a"), b = given_service("b"), c = given_service("c");
+	int calls = 0;
+
+	(void)state;
+	when_put(model, &a);
+	when_put(model, &b);
+	when_put(model, &c);
+	assert_int_equal(model_drain_dirty(model, second_fails, &calls), -7);
+	then_dirty(model, "shop/b shop/c ");
+	model_touch_all(model);
+	then_dirty(model, "shop/a shop/b shop/c ");
+	model_free(model);
+}
+
+/* Against a plain count: thousands of puts and removes in an order that a fixed generator gives. */
+static void random_changes_keep_the_tables_consistent(void **state)
+{
+	struct model *model = model_new();
+	bool present[64] = {};
+	size_t expected = 0;
+	unsigned int seed = 1;
+
+	(void)state;
+	for (int i = 0; i < 20000; i++) {
+		char name[32], service[32];
+		struct object slice, pod, owner;
+		unsigned int n;
+
+		seed = seed * 1103515245U + 12345U;
+		n = (seed >> 16) % 64;
+		(void)snprintf(name, sizeof(name), "slice-%u", n);
+		(void)snprintf(service, sizeof(service), "service-%u", (seed >> 8) % 8);
+		slice = given_slice(name, service);
+		pod = given_pod(name, "10.0.0.7");
+		owner = given_service(service);
+		if (seed & 0x40000000) {
+			when_put(model, &slice);
+			when_put(model, &pod);
+			when_put(model, &owner);
+			expected += !present[n];
+			present[n] = true;
+		} else {
+			model_remove(model, OBJECT_ENDPOINT_SLICE, "shop", name);
+			model_remove(model, OBJECT_POD, "shop", name);
+			model_remove(model, OBJECT_SERVICE, "shop", service);
+			expected -= present[n];
+			present[n] = false;
+		}
+		assert_int_equal(model_count(model, OBJECT_ENDPOINT_SLICE), expected);
+		assert_int_equal(model_count(model, OBJECT_POD), expected);
+		if (i % 100 == 0) {
+			char names[1024] = "";
+
+			(void)model_drain_dirty(model, name_collect, names);
+		}
+	}
+	model_free(model);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_packed_copy_is_equal_and_independent),
+		cmocka_unit_test(more_strings_than_are_compared_are_packed_right),
+		cmocka_unit_test(an_empty_selector_selects_nothing),
+		cmocka_unit_test(an_equal_object_makes_nothing_dirty),
+		cmocka_unit_test(a_slice_that_moves_to_another_service_makes_both_dirty),
+		cmocka_unit_test(slices_may_come_before_their_service),
+		cmocka_unit_test(slices_of_another_proxy_or_with_names_for_addresses_are_left_out),
+		cmocka_unit_test(endpoints_come_from_slices_then_endpoints_then_pods),
+		cmocka_unit_test(a_pod_makes_those_dirty_that_select_it_and_have_nothing_else),
+		cmocka_unit_test(named_ports_that_stand_for_several_numbers_give_several_slices),
+		cmocka_unit_test(pods_become_endpoints_as_the_controller_makes_them),
+		cmocka_unit_test(a_dual_stack_service_gets_endpoints_of_both_families),
+		cmocka_unit_test(the_node_revision_grows_with_what_is_kept_of_nodes),
+		cmocka_unit_test(a_drain_that_fails_leaves_the_rest_dirty),
+		cmocka_unit_test(random_changes_keep_the_tables_consistent),
+	};
+
+	return cmocka_run_group_tests_name("model", tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+
+#include "fairlead/types.h"
+
+/* "[v6]:port" or "v4:port"; the longest text of an address alone fits as well. */
+#define ADDRESS_TEXT_SIZE (INET6_ADDRSTRLEN + sizeof("[]:65535"))
+
+/*
+ * Reads an IPv4 or IPv6 address. Leading zeros in IPv4 octets are decimal (kube-proxy's rule A23).
+ * A mapped address (::ffff:a.b.c.d) is the IPv4 address. Returns 0 or -EINVAL. Silent.
+ */
+int address_parse(const char *text, struct ip_addr *ret_addr);
+
+struct ip_addr address_from_ipv4(__be32 ipv4);
+
+bool address_is_ipv4(const struct ip_addr *addr);
+enum ip_family address_family(const struct ip_addr *addr);
+bool address_equal(const struct ip_addr *a, const struct ip_addr *b);
+bool address_is_zero(const struct ip_addr *addr);
+
+/* Writes the canonical text into `buf` and is `buf`. */
+const char *address_format(const struct ip_addr *addr, char buf[ADDRESS_TEXT_SIZE]);
+
+/* The same with a port, `10.0.0.1:80` or `[fd00::1]:80`. */
+const char *endpoint_format(const struct ip_addr *addr, __be16 port, char buf[ADDRESS_TEXT_SIZE]);
+
+/* "TCP", "UDP", "SCTP" or "?". */
+const char *proto_name(__u8 proto);
+
+/* The other way, in Kubernetes' spelling; 0 where the name is none of the three. */
+__u8 proto_parse(const char *name);

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * `fairlead agent`: one process, one thread, one event loop. The source changes the model; dirty Services
+ * are planned and published, everything that one wake-up brought in one go. Stopping changes nothing in the
+ * kernel.
+ */
+
+#include "agent/agent.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "agent/datapath.h"
+#include "agent/left.h"
+#include "agent/options.h"
+#include "agent/size.h"
+#include "cleanup.h"
+#include "fairlead/agent.h"
+#include "link/link.h"
+#include "log.h"
+#include "model/model.h"
+#include "plan/plan.h"
+#include "publish/publish.h"
+#include "source/source.h"
+
+struct agent {
+	struct agent_options options;
+	uv_loop_t loop;
+	uv_signal_t terminate, interrupt;
+	uv_timer_t reclaim;
+	struct model *model;
+	struct source *source;
+	struct datapath *datapath;
+	struct link_watch *links;
+	struct publisher *publisher;
+	struct left_sockets *left;
+	struct agent_status status;
+	char *cgroup;
+	uint64_t node_revision;
+};
+
+static const char *link_with_address(const struct ip_addr *addr, void *context)
+{
+	const struct agent *agent = context;
+
+	return link_watch_owner(agent->links, addr);
+}
+
+static void status_write(struct agent *agent)
+{
+	struct agent_status *status = &agent->status;
+	struct publisher_numbers numbers;
+	const __u32 zero = 0;
+
+	publisher_numbers(agent->publisher, &numbers);
+	status->changed_service_ports = numbers.changed_service_ports;
+	status->refused_service_ports = numbers.refused_service_ports;
+	status->services = (__u32)model_count(agent->model, OBJECT_SERVICE);
+	status->endpoint_slices = (__u32)model_count(agent->model, OBJECT_ENDPOINT_SLICE);
+	status->degraded = datapath_degraded(agent->datapath) | link_watch_degraded(agent->links) |
+			   left_degraded(agent->left);
+	if (numbers.unfitting)
+		status->degraded |= DEGRADED_MAP_FULL;
+	if (!agent->options.with_socket)
+		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
+	if (!agent->options.with_tc)
+		status->degraded |= DEGRADED_NO_TC_HOOKS;
+	if (bpf_map_update_elem(datapath_status_map(agent->datapath), &zero, status, BPF_ANY))
+		(void)log_err(-errno, "cannot write the agent's status, continuing");
+}
+
+/* The own Node's zone decides topology hints; any change of it concerns every Service. */
+static const char *node_zone(const struct agent *agent)
+{
+	const struct object *node = model_node(agent->model, agent->options.node_name);
+
+	return node ? labels_get(&node->labels, "topology.kubernetes.io/zone") : NULL;
+}
+
+static int service_publish(const char *namespace_, const char *name, void *context)
+{
+	struct agent *agent = context;
+	const struct plan_context plan_context = {
+		.node_name = agent->options.node_name,
+		.zone = node_zone(agent),
+		.link_with_address = link_with_address,
+		.link_context = agent,
+	};
+	const struct object *service = model_service(agent->model, namespace_, name);
+	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
+	struct plan plan;
+	int count, err;
+
+	if (!service)
+		return publisher_apply(agent->publisher, namespace_, name, NULL);
+	count = model_slices(agent->model, service, &slices);
+	if (count < 0)
+		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_, name);
+	err = plan_service(&plan_context, service, slices, (size_t)count, &plan);
+	if (err)
+		return log_err(err, "cannot plan service %s/%s", namespace_, name);
+	err = publisher_apply(agent->publisher, namespace_, name, &plan);
+	plan_fini(&plan);
+	/* A full map concerns this Service only; it was logged, and is tried again. */
+	return err == -ENOSPC ? 0 : err;
+}
+
+static void reclaim(uv_timer_t *timer);
+
+/* Frees what waits for its grace period, and comes back when the next is due. */
+static void reclaim_schedule(struct agent *agent)
+{
+	uint64_t wait_ms = publisher_reclaim(agent->publisher, uv_hrtime());
+
+	if (wait_ms)
+		(void)uv_timer_start(&agent->reclaim, reclaim, wait_ms, 0);
+	else
+		(void)uv_timer_stop(&agent->reclaim);
+}
+
+static void reclaim(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	reclaim_schedule(agent);
+	status_write(agent);
+}
+
+/* Publishes every dirty Service. `woken_ns`: when the change came. */
+static int publish(struct agent *agent, uint64_t woken_ns)
+{
+	struct publisher_numbers before, after;
+	int err;
+
+	publisher_numbers(agent->publisher, &before);
+	err = model_drain_dirty(agent->model, service_publish, agent);
+	publisher_numbers(agent->publisher, &after);
+	if (after.changed_service_ports != before.changed_service_ports) {
+		agent->status.last_publish_ns = uv_hrtime();
+		agent->status.last_publish_took_ns = agent->status.last_publish_ns - woken_ns;
+		agent->status.publishes++;
+		log_debug("published %llu service ports in %llu us",
+			  (unsigned long long)(after.changed_service_ports -
+					       before.changed_service_ports),
+			  (unsigned long long)agent->status.last_publish_took_ns / 1000);
+	}
+	left_tell(agent->left, agent->publisher);
+	reclaim_schedule(agent);
+	status_write(agent);
+	return err;
+}
+
+static void source_changed(uint64_t woken_ns, void *context)
+{
+	struct agent *agent = context;
+	uint64_t revision = model_node_revision(agent->model);
+
+	if (revision != agent->node_revision) {
+		agent->node_revision = revision;
+		model_touch_all(agent->model);
+	}
+	if (publish(agent, woken_ns))
+		log_warning("not everything could be published, the next change tries again");
+}
+
+static void source_rejected(void *context)
+{
+	struct agent *agent = context;
+
+	agent->status.rejected_objects++;
+}
+
+static void addresses_changed(void *context)
+{
+	struct agent *agent = context;
+	const struct ip_addr *addrs;
+	size_t count;
+
+	addrs = link_watch_addresses(agent->links, &count);
+	if (publisher_set_node_addresses(agent->publisher, addrs, count))
+		log_warning("the node's addresses could not all be recorded");
+	/* A ClusterIP may have come to a link, or gone from one. */
+	model_touch_all(agent->model);
+	(void)publish(agent, uv_hrtime());
+}
+
+static void links_changed(void *context)
+{
+	status_write(context);
+}
+
+static void stop(uv_signal_t *handle, int number)
+{
+	struct agent *agent = handle->data;
+
+	log_info("stopping on signal %d; the datapath goes on without the agent", number);
+	uv_stop(&agent->loop);
+}
+
+static int loop_open(struct agent *agent)
+{
+	int err = uv_loop_init(&agent->loop);
+
+	if (err)
+		return log_err(err, "cannot make the event loop");
+	(void)uv_signal_init(&agent->loop, &agent->terminate);
+	(void)uv_signal_init(&agent->loop, &agent->interrupt);
+	(void)uv_timer_init(&agent->loop, &agent->reclaim);
+	agent->terminate.data = agent;
+	agent->interrupt.data = agent;
+	agent->reclaim.data = agent;
+	err = uv_signal_start(&agent->terminate, stop, SIGTERM);
+	if (!err)
+		err = uv_signal_start(&agent->interrupt, stop, SIGINT);
+	return err ? log_err(err, "cannot watch for signals") : 0;
+}
+
+static int source_open(struct agent *agent)
+{
+	const struct source_events events = {
+		.changed = source_changed,
+		.rejected = source_rejected,
+		.context = agent,
+	};
+
+	agent->model = model_new();
+	if (!agent->model)
+		return log_err(-ENOMEM, "cannot allocate the model");
+	return source_manifests_open(&agent->loop, agent->options.manifests, agent->model, &events,
+				     &agent->source);
+}
+
+static int hooks_open(struct agent *agent)
+{
+	const struct link_options options = {
+		.overrides = agent->options.links,
+		.programs = datapath_link_programs(agent->datapath),
+		.pin_dir = agent->options.pin_dir,
+		.links_map = datapath_links_map(agent->datapath),
+		.attach = agent->options.with_tc,
+		.force_clsact = agent->options.force_clsact,
+	};
+	const struct link_events events = {
+		.addresses_changed = addresses_changed,
+		.links_changed = links_changed,
+		.context = agent,
+	};
+
+	return link_watch_open(&agent->loop, &options, &events, &agent->links);
+}
+
+static int socket_hooks_attach(struct agent *agent)
+{
+	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
+
+	if (!agent->options.with_socket)
+		return cgroup_detach_all(agent->options.pin_dir);
+	agent->cgroup = agent->options.cgroup ? strdup(agent->options.cgroup) : cgroup_find_root();
+	if (!agent->cgroup)
+		return log_err(-ENOENT, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do "
+					"without the socket hooks (--hooks tc)");
+	datapath_socket_programs(agent->datapath, programs);
+	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, SOCKET_PROGRAM_COUNT);
+}
+
+static int datapath_prepare(struct agent *agent)
+{
+	struct datapath_options options = {
+		.pin_dir = agent->options.pin_dir,
+		.config = agent->options.config,
+		.with_tc = agent->options.with_tc,
+	};
+	int err = sizes_of_model(agent->model, &agent->options, &options.sizes);
+
+	if (err)
+		return log_err(err, "cannot size the maps");
+	return datapath_open(&options, &agent->datapath);
+}
+
+static void status_begin(struct agent *agent)
+{
+	struct agent_status *status = &agent->status;
+
+	status->pid = (__u32)getpid();
+	status->started_ns = uv_hrtime();
+	(void)snprintf(status->version, sizeof(status->version), "%s", FAIRLEAD_VERSION);
+	(void)snprintf(status->source, sizeof(status->source), "%s", agent->options.manifests);
+	(void)snprintf(status->node_name, sizeof(status->node_name), "%s", agent->options.node_name);
+}
+
+/* The first publish: everything the source holds, then what an earlier run had and the source has not. */
+static int publish_first(struct agent *agent)
+{
+	const struct publish_maps maps = datapath_publish_maps(agent->datapath);
+	struct publisher_numbers numbers;
+	const struct ip_addr *addrs;
+	size_t count;
+	int err;
+
+	err = publisher_open(&maps, &agent->publisher);
+	if (err)
+		return err;
+	err = left_new(datapath_socket_state_map(agent->datapath), &agent->left);
+	if (err)
+		return log_err(err, "cannot allocate");
+	addrs = link_watch_addresses(agent->links, &count);
+	err = publisher_set_node_addresses(agent->publisher, addrs, count);
+	if (err)
+		return log_err(err, "cannot record the node's addresses");
+	agent->node_revision = model_node_revision(agent->model);
+	err = publish(agent, agent->status.started_ns);
+	if (!err)
+		err = publisher_remove_unclaimed(agent->publisher);
+	if (err)
+		return log_err(err, "the first publish failed");
+	left_tell(agent->left, agent->publisher);
+	reclaim_schedule(agent);
+	agent->status.synced_ns = uv_hrtime();
+	publisher_numbers(agent->publisher, &numbers);
+	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
+		 (unsigned long long)(agent->status.synced_ns - agent->status.started_ns) / 1000000);
+	return 0;
+}
+
+static int agent_start(struct agent *agent)
+{
+	int err;
+
+	status_begin(agent);
+	err = loop_open(agent);
+	if (!err)
+		err = source_open(agent);
+	if (!err)
+		err = datapath_prepare(agent);
+	if (!err)
+		err = hooks_open(agent);
+	if (!err)
+		err = publish_first(agent);
+	if (!err)
+		err = socket_hooks_attach(agent);
+	if (!err)
+		err = datapath_commit(agent->datapath);
+	if (err)
+		return err;
+	if (agent->cgroup)
+		(void)snprintf(agent->status.cgroup, sizeof(agent->status.cgroup), "%s", agent->cgroup);
+	status_write(agent);
+	return 0;
+}
+
+static void handle_close(uv_handle_t *handle, void *context)
+{
+	(void)context;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+static void agent_stop(struct agent *agent)
+{
+	source_close(agent->source);
+	link_watch_close(agent->links);
+	uv_walk(&agent->loop, handle_close, NULL);
+	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
+	(void)uv_loop_close(&agent->loop);
+	left_free(agent->left);
+	publisher_close(agent->publisher);
+	datapath_close(agent->datapath);
+	model_free(agent->model);
+	free(agent->cgroup);
+}
+
+int agent_main(int argc, char **argv)
+{
+	struct agent agent = {};
+	int err;
+
+	agent_options_parse(argc, argv, &agent.options);
+	log_set_level((enum log_level)agent.options.verbosity);
+	err = agent_start(&agent);
+	if (!err)
+		(void)uv_run(&agent.loop, UV_RUN_DEFAULT);
+	if (!err) {
+		agent.status.pid = 0;
+		status_write(&agent);
+	}
+	agent_stop(&agent);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* `fairlead cleanup`: removes every pin, link and filter of ours, and nothing else. */
+
+#include <argp.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/pin_dir.h"
+#include "cleanup.h"
+#include "fairlead/limits.h"
+#include "link/cgroup.h"
+#include "link/link.h"
+#include "log.h"
+
+#define EXIT_USAGE 2
+
+static const struct argp_option option_table[] = {
+	{"pin-dir", 'p', "DIR", 0, "Where the pins are (default: " PIN_DIR_DEFAULT ")", 0},
+	{0},
+};
+
+static const char doc[] =
+	"Removes every pin, link and filter of fairlead from this node and this network namespace, and nothing "
+	"else. Services stop working."
+	"\v"
+	"Examples:\n"
+	"  fairlead cleanup\n"
+	"  fairlead cleanup --pin-dir /run/fairlead/node-1\n"
+	"\n"
+	"Exit status: 0 when nothing of fairlead is left, 1 on failure (an agent still runs), 2 for misuse.";
+
+static error_t option_parse(int key, char *arg, struct argp_state *state)
+{
+	const char **pin_dir = state->input;
+
+	switch (key) {
+	case 'p':
+		*pin_dir = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is not an option of fairlead cleanup", arg);
+		return EINVAL;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* Every map the agent pins. What else lies in the directory is not ours. */
+static const char *const pinned_maps[] = {
+	"addresses",  "address_flows", "affinity",	"agent_status",	 "backends",
+	"counters",   "datagram_state", "flows",	"fragments",	 "frontends",
+	"links",      "new_flows",	"service_names", "service_stats", "services",
+	"slots",      "socket_state",	"unprogrammed",
+};
+
+static int maps_unpin(const char *pin_dir)
+{
+	char path[PATH_MAX];
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(pinned_maps) / sizeof(pinned_maps[0]); i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", pin_dir, pinned_maps[i]) >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		if (unlink(path) && errno != ENOENT)
+			err = log_err(-errno, "cannot remove the pin %s", path);
+	}
+	return err;
+}
+
+static int cleanup(const char *pin_dir)
+{
+	auto_cleanup(cleanup_fd) int lock_fd = -1;
+	int err, first;
+
+	if (access(pin_dir, F_OK)) {
+		/* Filters may be there without pins, where tcx is not. */
+		return link_detach_all(pin_dir);
+	}
+	lock_fd = pin_dir_lock(pin_dir);
+	if (lock_fd == -EBUSY)
+		return log_err(-EBUSY, "an agent still uses the pins in %s: stop it first", pin_dir);
+	if (lock_fd < 0)
+		return log_err(lock_fd, "cannot lock %s", pin_dir);
+	first = cgroup_detach_all(pin_dir);
+	err = link_detach_all(pin_dir);
+	first = first ? first : err;
+	err = maps_unpin(pin_dir);
+	first = first ? first : err;
+	(void)close(take_fd(lock_fd));
+	err = pin_dir_remove(pin_dir);
+	return first ? first : err;
+}
+
+int cleanup_main(int argc, char **argv)
+{
+	const struct argp argp = {.options = option_table, .parser = option_parse, .doc = doc};
+	const char *pin_dir = PIN_DIR_DEFAULT;
+
+	argp_err_exit_status = EXIT_USAGE;
+	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &pin_dir);
+	return cleanup(pin_dir) ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/grow.h"
+#include "agent/pin_dir.h"
+#include "cleanup.h"
+#include "fairlead/limits.h"
+#include "log.h"
+#include "skeleton/socket.skel.h"
+#include "skeleton/tc.skel.h"
+
+#define PINNED_MAPS_MAX 32
+
+struct datapath {
+	char pin_dir[PATH_MAX];
+	int lock_fd;
+	struct tc_bpf *tc;
+	struct socket_bpf *socket;
+	struct config config;
+	/* Pinned maps that are too small: the old descriptor, until commit. -1: none. */
+	struct {
+		struct bpf_map *map;
+		int old_fd;
+	} grown[PINNED_MAPS_MAX];
+	size_t grown_count;
+};
+
+/* What libbpf said last, for the one sentence that a failed load gets; the log is the verifier's essay. */
+static char last_complaint[1024];
+
+static int libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN)
+		(void)vsnprintf(last_complaint, sizeof(last_complaint), format, args);
+	return 0;
+}
+
+/* Maps of the object that live only as long as its programs do. */
+static bool map_is_private(const struct bpf_map *map)
+{
+	static const char *const names[] = {"flow_drafts", "reject_budget"};
+	const char *name = bpf_map__name(map);
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(name, names[i]))
+			return true;
+	}
+	return bpf_map__is_internal(map);
+}
+
+static int pin_path(const struct datapath *datapath, const struct bpf_map *map, char path[PATH_MAX])
+{
+	int len = snprintf(path, PATH_MAX, "%s/%s", datapath->pin_dir, bpf_map__name(map));
+
+	return len < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* Uses a pinned map again where it is large enough; remembers it to be replaced where it is not. */
+static int map_adopt(struct datapath *datapath, struct bpf_map *map)
+{
+	struct bpf_map_info info = {};
+	__u32 info_size = sizeof(info);
+	auto_cleanup(cleanup_fd) int fd = -1;
+	char path[PATH_MAX];
+	int err;
+
+	err = pin_path(datapath, map, path);
+	if (err)
+		return err;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : log_err(-errno, "cannot open the pinned map %s", path);
+	err = bpf_obj_get_info_by_fd(fd, &info, &info_size);
+	if (err)
+		return log_err(-errno, "cannot read what the pinned map %s is", path);
+	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
+	    info.value_size != bpf_map__value_size(map))
+		return log_err(-EPROTO,
+			       "%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "
+			       "and start the agent again",
+			       path, datapath->pin_dir);
+	if (grow_is_possible(bpf_map__name(map)) && info.max_entries < bpf_map__max_entries(map)) {
+		if (datapath->grown_count == PINNED_MAPS_MAX)
+			return -E2BIG;
+		datapath->grown[datapath->grown_count].map = map;
+		datapath->grown[datapath->grown_count++].old_fd = take_fd(fd);
+		return 0;
+	}
+	return bpf_map__reuse_fd(map, fd);
+}
+
+struct map_size {
+	const char *name;
+	uint32_t entries;
+};
+
+static int maps_resize(const struct datapath_options *options, struct bpf_object *object)
+{
+	const struct datapath_sizes *sizes = &options->sizes;
+	/* VIPs, backends, and the node's own addresses. */
+	const uint32_t addresses = sizes->services + sizes->backends + 1024;
+	const struct map_size wanted[] = {
+		{"frontends", sizes->services},
+		{"addresses", addresses},
+		{"address_flows", addresses},
+		{"services", sizes->services},
+		{"service_names", sizes->services},
+		{"service_stats", sizes->services},
+		{"slots", sizes->slots},
+		{"backends", sizes->backends},
+		{"affinity", sizes->affinity},
+		{"flows", options->with_tc ? sizes->flows : 1},
+		{"new_flows", options->with_tc ? sizes->new_flows : 1},
+		{"fragments", options->with_tc ? FRAGMENTS_DEFAULT : 1},
+	};
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(object, wanted[i].name);
+
+		if (map && bpf_map__set_max_entries(map, wanted[i].entries))
+			return -errno;
+	}
+	return 0;
+}
+
+static int maps_adopt(struct datapath *datapath, struct bpf_object *object)
+{
+	struct bpf_map *map;
+	int err;
+
+	bpf_object__for_each_map(map, object) {
+		if (map_is_private(map))
+			continue;
+		err = map_adopt(datapath, map);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void grown_forget(struct datapath *datapath)
+{
+	for (size_t i = 0; i < datapath->grown_count; i++)
+		(void)close(datapath->grown[i].old_fd);
+	datapath->grown_count = 0;
+}
+
+static int tc_load_once(struct datapath *datapath, const struct datapath_options *options)
+{
+	int err;
+
+	datapath->tc = tc_bpf__open();
+	if (!datapath->tc)
+		return log_err(-errno, "cannot open the TC programs");
+	datapath->tc->rodata->config = datapath->config;
+	err = maps_resize(options, datapath->tc->obj);
+	if (!err)
+		err = maps_adopt(datapath, datapath->tc->obj);
+	if (err)
+		return err;
+	err = tc_bpf__load(datapath->tc);
+	return err ? err : 1;
+}
+
+/*
+ * Loads the TC programs, which bring all maps but the sockets'. What a kernel lacks is found by loading the
+ * real program: again without timers (before 5.15).
+ */
+static int tc_load(struct datapath *datapath, const struct datapath_options *options)
+{
+	int err = tc_load_once(datapath, options);
+
+	if (err < 0 && err != -EPROTO && datapath->config.has_timer) {
+		grown_forget(datapath);
+		tc_bpf__destroy(take_ptr(datapath->tc));
+		datapath->config.has_timer = 0;
+		err = tc_load_once(datapath, options);
+	}
+	if (err < 0)
+		return log_err(err, "the kernel does not take the TC programs (%s)", last_complaint);
+	return 0;
+}
+
+static int socket_load_once(struct datapath *datapath)
+{
+	struct bpf_map *map, *shared;
+	int err;
+
+	datapath->socket = socket_bpf__open();
+	if (!datapath->socket)
+		return log_err(-errno, "cannot open the socket programs");
+	datapath->socket->rodata->config = datapath->config;
+	bpf_object__for_each_map(map, datapath->socket->obj) {
+		if (bpf_map__is_internal(map))
+			continue;
+		shared = bpf_object__find_map_by_name(datapath->tc->obj, bpf_map__name(map));
+		err = shared ? bpf_map__reuse_fd(map, bpf_map__fd(shared)) : map_adopt(datapath, map);
+		if (err)
+			return err;
+	}
+	err = socket_bpf__load(datapath->socket);
+	return err ? err : 1;
+}
+
+/* Loads the socket programs; again without bpf_set_retval (before 5.18). */
+static int socket_load(struct datapath *datapath)
+{
+	int err = socket_load_once(datapath);
+
+	if (err < 0 && err != -EPROTO && datapath->config.has_retval) {
+		socket_bpf__destroy(take_ptr(datapath->socket));
+		datapath->config.has_retval = 0;
+		err = socket_load_once(datapath);
+	}
+	if (err < 0)
+		return log_err(err, "the kernel does not take the socket programs (%s)",
+			       last_complaint);
+	return 0;
+}
+
+/* Pins the maps of an object that are not pinned yet. */
+static int maps_pin(struct datapath *datapath, struct bpf_object *object)
+{
+	struct bpf_map *map;
+	char path[PATH_MAX];
+	int err;
+
+	bpf_object__for_each_map(map, object) {
+		if (map_is_private(map))
+			continue;
+		err = pin_path(datapath, map, path);
+		if (err)
+			return err;
+		if (bpf_obj_pin(bpf_map__fd(map), path) && errno != EEXIST)
+			return log_err(-errno, "cannot pin the map %s", path);
+	}
+	return 0;
+}
+
+static int maps_copy_grown(struct datapath *datapath)
+{
+	int err;
+
+	for (size_t i = 0; i < datapath->grown_count; i++) {
+		const char *name = bpf_map__name(datapath->grown[i].map);
+
+		err = grow_copy(name, datapath->grown[i].old_fd, bpf_map__fd(datapath->grown[i].map));
+		if (err)
+			return log_err(err, "cannot copy the map %s into a larger one", name);
+		log_info("map %s grows to %u entries", name,
+			 bpf_map__max_entries(datapath->grown[i].map));
+	}
+	return 0;
+}
+
+int datapath_commit(struct datapath *datapath)
+{
+	char path[PATH_MAX], temporary[PATH_MAX + 8];
+	int err;
+
+	for (size_t i = 0; i < datapath->grown_count; i++) {
+		const struct bpf_map *map = datapath->grown[i].map;
+
+		err = pin_path(datapath, map, path);
+		if (err)
+			return err;
+		/* A rename puts the new pin in place of the old in one step. */
+		(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
+		(void)unlink(temporary);
+		if (bpf_obj_pin(bpf_map__fd(map), temporary) || rename(temporary, path))
+			return log_err(-errno, "cannot pin the map %s", path);
+	}
+	if (datapath->grown_count)
+		grow_recount(bpf_map__fd(datapath->tc->maps.flows),
+			     bpf_map__fd(datapath->tc->maps.addresses),
+			     bpf_map__fd(datapath->tc->maps.address_flows));
+	grown_forget(datapath);
+	return 0;
+}
+
+static void datapath_freep(struct datapath **datapath)
+{
+	datapath_close(*datapath);
+}
+
+int datapath_open(const struct datapath_options *options, struct datapath **ret_datapath)
+{
+	auto_cleanup(datapath_freep) struct datapath *datapath = calloc(1, sizeof(*datapath));
+	int err;
+
+	if (!datapath)
+		return log_err(-ENOMEM, "cannot allocate the datapath");
+	datapath->lock_fd = -1;
+	datapath->config = options->config;
+	if (strlen(options->pin_dir) >= sizeof(datapath->pin_dir))
+		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
+	strcpy(datapath->pin_dir, options->pin_dir);
+	(void)libbpf_set_print(libbpf_print);
+	err = pin_dir_make(options->pin_dir);
+	if (err)
+		return err;
+	datapath->lock_fd = pin_dir_lock(options->pin_dir);
+	if (datapath->lock_fd == -EBUSY)
+		return log_err(-EBUSY,
+			       "another agent uses the pins in %s: stop it, or give this one its own --pin-dir",
+			       options->pin_dir);
+	if (datapath->lock_fd < 0)
+		return log_err(datapath->lock_fd, "cannot lock %s", options->pin_dir);
+	err = tc_load(datapath, options);
+	if (!err)
+		err = socket_load(datapath);
+	if (!err)
+		err = maps_copy_grown(datapath);
+	if (!err)
+		err = maps_pin(datapath, datapath->tc->obj);
+	if (!err)
+		err = maps_pin(datapath, datapath->socket->obj);
+	if (err)
+		return err;
+	*ret_datapath = take_ptr(datapath);
+	return 0;
+}
+
+void datapath_close(struct datapath *datapath)
+{
+	if (!datapath)
+		return;
+	grown_forget(datapath);
+	socket_bpf__destroy(datapath->socket);
+	tc_bpf__destroy(datapath->tc);
+	if (datapath->lock_fd >= 0)
+		(void)close(datapath->lock_fd);
+	free(datapath);
+}
+
+struct link_programs datapath_link_programs(const struct datapath *datapath)
+{
+	return (struct link_programs){
+		.ingress = bpf_program__fd(datapath->tc->progs.fl_ingress),
+		.egress = bpf_program__fd(datapath->tc->progs.fl_egress),
+		.ingress_l3 = bpf_program__fd(datapath->tc->progs.fl_ingress_l3),
+		.egress_l3 = bpf_program__fd(datapath->tc->progs.fl_egress_l3),
+	};
+}
+
+void datapath_socket_programs(const struct datapath *datapath,
+			      struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT])
+{
+	const struct {
+		const struct bpf_program *program;
+		enum bpf_attach_type type;
+		const char *name;
+	} hooks[SOCKET_PROGRAM_COUNT] = {
+		/* What names replies comes before what makes them, so that none is met halfway. */
+		{datapath->socket->progs.fl_recvmsg4, BPF_CGROUP_UDP4_RECVMSG, "recvmsg4"},
+		{datapath->socket->progs.fl_recvmsg6, BPF_CGROUP_UDP6_RECVMSG, "recvmsg6"},
+		{datapath->socket->progs.fl_getpeername4, BPF_CGROUP_INET4_GETPEERNAME,
+		 "getpeername4"},
+		{datapath->socket->progs.fl_getpeername6, BPF_CGROUP_INET6_GETPEERNAME,
+		 "getpeername6"},
+		{datapath->socket->progs.fl_sendmsg4, BPF_CGROUP_UDP4_SENDMSG, "sendmsg4"},
+		{datapath->socket->progs.fl_sendmsg6, BPF_CGROUP_UDP6_SENDMSG, "sendmsg6"},
+		{datapath->socket->progs.fl_connect4, BPF_CGROUP_INET4_CONNECT, "connect4"},
+		{datapath->socket->progs.fl_connect6, BPF_CGROUP_INET6_CONNECT, "connect6"},
+	};
+
+	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
+		ret_programs[i] = (struct cgroup_program){
+			.fd = bpf_program__fd(hooks[i].program),
+			.type = hooks[i].type,
+			.name = hooks[i].name,
+		};
+}
+
+struct publish_maps datapath_publish_maps(const struct datapath *datapath)
+{
+	const struct tc_bpf *tc = datapath->tc;
+
+	return (struct publish_maps){
+		.frontends = bpf_map__fd(tc->maps.frontends),
+		.addresses = bpf_map__fd(tc->maps.addresses),
+		.address_flows = bpf_map__fd(tc->maps.address_flows),
+		.services = bpf_map__fd(tc->maps.services),
+		.slots = bpf_map__fd(tc->maps.slots),
+		.backends = bpf_map__fd(tc->maps.backends),
+		.service_names = bpf_map__fd(tc->maps.service_names),
+		.unprogrammed = bpf_map__fd(tc->maps.unprogrammed),
+		.services_max = bpf_map__max_entries(tc->maps.services),
+		.slots_max = bpf_map__max_entries(tc->maps.slots),
+		.backends_max = bpf_map__max_entries(tc->maps.backends),
+	};
+}
+
+int datapath_links_map(const struct datapath *datapath)
+{
+	return bpf_map__fd(datapath->tc->maps.links);
+}
+
+int datapath_status_map(const struct datapath *datapath)
+{
+	return bpf_map__fd(datapath->tc->maps.agent_status);
+}
+
+int datapath_socket_state_map(const struct datapath *datapath)
+{
+	return bpf_map__fd(datapath->socket->maps.socket_state);
+}
+
+uint32_t datapath_degraded(const struct datapath *datapath)
+{
+	uint32_t degraded = 0;
+
+	if (!datapath->config.has_timer)
+		degraded |= DEGRADED_NO_TIMER;
+	if (!datapath->config.has_retval)
+		degraded |= DEGRADED_NO_RETVAL;
+	return degraded;
+}

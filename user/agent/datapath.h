@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * The datapath as user space holds it: the loaded programs and the pinned maps. Programs are loaded anew
+ * at each start and replace those of an earlier run in place; maps that are pinned are used again, so that
+ * flows, affinity and ids survive.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fairlead/config.h"
+#include "link/cgroup.h"
+#include "link/link.h"
+#include "publish/publish.h"
+
+/* How many entries maps shall have. */
+struct datapath_sizes {
+	uint32_t services;
+	uint32_t slots;
+	uint32_t backends;
+	uint32_t flows; /* directions */
+	uint32_t new_flows;
+	uint32_t affinity;
+};
+
+struct datapath_options {
+	const char *pin_dir;
+	struct datapath_sizes sizes;
+	struct config config; /* what the kernel lacks is switched off in it by trying */
+	bool with_tc;         /* false: the flow tables are not needed and stay tiny */
+};
+
+#define SOCKET_PROGRAM_COUNT 8
+
+struct datapath;
+
+/*
+ * Takes the pin directory for this process (-EBUSY: another agent has it), mounts bpffs there if need be,
+ * loads the programs, and makes or adopts the maps. Pinned maps that are too small for `sizes` are
+ * replaced by larger ones with the same content once datapath_commit is called. Logs.
+ */
+int datapath_open(const struct datapath_options *options, struct datapath **ret_datapath);
+
+/*
+ * Pins what was made anew, in place of what was there. To be called when the new programs are attached:
+ * until then a crash leaves the old maps, with the old programs, in place. Logs.
+ */
+int datapath_commit(struct datapath *datapath);
+
+/* Unloads what is not pinned or attached. NULL is fine. */
+void datapath_close(struct datapath *datapath);
+
+/* Descriptors, borrowed until datapath_close. */
+struct link_programs datapath_link_programs(const struct datapath *datapath);
+void datapath_socket_programs(const struct datapath *datapath,
+			      struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT]);
+struct publish_maps datapath_publish_maps(const struct datapath *datapath);
+int datapath_links_map(const struct datapath *datapath);
+int datapath_status_map(const struct datapath *datapath);
+int datapath_socket_state_map(const struct datapath *datapath);
+
+/* enum degraded bits: what this kernel lacks. */
+uint32_t datapath_degraded(const struct datapath *datapath);

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/options.h"
+
+#include <argp.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fairlead/limits.h"
+#include "log.h"
+
+#define EXIT_USAGE 2
+
+enum option_key {
+	OPTION_MANIFESTS = 256,
+	OPTION_NODE_NAME,
+	OPTION_CGROUP,
+	OPTION_PIN_DIR,
+	OPTION_HOOKS,
+	OPTION_CLSACT,
+	OPTION_LINKS_POD,
+	OPTION_LINKS_UPLINK,
+	OPTION_LINKS_OVERLAY,
+	OPTION_LINKS_IGNORE,
+	OPTION_MAX_SERVICES,
+	OPTION_MAX_SLOTS,
+	OPTION_MAX_BACKENDS,
+	OPTION_MAX_FLOWS,
+	OPTION_MAX_AFFINITY,
+	OPTION_TIMEOUT,
+	OPTION_REJECT_LIMIT,
+	OPTION_SOURCE_PORTS,
+	OPTION_COUNT_PACKETS,
+};
+
+static const struct argp_option option_table[] = {
+	{NULL, 0, NULL, 0, "Where objects come from:", 1},
+	{"manifests", OPTION_MANIFESTS, "DIR", 0,
+	 "Watch the *.yaml, *.yml and *.json files of this folder", 1},
+	{"node-name", OPTION_NODE_NAME, "NAME", 0,
+	 "This node's name in Node objects and endpoints (default: the host's name)", 1},
+	{NULL, 0, NULL, 0, "Where the datapath is:", 2},
+	{"cgroup", OPTION_CGROUP, "PATH", 0,
+	 "The cgroup v2 whose processes the socket hooks serve (default: the root, found)", 2},
+	{"pin-dir", OPTION_PIN_DIR, "DIR", 0,
+	 "Pin maps and links here; bpffs is mounted if need be (default: " PIN_DIR_DEFAULT ")", 2},
+	{"hooks", OPTION_HOOKS, "LIST", 0, "Attach these: socket, tc (default: socket,tc)", 2},
+	{"clsact", OPTION_CLSACT, NULL, 0, "Use clsact filters although the kernel has tcx", 2},
+	{NULL, 0, NULL, 0, "Roles of links whose names match, instead of the rules (see `fairlead links`):", 3},
+	{"links-pod", OPTION_LINKS_POD, "GLOB,...", 0, "Pods are behind these", 3},
+	{"links-uplink", OPTION_LINKS_UPLINK, "GLOB,...", 0, "The network is behind these", 3},
+	{"links-overlay", OPTION_LINKS_OVERLAY, "GLOB,...", 0, "Tunnels to other nodes", 3},
+	{"links-ignore", OPTION_LINKS_IGNORE, "GLOB,...", 0, "Not ours", 3},
+	{NULL, 0, NULL, 0, "Sizes of maps (default: twice what the source holds at the start):", 4},
+	{"max-services", OPTION_MAX_SERVICES, "N", 0, "Service ports", 4},
+	{"max-slots", OPTION_MAX_SLOTS, "N", 0, "Places in their lists of backends", 4},
+	{"max-backends", OPTION_MAX_BACKENDS, "N", 0, "Backends", 4},
+	{"max-flows", OPTION_MAX_FLOWS, "N", 0, "Established flows through TC (default: 65536)", 4},
+	{"max-affinity", OPTION_MAX_AFFINITY, "N", 0, "Clients of Services with affinity", 4},
+	{NULL, 0, NULL, 0, "Behaviour:", 5},
+	{"timeout", OPTION_TIMEOUT, "NAME=SECONDS", 0,
+	 "How long an idle flow lives: tcp-new, tcp-established, tcp-closing, tcp-closed, udp-new, udp", 5},
+	{"reject-limit", OPTION_REJECT_LIMIT, "N", 0,
+	 "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)", 5},
+	{"source-ports", OPTION_SOURCE_PORTS, "MIN-MAX", 0,
+	 "Source ports for flows whose own port is taken (default: 61000-65535)", 5},
+	{"count-packets", OPTION_COUNT_PACKETS, NULL, 0,
+	 "Count packets and bytes of each service port, not only connections", 5},
+	{"verbosity", 'v', "LEVEL", 0, "How much is logged: 0 errors to 3 details (default: 2)", 5},
+	{0},
+};
+
+static const char doc[] =
+	"Programs the kernel with the Services of a source, and keeps it true to it."
+	"\v"
+	"Stopping the agent changes nothing in the kernel: Services go on working. `fairlead cleanup` removes "
+	"all of it.\n"
+	"\n"
+	"Examples:\n"
+	"  fairlead agent --manifests /etc/fairlead/manifests\n"
+	"  fairlead agent --manifests ./objects --node-name node-1 --hooks tc -v 3\n"
+	"\n"
+	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
+
+static uint32_t number_parse(struct argp_state *state, const char *name, const char *text, uint32_t min,
+			     uint32_t max)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || end == text || *end || !isdigit((unsigned char)*text) || value < min || value > max)
+		argp_error(state, "--%s %s: not a number from %u to %u", name, text, min, max);
+	return (uint32_t)value;
+}
+
+static void hooks_parse(struct argp_state *state, struct agent_options *options, const char *text)
+{
+	char list[64], *rest = list, *hook;
+
+	options->with_socket = false;
+	options->with_tc = false;
+	if (strlen(text) >= sizeof(list))
+		argp_error(state, "--hooks %s: a list of socket and tc is wanted", text);
+	strcpy(list, text);
+	while ((hook = strsep(&rest, ","))) {
+		if (!strcmp(hook, "socket"))
+			options->with_socket = true;
+		else if (!strcmp(hook, "tc"))
+			options->with_tc = true;
+		else
+			argp_error(state, "--hooks %s: '%s' is no hook, there are socket and tc", text, hook);
+	}
+}
+
+static void timeout_parse(struct argp_state *state, struct config *config, const char *text)
+{
+	const struct {
+		const char *name;
+		__u32 *seconds;
+	} timeouts[] = {
+		{"tcp-new", &config->timeout_tcp_new_s},
+		{"tcp-established", &config->timeout_tcp_established_s},
+		{"tcp-closing", &config->timeout_tcp_closing_s},
+		{"tcp-closed", &config->timeout_tcp_closed_s},
+		{"udp-new", &config->timeout_udp_new_s},
+		{"udp", &config->timeout_udp_s},
+	};
+	const char *equals = strchr(text, '=');
+
+	for (size_t i = 0; equals && i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
+		if (strlen(timeouts[i].name) == (size_t)(equals - text) &&
+		    !strncmp(text, timeouts[i].name, (size_t)(equals - text))) {
+			*timeouts[i].seconds = number_parse(state, "timeout", equals + 1, 1, 604800);
+			return;
+		}
+	}
+	argp_error(state,
+		   "--timeout %s: NAME=SECONDS is wanted, with one of tcp-new, tcp-established, "
+		   "tcp-closing, tcp-closed, udp-new, udp",
+		   text);
+}
+
+static void source_ports_parse(struct argp_state *state, struct config *config, const char *text)
+{
+	unsigned int min, max;
+	char rest;
+
+	if (sscanf(text, "%u-%u%c", &min, &max, &rest) != 2 || !min || min > max || max > 65535)
+		argp_error(state, "--source-ports %s: MIN-MAX is wanted, both from 1 to 65535", text);
+	config->source_port_min = (__u16)min;
+	config->source_port_max = (__u16)max;
+}
+
+/* The host's name where none is given; as the kubelet registers it, in lower case (kube-proxy's N165). */
+static void node_name_set(struct argp_state *state, struct agent_options *options, const char *name)
+{
+	size_t length;
+
+	while (isspace((unsigned char)*name))
+		name++;
+	length = strlen(name);
+	while (length && isspace((unsigned char)name[length - 1]))
+		length--;
+	if (!length || length >= sizeof(options->node_name))
+		argp_error(state, "--node-name: a name of 1 to %zu characters is wanted",
+			   sizeof(options->node_name) - 1);
+	for (size_t i = 0; i < length; i++)
+		options->node_name[i] = (char)tolower((unsigned char)name[i]);
+	options->node_name[length] = '\0';
+}
+
+static void options_check(struct argp_state *state, struct agent_options *options)
+{
+	char host[NODE_NAME_SIZE] = "";
+
+	if (!options->manifests)
+		argp_error(state, "there is no source: give a folder with --manifests DIR");
+	if (options->pin_dir[0] != '/')
+		argp_error(state, "--pin-dir %s: an absolute path is wanted", options->pin_dir);
+	if (!options->node_name[0]) {
+		(void)gethostname(host, sizeof(host) - 1);
+		node_name_set(state, options, host);
+	}
+}
+
+static error_t option_parse_size(int key, char *arg, struct argp_state *state,
+				 struct agent_options *options)
+{
+	switch (key) {
+	case OPTION_MAX_SERVICES:
+		options->services_max = number_parse(state, "max-services", arg, 2, 1U << 20);
+		return 0;
+	case OPTION_MAX_SLOTS:
+		options->slots_max = number_parse(state, "max-slots", arg, 2, 1U << 26);
+		return 0;
+	case OPTION_MAX_BACKENDS:
+		options->backends_max = number_parse(state, "max-backends", arg, 2, 1U << 24);
+		return 0;
+	case OPTION_MAX_FLOWS:
+		options->flows_max = number_parse(state, "max-flows", arg, 1, 1U << 24);
+		return 0;
+	case OPTION_MAX_AFFINITY:
+		options->affinity_max = number_parse(state, "max-affinity", arg, 1, 1U << 24);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t option_parse_links(int key, char *arg, struct agent_options *options)
+{
+	switch (key) {
+	case OPTION_LINKS_POD:
+		options->links.pod = arg;
+		return 0;
+	case OPTION_LINKS_UPLINK:
+		options->links.uplink = arg;
+		return 0;
+	case OPTION_LINKS_OVERLAY:
+		options->links.overlay = arg;
+		return 0;
+	case OPTION_LINKS_IGNORE:
+		options->links.ignore = arg;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t option_parse_behaviour(int key, char *arg, struct argp_state *state,
+				      struct agent_options *options)
+{
+	switch (key) {
+	case OPTION_TIMEOUT:
+		timeout_parse(state, &options->config, arg);
+		return 0;
+	case OPTION_REJECT_LIMIT:
+		options->config.rejects_per_second = number_parse(state, "reject-limit", arg, 0, 1000000);
+		return 0;
+	case OPTION_SOURCE_PORTS:
+		source_ports_parse(state, &options->config, arg);
+		return 0;
+	case OPTION_COUNT_PACKETS:
+		options->config.count_packets = 1;
+		return 0;
+	case 'v':
+		options->verbosity = (int)number_parse(state, "verbosity", arg, 0, 10);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t option_parse(int key, char *arg, struct argp_state *state)
+{
+	struct agent_options *options = state->input;
+
+	switch (key) {
+	case OPTION_MANIFESTS:
+		options->manifests = arg;
+		return 0;
+	case OPTION_NODE_NAME:
+		node_name_set(state, options, arg);
+		return 0;
+	case OPTION_CGROUP:
+		options->cgroup = arg;
+		return 0;
+	case OPTION_PIN_DIR:
+		options->pin_dir = arg;
+		return 0;
+	case OPTION_HOOKS:
+		hooks_parse(state, options, arg);
+		return 0;
+	case OPTION_CLSACT:
+		options->force_clsact = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is not an option of fairlead agent", arg);
+		return EINVAL;
+	case ARGP_KEY_END:
+		options_check(state, options);
+		return 0;
+	default:
+		if (option_parse_size(key, arg, state, options) != ARGP_ERR_UNKNOWN ||
+		    option_parse_links(key, arg, options) != ARGP_ERR_UNKNOWN)
+			return 0;
+		return option_parse_behaviour(key, arg, state, options);
+	}
+}
+
+void agent_options_parse(int argc, char **argv, struct agent_options *ret_options)
+{
+	const struct argp argp = {.options = option_table, .parser = option_parse, .doc = doc};
+
+	*ret_options = (struct agent_options){
+		.pin_dir = PIN_DIR_DEFAULT,
+		.with_socket = true,
+		.with_tc = true,
+		.verbosity = LOG_INFO,
+		.config = {
+			.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
+			.timeout_tcp_established_s = TIMEOUT_TCP_ESTABLISHED_S,
+			.timeout_tcp_closing_s = TIMEOUT_TCP_CLOSING_S,
+			.timeout_tcp_closed_s = TIMEOUT_TCP_CLOSED_S,
+			.timeout_udp_new_s = TIMEOUT_UDP_NEW_S,
+			.timeout_udp_s = TIMEOUT_UDP_S,
+			.rejects_per_second = REJECTS_PER_SECOND_DEFAULT,
+			.source_port_min = SOURCE_PORT_MIN_DEFAULT,
+			.source_port_max = SOURCE_PORT_MAX_DEFAULT,
+			.has_timer = 1,
+			.has_retval = 1,
+		},
+	};
+	argp_err_exit_status = EXIT_USAGE;
+	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, ret_options);
+	ret_options->config.tc_attached = ret_options->with_tc;
+}

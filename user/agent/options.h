@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* Options of `fairlead agent`, read and checked. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fairlead/config.h"
+#include "link/link.h"
+
+#define NODE_NAME_SIZE 256
+
+struct agent_options {
+	const char *manifests;
+	char node_name[NODE_NAME_SIZE];
+	const char *cgroup; /* NULL: the root, to be found */
+	const char *pin_dir;
+	bool with_socket;
+	bool with_tc;
+	bool force_clsact;
+	struct link_overrides links;
+	/* 0: sized by what the source holds */
+	uint32_t services_max, slots_max, backends_max, flows_max, affinity_max;
+	struct config config;
+	int verbosity;
+};
+
+/*
+ * Reads the command line. Says what is wrong, naming the option, and exits with status 2 on misuse; exits
+ * with 0 after --help.
+ */
+void agent_options_parse(int argc, char **argv, struct agent_options *ret_options);

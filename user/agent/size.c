@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/size.h"
+
+#include "cleanup.h"
+#include "fairlead/limits.h"
+#include "plan/plan.h"
+
+struct needs {
+	struct model *model;
+	struct plan_context context;
+	uint64_t services, slots, backends;
+};
+
+static void needs_add(struct needs *needs, const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->port_count; i++) {
+		const struct planned_port *port = &plan->ports[i];
+
+		if (port->unprogrammed)
+			continue;
+		needs->services++;
+		needs->backends += port->backend_count;
+		for (size_t j = 0; j < port->backend_count; j++)
+			needs->slots += port->backends[j].in_cluster + port->backends[j].in_local;
+	}
+}
+
+static int needs_of_service(const char *namespace_, const char *name, void *context)
+{
+	struct needs *needs = context;
+	const struct object *service = model_service(needs->model, namespace_, name);
+	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
+	struct plan plan;
+	int count, err;
+
+	if (!service)
+		return 0;
+	count = model_slices(needs->model, service, &slices);
+	if (count < 0)
+		return count;
+	err = plan_service(&needs->context, service, slices, (size_t)count, &plan);
+	if (err)
+		return err;
+	needs_add(needs, &plan);
+	plan_fini(&plan);
+	return 0;
+}
+
+static const char *no_link(const struct ip_addr *addr, void *context)
+{
+	(void)addr;
+	(void)context;
+	return NULL;
+}
+
+/* The next power of two of `factor` times the need, at least `minimum`; or what the flag says. */
+static uint32_t size_of(uint32_t flag, uint64_t need, uint32_t factor, uint32_t minimum)
+{
+	uint32_t size = minimum;
+
+	if (flag)
+		return flag;
+	while (size < need * factor && size < 1U << 26)
+		size *= 2;
+	return size;
+}
+
+int sizes_of_model(struct model *model, const struct agent_options *options,
+		   struct datapath_sizes *ret_sizes)
+{
+	struct needs needs = {
+		.model = model,
+		.context = {.node_name = options->node_name, .link_with_address = no_link},
+	};
+	int err;
+
+	err = model_drain_dirty(model, needs_of_service, &needs);
+	model_touch_all(model);
+	if (err)
+		return err;
+	*ret_sizes = (struct datapath_sizes){
+		.services = size_of(options->services_max, needs.services, 2, SERVICES_DEFAULT),
+		/* A changed list stands beside the old one for a while. */
+		.slots = size_of(options->slots_max, needs.slots, 3, SLOTS_DEFAULT),
+		.backends = size_of(options->backends_max, needs.backends, 2, BACKENDS_DEFAULT),
+		.flows = options->flows_max ? options->flows_max * 2 : FLOWS_DEFAULT,
+		.new_flows = NEW_FLOWS_DEFAULT,
+		.affinity = size_of(options->affinity_max, 0, 1, AFFINITY_DEFAULT),
+	};
+	return 0;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* How large the maps must be for what the source holds, with room to grow. */
+
+#include "agent/datapath.h"
+#include "agent/options.h"
+#include "model/model.h"
+
+/*
+ * Plans every Service once, to count. What the flags fix is taken from them. The Services stay dirty.
+ * Returns 0 or -ENOMEM. Silent.
+ */
+int sizes_of_model(struct model *model, const struct agent_options *options,
+		   struct datapath_sizes *ret_sizes);

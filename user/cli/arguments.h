@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* What the looking-in subcommands have in common on the command line: where to look, form, filters.
+ */
+
+#include <argp.h>
+#include <stdbool.h>
+
+#include "fairlead/types.h"
+
+/* Which objects are asked for; NULL and false: all. */
+struct selection {
+	const char *namespace_; /* glob */
+	const char *name;       /* glob */
+	bool has_address;
+	struct ip_addr address;
+	__be16 port;                  /* 0: any */
+	char text[NAME_SIZE * 2 + 2]; /* what the two point into: not to be copied by value */
+};
+
+struct arguments {
+	const char *pin_dir;
+	bool json;
+	bool no_headers;
+	bool stats;   /* services */
+	bool verbose; /* services */
+	struct selection selection;
+	const char *link; /* links: glob, NULL: all */
+};
+
+/* Argp children, each with `struct arguments *` as its input: every command has the first. */
+extern const struct argp_child arguments_output[]; /* --pin-dir, --output, --json, --no-headers */
+extern const struct argp_child
+	arguments_with_filter[]; /* the same and [NAMESPACE/]NAME, --address */
+
+/* Hands a command's own input on to its argp children; a parser for commands without own options.
+ */
+error_t arguments_parse_children(int key, char *arg, struct argp_state *state);
+
+/*
+ * Parses into `ret_arguments`, which borrows from `argv`; ends the process with EXIT_STATUS_USAGE
+ * where that fails, and for --help with EXIT_STATUS_OK. `name` is "fairlead services": what
+ * messages call the program.
+ */
+void arguments_parse(const struct argp *argp, int argc, char **argv,
+		     struct arguments *ret_arguments);
+
+bool selection_is_empty(const struct selection *selection);
+
+/* Texts, not fixed arrays. */
+bool selection_has_service(const struct selection *selection, const char *namespace_,
+			   const char *name);
+
+/* True too where no address is asked for. */
+bool selection_has_address(const struct selection *selection, const struct ip_addr *addr,
+			   __be16 port);
+
+/* Reads "[NAMESPACE/]NAME" into `selection`, which keeps a copy. Returns 0 or -EINVAL. */
+int selection_parse_name(struct selection *selection, const char *text);
+
+/* Reads "10.0.0.1", "10.0.0.1:80", "fd00::1" or "[fd00::1]:80". Returns 0 or -EINVAL. */
+int selection_parse_address(struct selection *selection, const char *text);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * The subcommands that look in. They read the pinned maps and nothing else, so they work while no
+ * agent runs, and they change nothing. Each is the process's exit code, an enum exit_status.
+ */
+
+enum exit_status {
+	EXIT_STATUS_OK = 0,
+	EXIT_STATUS_NOT_FOUND = 1, /* a filter that nothing matches */
+	EXIT_STATUS_DEGRADED = 1,  /* `status` only */
+	EXIT_STATUS_USAGE = 2,
+	EXIT_STATUS_NO_DATAPATH = 3, /* the maps are not there or cannot be read */
+};
+
+int services_main(int argc, char **argv);
+int backends_main(int argc, char **argv);
+int flows_main(int argc, char **argv);
+int affinity_main(int argc, char **argv);
+int links_main(int argc, char **argv);
+int status_main(int argc, char **argv);
+int completion_main(int argc, char **argv);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* The links map in memory, for `links` and `status`. */
+
+#include <cjson/cJSON.h>
+#include <stddef.h>
+
+#include "cli/maps.h"
+#include "fairlead/agent.h"
+
+struct link_row {
+	__u32 ifindex;
+	struct link_info info;
+	char name[LINK_NAME_SIZE + 1];
+	char kind[LINK_NAME_SIZE + 1];
+	char why[sizeof(((struct link_info *)0)->why) + 1];
+};
+
+struct link_list {
+	struct link_row *rows; /* by ifindex */
+	size_t count;
+	size_t capacity;
+};
+
+/* Complains. Returns 0 or a negative errno; either way the caller calls link_list_fini. */
+int link_list_read(const struct maps *maps, struct link_list *list);
+void link_list_fini(struct link_list *list);
+
+/* The fields that fairlead(8) documents for a link. */
+void link_row_add_json(cJSON *array, const struct link_row *row);

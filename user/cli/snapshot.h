@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Services, their names, frontends and backends as the maps hold them, read into memory and joined.
+ * The agent may publish meanwhile: the arrays are read again if a list of slots moved, and an id
+ * whose entry has vanished is left out.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cli/maps.h"
+#include "fairlead/types.h"
+
+/* What snapshot_read needs open. */
+#define SNAPSHOT_MAPS                                                         \
+	(MAP_BIT(MAP_SERVICES) | MAP_BIT(MAP_SLOTS) | MAP_BIT(MAP_BACKENDS) | \
+	 MAP_BIT(MAP_FRONTENDS) | MAP_BIT(MAP_SERVICE_NAMES) | MAP_BIT(MAP_UNPROGRAMMED))
+
+struct snapshot_frontend {
+	struct frontend frontend;
+	struct frontend_target target;
+};
+
+struct snapshot_unprogrammed {
+	struct unprogrammed_key key;
+	struct unprogrammed value;
+};
+
+/* A backend of a service port; one in neither set has left it and is named for its last service
+ * port. */
+struct membership {
+	__u32 service;
+	__u32 backend;
+	bool in_cluster;
+	bool in_local;
+};
+
+/* Texts of a service port, terminated. */
+struct service_text {
+	char namespace_[NAME_SIZE];
+	char name[NAME_SIZE];
+	char port_name[NAME_SIZE];
+};
+
+struct snapshot {
+	struct service *services;
+	__u32 service_count; /* entries of the map, in use or not; so are the next two */
+	__u32 *slots;
+	__u32 slot_count;
+	struct backend *backends;
+	__u32 backend_count;
+	struct service_name *names;          /* as many as services */
+	struct snapshot_frontend *frontends; /* by service, then address, port, protocol */
+	size_t frontend_count;
+	struct snapshot_unprogrammed *unprogrammed; /* by namespace, name, port, family */
+	size_t unprogrammed_count;
+	struct membership *memberships; /* by service, then backend */
+	size_t membership_count;
+};
+
+/* Complains. Returns 0 or a negative errno; either way the caller calls snapshot_fini. */
+int snapshot_read(const struct maps *maps, struct snapshot *snapshot);
+void snapshot_fini(struct snapshot *snapshot);
+
+/* NULL where the id is none of a service port in use. */
+const struct service *snapshot_service(const struct snapshot *snapshot, __u32 id);
+
+/* NULL where the id is no backend's, or a backend of another generation (0: any). */
+const struct backend *snapshot_backend(const struct snapshot *snapshot, __u32 id, __u32 generation);
+
+/* Texts of a service port, empty ones where it has no name (any more). */
+struct service_text snapshot_text(const struct snapshot *snapshot, __u32 id);
+
+/* "shop/web:http", "shop/web:80/TCP" for a port without a name, "service port 7" without any. */
+#define SERVICE_LABEL_SIZE (NAME_SIZE * 3 + 16)
+const char *snapshot_label(const struct snapshot *snapshot, __u32 id, char buf[SERVICE_LABEL_SIZE]);
+
+/* The frontends and memberships of one service port: borrowed, NULL where there are none. */
+const struct snapshot_frontend *snapshot_frontends(const struct snapshot *snapshot, __u32 id,
+						   size_t *ret_count);
+const struct membership *snapshot_memberships(const struct snapshot *snapshot, __u32 id,
+					      size_t *ret_count);
+
+/* Slots that lists of service ports in use cover. */
+__u32 snapshot_slots_used(const struct snapshot *snapshot);

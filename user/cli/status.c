@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "cli/alloc.h"
+#include "cli/arguments.h"
+#include "cli/cli.h"
+#include "cli/clock.h"
+#include "cli/json.h"
+#include "cli/status_facts.h"
+#include "cli/table.h"
+#include "cli/words.h"
+
+#define NS_PER_S 1000000000ULL
+
+static const enum link_role managed_roles[] = {LINK_UPLINK, LINK_OVERLAY, LINK_POD};
+
+#define MANAGED_ROLE_COUNT (sizeof(managed_roles) / sizeof(managed_roles[0]))
+
+/* Whole seconds, for JSON's numbers. */
+static double seconds_since(uint64_t now_ns, uint64_t then_ns)
+{
+	uint64_t seconds = clock_since(now_ns, then_ns) / NS_PER_S;
+
+	return (double)seconds;
+}
+
+static void title_print(const char *title)
+{
+	bool bold = terminal_has_bold();
+
+	(void)printf("%s%-9s%s ", bold ? "\033[1m" : "", title, bold ? "\033[0m" : "");
+}
+
+static void agent_print(const struct status_facts *facts)
+{
+	const struct agent_status *agent = &facts->agent;
+	char text[TEXT_SHORT_SIZE];
+
+	title_print("agent");
+	if (!agent->pid) {
+		(void)printf("none has run yet\n");
+		return;
+	}
+	if (facts->running_pid) {
+		(void)printf(
+			"pid %u, up %s", agent->pid,
+			duration_format(clock_since(facts->now_ns, agent->started_ns) / NS_PER_S,
+					text));
+		if (facts->agent_rss)
+			(void)printf(", RSS %s", bytes_format(facts->agent_rss, text));
+		(void)printf("\n");
+	} else {
+		(void)printf("not running (was pid %u): the datapath goes on without it\n",
+			     agent->pid);
+	}
+	title_print("source");
+	(void)printf("%s: %u Services, %u EndpointSlices; %" PRIu64 " objects rejected\n",
+		     facts->source, agent->services, agent->endpoint_slices,
+		     (uint64_t)agent->rejected_objects);
+	title_print("publish");
+	if (agent->last_publish_ns) {
+		(void)printf("the last %s ago",
+			     duration_format(clock_since(facts->now_ns, agent->last_publish_ns) /
+						     NS_PER_S,
+					     text));
+		(void)printf(" took %s; ", took_format(agent->last_publish_took_ns, text));
+	}
+	(void)printf("%" PRIu64 " publishes changed %" PRIu64 " service ports, %" PRIu64
+		     " were refused for lack of room%s\n",
+		     (uint64_t)agent->publishes, (uint64_t)agent->changed_service_ports,
+		     (uint64_t)agent->refused_service_ports,
+		     agent->synced_ns ? "" : "; the first complete one is still to come");
+}
+
+static void hooks_print(const struct status_facts *facts)
+{
+	bool any = false;
+
+	title_print("hooks");
+	if (facts->agent.degraded & DEGRADED_NO_SOCKET_HOOKS)
+		(void)printf("socket: none; tc: ");
+	else
+		(void)printf("socket: %s; tc: ", *facts->cgroup ? facts->cgroup : "no cgroup");
+	for (size_t i = 0; i < MANAGED_ROLE_COUNT; i++) {
+		static const enum link_hook hooks[] = {LINK_HOOK_TCX, LINK_HOOK_CLSACT,
+						       LINK_HOOK_FAILED};
+
+		for (size_t h = 0; h < sizeof(hooks) / sizeof(hooks[0]); h++) {
+			size_t count = status_facts_links(facts, managed_roles[i], hooks[h]);
+
+			if (!count)
+				continue;
+			(void)printf("%s%zu %s (%s)", any ? ", " : "", count,
+				     link_role_word((__u8)managed_roles[i]),
+				     link_hook_word((__u8)hooks[h]));
+			any = true;
+		}
+	}
+	(void)printf("%s\n", any ? "" : "no link");
+	for (size_t i = 0; i < facts->links.count; i++) {
+		const struct link_row *row = &facts->links.rows[i];
+		char name[sizeof(row->name)];
+
+		if (row->info.hook != LINK_HOOK_FAILED)
+			continue;
+		memcpy(name, row->name, sizeof(name));
+		text_make_printable(name);
+		(void)printf("  failed  %s (%s): %s\n", name, link_role_word(row->info.role),
+			     strerror(-row->info.err));
+	}
+}
+
+static void maps_print(const struct status_facts *facts)
+{
+	static const char *const headers[] = {"MAP", "ENTRIES", "MAX", "USED", "MEMORY", NULL};
+	auto_cleanup(table_freep) struct table *table = table_new(headers);
+	char text[TEXT_SHORT_SIZE];
+
+	title_print("maps");
+	(void)printf("%s in all, at %s\n", bytes_format(facts->map_bytes, text), facts->pin_dir);
+	for (int id = 0; id < MAP_COUNT; id++) {
+		const struct map_fill *fill = &facts->maps[id];
+
+		table_cell(table, "%s", map_name((enum map_id)id));
+		if (fill->is_counted) {
+			table_cell(table, "%" PRIu64, fill->used);
+			table_cell(table, "%" PRIu64, fill->max);
+			table_cell(table, "%" PRIu64 "%%",
+				   fill->max ? fill->used * 100 / fill->max : 0);
+		} else {
+			table_cell(table, "-");
+			table_cell(table, "%" PRIu64, fill->max);
+			table_cell(table, "-");
+		}
+		table_cell(table, "%s", bytes_format(fill->bytes, text));
+	}
+	table_print(table, stdout, 2, 0);
+}
+
+static void counters_print(const struct status_facts *facts)
+{
+	static const char *const headers[] = {"COUNTER", "PACKETS", "BYTES", "MEANING", NULL};
+	auto_cleanup(table_freep) struct table *table = table_new(headers);
+
+	for (__u32 reason = 0; reason < COUNTER_COUNT; reason++) {
+		const struct counter *counter = &facts->counters[reason];
+
+		if (!counter->packets)
+			continue;
+		table_cell(table, "%s", counter_word(reason));
+		table_cell(table, "%" PRIu64, (uint64_t)counter->packets);
+		table_cell(table, "%" PRIu64, (uint64_t)counter->bytes);
+		table_cell(table, "%s", counter_sentence(reason));
+	}
+	title_print("counters");
+	(void)printf("%s\n",
+		     table_rows(table) ? "since the maps were made" : "nothing counted yet");
+	if (table_rows(table))
+		table_print(table, stdout, 2, 0);
+}
+
+static void degraded_print(const struct status_facts *facts)
+{
+	title_print("degraded");
+	if (!facts->degraded_count)
+		(void)printf("nothing\n");
+	for (size_t i = 0; i < facts->degraded_count; i++)
+		(void)printf("%s%s: %s\n", i ? "          " : "", facts->degraded[i].word,
+			     facts->degraded[i].sentence);
+}
+
+static void status_print_text(const struct status_facts *facts)
+{
+	title_print("fairlead");
+	(void)printf("%s   kernel %s   node %s\n",
+		     *facts->version ? facts->version : FAIRLEAD_VERSION, facts->kernel.release,
+		     *facts->node_name ? facts->node_name : "unknown");
+	agent_print(facts);
+	title_print("services");
+	(void)printf("%u ports programmed (%u refuse, %u drop for lack of endpoints); %u not "
+		     "programmed\n",
+		     facts->programmed, facts->refusing, facts->dropping, facts->unprogrammed);
+	title_print("flows");
+	(void)printf("%" PRIu64 " confirmed, %" PRIu64 " new\n", facts->confirmed_flows,
+		     facts->new_flows);
+	hooks_print(facts);
+	maps_print(facts);
+	counters_print(facts);
+	degraded_print(facts);
+}
+
+static void json_add_agent(cJSON *root, const struct status_facts *facts)
+{
+	const struct agent_status *agent = &facts->agent;
+	uint64_t took_us = agent->last_publish_took_ns / 1000;
+	cJSON *item = cJSON_AddObjectToObject(root, "agent");
+
+	(void)cJSON_AddBoolToObject(item, "running", facts->running_pid != 0);
+	if (facts->running_pid)
+		(void)cJSON_AddNumberToObject(item, "pid", facts->running_pid);
+	else
+		(void)cJSON_AddNullToObject(item, "pid");
+	json_add_text(item, "version", facts->version);
+	(void)cJSON_AddNumberToObject(
+		item, "up_seconds",
+		facts->running_pid ? seconds_since(facts->now_ns, agent->started_ns) : 0);
+	(void)cJSON_AddNumberToObject(item, "rss_bytes", (double)facts->agent_rss);
+	(void)cJSON_AddBoolToObject(item, "synced", agent->synced_ns != 0);
+	item = cJSON_AddObjectToObject(root, "source");
+	json_add_text(item, "name", facts->source);
+	(void)cJSON_AddNumberToObject(item, "services", agent->services);
+	(void)cJSON_AddNumberToObject(item, "endpoint_slices", agent->endpoint_slices);
+	(void)cJSON_AddNumberToObject(item, "rejected_objects", (double)agent->rejected_objects);
+	item = cJSON_AddObjectToObject(root, "publish");
+	(void)cJSON_AddNumberToObject(item, "publishes", (double)agent->publishes);
+	(void)cJSON_AddNumberToObject(item, "changed_service_ports",
+				      (double)agent->changed_service_ports);
+	(void)cJSON_AddNumberToObject(item, "refused_service_ports",
+				      (double)agent->refused_service_ports);
+	if (!agent->last_publish_ns) {
+		(void)cJSON_AddNullToObject(item, "last_seconds_ago");
+		(void)cJSON_AddNullToObject(item, "last_took_microseconds");
+		return;
+	}
+	(void)cJSON_AddNumberToObject(item, "last_seconds_ago",
+				      seconds_since(facts->now_ns, agent->last_publish_ns));
+	(void)cJSON_AddNumberToObject(item, "last_took_microseconds", (double)took_us);
+}
+
+static void json_add_hooks(cJSON *root, const struct status_facts *facts)
+{
+	cJSON *hooks = cJSON_AddObjectToObject(root, "hooks");
+	cJSON *links = cJSON_AddObjectToObject(hooks, "links");
+	cJSON *failed = cJSON_AddArrayToObject(hooks, "failed_links");
+
+	(void)cJSON_AddBoolToObject(hooks, "socket",
+				    !(facts->agent.degraded & DEGRADED_NO_SOCKET_HOOKS));
+	(void)cJSON_AddBoolToObject(hooks, "tc", !(facts->agent.degraded & DEGRADED_NO_TC_HOOKS));
+	json_add_text(hooks, "cgroup", facts->cgroup);
+	for (size_t i = 0; i < MANAGED_ROLE_COUNT; i++) {
+		cJSON *role =
+			cJSON_AddObjectToObject(links, link_role_word((__u8)managed_roles[i]));
+
+		for (int hook = LINK_HOOK_NONE; hook <= LINK_HOOK_FAILED; hook++)
+			(void)cJSON_AddNumberToObject(
+				role, link_hook_word((__u8)hook),
+				(double)status_facts_links(facts, managed_roles[i],
+							   (enum link_hook)hook));
+	}
+	for (size_t i = 0; i < facts->links.count; i++) {
+		if (facts->links.rows[i].info.hook == LINK_HOOK_FAILED)
+			link_row_add_json(failed, &facts->links.rows[i]);
+	}
+}
+
+static void json_add_maps(cJSON *root, const struct status_facts *facts)
+{
+	cJSON *maps = cJSON_AddArrayToObject(root, "maps");
+
+	(void)cJSON_AddNumberToObject(root, "map_bytes", (double)facts->map_bytes);
+	for (int id = 0; id < MAP_COUNT; id++) {
+		const struct map_fill *fill = &facts->maps[id];
+		cJSON *item = json_add_item(maps);
+
+		(void)cJSON_AddStringToObject(item, "name", map_name((enum map_id)id));
+		if (fill->is_counted)
+			(void)cJSON_AddNumberToObject(item, "entries", (double)fill->used);
+		else
+			(void)cJSON_AddNullToObject(item, "entries");
+		(void)cJSON_AddNumberToObject(item, "max_entries", (double)fill->max);
+		(void)cJSON_AddNumberToObject(item, "bytes", (double)fill->bytes);
+	}
+}
+
+static void json_add_counters(cJSON *root, const struct status_facts *facts)
+{
+	cJSON *counters = cJSON_AddObjectToObject(root, "counters");
+
+	for (__u32 reason = 0; reason < COUNTER_COUNT; reason++) {
+		cJSON *item = cJSON_AddObjectToObject(counters, counter_word(reason));
+
+		(void)cJSON_AddNumberToObject(item, "packets",
+					      (double)facts->counters[reason].packets);
+		(void)cJSON_AddNumberToObject(item, "bytes", (double)facts->counters[reason].bytes);
+	}
+}
+
+static void status_print_json(const struct status_facts *facts)
+{
+	cJSON *root = cJSON_CreateObject();
+	cJSON *item;
+
+	(void)cJSON_AddStringToObject(root, "version", FAIRLEAD_VERSION);
+	(void)cJSON_AddStringToObject(root, "kernel", facts->kernel.release);
+	json_add_text(root, "node_name", facts->node_name);
+	(void)cJSON_AddStringToObject(root, "pin_dir", facts->pin_dir);
+	json_add_agent(root, facts);
+	item = cJSON_AddObjectToObject(root, "service_ports");
+	(void)cJSON_AddNumberToObject(item, "programmed", facts->programmed);
+	(void)cJSON_AddNumberToObject(item, "refusing", facts->refusing);
+	(void)cJSON_AddNumberToObject(item, "dropping", facts->dropping);
+	(void)cJSON_AddNumberToObject(item, "unprogrammed", facts->unprogrammed);
+	item = cJSON_AddObjectToObject(root, "flows");
+	(void)cJSON_AddNumberToObject(item, "confirmed", (double)facts->confirmed_flows);
+	(void)cJSON_AddNumberToObject(item, "new", (double)facts->new_flows);
+	json_add_hooks(root, facts);
+	json_add_maps(root, facts);
+	json_add_counters(root, facts);
+	item = cJSON_AddArrayToObject(root, "degraded");
+	for (size_t i = 0; i < facts->degraded_count; i++) {
+		cJSON *entry = json_add_item(item);
+
+		(void)cJSON_AddStringToObject(entry, "name", facts->degraded[i].word);
+		(void)cJSON_AddStringToObject(entry, "meaning", facts->degraded[i].sentence);
+	}
+	json_print(root);
+}
+
+static const struct argp status_argp = {
+	.parser = arguments_parse_children,
+	.children = arguments_output,
+	.doc = "Shows on one screen whether Services work on this node: the agent, hooks, maps and "
+	       "their "
+	       "fill, the last publish, what was counted, and what is degraded and means for "
+	       "users.\v"
+	       "EXAMPLES\n"
+	       "  fairlead status\n"
+	       "  until fairlead status >/dev/null; do sleep 1; done\n"
+	       "  fairlead status -o json | jq -r '.degraded[].name'\n\n"
+	       "EXIT STATUS\n"
+	       "  0 all is well, 1 something is degraded or no agent runs, 2 wrong usage, 3 no "
+	       "datapath to "
+	       "read",
+};
+
+int status_main(int argc, char **argv)
+{
+	auto_cleanup(status_facts_fini) struct status_facts facts = {0};
+	auto_cleanup(maps_close) struct maps maps;
+	struct arguments arguments;
+
+	arguments_parse(&status_argp, argc, argv, &arguments);
+	alloc_for_json();
+	if (maps_open(&maps, arguments.pin_dir, MAP_ALL) || status_facts_gather(&maps, &facts))
+		return EXIT_STATUS_NO_DATAPATH;
+	if (arguments.json)
+		status_print_json(&facts);
+	else
+		status_print_text(&facts);
+	return facts.degraded_count ? EXIT_STATUS_DEGRADED : EXIT_STATUS_OK;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cli/status_facts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "cleanup.h"
+#include "cli/alloc.h"
+#include "cli/clock.h"
+#include "cli/snapshot.h"
+#include "cli/words.h"
+
+static void agent_read(const void *key, const void *value, void *context)
+{
+	struct status_facts *facts = context;
+
+	(void)key;
+	memcpy(&facts->agent, value, sizeof(facts->agent));
+	(void)text_of_array(facts->agent.version, facts->version);
+	(void)text_of_array(facts->agent.source, facts->source);
+	(void)text_of_array(facts->agent.node_name, facts->node_name);
+	(void)text_of_array(facts->agent.cgroup, facts->cgroup);
+}
+
+/*
+ * The process that holds the lock of the pin directory, which an agent does while it runs; 0: none.
+ * Read from /proc/locks, whose process ids are those of our own namespace: trying the lock would
+ * keep an agent that starts at this moment from getting it.
+ */
+static __u32 agent_find(const char *pin_dir)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen("/proc/locks", "re");
+	struct stat dir;
+	char line[256];
+
+	while (file && !stat(pin_dir, &dir) && fgets(line, sizeof(line), file)) {
+		unsigned int device_major, device_minor, pid;
+		unsigned long inode;
+
+		if (sscanf(line, "%*d: FLOCK ADVISORY WRITE %u %x:%x:%lu", &pid, &device_major,
+			   &device_minor, &inode) == 4 &&
+		    device_major == major(dir.st_dev) && device_minor == minor(dir.st_dev) &&
+		    inode == dir.st_ino)
+			return pid;
+	}
+	return 0;
+}
+
+static uint64_t process_rss(__u32 pid)
+{
+	auto_cleanup(cleanup_free) char *path = alloc_format("/proc/%u/status", pid);
+	auto_cleanup(cleanup_file) FILE *file = fopen(path, "re");
+	uint64_t kib = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "VmRSS: %" SCNu64, &kib) == 1)
+			break;
+	}
+	return kib * 1024;
+}
+
+static void counter_read(const void *key, const void *value, void *context)
+{
+	struct status_facts *facts = context;
+	__u32 reason;
+
+	memcpy(&reason, key, sizeof(reason));
+	if (reason < COUNTER_COUNT)
+		memcpy(&facts->counters[reason], value, sizeof(facts->counters[reason]));
+}
+
+static void entry_count(const void *key, const void *value, void *context)
+{
+	uint64_t *count = context;
+
+	(void)key;
+	(void)value;
+	(*count)++;
+}
+
+struct flow_counts {
+	uint64_t entries;
+	uint64_t flows;
+};
+
+static void flow_count(const void *key, const void *value, void *context)
+{
+	struct flow_counts *counts = context;
+	struct flow_key flow_key;
+
+	(void)value;
+	memcpy(&flow_key, key, sizeof(flow_key));
+	counts->entries++;
+	counts->flows += flow_key.direction == FLOW_ORIGINAL;
+}
+
+/* Entries of `addresses`, and how many of them have an entry in `address_flows`. */
+static void address_count(const void *key, const void *value, void *context)
+{
+	struct status_facts *facts = context;
+	struct address_info info;
+
+	(void)key;
+	memcpy(&info, value, sizeof(info));
+	facts->maps[MAP_ADDRESSES].used++;
+	facts->maps[MAP_ADDRESS_FLOWS].used += info.index != 0;
+}
+
+static int flows_gather(const struct maps *maps, enum map_id id, struct status_facts *facts,
+			uint64_t *ret_flows)
+{
+	struct flow_counts counts = {0};
+	int err = map_read(maps, id, flow_count, &counts);
+
+	facts->maps[id].used = counts.entries;
+	*ret_flows = counts.flows;
+	return err;
+}
+
+static void services_gather(const struct snapshot *snapshot, struct status_facts *facts)
+{
+	for (__u32 id = 0; id < snapshot->service_count; id++) {
+		const struct service *service = snapshot_service(snapshot, id);
+
+		if (!service)
+			continue;
+		facts->programmed++;
+		facts->refusing += service_verdict(service) == VERDICT_REFUSE;
+		facts->dropping += service_verdict(service) == VERDICT_DROP;
+	}
+	for (__u32 id = 0; id < snapshot->backend_count; id++)
+		facts->maps[MAP_BACKENDS].used += snapshot_backend(snapshot, id, 0) != NULL;
+	facts->unprogrammed = (uint32_t)snapshot->unprogrammed_count;
+	facts->maps[MAP_SERVICES].used = facts->programmed;
+	facts->maps[MAP_SLOTS].used = snapshot_slots_used(snapshot);
+	facts->maps[MAP_FRONTENDS].used = snapshot->frontend_count;
+	facts->maps[MAP_UNPROGRAMMED].used = snapshot->unprogrammed_count;
+}
+
+static int fills_gather(const struct maps *maps, struct status_facts *facts)
+{
+	static const enum map_id counted[] = {MAP_SERVICE_NAMES, MAP_AFFINITY, MAP_LINKS,
+					      MAP_FRAGMENTS};
+	int err = 0;
+
+	for (int id = 0; id < MAP_COUNT; id++) {
+		struct map_fill *fill = &facts->maps[id];
+
+		fill->is_counted =
+			id != MAP_COUNTERS && id != MAP_SERVICE_STATS && id != MAP_AGENT_STATUS;
+		fill->max = maps->items[id].max_entries;
+		fill->bytes = map_memory(maps, (enum map_id)id);
+		facts->map_bytes += fill->bytes;
+	}
+	/* Index 0 of these is never used. */
+	facts->maps[MAP_SERVICES].max--;
+	facts->maps[MAP_BACKENDS].max--;
+	facts->maps[MAP_ADDRESS_FLOWS].max--;
+	for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]) && !err; i++)
+		err = map_read(maps, counted[i], entry_count, &facts->maps[counted[i]].used);
+	if (!err)
+		err = map_read(maps, MAP_ADDRESSES, address_count, facts);
+	return err;
+}
+
+static void degraded_add(struct status_facts *facts, const char *word, const char *sentence)
+{
+	facts->degraded[facts->degraded_count++] =
+		(struct degraded_item){.word = word, .sentence = sentence};
+}
+
+static void degraded_gather(struct status_facts *facts)
+{
+	__u32 known = 0;
+
+	if (!facts->running_pid)
+		degraded_add(facts, "agent-not-running",
+			     "no agent runs: the datapath goes on without it, but does not follow "
+			     "changes of "
+			     "Services and endpoints");
+	else if (!facts->agent.synced_ns)
+		degraded_add(facts, "not-synced",
+			     "the first complete read of the source is not published yet: Services "
+			     "may be "
+			     "missing or outdated");
+	for (const struct degraded_words *words = degraded_words; words->bit; words++) {
+		known |= words->bit;
+		if (facts->agent.degraded & words->bit)
+			degraded_add(facts, words->word, words->sentence);
+	}
+	if (facts->agent.degraded & ~known)
+		degraded_add(facts, "unknown",
+			     "the agent reports something that this version of the command does "
+			     "not know");
+}
+
+int status_facts_gather(const struct maps *maps, struct status_facts *facts)
+{
+	auto_cleanup(snapshot_fini) struct snapshot snapshot = {0};
+	int err;
+
+	*facts = (struct status_facts){.pin_dir = maps->pin_dir};
+	(void)uname(&facts->kernel);
+	err = map_read(maps, MAP_AGENT_STATUS, agent_read, facts);
+	if (!err)
+		err = snapshot_read(maps, &snapshot);
+	if (err)
+		return err;
+	services_gather(&snapshot, facts);
+	err = fills_gather(maps, facts);
+	if (!err)
+		err = flows_gather(maps, MAP_FLOWS, facts, &facts->confirmed_flows);
+	if (!err)
+		err = flows_gather(maps, MAP_NEW_FLOWS, facts, &facts->new_flows);
+	if (!err)
+		err = map_read(maps, MAP_COUNTERS, counter_read, facts);
+	if (!err)
+		err = link_list_read(maps, &facts->links);
+	facts->now_ns = clock_now_ns();
+	facts->running_pid = agent_find(facts->pin_dir);
+	if (facts->running_pid)
+		facts->agent_rss = process_rss(facts->running_pid);
+	degraded_gather(facts);
+	return err;
+}
+
+void status_facts_fini(struct status_facts *facts)
+{
+	link_list_fini(&facts->links);
+}
+
+size_t status_facts_links(const struct status_facts *facts, enum link_role role,
+			  enum link_hook hook)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < facts->links.count; i++)
+		count += facts->links.rows[i].info.role == role &&
+			 facts->links.rows[i].info.hook == hook;
+	return count;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The program: finds the subcommand and hands over. Each parses the rest of the command line
+ * itself. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "cli/cli.h"
+#include "cli/complain.h"
+
+/* An unknown word that this many letters make a subcommand of is taken for a mistyped one. */
+#define TYPING_ERRORS_MAX 2
+#define WORD_SIZE_MAX     16
+
+struct subcommand {
+	const char *name;
+	const char *summary;
+	int (*run)(int argc, char **argv);
+};
+
+static int help_main(int argc, char **argv);
+static int version_main(int argc, char **argv);
+
+static const struct subcommand subcommands[] = {
+	{"agent", "make Services work on this node, and follow changes", agent_main},
+	{"services", "Services: frontends, policy, backends, why one is not programmed",
+	 services_main},
+	{"backends", "where traffic goes: state, Services, flows", backends_main},
+	{"flows", "connections that packets were translated for", flows_main},
+	{"affinity", "which client is bound to which backend", affinity_main},
+	{"links", "network links: role, hook and why", links_main},
+	{"status", "one screen: hooks, maps, last publish, what is degraded", status_main},
+	{"cleanup", "remove everything of ours from this node", cleanup_main},
+	{"completion", "print the completion script for bash", completion_main},
+	{"version", "print the version", version_main},
+	{"help", "this list, or the help of a subcommand", help_main},
+};
+
+#define SUBCOMMAND_COUNT (sizeof(subcommands) / sizeof(subcommands[0]))
+
+static const struct subcommand *subcommand_find(const char *name)
+{
+	for (size_t i = 0; i < SUBCOMMAND_COUNT; i++) {
+		if (!strcmp(subcommands[i].name, name))
+			return &subcommands[i];
+	}
+	return NULL;
+}
+
+static unsigned int smallest(unsigned int a, unsigned int b, unsigned int c)
+{
+	unsigned int ab = a < b ? a : b;
+
+	return ab < c ? ab : c;
+}
+
+/* How many letters must be added, removed or changed to make one word of the other (Levenshtein).
+ */
+static unsigned int word_distance(const char *from, const char *to)
+{
+	unsigned int row[WORD_SIZE_MAX];
+	size_t length = strlen(to);
+
+	for (size_t column = 0; column <= length; column++)
+		row[column] = (unsigned int)column;
+	for (size_t line = 1; from[line - 1]; line++) {
+		unsigned int diagonal = row[0];
+
+		row[0] = (unsigned int)line;
+		for (size_t column = 1; column <= length; column++) {
+			unsigned int above = row[column];
+
+			row[column] = smallest(above + 1, row[column - 1] + 1,
+					       diagonal + (from[line - 1] != to[column - 1]));
+			diagonal = above;
+		}
+	}
+	return row[length];
+}
+
+static const struct subcommand *subcommand_guess(const char *name)
+{
+	const struct subcommand *best = NULL;
+	unsigned int best_distance = TYPING_ERRORS_MAX + 1;
+
+	for (size_t i = 0; i < SUBCOMMAND_COUNT; i++) {
+		const char *candidate = subcommands[i].name;
+		unsigned int distance = word_distance(name, candidate);
+
+		if (*name && !strncmp(name, candidate, strlen(name)))
+			distance = 1;
+		if (distance < best_distance) {
+			best = &subcommands[i];
+			best_distance = distance;
+		}
+	}
+	return best;
+}
+
+static int subcommand_unknown(const char *name)
+{
+	const struct subcommand *guess = subcommand_guess(name);
+
+	if (guess)
+		complain("there is no subcommand `%s`; did you mean `fairlead %s`?", name,
+			 guess->name);
+	else
+		complain("there is no subcommand `%s`; `fairlead help` lists them", name);
+	return EXIT_STATUS_USAGE;
+}
+
+static void help_print(FILE *out)
+{
+	(void)fputs("Usage: fairlead SUBCOMMAND [OPTION...]\n"
+		    "Makes Kubernetes Services work on this node with eBPF.\n\n"
+		    "Subcommands:\n",
+		    out);
+	for (size_t i = 0; i < SUBCOMMAND_COUNT; i++)
+		(void)fprintf(out, "  %-11s %s\n", subcommands[i].name, subcommands[i].summary);
+	(void)fputs("\nThose that look in read the pinned maps, so they work while no agent runs.\n"
+		    "`fairlead SUBCOMMAND --help` has options, examples and exit codes; see also "
+		    "fairlead(8).\n",
+		    out);
+}
+
+/* Messages and the usage line name the program as it was called: "fairlead services". */
+static int subcommand_run(const struct subcommand *subcommand, int argc, char **argv)
+{
+	char program[sizeof("fairlead ") + WORD_SIZE_MAX];
+
+	(void)snprintf(program, sizeof(program), "fairlead %s", subcommand->name);
+	argv[0] = program;
+	return subcommand->run(argc, argv);
+}
+
+static int help_main(int argc, char **argv)
+{
+	const struct subcommand *subcommand;
+	char help[] = "--help";
+	char *args[] = {NULL, help, NULL};
+
+	if (argc < 2 || !strcmp(argv[1], "help") || argv[1][0] == '-') {
+		help_print(stdout);
+		return EXIT_STATUS_OK;
+	}
+	subcommand = subcommand_find(argv[1]);
+	if (!subcommand)
+		return subcommand_unknown(argv[1]);
+	return subcommand_run(subcommand, 2, args);
+}
+
+static int version_main(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	(void)puts("fairlead " FAIRLEAD_VERSION);
+	return EXIT_STATUS_OK;
+}
+
+/* Output that was lost, on a full disk for instance, is no success. */
+static int output_finish(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	complain("the output could not be written");
+	return status ? status : EXIT_STATUS_NO_DATAPATH;
+}
+
+int main(int argc, char **argv)
+{
+	const struct subcommand *subcommand;
+
+	if (argc < 2) {
+		help_print(stderr);
+		return EXIT_STATUS_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "-?"))
+		return output_finish(help_main(1, argv));
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
+		return output_finish(version_main(1, argv));
+	subcommand = subcommand_find(argv[1]);
+	if (!subcommand)
+		return subcommand_unknown(argv[1]);
+	return output_finish(subcommand_run(subcommand, argc - 1, argv + 1));
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* TC hooks of one link: tcx where the kernel has it, filters on a clsact qdisc where not. */
+
+#include <stdbool.h>
+
+#include "link/link.h"
+
+/* Our place among the filters of a clsact qdisc: no others' are touched, ours are found again. */
+#define CLSACT_PRIORITY 0xFA1
+#define CLSACT_HANDLE   0xFA1
+
+struct hooks {
+	const char *pin_dir; /* borrowed */
+	struct link_programs programs;
+	bool force_clsact;
+	bool has_tcx; /* it has worked */
+	bool lacks_tcx;
+};
+
+/*
+ * Attaches our programs to both directions of a link, or replaces those of an earlier run in place.
+ * `info` says what an earlier run left (hook, made_clsact) and whether the link is layer 3; its
+ * hook, err and made_clsact are set. Where one direction fails, neither stays. Silent, but for the
+ * lack of tcx.
+ */
+int hook_attach(struct hooks *hooks, int ifindex, struct link_info *info);
+
+/* Removes what `info` says is attached. Returns 0 or the first error. Silent. */
+int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info);
+
+/* tcx.c: a link for each direction, kept by its pin. */
+int tcx_attach(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
+int tcx_detach(const char *pin_dir, int ifindex);
+
+/* Removes the pins of links that `is_managed` does not know: their devices went while nobody
+ * watched. */
+int tcx_sweep(const char *pin_dir, bool (*is_managed)(void *context, int ifindex), void *context);
+
+/* clsact.c. `*made_clsact` is set where the qdisc was not there, and left alone otherwise. */
+int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *made_clsact);
+int clsact_detach(int ifindex, bool made_clsact);

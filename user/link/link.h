@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Links: found and followed through rtnetlink, given a role by written rules, and hooked. The
+ * node's addresses are read here too.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "fairlead/agent.h"
+#include "fairlead/types.h"
+
+/* What rtnetlink says of a link: all that the rules look at. */
+struct link_facts {
+	int ifindex;
+	char name[LINK_NAME_SIZE];
+	char kind[LINK_NAME_SIZE];       /* IFLA_INFO_KIND, "" where there is none */
+	char slave_kind[LINK_NAME_SIZE]; /* IFLA_INFO_SLAVE_KIND: "bridge", "bond", ... */
+	uint16_t type;                   /* ARPHRD_* */
+	uint32_t flags;                  /* IFF_* */
+	int master;                      /* ifindex, 0: none */
+	int lower;              /* IFLA_LINK: ifindex in this or the peer's namespace, 0: none */
+	int peer_netns;         /* IFLA_LINK_NETNSID; -1: the lower link is in this namespace */
+	bool has_gateway_route; /* a route of the main table has its next hop here */
+};
+
+/* Globs (fnmatch) that override the rules, each a comma-separated list or NULL. */
+struct link_overrides {
+	const char *pod;
+	const char *uplink;
+	const char *overlay;
+	const char *ignore;
+};
+
+#define LINK_WHY_SIZE sizeof(((struct link_info *)0)->why)
+
+/*
+ * Decides a link's role; writes the rule that decided, in words, into `why`. Pure.
+ */
+enum link_role link_role_decide(const struct link_facts *facts,
+				const struct link_overrides *overrides, char why[LINK_WHY_SIZE]);
+
+/* Its packets begin with the IP header. */
+bool link_is_layer3(const struct link_facts *facts);
+
+/* The programs to attach, by file descriptor; the _l3 ones are for links without a link-layer
+ * header. */
+struct link_programs {
+	int ingress, egress, ingress_l3, egress_l3;
+};
+
+struct link_options {
+	struct link_overrides overrides;
+	struct link_programs programs;
+	const char *pin_dir; /* tcx links are pinned below it, as link_<ifindex>_<ingress|egress> */
+	int links_map;       /* `links`; borrowed */
+	bool attach;         /* false: TC hooks are switched off, links are only recorded */
+	bool force_clsact;   /* for tests: as on kernels without tcx */
+};
+
+struct link_events {
+	/* The set of addresses assigned to links of the node has changed. */
+	void (*addresses_changed)(void *context);
+	/* A link was decided, hooked or lost: what link_watch_degraded() says may be new. Or NULL.
+	 */
+	void (*links_changed)(void *context);
+	void *context;
+};
+
+struct link_watch;
+
+/*
+ * Reads all links and addresses, attaches what the rules say (replacing programs of an earlier run
+ * in place, under traffic), and follows changes in the loop. Logs. Returns 0 or a negative errno.
+ */
+int link_watch_open(uv_loop_t *loop, const struct link_options *options,
+		    const struct link_events *events, struct link_watch **ret_watch);
+
+/* Stops watching; what is attached stays. The loop's next turn frees the watch. NULL is fine. */
+void link_watch_close(struct link_watch *watch);
+
+/* The addresses assigned to links now, each once and sorted, of whatever scope; 127/8, ::1 and
+ * fe80::/10 are left out. Borrowed until the next change. */
+const struct ip_addr *link_watch_addresses(const struct link_watch *watch, size_t *ret_count);
+
+/* The link that `addr` is assigned to, or NULL. Borrowed until the next change. */
+const char *link_watch_owner(const struct link_watch *watch, const struct ip_addr *addr);
+
+/* The node's address for source NAT: global scope, of the uplink with the default route where there
+ * is one, else the lowest ifindex. All zero where the node has none of that family. */
+struct ip_addr link_watch_node_address(const struct link_watch *watch, enum ip_family family);
+
+/* enum degraded bits that the links' state gives: hooks switched off, no tcx, a link that failed.
+ */
+uint32_t link_watch_degraded(const struct link_watch *watch);
+
+/*
+ * Removes every TC hook of ours from every link of this namespace: pinned tcx links below `pin_dir`
+ * and clsact filters with our priority and handle whose program name is ours. Others' are not
+ * touched; a clsact qdisc is removed only if we made it and nobody else has a filter on it. Logs.
+ */
+int link_detach_all(const char *pin_dir);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "link/watch.h"
+#include "log.h"
+
+static const char *role_name(__u8 role)
+{
+	static const char *const names[] = {
+		[LINK_IGNORED] = "ignored",
+		[LINK_POD] = "pod",
+		[LINK_UPLINK] = "uplink",
+		[LINK_OVERLAY] = "overlay",
+	};
+
+	return names[role];
+}
+
+static const char *hook_name(__u8 hook)
+{
+	static const char *const names[] = {
+		[LINK_HOOK_NONE] = "no hooks",
+		[LINK_HOOK_TCX] = "tcx",
+		[LINK_HOOK_CLSACT] = "clsact",
+		[LINK_HOOK_FAILED] = "hooks failed",
+	};
+
+	return names[hook];
+}
+
+static void link_publish(struct link_watch *watch, const struct watched_link *link)
+{
+	const __u32 key = (__u32)link->facts.ifindex;
+
+	if (bpf_map_update_elem(watch->options.links_map, &key, &link->info, BPF_ANY))
+		(void)log_err(-errno, "link %s: cannot write it to the map of links, continuing",
+			      link->info.name);
+}
+
+static void link_log(const struct watched_link *link, bool was_managed)
+{
+	const struct link_info *info = &link->info;
+
+	if (info->hook == LINK_HOOK_FAILED)
+		(void)log_err(
+			info->err,
+			"link %s: %s (%s), but the hooks cannot be attached: clients behind it "
+			"reach Services only by the socket hooks",
+			info->name, role_name(info->role), info->why);
+	else if (was_managed || link_is_managed(link))
+		log_info("link %s: %s (%s), %s", info->name, role_name(info->role), info->why,
+			 hook_name(info->hook));
+	else
+		log_debug("link %s: ignored (%s)", info->name, info->why);
+}
+
+/* Brings the hooks to what the role wants. false: the link is gone already. */
+static bool link_hook(struct link_watch *watch, const struct watched_link *link,
+		      struct link_info *info)
+{
+	const bool is_wanted = watch->options.attach && info->role != LINK_IGNORED;
+	const bool is_hooked = info->hook == LINK_HOOK_TCX || info->hook == LINK_HOOK_CLSACT;
+	int err = 0;
+
+	if (is_wanted && is_hooked && link->is_settled && info->is_layer3 == link->info.is_layer3)
+		return true;
+	if (is_wanted)
+		return hook_attach(&watch->hooks, link->facts.ifindex, info) != -ENODEV;
+	if (info->hook != LINK_HOOK_NONE)
+		err = hook_detach(&watch->hooks, link->facts.ifindex, info);
+	if (err && err != -ENODEV)
+		(void)log_err(err, "link %s: cannot remove its hooks, continuing", info->name);
+	return err != -ENODEV;
+}
+
+static void link_settle(struct link_watch *watch, struct watched_link *link)
+{
+	const bool was_managed = link->is_settled && link_is_managed(link);
+	struct link_info info = {
+		.hook = link->info.hook,
+		.made_clsact = link->info.made_clsact,
+		.is_layer3 = link_is_layer3(&link->facts),
+		.err = link->info.err,
+	};
+
+	link->is_changed = false;
+	memcpy(info.name, link->facts.name, sizeof(info.name));
+	memcpy(info.kind, link->facts.kind, sizeof(info.kind));
+	info.role = link_role_decide(&link->facts, &watch->options.overrides, info.why);
+	if (!link_hook(watch, link, &info))
+		return;
+	if (link->is_settled && !memcmp(&info, &link->info, sizeof(info)))
+		return;
+	link->info = info;
+	link->is_settled = true;
+	watch->links_changed = true;
+	link_publish(watch, link);
+	link_log(link, was_managed);
+}
+
+/* The link with the default route, then uplinks, then the others; of the same kind the first made.
+ */
+static unsigned int address_rank(void *context, int ifindex, enum ip_family family)
+{
+	const struct link_watch *watch = context;
+	const struct default_route *route =
+		family == FAMILY_IPV4 ? &watch->default4 : &watch->default6;
+	const struct watched_link *link = link_find(watch, ifindex);
+
+	if (ifindex == route->ifindex)
+		return 0;
+	if (link && link->info.role == LINK_UPLINK)
+		return (unsigned int)ifindex;
+	return (unsigned int)ifindex + INT_MAX;
+}
+
+/* Is there anything new to tell? */
+static bool addresses_settle(struct link_watch *watch)
+{
+	const struct ip_addr old4 = watch->address4, old6 = watch->address6;
+	int changed = address_table_publish(&watch->addresses);
+
+	if (changed < 0) {
+		(void)log_err(changed, "cannot take over the node's new addresses");
+		return false;
+	}
+	watch->address4 = address_table_best(&watch->addresses, FAMILY_IPV4, address_rank, watch);
+	watch->address6 = address_table_best(&watch->addresses, FAMILY_IPV6, address_rank, watch);
+	watch->addresses_dirty = false;
+	return changed || memcmp(&old4, &watch->address4, sizeof(old4)) != 0 ||
+	       memcmp(&old6, &watch->address6, sizeof(old6)) != 0;
+}
+
+bool watch_settle(struct link_watch *watch)
+{
+	struct watched_link *link, *next;
+
+	if (watch->routes_dirty)
+		routes_read(watch);
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link->is_stale)
+			link_refresh(watch, link);
+	}
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link->is_changed)
+			link_settle(watch, link);
+	}
+	if (watch->links_changed)
+		watch->addresses_dirty = true; /* their rank looks at roles */
+	return watch->addresses_dirty && addresses_settle(watch);
+}

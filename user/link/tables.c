@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Follows links, addresses and routes. A wake-up reads every message there is into the tables and
+ * marks what it concerns; then each marked link is settled once: decided, hooked, written to
+ * `links`. So a storm of new pods costs one attachment each, and nothing is read twice.
+ *
+ * Messages do not tell everything. What they leave out is asked for, once a wake-up:
+ * - the end of a pair whose other end has just been made, moved or removed: that one link is read
+ * again;
+ * - routes that went with an address or with a link going down: the routes are read again, but only
+ * where a rule looks at them (a pair with a gateway, the default route);
+ * - when the kernel had to drop messages, everything is read again.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "link/watch.h"
+#include "log.h"
+
+struct watched_link *link_find(const struct link_watch *watch, int ifindex)
+{
+	struct watched_link *link;
+
+	HASH_FIND_INT(watch->links, &ifindex, link);
+	return link;
+}
+
+bool link_is_pair(const struct watched_link *link)
+{
+	return !strcmp(link->facts.kind, "veth") || !strcmp(link->facts.kind, "netkit");
+}
+
+bool link_is_managed(const struct watched_link *link)
+{
+	return link->info.role != LINK_IGNORED;
+}
+
+static bool link_has_routes(const struct link_watch *watch, const struct watched_link *link)
+{
+	return link->facts.has_gateway_route || link->facts.ifindex == watch->default4.ifindex ||
+	       link->facts.ifindex == watch->default6.ifindex;
+}
+
+/* The link's end that the message did not tell of. */
+static void peer_mark_stale(const struct link_watch *watch, const struct link_facts *facts)
+{
+	struct watched_link *peer;
+
+	if (!facts->lower || facts->peer_netns >= 0)
+		return;
+	peer = link_find(watch, facts->lower);
+	if (peer && link_is_pair(peer))
+		peer->is_stale = true;
+}
+
+static void link_forget(struct link_watch *watch, struct watched_link *link)
+{
+	const __u32 key = (__u32)link->facts.ifindex;
+	int err = tcx_detach(watch->options.pin_dir, link->facts.ifindex);
+
+	if (err)
+		(void)log_err(err, "cannot remove the pins of the link %s, continuing",
+			      link->info.name);
+	(void)bpf_map_delete_elem(watch->options.links_map, &key);
+	if (link_is_managed(link))
+		log_info("link %s: gone", link->info.name);
+	if (link_is_pair(link))
+		peer_mark_stale(watch, &link->facts);
+	if (link_has_routes(watch, link))
+		watch->routes_dirty = true;
+	address_table_remove_link(&watch->addresses, link->facts.ifindex);
+	watch->addresses_dirty = true;
+	watch->links_changed = true;
+	HASH_DEL(watch->links, link);
+	free(link);
+}
+
+/* What an earlier run wrote down of a link that still is what it was. */
+static void link_recall(const struct link_watch *watch, struct watched_link *link)
+{
+	const __u32 key = (__u32)link->facts.ifindex;
+	struct link_info info;
+
+	if (bpf_map_lookup_elem(watch->options.links_map, &key, &info) ||
+	    strncmp(info.name, link->facts.name, sizeof(info.name)) != 0)
+		return;
+	link->info.hook = info.hook;
+	link->info.made_clsact = info.made_clsact;
+}
+
+static struct watched_link *link_new(struct link_watch *watch, const struct link_facts *facts)
+{
+	struct watched_link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return NULL;
+	link->facts = *facts;
+	link_recall(watch, link);
+	HASH_ADD_INT(watch->links, facts.ifindex, link);
+	return link;
+}
+
+/* Takes over what a message or an answer says; does not judge whether that is all. */
+static struct watched_link *link_take(struct link_watch *watch, const struct link_facts *facts)
+{
+	struct watched_link *link = link_find(watch, facts->ifindex);
+	const bool is_new = !link;
+
+	if (is_new)
+		link = link_new(watch, facts);
+	if (!link) {
+		(void)log_err(-ENOMEM, "link %s: cannot keep it, it is not managed", facts->name);
+		return NULL;
+	}
+	if (!is_new) {
+		const bool has_gateway_route = link->facts.has_gateway_route;
+
+		if ((link->facts.flags & IFF_UP) && !(facts->flags & IFF_UP) &&
+		    link_has_routes(watch, link))
+			watch->routes_dirty = true;
+		link->facts = *facts;
+		link->facts.has_gateway_route = has_gateway_route;
+	}
+	link->is_changed = true;
+	link->generation = watch->generation;
+	return link;
+}
+
+static void dumped_link(void *context, const struct link_facts *facts)
+{
+	(void)link_take(context, facts);
+}
+
+static void noticed_link(void *context, const struct link_facts *facts)
+{
+	struct link_watch *watch = context;
+	struct watched_link *link = link_take(watch, facts);
+	const struct watched_link *peer;
+
+	if (!link || !link_is_pair(link))
+		return;
+	/* A pair is announced end by end: the first before the other is known. */
+	if (!facts->lower)
+		link->is_stale = true;
+	peer = facts->peer_netns < 0 ? link_find(watch, facts->lower) : NULL;
+	if (peer && (peer->facts.lower != facts->ifindex || peer->facts.peer_netns >= 0))
+		peer_mark_stale(watch, facts);
+}
+
+static void noticed_link_gone(void *context, int ifindex)
+{
+	struct link_watch *watch = context;
+	struct watched_link *link = link_find(watch, ifindex);
+
+	if (link)
+		link_forget(watch, link);
+}
+
+static void taken_address(void *context, const struct link_address *address)
+{
+	struct link_watch *watch = context;
+	int err = address_table_add(&watch->addresses, address);
+
+	if (err)
+		(void)log_err(err, "cannot keep an address of the node");
+	watch->addresses_dirty = true;
+}
+
+static void noticed_address_gone(void *context, const struct link_address *address)
+{
+	struct link_watch *watch = context;
+	const struct watched_link *link = link_find(watch, address->ifindex);
+
+	address_table_remove(&watch->addresses, address);
+	watch->addresses_dirty = true;
+	if (link && link_has_routes(watch, link))
+		watch->routes_dirty = true;
+}
+
+static void dumped_route(void *context, const struct route_hop *hop)
+{
+	struct link_watch *watch = context;
+	struct default_route *best =
+		hop->family == FAMILY_IPV4 ? &watch->default4 : &watch->default6;
+	struct watched_link *link = link_find(watch, hop->ifindex);
+
+	if (link && hop->has_gateway)
+		link->has_gateway = true;
+	if (hop->is_default && (!best->ifindex || hop->metric < best->metric))
+		*best = (struct default_route){.ifindex = hop->ifindex, .metric = hop->metric};
+}
+
+/* Is it a route that a rule looks at? Most are not: a node has as many as it has pods. */
+static bool route_matters(const struct link_watch *watch, const struct route_hop *hop, bool is_gone)
+{
+	const struct watched_link *link = link_find(watch, hop->ifindex);
+
+	if (hop->is_default)
+		return true;
+	return link && link_is_pair(link) && hop->has_gateway &&
+	       link->facts.has_gateway_route == is_gone;
+}
+
+static void noticed_route(void *context, const struct route_hop *hop)
+{
+	struct link_watch *watch = context;
+
+	if (route_matters(watch, hop, false) || hop->is_replacement)
+		watch->routes_dirty = true;
+}
+
+static void noticed_route_gone(void *context, const struct route_hop *hop)
+{
+	struct link_watch *watch = context;
+
+	if (route_matters(watch, hop, true))
+		watch->routes_dirty = true;
+}
+
+struct netlink_events noticed_events(struct link_watch *watch)
+{
+	return (struct netlink_events){
+		.link = noticed_link,
+		.link_gone = noticed_link_gone,
+		.address = taken_address,
+		.address_gone = noticed_address_gone,
+		.route = noticed_route,
+		.route_gone = noticed_route_gone,
+		.context = watch,
+	};
+}
+
+/* An answer to a dump never tells that something is gone. */
+static struct netlink_events dumped_events(struct link_watch *watch)
+{
+	return (struct netlink_events){
+		.link = dumped_link,
+		.address = taken_address,
+		.route = dumped_route,
+		.context = watch,
+	};
+}
+
+void routes_read(struct link_watch *watch)
+{
+	const struct netlink_events events = dumped_events(watch);
+	const struct default_route old4 = watch->default4, old6 = watch->default6;
+	struct watched_link *link, *next;
+	int err;
+
+	HASH_ITER (hh, watch->links, link, next)
+		link->has_gateway = false;
+	watch->default4 = (struct default_route){};
+	watch->default6 = (struct default_route){};
+	err = netlink_dump(RTM_GETROUTE, &events);
+	if (err) {
+		watch->default4 = old4;
+		watch->default6 = old6;
+		(void)log_err(err, "cannot read the routes, trying again with the next change");
+		return;
+	}
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link->has_gateway == link->facts.has_gateway_route)
+			continue;
+		link->facts.has_gateway_route = link->has_gateway;
+		link->is_changed = true;
+	}
+	if (old4.ifindex != watch->default4.ifindex || old6.ifindex != watch->default6.ifindex)
+		watch->addresses_dirty = true;
+	watch->routes_dirty = false;
+}
+
+int everything_read(struct link_watch *watch)
+{
+	const struct netlink_events events = dumped_events(watch);
+	struct watched_link *link, *next;
+	int err;
+
+	watch->generation++;
+	err = netlink_dump(RTM_GETLINK, &events);
+	if (err)
+		return log_err(err, "cannot read the links of this namespace");
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link->generation != watch->generation)
+			link_forget(watch, link);
+	}
+	address_table_dump_begin(&watch->addresses);
+	err = netlink_dump(RTM_GETADDR, &events);
+	if (err)
+		return log_err(err, "cannot read the addresses of this namespace");
+	address_table_dump_end(&watch->addresses);
+	watch->addresses_dirty = true;
+	watch->routes_dirty = true;
+	watch->messages_lost = false;
+	return 0;
+}
+
+void link_refresh(struct link_watch *watch, struct watched_link *link)
+{
+	const struct netlink_events events = dumped_events(watch);
+	int err;
+
+	link->is_stale = false;
+	err = netlink_get_link(link->facts.ifindex, &events);
+	/* Its end is told of by a message that is on its way. */
+	if (err && err != -ENODEV)
+		(void)log_err(err, "link %s: cannot read it again, continuing", link->facts.name);
+}

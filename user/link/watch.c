@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "link/watch.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "fairlead/limits.h"
+#include "log.h"
+
+#define MESSAGE_BUFFER_SIZE 32768
+
+/* Datagrams read before what they say is acted upon; poll comes back for the rest. */
+#define DATAGRAMS_MAX 4096
+
+static void messages_read(struct link_watch *watch)
+{
+	char buf[MESSAGE_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct netlink_events events = noticed_events(watch);
+
+	for (int i = 0; i < DATAGRAMS_MAX; i++) {
+		ssize_t len = mnl_socket_recvfrom(watch->socket, buf, sizeof(buf));
+
+		if (len < 0 && errno == EINTR)
+			continue;
+		if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		/* ENOBUFS: they came faster than they were read; ENOSPC: one did not fit. */
+		if (len < 0 || mnl_cb_run(buf, (size_t)len, 0, 0, netlink_message, &events) < 0)
+			watch->messages_lost = true;
+		if (len == 0)
+			return;
+	}
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	struct link_watch *watch = poll->data;
+	bool addresses_changed;
+
+	(void)events;
+	/* A socket that has lost messages is in error, which makes libuv stop polling it (UV_EBADF). */
+	if (status < 0) {
+		watch->messages_lost = true;
+		status = uv_poll_start(poll, UV_READABLE, on_readable);
+	}
+	if (status < 0)
+		(void)log_err(status, "cannot go on watching links; restart the agent");
+	watch->links_changed = false;
+	messages_read(watch);
+	if (watch->messages_lost) {
+		log_warning("messages about links were lost, reading all of them again");
+		(void)everything_read(watch);
+	}
+	addresses_changed = watch_settle(watch);
+	if (watch->links_changed && watch->events.links_changed)
+		watch->events.links_changed(watch->events.context);
+	if (addresses_changed && watch->events.addresses_changed)
+		watch->events.addresses_changed(watch->events.context);
+}
+
+static bool ifindex_is_managed(void *context, int ifindex)
+{
+	const struct watched_link *link = link_find(context, ifindex);
+
+	return link && link_is_managed(link);
+}
+
+/* Entries of links that went, or were renumbered, while nobody watched. */
+static void map_sweep(const struct link_watch *watch)
+{
+	const int map = watch->options.links_map;
+	__u32 keys[LINKS_MAX];
+	size_t count = 0;
+
+	while (count < LINKS_MAX &&
+	       !bpf_map_get_next_key(map, count ? &keys[count - 1] : NULL, &keys[count]))
+		count++;
+	for (size_t i = 0; i < count; i++) {
+		if (!link_find(watch, (int)keys[i]))
+			(void)bpf_map_delete_elem(map, &keys[i]);
+	}
+}
+
+static void watch_free(struct link_watch *watch)
+{
+	struct watched_link *link, *next;
+
+	HASH_ITER (hh, watch->links, link, next) {
+		HASH_DEL(watch->links, link);
+		free(link);
+	}
+	address_table_fini(&watch->addresses);
+	netlink_closep(&watch->socket);
+	free(watch);
+}
+
+static void watch_freep(struct link_watch **watch)
+{
+	if (*watch)
+		watch_free(*watch);
+}
+
+static int hooks_clean(struct link_watch *watch)
+{
+	if (!watch->options.attach)
+		return link_detach_all(watch->options.pin_dir);
+	return tcx_sweep(watch->options.pin_dir, ifindex_is_managed, watch);
+}
+
+int link_watch_open(uv_loop_t *loop, const struct link_options *options,
+		    const struct link_events *events, struct link_watch **ret_watch)
+{
+	auto_cleanup(watch_freep) struct link_watch *watch = calloc(1, sizeof(*watch));
+	int err;
+
+	if (!watch)
+		return log_err(-ENOMEM, "cannot watch links");
+	watch->options = *options;
+	watch->events = *events;
+	watch->hooks = (struct hooks){
+		.pin_dir = options->pin_dir,
+		.programs = options->programs,
+		.force_clsact = options->force_clsact,
+	};
+	/* Listening comes before reading: what changes in between is told of twice, never not at
+	 * all. */
+	watch->socket = netlink_open_watch();
+	if (!watch->socket)
+		return log_err(-errno, "cannot listen to rtnetlink");
+	err = everything_read(watch);
+	if (err)
+		return err;
+	(void)watch_settle(watch);
+	map_sweep(watch);
+	err = hooks_clean(watch);
+	if (err)
+		return err;
+	err = uv_poll_init(loop, &watch->poll, mnl_socket_get_fd(watch->socket));
+	if (err)
+		return log_err(err, "cannot poll rtnetlink");
+	watch->poll.data = watch;
+	err = uv_poll_start(&watch->poll, UV_READABLE, on_readable);
+	if (err) {
+		link_watch_close(take_ptr(watch));
+		return log_err(err, "cannot poll rtnetlink");
+	}
+	*ret_watch = take_ptr(watch);
+	return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	watch_free(handle->data);
+}
+
+void link_watch_close(struct link_watch *watch)
+{
+	if (watch)
+		uv_close((uv_handle_t *)&watch->poll, on_closed);
+}
+
+const struct ip_addr *link_watch_addresses(const struct link_watch *watch, size_t *ret_count)
+{
+	*ret_count = watch->addresses.count;
+	return watch->addresses.addresses;
+}
+
+const char *link_watch_owner(const struct link_watch *watch, const struct ip_addr *addr)
+{
+	const struct watched_link *link =
+		link_find(watch, address_table_owner(&watch->addresses, addr));
+
+	return link ? link->facts.name : NULL;
+}
+
+struct ip_addr link_watch_node_address(const struct link_watch *watch, enum ip_family family)
+{
+	return family == FAMILY_IPV4 ? watch->address4 : watch->address6;
+}
+
+uint32_t link_watch_degraded(const struct link_watch *watch)
+{
+	const struct watched_link *link, *next;
+	uint32_t degraded = 0;
+
+	if (!watch->options.attach)
+		degraded |= DEGRADED_NO_TC_HOOKS;
+	if (watch->hooks.lacks_tcx || watch->hooks.force_clsact)
+		degraded |= DEGRADED_NO_TCX;
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link->info.hook == LINK_HOOK_FAILED)
+			degraded |= DEGRADED_LINK_FAILED;
+	}
+	return degraded;
+}

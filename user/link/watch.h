@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * The inside of struct link_watch, for its three parts: watch.c listens, tables.c keeps what was
+ * heard, settle.c acts upon it.
+ */
+
+#include <libmnl/libmnl.h>
+#include <stdbool.h>
+#include <uthash.h>
+#include <uv.h>
+
+#include "link/address_table.h"
+#include "link/hook.h"
+#include "link/link.h"
+#include "link/netlink.h"
+
+struct watched_link {
+	struct link_facts facts;
+	struct link_info info; /* as it is in `links` */
+	bool is_changed;       /* its facts are new: it must be settled */
+	bool is_stale;         /* its facts may be old: it must be read again */
+	bool is_settled;       /* it has been, at least once */
+	bool has_gateway;      /* found while the routes are read */
+	unsigned int generation;
+	UT_hash_handle hh;
+};
+
+struct default_route {
+	int ifindex; /* 0: none */
+	uint32_t metric;
+};
+
+struct link_watch {
+	struct link_options options;
+	struct link_events events;
+	struct hooks hooks;
+	struct mnl_socket *socket;
+	uv_poll_t poll;
+	struct watched_link *links; /* uthash, by ifindex */
+	struct address_table addresses;
+	struct default_route default4, default6;
+	struct ip_addr address4, address6;
+	unsigned int generation;
+	bool links_changed;
+	bool addresses_dirty;
+	bool routes_dirty;
+	bool messages_lost;
+};
+
+struct watched_link *link_find(const struct link_watch *watch, int ifindex);
+bool link_is_pair(const struct watched_link *link);
+bool link_is_managed(const struct watched_link *link);
+
+/* Takes over what a notification says, and marks what it leaves open. */
+struct netlink_events noticed_events(struct link_watch *watch);
+
+/* Reads all links and addresses, and marks the routes to be read. Logs. */
+int everything_read(struct link_watch *watch);
+
+/* Reads the routes: who has a gateway, and where the default routes lead. Logs. */
+void routes_read(struct link_watch *watch);
+
+/* Reads one link whose facts may be old. Logs. */
+void link_refresh(struct link_watch *watch, struct watched_link *link);
+
+/* Acts upon everything that was marked. Returns whether the node's addresses have changed. Logs. */
+bool watch_settle(struct link_watch *watch);

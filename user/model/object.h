@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * The Kubernetes objects we use, as owned C structs: what the decoders make and the model keeps.
+ * Only the fields that decide anything are here (kube-proxy's rules A8 and A9).
+ *
+ * There are loose objects and packed ones. A loose object borrows its strings and arrays from
+ * whoever filled it in, on the stack or from a parsed document. object_new() makes a packed copy:
+ * one block of memory with everything in it, equal strings stored once. Clusters have 100,000
+ * endpoints, and a heap allocation for each of their strings would cost more than the endpoints
+ * themselves.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "fairlead/types.h"
+
+enum object_kind {
+	OBJECT_SERVICE,
+	OBJECT_ENDPOINT_SLICE,
+	OBJECT_ENDPOINTS,
+	OBJECT_NODE,
+	OBJECT_POD,
+	OBJECT_KIND_COUNT
+};
+
+struct label {
+	char *key;
+	char *value;
+};
+
+struct labels {
+	struct label *items;
+	size_t count;
+};
+
+/* A number or a port's name; name is NULL for a number. */
+struct target_port {
+	char *name;
+	__u16 number; /* host order */
+};
+
+struct service_port {
+	char *name; /* "" where the object has none */
+	__u8 proto; /* 0: a protocol we do not know */
+	__u16 port; /* host order, as all ports of objects */
+	__u16 node_port;
+	struct target_port target_port; /* number 0 and no name: the same as port */
+};
+
+struct service_object {
+	enum service_type type;
+	struct ip_addr cluster_ips[2];
+	size_t cluster_ip_count;
+	bool headless; /* clusterIP: None */
+	struct service_port *ports;
+	size_t port_count;
+	struct labels selector;
+	bool internal_local; /* internalTrafficPolicy: Local */
+	bool external_local;
+	bool publish_not_ready;
+	__u32 affinity_timeout_s; /* 0: sessionAffinity None */
+};
+
+struct slice_port {
+	char *name; /* "" where the object has none */
+	__u8 proto;
+	__u16 port; /* 0: "all ports", which is not supported */
+};
+
+struct slice_endpoint {
+	struct ip_addr addr; /* addresses[0] */
+	char *node_name;     /* NULL: none */
+	char **zone_hints;
+	char **node_hints;
+	__u16 zone_hint_count; /* small types: endpoints are most of the memory of a large cluster
+				*/
+	__u16 node_hint_count;
+	bool ready; /* defaults already applied (rule A17) */
+	bool serving;
+	bool terminating;
+};
+_Static_assert(sizeof(struct slice_endpoint) <= 48, "see zone_hint_count");
+
+struct slice_object {
+	char *service_name;    /* label kubernetes.io/service-name; NULL: belongs to none */
+	enum ip_family family; /* 0: FQDN, whose endpoints are ignored (rule A15) */
+	struct slice_endpoint *endpoints;
+	size_t endpoint_count;
+	struct slice_port *ports;
+	size_t port_count;
+};
+
+/* core/v1 Endpoints: each subset becomes slices, one a family, named for the object. */
+struct endpoints_object {
+	struct slice_object *slices;
+	size_t slice_count;
+};
+
+struct node_object {
+	struct ip_addr *internal_ips;
+	size_t internal_ip_count;
+};
+
+struct pod_port {
+	char *name;
+	__u8 proto;
+	__u16 port;
+};
+
+struct pod_object {
+	struct ip_addr ips[2];
+	size_t ip_count;
+	char *node_name;
+	bool ready;       /* condition Ready */
+	bool terminating; /* metadata.deletionTimestamp */
+	bool finished;    /* phase Succeeded or Failed: no endpoint at all */
+	struct pod_port *ports;
+	size_t port_count;
+};
+
+#define LABEL_PROXY_NAME   "service.kubernetes.io/service-proxy-name"
+#define LABEL_HEADLESS     "service.kubernetes.io/headless"
+#define LABEL_SERVICE_NAME "kubernetes.io/service-name"
+#define LABEL_ZONE         "topology.kubernetes.io/zone"
+
+#define OBJECT_NAME_MAX 253 /* a DNS subdomain (RFC 1123); Services and namespaces: NAME_SIZE - 1 \
+			     */
+
+struct object {
+	enum object_kind kind;
+	__u32 origin;     /* what gave it, in the source's numbering; no part of its content */
+	char *namespace_; /* "" for a Node */
+	char *name;
+	/*
+	 * Those that decide something: all of a Pod's, a Node's LABEL_ZONE, of others
+	 * LABEL_PROXY_NAME and LABEL_HEADLESS.
+	 */
+	struct labels labels;
+	union {
+		struct service_object service;
+		struct slice_object slice;
+		struct endpoints_object endpoints;
+		struct node_object node;
+		struct pod_object pod;
+	};
+};
+
+/* "Service", "EndpointSlice", ... */
+const char *object_kind_name(enum object_kind kind);
+
+/*
+ * A packed copy of an object, loose or packed; NULL where memory is short. In the copy the name
+ * follows the namespace's terminator, so that both together are a key.
+ */
+struct object *object_new(const struct object *object);
+
+/* Frees a packed object. NULL is fine. */
+void object_free(struct object *object);
+
+/* True if both have the same kind, namespace, name and content. */
+bool object_equal(const struct object *a, const struct object *b);
+
+/* The label's value, or NULL. */
+const char *labels_get(const struct labels *labels, const char *key);
+
+/* True if every label of the selector is among the labels. An empty selector selects nothing. */
+bool labels_match(const struct labels *labels, const struct labels *selector);

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Packing: copies an object with all it points to into one block. The same walk runs twice, first
+ * to count the bytes (`base` is NULL and nothing is written), then to fill the block. Pointers are
+ * put where they belong through `field`, the place in the copy, which is NULL while counting.
+ */
+
+#include <stdint.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "model/object.h"
+
+/* Strings that later ones are compared with: enough for the names of nodes, zones and ports in a
+ * slice. */
+#define PACKED_STRINGS_KEPT 64
+
+struct packed_string {
+	const char *text;
+	size_t len;
+	size_t offset;
+};
+
+struct packer {
+	char *base;
+	size_t used;
+	struct packed_string strings[PACKED_STRINGS_KEPT];
+	size_t string_count;
+};
+
+/* The place of `field` in element `i` of an array in the copy. */
+#define FIELD(array, i, field) ((array) ? &(array)[i].field : NULL)
+
+/* Makes room for a copy of `size` bytes and fills it in; NULL while counting. */
+static void *bytes_pack(struct packer *packer, const void *bytes, size_t size, size_t alignment)
+{
+	size_t offset = (packer->used + alignment - 1) & ~(alignment - 1);
+
+	packer->used = offset + size;
+	if (!packer->base)
+		return NULL;
+	if (size)
+		memcpy(packer->base + offset, bytes, size);
+	return packer->base + offset;
+}
+
+static void *array_pack(struct packer *packer, const void *items, size_t count, size_t item_size,
+			void *field)
+{
+	void *copy = count ? bytes_pack(packer, items, count * item_size, sizeof(void *)) : NULL;
+
+	if (field)
+		memcpy(field, &copy, sizeof(copy));
+	return copy;
+}
+
+static size_t string_offset(struct packer *packer, const char *text)
+{
+	size_t len = strlen(text);
+	size_t offset;
+
+	for (size_t i = 0; i < packer->string_count; i++) {
+		const struct packed_string *known = &packer->strings[i];
+
+		if (known->len == len && !memcmp(known->text, text, len))
+			return known->offset;
+	}
+	offset = packer->used;
+	(void)bytes_pack(packer, text, len + 1, 1);
+	if (packer->string_count < PACKED_STRINGS_KEPT)
+		packer->strings[packer->string_count++] = (struct packed_string){text, len, offset};
+	return offset;
+}
+
+static void string_pack(struct packer *packer, const char *text, char **field)
+{
+	size_t offset;
+
+	if (!text)
+		return;
+	offset = string_offset(packer, text);
+	if (field)
+		*field = packer->base + offset;
+}
+
+static void strings_pack(struct packer *packer, char *const *texts, size_t count, char ***field)
+{
+	char **copy = array_pack(packer, texts, count, sizeof(*texts), field);
+
+	for (size_t i = 0; i < count; i++)
+		string_pack(packer, texts[i], copy ? &copy[i] : NULL);
+}
+
+static void labels_pack(struct packer *packer, const struct labels *labels, struct label **field)
+{
+	struct label *copy =
+		array_pack(packer, labels->items, labels->count, sizeof(*labels->items), field);
+
+	for (size_t i = 0; i < labels->count; i++) {
+		string_pack(packer, labels->items[i].key, FIELD(copy, i, key));
+		string_pack(packer, labels->items[i].value, FIELD(copy, i, value));
+	}
+}
+
+static void service_pack(struct packer *packer, const struct service_object *service,
+			 struct service_object *copy)
+{
+	struct service_port *ports = array_pack(packer, service->ports, service->port_count,
+						sizeof(*service->ports), FIELD(copy, 0, ports));
+
+	labels_pack(packer, &service->selector, FIELD(copy, 0, selector.items));
+	for (size_t i = 0; i < service->port_count; i++) {
+		string_pack(packer, service->ports[i].name, FIELD(ports, i, name));
+		string_pack(packer, service->ports[i].target_port.name,
+			    FIELD(ports, i, target_port.name));
+	}
+}
+
+static void slice_pack(struct packer *packer, const struct slice_object *slice,
+		       struct slice_object *copy)
+{
+	struct slice_endpoint *endpoints =
+		array_pack(packer, slice->endpoints, slice->endpoint_count,
+			   sizeof(*slice->endpoints), FIELD(copy, 0, endpoints));
+	struct slice_port *ports = array_pack(packer, slice->ports, slice->port_count,
+					      sizeof(*slice->ports), FIELD(copy, 0, ports));
+
+	string_pack(packer, slice->service_name, FIELD(copy, 0, service_name));
+	for (size_t i = 0; i < slice->port_count; i++)
+		string_pack(packer, slice->ports[i].name, FIELD(ports, i, name));
+	for (size_t i = 0; i < slice->endpoint_count; i++) {
+		const struct slice_endpoint *endpoint = &slice->endpoints[i];
+
+		string_pack(packer, endpoint->node_name, FIELD(endpoints, i, node_name));
+		strings_pack(packer, endpoint->zone_hints, endpoint->zone_hint_count,
+			     FIELD(endpoints, i, zone_hints));
+		strings_pack(packer, endpoint->node_hints, endpoint->node_hint_count,
+			     FIELD(endpoints, i, node_hints));
+	}
+}
+
+static void endpoints_pack(struct packer *packer, const struct endpoints_object *endpoints,
+			   struct endpoints_object *copy)
+{
+	struct slice_object *slices =
+		array_pack(packer, endpoints->slices, endpoints->slice_count,
+			   sizeof(*endpoints->slices), FIELD(copy, 0, slices));
+
+	for (size_t i = 0; i < endpoints->slice_count; i++)
+		slice_pack(packer, &endpoints->slices[i], slices ? &slices[i] : NULL);
+}
+
+static void pod_pack(struct packer *packer, const struct pod_object *pod, struct pod_object *copy)
+{
+	struct pod_port *ports = array_pack(packer, pod->ports, pod->port_count,
+					    sizeof(*pod->ports), FIELD(copy, 0, ports));
+
+	string_pack(packer, pod->node_name, FIELD(copy, 0, node_name));
+	for (size_t i = 0; i < pod->port_count; i++)
+		string_pack(packer, pod->ports[i].name, FIELD(ports, i, name));
+}
+
+/* Namespace and name come first and are not shared: together they are the key. */
+static void key_pack(struct packer *packer, const struct object *object, struct object *copy)
+{
+	char *namespace_ =
+		bytes_pack(packer, object->namespace_, strlen(object->namespace_) + 1, 1);
+	char *name = bytes_pack(packer, object->name, strlen(object->name) + 1, 1);
+
+	if (copy) {
+		copy->namespace_ = namespace_;
+		copy->name = name;
+	}
+}
+
+static void object_pack(struct packer *packer, const struct object *object)
+{
+	struct object *copy = bytes_pack(packer, object, sizeof(*object), sizeof(void *));
+
+	key_pack(packer, object, copy);
+	labels_pack(packer, &object->labels, FIELD(copy, 0, labels.items));
+	switch (object->kind) {
+	case OBJECT_SERVICE:
+		service_pack(packer, &object->service, FIELD(copy, 0, service));
+		break;
+	case OBJECT_ENDPOINT_SLICE:
+		slice_pack(packer, &object->slice, FIELD(copy, 0, slice));
+		break;
+	case OBJECT_ENDPOINTS:
+		endpoints_pack(packer, &object->endpoints, FIELD(copy, 0, endpoints));
+		break;
+	case OBJECT_NODE:
+		(void)array_pack(packer, object->node.internal_ips, object->node.internal_ip_count,
+				 sizeof(*object->node.internal_ips),
+				 FIELD(copy, 0, node.internal_ips));
+		break;
+	case OBJECT_POD:
+		pod_pack(packer, &object->pod, FIELD(copy, 0, pod));
+		break;
+	case OBJECT_KIND_COUNT:
+		break;
+	}
+}
+
+struct object *object_new(const struct object *object)
+{
+	struct packer packer;
+
+	packer.base = NULL;
+	packer.used = 0;
+	packer.string_count = 0;
+	object_pack(&packer, object);
+	packer.base = malloc(packer.used);
+	if (!packer.base)
+		return NULL;
+	packer.used = 0;
+	packer.string_count = 0;
+	object_pack(&packer, object);
+	return (struct object *)packer.base;
+}
+
+void object_free(struct object *object)
+{
+	free(object);
+}

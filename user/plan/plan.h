@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Plan: from objects to what the maps shall hold. Pure functions, no I/O, no clock, no kernel; the
+ * rules are kube-proxy's (`rule E62` is a statement of docs/behaviour.md).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "fairlead/types.h"
+#include "model/object.h"
+
+/* What a plan depends on besides the Service and its slices. */
+struct plan_context {
+	const char *node_name; /* NULL: no endpoint is local, hints do not apply */
+	const char *zone;      /* label topology.kubernetes.io/zone of the own Node; NULL: none */
+	/*
+	 * The link that `addr` is assigned to by someone else, or NULL: such a ClusterIP is left alone
+	 * (NodeLocal DNSCache). Owned by the callee, valid until it is called again.
+	 */
+	const char *(*link_with_address)(const struct ip_addr *addr, void *context);
+	void *link_context;
+};
+
+struct planned_frontend {
+	struct frontend frontend;
+	enum frontend_kind kind;
+};
+
+struct planned_backend {
+	struct ip_addr addr;
+	__be16 port;
+	enum backend_state state; /* BACKEND_ACTIVE: in a set; BACKEND_DRAINING: known, in none */
+	bool is_local;
+	bool terminating;
+	bool in_cluster; /* member of the Cluster set */
+	bool in_local;   /* member of the Local set */
+};
+
+/* One service port in one family: programmed, or not with a reason. */
+struct planned_port {
+	struct service_name name;
+	enum unprogrammed_reason unprogrammed; /* 0: programmed */
+	char detail[sizeof(((struct unprogrammed *)0)->detail)];
+	struct planned_frontend *frontends;
+	size_t frontend_count;
+	struct planned_backend *backends; /* each address:port once, ascending by address and port */
+	size_t backend_count;
+	bool uses_cluster; /* the Cluster set is needed: rule E59 */
+	bool uses_local;
+	enum empty_verdict empty_cluster; /* what an empty set means */
+	enum empty_verdict empty_local;
+	__u32 affinity_timeout_s;
+	__u32 flags; /* enum service_flag, without SERVICE_IN_USE */
+};
+
+struct plan {
+	struct planned_port *ports;
+	size_t port_count;
+};
+
+/*
+ * Plans one Service. On success the caller owns what `ret_plan` points to (plan_fini). Returns 0 or
+ * -ENOMEM. Silent: what cannot be programmed is in the plan, with its reason.
+ */
+int plan_service(const struct plan_context *context, const struct object *service,
+		 const struct slice_object *const *slices, size_t slice_count,
+		 struct plan *ret_plan);
+
+void plan_fini(struct plan *plan);

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Publish: makes the maps equal to the plans, atomically for each service port, writing differences only.
+ *
+ * A change of backends of a service port is: write new backends and a new list of slots into entries that
+ * nobody looks at; swing the slot_range word of `services` with one aligned 64-bit store; retire the old
+ * list and the backends that left, to be reused after a grace period no running program can outlive.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fairlead/types.h"
+#include "plan/plan.h"
+
+/* File descriptors and sizes of the maps, borrowed from the datapath. */
+struct publish_maps {
+	int frontends, addresses, address_flows, services, slots, backends;
+	int service_names, unprogrammed;
+	uint32_t services_max, slots_max, backends_max;
+};
+
+struct publisher;
+
+/*
+ * Adopts what the maps hold: ids, lists and frontends of an earlier run stay as they are until a plan
+ * says otherwise. The maps are mapped, `maps` is copied, its descriptors are borrowed. Logs. Returns 0
+ * or a negative errno.
+ */
+int publisher_open(const struct publish_maps *maps, struct publisher **ret_publisher);
+
+/* NULL is fine. The maps keep what they hold. */
+void publisher_close(struct publisher *publisher);
+
+/*
+ * Makes one Service what the plan says: all its ports, those programmed before that the plan does not
+ * have are retired. `plan` may be NULL: the Service is gone. A service port that does not fit into a map
+ * is left as it was (or absent), recorded in `unprogrammed` and logged with its name; the others are
+ * unaffected. Returns 0, -ENOSPC if at least one service port did not fit, or another negative errno.
+ */
+int publisher_apply(struct publisher *publisher, const char *namespace_, const char *name,
+		    const struct plan *plan);
+
+/*
+ * After the first complete read of the source: everything adopted that no plan has claimed since
+ * publisher_open is removed. Until then nothing is.
+ */
+int publisher_remove_unclaimed(struct publisher *publisher);
+
+/* The addresses of the node's links are `addrs` now: they get ADDRESS_NODE, others lose it. */
+int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
+				 size_t count);
+
+/*
+ * Frees retired entries whose grace period is over (`now_ns`: CLOCK_MONOTONIC) and whose flows have
+ * ended, and retries service ports that did not fit. Returns the time until it should be called again,
+ * in ms, or 0: nothing waits.
+ */
+uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
+
+/* Called for each UDP backend that has left all Services in the last applies: sockets connected to it
+ * are to be told. */
+typedef void (*publisher_left_fn)(const struct ip_addr *addr, __be16 port, __u8 proto, void *context);
+void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context);
+
+struct publisher_numbers {
+	uint32_t service_ports, backends, draining, slots, frontends;
+	uint64_t changed_service_ports; /* since open */
+	uint64_t refused_service_ports; /* since open */
+	uint32_t unfitting;             /* service ports that do not fit now */
+};
+void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers);

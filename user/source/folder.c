@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "source/folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "log.h"
+#include "model/table.h"
+#include "source/decode.h"
+#include "source/file.h"
+#include "source/items.h"
+
+#define MANIFEST_SIZE_MAX (512UL << 20)
+
+struct manifest {
+	struct giver giver;
+	struct file_stamp stamp;
+	uint64_t hash;      /* of the content last looked at, usable or not; 0: none */
+	int err;            /* why it could not be read, said once */
+	bool expected_back; /* an editor has put it aside and is about to write it anew */
+	bool seen;          /* by the scan that is going on */
+	UT_hash_handle hh;
+	char name[];
+};
+
+/* A file that is being read. */
+struct reading {
+	struct folder *folder;
+	const char *path;
+	unsigned int line; /* of the object at hand */
+	struct staging staging;
+};
+
+void folder_init(struct folder *folder, const char *dir, struct model *model,
+		 const struct source_events *events)
+{
+	*folder = (struct folder){.dir = dir, .events = events};
+	ledger_init(&folder->ledger, model);
+}
+
+void folder_fini(struct folder *folder)
+{
+	struct manifest *manifest, *next;
+
+	ledger_fini(&folder->ledger);
+	HASH_ITER (hh, folder->manifests, manifest, next) {
+		HASH_DEL(folder->manifests, manifest);
+		free(manifest);
+	}
+}
+
+bool name_is_manifest(const char *name)
+{
+	static const char *const suffixes[] = {".yaml", ".yml", ".json"};
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		size_t suffix_len = strlen(suffixes[i]);
+
+		if (*name != '.' && len > suffix_len &&
+		    !strcmp(name + len - suffix_len, suffixes[i]))
+			return true;
+	}
+	return false;
+}
+
+static struct manifest *manifest_find(const struct folder *folder, const char *name)
+{
+	struct manifest *manifest;
+
+	HASH_FIND_STR(folder->manifests, name, manifest);
+	return manifest;
+}
+
+static struct manifest *manifest_ensure(struct folder *folder, const char *name)
+{
+	struct manifest *manifest = manifest_find(folder, name);
+	bool no_memory = false;
+
+	if (manifest)
+		return manifest;
+	manifest = calloc(1, sizeof(*manifest) + strlen(name) + 1);
+	if (!manifest)
+		return NULL;
+	memcpy(manifest->name, name, strlen(name));
+	if (ledger_join(&folder->ledger, &manifest->giver, manifest->name)) {
+		free(manifest);
+		return NULL;
+	}
+	HASH_ADD_STR(folder->manifests, name, manifest);
+	if (!no_memory)
+		return manifest;
+	(void)ledger_leave(&folder->ledger, &manifest->giver);
+	free(manifest);
+	return NULL;
+}
+
+static void manifest_forget(struct folder *folder, struct manifest *manifest)
+{
+	if (ledger_leave(&folder->ledger, &manifest->giver))
+		(void)log_err(-ENOMEM, "cannot take back all objects of %s/%s", folder->dir,
+			      manifest->name);
+	HASH_DEL(folder->manifests, manifest);
+	free(manifest);
+}
+
+static void object_rejected(const char *text, void *context)
+{
+	const struct reading *reading = context;
+	const struct source_events *events = reading->folder->events;
+
+	log_warning("%s:%u: %s", reading->path, reading->line, text);
+	events->rejected(events->context);
+}
+
+static int item_received(const cJSON *item, const struct decode_defaults *defaults,
+			 unsigned int line, void *context)
+{
+	struct reading *reading = context;
+	const struct decode_problems problems = {object_rejected, reading};
+	struct object *object;
+	int err;
+
+	reading->line = line;
+	err = object_decode(item, defaults, &problems, &object);
+	if (err || !object)
+		return err;
+	return staging_add(&reading->staging, object, line);
+}
+
+static int text_decode(struct reading *reading, const struct file_content *content,
+		       struct items_error *ret_error)
+{
+	const struct items_receiver receiver = {item_received, reading};
+	size_t len = strlen(reading->path);
+
+	if (!strcmp(reading->path + len - strlen(".json"), ".json"))
+		return json_items(content->text, content->size, &receiver, ret_error);
+	return yaml_items(content->text, content->size, &receiver, ret_error);
+}
+
+static void content_decode(struct folder *folder, struct manifest *manifest, const char *path,
+			   const struct file_content *content)
+{
+	struct reading reading = {.folder = folder,
+				  .path = path,
+				  .staging = {&folder->ledger, &manifest->giver, NULL}};
+	struct items_error error = {};
+	int err = text_decode(&reading, content, &error);
+
+	if (!err)
+		err = staging_commit(&reading.staging);
+	staging_fini(&reading.staging);
+	if (err == -EINVAL) {
+		log_warning("%s:%u: it cannot be read: %s; what the file gave before stays in use",
+			    path, error.line, error.text);
+		folder->events->rejected(folder->events->context);
+	} else if (err) {
+		manifest->hash = 0;
+		(void)log_err(err, "cannot use all of %s, it is tried again when it changes", path);
+	}
+}
+
+/* A file that cannot be read keeps what it gave; that is said once for each reason. */
+static void manifest_fail(struct folder *folder, struct manifest *manifest, const char *path,
+			  int err)
+{
+	memset(&manifest->stamp, 0, sizeof(manifest->stamp));
+	if (manifest->err == err)
+		return;
+	manifest->err = err;
+	log_warning("cannot read %s (%s); what the file gave before stays in use", path,
+		    err == -EINVAL ? "it is no regular file" : strerror(-err));
+	folder->events->rejected(folder->events->context);
+}
+
+/* The path of a file of the folder, in heap memory; logs. */
+static char *path_make(const struct folder *folder, const char *name)
+{
+	char *path = NULL;
+
+	if (asprintf(&path, "%s/%s", folder->dir, name) >= 0)
+		return path;
+	(void)log_err(-ENOMEM, "cannot read %s/%s", folder->dir, name);
+	return NULL;
+}
+
+void folder_read(struct folder *folder, const char *name)
+{
+	auto_cleanup(cleanup_free) char *path = path_make(folder, name);
+	auto_cleanup(file_content_fini) struct file_content content = {};
+	struct manifest *manifest;
+	int err;
+
+	if (!path)
+		return;
+	err = file_read(path, MANIFEST_SIZE_MAX, &content);
+	if (err == -ENOENT)
+		return; /* a link to nothing; of a file that has gone inotify tells */
+	manifest = manifest_ensure(folder, name);
+	if (!manifest) {
+		(void)log_err(-ENOMEM, "cannot read %s", path);
+		return;
+	}
+	manifest->expected_back = false;
+	if (err) {
+		manifest_fail(folder, manifest, path, err);
+		return;
+	}
+	manifest->err = 0;
+	manifest->stamp = content.stamp;
+	if (manifest->hash == content.hash)
+		return;
+	manifest->hash = content.hash;
+	content_decode(folder, manifest, path, &content);
+}
+
+void folder_forget(struct folder *folder, const char *name)
+{
+	struct manifest *manifest = manifest_find(folder, name);
+
+	if (manifest)
+		manifest_forget(folder, manifest);
+}
+
+void folder_expect_back(struct folder *folder, const char *name)
+{
+	struct manifest *manifest = manifest_find(folder, name);
+
+	if (manifest)
+		manifest->expected_back = true;
+}
+
+bool folder_expects(const struct folder *folder)
+{
+	for (const struct manifest *manifest = folder->manifests; manifest;
+	     manifest = manifest->hh.next) {
+		if (manifest->expected_back)
+			return true;
+	}
+	return false;
+}
+
+void folder_forget_missing(struct folder *folder)
+{
+	struct manifest *manifest, *next;
+
+	HASH_ITER (hh, folder->manifests, manifest, next) {
+		auto_cleanup(cleanup_free) char *path = NULL;
+		struct stat st;
+
+		if (!manifest->expected_back)
+			continue;
+		manifest->expected_back = false;
+		path = path_make(folder, manifest->name);
+		if (path && stat(path, &st) && errno == ENOENT)
+			manifest_forget(folder, manifest);
+	}
+}
+
+static int entry_is_manifest(const struct dirent *entry)
+{
+	return name_is_manifest(entry->d_name);
+}
+
+static int entry_compare(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void entry_scan(struct folder *folder, const char *name)
+{
+	struct manifest *manifest = manifest_find(folder, name);
+	auto_cleanup(cleanup_free) char *path = path_make(folder, name);
+
+	if (!path || (access(path, F_OK) && errno == ENOENT))
+		return;
+	if (!manifest || !file_is_unchanged(path, &manifest->stamp))
+		folder_read(folder, name);
+	manifest = manifest_find(folder, name);
+	if (manifest)
+		manifest->seen = true;
+}
+
+int folder_scan(struct folder *folder)
+{
+	struct manifest *manifest, *next;
+	struct dirent **entries = NULL;
+	int count = scandir(folder->dir, &entries, entry_is_manifest, entry_compare);
+
+	if (count < 0)
+		return -errno;
+	for (manifest = folder->manifests; manifest; manifest = manifest->hh.next)
+		manifest->seen = false;
+	for (int i = 0; i < count; i++) {
+		entry_scan(folder, entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
+	HASH_ITER (hh, folder->manifests, manifest, next) {
+		if (!manifest->seen && !manifest->expected_back)
+			manifest_forget(folder, manifest);
+	}
+	return 0;
+}
+
+bool folder_is_unreadable(const struct folder *folder, const char *name)
+{
+	const struct manifest *manifest = manifest_find(folder, name);
+
+	return manifest && manifest->err;
+}
+
+unsigned int folder_count(const struct folder *folder)
+{
+	return HASH_COUNT(folder->manifests);
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * The folder of manifests, followed through inotify. A file is read when its writer closes it or
+ * when it is renamed into place, never while it is written. Everything that one wake-up brings is
+ * gathered first, so that each file is read once and `changed` is called once. What events cannot
+ * tell (the queue has overflowed, a symlink beside the files now points elsewhere, as kubelet does
+ * it) is found by a scan.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "log.h"
+#include "source/folder.h"
+#include "source/source.h"
+
+#define WATCH_MASK                                                                          \
+	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | \
+	 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+
+/* How long a file may be away while an editor replaces it, and how often a lost folder is looked
+ * for. */
+#define PATIENCE_MS 250
+
+enum touch_kind {
+	TOUCH_READ,
+	TOUCH_GONE,
+	TOUCH_PUT_ASIDE, /* renamed to something that is no manifest: an editor's backup */
+};
+
+/* What the events of one wake-up say of a name, the last word first. */
+struct touch {
+	enum touch_kind kind;
+	UT_hash_handle hh;
+	char name[];
+};
+
+struct source {
+	uv_poll_t poll;
+	uv_timer_t timer;
+	unsigned int open_handles;
+	int inotify;
+	int watch; /* -1: the folder is not there */
+	struct folder folder;
+	struct source_events events;
+	struct touch *touched;
+	bool scan_needed;
+	bool folder_lost;
+	uint32_t moved_cookie; /* of the last name that left by a rename */
+	char moved_name[NAME_MAX + 1];
+	char dir[];
+};
+
+static void touches_drop(struct source *source)
+{
+	struct touch *touch, *next;
+
+	HASH_ITER (hh, source->touched, touch, next) {
+		HASH_DEL(source->touched, touch);
+		free(touch);
+	}
+}
+
+static void source_free(struct source *source)
+{
+	touches_drop(source);
+	folder_fini(&source->folder);
+	cleanup_fd(&source->inotify);
+	free(source);
+}
+
+/* Where memory is short a scan finds what this cannot keep. */
+static void name_touch(struct source *source, const char *name, enum touch_kind kind)
+{
+	struct touch *touch;
+	bool no_memory = false;
+
+	HASH_FIND_STR(source->touched, name, touch);
+	if (!touch) {
+		touch = calloc(1, sizeof(*touch) + strlen(name) + 1);
+		if (touch) {
+			memcpy(touch->name, name, strlen(name));
+			HASH_ADD_STR(source->touched, name, touch);
+		}
+		if (!touch || no_memory) {
+			free(touch);
+			source->scan_needed = true;
+			return;
+		}
+	}
+	touch->kind = kind;
+}
+
+static int name_stat(const struct source *source, const char *name, struct stat *ret_stat)
+{
+	char path[PATH_MAX];
+	int len = snprintf(path, sizeof(path), "%s/%s", source->dir, name);
+
+	return len > 0 && (size_t)len < sizeof(path) ? lstat(path, ret_stat) : -1;
+}
+
+static bool name_is_symlink(const struct source *source, const char *name)
+{
+	struct stat st;
+
+	return !name_stat(source, name, &st) && S_ISLNK(st.st_mode);
+}
+
+/* A new file gets its content later, unless it is a link: then it has it, and nobody will close it.
+ */
+static bool name_is_linked(const struct source *source, const char *name)
+{
+	struct stat st;
+
+	return !name_stat(source, name, &st) && (S_ISLNK(st.st_mode) || st.st_nlink > 1);
+}
+
+static void manifest_event(struct source *source, const struct inotify_event *event)
+{
+	const char *name = event->name;
+
+	if (event->mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) {
+		name_touch(source, name, TOUCH_READ);
+	} else if (event->mask & (IN_DELETE | IN_MOVED_FROM)) {
+		name_touch(source, name, TOUCH_GONE);
+	} else if (event->mask & IN_CREATE) {
+		if (name_is_linked(source, name))
+			name_touch(source, name, TOUCH_READ);
+	} else if (event->mask & IN_ATTRIB && folder_is_unreadable(&source->folder, name)) {
+		name_touch(source, name, TOUCH_READ);
+	}
+	if (event->mask & IN_MOVED_FROM) {
+		source->moved_cookie = event->cookie;
+		(void)snprintf(source->moved_name, sizeof(source->moved_name), "%s", name);
+	}
+}
+
+/* Names that are not read still matter: links that files are reached by, and backups of files. */
+static void other_event(struct source *source, const struct inotify_event *event)
+{
+	if (event->mask & (IN_MOVED_TO | IN_CREATE) && name_is_symlink(source, event->name))
+		source->scan_needed = true;
+	if (event->mask & IN_MOVED_TO && event->cookie == source->moved_cookie &&
+	    *source->moved_name) {
+		name_touch(source, source->moved_name, TOUCH_PUT_ASIDE);
+		source->moved_name[0] = '\0';
+	}
+}
+
+static void event_note(struct source *source, const struct inotify_event *event)
+{
+	if (event->mask & IN_Q_OVERFLOW) {
+		log_info("too many changes in %s at once, looking through all files", source->dir);
+		source->scan_needed = true;
+	} else if (event->wd != source->watch) {
+		return; /* of a folder that was here before */
+	} else if (event->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) {
+		source->folder_lost = true;
+	} else if (event->len && name_is_manifest(event->name)) {
+		manifest_event(source, event);
+	} else if (event->len) {
+		other_event(source, event);
+	}
+}
+
+static void events_read(struct source *source)
+{
+	_Alignas(struct inotify_event) char buf[16384];
+	ssize_t len;
+
+	while ((len = read(source->inotify, buf, sizeof(buf))) > 0) {
+		for (const char *at = buf; at < buf + len;) {
+			const struct inotify_event *event = (const struct inotify_event *)at;
+
+			event_note(source, event);
+			at += sizeof(*event) + event->len;
+		}
+	}
+	if (len < 0 && errno != EAGAIN && errno != EINTR)
+		(void)log_err(-errno, "cannot read what has changed in %s, continuing",
+			      source->dir);
+}
+
+/* Those that are gone first: the same object may come under another name. */
+static void touches_apply(struct source *source)
+{
+	struct touch *touch;
+
+	for (touch = source->touched; touch; touch = touch->hh.next) {
+		if (touch->kind == TOUCH_GONE)
+			folder_forget(&source->folder, touch->name);
+		else if (touch->kind == TOUCH_PUT_ASIDE)
+			folder_expect_back(&source->folder, touch->name);
+	}
+	for (touch = source->touched; touch; touch = touch->hh.next) {
+		if (touch->kind == TOUCH_READ && !source->folder_lost)
+			folder_read(&source->folder, touch->name);
+	}
+	touches_drop(source);
+}
+
+static void folder_rescan(struct source *source)
+{
+	int err = folder_scan(&source->folder);
+
+	source->scan_needed = false;
+	if (err)
+		(void)log_err(err, "cannot look through %s, its objects stay as they are",
+			      source->dir);
+}
+
+/* Watches what is at the path now. Silent. */
+static int watch_add(struct source *source)
+{
+	int watch = inotify_add_watch(source->inotify, source->dir, WATCH_MASK);
+
+	if (watch < 0)
+		return -errno;
+	source->watch = watch;
+	return 0;
+}
+
+/* The folder has been removed or replaced: what it gave stays until there is one again. */
+static void folder_lose(struct source *source)
+{
+	if (source->watch >= 0)
+		(void)inotify_rm_watch(source->inotify, source->watch);
+	source->watch = -1;
+	source->folder_lost = false;
+	if (!watch_add(source)) {
+		log_info("the folder %s has been replaced, reading the new one", source->dir);
+		source->scan_needed = true;
+		return;
+	}
+	log_warning("the folder %s is gone; what it gave stays in use until it is back",
+		    source->dir);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void changes_tell(struct source *source, uint64_t woken_ns)
+{
+	if ((source->watch < 0 || folder_expects(&source->folder)) &&
+	    !uv_is_active((uv_handle_t *)&source->timer))
+		(void)uv_timer_start(&source->timer, on_timer, PATIENCE_MS, PATIENCE_MS);
+	if (!source->folder.ledger.changed)
+		return;
+	source->folder.ledger.changed = false;
+	source->events.changed(woken_ns, source->events.context);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct source *source = timer->data;
+	uint64_t woken_ns = uv_hrtime();
+
+	if (source->watch < 0 && !watch_add(source)) {
+		log_info("the folder %s is back, reading it", source->dir);
+		folder_rescan(source);
+	}
+	folder_forget_missing(&source->folder);
+	if (source->watch >= 0)
+		(void)uv_timer_stop(timer);
+	changes_tell(source, woken_ns);
+}
+
+static void on_events(uv_poll_t *poll, int status, int events)
+{
+	struct source *source = poll->data;
+	uint64_t woken_ns = uv_hrtime();
+
+	(void)events;
+	if (status) {
+		(void)log_err(status, "cannot follow changes in %s, continuing", source->dir);
+		return;
+	}
+	events_read(source);
+	touches_apply(source);
+	if (source->folder_lost)
+		folder_lose(source);
+	if (source->scan_needed)
+		folder_rescan(source);
+	changes_tell(source, woken_ns);
+}
+
+static struct source *source_new(const char *dir, struct model *model,
+				 const struct source_events *events)
+{
+	struct source *source = calloc(1, sizeof(*source) + strlen(dir) + 1);
+
+	if (!source)
+		return NULL;
+	memcpy(source->dir, dir, strlen(dir));
+	source->events = *events;
+	source->inotify = -1;
+	source->watch = -1;
+	folder_init(&source->folder, source->dir, model, &source->events);
+	return source;
+}
+
+static void source_freep(struct source **source)
+{
+	if (*source)
+		source_free(*source);
+}
+
+/* Watches first, reads then: what changes in between is read twice, never missed. Logs. */
+static int source_read_first(struct source *source)
+{
+	int err;
+
+	source->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (source->inotify < 0)
+		return log_err(
+			-errno,
+			"cannot watch %s (raise fs.inotify.max_user_instances if it is full)",
+			source->dir);
+	err = watch_add(source);
+	if (err == -ENOSPC)
+		return log_err(err, "cannot watch %s: raise fs.inotify.max_user_watches",
+			       source->dir);
+	if (err)
+		return log_err(err, "cannot watch the folder of manifests %s: does it exist?",
+			       source->dir);
+	err = folder_scan(&source->folder);
+	if (err)
+		return log_err(err, "cannot read the folder of manifests %s", source->dir);
+	source->folder.ledger.changed = false;
+	return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct source *source = handle->data;
+
+	if (!--source->open_handles)
+		source_free(source);
+}
+
+int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
+			  const struct source_events *events, struct source **ret_source)
+{
+	auto_cleanup(source_freep) struct source *source = source_new(dir, model, events);
+	int err;
+
+	if (!source)
+		return log_err(-ENOMEM, "cannot read the folder of manifests %s", dir);
+	err = source_read_first(source);
+	if (err)
+		return err;
+	err = uv_poll_init(loop, &source->poll, source->inotify);
+	if (err)
+		return log_err(err, "cannot follow changes in %s", dir);
+	(void)uv_timer_init(loop, &source->timer);
+	source->poll.data = source;
+	source->timer.data = source;
+	source->open_handles = 2;
+	err = uv_poll_start(&source->poll, UV_READABLE, on_events);
+	if (err) {
+		source_close(take_ptr(source));
+		return log_err(err, "cannot follow changes in %s", dir);
+	}
+	log_info("read %u manifests of %s", folder_count(&source->folder), dir);
+	*ret_source = take_ptr(source);
+	return 0;
+}
+
+void source_close(struct source *source)
+{
+	if (!source)
+		return;
+	uv_close((uv_handle_t *)&source->poll, on_closed);
+	uv_close((uv_handle_t *)&source->timer, on_closed);
+}

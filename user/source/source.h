@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Where objects come from: a folder of manifests now, the API server next. A source writes the
+ * model from the event loop and says when there is something to publish.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "model/model.h"
+
+struct source_events {
+	/* The model has changed, after everything that one wake-up brought. `woken_ns`: uv_hrtime()
+	 * of it. */
+	void (*changed)(uint64_t woken_ns, void *context);
+	/* An object could not be used; it was logged, with file, line and reason. */
+	void (*rejected)(void *context);
+	void *context;
+};
+
+struct source;
+
+/*
+ * Watches `dir` (every *.yaml, *.yml and *.json in it, not below it; names that begin with a dot
+ * are left out). Reads it once before it returns, without calling `changed`: the model is complete
+ * then. Afterwards a changed, added or removed file is in the model as soon as inotify tells.
+ * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
+ * errno, e.g. where the folder does not exist.
+ */
+int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
+			  const struct source_events *events, struct source **ret_source);
+
+/* Closes handles; the loop must run once more (uv_run) before it can be closed. NULL is fine. */
+void source_close(struct source *source);
