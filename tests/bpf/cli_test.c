@@ -110,16 +110,23 @@ static void map_make(const struct test_map *map)
 	(void)close(fd);
 }
 
-static void map_set(const char *name, const void *key, const void *value)
+static int map_try_set(const char *name, const void *key, const void *value)
 {
 	char path[128];
+	int err;
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "%s/%s", fixture.dir, name);
 	fd = bpf_obj_get(path);
 	assert_true(fd >= 0);
-	assert_int_equal(bpf_map_update_elem(fd, key, value, BPF_ANY), 0);
+	err = bpf_map_update_elem(fd, key, value, BPF_ANY);
 	(void)close(fd);
+	return err;
+}
+
+static void map_set(const char *name, const void *key, const void *value)
+{
+	assert_int_equal(map_try_set(name, key, value), 0);
 }
 
 static void map_set_id(const char *name, __u32 id, const void *value)
@@ -758,6 +765,58 @@ static void every_subcommand_has_help_with_examples(void **state)
 	}
 }
 
+/* Every entry of every map gets bytes of a fixed sequence: numbers out of range, texts without an
+ * end. */
+static void given_noise(unsigned int seed)
+{
+	srandom(seed);
+	for (size_t i = 0; i < sizeof(test_maps) / sizeof(test_maps[0]); i++) {
+		const struct test_map *map = &test_maps[i];
+		bool is_array =
+			map->type == BPF_MAP_TYPE_ARRAY || map->type == BPF_MAP_TYPE_PERCPU_ARRAY;
+		size_t size = (map->value_size + 7UL) / 8 * 8 * (size_t)libbpf_num_possible_cpus();
+		unsigned char key[256];
+		unsigned char *value = malloc(size);
+
+		for (__u32 entry = 0; entry < map->max_entries && entry < 64; entry++) {
+			for (size_t byte = 0; byte < sizeof(key); byte++)
+				key[byte] = (unsigned char)random();
+			for (size_t byte = 0; byte < size; byte++)
+				value[byte] = (unsigned char)random();
+			if (is_array)
+				memcpy(key, &entry, sizeof(entry));
+			else if (map->key_size == sizeof(entry))
+				memset(key + 1, 0,
+				       sizeof(entry) - 1); /* an id that exists, often */
+			if (map_try_set(map->name, key, value) == -E2BIG)
+				break; /* as full as it gets */
+		}
+		free(value);
+	}
+}
+
+static void nonsense_in_the_maps_does_no_harm(void **state)
+{
+	static const char *const commands[] = {"services", "backends", "flows",
+					       "affinity", "links",    "status"};
+
+	(void)state;
+	for (unsigned int seed = 1; seed <= 3; seed++) {
+		given_noise(seed);
+		for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+			char command[64];
+
+			(void)snprintf(command, sizeof(command), "%s --json", commands[i]);
+			when_run(command);
+			assert_string_equal(fixture.errors, "");
+			cJSON_Delete(then_json());
+			when_run(commands[i]);
+			assert_string_equal(fixture.errors, "");
+			assert_null(strchr(fixture.output, '\033'));
+		}
+	}
+}
+
 /* Beside this test's own folder in the build tree, whatever the working directory. */
 static void program_find(void)
 {
@@ -821,6 +880,8 @@ int main(void)
 		cmocka_unit_test(a_map_that_is_missing_or_of_another_version_is_named),
 		cmocka_unit_test(misuse_goes_to_standard_error_with_exit_status_two),
 		cmocka_unit_test(every_subcommand_has_help_with_examples),
+		/* The last: it spoils the maps. */
+		cmocka_unit_test(nonsense_in_the_maps_does_no_harm),
 	};
 
 	return cmocka_run_group_tests(tests, world_make, world_remove);

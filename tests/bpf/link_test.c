@@ -699,12 +699,12 @@ static void a_storm_of_links_ends_with_all_of_them_hooked(void **state)
 	struct fixture *fixture = *state;
 
 	agent_start(fixture);
-	run("for i in $(seq 200); do echo link add pod$i type veth peer name c$i netns "
+	run("for i in $(seq 100); do echo link add pod$i type veth peer name c$i netns "
 	    "/proc/%d/fd/%d; done | ip -batch -",
 	    (int)getpid(), fixture->elsewhere);
 
-	wait_until(fixture, is_decided(fixture, "pod200", LINK_POD));
-	for (int i = 1; i <= 200; i++) {
+	wait_until(fixture, is_decided(fixture, "pod100", LINK_POD));
+	for (int i = 1; i <= 100; i++) {
 		char name[IFNAMSIZ];
 
 		(void)snprintf(name, sizeof(name), "pod%d", i);
@@ -724,7 +724,7 @@ static void lost_messages_are_made_up_for(void **state)
 	agent_start(fixture);
 
 	/* More than the socket holds, and then what must not be missed. */
-	run("for i in $(seq 6000); do echo link set flap mtu $((1000 + i %% 2)); done | ip -batch "
+	run("for i in $(seq 4000); do echo link set flap mtu $((1000 + i %% 2)); done | ip -batch "
 	    "-");
 	run("ip link del old0");
 	run("ip addr del 192.0.2.1/24 dev flap");

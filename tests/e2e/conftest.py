@@ -2,18 +2,16 @@
 """Fixtures: each test module has a lab of its own, and a world in it for each set of hooks."""
 
 import os
-import signal
 
 import pytest
 
-from lab import Lab
+from lab import Lab, end_in_order
 from world import World
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "hooks(*names): run only with these of the module's HOOKS")
-    # pytest ends in order after Ctrl-C; a plain `kill` shall do the same, so that labs go down.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_order()
     if os.geteuid() != 0:
         pytest.exit("these tests make network namespaces and load BPF programs: run them as root", 2)
 

@@ -30,6 +30,12 @@ DEADLINE = 10.0
 _numbers = itertools.count(1)
 
 
+def end_in_order():
+    """`kill` and a closed terminal end this process as Ctrl-C does, so that labs go down."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
 def all_pods():
     return PODS["node1"] + PODS["node2"]
 
@@ -242,6 +248,7 @@ class Agent:
         self.program = program
         self.pin_dir = lab.pin_dir(node)
         self.process, self.log = None, []
+        self.wanted = False  # it was started, and nobody has ended it since
         self._reader = None
 
     def command(self):
@@ -256,6 +263,7 @@ class Agent:
             *self.command(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True)
         self._reader.start()
+        self.wanted = True
         if ready:
             self.wait_for_log("ready: ")
         return self
@@ -284,6 +292,7 @@ class Agent:
 
     def stop(self):
         """SIGTERM; it must end well, and sanitizers must have nothing to say."""
+        self.wanted = False
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(DEADLINE)
         self._reader.join(DEADLINE)
@@ -291,6 +300,7 @@ class Agent:
         self.check_sanitizers()
 
     def kill(self):
+        self.wanted = False
         self.process.kill()
         self.process.wait(DEADLINE)
         self._reader.join(DEADLINE)

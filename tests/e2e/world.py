@@ -59,7 +59,7 @@ class World:
     def __exit__(self, *_):
         try:
             for agent in self.agents.values():
-                if agent.running():
+                if agent.wanted:
                     agent.stop()
                 done = agent.cleanup()
                 assert done.returncode == 0, done.stderr

@@ -13,6 +13,8 @@
 #include "address.h"
 #include "model/model.h"
 
+#define NAMES_SIZE 1024
+
 static struct ip_addr ip(const char *text)
 {
 	struct ip_addr addr;
@@ -79,15 +81,16 @@ static void when_put(struct model *model, const struct object *loose)
 static int name_collect(const char *namespace_, const char *name, void *context)
 {
 	char *names = context;
+	size_t len = strlen(names);
 
-	strcat(strcat(strcat(strcat(names, namespace_), "/"), name), " ");
+	(void)snprintf(names + len, NAMES_SIZE - len, "%s/%s ", namespace_, name);
 	return 0;
 }
 
 /* The dirty Services are exactly these, "shop/a shop/b ", in the order they became so. */
 static void then_dirty(struct model *model, const char *expected)
 {
-	char names[1024] = "";
+	char names[NAMES_SIZE] = "";
 
 	assert_int_equal(model_drain_dirty(model, name_collect, names), 0);
 	assert_string_equal(names, expected);
@@ -115,7 +118,8 @@ static void then_endpoints(struct model *model, const char *service, const char 
 				(void)snprintf(text + len, sizeof(text) - len, "%s=%s%s%s%s ",
 					       slices[i]->ports[p].name,
 					       endpoint_format(&endpoint->addr,
-							       htons(slices[i]->ports[p].port), buf),
+							       htons(slices[i]->ports[p].port),
+							       buf),
 					       endpoint->ready ? ",ready" : "",
 					       endpoint->serving ? ",serving" : "",
 					       endpoint->terminating ? ",terminating" : "");
@@ -317,9 +321,8 @@ static void named_ports_that_stand_for_several_numbers_give_several_slices(void 
 		{.name = "http", .proto = IPPROTO_TCP, .port = 80, .target_port = {"web", 0}},
 		{.name = "metrics", .proto = IPPROTO_TCP, .port = 9100, .target_port = {"prom", 0}},
 		{.name = "dns", .proto = IPPROTO_UDP, .port = 53}};
-	static struct pod_port first[] = {{"web", IPPROTO_UDP, 1},
-					  {"web", IPPROTO_TCP, 8080},
-					  {"prom", IPPROTO_TCP, 9100}};
+	static struct pod_port first[] = {
+		{"web", IPPROTO_UDP, 1}, {"web", IPPROTO_TCP, 8080}, {"prom", IPPROTO_TCP, 9100}};
 	static struct pod_port second[] = {{"web", IPPROTO_TCP, 8081}};
 	struct model *model = model_new();
 	struct object service = given_service("multi");
@@ -403,10 +406,8 @@ static void a_dual_stack_service_gets_endpoints_of_both_families(void **state)
 static void the_node_revision_grows_with_what_is_kept_of_nodes(void **state)
 {
 	static struct label zone_a[] = {{LABEL_ZONE, "a"}}, zone_b[] = {{LABEL_ZONE, "b"}};
-	struct object node = {.kind = OBJECT_NODE,
-			      .namespace_ = "",
-			      .name = "node-1",
-			      .labels = {zone_a, 1}};
+	struct object node = {
+		.kind = OBJECT_NODE, .namespace_ = "", .name = "node-1", .labels = {zone_a, 1}};
 	struct model *model = model_new();
 	uint64_t revision = model_node_revision(model);
 
@@ -488,7 +489,7 @@ static void random_changes_keep_the_tables_consistent(void **state)
 		assert_int_equal(model_count(model, OBJECT_ENDPOINT_SLICE), expected);
 		assert_int_equal(model_count(model, OBJECT_POD), expected);
 		if (i % 100 == 0) {
-			char names[1024] = "";
+			char names[NAMES_SIZE] = "";
 
 			(void)model_drain_dirty(model, name_collect, names);
 		}

@@ -129,6 +129,8 @@ static void reclaim(uv_timer_t *timer)
 	struct agent *agent = timer->data;
 
 	reclaim_schedule(agent);
+	if (publisher_retry_unfitting(agent->publisher, service_publish, agent))
+		log_warning("Services that did not fit could not be tried again, continuing");
 	status_write(agent);
 }
 

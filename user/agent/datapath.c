@@ -392,6 +392,7 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 		.slots = bpf_map__fd(tc->maps.slots),
 		.backends = bpf_map__fd(tc->maps.backends),
 		.service_names = bpf_map__fd(tc->maps.service_names),
+		.service_stats = bpf_map__fd(tc->maps.service_stats),
 		.unprogrammed = bpf_map__fd(tc->maps.unprogrammed),
 		.services_max = bpf_map__max_entries(tc->maps.services),
 		.slots_max = bpf_map__max_entries(tc->maps.slots),

@@ -3,12 +3,8 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "address.h"
-#include "cleanup.h"
-#include "cli/alloc.h"
-#include "cli/table.h"
 
 void json_print(cJSON *root)
 {
@@ -44,11 +40,8 @@ cJSON *json_add_endpoint(cJSON *object, const char *name, const struct ip_addr *
 
 void json_add_text(cJSON *object, const char *name, const char *text)
 {
-	auto_cleanup(cleanup_free) char *copy = alloc_text(text);
-
-	text_make_printable(copy);
-	if (*copy)
-		(void)cJSON_AddStringToObject(object, name, copy);
+	if (*text)
+		(void)cJSON_AddStringToObject(object, name, text);
 	else
 		(void)cJSON_AddNullToObject(object, name);
 }

@@ -18,5 +18,5 @@ cJSON *json_add_item(cJSON *array);
  */
 cJSON *json_add_endpoint(cJSON *object, const char *name, const struct ip_addr *addr, __be16 port);
 
-/* A text that maps hold: what is no UTF-8 becomes '?'. An empty one becomes null. */
+/* An empty text becomes null. */
 void json_add_text(cJSON *object, const char *name, const char *text);

@@ -40,6 +40,10 @@ static void agent_print(const struct status_facts *facts)
 	char text[TEXT_SHORT_SIZE];
 
 	title_print("agent");
+	if (!agent->pid && facts->running_pid) {
+		(void)printf("pid %u, starting\n", facts->running_pid);
+		return;
+	}
 	if (!agent->pid) {
 		(void)printf("none has run yet\n");
 		return;
@@ -102,13 +106,10 @@ static void hooks_print(const struct status_facts *facts)
 	(void)printf("%s\n", any ? "" : "no link");
 	for (size_t i = 0; i < facts->links.count; i++) {
 		const struct link_row *row = &facts->links.rows[i];
-		char name[sizeof(row->name)];
 
 		if (row->info.hook != LINK_HOOK_FAILED)
 			continue;
-		memcpy(name, row->name, sizeof(name));
-		text_make_printable(name);
-		(void)printf("  failed  %s (%s): %s\n", name, link_role_word(row->info.role),
+		(void)printf("  failed  %s (%s): %s\n", row->name, link_role_word(row->info.role),
 			     strerror(-row->info.err));
 	}
 }

@@ -52,7 +52,6 @@ void table_cell(struct table *table, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	text_make_printable(text);
 	table->cells =
 		alloc_one_more(table->cells, table->count, &table->capacity, sizeof(*table->cells));
 	table->cells[table->count++] = alloc_text(*text ? text : "-");

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/table.h"
+
 #define word_of(table, number)                                                              \
 	((number) < sizeof(table) / sizeof((table)[0]) && (table)[number] ? (table)[number] \
 									  : "unknown")
@@ -238,5 +240,6 @@ const char *text_copy(const char *from, size_t from_size, char *buf, size_t size
 		len = size - 1;
 	memcpy(buf, from, len);
 	buf[len] = '\0';
+	text_make_printable(buf);
 	return buf;
 }

@@ -50,6 +50,9 @@ struct degraded_words {
 /* Ends with a bit of 0. */
 extern const struct degraded_words degraded_words[];
 
-/* Copies the text of a fixed array, which may lack its terminator, and is the copy. */
+/*
+ * Copies the text of a fixed array of a map, which may lack its terminator and hold anything, makes
+ * it printable, and is the copy.
+ */
 #define text_of_array(array, buf) text_copy(array, sizeof(array), buf, sizeof(buf))
 const char *text_copy(const char *from, size_t from_size, char *buf, size_t size);

@@ -130,7 +130,7 @@ int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		  const struct cgroup_program *programs, size_t count)
 {
 	auto_cleanup(cleanup_fd) int cgroup = -1;
-	__u64 id;
+	__u64 id = 0;
 	int err;
 
 	cgroup = open(cgroup_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -101,8 +101,7 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 	link_log(link, was_managed);
 }
 
-/* The link with the default route, then uplinks, then the others; of the same kind the first made.
- */
+/* The link with the default route, then uplinks, then the others; of a kind the first made. */
 static unsigned int address_rank(void *context, int ifindex, enum ip_family family)
 {
 	const struct link_watch *watch = context;

@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Three steps, so that many targets and many namespaces cost one walk each:
+ *
+ * 1. In each network namespace the kernel lists the UDP sockets that are connected to a target.
+ * Most of the time there is none, and that is all.
+ * 2. Which of them did we connect? The kernel does not tell the storage of UDP sockets with the
+ * list (INET_DIAG_SK_BPF_STORAGES is for TCP), but it looks it up by a descriptor of the socket:
+ * their processes are found by /proc and lend theirs (pidfd_getfd).
+ * 3. Those are ended, each in its namespace, by the cookie that the list gave.
+ */
 #include "link/sockets.h"
 
+#include <bpf/bpf.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -21,30 +32,41 @@
 #include "address.h"
 #include "cleanup.h"
 #include "link/netlink.h"
+#include "link/process_sockets.h"
 #include "log.h"
 
 #define REQUEST_BUFFER_SIZE 256
+#define OWN_NAMESPACE       "/proc/thread-self/ns/net"
 
 /* A network namespace that was looked into. */
 struct namespace_seen {
 	ino_t inode;
+	int fd; /* kept where sockets were found, else -1 */
 	UT_hash_handle hh;
 };
 
 struct socket_found {
-	__u8 family;
+	ino_t inode;
+	ino_t namespace;
 	struct inet_diag_sockid id;
+	__u8 family;
+	bool is_asked; /* its storage was looked at; several processes may hold it */
+	bool is_ours;
 };
 
 /* One pass over all namespaces. */
 struct pass {
 	int socket_state_map;
+	int own_namespace;
 	struct socket_target *targets; /* sorted */
 	size_t target_count;
-	struct namespace_seen *seen;
-	struct socket_found *found; /* in the namespace at hand */
+	struct namespace_seen *seen; /* uthash */
+	ino_t namespace;             /* the one at hand */
+	struct socket_found *found;
 	size_t found_count;
 	size_t found_room;
+	size_t asked_count;
+	bool is_done; /* all found were asked */
 	unsigned int destroyed;
 };
 
@@ -73,38 +95,7 @@ static struct ip_addr diag_addr(__u8 family, const __be32 words[4])
 	return addr;
 }
 
-/* The map's value in the answer, or NULL: INET_DIAG_SK_BPF_STORAGES > SK_DIAG_BPF_STORAGE > value.
- */
-static const struct nlattr *storage_value(const struct nlattr *storages)
-{
-	const struct nlattr *storage, *attr;
-
-	mnl_attr_for_each_nested(storage, storages)
-	{
-		if (mnl_attr_get_type(storage) != SK_DIAG_BPF_STORAGE)
-			continue;
-		mnl_attr_for_each_nested(attr, storage)
-		{
-			if (mnl_attr_get_type(attr) == SK_DIAG_BPF_STORAGE_MAP_VALUE)
-				return attr;
-		}
-	}
-	return NULL;
-}
-
-/* Did our connect hook send this socket where it is connected to? */
-static bool storage_matches(const struct nlattr *storages, const struct ip_addr *addr, __be16 port)
-{
-	const struct nlattr *value = storage_value(storages);
-	struct socket_state state;
-
-	if (!value || mnl_attr_get_payload_len(value) < sizeof(state))
-		return false;
-	memcpy(&state, mnl_attr_get_payload(value), sizeof(state));
-	return address_equal(&state.backend_addr, addr) && state.backend_port == port;
-}
-
-static int found_add(struct pass *pass, __u8 family, const struct inet_diag_sockid *id)
+static int found_add(struct pass *pass, const struct inet_diag_msg *diag)
 {
 	if (pass->found_count == pass->found_room) {
 		const size_t room = pass->found_room ? 2 * pass->found_room : 16;
@@ -115,7 +106,12 @@ static int found_add(struct pass *pass, __u8 family, const struct inet_diag_sock
 		pass->found = found;
 		pass->found_room = room;
 	}
-	pass->found[pass->found_count++] = (struct socket_found){.family = family, .id = *id};
+	pass->found[pass->found_count++] = (struct socket_found){
+		.inode = diag->idiag_inode,
+		.namespace = pass->namespace,
+		.id = diag->id,
+		.family = diag->idiag_family,
+	};
 	return 0;
 }
 
@@ -123,23 +119,16 @@ static int socket_message(const struct nlmsghdr *message, void *data)
 {
 	const struct inet_diag_msg *diag = mnl_nlmsg_get_payload(message);
 	struct pass *pass = data;
-	const struct nlattr *attr;
 	struct ip_addr addr;
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*diag))
 		return MNL_CB_OK;
 	addr = diag_addr(diag->idiag_family, diag->id.idiag_dst);
-	if (!is_target(pass, &addr, diag->id.idiag_dport))
-		return MNL_CB_OK;
-	mnl_attr_for_each(attr, message, sizeof(*diag))
-	{
-		if (mnl_attr_get_type(attr) != INET_DIAG_SK_BPF_STORAGES ||
-		    !storage_matches(attr, &addr, diag->id.idiag_dport))
-			continue;
-		if (found_add(pass, diag->idiag_family, &diag->id)) {
-			errno = ENOMEM;
-			return MNL_CB_ERROR;
-		}
+	/* Without an inode it has been closed, and is on its way out. */
+	if (diag->idiag_inode && is_target(pass, &addr, diag->id.idiag_dport) &&
+	    found_add(pass, diag)) {
+		errno = ENOMEM;
+		return MNL_CB_ERROR;
 	}
 	return MNL_CB_OK;
 }
@@ -157,21 +146,31 @@ static struct inet_diag_req_v2 *request_init(char *buf, uint16_t type, uint16_t 
 	return body;
 }
 
-static int family_find(struct pass *pass, struct mnl_socket *socket, __u8 family)
+static int family_list(struct pass *pass, struct mnl_socket *socket, __u8 family)
 {
 	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct inet_diag_req_v2 *body = request_init(buf, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
-	struct nlmsghdr *request = (void *)buf;
-	struct nlattr *storages;
 
 	/* A connected UDP socket is in TCP's established state. */
 	body->idiag_states = 1U << TCP_ESTABLISHED;
 	if (pass->target_count == 1)
 		body->id.idiag_dport = pass->targets[0].port;
-	storages = mnl_attr_nest_start(request, INET_DIAG_REQ_SK_BPF_STORAGES);
-	mnl_attr_put_u32(request, SK_DIAG_BPF_STORAGE_REQ_MAP_FD, (uint32_t)pass->socket_state_map);
-	mnl_attr_nest_end(request, storages);
-	return netlink_request(socket, request, socket_message, pass);
+	return netlink_request(socket, (void *)buf, socket_message, pass);
+}
+
+/* In the namespace that the calling thread is in. */
+static int namespace_list(struct pass *pass)
+{
+	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_SOCK_DIAG);
+	int err;
+
+	if (!socket)
+		return -errno;
+	err = family_list(pass, socket, AF_INET);
+	if (err)
+		return err == -ENOENT ? -EOPNOTSUPP : err; /* no handler: the module is missing */
+	err = family_list(pass, socket, AF_INET6);
+	return err == -ENOENT ? 0 : err;
 }
 
 static int ack_message(const struct nlmsghdr *message, void *data)
@@ -181,16 +180,26 @@ static int ack_message(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
-/* -ENOENT and -ESTALE: it was closed, or its port was taken by another one, since it was found. */
-static int found_destroy(struct pass *pass, struct mnl_socket *socket)
+/*
+ * Ends the sockets of the namespace at hand. -ENOENT and -ESTALE: it was closed, or its ports were
+ * taken by another one, since it was listed.
+ */
+static int namespace_destroy(struct pass *pass)
 {
+	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_SOCK_DIAG);
+
+	if (!socket)
+		return -errno;
 	for (size_t i = 0; i < pass->found_count; i++) {
 		char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-		struct inet_diag_req_v2 *body =
-			request_init(buf, SOCK_DESTROY, NLM_F_ACK, pass->found[i].family);
+		const struct socket_found *found = &pass->found[i];
+		struct inet_diag_req_v2 *body;
 		int err;
 
-		body->id = pass->found[i].id;
+		if (!found->is_ours || found->namespace != pass->namespace)
+			continue;
+		body = request_init(buf, SOCK_DESTROY, NLM_F_ACK, found->family);
+		body->id = found->id;
 		err = netlink_request(socket, (void *)buf, ack_message, NULL);
 		if (!err)
 			pass->destroyed++;
@@ -200,69 +209,69 @@ static int found_destroy(struct pass *pass, struct mnl_socket *socket)
 	return 0;
 }
 
-/* In the namespace that the calling thread is in. */
-static int namespace_search(struct pass *pass)
+/* Calls `action` inside of a namespace. */
+static int namespace_run(struct pass *pass, const struct namespace_seen *seen, int fd,
+			 int (*action)(struct pass *pass))
 {
-	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_SOCK_DIAG);
 	int err;
 
-	if (!socket)
+	if (setns(fd, CLONE_NEWNET))
 		return -errno;
-	pass->found_count = 0;
-	err = family_find(pass, socket, AF_INET);
-	if (err)
-		return err == -ENOENT ? -EOPNOTSUPP : err; /* no handler: the module is missing */
-	err = family_find(pass, socket, AF_INET6);
-	if (err && err != -ENOENT)
-		return err;
-	return found_destroy(pass, socket);
+	pass->namespace = seen->inode;
+	err = action(pass);
+	if (setns(pass->own_namespace, CLONE_NEWNET)) {
+		(void)log_err(-errno, "cannot come back to the agent's own network namespace");
+		abort(); /* everything that follows would be done to another node */
+	}
+	return err;
 }
 
-/* Returns false where it was seen before, or no memory is left to remember it. */
-static bool namespace_is_new(struct pass *pass, ino_t inode)
+/* Returns NULL where it was seen before, or no memory is left to remember it. */
+static struct namespace_seen *namespace_new(struct pass *pass, ino_t inode)
 {
 	struct namespace_seen *seen;
 
 	HASH_FIND(hh, pass->seen, &inode, sizeof(inode), seen);
 	if (seen)
-		return false;
+		return NULL;
 	seen = calloc(1, sizeof(*seen));
 	if (!seen)
-		return false;
+		return NULL;
 	seen->inode = inode;
+	seen->fd = -1;
 	HASH_ADD(hh, pass->seen, inode, sizeof(seen->inode), seen);
-	return true;
+	return seen;
 }
 
 /*
  * Looks into the namespace that `path` names, unless that was done. One that cannot be entered does
  * not keep the others waiting; that the kernel lacks what it takes ends the pass.
  */
-static int path_search(struct pass *pass, int own, const char *path)
+static int path_list(struct pass *pass, const char *path)
 {
-	auto_cleanup(cleanup_fd) int namespace = -1;
+	auto_cleanup(cleanup_fd) int fd = -1;
+	const size_t found_before = pass->found_count;
+	struct namespace_seen *seen;
 	struct stat status;
 	int err;
 
 	/* Asked before it is opened: most processes share a few namespaces. */
-	if (stat(path, &status) || !namespace_is_new(pass, status.st_ino))
+	if (stat(path, &status))
 		return 0;
-	namespace = open(path, O_RDONLY | O_CLOEXEC);
-	if (namespace < 0)
+	seen = namespace_new(pass, status.st_ino);
+	if (!seen)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		return 0; /* its last process has just ended */
-	if (setns(namespace, CLONE_NEWNET))
-		/* A name that nothing is mounted on any more is a plain file. */
-		return errno == EINVAL ? 0 : log_err(-errno, "cannot enter %s", path);
-	err = namespace_search(pass);
-	if (setns(own, CLONE_NEWNET)) {
-		(void)log_err(-errno, "cannot come back from the network namespace %s", path);
-		abort(); /* everything that follows would be done to another node */
-	}
+	err = namespace_run(pass, seen, fd, namespace_list);
+	if (pass->found_count > found_before)
+		seen->fd = take_fd(fd);
 	if (err == -EOPNOTSUPP || err == -ENOMEM)
 		return err;
-	if (err)
-		(void)log_err(err, "cannot end stale UDP sockets in the namespace %s, continuing",
-			      path);
+	/* EINVAL: a name that nothing is mounted on any more is a plain file. */
+	if (err && err != -EINVAL)
+		(void)log_err(err, "cannot look for stale UDP sockets in %s, continuing", path);
 	return 0;
 }
 
@@ -272,9 +281,9 @@ static void cleanup_dir(DIR **dir)
 		(void)closedir(*dir);
 }
 
-/* Searches DIR/<entry>SUFFIX for every entry whose name begins as `is_wanted` likes it. */
-static int directory_search(struct pass *pass, int own, const char *dir, const char *suffix,
-			    int (*is_wanted)(int character))
+/* Looks into DIR/<entry>SUFFIX for every entry whose first character `is_wanted` likes. */
+static int directory_list(struct pass *pass, const char *dir, const char *suffix,
+			  int (*is_wanted)(int character))
 {
 	auto_cleanup(cleanup_dir) DIR *entries = opendir(dir);
 	const struct dirent *entry;
@@ -288,7 +297,7 @@ static int directory_search(struct pass *pass, int own, const char *dir, const c
 		if (!is_wanted((unsigned char)entry->d_name[0]))
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/%s%s", dir, entry->d_name, suffix);
-		err = path_search(pass, own, path);
+		err = path_list(pass, path);
 		if (err)
 			return err;
 	}
@@ -300,45 +309,129 @@ static int is_name(int character)
 	return character != '.';
 }
 
-static int namespaces_search(struct pass *pass)
+static int everything_list(struct pass *pass)
 {
-	auto_cleanup(cleanup_fd) int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	struct stat status;
+	int err = path_list(pass, OWN_NAMESPACE);
+
+	if (!err)
+		err = directory_list(pass, "/proc", "/ns/net", isdigit);
+	return err ? err : directory_list(pass, "/run/netns", "", is_name);
+}
+
+static int found_compare(const void *a, const void *b)
+{
+	const struct socket_found *left = a, *right = b;
+
+	return (left->inode > right->inode) - (left->inode < right->inode);
+}
+
+static struct socket_found *found_by_inode(const struct pass *pass, ino_t inode)
+{
+	const struct socket_found key = {.inode = inode};
+
+	return bsearch(&key, pass->found, pass->found_count, sizeof(key), found_compare);
+}
+
+static bool socket_is_wanted(void *context, ino_t inode)
+{
+	const struct socket_found *found = found_by_inode(context, inode);
+
+	return found && !found->is_asked;
+}
+
+/* Did our connect hook send this socket where it is connected to? */
+static void socket_ask(void *context, ino_t inode, int fd)
+{
+	struct pass *pass = context;
+	struct socket_found *found = found_by_inode(pass, inode);
+	const struct ip_addr addr = diag_addr(found->family, found->id.idiag_dst);
+	struct socket_state state;
+
+	found->is_asked = true;
+	found->is_ours = !bpf_map_lookup_elem(pass->socket_state_map, &fd, &state) &&
+			 address_equal(&state.backend_addr, &addr) &&
+			 state.backend_port == found->id.idiag_dport;
+	pass->is_done = ++pass->asked_count >= pass->found_count;
+}
+
+static int found_ask(struct pass *pass)
+{
+	const struct process_sockets visitor = {
+		.is_wanted = socket_is_wanted,
+		.visit = socket_ask,
+		.context = pass,
+	};
 	int err;
 
-	if (own < 0 || fstat(own, &status))
-		return log_err(-errno, "cannot name the agent's own network namespace");
-	(void)namespace_is_new(pass, status.st_ino);
-	err = namespace_search(pass);
-	if (err)
+	qsort(pass->found, pass->found_count, sizeof(*pass->found), found_compare);
+	err = process_sockets_visit(&visitor, &pass->is_done);
+	if (err == -EPERM)
+		return log_err(err, "some UDP sockets keep talking to a backend that has left: the "
+				    "agent needs CAP_SYS_PTRACE to see them");
+	return err;
+}
+
+static int found_destroy(struct pass *pass)
+{
+	const struct namespace_seen *seen, *next;
+
+	HASH_ITER (hh, pass->seen, seen, next) {
+		int err = seen->fd < 0 ? 0 : namespace_run(pass, seen, seen->fd, namespace_destroy);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int pass_run(struct pass *pass)
+{
+	int err = everything_list(pass);
+	int ask_err;
+
+	if (err || !pass->found_count)
 		return err;
-	err = directory_search(pass, own, "/proc", "/ns/net", isdigit);
-	return err ? err : directory_search(pass, own, "/run/netns", "", is_name);
+	ask_err = found_ask(pass);
+	err = found_destroy(pass);
+	return err ? err : ask_err;
+}
+
+static void pass_fini(struct pass *pass)
+{
+	struct namespace_seen *seen, *next;
+
+	HASH_ITER (hh, pass->seen, seen, next) {
+		HASH_DEL(pass->seen, seen);
+		cleanup_fd(&seen->fd);
+		free(seen);
+	}
+	cleanup_fd(&pass->own_namespace);
+	free(pass->targets);
+	free(pass->found);
 }
 
 int sockets_destroy_udp(int socket_state_map, const struct socket_target *targets, size_t count,
 			unsigned int *ret_count)
 {
-	auto_cleanup(cleanup_free) struct socket_target *sorted = NULL;
-	struct pass pass = {.socket_state_map = socket_state_map, .target_count = count};
-	struct namespace_seen *seen, *next;
+	auto_cleanup(pass_fini) struct pass pass = {
+		.socket_state_map = socket_state_map,
+		.own_namespace = -1,
+		.target_count = count,
+	};
 	int err;
 
 	*ret_count = 0;
 	if (!count)
 		return 0;
-	sorted = calloc(count, sizeof(*sorted));
-	if (!sorted)
+	pass.targets = calloc(count, sizeof(*pass.targets));
+	if (!pass.targets)
 		return -ENOMEM;
-	memcpy(sorted, targets, count * sizeof(*sorted));
-	qsort(sorted, count, sizeof(*sorted), target_compare);
-	pass.targets = sorted;
-	err = namespaces_search(&pass);
+	memcpy(pass.targets, targets, count * sizeof(*targets));
+	qsort(pass.targets, count, sizeof(*pass.targets), target_compare);
+	pass.own_namespace = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
+	if (pass.own_namespace < 0)
+		return -errno;
+	err = pass_run(&pass);
 	*ret_count = pass.destroyed;
-	HASH_ITER (hh, pass.seen, seen, next) {
-		HASH_DEL(pass.seen, seen);
-		free(seen);
-	}
-	free(pass.found);
 	return err;
 }

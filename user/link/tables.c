@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Follows links, addresses and routes. A wake-up reads every message there is into the tables and
- * marks what it concerns; then each marked link is settled once: decided, hooked, written to
- * `links`. So a storm of new pods costs one attachment each, and nothing is read twice.
+ * What rtnetlink tells, kept. A wake-up reads every message there is into these tables and marks
+ * what it concerns; then each marked link is settled once: decided, hooked, written to `links`. So
+ * a storm of new pods costs one attachment each, and nothing is read twice.
  *
  * Messages do not tell everything. What they leave out is asked for, once a wake-up:
- * - the end of a pair whose other end has just been made, moved or removed: that one link is read
+ * - one end of a pair, when the other has just been made, moved or removed: that link is read
  * again;
  * - routes that went with an address or with a link going down: the routes are read again, but only
- * where a rule looks at them (a pair with a gateway, the default route);
- * - when the kernel had to drop messages, everything is read again.
+ *   where a rule looks at them (a pair with a gateway, the default route);
+ * - anything, when the kernel had to drop messages: everything is read again.
  */
 #include <bpf/bpf.h>
 #include <errno.h>

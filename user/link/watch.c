@@ -40,7 +40,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	bool addresses_changed;
 
 	(void)events;
-	/* A socket that has lost messages is in error, which makes libuv stop polling it (UV_EBADF). */
+	/* A socket that has lost messages is in error, which makes libuv stop polling it
+	 * (UV_EBADF). */
 	if (status < 0) {
 		watch->messages_lost = true;
 		status = uv_poll_start(poll, UV_READABLE, on_readable);

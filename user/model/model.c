@@ -75,7 +75,7 @@ static size_t key_write(char key[KEY_SIZE], const char *namespace_, const char *
 	if (namespace_len > OBJECT_NAME_MAX || name_len > OBJECT_NAME_MAX)
 		return 0;
 	memcpy(key, namespace_, namespace_len + 1);
-	memcpy(key + namespace_len + 1, name, name_len);
+	memcpy(key + namespace_len + 1, name, name_len + 1);
 	return namespace_len + 1 + name_len;
 }
 

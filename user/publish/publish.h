@@ -19,7 +19,7 @@
 /* File descriptors and sizes of the maps, borrowed from the datapath. */
 struct publish_maps {
 	int frontends, addresses, address_flows, services, slots, backends;
-	int service_names, unprogrammed;
+	int service_names, service_stats, unprogrammed;
 	uint32_t services_max, slots_max, backends_max;
 };
 
@@ -56,10 +56,18 @@ int publisher_set_node_addresses(struct publisher *publisher, const struct ip_ad
 
 /*
  * Frees retired entries whose grace period is over (`now_ns`: CLOCK_MONOTONIC) and whose flows have
- * ended, and retries service ports that did not fit. Returns the time until it should be called again,
- * in ms, or 0: nothing waits.
+ * ended. Returns the time until it should be called again, in ms, or 0: nothing waits.
  */
 uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
+
+/* Called with a Service. */
+typedef int (*publisher_service_fn)(const char *namespace_, const char *name, void *context);
+
+/*
+ * Calls `fn`, which is to plan and apply again, for each Service that did not fit, if something was freed
+ * since. Stops at the first error, which it returns.
+ */
+int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context);
 
 /* Called for each UDP backend that has left all Services in the last applies: sockets connected to it
  * are to be told. */

@@ -177,7 +177,7 @@ int object_decode(const cJSON *item, const struct decode_defaults *defaults,
 	api_version = field_string(&decoder, item, "apiVersion", defaults->api_version);
 	if (!kind || !api_version)
 		decoder_fail(&decoder, kind ? "apiVersion" : "kind", "is missing");
-	if (decoder.err) {
+	if (decoder.err || !kind || !api_version) {
 		problem_tell(&decoder, kind ? kind : "object", &unknown, "the object is skipped");
 		return 0;
 	}

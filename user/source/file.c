@@ -46,30 +46,33 @@ static uint64_t text_hash(const char *text, size_t size)
 	return hash ? hash : 1;
 }
 
+static int content_grow(struct file_content *content, size_t room)
+{
+	char *text = realloc(content->text, room);
+
+	if (!text)
+		return -ENOMEM;
+	content->text = text;
+	return 0;
+}
+
 /* Reads to the end, which need not be where it was when the file was opened. */
 static int text_read(int fd, size_t size_max, struct file_content *content, size_t room)
 {
-	for (;;) {
-		ssize_t len;
+	int err = content_grow(content, room);
 
-		if (content->size == room || !content->text) {
-			char *text = realloc(content->text, room = content->text ? room * 2 : room);
+	while (!err && content->size <= size_max) {
+		ssize_t len = read(fd, content->text + content->size, room - content->size);
 
-			if (!text)
-				return -ENOMEM;
-			content->text = text;
-		}
-		len = read(fd, content->text + content->size, room - content->size);
-		if (len < 0 && errno == EINTR)
-			continue;
-		if (len < 0)
+		if (len < 0 && errno != EINTR)
 			return -errno;
 		if (!len)
 			return 0;
-		content->size += (size_t)len;
-		if (content->size > size_max)
-			return -EFBIG;
+		content->size += len > 0 ? (size_t)len : 0;
+		if (content->size == room)
+			err = content_grow(content, room *= 2);
 	}
+	return err ? err : -EFBIG;
 }
 
 int file_read(const char *path, size_t size_max, struct file_content *ret_content)

@@ -99,8 +99,15 @@ static struct manifest *manifest_ensure(struct folder *folder, const char *name)
 	return NULL;
 }
 
+static void manifest_expect(struct folder *folder, struct manifest *manifest, bool expected)
+{
+	folder->expected_count += (size_t)expected - (size_t)manifest->expected_back;
+	manifest->expected_back = expected;
+}
+
 static void manifest_forget(struct folder *folder, struct manifest *manifest)
 {
+	manifest_expect(folder, manifest, false);
 	if (ledger_leave(&folder->ledger, &manifest->giver))
 		(void)log_err(-ENOMEM, "cannot take back all objects of %s/%s", folder->dir,
 			      manifest->name);
@@ -206,7 +213,7 @@ void folder_read(struct folder *folder, const char *name)
 		(void)log_err(-ENOMEM, "cannot read %s", path);
 		return;
 	}
-	manifest->expected_back = false;
+	manifest_expect(folder, manifest, false);
 	if (err) {
 		manifest_fail(folder, manifest, path, err);
 		return;
@@ -232,17 +239,12 @@ void folder_expect_back(struct folder *folder, const char *name)
 	struct manifest *manifest = manifest_find(folder, name);
 
 	if (manifest)
-		manifest->expected_back = true;
+		manifest_expect(folder, manifest, true);
 }
 
 bool folder_expects(const struct folder *folder)
 {
-	for (const struct manifest *manifest = folder->manifests; manifest;
-	     manifest = manifest->hh.next) {
-		if (manifest->expected_back)
-			return true;
-	}
-	return false;
+	return folder->expected_count;
 }
 
 void folder_forget_missing(struct folder *folder)
@@ -255,7 +257,7 @@ void folder_forget_missing(struct folder *folder)
 
 		if (!manifest->expected_back)
 			continue;
-		manifest->expected_back = false;
+		manifest_expect(folder, manifest, false);
 		path = path_make(folder, manifest->name);
 		if (path && stat(path, &st) && errno == ENOENT)
 			manifest_forget(folder, manifest);

@@ -14,6 +14,7 @@ struct folder {
 	const struct source_events *events; /* borrowed; only `rejected` is called */
 	struct ledger ledger;
 	struct manifest *manifests;
+	size_t expected_count; /* files that folder_expect_back was told of */
 };
 
 void folder_init(struct folder *folder, const char *dir, struct model *model,

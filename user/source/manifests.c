@@ -26,7 +26,7 @@
 
 /* How long a file may be away while an editor replaces it, and how often a lost folder is looked
  * for. */
-#define PATIENCE_MS 250
+#define PATIENCE_MS 500
 
 enum touch_kind {
 	TOUCH_READ,
@@ -125,16 +125,12 @@ static void manifest_event(struct source *source, const struct inotify_event *ev
 {
 	const char *name = event->name;
 
-	if (event->mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) {
-		name_touch(source, name, TOUCH_READ);
-	} else if (event->mask & (IN_DELETE | IN_MOVED_FROM)) {
+	if (event->mask & (IN_DELETE | IN_MOVED_FROM))
 		name_touch(source, name, TOUCH_GONE);
-	} else if (event->mask & IN_CREATE) {
-		if (name_is_linked(source, name))
-			name_touch(source, name, TOUCH_READ);
-	} else if (event->mask & IN_ATTRIB && folder_is_unreadable(&source->folder, name)) {
+	else if (event->mask & (IN_CLOSE_WRITE | IN_MOVED_TO) ||
+		 (event->mask & IN_CREATE && name_is_linked(source, name)) ||
+		 (event->mask & IN_ATTRIB && folder_is_unreadable(&source->folder, name)))
 		name_touch(source, name, TOUCH_READ);
-	}
 	if (event->mask & IN_MOVED_FROM) {
 		source->moved_cookie = event->cookie;
 		(void)snprintf(source->moved_name, sizeof(source->moved_name), "%s", name);
@@ -296,7 +292,7 @@ static struct source *source_new(const char *dir, struct model *model,
 
 	if (!source)
 		return NULL;
-	memcpy(source->dir, dir, strlen(dir));
+	memcpy(source->dir, dir, strlen(dir) + 1);
 	source->events = *events;
 	source->inotify = -1;
 	source->watch = -1;

@@ -138,7 +138,7 @@ static int anchor_keep(struct reader *reader, const char *name, const cJSON *val
 
 	if (!anchor)
 		return -ENOMEM;
-	memcpy(anchor->name, name, strlen(name));
+	memcpy(anchor->name, name, strlen(name) + 1);
 	anchor->next = reader->anchors;
 	reader->anchors = anchor;
 	err = tree_copy(reader, value, &anchor->value);

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* A folder of manifests, changed in all the ways in which people and programs change files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "source/source.h"
+
+#define PATIENCE_MS 5000
+
+struct fixture {
+	uv_loop_t loop;
+	uv_timer_t deadline;
+	char root[64]; /* holds the folder and what is beside it */
+	char dir[96];
+	struct model *model;
+	struct source *source;
+	unsigned int changed, rejected;
+	bool late;
+};
+
+static void on_changed(uint64_t woken_ns, void *context)
+{
+	struct fixture *fixture = context;
+
+	assert_true(woken_ns <= uv_hrtime());
+	fixture->changed++;
+}
+
+static void on_rejected(void *context)
+{
+	((struct fixture *)context)->rejected++;
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+	((struct fixture *)timer->data)->late = true;
+}
+
+static int setup(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+	if (!fixture || uv_loop_init(&fixture->loop))
+		return -1;
+	(void)snprintf(fixture->root, sizeof(fixture->root), "/tmp/fl-manifests-XXXXXX");
+	if (!mkdtemp(fixture->root))
+		return -1;
+	(void)snprintf(fixture->dir, sizeof(fixture->dir), "%s/dir", fixture->root);
+	(void)mkdir(fixture->dir, 0755);
+	(void)uv_timer_init(&fixture->loop, &fixture->deadline);
+	fixture->deadline.data = fixture;
+	fixture->model = model_new();
+	*state = fixture;
+	return 0;
+}
+
+static int entry_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+
+	source_close(fixture->source);
+	uv_close((uv_handle_t *)&fixture->deadline, NULL);
+	(void)uv_run(&fixture->loop, UV_RUN_DEFAULT);
+	if (uv_loop_close(&fixture->loop))
+		return -1;
+	model_free(fixture->model);
+	(void)nftw(fixture->root, entry_remove, 8, FTW_DEPTH | FTW_PHYS);
+	free(fixture);
+	return 0;
+}
+
+static int drained(const char *namespace_, const char *name, void *context)
+{
+	(void)namespace_;
+	(void)name;
+	++*(unsigned int *)context;
+	return 0;
+}
+
+static unsigned int dirty_count(struct fixture *fixture)
+{
+	unsigned int count = 0;
+
+	(void)model_drain_dirty(fixture->model, drained, &count);
+	return count;
+}
+
+static void when_opened(struct fixture *fixture)
+{
+	const struct source_events events = {on_changed, on_rejected, fixture};
+
+	assert_int_equal(source_manifests_open(&fixture->loop, fixture->dir, fixture->model,
+					       &events, &fixture->source),
+			 0);
+	assert_int_equal(fixture->changed, 0);
+	(void)dirty_count(fixture);
+}
+
+static const char *path_of(const struct fixture *fixture, const char *name)
+{
+	static char paths[4][256];
+	static unsigned int next;
+	char *path = paths[next++ % 4];
+
+	(void)snprintf(path, sizeof(paths[0]), "%s/%s", fixture->dir, name);
+	return path;
+}
+
+static void write_path(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void when_written(const struct fixture *fixture, const char *name, const char *text)
+{
+	write_path(path_of(fixture, name), text);
+}
+
+static void when_renamed(const struct fixture *fixture, const char *from, const char *to)
+{
+	assert_int_equal(rename(path_of(fixture, from), path_of(fixture, to)), 0);
+}
+
+/* A Service on a port, to tell versions of it apart. */
+static const char *service_text(const char *name, unsigned int port)
+{
+	static char texts[4][256];
+	static unsigned int next;
+	char *text = texts[next++ % 4];
+
+	(void)snprintf(text, sizeof(texts[0]),
+		       "apiVersion: v1\nkind: Service\nmetadata: {name: %s}\n"
+		       "spec: {ports: [{port: %u}]}\n---\n",
+		       name, port);
+	return text;
+}
+
+/* The port of the Service, 0: there is none. */
+static unsigned int port_of(const struct fixture *fixture, const char *name)
+{
+	const struct object *service = model_service(fixture->model, "default", name);
+
+	return service ? service->service.ports[0].port : 0;
+}
+
+/* Runs the loop until the Service has that port. */
+static void then_port(struct fixture *fixture, const char *name, unsigned int port)
+{
+	fixture->late = false;
+	(void)uv_timer_start(&fixture->deadline, on_deadline, PATIENCE_MS, 0);
+	while (port_of(fixture, name) != port && !fixture->late)
+		(void)uv_run(&fixture->loop, UV_RUN_ONCE);
+	(void)uv_timer_stop(&fixture->deadline);
+	if (fixture->late)
+		fail_msg("Service %s has port %u, not %u", name, port_of(fixture, name), port);
+}
+
+/* What has been done so far has been seen: a new file's Service comes after it. */
+static void then_settled(struct fixture *fixture)
+{
+	static unsigned int port;
+
+	when_written(fixture, "zzz-settled.yaml", service_text("settled", ++port));
+	then_port(fixture, "settled", port);
+	fixture->changed = 0;
+}
+
+static void the_first_read_is_complete_and_calls_nobody(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_written(fixture, "b.json",
+		     "{\"kind\":\"ServiceList\",\"apiVersion\":\"v1\",\"items\":[{\"metadata\":{"
+		     "\"name\":"
+		     "\"b\"},\"spec\":{\"ports\":[{\"port\":2}]}}]}");
+	when_written(fixture, ".hidden.yaml", service_text("hidden", 3));
+	when_written(fixture, "notes.txt", service_text("notes", 4));
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(port_of(fixture, "b"), 2);
+	assert_int_equal(model_count(fixture->model, OBJECT_SERVICE), 2);
+	assert_int_equal(fixture->rejected, 0);
+}
+
+static void a_folder_that_does_not_exist_is_an_error(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct source_events events = {on_changed, on_rejected, fixture};
+
+	assert_int_equal(source_manifests_open(&fixture->loop, "/nonexistent", fixture->model,
+					       &events, &fixture->source),
+			 -ENOENT);
+}
+
+static void files_are_added_changed_and_removed(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_opened(fixture);
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	then_port(fixture, "a", 1);
+	assert_int_equal(fixture->changed, 1);
+	when_written(fixture, "a.yaml", service_text("a", 2));
+	then_port(fixture, "a", 2);
+	when_written(fixture, "new.tmp", service_text("a", 3));
+	when_renamed(fixture, "new.tmp", "a.yaml");
+	then_port(fixture, "a", 3);
+	assert_int_equal(unlink(path_of(fixture, "a.yaml")), 0);
+	then_port(fixture, "a", 0);
+}
+
+static void only_objects_that_differ_become_dirty(void **state)
+{
+	struct fixture *fixture = *state;
+	char text[1024];
+
+	(void)snprintf(text, sizeof(text), "%s%s%s", service_text("a", 1), service_text("b", 1),
+		       service_text("c", 1));
+	when_written(fixture, "all.yaml", text);
+	when_opened(fixture);
+	(void)snprintf(text, sizeof(text), "%s%s%s", service_text("a", 1), service_text("b", 2),
+		       service_text("d", 1));
+	when_written(fixture, "all.yaml", text);
+	then_port(fixture, "b", 2);
+	assert_int_equal(port_of(fixture, "c"), 0);
+	assert_int_equal(dirty_count(fixture), 3);
+	assert_int_equal(fixture->changed, 1);
+}
+
+static void many_files_at_once_are_one_change(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_opened(fixture);
+	for (unsigned int i = 0; i < 100; i++) {
+		char name[64];
+
+		(void)snprintf(name, sizeof(name), "file-%u.yaml", i);
+		when_written(fixture, name, service_text(name, i + 1));
+	}
+	then_port(fixture, "file-99.yaml", 100);
+	assert_int_equal(fixture->changed, 1);
+	assert_int_equal(model_count(fixture->model, OBJECT_SERVICE), 100);
+}
+
+static void a_file_that_is_being_written_is_not_read(void **state)
+{
+	struct fixture *fixture = *state;
+	FILE *file;
+
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	file = fopen(path_of(fixture, "a.yaml"), "w");
+	assert_non_null(file);
+	assert_true(fputs(service_text("other", 5), file) >= 0);
+	assert_int_equal(fflush(file), 0);
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(port_of(fixture, "other"), 0);
+	assert_true(fputs(service_text("a", 2), file) >= 0);
+	assert_int_equal(fclose(file), 0);
+	then_port(fixture, "a", 2);
+}
+
+static void a_file_that_cannot_be_parsed_keeps_what_it_gave(void **state)
+{
+	struct fixture *fixture = *state;
+	char text[512];
+
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	(void)snprintf(text, sizeof(text), "%skind: [half", service_text("a", 2));
+	when_written(fixture, "a.yaml", text);
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(fixture->rejected, 1);
+	when_written(fixture, "a.yaml", text);
+	then_settled(fixture);
+	assert_int_equal(fixture->rejected, 1);
+	when_written(fixture, "a.yaml", service_text("a", 3));
+	then_port(fixture, "a", 3);
+}
+
+static void a_bad_object_is_skipped_and_counted_and_the_others_are_used(void **state)
+{
+	struct fixture *fixture = *state;
+	char text[1024];
+
+	(void)snprintf(text, sizeof(text), "%s%s%s", service_text("a", 1),
+		       service_text("bad", 70000), service_text("c", 3));
+	when_written(fixture, "all.yaml", text);
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(port_of(fixture, "bad"), 0);
+	assert_int_equal(port_of(fixture, "c"), 3);
+	assert_int_equal(fixture->rejected, 1);
+}
+
+static void of_two_files_with_one_object_the_last_name_counts(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "b.yaml", service_text("web", 2));
+	when_written(fixture, "a.yaml", service_text("web", 1));
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "web"), 2);
+	when_written(fixture, "a.yaml", service_text("web", 11));
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "web"), 2);
+	when_written(fixture, "c.yaml", service_text("web", 3));
+	then_port(fixture, "web", 3);
+	assert_int_equal(unlink(path_of(fixture, "c.yaml")), 0);
+	then_port(fixture, "web", 2);
+	when_written(fixture, "b.yaml", service_text("other", 4));
+	then_port(fixture, "web", 11);
+	assert_int_equal(unlink(path_of(fixture, "a.yaml")), 0);
+	then_port(fixture, "web", 0);
+	assert_int_equal(port_of(fixture, "other"), 4);
+}
+
+static void the_later_of_two_in_one_file_counts(void **state)
+{
+	struct fixture *fixture = *state;
+	char text[1024];
+
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	(void)snprintf(text, sizeof(text), "%s%s", service_text("a", 2), service_text("a", 1));
+	when_written(fixture, "a.yaml", text);
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	(void)snprintf(text, sizeof(text), "%s%s", service_text("a", 1), service_text("a", 2));
+	when_written(fixture, "a.yaml", text);
+	then_port(fixture, "a", 2);
+}
+
+/* kubelet: file -> ..data/file, ..data -> ..2026_1; the new ..data is renamed over the old one. */
+static void a_symlink_swap_is_seen(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(mkdir(path_of(fixture, "..1"), 0755), 0);
+	when_written(fixture, "..1/a.yaml", service_text("a", 1));
+	when_written(fixture, "..1/b.yaml", service_text("b", 1));
+	assert_int_equal(symlink("..1", path_of(fixture, "..data")), 0);
+	assert_int_equal(symlink("..data/a.yaml", path_of(fixture, "a.yaml")), 0);
+	assert_int_equal(symlink("..data/b.yaml", path_of(fixture, "b.yaml")), 0);
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(mkdir(path_of(fixture, "..2"), 0755), 0);
+	when_written(fixture, "..2/a.yaml", service_text("a", 2));
+	assert_int_equal(symlink("..2", path_of(fixture, "..data_tmp")), 0);
+	when_renamed(fixture, "..data_tmp", "..data");
+	then_port(fixture, "a", 2);
+	assert_int_equal(port_of(fixture, "b"), 0);
+}
+
+static void links_are_read_when_they_appear(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_opened(fixture);
+	when_written(fixture, "target", service_text("a", 1));
+	assert_int_equal(symlink("target", path_of(fixture, "a.yaml")), 0);
+	then_port(fixture, "a", 1);
+	when_written(fixture, "other", service_text("b", 1));
+	assert_int_equal(link(path_of(fixture, "other"), path_of(fixture, "b.yaml")), 0);
+	then_port(fixture, "b", 1);
+}
+
+/* vim: the old file is renamed to a backup, then the new one is written. */
+static void an_editor_that_puts_the_old_file_aside_does_no_harm(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	when_renamed(fixture, "a.yaml", "a.yaml~");
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	when_written(fixture, "a.yaml", service_text("a", 2));
+	then_port(fixture, "a", 2);
+	when_renamed(fixture, "a.yaml", "a.yaml~");
+	then_port(fixture, "a", 0);
+}
+
+static void a_renamed_manifest_changes_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	when_renamed(fixture, "a.yaml", "b.yaml");
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(unlink(path_of(fixture, "b.yaml")), 0);
+	then_port(fixture, "a", 0);
+}
+
+static void a_replaced_folder_keeps_its_state_until_it_is_back(void **state)
+{
+	struct fixture *fixture = *state;
+	char away[128], next[128], file[160];
+
+	(void)snprintf(away, sizeof(away), "%s/away", fixture->root);
+	(void)snprintf(next, sizeof(next), "%s/next", fixture->root);
+	(void)snprintf(file, sizeof(file), "%s/b.yaml", next);
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	assert_int_equal(rename(fixture->dir, away), 0);
+	(void)uv_run(&fixture->loop, UV_RUN_ONCE);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(mkdir(next, 0755), 0);
+	write_path(file, service_text("b", 2));
+	assert_int_equal(rename(next, fixture->dir), 0);
+	then_port(fixture, "b", 2);
+	assert_int_equal(port_of(fixture, "a"), 0);
+	when_written(fixture, "c.yaml", service_text("c", 3));
+	then_port(fixture, "c", 3);
+}
+
+static void what_is_no_regular_file_is_reported_and_does_not_block(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(mkfifo(path_of(fixture, "fifo.yaml"), 0600), 0);
+	assert_int_equal(mkdir(path_of(fixture, "folder.yaml"), 0755), 0);
+	assert_int_equal(symlink("nothing", path_of(fixture, "dangling.yaml")), 0);
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_int_equal(fixture->rejected, 2);
+}
+
+int main(void)
+{
+#define manifests_test(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		manifests_test(the_first_read_is_complete_and_calls_nobody),
+		manifests_test(a_folder_that_does_not_exist_is_an_error),
+		manifests_test(files_are_added_changed_and_removed),
+		manifests_test(only_objects_that_differ_become_dirty),
+		manifests_test(many_files_at_once_are_one_change),
+		manifests_test(a_file_that_is_being_written_is_not_read),
+		manifests_test(a_file_that_cannot_be_parsed_keeps_what_it_gave),
+		manifests_test(a_bad_object_is_skipped_and_counted_and_the_others_are_used),
+		manifests_test(of_two_files_with_one_object_the_last_name_counts),
+		manifests_test(the_later_of_two_in_one_file_counts),
+		manifests_test(a_symlink_swap_is_seen),
+		manifests_test(links_are_read_when_they_appear),
+		manifests_test(an_editor_that_puts_the_old_file_aside_does_no_harm),
+		manifests_test(a_renamed_manifest_changes_nothing),
+		manifests_test(a_replaced_folder_keeps_its_state_until_it_is_back),
+		manifests_test(what_is_no_regular_file_is_reported_and_does_not_block),
+	};
+
+	return cmocka_run_group_tests_name("manifests", tests, NULL, NULL);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "plan/plan.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address.h"
+#include "cleanup.h"
+#include "plan/endpoints.h"
+
+static void detail_set(struct planned_port *port, const char *text)
+{
+	(void)snprintf(port->detail, sizeof(port->detail), "%s", text);
+}
+
+static void name_set(const struct object *service, struct planned_port *port)
+{
+	(void)snprintf(port->name.namespace_, NAME_SIZE, "%s", service->namespace_);
+	(void)snprintf(port->name.name, NAME_SIZE, "%s", service->name);
+	port->name.type = (__u8)service->service.type;
+}
+
+/* Why nothing of the Service is programmed (rules A2, A6), or 0. */
+static enum unprogrammed_reason service_unprogrammed(const struct object *service,
+						     const char **ret_detail)
+{
+	const struct service_object *spec = &service->service;
+
+	*ret_detail = labels_get(&service->labels, LABEL_PROXY_NAME);
+	if (*ret_detail)
+		return UNPROGRAMMED_OTHER_PROXY;
+	*ret_detail = "";
+	if (labels_get(&service->labels, LABEL_HEADLESS))
+		return UNPROGRAMMED_HEADLESS_LABEL;
+	if (spec->type == SERVICE_TYPE_EXTERNAL_NAME)
+		return UNPROGRAMMED_EXTERNAL_NAME;
+	if (spec->headless)
+		return UNPROGRAMMED_HEADLESS;
+	if (!spec->cluster_ip_count)
+		return UNPROGRAMMED_NO_CLUSTER_IP;
+	return spec->port_count ? 0 : UNPROGRAMMED_NO_PORTS;
+}
+
+static int plan_unprogrammed(const struct object *service, enum unprogrammed_reason reason,
+			     const char *detail, struct plan *plan)
+{
+	plan->ports = calloc(1, sizeof(*plan->ports));
+	if (!plan->ports)
+		return -ENOMEM;
+	plan->port_count = 1;
+	name_set(service, plan->ports);
+	plan->ports->unprogrammed = reason;
+	detail_set(plan->ports, detail);
+	return 0;
+}
+
+static int port_add_frontend(const struct ip_addr *vip, const struct service_port *service_port,
+			     struct planned_port *port)
+{
+	port->frontends = calloc(1, sizeof(*port->frontends));
+	if (!port->frontends)
+		return -ENOMEM;
+	port->frontend_count = 1;
+	port->frontends->kind = FRONTEND_CLUSTER_IP;
+	port->frontends->frontend = (struct frontend){
+		.vip = *vip,
+		.port = htons(service_port->port),
+		.proto = service_port->proto,
+	};
+	return 0;
+}
+
+static int port_take_backends(const struct candidates *candidates, struct planned_port *port)
+{
+	if (!candidates->count)
+		return 0;
+	port->backends = calloc(candidates->count, sizeof(*port->backends));
+	if (!port->backends)
+		return -ENOMEM;
+	port->backend_count = candidates->count;
+	for (size_t i = 0; i < candidates->count; i++) {
+		const struct candidate *candidate = &candidates->items[i];
+		bool is_member = candidate->in_cluster || candidate->in_local;
+
+		port->backends[i] = (struct planned_backend){
+			.addr = candidate->endpoint->addr,
+			.port = candidate->port,
+			.state = is_member ? BACKEND_ACTIVE : BACKEND_DRAINING,
+			.is_local = candidate->is_local,
+			.terminating = candidate->endpoint->terminating,
+			.in_cluster = candidate->in_cluster,
+			.in_local = candidate->in_local,
+		};
+		port->name.ready += candidate->endpoint->ready;
+		port->name.draining += candidate->endpoint->terminating;
+	}
+	port->name.total = (__u32)candidates->count;
+	return 0;
+}
+
+/* The sets a ClusterIP needs: by internalTrafficPolicy one of the two (rules E59, E60, F78). */
+static void port_select(const struct plan_context *context, const struct service_object *spec,
+			struct candidates *candidates, struct planned_port *port)
+{
+	port->uses_local = spec->internal_local;
+	port->uses_cluster = !spec->internal_local;
+	if (port->uses_cluster)
+		candidates_mark_cluster(context, candidates);
+	if (port->uses_local)
+		candidates_mark_local(candidates);
+	port->empty_cluster = EMPTY_REJECT;
+	port->empty_local = candidates_any_usable(candidates) ? EMPTY_DROP : EMPTY_REJECT;
+	port->affinity_timeout_s = spec->affinity_timeout_s;
+	port->flags = spec->internal_local ? SERVICE_INTERNAL_LOCAL : 0;
+}
+
+static void cleanup_candidates(const struct candidates *candidates)
+{
+	free(candidates->items);
+}
+
+/* One port in the family of one ClusterIP. */
+static int port_plan(const struct plan_context *context, const struct object *service,
+		     const struct service_port *service_port, const struct ip_addr *vip,
+		     const struct slice_object *const *slices, size_t slice_count,
+		     struct planned_port *port)
+{
+	auto_cleanup(cleanup_candidates) struct candidates candidates = {};
+	const char *link;
+	int err;
+
+	name_set(service, port);
+	(void)snprintf(port->name.port_name, NAME_SIZE, "%s", service_port->name);
+	port->name.proto = service_port->proto;
+	port->name.family = address_family(vip);
+	if (service_port->proto != IPPROTO_TCP && service_port->proto != IPPROTO_UDP) {
+		port->unprogrammed = UNPROGRAMMED_PROTOCOL;
+		detail_set(port, proto_name(service_port->proto));
+		return 0;
+	}
+	link = context->link_with_address(vip, context->link_context);
+	if (link) {
+		port->unprogrammed = UNPROGRAMMED_LOCAL_ADDRESS;
+		detail_set(port, link);
+		return 0;
+	}
+	err = candidates_gather(context, service_port, port->name.family, slices, slice_count,
+				&candidates);
+	if (err)
+		return err;
+	port_select(context, &service->service, &candidates, port);
+	err = port_add_frontend(vip, service_port, port);
+	return err ? err : port_take_backends(&candidates, port);
+}
+
+int plan_service(const struct plan_context *context, const struct object *service,
+		 const struct slice_object *const *slices, size_t slice_count,
+		 struct plan *ret_plan)
+{
+	const struct service_object *spec = &service->service;
+	enum unprogrammed_reason reason;
+	struct plan plan = {};
+	const char *detail;
+	int err = 0;
+
+	*ret_plan = plan;
+	reason = service_unprogrammed(service, &detail);
+	if (reason)
+		return plan_unprogrammed(service, reason, detail, ret_plan);
+	plan.ports = calloc(spec->port_count * spec->cluster_ip_count, sizeof(*plan.ports));
+	if (!plan.ports)
+		return -ENOMEM;
+	for (size_t i = 0; !err && i < spec->port_count; i++) {
+		for (size_t j = 0; !err && j < spec->cluster_ip_count; j++)
+			err = port_plan(context, service, &spec->ports[i], &spec->cluster_ips[j],
+					slices, slice_count, &plan.ports[plan.port_count++]);
+	}
+	if (err)
+		plan_fini(&plan);
+	else
+		*ret_plan = plan;
+	return err;
+}
+
+void plan_fini(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->port_count; i++) {
+		free(plan->ports[i].frontends);
+		free(plan->ports[i].backends);
+	}
+	free(plan->ports);
+	*plan = (struct plan){};
+}

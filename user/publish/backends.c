@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address.h"
+#include "log.h"
+#include "publish/publisher.h"
+
+static uint32_t hash_of(const struct ip_addr *addr, __be16 port, __u8 proto)
+{
+	struct {
+		struct ip_addr addr;
+		__be16 port;
+		__u16 proto;
+	} key = {*addr, port, proto};
+	uint32_t hash;
+
+	HASH_VALUE(&key, sizeof(key), hash);
+	return hash;
+}
+
+uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *addr, __be16 port,
+		      __u8 proto)
+{
+	uint32_t id = id_index_first(&publisher->backend_index, hash_of(addr, port, proto));
+
+	for (; id; id = id_index_next(&publisher->backend_index, id)) {
+		const struct backend *backend = &publisher->backends[id];
+
+		if (backend->port == port && backend->proto == proto &&
+		    address_equal(&backend->addr, addr))
+			break;
+	}
+	return id;
+}
+
+/* Fills a free entry; its state, which makes it one, comes last. */
+static void entry_write(struct publisher *publisher, uint32_t id,
+			const struct planned_backend *planned, __u8 proto)
+{
+	struct backend *backend = &publisher->backends[id];
+
+	backend->addr = planned->addr;
+	backend->port = planned->port;
+	backend->proto = proto;
+	backend->flags = planned->is_local ? BACKEND_LOCAL : 0;
+	backend->service = 0;
+	backend->generation++;
+	if (!backend->generation)
+		backend->generation = 1;
+	__atomic_store_n(&backend->state, BACKEND_DRAINING, __ATOMIC_RELEASE);
+}
+
+uint32_t backend_take(struct publisher *publisher, const struct planned_backend *planned, __u8 proto,
+		      int *ret_err)
+{
+	uint32_t id = backend_find(publisher, &planned->addr, planned->port, proto);
+	uint32_t address;
+	int err;
+
+	if (id)
+		return id;
+	address = address_take(publisher, &planned->addr, ret_err);
+	if (!address)
+		return 0;
+	id = id_pool_take(&publisher->backend_ids);
+	if (!id) {
+		address_drop_unused(publisher, address);
+		*ret_err = -ENOSPC;
+		return 0;
+	}
+	entry_write(publisher, id, planned, proto);
+	publisher->backend_records[id] = (struct backend_record){.address = address};
+	id_index_add(&publisher->backend_index, hash_of(&planned->addr, planned->port, proto), id);
+	publisher->address_records[address].backends++;
+	err = address_settle(publisher, address);
+	if (err) {
+		backend_drop_unused(publisher, id);
+		*ret_err = err;
+		return 0;
+	}
+	publisher->numbers.backends++;
+	return id;
+}
+
+/* The id is free when the entry can no longer be looked at; until then it is nobody's. */
+static void backend_remove(struct publisher *publisher, uint32_t id)
+{
+	struct backend *backend = &publisher->backends[id];
+	struct backend_record *record = &publisher->backend_records[id];
+	uint32_t address = record->address;
+
+	id_index_remove(&publisher->backend_index,
+			hash_of(&backend->addr, backend->port, backend->proto), id);
+	__atomic_store_n(&backend->state, BACKEND_FREE, __ATOMIC_RELEASE);
+	*record = (struct backend_record){};
+	publisher->address_records[address].backends--;
+	(void)address_settle(publisher, address);
+	retire(publisher, RETIRED_BACKEND, id, 1);
+}
+
+void backend_drop_unused(struct publisher *publisher, uint32_t id)
+{
+	const struct backend_record *record = &publisher->backend_records[id];
+
+	if (!record->members && !record->known && !record->is_waiting)
+		backend_remove(publisher, id);
+}
+
+static void left_note(struct publisher *publisher, uint32_t id)
+{
+	if (publisher->backends[id].proto != IPPROTO_UDP)
+		return;
+	if (publisher->left_count == publisher->left_room) {
+		uint32_t room = publisher->left_room ? publisher->left_room * 2 : 64;
+		void *left = realloc(publisher->left, room * sizeof(*publisher->left));
+
+		if (!left) {
+			log_warning("no memory to tell sockets that their backend left, continuing");
+			return;
+		}
+		publisher->left = left;
+		publisher->left_room = room;
+	}
+	publisher->left[publisher->left_count++] = (struct port_backend){.id = id};
+}
+
+/*
+ * Chosen by someone: active. Known, but not chosen: draining. Unknown: dead if it was terminating before,
+ * for then its pod is gone; else, as a pod that lost a label goes on, draining until its flows have ended.
+ */
+static enum backend_state state_of(const struct backend_record *record)
+{
+	if (record->members)
+		return BACKEND_ACTIVE;
+	return record->known || !record->terminating ? BACKEND_DRAINING : BACKEND_DEAD;
+}
+
+void backend_settle(struct publisher *publisher, uint32_t id)
+{
+	struct backend *backend = &publisher->backends[id];
+	struct backend_record *record = &publisher->backend_records[id];
+	enum backend_state state = state_of(record), before = backend->state;
+
+	if (state != before) {
+		__atomic_store_n(&backend->state, (__u8)state, __ATOMIC_RELEASE);
+		if (before == BACKEND_ACTIVE)
+			left_note(publisher, id);
+		publisher->numbers.draining += (state == BACKEND_DRAINING) - (before == BACKEND_DRAINING);
+	}
+	if (!record->members && !record->known && !record->is_waiting) {
+		record->is_waiting = true;
+		retire_when_idle(publisher, RETIRED_BACKEND, id);
+	}
+}
+
+bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns)
+{
+	struct backend_record *record = &publisher->backend_records[id];
+	const struct backend *backend = &publisher->backends[id];
+
+	if (!record->members && !record->known) {
+		/* A dead backend gets nothing more, whatever its flows think. */
+		if (backend->state == BACKEND_DRAINING &&
+		    address_has_flows(publisher, record->address, now_ns))
+			return false;
+		/* Replies are still to be translated while flows end. */
+		if (address_has_flows(publisher, record->address, now_ns) &&
+		    publisher->address_records[record->address].backends == 1)
+			return false;
+		publisher->numbers.backends--;
+		publisher->numbers.draining -= backend->state == BACKEND_DRAINING;
+		backend_remove(publisher, id);
+		return true;
+	}
+	record->is_waiting = false;
+	return true;
+}
+
+int backend_adopt(struct publisher *publisher, uint32_t id)
+{
+	const struct backend *backend = &publisher->backends[id];
+	uint32_t address = address_find(publisher, &backend->addr);
+	int err = 0;
+
+	if (backend_find(publisher, &backend->addr, backend->port, backend->proto))
+		return -EEXIST;
+	if (!id_pool_reserve(&publisher->backend_ids, id))
+		return -EINVAL;
+	if (!address)
+		address = address_take(publisher, &backend->addr, &err);
+	if (!address) {
+		id_pool_give(&publisher->backend_ids, id);
+		return err;
+	}
+	publisher->backend_records[id] = (struct backend_record){
+		.address = address,
+		.terminating = backend->state == BACKEND_DEAD,
+	};
+	id_index_add(&publisher->backend_index,
+		     hash_of(&backend->addr, backend->port, backend->proto), id);
+	publisher->address_records[address].backends++;
+	publisher->numbers.backends++;
+	publisher->numbers.draining += backend->state == BACKEND_DRAINING;
+	return address_settle(publisher, address);
+}

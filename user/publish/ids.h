@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Ids: numbers 1 to max - 1 that entries of arrays are called by, and how they are found by what they stand
+ * for. Both touch memory only where ids are in use.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Ids never used come first, then the ones unused longest: the later an id is used again, the better. */
+struct id_pool {
+	uint32_t max;
+	uint32_t next_fresh;
+	uint32_t *freed; /* a ring */
+	uint32_t freed_first, freed_count;
+	uint8_t *taken; /* a bit each */
+};
+
+int id_pool_init(struct id_pool *pool, uint32_t max);
+void id_pool_fini(struct id_pool *pool);
+
+/* An id, or 0: none is left. */
+uint32_t id_pool_take(struct id_pool *pool);
+
+/* Takes an id that an earlier run had; false if it is taken, or none. */
+bool id_pool_reserve(struct id_pool *pool, uint32_t id);
+void id_pool_give(struct id_pool *pool, uint32_t id);
+uint32_t id_pool_free_count(const struct id_pool *pool);
+
+/* Finds ids by a hash of their key; the caller compares keys, for it knows where they are. */
+struct id_index {
+	uint32_t mask;
+	uint32_t *heads;
+	uint32_t *next; /* by id */
+};
+
+int id_index_init(struct id_index *index, uint32_t max);
+void id_index_fini(struct id_index *index);
+void id_index_add(struct id_index *index, uint32_t hash, uint32_t id);
+void id_index_remove(struct id_index *index, uint32_t hash, uint32_t id);
+
+static inline uint32_t id_index_first(const struct id_index *index, uint32_t hash)
+{
+	return index->heads[hash & index->mask];
+}
+
+static inline uint32_t id_index_next(const struct id_index *index, uint32_t id)
+{
+	return index->next[id];
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Lists of slots: written where nobody looks, then swung into place with one store. */
+
+#include <string.h>
+
+#include "publish/publisher.h"
+
+int list_write(struct publisher *publisher, const uint32_t *ids, uint32_t count,
+	       enum empty_verdict verdict, struct slot_range *ret_range)
+{
+	uint32_t first;
+	int err;
+
+	*ret_range = (struct slot_range){.first = verdict};
+	if (!count)
+		return 0;
+	err = buddy_allocate(&publisher->free_slots, count, &first);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < count; i++)
+		publisher->slots[first + i].backend = ids[i];
+	*ret_range = (struct slot_range){.first = first, .count = count};
+	publisher->numbers.slots += count;
+	return 0;
+}
+
+bool list_equals(const struct publisher *publisher, struct slot_range range, const uint32_t *ids,
+		 uint32_t count, enum empty_verdict verdict)
+{
+	if (range.count != count)
+		return false;
+	if (!count)
+		return range.first == (uint32_t)verdict;
+	return !memcmp(&publisher->slots[range.first], ids, count * sizeof(*ids));
+}
+
+void list_retire(struct publisher *publisher, struct slot_range range)
+{
+	if (!range.count)
+		return;
+	publisher->numbers.slots -= range.count;
+	retire(publisher, RETIRED_SLOTS, range.first, range.count);
+}
+
+void list_swing(struct publisher *publisher, struct slot_range *word, struct slot_range range)
+{
+	struct slot_range before = *word;
+	uint64_t value;
+
+	_Static_assert(sizeof(range) == sizeof(value), "one 64-bit word");
+	memcpy(&value, &range, sizeof(value));
+	__atomic_store_n((uint64_t *)(void *)word, value, __ATOMIC_RELEASE);
+	list_retire(publisher, before);
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "publish/publish.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "cleanup.h"
+#include "log.h"
+#include "publish/publisher.h"
+
+/* What a full map is called, and the flag that makes it larger. */
+static const char *full_map(const struct publisher *publisher)
+{
+	if (!id_pool_free_count(&publisher->service_ids))
+		return "map services is full: raise --max-services";
+	if (!id_pool_free_count(&publisher->backend_ids) ||
+	    !id_pool_free_count(&publisher->address_ids))
+		return "map backends is full: raise --max-backends";
+	return "map slots is full: raise --max-slots";
+}
+
+static void key_fill(const struct service_name *name, struct unprogrammed_key *ret_key)
+{
+	memset(ret_key, 0, sizeof(*ret_key));
+	memcpy(ret_key->namespace_, name->namespace_, NAME_SIZE);
+	memcpy(ret_key->name, name->name, NAME_SIZE);
+	memcpy(ret_key->port_name, name->port_name, NAME_SIZE);
+	ret_key->proto = name->proto;
+	ret_key->family = name->family;
+}
+
+struct reasons {
+	struct unprogrammed_key *keys;
+	struct unprogrammed *values;
+	uint32_t count;
+};
+
+static void reasons_fini(const struct reasons *reasons)
+{
+	free(reasons->keys);
+	free(reasons->values);
+}
+
+static void reasons_add(struct reasons *reasons, const struct service_name *name,
+			enum unprogrammed_reason reason, const char *detail)
+{
+	struct unprogrammed *value = &reasons->values[reasons->count];
+
+	key_fill(name, &reasons->keys[reasons->count++]);
+	memset(value, 0, sizeof(*value));
+	value->reason = reason;
+	value->type = name->type;
+	(void)snprintf(value->detail, sizeof(value->detail), "%s", detail);
+}
+
+static bool plan_has_port(const struct plan *plan, const struct port_record *port)
+{
+	for (size_t i = 0; plan && i < plan->port_count; i++) {
+		const struct planned_port *planned = &plan->ports[i];
+
+		if (!planned->unprogrammed && planned->name.proto == port->proto &&
+		    planned->name.family == port->family &&
+		    !strcmp(planned->name.port_name, port->port_name))
+			return true;
+	}
+	return false;
+}
+
+static void service_retire_missing(struct publisher *publisher, struct service_record *service,
+				   const struct plan *plan)
+{
+	struct port_record *port = service->ports, *next;
+
+	for (; port; port = next) {
+		next = port->next;
+		if (plan_has_port(plan, port))
+			continue;
+		port_retire(publisher, service, port);
+		publisher->numbers.changed_service_ports++;
+	}
+}
+
+static void log_full(const struct service_record *service, const struct planned_port *planned,
+		     const char *reason)
+{
+	char text[ADDRESS_TEXT_SIZE];
+	const struct frontend *frontend = &planned->frontends->frontend;
+
+	log_warning("service %s port %s (%s/%s) does not fit and is left as it was: %s", service->name,
+		    planned->name.port_name[0] ? planned->name.port_name : "(unnamed)",
+		    endpoint_format(&frontend->vip, frontend->port, text),
+		    proto_name(planned->name.proto), reason);
+}
+
+/* Applies one port; what does not fit becomes a reason, and says so once. */
+static int service_apply_port(struct publisher *publisher, struct service_record *service,
+			      const struct planned_port *planned, struct reasons *reasons)
+{
+	const char *why;
+	int err;
+
+	if (planned->unprogrammed) {
+		reasons_add(reasons, &planned->name, planned->unprogrammed, planned->detail);
+		return 0;
+	}
+	err = port_apply(publisher, service, planned);
+	if (err != -ENOSPC)
+		return err;
+	why = full_map(publisher);
+	reasons_add(reasons, &planned->name, UNPROGRAMMED_MAP_FULL, why);
+	publisher->numbers.refused_service_ports++;
+	if (!service->is_unfitting)
+		log_full(service, planned, why);
+	return -ENOSPC;
+}
+
+static int service_apply(struct publisher *publisher, struct service_record *service,
+			 const struct plan *plan)
+{
+	auto_cleanup(reasons_fini) struct reasons reasons = {};
+	bool is_unfitting = false;
+	int err, first = 0;
+
+	if (plan && plan->port_count) {
+		reasons.keys = calloc(plan->port_count, sizeof(*reasons.keys));
+		reasons.values = calloc(plan->port_count, sizeof(*reasons.values));
+		if (!reasons.keys || !reasons.values)
+			return -ENOMEM;
+	}
+	/* What goes comes first: a new port may want its frontend, or its room. */
+	service_retire_missing(publisher, service, plan);
+	for (size_t i = 0; plan && i < plan->port_count; i++) {
+		err = service_apply_port(publisher, service, &plan->ports[i], &reasons);
+		is_unfitting |= err == -ENOSPC;
+		first = first ? first : err;
+	}
+	publisher->numbers.unfitting += is_unfitting - service->is_unfitting;
+	service->is_unfitting = is_unfitting;
+	err = reasons_set(publisher, service, reasons.keys, reasons.values, reasons.count);
+	return first ? first : err;
+}
+
+int publisher_apply(struct publisher *publisher, const char *namespace_, const char *name,
+		    const struct plan *plan)
+{
+	struct service_record *service =
+		service_get(publisher, namespace_, name, plan && plan->port_count);
+	int err;
+
+	if (!service)
+		return plan && plan->port_count ? -ENOMEM : 0;
+	err = service_apply(publisher, service, plan);
+	service_drop_empty(publisher, service);
+	return err;
+}
+
+int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context)
+{
+	struct service_record *service, *next;
+	char key[2 * NAME_SIZE];
+	char *slash;
+	int err;
+
+	if (!publisher->has_room || !publisher->numbers.unfitting)
+		return 0;
+	publisher->has_room = false;
+	HASH_ITER(hh, publisher->by_name, service, next)
+	{
+		if (!service->is_unfitting)
+			continue;
+		(void)snprintf(key, sizeof(key), "%s", service->name);
+		slash = strchr(key, '/');
+		if (!slash)
+			continue;
+		*slash = '\0';
+		err = fn(key, slash + 1, context);
+		if (err && err != -ENOSPC)
+			return err;
+	}
+	return 0;
+}
+
+int publisher_remove_unclaimed(struct publisher *publisher)
+{
+	struct service_record *service, *next_service;
+	struct port_record *port, *next_port;
+
+	HASH_ITER(hh, publisher->by_name, service, next_service)
+	{
+		for (port = service->ports; port; port = next_port) {
+			next_port = port->next;
+			if (port->is_claimed)
+				continue;
+			port_retire(publisher, service, port);
+			publisher->numbers.changed_service_ports++;
+		}
+		service_drop_empty(publisher, service);
+	}
+	return 0;
+}
+
+static int node_address_add(struct publisher *publisher, const struct ip_addr *addr)
+{
+	int err = 0;
+	uint32_t index = address_take(publisher, addr, &err);
+
+	if (!index)
+		return err;
+	publisher->address_records[index].is_node = true;
+	return address_settle(publisher, index);
+}
+
+int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
+				 size_t count)
+{
+	int err, first = 0;
+
+	for (uint32_t i = 1; i < publisher->address_ids.next_fresh; i++)
+		publisher->address_records[i].is_node = false;
+	for (size_t i = 0; i < count; i++) {
+		err = node_address_add(publisher, &addrs[i]);
+		first = first ? first : err;
+	}
+	for (uint32_t i = 1; i < publisher->address_ids.next_fresh; i++) {
+		const struct address_record *record = &publisher->address_records[i];
+
+		if (record->flags & ADDRESS_NODE && !record->is_node)
+			(void)address_settle(publisher, i);
+	}
+	return first;
+}
+
+void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context)
+{
+	for (uint32_t i = 0; i < publisher->left_count; i++) {
+		const struct backend *backend = &publisher->backends[publisher->left[i].id];
+
+		/* It may have come back since, or its entry may be another's. */
+		if (backend->state != BACKEND_ACTIVE && backend->state != BACKEND_FREE)
+			fn(&backend->addr, backend->port, backend->proto, context);
+	}
+	publisher->left_count = 0;
+}
+
+void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
+{
+	*ret_numbers = publisher->numbers;
+}
+
+/* mmap of a map wants whole pages. */
+static size_t mapped_size(size_t entries, size_t value_size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (entries * value_size + page - 1) / page * page;
+}
+
+static int map_array(int map, size_t entries, size_t value_size, void **ret_array)
+{
+	void *array = mmap(NULL, mapped_size(entries, value_size), PROT_READ | PROT_WRITE, MAP_SHARED,
+			   map, 0);
+
+	if (array == MAP_FAILED)
+		return -errno;
+	*ret_array = array;
+	return 0;
+}
+
+static void unmap_array(void *array, size_t entries, size_t value_size)
+{
+	if (array)
+		(void)munmap(array, mapped_size(entries, value_size));
+}
+
+static int maps_map(struct publisher *publisher)
+{
+	const struct publish_maps *maps = &publisher->maps;
+	struct bpf_map_info info = {};
+	__u32 info_size = sizeof(info);
+	int err;
+
+	if (bpf_obj_get_info_by_fd(maps->address_flows, &info, &info_size))
+		return -errno;
+	publisher->addresses_max = info.max_entries;
+	err = map_array(maps->services, maps->services_max, sizeof(struct service),
+			(void **)&publisher->services);
+	if (!err)
+		err = map_array(maps->slots, maps->slots_max, sizeof(struct slot),
+				(void **)&publisher->slots);
+	if (!err)
+		err = map_array(maps->backends, maps->backends_max, sizeof(struct backend),
+				(void **)&publisher->backends);
+	if (!err)
+		err = map_array(maps->address_flows, publisher->addresses_max,
+				sizeof(struct address_flows), (void **)&publisher->address_flows);
+	return err;
+}
+
+static int tables_init(struct publisher *publisher)
+{
+	const struct publish_maps *maps = &publisher->maps;
+
+	publisher->backend_records = calloc(maps->backends_max, sizeof(*publisher->backend_records));
+	publisher->address_records =
+		calloc(publisher->addresses_max, sizeof(*publisher->address_records));
+	if (!publisher->backend_records || !publisher->address_records ||
+	    id_pool_init(&publisher->service_ids, maps->services_max) ||
+	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
+	    id_pool_init(&publisher->address_ids, publisher->addresses_max) ||
+	    id_index_init(&publisher->backend_index, maps->backends_max) ||
+	    id_index_init(&publisher->address_index, publisher->addresses_max) ||
+	    buddy_init(&publisher->free_slots, maps->slots_max))
+		return -ENOMEM;
+	return 0;
+}
+
+static void publisher_freep(struct publisher **publisher)
+{
+	publisher_close(*publisher);
+}
+
+int publisher_open(const struct publish_maps *maps, struct publisher **ret_publisher)
+{
+	auto_cleanup(publisher_freep) struct publisher *publisher = calloc(1, sizeof(*publisher));
+	int err;
+
+	if (!publisher)
+		return log_err(-ENOMEM, "cannot allocate the publisher");
+	publisher->maps = *maps;
+	err = maps_map(publisher);
+	if (err)
+		return log_err(err, "cannot map the maps of the datapath");
+	err = tables_init(publisher);
+	if (err)
+		return log_err(err, "cannot allocate the publisher's tables");
+	err = adopt(publisher);
+	if (err)
+		return log_err(err, "cannot read what the maps hold");
+	*ret_publisher = take_ptr(publisher);
+	return 0;
+}
+
+static void services_free(struct publisher *publisher)
+{
+	struct service_record *service, *next_service;
+
+	HASH_ITER(hh, publisher->by_name, service, next_service)
+	{
+		while (service->ports) {
+			struct port_record *port = service->ports;
+
+			service->ports = port->next;
+			free(port->backends);
+			free(port);
+		}
+		HASH_DEL(publisher->by_name, service);
+		free(service->unprogrammed);
+		free(service);
+	}
+}
+
+void publisher_close(struct publisher *publisher)
+{
+	if (!publisher)
+		return;
+	services_free(publisher);
+	unmap_array(publisher->services, publisher->maps.services_max, sizeof(struct service));
+	unmap_array(publisher->slots, publisher->maps.slots_max, sizeof(struct slot));
+	unmap_array(publisher->backends, publisher->maps.backends_max, sizeof(struct backend));
+	unmap_array(publisher->address_flows, publisher->addresses_max,
+		    sizeof(struct address_flows));
+	id_pool_fini(&publisher->service_ids);
+	id_pool_fini(&publisher->backend_ids);
+	id_pool_fini(&publisher->address_ids);
+	id_index_fini(&publisher->backend_index);
+	id_index_fini(&publisher->address_index);
+	buddy_fini(&publisher->free_slots);
+	free(publisher->backend_records);
+	free(publisher->address_records);
+	free(publisher->grace.items);
+	free(publisher->waiting.items);
+	free(publisher->left);
+	free(publisher);
+}

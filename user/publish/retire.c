@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * What is retired is used again only after a grace period that no running program can outlive, and, where
+ * flows can still refer to it, after those have ended.
+ */
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "log.h"
+#include "publish/publisher.h"
+
+uint64_t now_monotonic_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static bool queue_grow(struct retired_queue *queue)
+{
+	uint32_t room = queue->room ? queue->room * 2 : 256;
+	struct retired *items = calloc(room, sizeof(*items));
+
+	if (!items)
+		return false;
+	for (uint32_t i = 0; i < queue->count; i++)
+		items[i] = queue->items[(queue->first + i) % queue->room];
+	free(queue->items);
+	queue->items = items;
+	queue->first = 0;
+	queue->room = room;
+	return true;
+}
+
+static void queue_add(struct retired_queue *queue, const struct retired *item)
+{
+	/* Without memory the entry is lost until the next start, which finds it unused. */
+	if (queue->count == queue->room && !queue_grow(queue)) {
+		log_warning("no memory to remember a retired entry, it stays taken until a restart");
+		return;
+	}
+	queue->items[(queue->first + queue->count++) % queue->room] = *item;
+}
+
+static struct retired queue_take(struct retired_queue *queue)
+{
+	struct retired item = queue->items[queue->first];
+
+	queue->first = (queue->first + 1) % queue->room;
+	queue->count--;
+	return item;
+}
+
+void retire(struct publisher *publisher, enum retired_kind kind, uint32_t id, uint32_t count)
+{
+	const struct retired item = {
+		.kind = kind,
+		.id = id,
+		.count = count,
+		.ready_ns = now_monotonic_ns() + GRACE_NS,
+	};
+
+	queue_add(&publisher->grace, &item);
+}
+
+void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint32_t id)
+{
+	const struct retired item = {
+		.kind = kind,
+		.id = id,
+		.ready_ns = now_monotonic_ns() + GRACE_NS,
+	};
+
+	if (!publisher->waiting.count)
+		publisher->waiting_ns = item.ready_ns;
+	queue_add(&publisher->waiting, &item);
+}
+
+static void item_free(struct publisher *publisher, const struct retired *item)
+{
+	switch (item->kind) {
+	case RETIRED_SLOTS:
+		buddy_free(&publisher->free_slots, item->id, item->count);
+		break;
+	case RETIRED_BACKEND:
+		id_pool_give(&publisher->backend_ids, item->id);
+		break;
+	case RETIRED_SERVICE:
+		id_pool_give(&publisher->service_ids, item->id);
+		break;
+	case RETIRED_ADDRESS_INDEX:
+		id_pool_give(&publisher->address_ids, item->id);
+		break;
+	}
+	publisher->has_room = true;
+}
+
+static bool address_try_forget(struct publisher *publisher, uint32_t index, uint64_t now_ns)
+{
+	struct address_record *record = &publisher->address_records[index];
+
+	if (!record->vips && address_has_flows(publisher, index, now_ns))
+		return false;
+	record->is_waiting = false;
+	if (!record->vips)
+		address_forget_flows(publisher, index);
+	return true;
+}
+
+/* Looks once at each entry that waits for the end of flows. */
+static void waiting_look(struct publisher *publisher, uint64_t now_ns)
+{
+	for (uint32_t left = publisher->waiting.count; left; left--) {
+		struct retired item = queue_take(&publisher->waiting);
+		bool is_done = false;
+
+		if (item.ready_ns <= now_ns)
+			is_done = item.kind == RETIRED_BACKEND
+					  ? backend_try_free(publisher, item.id, now_ns)
+					  : address_try_forget(publisher, item.id, now_ns);
+		if (!is_done)
+			queue_add(&publisher->waiting, &item);
+	}
+	publisher->waiting_ns = now_ns + (publisher->waiting.count ? FLOWS_CHECK_NS : 0);
+}
+
+uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns)
+{
+	uint64_t next_ns = UINT64_MAX;
+
+	if (publisher->waiting.count && publisher->waiting_ns <= now_ns)
+		waiting_look(publisher, now_ns);
+	while (publisher->grace.count &&
+	       publisher->grace.items[publisher->grace.first].ready_ns <= now_ns) {
+		struct retired item = queue_take(&publisher->grace);
+
+		item_free(publisher, &item);
+	}
+	if (publisher->grace.count)
+		next_ns = publisher->grace.items[publisher->grace.first].ready_ns;
+	if (publisher->waiting.count && publisher->waiting_ns < next_ns)
+		next_ns = publisher->waiting_ns;
+	if (next_ns == UINT64_MAX)
+		return 0;
+	return next_ns <= now_ns ? 1 : (next_ns - now_ns) / NSEC_PER_MSEC + 1;
+}
