@@ -161,6 +161,12 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 		/* A socket that is connected again must not go on under its old name. */
 		if (bpf_sk_storage_get(&socket_state, ctx->sk, NULL, 0))
 			(void)bpf_sk_storage_delete(&socket_state, ctx->sk);
+		/*
+		 * ping and traceroute connect a UDP socket to any port, only to learn their own address;
+		 * should it really send, TC refuses.
+		 */
+		if (ctx->protocol != IPPROTO_TCP && config.tc_attached)
+			return SOCKET_ALLOW;
 		return socket_no_frontend(endpoint);
 	}
 	client_of(ctx, &client);

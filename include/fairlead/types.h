@@ -97,10 +97,12 @@ struct service {
 };
 _Static_assert(sizeof(struct service) == 24, "map value: every byte is named");
 
-/* Value of `slots`. */
+/* Value of `slots`. An array's values are 8 bytes apart at least, in its mmap too. */
 struct slot {
 	__u32 backend; /* index into `backends` */
+	__u32 pad;
 };
+_Static_assert(sizeof(struct slot) == 8, "the stride of the array's mmap");
 
 enum backend_state {
 	BACKEND_FREE = 0,     /* the entry holds nothing */

@@ -142,7 +142,7 @@ static void memberships_add_range(struct growing_list *list, __u32 service, stru
 	if (range.first > snapshot->slot_count || range.count > snapshot->slot_count - range.first)
 		return;
 	for (__u32 i = 0; i < range.count; i++) {
-		__u32 backend = snapshot->slots[range.first + i];
+		__u32 backend = snapshot->slots[range.first + i].backend;
 
 		if (!snapshot_backend(snapshot, backend, 0))
 			continue;

@@ -47,7 +47,7 @@ struct service_text {
 struct snapshot {
 	struct service *services;
 	__u32 service_count; /* entries of the map, in use or not; so are the next two */
-	__u32 *slots;
+	struct slot *slots;
 	__u32 slot_count;
 	struct backend *backends;
 	__u32 backend_count;

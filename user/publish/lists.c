@@ -32,7 +32,11 @@ bool list_equals(const struct publisher *publisher, struct slot_range range, con
 		return false;
 	if (!count)
 		return range.first == (uint32_t)verdict;
-	return !memcmp(&publisher->slots[range.first], ids, count * sizeof(*ids));
+	for (uint32_t i = 0; i < count; i++) {
+		if (publisher->slots[range.first + i].backend != ids[i])
+			return false;
+	}
+	return true;
 }
 
 void list_retire(struct publisher *publisher, struct slot_range range)
