@@ -104,6 +104,8 @@ demo: ## install what the demo needs, build, and show the main job in a lab of n
 	$(Q)scripts/demo
 verify-stats: all ## instructions and verifier complexity of each program
 	$(Q)scripts/verify-stats
+bench: all ## figures: publishing, memory, nanoseconds a packet
+	$(Q)scripts/bench
 format: ## clang-format in place
 	$(Q)clang-format -i $(c_files)
 lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, shellcheck

@@ -87,15 +87,26 @@ static __noinline int flow_claim(struct flow_draft *draft)
 	return 0;
 }
 
-/* Remembers how to reach a process of this node: by the link its packets leave by. */
-static __always_inline void flow_note_local_client(struct __sk_buff *skb, const struct hook *hook,
-						   struct flow *flow)
+/*
+ * The client is a process of this node: remembers how to reach it, by the link its packets leave by. If the
+ * backend is of this node as well, any address of the node would be a martian there: as with a hairpin, the
+ * VIP takes the client's place.
+ */
+static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const struct hook *hook,
+						   struct flow_draft *draft)
 {
+	const struct address_info *backend = address_lookup(&draft->original.new_dst);
+	struct flow *flow = &draft->original;
+
 	flow->flags |= FLOW_LOCAL_CLIENT;
 	flow->ifindex = skb->ifindex;
 	if (hook->link_header_size)
 		(void)bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_source), flow->mac,
 					 sizeof(flow->mac));
+	if (backend && backend->flags & ADDRESS_NODE) {
+		flow->flags |= FLOW_HAIRPIN;
+		flow->new_src = draft->original_key.dst;
+	}
 }
 
 static __always_inline void flow_draft_fill(struct flow_draft *draft, const struct choice *choice)
@@ -132,7 +143,7 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct choice *ch
 
 	flow_draft_fill(draft, choice);
 	if (hook->is_egress)
-		flow_note_local_client(skb, hook, &draft->original);
+		flow_mark_local_client(skb, hook, draft);
 	err = flow_claim(draft);
 	if (err)
 		return err;

@@ -201,7 +201,12 @@ static void given_backend(__u32 id, const char *address, __u16 port, __u8 proto,
 
 static void given_services(void)
 {
-	static const __u32 slots[] = {0, 0, 0, 0, WEB_HERE, WEB_THERE, WEB_HERE, DNS_THERE};
+	static const struct slot slots[] = {
+		[4] = {.backend = WEB_HERE},
+		[5] = {.backend = WEB_THERE},
+		[6] = {.backend = WEB_HERE},
+		[7] = {.backend = DNS_THERE},
+	};
 	struct service web = {
 		.cluster_slots = {4, 2}, .local_slots = {6, 1}, .flags = SERVICE_IN_USE};
 	struct service empty = {.cluster_slots = {EMPTY_REJECT, 0}, .flags = SERVICE_IN_USE};
