@@ -114,12 +114,16 @@ static __always_inline int socket_refuse(enum counter_reason reason)
 	return config.tc_attached ? SOCKET_ALLOW : SOCKET_REFUSE;
 }
 
-/* Nobody may answer, and the client is not to know: TC drops the packet. Without TC, it is refused. */
+/*
+ * To be dropped in silence, which TC does with what is sent. Without TC the client gets EPERM, as it does
+ * from netfilter when the node's own packets are dropped.
+ */
 static __always_inline int socket_drop(void)
 {
-	if (!config.tc_attached)
-		return socket_refuse(COUNTER_DROP_NO_LOCAL);
-	return SOCKET_ALLOW;
+	if (config.tc_attached)
+		return SOCKET_ALLOW;
+	counter_add(COUNTER_DROP_NO_LOCAL, 0);
+	return SOCKET_REFUSE;
 }
 
 /* What becomes of a call to an address that is no frontend: a ClusterIP refuses ports it does not have. */

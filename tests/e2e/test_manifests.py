@@ -201,7 +201,8 @@ def test_bad_content_is_survived_and_the_rest_is_served(world, text):
 
 def test_a_bad_object_is_reported_with_file_and_line_and_its_neighbours_are_used(world):
     vip = next_vip(4)
-    bad = service("bad-address", "10.96.300.1")
+    bad = service("bad-address", vip)
+    bad["spec"]["clusterIP"], bad["spec"]["clusterIPs"] = "10.96.300.1", ["10.96.300.1"]
     world.folder.write_text("mixed.yaml", "\n---\n".join([
         yaml.safe_dump(service("web", vip)), yaml.safe_dump(bad), yaml.safe_dump(slice_("web", ["pod1b"]))]))
     world.settle()

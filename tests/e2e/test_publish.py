@@ -232,7 +232,7 @@ def test_cleanup_leaves_nothing(options):
         agent = made.agents["node1"]
         cgroup = made.lab.cgroup("node1")
         assert cgroup_programs(cgroup)
-        ids = our_programs()
+        ids = programs_of(*made.agents.values())
         agent.stop()
         assert cgroup_programs(cgroup)
         assert agent.cleanup().returncode == 0
@@ -244,17 +244,20 @@ def test_cleanup_leaves_nothing(options):
         assert str(agent.pin_dir) not in pathlib.Path("/proc/self/mountinfo").read_text()
         made.agents["node2"].stop()
         made.agents["node2"].cleanup()
-        wait_for(lambda: not ids & our_programs(), "the programs to be gone from the kernel")
+        wait_for(lambda: not ids & {program["id"] for program in bpftool("prog", "show")},
+                 "the programs to be gone from the kernel")
 
 
-def our_programs():
-    """Ids of loaded programs that have maps of ours."""
-    maps = json.loads(subprocess.run(["bpftool", "-j", "map", "show"], capture_output=True, text=True,
+def bpftool(*arguments):
+    return json.loads(subprocess.run(["bpftool", "-j", *arguments], capture_output=True, text=True,
                                      check=True).stdout)
-    ours = {item["id"] for item in maps if item.get("name") == "frontends"}
-    programs = json.loads(subprocess.run(["bpftool", "-j", "prog", "show"], capture_output=True,
-                                         text=True, check=True).stdout)
-    return {program["id"] for program in programs if ours & set(program.get("map_ids", []))}
+
+
+def programs_of(*agents):
+    """Ids of the loaded programs that have these agents' maps: others may run on the machine."""
+    maps = {bpftool("map", "show", "pinned", agent.pin_dir / "frontends")["id"] for agent in agents}
+    return {program["id"] for program in bpftool("prog", "show")
+            if maps & set(program.get("map_ids", []))}
 
 
 def test_cleanup_where_nothing_is_does_no_harm(lab):

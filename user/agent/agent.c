@@ -152,7 +152,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 					       before.changed_service_ports),
 			  (unsigned long long)agent->status.last_publish_took_ns / 1000);
 	}
-	left_tell(agent->left, agent->publisher);
+	left_note(agent->left);
 	reclaim_schedule(agent);
 	status_write(agent);
 	return err;
@@ -308,9 +308,10 @@ static int publish_first(struct agent *agent)
 	err = publisher_open(&maps, &agent->publisher);
 	if (err)
 		return err;
-	err = left_new(datapath_socket_state_map(agent->datapath), &agent->left);
+	err = left_new(&agent->loop, datapath_socket_state_map(agent->datapath), agent->publisher,
+		       &agent->left);
 	if (err)
-		return log_err(err, "cannot allocate");
+		return log_err(err, "cannot look after sockets");
 	addrs = link_watch_addresses(agent->links, &count);
 	err = publisher_set_node_addresses(agent->publisher, addrs, count);
 	if (err)
@@ -321,7 +322,7 @@ static int publish_first(struct agent *agent)
 		err = publisher_remove_unclaimed(agent->publisher);
 	if (err)
 		return log_err(err, "the first publish failed");
-	left_tell(agent->left, agent->publisher);
+	left_note(agent->left);
 	reclaim_schedule(agent);
 	agent->status.synced_ns = uv_hrtime();
 	publisher_numbers(agent->publisher, &numbers);
@@ -365,6 +366,7 @@ static void handle_close(uv_handle_t *handle, void *context)
 
 static void agent_stop(struct agent *agent)
 {
+	left_tell_all(agent->left);
 	source_close(agent->source);
 	link_watch_close(agent->links);
 	uv_walk(&agent->loop, handle_close, NULL);

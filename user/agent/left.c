@@ -5,78 +5,169 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
 
 #include "fairlead/agent.h"
 #include "link/sockets.h"
 #include "log.h"
 
+/* How long answers of a backend that left may take, and how often sockets are looked through at
+ * most. */
+#define ANSWERS_MS 500
+#define NS_PER_MS  1000000ULL
+
+struct left_backend {
+	struct socket_target target;
+	uint64_t left_ns; /* uv_hrtime() */
+	UT_hash_handle hh;
+};
+
 struct left_sockets {
+	uv_timer_t timer; /* runs while there are backends */
 	int socket_state_map;
-	struct socket_target *targets;
-	size_t count, room;
+	struct publisher *publisher;
+	struct left_backend *backends; /* uthash */
 	bool is_unsupported;
 };
 
-int left_new(int socket_state_map, struct left_sockets **ret_left)
+int left_new(uv_loop_t *loop, int socket_state_map, struct publisher *publisher,
+	     struct left_sockets **ret_left)
 {
 	struct left_sockets *left = calloc(1, sizeof(*left));
+	int err;
 
 	if (!left)
 		return -ENOMEM;
 	left->socket_state_map = socket_state_map;
+	left->publisher = publisher;
+	err = uv_timer_init(loop, &left->timer);
+	if (err) {
+		free(left);
+		return err;
+	}
+	left->timer.data = left;
 	*ret_left = left;
 	return 0;
 }
 
+static void backend_forget(struct left_sockets *left, struct left_backend *backend)
+{
+	HASH_DEL(left->backends, backend);
+	free(backend);
+}
+
 void left_free(struct left_sockets *left)
 {
+	struct left_backend *backend, *next;
+
 	if (!left)
 		return;
-	free(left->targets);
+	HASH_ITER (hh, left->backends, backend, next)
+		backend_forget(left, backend);
 	free(left);
 }
 
-static void left_add(const struct ip_addr *addr, __be16 port, __u8 proto, void *context)
+static void backend_note(const struct ip_addr *addr, __be16 port, __u8 proto, void *context)
 {
 	struct left_sockets *left = context;
+	struct socket_target target;
+	struct left_backend *backend;
 
-	if (proto != IPPROTO_UDP)
+	if (proto != IPPROTO_UDP || left->is_unsupported)
 		return;
-	if (left->count == left->room) {
-		size_t room = left->room ? left->room * 2 : 16;
-		struct socket_target *targets = realloc(left->targets, room * sizeof(*targets));
-
-		if (!targets) {
-			(void)log_err(-ENOMEM, "sockets of a backend that left are not told, continuing");
+	memset(&target, 0, sizeof(target)); /* it is a key, padding and all */
+	target.addr = *addr;
+	target.port = port;
+	HASH_FIND(hh, left->backends, &target, sizeof(target), backend);
+	if (!backend) {
+		backend = calloc(1, sizeof(*backend));
+		if (!backend) {
+			(void)log_err(-ENOMEM,
+				      "sockets of a backend that left are not told, continuing");
 			return;
 		}
-		left->targets = targets;
-		left->room = room;
+		backend->target = target;
+		HASH_ADD(hh, left->backends, target, sizeof(backend->target), backend);
 	}
-	left->targets[left->count++] = (struct socket_target){.addr = *addr, .port = port};
+	backend->left_ns = uv_hrtime();
 }
 
-void left_tell(struct left_sockets *left, struct publisher *publisher)
+/* Takes those that left until `until_ns` out of the table, and gives those that have not come back.
+ */
+static size_t targets_take(struct left_sockets *left, uint64_t until_ns,
+			   struct socket_target *ret_targets)
+{
+	struct left_backend *backend, *next;
+	size_t count = 0;
+
+	HASH_ITER (hh, left->backends, backend, next) {
+		if (backend->left_ns > until_ns)
+			continue;
+		if (!publisher_backend_is_active(left->publisher, &backend->target.addr,
+						 backend->target.port, IPPROTO_UDP))
+			ret_targets[count++] = backend->target;
+		backend_forget(left, backend);
+	}
+	return count;
+}
+
+static void targets_tell(struct left_sockets *left, const struct socket_target *targets,
+			 size_t count)
 {
 	unsigned int told = 0;
-	int err;
+	int err = sockets_destroy_udp(left->socket_state_map, targets, count, &told);
 
-	publisher_drain_left(publisher, left_add, left);
-	if (!left->count || left->is_unsupported) {
-		left->count = 0;
-		return;
-	}
-	err = sockets_destroy_udp(left->socket_state_map, left->targets, left->count, &told);
-	left->count = 0;
 	if (err == -EOPNOTSUPP) {
 		left->is_unsupported = true;
-		log_warning("this kernel cannot abort sockets (CONFIG_INET_DIAG_DESTROY): connected UDP "
+		log_warning("this kernel cannot abort sockets (CONFIG_INET_DIAG_DESTROY): "
+			    "connected UDP "
 			    "sockets stay with a backend that left until they connect again");
 	} else if (err) {
 		(void)log_err(err, "cannot tell sockets that their backend left, continuing");
 	}
 	if (told)
 		log_info("aborted %u connected UDP sockets whose backend has left", told);
+}
+
+static void tell(struct left_sockets *left, uint64_t until_ns)
+{
+	size_t count = HASH_COUNT(left->backends);
+	struct socket_target *targets;
+
+	if (!count)
+		return;
+	targets = calloc(count, sizeof(*targets));
+	if (!targets) {
+		(void)log_err(-ENOMEM, "sockets of backends that left are told later, continuing");
+		return;
+	}
+	count = targets_take(left, until_ns, targets);
+	if (count)
+		targets_tell(left, targets, count);
+	free(targets);
+}
+
+static void timer_rang(uv_timer_t *timer)
+{
+	struct left_sockets *left = timer->data;
+
+	tell(left, uv_hrtime() - ANSWERS_MS * NS_PER_MS);
+	if (!left->backends)
+		(void)uv_timer_stop(timer);
+}
+
+void left_note(struct left_sockets *left)
+{
+	publisher_drain_left(left->publisher, backend_note, left);
+	if (left->backends && !uv_is_active((uv_handle_t *)&left->timer))
+		(void)uv_timer_start(&left->timer, timer_rang, ANSWERS_MS, ANSWERS_MS);
+}
+
+void left_tell_all(struct left_sockets *left)
+{
+	if (left)
+		tell(left, UINT64_MAX);
 }
 
 uint32_t left_degraded(const struct left_sockets *left)

@@ -248,6 +248,14 @@ void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, voi
 	publisher->left_count = 0;
 }
 
+bool publisher_backend_is_active(const struct publisher *publisher, const struct ip_addr *addr,
+				 __be16 port, __u8 proto)
+{
+	uint32_t id = backend_find(publisher, addr, port, proto);
+
+	return id && publisher->backends[id].state == BACKEND_ACTIVE;
+}
+
 void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
 {
 	*ret_numbers = publisher->numbers;

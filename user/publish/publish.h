@@ -74,6 +74,10 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 typedef void (*publisher_left_fn)(const struct ip_addr *addr, __be16 port, __u8 proto, void *context);
 void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context);
 
+/* True if some Service chooses this backend now. */
+bool publisher_backend_is_active(const struct publisher *publisher, const struct ip_addr *addr,
+				 __be16 port, __u8 proto);
+
 struct publisher_numbers {
 	uint32_t service_ports, backends, draining, slots, frontends;
 	uint64_t changed_service_ports; /* since open */
