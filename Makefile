@@ -6,19 +6,20 @@ DESTDIR ?=
 CC = cc
 CLANG ?= clang
 LLVM_STRIP ?= $(shell command -v llvm-strip || ls /usr/bin/llvm-strip-* 2>/dev/null | tail -n 1)
-BPFTOOL ?= $(shell PATH="$$PATH:/usr/sbin:/sbin" command -v bpftool)
+# Ubuntu's bpftool is a script that may find none for the running kernel: then any that works.
+BPFTOOL ?= $(shell PATH="$$PATH:/usr/sbin:/sbin"; for tool in bpftool /usr/lib/linux-tools*/*/bpftool \
+	/usr/lib/linux-tools-*/bpftool; do $$tool version >/dev/null 2>&1 && command -v $$tool && break; done)
 PYTHON ?= /usr/bin/python3
 VERSION := 0.1.0
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-MAKEFLAGS += --no-builtin-rules
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 Q := $(if $(V),,@)
 say = @printf '  %-8s %s\n' $(1) $(2)
-goals := $(or $(MAKECMDGOALS),all)
 
 packages := libbpf libcjson yaml-0.1 libuv libmnl
 pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)

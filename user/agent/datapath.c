@@ -300,9 +300,8 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 		return log_err(-ENOMEM, "cannot allocate the datapath");
 	datapath->lock_fd = -1;
 	datapath->config = options->config;
-	if (strlen(options->pin_dir) >= sizeof(datapath->pin_dir))
+	if (snprintf(datapath->pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
 		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
-	strcpy(datapath->pin_dir, options->pin_dir);
 	(void)libbpf_set_print(libbpf_print);
 	err = pin_dir_make(options->pin_dir);
 	if (err)

@@ -104,9 +104,8 @@ static void hooks_parse(struct argp_state *state, struct agent_options *options,
 
 	options->with_socket = false;
 	options->with_tc = false;
-	if (strlen(text) >= sizeof(list))
+	if (snprintf(list, sizeof(list), "%s", text) >= (int)sizeof(list))
 		argp_error(state, "--hooks %s: a list of socket and tc is wanted", text);
-	strcpy(list, text);
 	while ((hook = strsep(&rest, ","))) {
 		if (!strcmp(hook, "socket"))
 			options->with_socket = true;

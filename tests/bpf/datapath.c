@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "bpf/datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include "address.h"
+
+#define SMALL 1024 /* entries of most maps: emptied for each test */
+
+struct variant variant;
+struct tc_bpf *programs;
+
+struct variant variants[4] = {
+	{FAMILY_IPV4, IPPROTO_TCP},
+	{FAMILY_IPV4, IPPROTO_UDP},
+	{FAMILY_IPV6, IPPROTO_TCP},
+	{FAMILY_IPV6, IPPROTO_UDP},
+};
+
+static struct {
+	int verdict;
+	struct frame frame, before;
+	__u32 backends, services, slots, indexes;
+} world;
+
+static int fd_of(const struct bpf_map *map)
+{
+	return bpf_map__fd(map);
+}
+
+/* Loading. */
+
+static void make_small(struct tc_bpf *skeleton)
+{
+	struct bpf_map *maps[] = {
+		skeleton->maps.frontends, skeleton->maps.addresses,     skeleton->maps.address_flows,
+		skeleton->maps.services,  skeleton->maps.slots,         skeleton->maps.backends,
+		skeleton->maps.affinity,  skeleton->maps.flows,         skeleton->maps.new_flows,
+		skeleton->maps.fragments, skeleton->maps.service_stats,
+	};
+
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+		assert_int_equal(bpf_map__set_max_entries(maps[i], SMALL), 0);
+}
+
+int datapath_load(void (*configure)(struct tc_bpf *skeleton))
+{
+	if (unshare(CLONE_NEWNET)) {
+		print_error("cannot make a network namespace: %s\n", strerror(errno));
+		return -1;
+	}
+	programs = tc_bpf__open();
+	if (!programs)
+		return -1;
+	make_small(programs);
+	if (configure)
+		configure(programs);
+	return tc_bpf__load(programs);
+}
+
+int datapath_load_default(void **state)
+{
+	(void)state;
+	return datapath_load(NULL);
+}
+
+int datapath_unload(void **state)
+{
+	(void)state;
+	tc_bpf__destroy(programs);
+	return 0;
+}
+
+static void map_clear(const struct bpf_map *map)
+{
+	__u8 key[256];
+
+	while (!bpf_map_get_next_key(fd_of(map), NULL, key))
+		assert_int_equal(bpf_map_delete_elem(fd_of(map), key), 0);
+}
+
+static void array_clear(const struct bpf_map *map)
+{
+	__u32 cpus = (__u32)libbpf_num_possible_cpus(), count = bpf_map__max_entries(map);
+	size_t size = ((bpf_map__value_size(map) + 7) & ~7U) * (size_t)cpus;
+	void *zero = calloc(1, size);
+
+	assert_non_null(zero);
+	for (__u32 i = 0; i < count; i++)
+		assert_int_equal(bpf_map_update_elem(fd_of(map), &i, zero, BPF_ANY), 0);
+	free(zero);
+}
+
+int datapath_setup(void **state)
+{
+	variant = *(struct variant *)*state;
+	map_clear(programs->maps.frontends);
+	map_clear(programs->maps.addresses);
+	map_clear(programs->maps.affinity);
+	map_clear(programs->maps.flows);
+	map_clear(programs->maps.new_flows);
+	map_clear(programs->maps.fragments);
+	array_clear(programs->maps.address_flows);
+	array_clear(programs->maps.services);
+	array_clear(programs->maps.counters);
+	array_clear(programs->maps.reject_budget);
+	array_clear(programs->maps.backends);
+	memset(&world, 0, sizeof(world));
+	return 0;
+}
+
+/* Who takes part. */
+
+static struct peer party(const char *ipv4, const char *ipv6, __u16 port)
+{
+	return peer(variant.family == FAMILY_IPV4 ? ipv4 : ipv6, port);
+}
+
+struct peer client(__u16 port)
+{
+	return party("10.0.0.1", "fd00::1", port);
+}
+
+struct peer another_client(__u16 port)
+{
+	return party("10.0.0.2", "fd00::2", port);
+}
+
+struct peer pod(unsigned number)
+{
+	struct peer made = party("10.1.0.0", "fd01::", BACKEND_PORT);
+
+	made.addr.bytes[15] = (__u8)number;
+	return made;
+}
+
+struct peer vip(__u16 port)
+{
+	return party("10.96.0.1", "fd96::1", port);
+}
+
+struct peer another_vip(__u16 port)
+{
+	return party("10.96.0.2", "fd96::2", port);
+}
+
+struct peer node(__u16 port)
+{
+	return party("192.168.0.1", "fdee::1", port);
+}
+
+struct peer router(void)
+{
+	return party("172.16.0.1", "fdaa::1", 0);
+}
+
+/* Filling the maps. */
+
+static void map_set(const struct bpf_map *map, const void *key, const void *value)
+{
+	assert_int_equal(bpf_map_update_elem(fd_of(map), key, value, BPF_ANY), 0);
+}
+
+void given_address(struct ip_addr addr, __u32 flags)
+{
+	struct address_info info = {};
+
+	if (bpf_map_lookup_elem(fd_of(programs->maps.addresses), &addr, &info))
+		info.index = ++world.indexes;
+	info.flags |= flags;
+	map_set(programs->maps.addresses, &addr, &info);
+}
+
+__u32 given_backend(struct peer peer, __u8 proto)
+{
+	__u32 id = ++world.backends;
+	struct backend backend = {
+		.addr = peer.addr,
+		.port = htons(peer.port),
+		.proto = proto,
+		.state = BACKEND_ACTIVE,
+		.generation = 1,
+	};
+
+	map_set(programs->maps.backends, &id, &backend);
+	given_address(peer.addr, ADDRESS_BACKEND);
+	return id;
+}
+
+void given_backend_state(__u32 backend, enum backend_state state)
+{
+	struct backend entry;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(programs->maps.backends), &backend, &entry), 0);
+	entry.state = (__u8)state;
+	map_set(programs->maps.backends, &backend, &entry);
+}
+
+void given_backend_reused(__u32 backend, struct peer peer)
+{
+	struct backend entry;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(programs->maps.backends), &backend, &entry), 0);
+	entry.addr = peer.addr;
+	entry.port = htons(peer.port);
+	entry.generation++;
+	map_set(programs->maps.backends, &backend, &entry);
+	given_address(peer.addr, ADDRESS_BACKEND);
+}
+
+static struct service service_read(__u32 id)
+{
+	struct service service;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(programs->maps.services), &id, &service), 0);
+	return service;
+}
+
+void given_slots(__u32 service, unsigned count, const __u32 *backends)
+{
+	struct service entry = service_read(service);
+
+	entry.cluster_slots = (struct slot_range){.first = world.slots, .count = count};
+	for (unsigned i = 0; i < count; i++) {
+		struct slot slot = {.backend = backends[i]};
+
+		map_set(programs->maps.slots, &world.slots, &slot);
+		world.slots++;
+	}
+	map_set(programs->maps.services, &service, &entry);
+}
+
+void given_no_slots(__u32 service, enum empty_verdict verdict)
+{
+	struct service entry = service_read(service);
+
+	entry.cluster_slots = (struct slot_range){.first = verdict, .count = 0};
+	map_set(programs->maps.services, &service, &entry);
+}
+
+void given_affinity(__u32 service, __u32 timeout_s)
+{
+	struct service entry = service_read(service);
+
+	entry.affinity_timeout_s = timeout_s;
+	map_set(programs->maps.services, &service, &entry);
+}
+
+__u32 given_service(struct peer frontend, __u8 proto, unsigned count, const __u32 *backends)
+{
+	struct frontend key = {.vip = frontend.addr, .port = htons(frontend.port), .proto = proto};
+	struct frontend_target target = {.service = ++world.services, .kind = FRONTEND_CLUSTER_IP};
+	struct service service = {.flags = SERVICE_IN_USE};
+
+	map_set(programs->maps.services, &target.service, &service);
+	given_slots(target.service, count, backends);
+	given_address(frontend.addr, ADDRESS_CLUSTER_IP);
+	map_set(programs->maps.frontends, &key, &target);
+	return target.service;
+}
+
+__u32 given_pods(unsigned count)
+{
+	__u32 backends[count + 1];
+
+	for (unsigned i = 0; i < count; i++)
+		backends[i] = given_backend(pod(i + 1), variant.proto);
+	return given_service(vip(80), variant.proto, count, backends);
+}
+
+/* Keys first: an entry that is written moves to the front of its bucket, and would be met again. */
+static void age_entries(const struct bpf_map *map, size_t last_use_offset, __u32 seconds)
+{
+	__u8 keys[SMALL][64], value[256];
+	void *previous = NULL;
+	__u32 last_use_s;
+	unsigned count = 0;
+
+	while (count < SMALL && !bpf_map_get_next_key(fd_of(map), previous, keys[count]))
+		previous = keys[count++];
+	while (count--) {
+		assert_int_equal(bpf_map_lookup_elem(fd_of(map), keys[count], value), 0);
+		memcpy(&last_use_s, value + last_use_offset, sizeof(last_use_s));
+		last_use_s -= seconds;
+		memcpy(value + last_use_offset, &last_use_s, sizeof(last_use_s));
+		map_set(map, keys[count], value);
+	}
+}
+
+void given_time_passed(__u32 seconds)
+{
+	age_entries(programs->maps.flows, offsetof(struct flow, last_use_s), seconds);
+	age_entries(programs->maps.new_flows, offsetof(struct flow, last_use_s), seconds);
+	age_entries(programs->maps.affinity, offsetof(struct affinity, last_use_s), seconds);
+}
+
+/* Running. */
+
+void when_run(const struct bpf_program *program, struct frame frame, __u32 ifindex,
+	      __u32 ingress_ifindex)
+{
+	struct __sk_buff context = {.ifindex = ifindex, .ingress_ifindex = ingress_ifindex};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.bytes, .data_size_in = frame.size,
+		    .data_out = world.frame.bytes, .data_size_out = sizeof(world.frame.bytes),
+		    .ctx_in = &context, .ctx_size_in = sizeof(context));
+	int err;
+
+	world.before = frame;
+	err = bpf_prog_test_run_opts(bpf_program__fd(program), &options);
+	if (err)
+		fail_msg("a packet of %u bytes does not run: %s", frame.size, strerror(-err));
+	world.verdict = (int)options.retval;
+	world.frame.size = options.data_size_out;
+}
+
+void when_ingress(struct frame frame)
+{
+	when_run(programs->progs.fl_ingress, frame, LINK_IFINDEX, LINK_IFINDEX);
+}
+
+void when_egress(struct frame frame)
+{
+	when_run(programs->progs.fl_egress, frame, LINK_IFINDEX, LINK_IFINDEX);
+}
+
+void when_node_sends(struct frame frame)
+{
+	when_run(programs->progs.fl_egress, frame, LINK_IFINDEX, 0);
+}
+
+/* Looking. */
+
+int verdict(void)
+{
+	return world.verdict;
+}
+
+const struct frame *outcome(void)
+{
+	return &world.frame;
+}
+
+__u64 counted(enum counter_reason reason)
+{
+	__u32 cpus = (__u32)libbpf_num_possible_cpus(), index = reason;
+	struct counter counters[cpus];
+	__u64 packets = 0;
+
+	assert_int_equal(
+		bpf_map_lookup_elem(fd_of(programs->maps.counters), &index, counters), 0);
+	for (__u32 i = 0; i < cpus; i++)
+		packets += counters[i].packets;
+	return packets;
+}
+
+static void print_counted(void)
+{
+	static const char *const names[] = {
+#define X(reason, name, sentence) [reason] = name,
+		FAIRLEAD_COUNTERS(X)
+#undef X
+	};
+
+	for (unsigned reason = 0; reason < COUNTER_COUNT; reason++) {
+		if (counted(reason))
+			fprintf(stderr, "# counted: %s %llu\n", names[reason],
+				(unsigned long long)counted(reason));
+	}
+}
+
+static void then_verdict(int wanted, const char *file, int line)
+{
+	if (world.verdict == wanted)
+		return;
+	fprintf(stderr, "# the verdict is %d, not %d\n", world.verdict, wanted);
+	print_counted();
+	_fail(file, line);
+}
+
+void then_(int wanted, struct frame frame, const char *file, int line)
+{
+	then_verdict(wanted, file, line);
+	if (!frame_equal(&world.frame, &frame))
+		_fail(file, line);
+}
+
+void then_goes_on_(const char *file, int line)
+{
+	then_(TC_ACT_UNSPEC, world.before, file, line);
+}
+
+void then_dropped_(enum counter_reason reason, const char *file, int line)
+{
+	then_verdict(TC_ACT_SHOT, file, line);
+	if (counted(reason) == 1)
+		return;
+	print_counted();
+	_fail(file, line);
+}
+
+enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction direction,
+			   struct flow *ret_flow)
+{
+	struct flow_key key = {
+		.src = src.addr,
+		.dst = dst.addr,
+		.src_port = htons(src.port),
+		.dst_port = htons(dst.port),
+		.proto = variant.proto,
+		.direction = (__u8)direction,
+	};
+	__u8 confirmed[256];
+	struct flow flow;
+
+	if (!bpf_map_lookup_elem(fd_of(programs->maps.flows), &key, confirmed)) {
+		if (ret_flow)
+			memcpy(ret_flow, confirmed, sizeof(*ret_flow));
+		return FLOW_CONFIRMED;
+	}
+	if (bpf_map_lookup_elem(fd_of(programs->maps.new_flows), &key, &flow))
+		return FLOW_NOWHERE;
+	if (ret_flow)
+		*ret_flow = flow;
+	return FLOW_AMONG_NEW;
+}
+
+unsigned flows_count(int map)
+{
+	struct flow_key key;
+	void *previous = NULL;
+	unsigned count = 0;
+
+	while (!bpf_map_get_next_key(map, previous, &key)) {
+		previous = &key;
+		count++;
+	}
+	return count;
+}
+
+enum flow_place original_place(struct flow *ret_flow)
+{
+	return flow_place(client(4000), vip(80), FLOW_ORIGINAL, ret_flow);
+}
+
+enum flow_place reply_place(struct flow *ret_flow)
+{
+	return flow_place(pod(1), client(4000), FLOW_REPLY, ret_flow);
+}
+
+struct address_flows address_flows_of(struct ip_addr addr)
+{
+	struct address_flows flows = {};
+	struct address_info info;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(programs->maps.addresses), &addr, &info), 0);
+	assert_int_equal(
+		bpf_map_lookup_elem(fd_of(programs->maps.address_flows), &info.index, &flows), 0);
+	return flows;
+}
+
+/* Packets. */
+
+struct frame built(struct packet_spec spec)
+{
+	return packet_build(&spec);
+}
+
+struct packet_spec segment(struct peer src, struct peer dst, __u8 tcp_flags)
+{
+	return (struct packet_spec){
+		.src = src,
+		.dst = dst,
+		.proto = variant.proto,
+		.tcp_flags = tcp_flags,
+		.seq = 1000,
+		.ack = tcp_flags & ACK ? 2000 : 0,
+		.payload = tcp_flags & PSH || variant.proto == IPPROTO_UDP ? 11 : 0,
+	};
+}
+
+struct packet_spec opening(struct peer src, struct peer dst)
+{
+	return segment(src, dst, SYN);
+}
+
+struct packet_spec answering(struct peer src, struct peer dst)
+{
+	return segment(src, dst, SYN | ACK);
+}
+
+struct packet_spec following(struct peer src, struct peer dst)
+{
+	return segment(src, dst, PSH | ACK);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Processes of the node itself that only TC can see: translated where their packets leave, and sent by the
+ * route to the backend.
+ *
+ *   node ---- fl-up (192.168.0.1, default route)        VIPs are reached by it
+ *        ---- fl-pod (route to the pods 10.1.0.0/24)
+ */
+
+#include "bpf/datapath.h"
+
+#include <net/if.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static unsigned up, pod_link;
+
+static int run_all(const char *const *commands)
+{
+	for (; *commands; commands++) {
+		if (system(*commands)) {
+			print_error("failed: %s\n", *commands);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int load_with_links(void **state)
+{
+	static const char *const commands[] = {
+		"ip link add fl-up type veth peer name fl-far",
+		"ip link add fl-pod type veth peer name fl-in",
+		"sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+		"for l in fl-up fl-far fl-pod fl-in; do ip link set $l up; done",
+		"ip addr add 192.168.0.1/24 dev fl-up",
+		"ip addr add fdee::1/64 dev fl-up nodad",
+		"ip route add default via 192.168.0.254",
+		"ip -6 route add default via fdee::fe",
+		"ip route add 10.1.0.0/24 dev fl-pod",
+		"ip -6 route add fd01::/64 dev fl-pod",
+		"ip route add unreachable 10.1.0.9/32",
+		"ip -6 route add unreachable fd01::9/128",
+		NULL,
+	};
+
+	(void)state;
+	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+	if (datapath_load(NULL) || run_all(commands))
+		return -1;
+	up = if_nametoindex("fl-up");
+	pod_link = if_nametoindex("fl-pod");
+	return up && pod_link ? 0 : -1;
+}
+
+static void given_world(void)
+{
+	given_pods(1);
+	given_address(node(0).addr, ADDRESS_NODE);
+}
+
+static void when_leaves(struct frame frame)
+{
+	when_run(programs->progs.fl_egress, frame, up, 0);
+}
+
+/* Goes to an interface's ingress: from the link's own address and to it. */
+static struct frame delivered(struct packet_spec spec)
+{
+	struct frame frame = built(spec);
+
+	for (int i = 0; i < 6; i++)
+		frame.bytes[i] = frame.bytes[6 + i];
+	return frame;
+}
+
+static void a_process_of_the_node_reaches_a_backend(void **state)
+{
+	(void)state;
+	given_world();
+
+	when_leaves(opens(node(4000), vip(80)));
+
+	then_returns_as(opens(node(4000), pod(1)));
+	then_counted(COUNTER_FORWARDED_NEW, 1);
+
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+	assert_int_equal(verdict(), TC_ACT_REDIRECT);
+	when_leaves(follows(node(4000), vip(80)));
+	then_returns_as(follows(node(4000), pod(1)));
+	then_counted(COUNTER_FORWARDED_NEW, 1);
+}
+
+/* The process' own link is where the reverse path filter expects the frontend. */
+static void a_reply_to_a_process_comes_in_by_the_link_it_dialled_through(void **state)
+{
+	struct frame wanted;
+
+	(void)state;
+	given_world();
+	when_leaves(opens(node(4000), vip(80)));
+
+	/* The frame's destination is now the source that the first packet had. */
+	wanted = delivered(answering(vip(80), node(4000)));
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+	then_returns_as(wanted);
+
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), up, up);
+	then_goes_on_as(answers(vip(80), node(4000)));
+}
+
+static void a_backend_without_a_route_is_counted(void **state)
+{
+	__u32 backend;
+
+	(void)state;
+	backend = given_backend(pod(9), variant.proto);
+	given_service(vip(80), variant.proto, 1, &backend);
+
+	when_leaves(opens(node(4000), vip(80)));
+
+	then_dropped(COUNTER_DROP_NO_ROUTE);
+}
+
+static void a_forwarded_packet_is_not_translated_again_at_egress(void **state)
+{
+	(void)state;
+	given_world();
+
+	when_run(programs->progs.fl_egress, opens(client(4000), vip(80)), up, pod_link);
+
+	then_goes_on();
+}
+
+static struct packet_spec turned(struct packet_spec spec)
+{
+	spec.is_returned = true;
+	return spec;
+}
+
+/* A backend in the host's network, asked by a process of the host, from this or another address. */
+static void given_backend_on_the_node(void)
+{
+	struct peer self = node(BACKEND_PORT);
+	__u32 backend = given_backend(self, variant.proto);
+
+	given_address(self.addr, ADDRESS_NODE);
+	given_address(client(0).addr, ADDRESS_NODE);
+	given_service(vip(80), variant.proto, 1, &backend);
+}
+
+static void then_the_node_reaches_itself_as(struct peer who)
+{
+	when_leaves(opens(who, vip(80)));
+	then_returns_as(built(turned(opening(vip(4000), node(BACKEND_PORT)))));
+
+	/* On its way in it must not look like a direct connection. */
+	when_run(programs->progs.fl_ingress, *outcome(), up, up);
+	then_goes_on();
+
+	when_leaves(answers(node(BACKEND_PORT), vip(4000)));
+	then_returns_as(delivered(answering(vip(80), who)));
+
+	when_leaves(follows(who, vip(80)));
+	then_returns_as(built(turned(following(vip(4000), node(BACKEND_PORT)))));
+	then_counted(COUNTER_FORWARDED_NEW, 1);
+	then_counted(COUNTER_FORGOTTEN, 0);
+}
+
+static void a_process_of_the_node_reaches_another_one(void **state)
+{
+	(void)state;
+	given_backend_on_the_node();
+	then_the_node_reaches_itself_as(node(4000));
+}
+
+static void a_process_reaches_another_one_from_another_address_of_the_node(void **state)
+{
+	(void)state;
+	given_backend_on_the_node();
+	then_the_node_reaches_itself_as(client(4000));
+}
+
+static void an_error_about_a_process_packet_comes_in_by_its_link(void **state)
+{
+	bool is_ipv4 = variant.family == FAMILY_IPV4;
+	struct frame quote = opens(node(4000), pod(1)), restored = opens(node(4000), vip(80));
+	struct packet_spec error = {
+		.src = pod(1),
+		.dst = node(0),
+		.proto = is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+		.icmp_type = is_ipv4 ? 3 : 1,
+		.icmp_code = is_ipv4 ? 3 : 4,
+		.quote = &quote,
+		.quote_transport = 8,
+	};
+	struct packet_spec wanted = error;
+
+	(void)state;
+	given_world();
+	when_leaves(opens(node(4000), vip(80)));
+	wanted.src = vip(0);
+	wanted.quote = &restored;
+
+	when_run(programs->progs.fl_ingress, built(error), pod_link, pod_link);
+	then_returns_as(delivered(wanted));
+
+	error.src = wanted.src = router();
+	when_run(programs->progs.fl_ingress, built(error), pod_link, pod_link);
+	then_goes_on_as(built(wanted));
+}
+
+static void a_direct_connection_of_the_node_is_left_alone(void **state)
+{
+	(void)state;
+	given_world();
+
+	when_run(programs->progs.fl_egress, opens(node(4000), pod(1)), pod_link, 0);
+	then_goes_on();
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+	then_goes_on();
+}
+
+/* As for forwarded packets, but what the node sends itself never passes an ingress hook. */
+static void a_direct_connection_of_the_node_forgets_a_flow_of_its_port(void **state)
+{
+	(void)state;
+	given_world();
+	when_leaves(opens(node(4000), vip(80)));
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+	when_leaves(follows(node(4000), vip(80)));
+	given_time_passed(10);
+
+	when_run(programs->progs.fl_egress, opens(node(4000), pod(1)), pod_link, 0);
+	then_goes_on();
+	then_counted(COUNTER_FORGOTTEN, 1);
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+	then_goes_on();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		EACH(a_process_of_the_node_reaches_a_backend),
+		EACH(a_reply_to_a_process_comes_in_by_the_link_it_dialled_through),
+		EACH(a_backend_without_a_route_is_counted),
+		EACH(a_forwarded_packet_is_not_translated_again_at_egress),
+		EACH(a_process_of_the_node_reaches_another_one),
+		EACH(a_process_reaches_another_one_from_another_address_of_the_node),
+		EACH(an_error_about_a_process_packet_comes_in_by_its_link),
+		EACH(a_direct_connection_of_the_node_is_left_alone),
+		EACH(a_direct_connection_of_the_node_forgets_a_flow_of_its_port),
+	};
+
+	return cmocka_run_group_tests_name("node", tests, load_with_links, datapath_unload);
+}
