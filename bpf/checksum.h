@@ -20,10 +20,9 @@ static __always_inline __u16 checksum_fold(__u64 sum)
 }
 
 /*
- * True if the sender left the transport checksum to the hardware (CHECKSUM_PARTIAL): then the field holds
- * the sum of the pseudo header only. The kernel does not say, but its helper does not correct such a
- * field for a change of the data: so try. The field may differ afterwards; call it only for a packet whose
- * checksum is then written anew.
+ * True if the sender left the transport checksum to the hardware (CHECKSUM_PARTIAL): then the field
+ * holds the sum of the pseudo header only. The kernel does not say, but its helper does not correct
+ * such a field for a change of the data: so try, and put back what was there.
  */
 static __always_inline bool checksum_is_partial(struct __sk_buff *skb, __u32 field_offset)
 {
@@ -31,7 +30,8 @@ static __always_inline bool checksum_is_partial(struct __sk_buff *skb, __u32 fie
 
 	if (bpf_skb_load_bytes(skb, field_offset, &before, sizeof(before)) ||
 	    bpf_l4_csum_replace(skb, field_offset, 0, 1, sizeof(__u16)) ||
-	    bpf_skb_load_bytes(skb, field_offset, &after, sizeof(after)))
+	    bpf_skb_load_bytes(skb, field_offset, &after, sizeof(after)) ||
+	    bpf_skb_store_bytes(skb, field_offset, &before, sizeof(before), 0))
 		return false;
 	return before == after;
 }

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "counter.h"
 #include "packet.h"
+#include "service.h"
 
 static __always_inline __u32 flow_timeout_s(__u8 proto, __u8 state)
 {
@@ -77,47 +78,69 @@ static __always_inline void flow_count_confirmed(const struct flow_key *original
 	address_count_flow(&reply_key->src, change);
 }
 
-/* Ends a flow, both halves of it, in both tables. What `flow` points to may vanish with it. */
+/*
+ * The other half, or NULL: it was evicted. What stands in its place then may be of another flow,
+ * which leads elsewhere.
+ */
+static __always_inline struct flow *
+flow_find_peer(const struct flow_key *key, const struct flow *flow, struct flow_key *ret_peer_key)
+{
+	bool is_confirmed;
+	struct flow *peer;
+
+	flow_peer_key(key, flow, ret_peer_key);
+	peer = flow_find(ret_peer_key, &is_confirmed);
+	if (!peer || !address_equal(&peer->new_src, &key->dst) ||
+	    !address_equal(&peer->new_dst, &key->src) || peer->new_src_port != key->dst_port ||
+	    peer->new_dst_port != key->src_port)
+		return NULL;
+	return peer;
+}
+
+/* True if it was a confirmed half. */
+static __always_inline bool flow_delete_half(const struct flow_key *key)
+{
+	(void)bpf_map_delete_elem(&new_flows, key);
+	return !bpf_map_delete_elem(&flows, key);
+}
+
+/*
+ * Ends a flow, both halves of it, in both tables. What `flow` points to may vanish with it; `key`
+ * must not be part of that.
+ */
 static __noinline int flow_forget(const struct flow_key *key, const struct flow *flow)
 {
-	const struct flow_key *original_key = key, *reply_key;
+	bool is_original = key->direction == FLOW_ORIGINAL;
+	bool has_peer, peer_was_confirmed = false, was_confirmed;
 	struct flow_key peer_key;
 
-	flow_peer_key(key, flow, &peer_key);
-	reply_key = &peer_key;
-	if (key->direction == FLOW_REPLY) {
-		original_key = &peer_key;
-		reply_key = key;
-	}
-	if (!bpf_map_delete_elem(&flows, original_key))
-		flow_count_confirmed(original_key, reply_key, -1);
-	(void)bpf_map_delete_elem(&flows, reply_key);
-	(void)bpf_map_delete_elem(&new_flows, key);
-	(void)bpf_map_delete_elem(&new_flows, &peer_key);
+	has_peer = flow_find_peer(key, flow, &peer_key);
+	was_confirmed = flow_delete_half(key);
+	if (has_peer)
+		peer_was_confirmed = flow_delete_half(&peer_key);
+	if (is_original && was_confirmed)
+		flow_count_confirmed(key, &peer_key, -1);
+	else if (!is_original && peer_was_confirmed)
+		flow_count_confirmed(&peer_key, key, -1);
 	return 0;
 }
 
 /*
- * Runs in the timer of a confirmed flow's original half. Packets do not push the timer back, they note
- * the time: so look at that again, of both halves, and end the flow or wait for what is left.
+ * Runs in the timer of a confirmed flow's original half. Packets do not push the timer back, they
+ * note the time: so look at that again, and end the flow or wait for what is left.
  */
 static int flow_expire(void *map, struct flow_key *key, struct confirmed_flow *confirmed)
 {
-	__u32 now_s = now_seconds(), last_use_s = confirmed->flow.last_use_s, timeout_s;
-	struct confirmed_flow *peer;
-	struct flow_key peer_key;
+	__u32 unused_s = now_seconds() - confirmed->flow.last_use_s;
+	__u32 timeout_s = flow_timeout_s(key->proto, confirmed->flow.state);
+	struct flow_key original_key = *key; /* is part of the entry that vanishes */
 
-	flow_peer_key(key, &confirmed->flow, &peer_key);
-	peer = bpf_map_lookup_elem(&flows, &peer_key);
-	if (peer && (__s32)(peer->flow.last_use_s - last_use_s) > 0)
-		last_use_s = peer->flow.last_use_s;
-	timeout_s = flow_timeout_s(key->proto, confirmed->flow.state);
-	if ((__s32)(now_s - last_use_s) > (__s32)timeout_s) {
-		(void)flow_forget(key, &confirmed->flow);
+	if ((__s32)unused_s > (__s32)timeout_s) {
+		(void)flow_forget(&original_key, &confirmed->flow);
 		return 0;
 	}
-	(void)bpf_timer_start(&confirmed->timer,
-			      (__u64)(timeout_s + 1 - (now_s - last_use_s)) * NSEC_PER_SEC, 0);
+	(void)bpf_timer_start(&confirmed->timer, (__u64)(timeout_s + 1 - unused_s) * NSEC_PER_SEC,
+			      0);
 	return 0;
 }
 
@@ -139,6 +162,7 @@ static __always_inline void flow_start_timer(const struct flow_key *original_key
  * each other on a CPU, so nobody else writes it meanwhile.
  */
 struct flow_draft {
+	struct choice choice;
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
@@ -207,6 +231,14 @@ static __always_inline bool flow_is_same(const struct flow *a, const struct flow
 	       a->new_src_port == b->new_src_port && a->new_dst_port == b->new_dst_port;
 }
 
+/* True if the reply half that has this key is of another flow, one that still needs it. */
+static __always_inline bool flow_is_taken(const struct flow_key *key, const struct flow *holder,
+					  const struct flow *reply)
+{
+	return !flow_is_same(holder, reply) && holder->state != FLOW_CLOSED &&
+	       !flow_is_expired(holder, key->proto, reply->last_use_s);
+}
+
 /*
  * Claims a reply tuple. Two frontends with one backend and one client port want the same one: only one
  * gets it, the other must be told apart by another source port. Returns 0, or -EEXIST: it is taken.
@@ -219,8 +251,7 @@ static __noinline int flow_claim_reply(const struct flow_key *key, const struct 
 
 	holder = flow_find(key, &is_confirmed);
 	if (holder && is_confirmed) {
-		if (!flow_is_same(holder, reply) && holder->state != FLOW_CLOSED &&
-		    !flow_is_expired(holder, key->proto, reply->last_use_s))
+		if (flow_is_taken(key, holder, reply))
 			return -EEXIST;
 		(void)flow_forget(key, holder);
 	}
@@ -228,38 +259,50 @@ static __noinline int flow_claim_reply(const struct flow_key *key, const struct 
 	if (err != -EEXIST)
 		return err;
 	holder = bpf_map_lookup_elem(&new_flows, key);
-	if (holder && !flow_is_same(holder, reply) &&
-	    !flow_is_expired(holder, key->proto, reply->last_use_s))
+	if (holder && flow_is_taken(key, holder, reply))
 		return -EEXIST;
 	return bpf_map_update_elem(&new_flows, key, reply, BPF_ANY);
 }
 
-/* A new flow's halves can be evicted one by one: whoever is left brings the other back. */
-static __noinline int flow_repair(const struct flow_key *key, const struct flow *flow)
+/*
+ * Tells the other half that the flow is used. A new flow's halves can be evicted one by one:
+ * whoever is left brings the other back.
+ */
+static __noinline int flow_touch_peer(const struct flow_key *key, const struct flow *flow,
+				      bool is_confirmed)
 {
-	__u32 until_s = flow->last_use_s + flow_timeout_s(key->proto, flow->state);
 	bool is_original = key->direction == FLOW_ORIGINAL;
 	struct flow_draft *draft = flow_draft_get();
+	struct flow_key peer_key;
+	struct flow *peer;
+	__u32 until_s;
 
-	if (!draft)
+	peer = flow_find_peer(key, flow, &peer_key);
+	if (peer)
+		peer->last_use_s = flow->last_use_s;
+	if (is_confirmed || !draft)
 		return 0;
-	flow_peer_key(key, flow, &draft->reply_key);
-	flow_peer(key, flow, &draft->reply);
-	(void)bpf_map_update_elem(&new_flows, &draft->reply_key, &draft->reply, BPF_NOEXIST);
-	address_expect_flows(is_original ? &key->dst : &draft->reply_key.dst, until_s);
-	address_expect_flows(is_original ? &draft->reply_key.src : &key->src, until_s);
+	if (!peer) {
+		flow_peer(key, flow, &draft->reply);
+		(void)bpf_map_update_elem(&new_flows, &peer_key, &draft->reply, BPF_NOEXIST);
+	}
+	until_s = flow->last_use_s + flow_timeout_s(key->proto, flow->state);
+	address_expect_flows(is_original ? &key->dst : &peer_key.dst, until_s);
+	address_expect_flows(is_original ? &peer_key.src : &key->src, until_s);
 	return 0;
 }
 
-/* Notes that a flow is used, at most once a second: a store that nobody needs costs a cache line. */
+/*
+ * Notes that a flow is used, in both halves, for it lives as long as either side speaks; at most
+ * once a second, for a store that nobody needs costs a cache line.
+ */
 static __always_inline void flow_touch(const struct flow_key *key, struct flow *flow,
 				       bool is_confirmed, __u32 now_s)
 {
 	if (flow->last_use_s == now_s)
 		return;
 	flow->last_use_s = now_s;
-	if (!is_confirmed)
-		(void)flow_repair(key, flow);
+	(void)flow_touch_peer(key, flow, is_confirmed);
 }
 
 /* What a TCP segment makes of its flow's state (RFC 9293, 3.3.2, seen from the middle). */
@@ -268,7 +311,7 @@ static __always_inline __u8 flow_next_state(struct flow *flow, __u8 tcp_flags,
 {
 	const __u8 both = FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY;
 
-	if (tcp_flags & TCP_RST)
+	if (tcp_flags & TCP_RST || flow->state == FLOW_CLOSED)
 		return FLOW_CLOSED;
 	if (tcp_flags & TCP_FIN) {
 		flow->flags |= direction == FLOW_ORIGINAL ? FLOW_FIN_ORIGINAL : FLOW_FIN_REPLY;
@@ -287,10 +330,8 @@ static __noinline int flow_share_state(const struct flow_key *key, const struct 
 {
 	struct flow_key peer_key;
 	struct flow *peer;
-	bool is_confirmed;
 
-	flow_peer_key(key, flow, &peer_key);
-	peer = flow_find(&peer_key, &is_confirmed);
+	peer = flow_find_peer(key, flow, &peer_key);
 	if (peer) {
 		peer->state = flow->state;
 		peer->flags = flow->flags;

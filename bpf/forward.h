@@ -48,12 +48,23 @@ static __always_inline int forward_back(struct __sk_buff *skb, const struct hook
 	return bpf_redirect(skb->ifindex, hook->is_egress ? BPF_F_INGRESS : 0);
 }
 
+/* Helpers that send to an Ethernet link want a header there, whatever is in it. */
+static __always_inline int packet_add_link_header(struct __sk_buff *skb)
+{
+	struct ethhdr header = {.h_proto = (__be16)skb->protocol};
+
+	if (bpf_skb_change_head(skb, sizeof(header), 0) ||
+	    bpf_skb_store_bytes(skb, 0, &header, sizeof(header), 0))
+		return -COUNTER_DROP_REWRITE;
+	return 0;
+}
+
 /*
  * Routes a packet of this node anew, for its destination is another one now. Returns a verdict, or
  * -COUNTER_DROP_NO_ROUTE. Neighbours that are not known yet are asked by the kernel.
  */
 static __always_inline int forward_route(struct __sk_buff *skb, const struct packet *packet,
-					 const struct rewrite *rewrite)
+					 const struct rewrite *rewrite, const struct hook *hook)
 {
 	struct bpf_fib_lookup route = {.ifindex = skb->ifindex, .l4_protocol = packet->proto};
 	struct bpf_redir_neigh next_hop = {};
@@ -71,9 +82,22 @@ static __always_inline int forward_route(struct __sk_buff *skb, const struct pac
 	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return -COUNTER_DROP_NO_ROUTE;
+	if (!hook->link_header_size) {
+		if (route.ifindex == skb->ifindex)
+			return VERDICT_NEXT;
+		if (packet_add_link_header(skb))
+			return -COUNTER_DROP_REWRITE;
+	}
 	next_hop.nh_family = route.family;
 	__builtin_memcpy(next_hop.ipv6_nh, route.ipv6_dst, sizeof(next_hop.ipv6_nh));
 	return bpf_redirect_neigh(route.ifindex, &next_hop, sizeof(next_hop), 0);
+}
+
+/* False where the link that the client's packets leave by has no link-layer header. */
+static __always_inline bool flow_has_mac(const struct flow *flow)
+{
+	return flow->mac[0] | flow->mac[1] | flow->mac[2] | flow->mac[3] | flow->mac[4] |
+	       flow->mac[5];
 }
 
 /*
@@ -85,8 +109,13 @@ static __always_inline int forward_to_local_client(struct __sk_buff *skb, const 
 {
 	if (flow->ifindex == skb->ifindex && !hook->is_egress)
 		return VERDICT_NEXT;
-	if (hook->link_header_size &&
-	    bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))
+	if (!hook->link_header_size) {
+		if (!flow_has_mac(flow))
+			return bpf_redirect(flow->ifindex, BPF_F_INGRESS);
+		if (packet_add_link_header(skb))
+			return -COUNTER_DROP_REWRITE;
+	}
+	if (bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))
 		return -COUNTER_DROP_REWRITE;
 	return bpf_redirect(flow->ifindex, BPF_F_INGRESS);
 }

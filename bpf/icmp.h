@@ -60,7 +60,7 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 
 	err = quote->family == FAMILY_IPV4
 		      ? nat_write_ipv4(skb, quote->l3_offset, rewrite, addresses_change)
-		      : nat_write_ipv6(skb, quote->l3_offset, rewrite);
+		      : nat_write_ipv6(skb, quote->l3_offset, rewrite, 0);
 	if (err || bpf_skb_store_bytes(skb, quote->l4_offset, ports, sizeof(ports), 0))
 		return -COUNTER_DROP_REWRITE;
 	/* An IPv4 header keeps its sum, for its checksum makes up for what changed in it. */
@@ -72,6 +72,8 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 		return 0;
 	*ret_change += (__u16)~checksum;
 	checksum = ~checksum_fold((__u16)~checksum + addresses_change + ports_change);
+	if (!checksum)
+		checksum = 0xffff; /* the same sum; zero would be none (RFC 768) */
 	*ret_change += checksum;
 	return bpf_skb_store_bytes(skb, checksum_offset, &checksum, sizeof(checksum), 0)
 		       ? -COUNTER_DROP_REWRITE
@@ -103,7 +105,7 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 		return err;
 	err = packet->family == FAMILY_IPV4
 		      ? nat_write_ipv4(skb, packet->l3_offset, &outer, outer_change)
-		      : nat_write_ipv6(skb, packet->l3_offset, &outer);
+		      : nat_write_ipv6(skb, packet->l3_offset, &outer, 0);
 	if (err)
 		return err;
 	if (packet->family == FAMILY_IPV6)
@@ -139,7 +141,7 @@ static __noinline int icmp_answer_echo(struct __sk_buff *skb, const struct packe
 
 	/* Addresses that change places leave every sum as it is. */
 	err = is_ipv4 ? nat_write_ipv4(skb, packet->l3_offset, &rewrite, 0)
-		      : nat_write_ipv6(skb, packet->l3_offset, &rewrite);
+		      : nat_write_ipv6(skb, packet->l3_offset, &rewrite, 0);
 	if (err)
 		return err;
 	if (is_ipv4 && bpf_l3_csum_replace(skb, packet->l3_offset + offsetof(struct iphdr, check),

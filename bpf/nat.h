@@ -43,12 +43,16 @@ static __always_inline int nat_write_ipv4(struct __sk_buff *skb, __u32 l3_offset
 	return 0;
 }
 
-/* The flag keeps skb->csum right where the hardware summed the whole packet. */
+/*
+ * Where the hardware summed the whole packet, BPF_F_RECOMPUTE_CSUM keeps skb->csum right. It must
+ * be left out where a checksum makes up for the change, unless the helper that corrects that one
+ * says so as well (BPF_F_PSEUDO_HDR).
+ */
 static __always_inline int nat_write_ipv6(struct __sk_buff *skb, __u32 l3_offset,
-					  const struct rewrite *rewrite)
+					  const struct rewrite *rewrite, __u64 flags)
 {
 	if (bpf_skb_store_bytes(skb, l3_offset + offsetof(struct ipv6hdr, saddr), &rewrite->src,
-				ADDRESS_PAIR_SIZE, BPF_F_RECOMPUTE_CSUM))
+				ADDRESS_PAIR_SIZE, flags))
 		return -COUNTER_DROP_REWRITE;
 	return 0;
 }
@@ -113,7 +117,7 @@ static __noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *pa
 	if (packet->family == FAMILY_IPV4)
 		err = nat_write_ipv4(skb, packet->l3_offset, rewrite, difference);
 	else
-		err = nat_write_ipv6(skb, packet->l3_offset, rewrite);
+		err = nat_write_ipv6(skb, packet->l3_offset, rewrite, BPF_F_RECOMPUTE_CSUM);
 	if (err || packet->fragment == FRAGMENT_LATER)
 		return err;
 	return nat_write_transport(skb, packet, rewrite, difference);

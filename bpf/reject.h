@@ -203,18 +203,20 @@ static __noinline int reject_icmp(struct __sk_buff *skb, const struct packet *pa
 	__u16 unfinished = 0;
 	__u64 sum;
 
+	if (quote_size > QUOTE_WORDS_MAX * sizeof(__u32))
+		return -COUNTER_DROP_REWRITE;
 	if (packet->proto == IPPROTO_UDP &&
-	    !bpf_skb_load_bytes(skb, checksum_offset, &unfinished, sizeof(unfinished))) {
+	    !bpf_skb_load_bytes(skb, checksum_offset, &unfinished, sizeof(unfinished)))
 		is_partial = checksum_is_partial(skb, checksum_offset);
-		if (bpf_skb_store_bytes(skb, checksum_offset, &unfinished, sizeof(unfinished), 0))
-			return -COUNTER_DROP_REWRITE;
-	}
-	sum = quote_sum(skb, packet, is_partial, unfinished) + bpf_htons(icmp.type << 8 | icmp.code);
+	/* First the size: what a short packet lacks is zero in the quote, and in its sum. */
+	if (bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0))
+		return -COUNTER_DROP_REWRITE;
+	sum = quote_sum(skb, packet, is_partial, unfinished) +
+	      bpf_htons(icmp.type << 8 | icmp.code);
 	if (!is_ipv4)
 		sum += pseudo_header_sum(packet, IPPROTO_ICMPV6, sizeof(icmp) + quote_size);
 	icmp.checksum = ~checksum_fold(sum);
-	if (bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0) ||
-	    bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
 	if (bpf_skb_store_bytes(skb, packet->l3_offset + network_header_size(packet), &icmp,
 				sizeof(icmp), BPF_F_RECOMPUTE_CSUM))

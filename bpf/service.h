@@ -102,20 +102,22 @@ static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
  * True if a client may go on with the backend it was given from `*slot`: it stands there still, inside of
  * the list that applies, or elsewhere in that list; then `*slot` says where.
  */
-static __always_inline bool service_still_has(__u32 service_id, __u32 backend, __u32 *slot)
+static __always_inline bool service_still_has(__u32 service_id, __u32 id, __u32 generation,
+					      __u32 *slot)
 {
 	const struct service *service = service_lookup(service_id);
+	const struct backend *backend = backend_lookup(id);
 	__u32 index = *slot, found;
 	const struct slot *entry;
 	union slot_word list;
 
-	if (!service)
+	if (!service || !backend || backend->generation != generation)
 		return false;
 	list = service_slots(service);
 	entry = bpf_map_lookup_elem(&slots, &index);
-	if (entry && entry->backend == backend && index - list.range.first < list.range.count)
+	if (entry && entry->backend == id && index - list.range.first < list.range.count)
 		return true;
-	if (!slots_find(list.word, backend, &found))
+	if (!slots_find(list.word, id, &found))
 		return false;
 	*slot = found;
 	return true;

@@ -265,7 +265,7 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
 	entry = datagram_entry(datagram, endpoint, &found);
 	if (!found || entry->service != target->service ||
-	    !service_still_has(entry->service, entry->backend, &entry->slot)) {
+	    !service_still_has(entry->service, entry->backend, entry->generation, &entry->slot)) {
 		err = datagram_select(ctx, datagram, entry, target->service, &choice);
 		if (err)
 			return err == -COUNTER_DROP_NO_LOCAL ? socket_drop() : socket_refuse(-err);

@@ -64,7 +64,7 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 	if (flags & FLOW_HAIRPIN)
 		return forward_back(skb, hook);
 	return hook->is_egress && key->direction == FLOW_ORIGINAL
-		       ? forward_route(skb, packet, &rewrite)
+		       ? forward_route(skb, packet, &rewrite, hook)
 		       : VERDICT_NEXT;
 }
 
@@ -109,9 +109,10 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 	}
 }
 
-static __always_inline void flow_draft_fill(struct flow_draft *draft, const struct choice *choice)
+static __always_inline void flow_draft_fill(struct flow_draft *draft)
 {
 	const struct flow_key *key = &draft->original_key;
+	const struct choice *choice = &draft->choice;
 	struct flow *flow = &draft->original;
 
 	__builtin_memset(flow, 0, sizeof(*flow));
@@ -132,16 +133,16 @@ static __always_inline void flow_draft_fill(struct flow_draft *draft, const stru
 }
 
 /*
- * Makes the flow that leads from the frontend, in draft->original_key, to the chosen backend; all of it is
- * in the draft afterwards. Returns 0 or -COUNTER_DROP_...
+ * Makes the flow that leads from the frontend, in draft->original_key, to draft->choice; all of it
+ * is in the draft afterwards. Returns 0 or -COUNTER_DROP_...
  */
-static __noinline int flow_create(struct __sk_buff *skb, const struct choice *choice,
-				  const struct hook *hook, struct flow_draft *draft)
+static __noinline int flow_create(struct __sk_buff *skb, const struct hook *hook,
+				  struct flow_draft *draft)
 {
 	__u32 until_s;
 	int err;
 
-	flow_draft_fill(draft, choice);
+	flow_draft_fill(draft);
 	if (hook->is_egress)
 		flow_mark_local_client(skb, hook, draft);
 	err = flow_claim(draft);
@@ -152,7 +153,7 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct choice *ch
 	address_expect_flows(&draft->reply_key.src, until_s);
 	if (bpf_map_update_elem(&new_flows, &draft->original_key, &draft->original, BPF_ANY))
 		return -COUNTER_DROP_NEW_FLOWS;
-	stats_count_connection(choice->service);
+	stats_count_connection(draft->choice.service);
 	counter_add(COUNTER_FORWARDED_NEW, skb->len);
 	return 0;
 }
@@ -164,9 +165,10 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
 	struct flow_draft *draft = flow_draft_get();
 	const struct frontend_target *target;
-	struct choice choice = {};
 	int err;
 
+	if (!draft)
+		return -COUNTER_DROP_NEW_FLOWS;
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return address->flags & ADDRESS_CLUSTER_IP
@@ -174,13 +176,13 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 			       : VERDICT_NEXT;
 	if (packet->proto == IPPROTO_TCP && !packet_opens_tcp(packet))
 		return reject(skb, packet, hook, COUNTER_REJECT_NO_FLOW);
-	err = service_select(&client, target->service, &choice);
+	err = service_select(&client, target->service, &draft->choice);
 	if (err == -COUNTER_REJECT_NO_BACKEND)
 		return reject(skb, packet, hook, COUNTER_REJECT_NO_BACKEND);
-	if (err || !draft)
+	if (err)
 		return err;
 	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	err = flow_create(skb, &choice, hook, draft);
+	err = flow_create(skb, hook, draft);
 	if (err)
 		return err;
 	return flow_forward(skb, packet, &draft->original_key, &draft->original, hook);
@@ -188,7 +190,8 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 
 enum flow_use {
 	FLOW_GO_ON,
-	FLOW_ANEW,   /* choose a backend as for a new one */
+	FLOW_ANEW,   /* it is over: this packet opens another one */
+	FLOW_MOVE,   /* its backend left: choose another one */
 	FLOW_REFUSE, /* its backend is gone, and TCP must learn */
 };
 
@@ -206,40 +209,48 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 		return FLOW_ANEW;
 	if (packet->proto != IPPROTO_TCP || opens)
 		return address->flags & ADDRESS_CLUSTER_IP &&
-				       service_still_has(flow->service, flow->backend, &flow->slot)
+				       service_still_has(flow->service, flow->backend,
+							 flow->generation, &flow->slot)
 			       ? FLOW_GO_ON
-			       : FLOW_ANEW;
+			       : FLOW_MOVE;
 	return backend_is_alive(flow->backend, flow->generation) ? FLOW_GO_ON : FLOW_REFUSE;
 }
 
 /*
- * The backend's side of a flow: from the backend to the client. The first one confirms the flow, unless
- * it ends it. What belongs to no flow is not ours.
+ * The flow that a packet from its backend belongs to, or NULL: what belongs to no flow is not ours.
+ * The first reply confirms the flow, unless it ends it.
  */
-static __noinline int reply(struct __sk_buff *skb, const struct packet *packet,
-				 const struct hook *hook)
+static __noinline const struct flow *reply_flow(const struct packet *packet,
+						struct flow_key *ret_key)
 {
-	struct flow_draft *draft;
+	struct flow_draft *draft = flow_draft_get();
 	__u32 now_s = now_seconds();
-	struct flow_key key;
 	struct flow *flow;
 	bool is_confirmed;
 
-	packet_flow_key(packet, FLOW_REPLY, &key);
-	flow = flow_find(&key, &is_confirmed);
-	if (!flow || flow_is_expired(flow, key.proto, now_s))
-		return VERDICT_NEXT;
-	flow_touch(&key, flow, is_confirmed, now_s);
-	flow_follow(&key, flow, packet, is_confirmed);
-	draft = flow_draft_get();
-	if (!is_confirmed && flow->state != FLOW_CLOSED && draft) {
-		/* Confirming deletes the new flow, whose memory may then be another's. */
-		draft->reply_key = key;
-		draft->reply = *flow;
-		(void)flow_confirm(draft);
-		flow = &draft->reply;
-	}
-	return flow_forward(skb, packet, &key, flow, hook);
+	packet_flow_key(packet, FLOW_REPLY, ret_key);
+	flow = flow_find(ret_key, &is_confirmed);
+	if (!flow || flow_is_expired(flow, ret_key->proto, now_s))
+		return NULL;
+	flow_touch(ret_key, flow, is_confirmed, now_s);
+	flow_follow(ret_key, flow, packet, is_confirmed);
+	if (is_confirmed || flow->state == FLOW_CLOSED || !draft)
+		return flow;
+	/* Confirming deletes the new flow, whose memory may then be another's. */
+	draft->reply_key = *ret_key;
+	draft->reply = *flow;
+	(void)flow_confirm(draft);
+	return &draft->reply;
+}
+
+/* A packet from a backend's side: to the client, if a flow leads there. */
+static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet,
+				 const struct hook *hook)
+{
+	struct flow_key key;
+	const struct flow *flow = reply_flow(packet, &key);
+
+	return flow ? flow_forward(skb, packet, &key, flow, hook) : VERDICT_NEXT;
 }
 
 /* An ICMP error about a packet of a flow goes to whom that packet came from, in his own terms. */
@@ -281,13 +292,28 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 	}
 	if (!icmp_type_is_error(packet->family, packet->icmp_type) ||
 	    !icmp_read_quote(skb, packet, &quote))
-		return -COUNTER_DROP_ICMP;
+		return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
 	flow = icmp_find_flow(&quote, FLOW_ORIGINAL);
 	if (!flow) {
 		direction = FLOW_REPLY;
 		flow = icmp_find_flow(&quote, FLOW_REPLY);
 	}
 	return flow ? icmp_error(skb, packet, &quote, flow, direction, hook) : -COUNTER_DROP_ICMP;
+}
+
+/* True if the packet is a backend's answer to a client whose place the VIP took. Changes the key.
+ */
+static __always_inline bool is_hairpin_reply(const struct packet *packet, struct flow_key *key)
+{
+	const struct address_info *source = address_lookup(&packet->src);
+	struct flow *flow;
+	bool is_confirmed;
+
+	if (!source || !(source->flags & ADDRESS_BACKEND))
+		return false;
+	key->direction = FLOW_REPLY;
+	flow = flow_find(key, &is_confirmed);
+	return flow && !flow_is_expired(flow, key->proto, now_seconds());
 }
 
 /*
@@ -304,12 +330,9 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 
 	packet_flow_key(packet, FLOW_ORIGINAL, &key);
 	flow = flow_find(&key, &is_confirmed);
-	if (!flow) {
-		key.direction = FLOW_REPLY;
-		if (flow_find(&key, &is_confirmed))
-			return reply(skb, packet, hook);
-		return original_open(skb, packet, address, hook);
-	}
+	if (!flow)
+		return is_hairpin_reply(packet, &key) ? reply(skb, packet, hook)
+						      : original_open(skb, packet, address, hook);
 	use = flow_use_of(packet, flow, address);
 	if (use == FLOW_GO_ON) {
 		flow_touch(&key, flow, is_confirmed, now_seconds());
@@ -319,7 +342,7 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 	(void)flow_forget(&key, flow);
 	if (use == FLOW_REFUSE)
 		return reject(skb, packet, hook, COUNTER_REJECT_DEAD_BACKEND);
-	if (packet->proto == IPPROTO_UDP)
+	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, skb->len);
 	return original_open(skb, packet, address, hook);
 }
@@ -363,14 +386,14 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * True if a packet that goes to a backend directly is no packet of the flow, though its reply would look
- * like one. A packet that was translated just now on another link (a VLAN's lower link) is.
+ * True if a packet that goes to a backend directly is no packet of the flow, though its reply would
+ * look like one. A packet that was translated just now on a lower link (a bridge's port) is.
  */
 static __always_inline bool flow_is_stale(const struct packet *packet, const struct flow *flow)
 {
 	if (packet->proto == IPPROTO_TCP && flow->state >= FLOW_ESTABLISHED)
 		return true;
-	return flow->last_use_s != now_seconds();
+	return now_seconds() - flow->last_use_s > 1;
 }
 
 /*
@@ -421,7 +444,7 @@ static __always_inline int to_node(struct __sk_buff *skb, struct packet *packet,
 	const struct address_info *source;
 
 	if (packet_is_icmp(packet)) {
-		if (!packet_read_transport(skb, packet) ||
+		if (packet->fragment == FRAGMENT_LATER || !packet_read_transport(skb, packet) ||
 		    !icmp_type_is_error(packet->family, packet->icmp_type))
 			return VERDICT_NEXT;
 		return error_about_flow(skb, packet, hook);
@@ -475,8 +498,12 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 link_header_size)
 		return VERDICT_NEXT;
 	if (packet_is_icmp(&packet) && packet.fragment != FRAGMENT_LATER &&
 	    packet_read_transport(skb, &packet) &&
-	    icmp_type_is_error(packet.family, packet.icmp_type))
-		return error_about_flow(skb, &packet, &hook);
+	    icmp_type_is_error(packet.family, packet.icmp_type)) {
+		int verdict = error_about_flow(skb, &packet, &hook);
+
+		if (verdict != VERDICT_NEXT)
+			return verdict;
+	}
 	address = address_lookup(&packet.src);
 	if (address && address->flags & ADDRESS_BACKEND) {
 		int verdict = from_backend(skb, &packet, address, &hook);
@@ -488,9 +515,11 @@ static __always_inline int egress(struct __sk_buff *skb, __u32 link_header_size)
 	if (skb->ingress_ifindex)
 		return VERDICT_NEXT;
 	address = address_lookup(&packet.dst);
-	if (address && address->flags & (ADDRESS_CLUSTER_IP | ADDRESS_RETIRED))
+	if (!address)
+		return VERDICT_NEXT;
+	if (address->flags & (ADDRESS_CLUSTER_IP | ADDRESS_RETIRED))
 		return to_vip(skb, &packet, address, &hook);
-	return VERDICT_NEXT;
+	return address->flags & ADDRESS_BACKEND ? to_backend(skb, &packet, address) : VERDICT_NEXT;
 }
 
 SEC("tc")

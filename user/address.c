@@ -81,7 +81,8 @@ bool address_is_zero(const struct ip_addr *addr)
 const char *address_format(const struct ip_addr *addr, char buf[ADDRESS_TEXT_SIZE])
 {
 	if (address_is_ipv4(addr))
-		(void)inet_ntop(AF_INET, addr->bytes + sizeof(mapped_prefix), buf, ADDRESS_TEXT_SIZE);
+		(void)inet_ntop(AF_INET, addr->bytes + sizeof(mapped_prefix), buf,
+				ADDRESS_TEXT_SIZE);
 	else
 		(void)inet_ntop(AF_INET6, addr->bytes, buf, ADDRESS_TEXT_SIZE);
 	return buf;

@@ -9,19 +9,19 @@
 #define auto_cleanup(fn) __attribute__((cleanup(fn)))
 
 /* Hands a pointer on: the variable forgets it, so that its cleanup finds NULL. */
-#define take_ptr(ptr)                                                                                  \
-	({                                                                                             \
-		__typeof__(ptr) taken_ = (ptr);                                                        \
-		(ptr) = NULL;                                                                          \
-		taken_;                                                                                \
+#define take_ptr(ptr)                           \
+	({                                      \
+		__typeof__(ptr) taken_ = (ptr); \
+		(ptr) = NULL;                   \
+		taken_;                         \
 	})
 
 /* Hands a file descriptor on. */
-#define take_fd(fd)                                                                                    \
-	({                                                                                             \
-		int taken_ = (fd);                                                                     \
-		(fd) = -1;                                                                             \
-		taken_;                                                                                \
+#define take_fd(fd)                \
+	({                         \
+		int taken_ = (fd); \
+		(fd) = -1;         \
+		taken_;            \
 	})
 
 static inline void cleanup_free(void *ptr)

@@ -17,8 +17,8 @@ void log_set_level(enum log_level level)
 /* klog's prefix, which the tools that read kube-proxy's log know. */
 static size_t prefix_format(enum log_level level, char *buf, size_t size)
 {
-	static const char letters[] = {[LOG_ERROR] = 'E', [LOG_WARNING] = 'W', [LOG_INFO] = 'I',
-				       [LOG_DEBUG] = 'D'};
+	static const char letters[] = {
+		[LOG_ERROR] = 'E', [LOG_WARNING] = 'W', [LOG_INFO] = 'I', [LOG_DEBUG] = 'D'};
 	struct timespec now;
 	struct tm tm;
 	int len;

@@ -15,12 +15,12 @@ void log_set_level(enum log_level level);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
-#define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)   log_write(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_INFO, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__)
 
 /*
- * Writes an error with the text of `err` (a negative errno; 0 leaves the text out) behind it, and is
- * `err`, so that `return log_err(err, "cannot ...")` says and returns it.
+ * Writes an error with the text of `err` (a negative errno; 0 leaves the text out) behind it, and
+ * is `err`, so that `return log_err(err, "cannot ...")` says and returns it.
  */
 int log_err(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* What the agent leaves in pinned maps for people: user space writes and reads it, no program does. */
+/*
+ * What the agent leaves in pinned maps for people: user space writes and reads it, no program does.
+ */
 
 #include <linux/types.h>
 
@@ -24,13 +26,13 @@ enum link_hook {
 /* Value of `links`, keyed by ifindex: what was decided for a link, and why. */
 struct link_info {
 	char name[LINK_NAME_SIZE];
-	char kind[LINK_NAME_SIZE]; /* rtnetlink's IFLA_INFO_KIND: veth, bridge, vxlan; "" for physical */
+	char kind[LINK_NAME_SIZE]; /* IFLA_INFO_KIND: veth, bridge, vxlan; "" for physical */
 	__u8 role;                 /* enum link_role */
 	__u8 hook;                 /* enum link_hook */
 	__u8 is_layer3;            /* no link-layer header: tun, wireguard, ipip */
 	__u8 made_clsact;          /* the clsact qdisc is of our making, so ours to remove */
-	__s32 err;      /* LINK_HOOK_FAILED: negative errno of the attempt */
-	char why[88];   /* the rule that decided, in words */
+	__s32 err;                 /* LINK_HOOK_FAILED: negative errno of the attempt */
+	char why[88];              /* the rule that decided, in words */
 };
 _Static_assert(sizeof(struct link_info) == 128, "map value: every byte is named");
 
@@ -50,17 +52,17 @@ struct agent_status {
 	__u32 pid;
 	__u32 degraded; /* enum degraded */
 	__u64 started_ns;
-	__u64 synced_ns;              /* end of the first complete publish; 0: not yet */
-	__u64 last_publish_ns;        /* end of the last publish that changed something */
-	__u64 last_publish_took_ns;   /* from the wake-up that brought the change to its end */
+	__u64 synced_ns;            /* end of the first complete publish; 0: not yet */
+	__u64 last_publish_ns;      /* end of the last publish that changed something */
+	__u64 last_publish_took_ns; /* from the wake-up that brought the change to its end */
 	__u64 publishes;
-	__u64 changed_service_ports;  /* in all publishes */
-	__u64 rejected_objects;       /* objects of the source that could not be used */
-	__u64 refused_service_ports;  /* publishes of a service port refused because a map was full */
-	__u32 services;               /* objects in the source now */
+	__u64 changed_service_ports; /* in all publishes */
+	__u64 rejected_objects;      /* objects of the source that could not be used */
+	__u64 refused_service_ports; /* publishes of a service port refused because a map was full */
+	__u32 services;              /* objects in the source now */
 	__u32 endpoint_slices;
 	char version[32];
-	char source[128];   /* the folder or the server */
+	char source[128]; /* the folder or the server */
 	char node_name[256];
 	char cgroup[256];
 };

@@ -4,8 +4,8 @@
 #include <linux/types.h>
 
 /*
- * Read-only configuration of the programs: user space sets it before loading, the verifier removes what
- * it disables.
+ * Read-only configuration of the programs: user space sets it before loading, the verifier removes
+ * what it disables.
  */
 struct config {
 	__u32 timeout_tcp_new_s;
@@ -15,11 +15,11 @@ struct config {
 	__u32 timeout_udp_new_s;
 	__u32 timeout_udp_s;
 	__u32 rejects_per_second; /* for each CPU; 0: never refuse, drop */
-	__u16 source_port_min;    /* host order; ports that a rewritten flow may be given as its source */
+	__u16 source_port_min; /* host order; ports that a rewritten flow may be given as its source */
 	__u16 source_port_max;
-	__u8 has_timer;           /* bpf_timer exists (5.15): expired flows leave by themselves */
-	__u8 has_retval;          /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
-	__u8 tc_attached;         /* packets that the socket hooks leave alone meet the TC hooks */
-	__u8 count_packets;       /* packets and bytes in `service_stats`, not only connections */
+	__u8 has_timer;     /* bpf_timer exists (5.15): expired flows leave by themselves */
+	__u8 has_retval;    /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
+	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
+	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
 };
 _Static_assert(sizeof(struct config) == 36, "every byte is named");

@@ -5,39 +5,45 @@
  * Why a packet died, was refused or was left alone: index of `counters`, counted where it happens.
  * X(enumerator, stable name for scripts, sentence for people).
  */
-#define FAIRLEAD_COUNTERS(X)                                                                           \
-	X(COUNTER_FORWARDED_NEW, "new-flow", "new flow to a backend")                                  \
-	X(COUNTER_CONNECTED, "connected", "socket connected to a backend")                             \
-	X(COUNTER_REJECT_NO_BACKEND, "no-backend", "refused: the Service has no usable endpoint")      \
-	X(COUNTER_REJECT_NO_PORT, "no-such-port", "refused: the ClusterIP does not have this port")    \
-	X(COUNTER_REJECT_NO_FLOW, "no-flow", "refused: TCP segment of no known connection")            \
-	X(COUNTER_REJECT_DEAD_BACKEND, "dead-backend", "refused: the connection's backend is gone")    \
-	X(COUNTER_DROP_NO_LOCAL, "no-local-backend",                                                   \
-	  "dropped: policy Local and no endpoint on this node")                                        \
-	X(COUNTER_DROP_REJECT_LIMIT, "reject-limited",                                                 \
-	  "dropped: more refusals than the limit of a second allows")                                  \
-	X(COUNTER_DROP_MALFORMED, "malformed", "dropped: for a VIP, but its headers cannot be read")   \
-	X(COUNTER_DROP_FRAGMENT, "fragment", "dropped: a fragment whose first fragment was not seen")  \
-	X(COUNTER_DROP_PROTOCOL, "protocol", "dropped: for a VIP, with a protocol no Service has")     \
-	X(COUNTER_DROP_ICMP, "icmp-error", "dropped: an ICMP error for a VIP about no known flow")     \
-	X(COUNTER_DROP_NO_PORT_FREE, "no-port-free",                                                   \
-	  "dropped: no source port left to tell this flow from others")                                \
-	X(COUNTER_DROP_NO_ROUTE, "no-route",                                                           \
-	  "dropped: this node has no route to the backend its own process was given")                  \
-	X(COUNTER_DROP_TTL, "ttl", "dropped: the TTL or hop limit ran out")                            \
-	X(COUNTER_DROP_REWRITE, "rewrite", "dropped: the kernel refused to rewrite the packet")        \
-	X(COUNTER_DROP_NEW_FLOWS, "new-flow-insert", "dropped: the table of new flows took no entry")  \
-	X(COUNTER_FLOWS_FULL, "flows-full",                                                            \
-	  "kept among new flows: the table of established flows is full")                              \
-	X(COUNTER_ECHO_ANSWERED, "echo", "answered: echo request to a ClusterIP")                      \
-	X(COUNTER_ICMP_TRANSLATED, "icmp-translated", "translated: ICMP error about a flow")           \
-	X(COUNTER_RESELECTED, "reselected", "flow moved: its backend had left")                        \
-	X(COUNTER_FORGOTTEN, "forgotten", "stale flow forgotten: its client connects directly")        \
-	X(COUNTER_SOCKET_EVICTED, "socket-evicted",                                                    \
-	  "a UDP socket's oldest frontend made room for another")                                      \
-	X(COUNTER_SOCKET_STATE_FULL, "socket-state",                                                   \
-	  "refused: the kernel gave no memory for a socket's state")                                   \
-	X(COUNTER_AFFINITY_FULL, "affinity-insert", "affinity not remembered: the table took no entry")
+#define FAIRLEAD_COUNTERS(X)                                                                       \
+	X(COUNTER_FORWARDED_NEW, "new-flow", "new flow to a backend")                              \
+	X(COUNTER_CONNECTED, "connected", "socket connected to a backend")                         \
+	X(COUNTER_REJECT_NO_BACKEND, "no-backend", "refused: the Service has no usable endpoint")  \
+	X(COUNTER_REJECT_NO_PORT, "no-such-port",                                                  \
+	  "refused: the ClusterIP does not have this port")                                        \
+	X(COUNTER_REJECT_NO_FLOW, "no-flow", "refused: TCP segment of no known connection")        \
+	X(COUNTER_REJECT_DEAD_BACKEND, "dead-backend",                                             \
+	  "refused: the connection's backend is gone")                                             \
+	X(COUNTER_DROP_NO_LOCAL, "no-local-backend",                                               \
+	  "dropped: policy Local and no endpoint on this node")                                    \
+	X(COUNTER_DROP_REJECT_LIMIT, "reject-limited",                                             \
+	  "dropped: more refusals than the limit of a second allows")                              \
+	X(COUNTER_DROP_MALFORMED, "malformed",                                                     \
+	  "dropped: for a VIP, but its headers cannot be read")                                    \
+	X(COUNTER_DROP_FRAGMENT, "fragment",                                                       \
+	  "dropped: a fragment whose first fragment was not seen")                                 \
+	X(COUNTER_DROP_PROTOCOL, "protocol", "dropped: for a VIP, with a protocol no Service has") \
+	X(COUNTER_DROP_ICMP, "icmp-error", "dropped: an ICMP error for a VIP about no known flow") \
+	X(COUNTER_DROP_NO_PORT_FREE, "no-port-free",                                               \
+	  "dropped: no source port left to tell this flow from others")                            \
+	X(COUNTER_DROP_NO_ROUTE, "no-route",                                                       \
+	  "dropped: this node has no route to the backend its own process was given")              \
+	X(COUNTER_DROP_TTL, "ttl", "dropped: the TTL or hop limit ran out")                        \
+	X(COUNTER_DROP_REWRITE, "rewrite", "dropped: the kernel refused to rewrite the packet")    \
+	X(COUNTER_DROP_NEW_FLOWS, "new-flow-insert",                                               \
+	  "dropped: the table of new flows took no entry")                                         \
+	X(COUNTER_FLOWS_FULL, "flows-full",                                                        \
+	  "kept among new flows: the table of established flows is full")                          \
+	X(COUNTER_ECHO_ANSWERED, "echo", "answered: echo request to a ClusterIP")                  \
+	X(COUNTER_ICMP_TRANSLATED, "icmp-translated", "translated: ICMP error about a flow")       \
+	X(COUNTER_RESELECTED, "reselected", "flow moved: its backend had left")                    \
+	X(COUNTER_FORGOTTEN, "forgotten", "stale flow forgotten: its client connects directly")    \
+	X(COUNTER_SOCKET_EVICTED, "socket-evicted",                                                \
+	  "a UDP socket's oldest frontend made room for another")                                  \
+	X(COUNTER_SOCKET_STATE_FULL, "socket-state",                                               \
+	  "refused: the kernel gave no memory for a socket's state")                               \
+	X(COUNTER_AFFINITY_FULL, "affinity-insert",                                                \
+	  "affinity not remembered: the table took no entry")
 
 enum counter_reason {
 #define X(reason, name, sentence) reason,

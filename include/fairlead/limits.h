@@ -6,26 +6,29 @@
 #define PIN_DIR_DEFAULT "/sys/fs/bpf/fairlead"
 
 /* Defaults of map sizes; user space sets the real ones before loading (--max-...). */
-#define SERVICES_DEFAULT 4096
-#define SLOTS_DEFAULT 65536
-#define BACKENDS_DEFAULT 16384
-#define FLOWS_DEFAULT 131072     /* directions, so half as many flows */
+#define SERVICES_DEFAULT  4096
+#define SLOTS_DEFAULT     65536
+#define BACKENDS_DEFAULT  16384
+#define FLOWS_DEFAULT     131072 /* directions, so half as many flows */
 #define NEW_FLOWS_DEFAULT 65536  /* directions */
-#define AFFINITY_DEFAULT 65536
+#define AFFINITY_DEFAULT  65536
 #define FRAGMENTS_DEFAULT 8192
-#define LINKS_MAX 4096
+#define LINKS_MAX         4096
 
 /* A list may not have more backends: binary search over it takes this many steps at most. */
-#define SLOT_RANGE_MAX 65536
+#define SLOT_RANGE_MAX    65536
 #define SLOT_SEARCH_STEPS 17
 
-/* Timeouts in seconds: the kernel's conntrack defaults, except for established (kube-proxy's value). */
-#define TIMEOUT_TCP_NEW_S 60
+/*
+ * Timeouts in seconds: the kernel's conntrack defaults, except for established (kube-proxy's
+ * value).
+ */
+#define TIMEOUT_TCP_NEW_S         60
 #define TIMEOUT_TCP_ESTABLISHED_S 86400
-#define TIMEOUT_TCP_CLOSING_S 3600
-#define TIMEOUT_TCP_CLOSED_S 120
-#define TIMEOUT_UDP_NEW_S 30
-#define TIMEOUT_UDP_S 120
+#define TIMEOUT_TCP_CLOSING_S     3600
+#define TIMEOUT_TCP_CLOSED_S      120
+#define TIMEOUT_UDP_NEW_S         30
+#define TIMEOUT_UDP_S             120
 
 /* How many refusals (RST, ICMP) one CPU sends in a second. */
 #define REJECTS_PER_SECOND_DEFAULT 1000

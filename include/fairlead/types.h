@@ -2,11 +2,13 @@
 #pragma once
 
 /*
- * The contract between the datapath (bpf/) and user space (user/): keys and values of the pinned maps.
+ * The contract between the datapath (bpf/) and user space (user/): keys and values of the pinned
+ * maps.
  *
- * Rules of this file: fixed-width types, every byte named, padding is zero, sizes asserted. Addresses
- * and ports are in network byte order (`__be16`, bytes); everything else is in host byte order. Times
- * are whole seconds of CLOCK_MONOTONIC. Both sides include it, so nothing is described twice.
+ * Rules of this file: fixed-width types, every byte named, padding is zero, sizes asserted.
+ * Addresses and ports are in network byte order (`__be16`, bytes); everything else is in host byte
+ * order. Times are whole seconds of CLOCK_MONOTONIC. Both sides include it, so nothing is described
+ * twice.
  */
 
 #include <linux/types.h>
@@ -16,7 +18,9 @@ struct ip_addr {
 	__u8 bytes[16];
 } __attribute__((aligned(4)));
 
-/* What an address means to us; the value of `addresses`. An address can be several things at once. */
+/*
+ * What an address means to us; the value of `addresses`. An address can be several things at once.
+ */
 enum address_flag {
 	/* A ClusterIP: ports it does not have are refused, echo requests are answered. */
 	ADDRESS_CLUSTER_IP = 1U << 0,
@@ -28,7 +32,10 @@ enum address_flag {
 	ADDRESS_NODE = 1U << 3,
 };
 
-/* Every address whose packets need a closer look. Traffic that is no Service's ends with a miss here. */
+/*
+ * Every address whose packets need a closer look. Traffic that is no Service's ends with a miss
+ * here.
+ */
 struct address_info {
 	__u32 flags; /* enum address_flag */
 	__u32 index; /* of its entry in `address_flows`; 0: none */
@@ -36,8 +43,9 @@ struct address_info {
 _Static_assert(sizeof(struct address_info) == 8, "map value: every byte is named");
 
 /*
- * How busy an address is, written by the datapath, read by user space through mmap. While both say that
- * no flow can exist, replies from a backend skip the flow tables, and user space may forget the address.
+ * How busy an address is, written by the datapath, read by user space through mmap. While both say
+ * that no flow can exist, replies from a backend skip the flow tables, and user space may forget
+ * the address.
  */
 struct address_flows {
 	__u32 confirmed;   /* flows in `flows` that have this VIP or backend */
@@ -66,9 +74,9 @@ struct frontend_target {
 _Static_assert(sizeof(struct frontend_target) == 8, "map value: every byte is named");
 
 /*
- * A range of `slots`: ONE aligned 64-bit word, written with one store and read with one load, so that
- * a packet sees a list of backends before a change or after it, never a mix. The backend ids in a range
- * are ascending, so membership is a binary search.
+ * A range of `slots`: ONE aligned 64-bit word, written with one store and read with one load, so
+ * that a packet sees a list of backends before a change or after it, never a mix. The backend ids
+ * in a range are ascending, so membership is a binary search.
  */
 struct slot_range {
 	__u32 first; /* where count is 0: enum empty_verdict */
@@ -88,7 +96,9 @@ enum service_flag {
 	SERVICE_EXTERNAL_LOCAL = 1U << 2, /* externalTrafficPolicy: Local */
 };
 
-/* A service port: one port of one Service, with a protocol, in one family. Index 0 is never used. */
+/*
+ * A service port: one port of one Service, with a protocol, in one family. Index 0 is never used.
+ */
 struct service {
 	struct slot_range cluster_slots; /* the endpoints that policy Cluster may use */
 	struct slot_range local_slots;   /* the endpoints on this node, for policy Local */
@@ -120,7 +130,7 @@ struct backend {
 	struct ip_addr addr;
 	__be16 port;
 	__u8 proto;
-	__u8 state;       /* enum backend_state; the only field that changes while others may look */
+	__u8 state; /* enum backend_state; the only field that changes while others may look */
 	__u32 generation; /* grows each time the entry is given to another address; never 0 in use */
 	__u32 flags;      /* enum backend_flag */
 	__u32 service;    /* a service port that has it, or had it last: for people */
@@ -190,7 +200,7 @@ _Static_assert(sizeof(struct unprogrammed) == 128, "map value: every byte is nam
 /* Who a client is for affinity. */
 enum affinity_client_kind {
 	AFFINITY_ADDRESS = 0, /* its source address: what packets show */
-	AFFINITY_NETNS = 1,   /* its network namespace's cookie, in the first 8 bytes: what sockets show */
+	AFFINITY_NETNS = 1,   /* its network namespace's cookie, in the first 8 bytes */
 };
 
 struct affinity_key {
@@ -236,8 +246,8 @@ enum flow_flag {
 	FLOW_FIN_ORIGINAL = 1U << 0,
 	FLOW_FIN_REPLY = 1U << 1,
 	/*
-	 * Client and backend have one address. The VIP takes the client's place, so that the reply comes
-	 * back to us, and the packet skips the stack, which would call its source a martian.
+	 * Client and backend have one address. The VIP takes the client's place, so that the reply
+	 * comes back to us, and the packet skips the stack, which would call its source a martian.
 	 */
 	FLOW_HAIRPIN = 1U << 2,
 	/* The client is a process of this node that only the egress hook could see. */
@@ -245,8 +255,8 @@ enum flow_flag {
 };
 
 /*
- * One direction of a flow: the whole rewrite and the state. Each half can be made anew from the other:
- * the reply key is the rewritten original tuple turned round, and the other way about.
+ * One direction of a flow: the whole rewrite and the state. Each half can be made anew from the
+ * other: the reply key is the rewritten original tuple turned round, and the other way about.
  */
 struct flow {
 	struct ip_addr new_src;
@@ -295,7 +305,9 @@ struct socket_state {
 };
 _Static_assert(sizeof(struct socket_state) == 56, "storage: every byte is named");
 
-/* An unconnected UDP socket talks to several frontends at most; the one unused longest makes room. */
+/*
+ * An unconnected UDP socket talks to several frontends at most; the one unused longest makes room.
+ */
 #define DATAGRAM_FRONTENDS_MAX 8
 
 struct datagram_state {

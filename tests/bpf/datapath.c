@@ -14,7 +14,8 @@
 
 #include "address.h"
 
-#define SMALL 1024 /* entries of most maps: emptied for each test */
+#define PODS_MAX 250
+#define SMALL    1024 /* entries of most maps: emptied for each test */
 
 struct variant variant;
 struct tc_bpf *programs;
@@ -42,10 +43,12 @@ static int fd_of(const struct bpf_map *map)
 static void make_small(struct tc_bpf *skeleton)
 {
 	struct bpf_map *maps[] = {
-		skeleton->maps.frontends, skeleton->maps.addresses,     skeleton->maps.address_flows,
-		skeleton->maps.services,  skeleton->maps.slots,         skeleton->maps.backends,
-		skeleton->maps.affinity,  skeleton->maps.flows,         skeleton->maps.new_flows,
-		skeleton->maps.fragments, skeleton->maps.service_stats,
+		skeleton->maps.frontends,     skeleton->maps.addresses,
+		skeleton->maps.address_flows, skeleton->maps.services,
+		skeleton->maps.slots,         skeleton->maps.backends,
+		skeleton->maps.affinity,      skeleton->maps.flows,
+		skeleton->maps.new_flows,     skeleton->maps.fragments,
+		skeleton->maps.service_stats,
 	};
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
@@ -270,8 +273,9 @@ __u32 given_service(struct peer frontend, __u8 proto, unsigned count, const __u3
 
 __u32 given_pods(unsigned count)
 {
-	__u32 backends[count + 1];
+	__u32 backends[PODS_MAX];
 
+	assert_in_range(count, 0, PODS_MAX);
 	for (unsigned i = 0; i < count; i++)
 		backends[i] = given_backend(pod(i + 1), variant.proto);
 	return given_service(vip(80), variant.proto, count, backends);
@@ -351,21 +355,25 @@ const struct frame *outcome(void)
 
 __u64 counted(enum counter_reason reason)
 {
-	__u32 cpus = (__u32)libbpf_num_possible_cpus(), index = reason;
-	struct counter counters[cpus];
+	size_t cpus = (size_t)libbpf_num_possible_cpus();
+	struct counter *counters = calloc(cpus, sizeof(*counters));
+	__u32 index = reason;
 	__u64 packets = 0;
+	int err;
 
-	assert_int_equal(
-		bpf_map_lookup_elem(fd_of(programs->maps.counters), &index, counters), 0);
-	for (__u32 i = 0; i < cpus; i++)
+	assert_non_null(counters);
+	err = bpf_map_lookup_elem(fd_of(programs->maps.counters), &index, counters);
+	for (size_t i = 0; i < cpus; i++)
 		packets += counters[i].packets;
+	free(counters);
+	assert_int_equal(err, 0);
 	return packets;
 }
 
 static void print_counted(void)
 {
 	static const char *const names[] = {
-#define X(reason, name, sentence) [reason] = name,
+#define X(reason, name, sentence) [reason] = (name),
 		FAIRLEAD_COUNTERS(X)
 #undef X
 	};

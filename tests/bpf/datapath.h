@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * The TC programs, loaded into the kernel, with maps that a test fills by hand: given_... makes a state,
- * when_... runs one packet through one program (BPF_PROG_RUN), then_... looks at what came of it. Every test
- * starts with empty maps.
+ * The TC programs, loaded into the kernel, with maps that a test fills by hand: given_... makes a
+ * state, when_... runs one packet through one program (BPF_PROG_RUN), then_... looks at what came
+ * of it. Every test starts with empty maps.
  *
- * Tests run once for each family, or each family and protocol: client(4000), pod(1) and vip(80) are what
- * those mean at the moment.
+ * Tests run once for each family, or each family and protocol: client(4000), pod(1) and vip(80) are
+ * what those mean at the moment.
  */
 
 #include <stdarg.h>
@@ -33,23 +33,24 @@ struct variant {
 extern struct variant variant;
 extern struct tc_bpf *programs;
 
-/* A test's entries in its group: once, for each family, for each of TCP and UDP, or for all four. */
+/* A test's entries in its group: once, for each family, for each of TCP and UDP, or for all four.
+ */
 extern struct variant variants[4];
-#define VARIANT(test, text, index)                                                                 \
-	{                                                                                          \
-		.name = #test text, .test_func = (test), .setup_func = datapath_setup,             \
-		.initial_state = &variants[index],                                                 \
+#define VARIANT(test, text, index)                                                     \
+	{                                                                              \
+		.name = #test text, .test_func = (test), .setup_func = datapath_setup, \
+		.initial_state = &variants[index],                                     \
 	}
 #define ONCE(test)     VARIANT(test, "", 0)
 #define FAMILIES(test) VARIANT(test, " (IPv4)", 0), VARIANT(test, " (IPv6)", 2)
 #define PROTOS(test)   VARIANT(test, " (TCP)", 0), VARIANT(test, " (UDP)", 1)
-#define EACH(test)                                                                                 \
-	VARIANT(test, " (IPv4, TCP)", 0), VARIANT(test, " (IPv4, UDP)", 1),                        \
+#define EACH(test)                                                          \
+	VARIANT(test, " (IPv4, TCP)", 0), VARIANT(test, " (IPv4, UDP)", 1), \
 		VARIANT(test, " (IPv6, TCP)", 2), VARIANT(test, " (IPv6, UDP)", 3)
 
 /*
- * Loads the programs, with small tables, into a network namespace of the process' own that ends with it.
- * `configure` may change the configuration and the sizes before.
+ * Loads the programs, with small tables, into a network namespace of the process' own that ends
+ * with it. `configure` may change the configuration and the sizes before.
  */
 int datapath_load(void (*configure)(struct tc_bpf *skeleton));
 int datapath_unload(void **state);
@@ -83,7 +84,8 @@ __u32 given_pods(unsigned count);
 /* As if this many seconds had gone by since flows and affinity were used last. */
 void given_time_passed(__u32 seconds);
 
-/* Runs a packet: from a link, to a link after it was forwarded, or from the node itself to a link. */
+/* Runs a packet: from a link, to a link after it was forwarded, or from the node itself to a link.
+ */
 #define LINK_IFINDEX 1 /* lo: there is one in each namespace */
 void when_ingress(struct frame frame);
 void when_egress(struct frame frame);
@@ -92,12 +94,11 @@ void when_run(const struct bpf_program *program, struct frame frame, __u32 ifind
 	      __u32 ingress_ifindex);
 
 /* What came of it; the frame is the whole packet that is to be there now. */
-#define then_goes_on_as(...)  then_(TC_ACT_UNSPEC, __VA_ARGS__, __FILE__, __LINE__)
-#define then_returns_as(...)  then_(TC_ACT_REDIRECT, __VA_ARGS__, __FILE__, __LINE__)
-#define then_dropped(reason)  then_dropped_(reason, __FILE__, __LINE__)
-#define then_goes_on()	      then_goes_on_(__FILE__, __LINE__)
-#define then_counted(reason, count)                                                                \
-	_assert_int_equal(counted(reason), count, __FILE__, __LINE__)
+#define then_goes_on_as(...)        then_(TC_ACT_UNSPEC, __VA_ARGS__, __FILE__, __LINE__)
+#define then_returns_as(...)        then_(TC_ACT_REDIRECT, __VA_ARGS__, __FILE__, __LINE__)
+#define then_dropped(reason)        then_dropped_(reason, __FILE__, __LINE__)
+#define then_goes_on()              then_goes_on_(__FILE__, __LINE__)
+#define then_counted(reason, count) _assert_int_equal(counted(reason), count, __FILE__, __LINE__)
 void then_(int verdict, struct frame frame, const char *file, int line);
 void then_dropped_(enum counter_reason reason, const char *file, int line);
 void then_goes_on_(const char *file, int line); /* unchanged */
@@ -124,8 +125,8 @@ struct packet_spec answering(struct peer src, struct peer dst);
 struct packet_spec following(struct peer src, struct peer dst);
 struct packet_spec segment(struct peer src, struct peer dst, __u8 tcp_flags);
 
-#define opens(src, dst)   built(opening(src, dst))
-#define answers(src, dst) built(answering(src, dst))
-#define follows(src, dst) built(following(src, dst))
+#define opens(src, dst)      built(opening(src, dst))
+#define answers(src, dst)    built(answering(src, dst))
+#define follows(src, dst)    built(following(src, dst))
 #define tcp(src, dst, flags) built(segment(src, dst, flags))
 struct frame built(struct packet_spec spec);

@@ -20,15 +20,15 @@
 
 #include "address.h"
 
-#define PACKET_ID 0x1234
-#define FRAGMENT_ID 0xabcd
-#define FLOW_LABEL 0x12345
-#define WINDOW 64240
-#define IPV4_DONT_FRAGMENT 0x4000
-#define IPV4_MORE_FRAGMENTS 0x2000
-#define FRAGMENT_UNIT 8
+#define PACKET_ID            0x1234
+#define FRAGMENT_ID          0xabcd
+#define FLOW_LABEL           0x12345
+#define WINDOW               64240
+#define IPV4_DONT_FRAGMENT   0x4000
+#define IPV4_MORE_FRAGMENTS  0x2000
+#define FRAGMENT_UNIT        8
 #define FRAGMENT_HEADER_SIZE 8
-#define TCP_NOP 1
+#define TCP_NOP              1
 
 static const __u8 near_mac[ETH_ALEN] = {2, 0, 0, 0, 0, 1};
 static const __u8 far_mac[ETH_ALEN] = {2, 0, 0, 0, 0, 2};
@@ -207,8 +207,8 @@ static void add_ipv4(const struct packet_spec *spec, struct frame *frame, __u32 
 		.ihl = (__u8)((sizeof(header) + spec->ipv4_options) / 4) & 0xf,
 		.tot_len = htons((__u16)(sizeof(header) + spec->ipv4_options + size)),
 		.id = htons(spec->is_fresh ? 0 : PACKET_ID),
-		.frag_off = htons(is_fragment ? (__u16)(spec->cut_from / FRAGMENT_UNIT |
-							(is_last ? 0 : IPV4_MORE_FRAGMENTS))
+		.frag_off = htons(is_fragment      ? (__u16)(spec->cut_from / FRAGMENT_UNIT |
+                                                        (is_last ? 0 : IPV4_MORE_FRAGMENTS))
 				  : spec->is_fresh ? 0
 						   : IPV4_DONT_FRAGMENT),
 		.ttl = spec->ttl ? spec->ttl : TTL_DEFAULT,
@@ -233,7 +233,7 @@ static void add_extensions(const struct packet_spec *spec, struct frame *frame, 
 		__u8 *bytes = frame_add(frame, NULL, extension->size);
 
 		bytes[0] = i + 1 < EXTENSIONS_MAX && next->size ? next->proto
-			   : spec->cut_to			? IPPROTO_FRAGMENT
+			   : spec->cut_to                       ? IPPROTO_FRAGMENT
 								: spec->proto;
 		bytes[1] = (__u8)(extension->proto == IPPROTO_AH ? extension->size / 4 - 2
 								 : extension->size / 8 - 1);
@@ -316,8 +316,7 @@ bool frame_equal(const struct frame *actual, const struct frame *expected)
 {
 	__u32 at = 0;
 
-	if (actual->size == expected->size &&
-	    !memcmp(actual->bytes, expected->bytes, actual->size))
+	if (actual->size == expected->size && !memcmp(actual->bytes, expected->bytes, actual->size))
 		return true;
 	frame_print("packet", actual);
 	frame_print("expected", expected);

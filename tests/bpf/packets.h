@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Packets made from scratch, every checksum computed over all of it: what the datapath makes of one by
- * differences is compared with them byte by byte.
+ * Packets made from scratch, every checksum computed over all of it: what the datapath makes of one
+ * by differences is compared with them byte by byte.
  */
 
 #include <stdbool.h>
@@ -11,14 +11,14 @@
 
 #include "fairlead/types.h"
 
-#define FRAME_MAX 2048
+#define FRAME_MAX        2048
 #define LINK_HEADER_SIZE 14
-#define VLAN_TAG_SIZE 4
+#define VLAN_TAG_SIZE    4
 #define IPV4_HEADER_SIZE 20
 #define IPV6_HEADER_SIZE 40
-#define TTL_DEFAULT 64
-#define EXTENSIONS_MAX 4
-#define CUT_NOTHING 0
+#define TTL_DEFAULT      64
+#define EXTENSIONS_MAX   4
+#define CUT_NOTHING      0
 
 /* An Ethernet frame, or what a link without link-layer header carries. */
 struct frame {
@@ -53,21 +53,21 @@ struct packet_spec {
 	__u8 proto;
 	__u8 tcp_flags;
 	__u32 seq, ack;
-	__u32 payload;     /* how many bytes */
-	__u32 tcp_options; /* bytes, a multiple of 4 */
-	bool no_checksum;  /* UDP: zero */
-	__u8 ttl;          /* 0: TTL_DEFAULT */
-	bool is_fresh;     /* made by a program: no id, no flow label, no window */
-	bool is_returned;  /* the MAC addresses have changed places */
-	bool is_bare;      /* no link-layer header */
-	__u8 tags;         /* VLAN tags: 1 is 802.1Q, 2 is 802.1ad with 802.1Q inside */
+	__u32 payload;      /* how many bytes */
+	__u32 tcp_options;  /* bytes, a multiple of 4 */
+	bool no_checksum;   /* UDP: zero */
+	__u8 ttl;           /* 0: TTL_DEFAULT */
+	bool is_fresh;      /* made by a program: no id, no flow label, no window */
+	bool is_returned;   /* the MAC addresses have changed places */
+	bool is_bare;       /* no link-layer header */
+	__u8 tags;          /* VLAN tags: 1 is 802.1Q, 2 is 802.1ad with 802.1Q inside */
 	__u32 ipv4_options; /* bytes, a multiple of 4 */
 	struct extension extensions[EXTENSIONS_MAX];
 	__u32 cut_from, cut_to; /* a fragment: these bytes of the transport segment */
 	__u8 icmp_type, icmp_code;
-	__u32 icmp_rest;             /* host order: identifier and sequence, or MTU */
-	const struct frame *quote;   /* ICMP: the packet that an error is about */
-	__u32 quote_transport;       /* how much of its transport header, and what follows */
+	__u32 icmp_rest;           /* host order: identifier and sequence, or MTU */
+	const struct frame *quote; /* ICMP: the packet that an error is about */
+	__u32 quote_transport;     /* how much of its transport header, and what follows */
 };
 
 struct frame packet_build(const struct packet_spec *spec);

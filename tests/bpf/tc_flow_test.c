@@ -99,8 +99,8 @@ static void a_connection_is_followed_to_its_end(void **state)
 		__u8 flags;
 		enum flow_state after;
 	} steps[] = {
-		{false, SYN, FLOW_NEW},		  {true, SYN | ACK, FLOW_REPLIED},
-		{false, ACK, FLOW_ESTABLISHED},	  {true, PSH | ACK, FLOW_ESTABLISHED},
+		{false, SYN, FLOW_NEW},           {true, SYN | ACK, FLOW_REPLIED},
+		{false, ACK, FLOW_ESTABLISHED},   {true, PSH | ACK, FLOW_ESTABLISHED},
 		{false, FIN | ACK, FLOW_CLOSING}, {true, ACK, FLOW_CLOSING},
 		{false, FIN | ACK, FLOW_CLOSING}, {true, FIN | ACK, FLOW_CLOSED},
 		{false, ACK, FLOW_CLOSED},
@@ -345,8 +345,8 @@ static void a_retired_frontend_serves_established_connections_only(void **state)
 	(void)state;
 	given_pods(1);
 	given_established();
-	assert_int_equal(bpf_map_update_elem(bpf_map__fd(programs->maps.addresses),
-					     &frontend.vip, &retired, BPF_ANY),
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(programs->maps.addresses), &frontend.vip,
+					     &retired, BPF_ANY),
 			 0);
 	assert_int_equal(bpf_map_delete_elem(bpf_map__fd(programs->maps.frontends), &frontend), 0);
 
@@ -354,8 +354,9 @@ static void a_retired_frontend_serves_established_connections_only(void **state)
 	then_goes_on_as(follows(client(4000), pod(1)));
 	when_ingress(opens(client(4001), vip(80)));
 	then_goes_on();
-	when_ingress(packet(.src = client(0), .dst = vip(0), .icmp_type = 13,
-			    .proto = variant.family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6));
+	when_ingress(
+		packet(.src = client(0), .dst = vip(0), .icmp_type = 13,
+		       .proto = variant.family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6));
 	then_goes_on();
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* A pod that reaches itself through its Service, and flows that only another source port tells apart. */
+/* A pod that reaches itself through its Service, and flows that only another source port tells
+ * apart. */
 
 #include "bpf/datapath.h"
 
@@ -9,7 +10,7 @@
 #include <string.h>
 
 #define PORT_MIN 61000
-#define PORTS	 4
+#define PORTS    4
 
 static void make_ports_scarce(struct tc_bpf *skeleton)
 {

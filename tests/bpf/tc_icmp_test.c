@@ -91,8 +91,7 @@ static void check_from_client(struct error_kind kind, __u32 quoted)
 	then_goes_on_as(
 		error_about(follows(pod(1), client(4000)), kind, client(0), pod(1), quoted));
 	when_ingress(error_about(follows(vip(80), client(4000)), kind, router(), vip(0), quoted));
-	then_goes_on_as(
-		error_about(follows(pod(1), client(4000)), kind, router(), pod(1), quoted));
+	then_goes_on_as(error_about(follows(pod(1), client(4000)), kind, router(), pod(1), quoted));
 }
 
 static void an_error_from_the_clients_side_reaches_the_backend(void **state)
@@ -130,8 +129,8 @@ static void an_error_about_no_flow_goes_on(void **state)
 	(void)state;
 	given_a_flow();
 
-	when_egress(error_about(follows(client(4001), pod(1)),
-				(is_ipv4() ? kinds4 : kinds6)[0], router(), client(0), 8));
+	when_egress(error_about(follows(client(4001), pod(1)), (is_ipv4() ? kinds4 : kinds6)[0],
+				router(), client(0), 8));
 	then_goes_on();
 	when_egress(error_about(follows(client(4000), another_client(80)),
 				(is_ipv4() ? kinds4 : kinds6)[0], router(), client(0), 8));
@@ -143,8 +142,8 @@ static void an_error_for_a_frontend_about_no_flow_is_dropped(void **state)
 	(void)state;
 	given_a_flow();
 
-	when_ingress(error_about(follows(vip(80), client(4001)),
-				 (is_ipv4() ? kinds4 : kinds6)[0], client(0), vip(0), 8));
+	when_ingress(error_about(follows(vip(80), client(4001)), (is_ipv4() ? kinds4 : kinds6)[0],
+				 client(0), vip(0), 8));
 	then_dropped(COUNTER_DROP_ICMP);
 }
 
@@ -153,8 +152,8 @@ static void an_error_of_the_node_itself_does_not_leave_for_a_frontend(void **sta
 	(void)state;
 	given_a_flow();
 
-	when_node_sends(error_about(follows(vip(80), node(4001)),
-				    (is_ipv4() ? kinds4 : kinds6)[0], node(0), vip(0), 8));
+	when_node_sends(error_about(follows(vip(80), node(4001)), (is_ipv4() ? kinds4 : kinds6)[0],
+				    node(0), vip(0), 8));
 
 	then_dropped(COUNTER_DROP_ICMP);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Processes of the node itself that only TC can see: translated where their packets leave, and sent by the
- * route to the backend.
+ * Processes of the node itself that only TC can see: translated where their packets leave, and sent
+ * by the route to the backend.
  *
  *   node ---- fl-up (192.168.0.1, default route)        VIPs are reached by it
  *        ---- fl-pod (route to the pods 10.1.0.0/24)

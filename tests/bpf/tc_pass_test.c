@@ -87,7 +87,8 @@ static __u64 all_drops(void)
 {
 	__u64 sum = 0;
 
-	for (unsigned reason = COUNTER_REJECT_NO_BACKEND; reason <= COUNTER_DROP_NEW_FLOWS; reason++)
+	for (unsigned reason = COUNTER_REJECT_NO_BACKEND; reason <= COUNTER_DROP_NEW_FLOWS;
+	     reason++)
 		sum += counted(reason);
 	return sum;
 }

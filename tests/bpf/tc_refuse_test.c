@@ -141,13 +141,13 @@ static void a_datagram_with_long_headers_is_quoted_whole(void **state)
 	(void)state;
 	given_pods(1);
 	if (variant.family == FAMILY_IPV6) {
-		/* The quote's size must be told: the builder knows of no extension headers there. */
+		/* The quote's size must be told: the builder knows of no extension headers there.
+		 */
 		spec.extensions[0] = (struct extension){.proto = IPPROTO_DSTOPTS, .size = 24};
 		refused = built(spec);
 		expected = packet(.src = spec.dst, .dst = spec.src, .proto = IPPROTO_ICMPV6,
 				  .icmp_type = 1, .icmp_code = 4, .quote = &refused,
-				  .quote_transport = 24 + 8, .is_fresh = true,
-				  .is_returned = true);
+				  .quote_transport = 24 + 8, .is_fresh = true, .is_returned = true);
 	} else {
 		spec.ipv4_options = 40;
 		refused = built(spec);
@@ -172,6 +172,21 @@ static void a_datagram_without_checksum_is_quoted_as_it_is(void **state)
 	when_ingress(refused);
 
 	then_returns_as(unreachable(&refused, spec.dst, spec.src));
+}
+
+/* Only QinQ leaves a tag in the packet, and there the kernel's helper makes no room for an ICMP
+ * header. */
+static void a_datagram_in_a_tagged_frame_dies_unanswered(void **state)
+{
+	struct packet_spec spec = opening(client(4000), vip(81));
+
+	(void)state;
+	given_pods(1);
+	spec.tags = 1;
+
+	when_ingress(built(spec));
+
+	then_dropped(COUNTER_DROP_REWRITE);
 }
 
 static void a_reset_is_not_answered(void **state)
@@ -252,6 +267,8 @@ int main(void)
 		VARIANT(a_datagram_with_long_headers_is_quoted_whole, " (IPv4)", 1),
 		VARIANT(a_datagram_with_long_headers_is_quoted_whole, " (IPv6)", 3),
 		VARIANT(a_datagram_without_checksum_is_quoted_as_it_is, " (IPv4)", 1),
+		VARIANT(a_datagram_in_a_tagged_frame_dies_unanswered, " (IPv4)", 1),
+		VARIANT(a_datagram_in_a_tagged_frame_dies_unanswered, " (IPv6)", 3),
 		FAMILIES(a_reset_is_not_answered),
 		EACH(no_backend_on_this_node_is_silence),
 		FAMILIES(a_protocol_that_no_service_has_is_refused),

@@ -123,7 +123,8 @@ static void affinity_does_not_take_a_reused_id_for_the_backend_it_was(void **sta
 
 	(void)asked(client(4001));
 
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(programs->maps.affinity), &key, &entry), 0);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(programs->maps.affinity), &key, &entry),
+			 0);
 	assert_int_equal(entry.generation, entry.backend == first ? 2 : 1);
 }
 

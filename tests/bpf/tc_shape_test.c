@@ -4,7 +4,7 @@
 
 #include "bpf/datapath.h"
 
-#define PAYLOAD	  200
+#define PAYLOAD   200
 #define FIRST_CUT 64
 
 /* The same packet, there and back, in another shape. */
@@ -74,7 +74,9 @@ static void extension_headers_are_stepped_over(void **state)
 		{{IPPROTO_DSTOPTS, 64, 0}},
 		{{IPPROTO_ROUTING, 24, 0}},
 		{{IPPROTO_AH, 24, 0}},
-		{{IPPROTO_HOPOPTS, 16, 0}, {IPPROTO_ROUTING, 8, 0}, {IPPROTO_AH, 32, 0},
+		{{IPPROTO_HOPOPTS, 16, 0},
+		 {IPPROTO_ROUTING, 8, 0},
+		 {IPPROTO_AH, 32, 0},
 		 {IPPROTO_DSTOPTS, 8, 0}},
 	};
 
@@ -106,8 +108,8 @@ static void a_packet_with_segments_left_is_dropped(void **state)
 
 static void a_chain_without_end_is_dropped(void **state)
 {
-	struct packet_spec spec = {.src = client(0), .dst = vip(0), .proto = IPPROTO_DSTOPTS,
-				   .payload = 4};
+	struct packet_spec spec = {
+		.src = client(0), .dst = vip(0), .proto = IPPROTO_DSTOPTS, .payload = 4};
 	struct frame frame;
 
 	(void)state;
@@ -209,6 +211,5 @@ int main(void)
 		EACH(fragments_of_direct_traffic_go_on),
 	};
 
-	return cmocka_run_group_tests_name("shapes", tests, datapath_load_default,
-					   datapath_unload);
+	return cmocka_run_group_tests_name("shapes", tests, datapath_load_default, datapath_unload);
 }

@@ -25,7 +25,7 @@ FAIRLEAD = os.environ.get("FAIRLEAD_CLI", str(ROOT / "build" / "fairlead"))
 NODES = ("node1", "node2")
 PODS = {"node1": ("pod1a", "pod1b", "pod1c"), "node2": ("pod2a", "pod2b", "pod2c")}
 PORTS = tuple(range(8080, 8088))
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 _numbers = itertools.count(1)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Other people's BPF programs: the smallest there are, made without a compiler, and attached as theirs."""
+"""bpf(2), and other people's BPF programs: the smallest there are, made without a compiler, attached as theirs."""
 
 import ctypes
 import os
@@ -7,7 +7,8 @@ import platform
 import struct
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 280)
-BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_PROG_TEST_RUN, BPF_LINK_CREATE = 5, 6, 10, 28
+BPF_MAP_LOOKUP_ELEM, BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET = 1, 5, 6, 7
+BPF_PROG_TEST_RUN, BPF_LINK_CREATE = 10, 28
 BPF_PROG_TYPE_SCHED_CLS = 3
 BPF_TCX_INGRESS, BPF_TCX_EGRESS = 46, 47
 
@@ -40,6 +41,25 @@ def run(descriptor, frame):
     _call(BPF_PROG_TEST_RUN, buffer)
     _, verdict, _, size, _, _, _, took = struct.unpack_from(layout, buffer, 0)
     return verdict, target.raw[:size], took
+
+
+def map_has(path, key, value_size):
+    """True if a pinned map has this key."""
+    path_buffer = ctypes.create_string_buffer(str(path).encode())
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value_buffer = ctypes.create_string_buffer(value_size)
+    try:
+        descriptor = bpf(BPF_OBJ_GET, struct.pack("<QI", ctypes.addressof(path_buffer), 0))
+    except FileNotFoundError:
+        return False
+    try:
+        bpf(BPF_MAP_LOOKUP_ELEM, struct.pack("<IIQQQ", descriptor, 0, ctypes.addressof(key_buffer),
+                                             ctypes.addressof(value_buffer), 0))
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def load_verdict(verdict):

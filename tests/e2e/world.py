@@ -3,10 +3,10 @@
 
 import ipaddress
 import struct
-import subprocess
 
 import manifests
 from lab import Agent, Lab, NODES, all_pods, wait_for
+from programs import map_has
 
 # Classic BPF, [code, jt, jf, k]: frames to 10.96.0.0/16 or fd00:96::/32, that is, to any ClusterIP.
 TO_SERVICE_ADDRESSES = [
@@ -23,6 +23,7 @@ TO_SERVICE_ADDRESSES = [
 ]
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
+FRONTEND_TARGET_SIZE = 8  # struct frontend_target, the value of `frontends`
 
 
 class World:
@@ -95,17 +96,14 @@ class World:
             self.folder.write("barrier", manifests.service("barrier", vip, namespace="barrier"))
             for agent in running:
                 wait_for(lambda: self.is_programmed(agent, vip, 80, "tcp"),
-                         f"a new Service in the maps of {agent.node}; its log:\n{agent.text()[-2000:]}")
+                         f"a new Service in the maps of {agent.node}; its log:\n{agent.text()[-2000:]}",
+                         pause=0.001)
 
     def is_programmed(self, agent, vip, port, proto):
         address = ipaddress.ip_address(vip)
         packed = address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
         key = packed + struct.pack("!HBB", port, PROTOCOLS[proto], 0)
-        done = subprocess.run(
-            ["bpftool", "map", "lookup", "pinned", agent.pin_dir / "frontends",
-             "key", "hex", *[f"{octet:02x}" for octet in key]],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        return done.returncode == 0
+        return map_has(agent.pin_dir / "frontends", key, FRONTEND_TARGET_SIZE)
 
     def clear(self):
         """Forgets what a test has written, for the next one."""

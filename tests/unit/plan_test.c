@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The plan's rules as tables: a row is a sentence. In rows an endpoint is written as its last octet and what
- * is special about it: "1@here 2@there:leaving 3:zone=a+b" are 10.0.0.1, 10.0.0.2 and 10.0.0.3.
+ * The plan's rules as tables: a row is a sentence. In rows an endpoint is written as its last octet
+ * and what is special about it: "1@here 2@there:leaving 3:zone=a+b" are 10.0.0.1, 10.0.0.2
+ * and 10.0.0.3.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -105,7 +106,8 @@ static void given_slice(struct slice *slice, enum ip_family family, const char *
 					   .ports = http_ports,
 					   .port_count = 1}};
 	(void)snprintf(slice->text, sizeof(slice->text), "%s", endpoints);
-	for (char *word = strtok_r(slice->text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+	for (char *word = strtok_r(slice->text, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest)) {
 		assert_true(slice->object.endpoint_count < ENDPOINTS_MAX);
 		read_endpoint(slice, &slice->endpoints[slice->object.endpoint_count++], word);
 	}
@@ -216,21 +218,21 @@ static void then_frontend(const struct planned_port *port, const char *expected)
 	assert_int_equal(port->frontend_count, 1);
 	assert_int_equal(port->frontends->kind, FRONTEND_CLUSTER_IP);
 	assert_int_equal(port->frontends->frontend.proto, port->name.proto);
-	assert_string_equal(
-		endpoint_format(&port->frontends->frontend.vip, port->frontends->frontend.port, text),
-		expected);
+	assert_string_equal(endpoint_format(&port->frontends->frontend.vip,
+					    port->frontends->frontend.port, text),
+			    expected);
 }
 
 /* The node is "here", in zone "a". */
 struct selection {
 	const char *name;
 	const char *endpoints;
-	bool is_local;        /* internalTrafficPolicy: Local */
-	const char *chosen;   /* the members of the list that applies */
-	const char *draining; /* known, but not to be chosen */
-	enum empty_verdict empty;
-	const char *ready; /* "ready/total/draining"; NULL: not looked at */
+	const char *chosen;      /* the members of the list that applies */
+	const char *draining;    /* known, but not to be chosen */
+	const char *ready;       /* "ready/total/draining"; NULL: not looked at */
 	const char *node, *zone; /* NULL: as above; "-": none */
+	enum empty_verdict empty;
+	bool is_local; /* internalTrafficPolicy: Local */
 };
 
 static const struct selection selections[] = {
@@ -239,10 +241,10 @@ static const struct selection selections[] = {
 	 .ready = "3/3/0"},
 	{"an endpoint that is not ready is known, not chosen", "1 2:unready", .chosen = "1",
 	 .draining = "2", .ready = "1/2/0"},
-	{"a terminating endpoint gets nothing new while another is ready", "1 2:leaving", .chosen = "1",
-	 .draining = "2", .ready = "1/2/1"},
-	{"with none ready, serving and terminating endpoints are chosen", "1:leaving 2:unready 3:leaving",
-	 .chosen = "1 3", .draining = "2", .ready = "0/3/2"},
+	{"a terminating endpoint gets nothing new while another is ready", "1 2:leaving",
+	 .chosen = "1", .draining = "2", .ready = "1/2/1"},
+	{"with none ready, serving and terminating endpoints are chosen",
+	 "1:leaving 2:unready 3:leaving", .chosen = "1 3", .draining = "2", .ready = "0/3/2"},
 	{"a terminating endpoint that serves no more is never chosen", "1:leaving-silent",
 	 .chosen = "", .draining = "1", .ready = "0/1/1"},
 	{"serving alone, neither ready nor terminating, is never chosen", "1:serving", .chosen = "",
@@ -270,8 +272,8 @@ static const struct selection selections[] = {
 	{"policy Local with nothing usable anywhere: refused", "1@there:unready 2@here:serving",
 	 .is_local = true, .chosen = "", .draining = "1 2", .empty = EMPTY_REJECT},
 	{"policy Local without any endpoint: refused", "", .is_local = true, .chosen = ""},
-	{"policy Local ignores hints", "1@here:zone=b 2@there:zone=a", .is_local = true, .chosen = "1",
-	 .draining = "2", .empty = EMPTY_DROP},
+	{"policy Local ignores hints", "1@here:zone=b 2@there:zone=a", .is_local = true,
+	 .chosen = "1", .draining = "2", .empty = EMPTY_DROP},
 	{"without a node name nothing is local", "1@here", .is_local = true, .chosen = "",
 	 .draining = "1", .empty = EMPTY_DROP, .node = "-"},
 
@@ -282,34 +284,35 @@ static const struct selection selections[] = {
 	{"one ready endpoint without a zone switches hints off", "1:zone=a 2:zone=b 3",
 	 .chosen = "1 2 3"},
 	{"no endpoint for our zone: all", "1:zone=b 2:zone=c", .chosen = "1 2"},
-	{"a missing hint on an endpoint that is not ready does no harm", "1:zone=a 2:zone=b 3:unready",
-	 .chosen = "1", .draining = "2 3"},
-	{"a hint for us on an endpoint that is not ready does not count", "1:zone=b 2:zone=a:unready",
-	 .chosen = "1", .draining = "2"},
+	{"a missing hint on an endpoint that is not ready does no harm",
+	 "1:zone=a 2:zone=b 3:unready", .chosen = "1", .draining = "2 3"},
+	{"a hint for us on an endpoint that is not ready does not count",
+	 "1:zone=b 2:zone=a:unready", .chosen = "1", .draining = "2"},
 	{"a node without a zone label uses all", "1:zone=a 2:zone=b", .chosen = "1 2", .zone = "-"},
-	{"a node with an empty zone label uses all", "1:zone=a 2:zone=b", .chosen = "1 2", .zone = ""},
+	{"a node with an empty zone label uses all", "1:zone=a 2:zone=b", .chosen = "1 2",
+	 .zone = ""},
 	{"the terminating fallback ignores hints", "1:leaving:zone=b 2:leaving:zone=a",
 	 .chosen = "1 2"},
 
 	/* Node hints (rules E65, E67, E68, E70). */
-	{"every ready endpoint has a node: those of ours", "1:node=here 2:node=there", .chosen = "1",
-	 .draining = "2"},
+	{"every ready endpoint has a node: those of ours", "1:node=here 2:node=there",
+	 .chosen = "1", .draining = "2"},
 	{"a hint may name several nodes", "1:node=there+here 2:node=there", .chosen = "1",
 	 .draining = "2"},
-	{"node hints come before zone hints", "1:node=here:zone=b 2:node=there:zone=a", .chosen = "1",
-	 .draining = "2"},
-	{"node hints need no zone label", "1:node=here 2:node=there", .chosen = "1", .draining = "2",
-	 .zone = "-"},
+	{"node hints come before zone hints", "1:node=here:zone=b 2:node=there:zone=a",
+	 .chosen = "1", .draining = "2"},
+	{"node hints need no zone label", "1:node=here 2:node=there", .chosen = "1",
+	 .draining = "2", .zone = "-"},
 	{"no endpoint for our node: its zone", "1:node=x:zone=a 2:node=y:zone=b", .chosen = "1",
 	 .draining = "2"},
 	{"one ready endpoint without a node falls back to zones", "1:node=here:zone=b 2:zone=a",
 	 .chosen = "2", .draining = "1"},
 	{"neither our node nor our zone: all", "1:node=x:zone=b 2:node=y:zone=c", .chosen = "1 2"},
-	{"without a node name, node hints do not apply", "1:node=here 2:node=there", .chosen = "1 2",
-	 .node = "-"},
+	{"without a node name, node hints do not apply", "1:node=here 2:node=there",
+	 .chosen = "1 2", .node = "-"},
 };
 
-static const char *override(const char *value, const char *fallback)
+static const char * override(const char *value, const char *fallback)
 {
 	if (!value)
 		return fallback;
@@ -374,16 +377,23 @@ static const struct unserved unserved[] = {
 	 .type = SERVICE_TYPE_EXTERNAL_NAME, .reason = UNPROGRAMMED_EXTERNAL_NAME},
 	{"a Service without a ClusterIP is not programmed", .has_no_ip = true,
 	 .reason = UNPROGRAMMED_NO_CLUSTER_IP},
-	{"a Service of another proxy is not programmed, and the proxy is named", {proxy_label, 1},
-	 .reason = UNPROGRAMMED_OTHER_PROXY, .detail = "cilium"},
-	{"the label of another proxy counts without a value", {empty_proxy_label, 1},
+	{"a Service of another proxy is not programmed, and the proxy is named",
+	 {proxy_label, 1},
+	 .reason = UNPROGRAMMED_OTHER_PROXY,
+	 .detail = "cilium"},
+	{"the label of another proxy counts without a value",
+	 {empty_proxy_label, 1},
 	 .reason = UNPROGRAMMED_OTHER_PROXY},
-	{"a Service with the headless label is not programmed", {headless_label, 1},
+	{"a Service with the headless label is not programmed",
+	 {headless_label, 1},
 	 .reason = UNPROGRAMMED_HEADLESS_LABEL},
 	{"a Service without ports is not programmed", .has_no_ports = true,
 	 .reason = UNPROGRAMMED_NO_PORTS},
-	{"the label of another proxy says more than a missing ClusterIP", {proxy_label, 1},
-	 .has_no_ip = true, .reason = UNPROGRAMMED_OTHER_PROXY, .detail = "cilium"},
+	{"the label of another proxy says more than a missing ClusterIP",
+	 {proxy_label, 1},
+	 .has_no_ip = true,
+	 .reason = UNPROGRAMMED_OTHER_PROXY,
+	 .detail = "cilium"},
 };
 
 static void test_unserved(void **state)
@@ -663,7 +673,8 @@ static void test_facts_of_backends(void **state)
 
 static void test_order_is_by_address_then_port(void **state)
 {
-	struct slice_port low[] = {{"http", IPPROTO_TCP, 255}}, high[] = {{"http", IPPROTO_TCP, 256}};
+	struct slice_port low[] = {{"http", IPPROTO_TCP, 255}},
+			  high[] = {{"http", IPPROTO_TCP, 256}};
 	struct object service = given_service();
 	struct slice slices[2];
 	struct plan plan;
@@ -737,30 +748,31 @@ static void test_sctp(void **state)
 
 static const struct CMUnitTest single_tests[] = {
 	{"affinity has the Service's own timeout", test_affinity, NULL, NULL, NULL},
-	{"externalTrafficPolicy Local says nothing about a ClusterIP", test_external_local_alone, NULL,
+	{"externalTrafficPolicy Local says nothing about a ClusterIP", test_external_local_alone,
+	 NULL, NULL, NULL},
+	{"a port's name may stand for several numbers", test_named_port_with_several_numbers, NULL,
 	 NULL, NULL},
-	{"a port's name may stand for several numbers", test_named_port_with_several_numbers, NULL, NULL,
-	 NULL},
 	{"a slice port of another name, protocol or without a number is not ours",
 	 test_ports_that_do_not_match, NULL, NULL, NULL},
 	{"an unnamed port matches unnamed slice ports only", test_unnamed_port, NULL, NULL, NULL},
-	{"TCP and UDP on one port number are two service ports", test_tcp_and_udp_on_one_number, NULL,
-	 NULL, NULL},
-	{"dual stack with IPv4 first: each family has its own endpoints", test_dual_stack_ipv4_first,
+	{"TCP and UDP on one port number are two service ports", test_tcp_and_udp_on_one_number,
 	 NULL, NULL, NULL},
-	{"dual stack with IPv6 first: each family has its own endpoints", test_dual_stack_ipv6_first,
-	 NULL, NULL, NULL},
-	{"slices of another family give no endpoints", test_family_without_slices, NULL, NULL, NULL},
+	{"dual stack with IPv4 first: each family has its own endpoints",
+	 test_dual_stack_ipv4_first, NULL, NULL, NULL},
+	{"dual stack with IPv6 first: each family has its own endpoints",
+	 test_dual_stack_ipv6_first, NULL, NULL, NULL},
+	{"slices of another family give no endpoints", test_family_without_slices, NULL, NULL,
+	 NULL},
 	{"of two copies of an endpoint the one that stays wins, in either order",
 	 test_two_copies_in_either_order, NULL, NULL, NULL},
 	{"a copy that is not ready wins over a terminating one",
 	 test_copy_that_is_not_ready_wins_over_a_terminating_one, NULL, NULL, NULL},
-	{"backends say whether they are here and whether they terminate", test_facts_of_backends, NULL,
-	 NULL, NULL},
+	{"backends say whether they are here and whether they terminate", test_facts_of_backends,
+	 NULL, NULL, NULL},
 	{"backends ascend by address, then by port", test_order_is_by_address_then_port, NULL, NULL,
 	 NULL},
-	{"a ClusterIP on a link of the node is left alone, port by port", test_address_on_a_link, NULL,
-	 NULL, NULL},
+	{"a ClusterIP on a link of the node is left alone, port by port", test_address_on_a_link,
+	 NULL, NULL, NULL},
 	{"an SCTP port is not served, the others are", test_sctp, NULL, NULL, NULL},
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * `fairlead agent`: one process, one thread, one event loop. The source changes the model; dirty Services
- * are planned and published, everything that one wake-up brought in one go. Stopping changes nothing in the
- * kernel.
+ * `fairlead agent`: one process, one thread, one event loop. The source changes the model; dirty
+ * Services are planned and published, everything that one wake-up brought in one go. Stopping
+ * changes nothing in the kernel.
  */
 
 #include "agent/agent.h"
@@ -102,7 +102,8 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 		return publisher_apply(agent->publisher, namespace_, name, NULL);
 	count = model_slices(agent->model, service, &slices);
 	if (count < 0)
-		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_, name);
+		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_,
+			       name);
 	err = plan_service(&plan_context, service, slices, (size_t)count, &plan);
 	if (err)
 		return log_err(err, "cannot plan service %s/%s", namespace_, name);
@@ -266,8 +267,9 @@ static int socket_hooks_attach(struct agent *agent)
 		return cgroup_detach_all(agent->options.pin_dir);
 	agent->cgroup = agent->options.cgroup ? strdup(agent->options.cgroup) : cgroup_find_root();
 	if (!agent->cgroup)
-		return log_err(-ENOENT, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do "
-					"without the socket hooks (--hooks tc)");
+		return log_err(-ENOENT,
+			       "no cgroup v2 is mounted: mount one, name it with --cgroup, or do "
+			       "without the socket hooks (--hooks tc)");
 	datapath_socket_programs(agent->datapath, programs);
 	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, SOCKET_PROGRAM_COUNT);
 }
@@ -294,10 +296,14 @@ static void status_begin(struct agent *agent)
 	status->started_ns = uv_hrtime();
 	(void)snprintf(status->version, sizeof(status->version), "%s", FAIRLEAD_VERSION);
 	(void)snprintf(status->source, sizeof(status->source), "%s", agent->options.manifests);
-	(void)snprintf(status->node_name, sizeof(status->node_name), "%s", agent->options.node_name);
+	(void)snprintf(status->node_name, sizeof(status->node_name), "%s",
+		       agent->options.node_name);
 }
 
-/* The first publish: everything the source holds, then what an earlier run had and the source has not. */
+/*
+ * The first publish: everything the source holds, then what an earlier run had and the source has
+ * not.
+ */
 static int publish_first(struct agent *agent)
 {
 	const struct publish_maps maps = datapath_publish_maps(agent->datapath);
@@ -328,7 +334,8 @@ static int publish_first(struct agent *agent)
 	agent->status.synced_ns = uv_hrtime();
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
-		 (unsigned long long)(agent->status.synced_ns - agent->status.started_ns) / 1000000);
+		 (unsigned long long)(agent->status.synced_ns - agent->status.started_ns) /
+			 1000000);
 	return 0;
 }
 
@@ -353,7 +360,8 @@ static int agent_start(struct agent *agent)
 	if (err)
 		return err;
 	if (agent->cgroup)
-		(void)snprintf(agent->status.cgroup, sizeof(agent->status.cgroup), "%s", agent->cgroup);
+		(void)snprintf(agent->status.cgroup, sizeof(agent->status.cgroup), "%s",
+			       agent->cgroup);
 	status_write(agent);
 	return 0;
 }

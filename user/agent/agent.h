@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* The subcommands that change the node. Each parses its own options and is the process's exit code. */
+/*
+ * The subcommands that change the node. Each parses its own options and is the process's exit code.
+ */
 
 int agent_main(int argc, char **argv);
 int cleanup_main(int argc, char **argv);

@@ -54,10 +54,10 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 
 /* Every map the agent pins. What else lies in the directory is not ours. */
 static const char *const pinned_maps[] = {
-	"addresses",  "address_flows", "affinity",	"agent_status",	 "backends",
-	"counters",   "datagram_state", "flows",	"fragments",	 "frontends",
-	"links",      "new_flows",	"service_names", "service_stats", "services",
-	"slots",      "socket_state",	"unprogrammed",
+	"addresses", "address_flows",  "affinity",      "agent_status",  "backends",
+	"counters",  "datagram_state", "flows",         "fragments",     "frontends",
+	"links",     "new_flows",      "service_names", "service_stats", "services",
+	"slots",     "socket_state",   "unprogrammed",
 };
 
 static int maps_unpin(const char *pin_dir)
@@ -66,7 +66,8 @@ static int maps_unpin(const char *pin_dir)
 	int err = 0;
 
 	for (size_t i = 0; i < sizeof(pinned_maps) / sizeof(pinned_maps[0]); i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", pin_dir, pinned_maps[i]) >= (int)sizeof(path))
+		if (snprintf(path, sizeof(path), "%s/%s", pin_dir, pinned_maps[i]) >=
+		    (int)sizeof(path))
 			return -ENAMETOOLONG;
 		if (unlink(path) && errno != ENOENT)
 			err = log_err(-errno, "cannot remove the pin %s", path);
@@ -85,7 +86,8 @@ static int cleanup(const char *pin_dir)
 	}
 	lock_fd = pin_dir_lock(pin_dir);
 	if (lock_fd == -EBUSY)
-		return log_err(-EBUSY, "an agent still uses the pins in %s: stop it first", pin_dir);
+		return log_err(-EBUSY, "an agent still uses the pins in %s: stop it first",
+			       pin_dir);
 	if (lock_fd < 0)
 		return log_err(lock_fd, "cannot lock %s", pin_dir);
 	first = cgroup_detach_all(pin_dir);

@@ -33,7 +33,10 @@ struct datapath {
 	size_t grown_count;
 };
 
-/* What libbpf said last, for the one sentence that a failed load gets; the log is the verifier's essay. */
+/*
+ * What libbpf said last, for the one sentence that a failed load gets; the log is the verifier's
+ * essay.
+ */
 static char last_complaint[1024];
 
 static int libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
@@ -83,10 +86,11 @@ static int map_adopt(struct datapath *datapath, struct bpf_map *map)
 		return log_err(-errno, "cannot read what the pinned map %s is", path);
 	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
 	    info.value_size != bpf_map__value_size(map))
-		return log_err(-EPROTO,
-			       "%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "
-			       "and start the agent again",
-			       path, datapath->pin_dir);
+		return log_err(
+			-EPROTO,
+			"%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "
+			"and start the agent again",
+			path, datapath->pin_dir);
 	if (grow_is_possible(bpf_map__name(map)) && info.max_entries < bpf_map__max_entries(map)) {
 		if (datapath->grown_count == PINNED_MAPS_MAX)
 			return -E2BIG;
@@ -136,7 +140,7 @@ static int maps_adopt(struct datapath *datapath, struct bpf_object *object)
 	struct bpf_map *map;
 	int err;
 
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map (map, object) {
 		if (map_is_private(map))
 			continue;
 		err = map_adopt(datapath, map);
@@ -171,8 +175,8 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 }
 
 /*
- * Loads the TC programs, which bring all maps but the sockets'. What a kernel lacks is found by loading the
- * real program: again without timers (before 5.15).
+ * Loads the TC programs, which bring all maps but the sockets'. What a kernel lacks is found by
+ * loading the real program: again without timers (before 5.15).
  */
 static int tc_load(struct datapath *datapath, const struct datapath_options *options)
 {
@@ -185,7 +189,8 @@ static int tc_load(struct datapath *datapath, const struct datapath_options *opt
 		err = tc_load_once(datapath, options);
 	}
 	if (err < 0)
-		return log_err(err, "the kernel does not take the TC programs (%s)", last_complaint);
+		return log_err(err, "the kernel does not take the TC programs (%s)",
+			       last_complaint);
 	return 0;
 }
 
@@ -198,11 +203,12 @@ static int socket_load_once(struct datapath *datapath)
 	if (!datapath->socket)
 		return log_err(-errno, "cannot open the socket programs");
 	datapath->socket->rodata->config = datapath->config;
-	bpf_object__for_each_map(map, datapath->socket->obj) {
+	bpf_object__for_each_map (map, datapath->socket->obj) {
 		if (bpf_map__is_internal(map))
 			continue;
 		shared = bpf_object__find_map_by_name(datapath->tc->obj, bpf_map__name(map));
-		err = shared ? bpf_map__reuse_fd(map, bpf_map__fd(shared)) : map_adopt(datapath, map);
+		err = shared ? bpf_map__reuse_fd(map, bpf_map__fd(shared))
+			     : map_adopt(datapath, map);
 		if (err)
 			return err;
 	}
@@ -233,7 +239,7 @@ static int maps_pin(struct datapath *datapath, struct bpf_object *object)
 	char path[PATH_MAX];
 	int err;
 
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map (map, object) {
 		if (map_is_private(map))
 			continue;
 		err = pin_path(datapath, map, path);
@@ -252,7 +258,8 @@ static int maps_copy_grown(struct datapath *datapath)
 	for (size_t i = 0; i < datapath->grown_count; i++) {
 		const char *name = bpf_map__name(datapath->grown[i].map);
 
-		err = grow_copy(name, datapath->grown[i].old_fd, bpf_map__fd(datapath->grown[i].map));
+		err = grow_copy(name, datapath->grown[i].old_fd,
+				bpf_map__fd(datapath->grown[i].map));
 		if (err)
 			return log_err(err, "cannot copy the map %s into a larger one", name);
 		log_info("map %s grows to %u entries", name,
@@ -308,9 +315,10 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 		return err;
 	datapath->lock_fd = pin_dir_lock(options->pin_dir);
 	if (datapath->lock_fd == -EBUSY)
-		return log_err(-EBUSY,
-			       "another agent uses the pins in %s: stop it, or give this one its own --pin-dir",
-			       options->pin_dir);
+		return log_err(
+			-EBUSY,
+			"another agent uses the pins in %s: stop it, or give this one its own --pin-dir",
+			options->pin_dir);
 	if (datapath->lock_fd < 0)
 		return log_err(datapath->lock_fd, "cannot lock %s", options->pin_dir);
 	err = tc_load(datapath, options);

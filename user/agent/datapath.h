@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The datapath as user space holds it: the loaded programs and the pinned maps. Programs are loaded anew
- * at each start and replace those of an earlier run in place; maps that are pinned are used again, so that
- * flows, affinity and ids survive.
+ * The datapath as user space holds it: the loaded programs and the pinned maps. Programs are loaded
+ * anew at each start and replace those of an earlier run in place; maps that are pinned are used
+ * again, so that flows, affinity and ids survive.
  */
 
 #include <stdbool.h>
@@ -37,15 +37,15 @@ struct datapath_options {
 struct datapath;
 
 /*
- * Takes the pin directory for this process (-EBUSY: another agent has it), mounts bpffs there if need be,
- * loads the programs, and makes or adopts the maps. Pinned maps that are too small for `sizes` are
- * replaced by larger ones with the same content once datapath_commit is called. Logs.
+ * Takes the pin directory for this process (-EBUSY: another agent has it), mounts bpffs there if
+ * need be, loads the programs, and makes or adopts the maps. Pinned maps that are too small for
+ * `sizes` are replaced by larger ones with the same content once datapath_commit is called. Logs.
  */
 int datapath_open(const struct datapath_options *options, struct datapath **ret_datapath);
 
 /*
- * Pins what was made anew, in place of what was there. To be called when the new programs are attached:
- * until then a crash leaves the old maps, with the old programs, in place. Logs.
+ * Pins what was made anew, in place of what was there. To be called when the new programs are
+ * attached: until then a crash leaves the old maps, with the old programs, in place. Logs.
  */
 int datapath_commit(struct datapath *datapath);
 

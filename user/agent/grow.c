@@ -13,9 +13,9 @@
 
 bool grow_is_possible(const char *map_name)
 {
-	static const char *const names[] = {"frontends",     "addresses",     "address_flows",
-					    "services",	     "service_names", "service_stats",
-					    "slots",	     "backends"};
+	static const char *const names[] = {"frontends", "addresses",     "address_flows",
+					    "services",  "service_names", "service_stats",
+					    "slots",     "backends"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (!strcmp(map_name, names[i]))

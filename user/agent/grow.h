@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Larger maps in place of pinned ones that have become too small: the same content, in the same places. */
+/*
+ * Larger maps in place of pinned ones that have become too small: the same content, in the same
+ * places.
+ */
 
 #include <stdbool.h>
 
@@ -12,7 +15,7 @@ bool grow_is_possible(const char *map_name);
 int grow_copy(const char *map_name, int from, int to);
 
 /*
- * Counts the confirmed flows of each address anew: programs counted in the old map while it was copied.
- * Failing is survived: a count that is too high keeps an address known for longer. Logs.
+ * Counts the confirmed flows of each address anew: programs counted in the old map while it was
+ * copied. Failing is survived: a count that is too high keeps an address known for longer. Logs.
  */
 void grow_recount(int flows, int addresses, int address_flows);

@@ -49,7 +49,8 @@ static const struct argp_option option_table[] = {
 	 "Pin maps and links here; bpffs is mounted if need be (default: " PIN_DIR_DEFAULT ")", 2},
 	{"hooks", OPTION_HOOKS, "LIST", 0, "Attach these: socket, tc (default: socket,tc)", 2},
 	{"clsact", OPTION_CLSACT, NULL, 0, "Use clsact filters although the kernel has tcx", 2},
-	{NULL, 0, NULL, 0, "Roles of links whose names match, instead of the rules (see `fairlead links`):", 3},
+	{NULL, 0, NULL, 0,
+	 "Roles of links whose names match, instead of the rules (see `fairlead links`):", 3},
 	{"links-pod", OPTION_LINKS_POD, "GLOB,...", 0, "Pods are behind these", 3},
 	{"links-uplink", OPTION_LINKS_UPLINK, "GLOB,...", 0, "The network is behind these", 3},
 	{"links-overlay", OPTION_LINKS_OVERLAY, "GLOB,...", 0, "Tunnels to other nodes", 3},
@@ -62,7 +63,8 @@ static const struct argp_option option_table[] = {
 	{"max-affinity", OPTION_MAX_AFFINITY, "N", 0, "Clients of Services with affinity", 4},
 	{NULL, 0, NULL, 0, "Behaviour:", 5},
 	{"timeout", OPTION_TIMEOUT, "NAME=SECONDS", 0,
-	 "How long an idle flow lives: tcp-new, tcp-established, tcp-closing, tcp-closed, udp-new, udp", 5},
+	 "How long an idle flow lives: tcp-new, tcp-established, tcp-closing, tcp-closed, udp-new, udp",
+	 5},
 	{"reject-limit", OPTION_REJECT_LIMIT, "N", 0,
 	 "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)", 5},
 	{"source-ports", OPTION_SOURCE_PORTS, "MIN-MAX", 0,
@@ -85,15 +87,16 @@ static const char doc[] =
 	"\n"
 	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
 
-static uint32_t number_parse(struct argp_state *state, const char *name, const char *text, uint32_t min,
-			     uint32_t max)
+static uint32_t number_parse(struct argp_state *state, const char *name, const char *text,
+			     uint32_t min, uint32_t max)
 {
 	char *end;
 	unsigned long value;
 
 	errno = 0;
 	value = strtoul(text, &end, 10);
-	if (errno || end == text || *end || !isdigit((unsigned char)*text) || value < min || value > max)
+	if (errno || end == text || *end || !isdigit((unsigned char)*text) || value < min ||
+	    value > max)
 		argp_error(state, "--%s %s: not a number from %u to %u", name, text, min, max);
 	return (uint32_t)value;
 }
@@ -112,7 +115,8 @@ static void hooks_parse(struct argp_state *state, struct agent_options *options,
 		else if (!strcmp(hook, "tc"))
 			options->with_tc = true;
 		else
-			argp_error(state, "--hooks %s: '%s' is no hook, there are socket and tc", text, hook);
+			argp_error(state, "--hooks %s: '%s' is no hook, there are socket and tc",
+				   text, hook);
 	}
 }
 
@@ -134,7 +138,8 @@ static void timeout_parse(struct argp_state *state, struct config *config, const
 	for (size_t i = 0; equals && i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
 		if (strlen(timeouts[i].name) == (size_t)(equals - text) &&
 		    !strncmp(text, timeouts[i].name, (size_t)(equals - text))) {
-			*timeouts[i].seconds = number_parse(state, "timeout", equals + 1, 1, 604800);
+			*timeouts[i].seconds =
+				number_parse(state, "timeout", equals + 1, 1, 604800);
 			return;
 		}
 	}
@@ -150,12 +155,16 @@ static void source_ports_parse(struct argp_state *state, struct config *config, 
 	char rest;
 
 	if (sscanf(text, "%u-%u%c", &min, &max, &rest) != 2 || !min || min > max || max > 65535)
-		argp_error(state, "--source-ports %s: MIN-MAX is wanted, both from 1 to 65535", text);
+		argp_error(state, "--source-ports %s: MIN-MAX is wanted, both from 1 to 65535",
+			   text);
 	config->source_port_min = (__u16)min;
 	config->source_port_max = (__u16)max;
 }
 
-/* The host's name where none is given; as the kubelet registers it, in lower case (kube-proxy's N165). */
+/*
+ * The host's name where none is given; as the kubelet registers it, in lower case (kube-proxy's
+ * N165).
+ */
 static void node_name_set(struct argp_state *state, struct agent_options *options, const char *name)
 {
 	size_t length;
@@ -239,7 +248,8 @@ static error_t option_parse_behaviour(int key, char *arg, struct argp_state *sta
 		timeout_parse(state, &options->config, arg);
 		return 0;
 	case OPTION_REJECT_LIMIT:
-		options->config.rejects_per_second = number_parse(state, "reject-limit", arg, 0, 1000000);
+		options->config.rejects_per_second =
+			number_parse(state, "reject-limit", arg, 0, 1000000);
 		return 0;
 	case OPTION_SOURCE_PORTS:
 		source_ports_parse(state, &options->config, arg);
@@ -301,19 +311,20 @@ void agent_options_parse(int argc, char **argv, struct agent_options *ret_option
 		.with_socket = true,
 		.with_tc = true,
 		.verbosity = LOG_INFO,
-		.config = {
-			.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
-			.timeout_tcp_established_s = TIMEOUT_TCP_ESTABLISHED_S,
-			.timeout_tcp_closing_s = TIMEOUT_TCP_CLOSING_S,
-			.timeout_tcp_closed_s = TIMEOUT_TCP_CLOSED_S,
-			.timeout_udp_new_s = TIMEOUT_UDP_NEW_S,
-			.timeout_udp_s = TIMEOUT_UDP_S,
-			.rejects_per_second = REJECTS_PER_SECOND_DEFAULT,
-			.source_port_min = SOURCE_PORT_MIN_DEFAULT,
-			.source_port_max = SOURCE_PORT_MAX_DEFAULT,
-			.has_timer = 1,
-			.has_retval = 1,
-		},
+		.config =
+			{
+				.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
+				.timeout_tcp_established_s = TIMEOUT_TCP_ESTABLISHED_S,
+				.timeout_tcp_closing_s = TIMEOUT_TCP_CLOSING_S,
+				.timeout_tcp_closed_s = TIMEOUT_TCP_CLOSED_S,
+				.timeout_udp_new_s = TIMEOUT_UDP_NEW_S,
+				.timeout_udp_s = TIMEOUT_UDP_S,
+				.rejects_per_second = REJECTS_PER_SECOND_DEFAULT,
+				.source_port_min = SOURCE_PORT_MIN_DEFAULT,
+				.source_port_max = SOURCE_PORT_MAX_DEFAULT,
+				.has_timer = 1,
+				.has_retval = 1,
+			},
 	};
 	argp_err_exit_status = EXIT_USAGE;
 	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, ret_options);

@@ -27,7 +27,7 @@ struct agent_options {
 };
 
 /*
- * Reads the command line. Says what is wrong, naming the option, and exits with status 2 on misuse; exits
- * with 0 after --help.
+ * Reads the command line. Says what is wrong, naming the option, and exits with status 2 on misuse;
+ * exits with 0 after --help.
  */
 void agent_options_parse(int argc, char **argv, struct agent_options *ret_options);

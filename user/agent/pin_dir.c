@@ -98,11 +98,14 @@ static bool is_mount_point(const char *path)
 int pin_dir_remove(const char *path)
 {
 	if (is_mount_point(path)) {
-		/* bpffs keeps two files of its own, maps.debug and progs.debug; rmdir cannot tell. */
+		/*
+		 * bpffs keeps two files of its own, maps.debug and progs.debug; rmdir cannot tell.
+		 */
 		if (umount2(path, MNT_DETACH))
 			return log_err(-errno, "cannot unmount %s", path);
 	}
 	if (rmdir(path) && errno != ENOENT)
-		return log_err(-errno, "cannot remove %s: it holds something that is not ours", path);
+		return log_err(-errno, "cannot remove %s: it holds something that is not ours",
+			       path);
 	return 0;
 }

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 /*
- * Makes `path` and, where it is on no bpffs, mounts one: at /sys/fs/bpf for what lies below that, else at
- * `path` itself. Logs. Returns 0 or a negative errno.
+ * Makes `path` and, where it is on no bpffs, mounts one: at /sys/fs/bpf for what lies below that,
+ * else at `path` itself. Logs. Returns 0 or a negative errno.
  */
 int pin_dir_make(const char *path);
 
@@ -20,5 +20,8 @@ int pin_dir_lock(const char *path);
 /* True if `path` lies on bpffs. */
 bool pin_dir_is_bpffs(const char *path);
 
-/* Removes the directory, and unmounts it where it is a mount of bpffs that holds nothing else. Logs. */
+/*
+ * Removes the directory, and unmounts it where it is a mount of bpffs that holds nothing else.
+ * Logs.
+ */
 int pin_dir_remove(const char *path);

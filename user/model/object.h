@@ -126,7 +126,7 @@ struct pod_object {
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
 #define LABEL_ZONE         "topology.kubernetes.io/zone"
 
-#define OBJECT_NAME_MAX                                                           \
+#define OBJECT_NAME_MAX \
 	253 /* a DNS subdomain (RFC 1123); Services and namespaces: NAME_SIZE - 1 \
 	     */
 

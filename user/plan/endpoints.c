@@ -24,14 +24,15 @@ static int candidate_compare(const void *a, const void *b)
 
 /* How many endpoints the slices have for the port at most. */
 static size_t candidates_bound(const struct service_port *port, enum ip_family family,
-			       const struct slice_object *const *slices, size_t slice_count)
+			       const struct slice_list *slices)
 {
 	size_t bound = 0;
 
-	for (size_t i = 0; i < slice_count; i++) {
-		for (size_t j = 0; slices[i]->family == family && j < slices[i]->port_count; j++)
-			bound += port_matches(&slices[i]->ports[j], port) ? slices[i]->endpoint_count
-									  : 0;
+	for (size_t i = 0; i < slices->count; i++) {
+		const struct slice_object *slice = slices->items[i];
+
+		for (size_t j = 0; slice->family == family && j < slice->port_count; j++)
+			bound += port_matches(&slice->ports[j], port) ? slice->endpoint_count : 0;
 	}
 	return bound;
 }
@@ -75,10 +76,10 @@ static void candidates_deduplicate(struct candidates *candidates)
 }
 
 int candidates_gather(const struct plan_context *context, const struct service_port *port,
-		      enum ip_family family, const struct slice_object *const *slices,
-		      size_t slice_count, struct candidates *ret)
+		      enum ip_family family, const struct slice_list *slices,
+		      struct candidates *ret)
 {
-	size_t bound = candidates_bound(port, family, slices, slice_count);
+	size_t bound = candidates_bound(port, family, slices);
 
 	*ret = (struct candidates){};
 	if (!bound)
@@ -86,10 +87,12 @@ int candidates_gather(const struct plan_context *context, const struct service_p
 	ret->items = calloc(bound, sizeof(*ret->items));
 	if (!ret->items)
 		return -ENOMEM;
-	for (size_t i = 0; i < slice_count; i++) {
-		for (size_t j = 0; slices[i]->family == family && j < slices[i]->port_count; j++) {
-			if (port_matches(&slices[i]->ports[j], port))
-				slice_gather(context, slices[i], &slices[i]->ports[j], ret);
+	for (size_t i = 0; i < slices->count; i++) {
+		const struct slice_object *slice = slices->items[i];
+
+		for (size_t j = 0; slice->family == family && j < slice->port_count; j++) {
+			if (port_matches(&slice->ports[j], port))
+				slice_gather(context, slice, &slice->ports[j], ret);
 		}
 	}
 	qsort(ret->items, ret->count, sizeof(*ret->items), candidate_compare);

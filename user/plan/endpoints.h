@@ -19,13 +19,19 @@ struct candidates {
 	size_t count;
 };
 
+/* The slices of one Service, of all families. */
+struct slice_list {
+	const struct slice_object *const *items; /* borrowed */
+	size_t count;
+};
+
 /*
  * Gathers the endpoints that slices of `family` have for the port of that name and protocol (rules
  * A11 to A19). Returns 0 or -ENOMEM; the caller frees ret->items.
  */
 int candidates_gather(const struct plan_context *context, const struct service_port *port,
-		      enum ip_family family, const struct slice_object *const *slices,
-		      size_t slice_count, struct candidates *ret);
+		      enum ip_family family, const struct slice_list *slices,
+		      struct candidates *ret);
 
 /* Marks the members of the Cluster set (rule E62) and of the Local set (rule E63). */
 void candidates_mark_cluster(const struct plan_context *context, struct candidates *candidates);

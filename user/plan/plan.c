@@ -122,17 +122,23 @@ static void cleanup_candidates(const struct candidates *candidates)
 	free(candidates->items);
 }
 
+/* What the ports of a Service are planned from. */
+struct plan_input {
+	const struct plan_context *context;
+	const struct object *service;
+	struct slice_list slices;
+};
+
 /* One port in the family of one ClusterIP. */
-static int port_plan(const struct plan_context *context, const struct object *service,
-		     const struct service_port *service_port, const struct ip_addr *vip,
-		     const struct slice_object *const *slices, size_t slice_count,
-		     struct planned_port *port)
+static int port_plan(const struct plan_input *input, const struct service_port *service_port,
+		     const struct ip_addr *vip, struct planned_port *port)
 {
 	auto_cleanup(cleanup_candidates) struct candidates candidates = {};
+	const struct plan_context *context = input->context;
 	const char *link;
 	int err;
 
-	name_set(service, port);
+	name_set(input->service, port);
 	(void)snprintf(port->name.port_name, NAME_SIZE, "%s", service_port->name);
 	port->name.proto = service_port->proto;
 	port->name.family = address_family(vip);
@@ -147,11 +153,11 @@ static int port_plan(const struct plan_context *context, const struct object *se
 		detail_set(port, link);
 		return 0;
 	}
-	err = candidates_gather(context, service_port, port->name.family, slices, slice_count,
+	err = candidates_gather(context, service_port, port->name.family, &input->slices,
 				&candidates);
 	if (err)
 		return err;
-	port_select(context, &service->service, &candidates, port);
+	port_select(context, &input->service->service, &candidates, port);
 	err = port_add_frontend(vip, service_port, port);
 	return err ? err : port_take_backends(&candidates, port);
 }
@@ -160,6 +166,7 @@ int plan_service(const struct plan_context *context, const struct object *servic
 		 const struct slice_object *const *slices, size_t slice_count,
 		 struct plan *ret_plan)
 {
+	const struct plan_input input = {context, service, {slices, slice_count}};
 	const struct service_object *spec = &service->service;
 	enum unprogrammed_reason reason;
 	struct plan plan = {};
@@ -175,8 +182,8 @@ int plan_service(const struct plan_context *context, const struct object *servic
 		return -ENOMEM;
 	for (size_t i = 0; !err && i < spec->port_count; i++) {
 		for (size_t j = 0; !err && j < spec->cluster_ip_count; j++)
-			err = port_plan(context, service, &spec->ports[i], &spec->cluster_ips[j],
-					slices, slice_count, &plan.ports[plan.port_count++]);
+			err = port_plan(&input, &spec->ports[i], &spec->cluster_ips[j],
+					&plan.ports[plan.port_count++]);
 	}
 	if (err)
 		plan_fini(&plan);

@@ -17,8 +17,8 @@ struct plan_context {
 	const char *node_name; /* NULL: no endpoint is local, hints do not apply */
 	const char *zone;      /* label topology.kubernetes.io/zone of the own Node; NULL: none */
 	/*
-	 * The link that `addr` is assigned to by someone else, or NULL: such a ClusterIP is left alone
-	 * (NodeLocal DNSCache). Owned by the callee, valid until it is called again.
+	 * The link that `addr` is assigned to by someone else, or NULL: such a ClusterIP is left
+	 * alone (NodeLocal DNSCache). Owned by the callee, valid until it is called again.
 	 */
 	const char *(*link_with_address)(const struct ip_addr *addr, void *context);
 	void *link_context;
@@ -46,7 +46,8 @@ struct planned_port {
 	char detail[sizeof(((struct unprogrammed *)0)->detail)];
 	struct planned_frontend *frontends;
 	size_t frontend_count;
-	struct planned_backend *backends; /* each address:port once, ascending by address and port */
+	struct planned_backend
+		*backends; /* each address:port once, ascending by address and port */
 	size_t backend_count;
 	bool uses_cluster; /* the Cluster set is needed: rule E59 */
 	bool uses_local;

@@ -26,7 +26,8 @@ bool topology_fits(const struct plan_context *context, enum topology_mode mode,
 	}
 }
 
-/* One ready endpoint without the hint switches a mode off (rule E67), and so does none that fits (E71). */
+/* One ready endpoint without the hint switches a mode off (rule E67), and so does none that fits
+ * (E71). */
 static bool mode_applies(const struct plan_context *context, const struct candidates *candidates,
 			 enum topology_mode mode)
 {

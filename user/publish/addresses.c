@@ -6,6 +6,8 @@
 #include "address.h"
 #include "publish/publisher.h"
 
+#define ADDRESS_ALL (ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE)
+
 static uint32_t hash_of(const struct ip_addr *addr)
 {
 	uint32_t hash;
@@ -23,17 +25,15 @@ uint32_t address_find(const struct publisher *publisher, const struct ip_addr *a
 	return index;
 }
 
-uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr, int *ret_err)
+uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr)
 {
 	uint32_t index = address_find(publisher, addr);
 
 	if (index)
 		return index;
 	index = id_pool_take(&publisher->address_ids);
-	if (!index) {
-		*ret_err = -ENOSPC;
+	if (!index)
 		return 0;
-	}
 	publisher->address_records[index] = (struct address_record){.addr = *addr};
 	publisher->address_flows[index] = (struct address_flows){};
 	id_index_add(&publisher->address_index, hash_of(addr), index);
@@ -55,7 +55,7 @@ static uint32_t flags_of(const struct address_record *record)
 
 	if (record->vips)
 		flags |= ADDRESS_CLUSTER_IP;
-	else if (record->was_vip)
+	else if (record->retired)
 		flags |= ADDRESS_RETIRED;
 	if (record->backends)
 		flags |= ADDRESS_BACKEND;
@@ -68,12 +68,16 @@ static uint32_t flags_of(const struct address_record *record)
 static void address_remove(struct publisher *publisher, uint32_t index)
 {
 	struct address_record *record = &publisher->address_records[index];
+	bool was_seen = record->flags;
 
-	if (record->flags)
+	if (was_seen)
 		(void)bpf_map_delete_elem(publisher->maps.addresses, &record->addr);
 	id_index_remove(&publisher->address_index, hash_of(&record->addr), index);
 	*record = (struct address_record){};
-	retire(publisher, RETIRED_ADDRESS_INDEX, index, 1);
+	if (was_seen)
+		retire(publisher, RETIRED_ADDRESS, index, 1);
+	else
+		id_pool_give(&publisher->address_ids, index);
 }
 
 int address_settle(struct publisher *publisher, uint32_t index)
@@ -88,21 +92,26 @@ int address_settle(struct publisher *publisher, uint32_t index)
 	if (info.flags == record->flags)
 		return 0;
 	if (bpf_map_update_elem(publisher->maps.addresses, &record->addr, &info, BPF_ANY))
-		return errno == E2BIG ? -ENOSPC : -errno;
-	record->flags = info.flags;
+		return errno == E2BIG ? publisher_is_full(publisher, FULL_ADDRESSES) : -errno;
+	record->flags = info.flags & ADDRESS_ALL;
 	return 0;
 }
 
 void address_drop_unused(struct publisher *publisher, uint32_t index)
 {
-	if (!flags_of(&publisher->address_records[index]))
+	if (id_pool_has(&publisher->address_ids, index) &&
+	    !flags_of(&publisher->address_records[index]))
 		address_remove(publisher, index);
 }
 
-void address_forget_flows(struct publisher *publisher, uint32_t index)
+void address_release_vip(struct publisher *publisher, uint32_t index, uint32_t service)
 {
-	publisher->address_records[index].was_vip = false;
+	struct address_record *record = &publisher->address_records[index];
+
+	record->vips--;
+	record->retired++;
 	(void)address_settle(publisher, index);
+	retire_when_idle(publisher, RETIRED_SERVICE, service, index);
 }
 
 int address_adopt(struct publisher *publisher, const struct ip_addr *addr,
@@ -110,13 +119,13 @@ int address_adopt(struct publisher *publisher, const struct ip_addr *addr,
 {
 	uint32_t index = info->index;
 
-	if (!id_pool_reserve(&publisher->address_ids, index))
+	if (!info->flags || info->flags & ~ADDRESS_ALL ||
+	    !id_pool_reserve(&publisher->address_ids, index))
 		return -EINVAL;
 	publisher->address_records[index] = (struct address_record){
 		.addr = *addr,
-		.flags = info->flags,
-		.is_node = info->flags & ADDRESS_NODE,
-		.was_vip = info->flags & (ADDRESS_CLUSTER_IP | ADDRESS_RETIRED),
+		.flags = info->flags & ADDRESS_ALL,
+		.is_node = (info->flags & ADDRESS_NODE) != 0,
 	};
 	id_index_add(&publisher->address_index, hash_of(addr), index);
 	return 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Adoption: makes the publisher know what the pinned maps hold. An earlier run may have ended at any point,
- * so nothing is believed: what does not fit together is put right or removed. Order matters: addresses,
- * then backends, then service ports, then what is left over.
+ * Adoption: makes the publisher know what the pinned maps hold. An earlier run may have ended at
+ * any point, so nothing is believed: what does not fit together is put right or removed. Order
+ * matters: addresses, then backends, then service ports, then what is left over.
  */
 
 #include <bpf/bpf.h>
@@ -14,66 +14,111 @@
 #include "cleanup.h"
 #include "log.h"
 #include "publish/publisher.h"
+#include "publish/room.h"
 
-struct repairs {
-	uint32_t addresses, backends, services, frontends;
+struct adoption {
+	struct publisher *publisher;
+	struct port_record **ports;                        /* by service port id */
+	uint32_t addresses, backends, services, frontends; /* what had to be put right */
 };
 
-/* Calls `visit` with each key and value; it may delete the entry it is given. */
-static int map_visit(int map, void *key, void *value, size_t key_size,
-		     int (*visit)(struct publisher *, const void *key, const void *value,
-				  struct repairs *),
-		     struct publisher *publisher, struct repairs *repairs)
+typedef int (*visit_fn)(struct adoption *adoption, const void *key, const void *value);
+
+#define BATCH 4096
+
+/* Keys and values of a whole map. */
+struct content {
+	size_t room, key_size, value_size;
+	char *keys, *values;
+	size_t count;
+};
+
+static void content_fini(const struct content *content)
 {
-	auto_cleanup(cleanup_free) char *keys = NULL;
-	size_t count = 0, room = 0;
-	int err = 0;
+	room_free(content->keys, content->room, content->key_size);
+	room_free(content->values, content->room, content->value_size);
+}
 
-	/* Deleting while walking would begin the walk anew: so keys first. */
-	for (void *last = NULL; !bpf_map_get_next_key(map, last, key); last = key) {
-		if (count == room) {
-			char *more = realloc(keys, (room = room ? room * 2 : 256) * key_size);
+/* A batch has whole buckets of the hash table: one that has no room for a bucket is tried with
+ * more. */
+static int content_read(int map, struct content *content)
+{
+	uint32_t position = 0, batch = BATCH;
+	bool is_first = true;
 
-			if (!more)
-				return -ENOMEM;
-			keys = more;
+	while (true) {
+		uint32_t count = batch;
+		int err = 0;
+
+		if (content->count + count > content->room)
+			count = (uint32_t)(content->room - content->count);
+		if (!count)
+			return 0;
+		if (bpf_map_lookup_batch(map, is_first ? NULL : &position, &position,
+					 content->keys + content->count * content->key_size,
+					 content->values + content->count * content->value_size,
+					 &count, NULL))
+			err = -errno;
+		if (err == -ENOSPC && batch < content->room) {
+			batch *= 2;
+			continue;
 		}
-		memcpy(keys + count++ * key_size, key, key_size);
+		if (err && err != -ENOENT)
+			return err;
+		content->count += count;
+		is_first = false;
+		if (err)
+			return 0;
 	}
-	for (size_t i = 0; !err && i < count; i++) {
-		if (!bpf_map_lookup_elem(map, keys + i * key_size, value))
-			err = visit(publisher, keys + i * key_size, value, repairs);
-	}
+}
+
+/* Calls `visit` with each key and value; it may delete the entry it is given. */
+static int map_visit(int map, size_t key_size, size_t value_size, visit_fn visit,
+		     struct adoption *adoption)
+{
+	auto_cleanup(content_fini) struct content content = {
+		.key_size = key_size,
+		.value_size = value_size,
+	};
+	uint32_t entries = 0;
+	int err = map_size(map, &entries);
+
+	if (err)
+		return err;
+	content.room = (size_t)entries + BATCH;
+	content.keys = room_new(content.room, key_size);
+	content.values = room_new(content.room, value_size);
+	if (!content.keys || !content.values)
+		return -ENOMEM;
+	err = content_read(map, &content);
+	for (size_t i = 0; !err && i < content.count; i++)
+		err = visit(adoption, content.keys + i * key_size, content.values + i * value_size);
 	return err;
 }
 
-static int visit_address(struct publisher *publisher, const void *key, const void *value,
-			 struct repairs *repairs)
+static int visit_address(struct adoption *adoption, const void *key, const void *value)
 {
-	if (!address_adopt(publisher, key, value))
+	if (!address_adopt(adoption->publisher, key, value))
 		return 0;
-	repairs->addresses++;
-	return bpf_map_delete_elem(publisher->maps.addresses, key) ? -errno : 0;
+	adoption->addresses++;
+	return bpf_map_delete_elem(adoption->publisher->maps.addresses, key) ? -errno : 0;
 }
 
-/* An entry that stopped halfway has no state yet; one that nobody has by the end begins to leave. */
-static int backends_adopt(struct publisher *publisher, struct repairs *repairs)
+/* An entry that stopped halfway has no state yet; one that nobody has by the end begins to leave.
+ */
+static void backends_adopt(struct adoption *adoption)
 {
+	struct publisher *publisher = adoption->publisher;
+
 	for (uint32_t id = 1; id < publisher->maps.backends_max; id++) {
 		struct backend *backend = &publisher->backends[id];
-		int err;
 
-		if (backend->state == BACKEND_FREE)
+		if (backend->state == BACKEND_FREE || !backend_adopt(publisher, id))
 			continue;
-		err = backend_adopt(publisher, id);
-		if (err == -ENOMEM)
-			return err;
-		if (err) {
-			backend->state = BACKEND_FREE;
-			repairs->backends++;
-		}
+		backend->state = BACKEND_FREE;
+		adoption->backends++;
 	}
-	return 0;
+	id_pool_reserved(&publisher->backend_ids);
 }
 
 /* True if the range is ours to take and leads to backends only. */
@@ -122,13 +167,13 @@ static int port_adopt_backends(struct publisher *publisher, struct port_record *
 
 		port->backends[i] = (struct port_backend){
 			.id = publisher->slots[slot].backend,
-			.membership = is_cluster ? MEMBER_CLUSTER : MEMBER_LOCAL,
+			.facts = is_cluster ? MEMBER_CLUSTER : MEMBER_LOCAL,
 		};
 	}
 	qsort(port->backends, bound, sizeof(*port->backends), compare_ids);
 	for (uint32_t i = 0; i < bound; i++) {
 		if (count && port->backends[count - 1].id == port->backends[i].id)
-			port->backends[count - 1].membership |= port->backends[i].membership;
+			port->backends[count - 1].facts |= port->backends[i].facts;
 		else
 			port->backends[count++] = port->backends[i];
 	}
@@ -149,102 +194,94 @@ static bool name_is_sound(const struct service_name *name)
 	       memchr(name->port_name, 0, NAME_SIZE) && name->name[0];
 }
 
-static int visit_name(struct publisher *publisher, const void *key, const void *value,
-		      struct repairs *repairs)
+/* A list that is none becomes an empty one until the plan says better. */
+static void ranges_adopt(struct adoption *adoption, struct service *service)
 {
+	struct slot_range *const words[] = {&service->cluster_slots, &service->local_slots};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (range_adopt(adoption->publisher, *words[i]))
+			continue;
+		*words[i] = (struct slot_range){};
+		adoption->services++;
+	}
+}
+
+static int visit_name(struct adoption *adoption, const void *key, const void *value)
+{
+	struct publisher *publisher = adoption->publisher;
 	const struct service_name *name = value;
 	struct service_record *record;
 	struct port_record *port;
-	struct service *service;
 	uint32_t id;
 
 	memcpy(&id, key, sizeof(id));
-	if (!id || id >= publisher->maps.services_max || !name_is_sound(name))
+	if (!id || id >= publisher->maps.services_max || !name_is_sound(name) ||
+	    !(publisher->services[id].flags & SERVICE_IN_USE))
 		goto remove;
-	service = &publisher->services[id];
 	record = service_get(publisher, name->namespace_, name->name, true);
 	if (!record)
 		return -ENOMEM;
-	if (!(service->flags & SERVICE_IN_USE) ||
-	    port_find(record, name->port_name, name->proto, name->family) ||
-	    !id_pool_reserve(&publisher->service_ids, id)) {
-		service_drop_empty(publisher, record);
+	if (port_find(record, name->port_name, name->proto, name->family))
 		goto remove;
-	}
-	if (!range_adopt(publisher, service->cluster_slots)) {
-		service->cluster_slots = (struct slot_range){};
-		repairs->services++;
-	}
-	if (!range_adopt(publisher, service->local_slots)) {
-		service->local_slots = (struct slot_range){};
-		repairs->services++;
-	}
 	port = port_new(record, name, id);
 	if (!port)
 		return -ENOMEM;
+	(void)id_pool_reserve(&publisher->service_ids, id);
+	adoption->ports[id] = port;
+	ranges_adopt(adoption, &publisher->services[id]);
 	publisher->numbers.service_ports++;
 	return port_adopt_backends(publisher, port);
 remove:
-	repairs->services++;
+	adoption->services++;
 	return bpf_map_delete_elem(publisher->maps.service_names, key) ? -errno : 0;
 }
 
 /* A service port's entry without a name is nobody's: its id is free. */
 static void services_repair(struct publisher *publisher)
 {
-	struct service_name name;
+	static const struct service unused;
 
 	for (uint32_t id = 1; id < publisher->maps.services_max; id++) {
-		if (publisher->services[id].flags &&
-		    bpf_map_lookup_elem(publisher->maps.service_names, &id, &name))
-			publisher->services[id] = (struct service){};
+		struct service *service = &publisher->services[id];
+
+		if (!id_pool_has(&publisher->service_ids, id) &&
+		    memcmp(service, &unused, sizeof(unused)))
+			*service = unused;
 	}
+	id_pool_reserved(&publisher->service_ids);
 }
 
-static struct port_record *port_by_id(struct publisher *publisher, uint32_t id)
+static int visit_frontend(struct adoption *adoption, const void *key, const void *value)
 {
-	struct service_record *record;
-	struct port_record *port = NULL;
-	struct service_name name;
-
-	if (bpf_map_lookup_elem(publisher->maps.service_names, &id, &name))
-		return NULL;
-	record = service_get(publisher, name.namespace_, name.name, false);
-	if (record)
-		port = port_find(record, name.port_name, name.proto, name.family);
-	return port && port->id == id ? port : NULL;
-}
-
-static int visit_frontend(struct publisher *publisher, const void *key, const void *value,
-			  struct repairs *repairs)
-{
+	struct publisher *publisher = adoption->publisher;
 	const struct frontend_target *target = value;
-	struct port_record *port = port_by_id(publisher, target->service);
-	int err = 0;
+	struct port_record *port = NULL;
 
+	if (target->service < publisher->maps.services_max)
+		port = adoption->ports[target->service];
 	if (!port || port->vip) {
-		repairs->frontends++;
+		adoption->frontends++;
 		return bpf_map_delete_elem(publisher->maps.frontends, key) ? -errno : 0;
 	}
 	memcpy(&port->frontend, key, sizeof(port->frontend));
 	port->kind = target->kind;
-	port->vip = address_take(publisher, &port->frontend.vip, &err);
+	port->vip = address_take(publisher, &port->frontend.vip);
 	if (!port->vip)
-		return err;
+		return -ENOSPC;
 	publisher->address_records[port->vip].vips++;
 	publisher->numbers.frontends++;
 	return 0;
 }
 
-static int visit_reason(struct publisher *publisher, const void *key, const void *value,
-			struct repairs *repairs)
+static int visit_reason(struct adoption *adoption, const void *key, const void *value)
 {
+	struct publisher *publisher = adoption->publisher;
 	const struct unprogrammed_key *reason = key;
-	struct service_record *record;
+	struct service_record *record = NULL;
 	struct unprogrammed_key *more;
 
 	(void)value;
-	(void)repairs;
 	if (!memchr(reason->namespace_, 0, NAME_SIZE) || !memchr(reason->name, 0, NAME_SIZE))
 		return bpf_map_delete_elem(publisher->maps.unprogrammed, key) ? -errno : 0;
 	record = service_get(publisher, reason->namespace_, reason->name, true);
@@ -258,64 +295,74 @@ static int visit_reason(struct publisher *publisher, const void *key, const void
 	return 0;
 }
 
-/* What nobody has begins to leave; what addresses mean is said anew. */
+/* What nobody has begins to leave; what was a VIP and is none any more may have flows. */
 static void leftovers_settle(struct publisher *publisher)
 {
 	for (uint32_t id = 1; id < publisher->maps.backends_max; id++) {
 		if (publisher->backends[id].state != BACKEND_FREE)
 			backend_settle(publisher, id);
 	}
-	for (uint32_t index = 1; index < publisher->addresses_max; index++) {
+	for (uint32_t index = 1; index < publisher->address_ids.next_fresh; index++) {
 		struct address_record *record = &publisher->address_records[index];
 
-		if (!record->flags && !record->vips && !record->backends)
+		if (!id_pool_has(&publisher->address_ids, index))
 			continue;
-		(void)address_settle(publisher, index);
-		if (record->was_vip && !record->vips && !record->is_waiting) {
-			record->is_waiting = true;
-			retire_when_idle(publisher, RETIRED_ADDRESS_INDEX, index);
+		if (record->flags & (ADDRESS_CLUSTER_IP | ADDRESS_RETIRED) && !record->vips) {
+			record->retired++;
+			retire_when_idle(publisher, RETIRED_SERVICE, 0, index);
 		}
+		(void)address_settle(publisher, index);
 	}
+}
+
+static int maps_adopt(struct adoption *adoption)
+{
+	struct publisher *publisher = adoption->publisher;
+	const struct publish_maps *maps = &publisher->maps;
+	int err;
+
+	err = map_visit(maps->addresses, sizeof(struct ip_addr), sizeof(struct address_info),
+			visit_address, adoption);
+	if (err)
+		return err;
+	id_pool_reserved(&publisher->address_ids);
+	backends_adopt(adoption);
+	err = map_visit(maps->service_names, sizeof(uint32_t), sizeof(struct service_name),
+			visit_name, adoption);
+	if (err)
+		return err;
+	services_repair(publisher);
+	err = map_visit(maps->frontends, sizeof(struct frontend), sizeof(struct frontend_target),
+			visit_frontend, adoption);
+	if (!err)
+		err = map_visit(maps->unprogrammed, sizeof(struct unprogrammed_key),
+				sizeof(struct unprogrammed), visit_reason, adoption);
+	if (!err)
+		leftovers_settle(publisher);
+	return err;
 }
 
 int adopt(struct publisher *publisher)
 {
-	const struct publish_maps *maps = &publisher->maps;
-	struct frontend_target target;
-	struct unprogrammed reason;
-	struct unprogrammed_key reason_key;
-	struct address_info info;
-	struct service_name name;
-	struct frontend frontend;
-	struct repairs repairs = {};
-	struct ip_addr addr;
-	uint32_t id;
+	struct adoption adoption = {.publisher = publisher};
+	size_t ports_max = publisher->maps.services_max;
 	int err;
 
-	err = map_visit(maps->addresses, &addr, &info, sizeof(addr), visit_address, publisher, &repairs);
-	if (!err)
-		err = backends_adopt(publisher, &repairs);
-	if (!err)
-		err = map_visit(maps->service_names, &id, &name, sizeof(id), visit_name, publisher,
-				&repairs);
-	if (!err)
-		services_repair(publisher);
-	if (!err)
-		err = map_visit(maps->frontends, &frontend, &target, sizeof(frontend), visit_frontend,
-				publisher, &repairs);
-	if (!err)
-		err = map_visit(maps->unprogrammed, &reason_key, &reason, sizeof(reason_key),
-				visit_reason, publisher, &repairs);
+	adoption.ports = room_new(ports_max, sizeof(void *));
+	if (!adoption.ports)
+		return -ENOMEM;
+	err = maps_adopt(&adoption);
+	room_free(adoption.ports, ports_max, sizeof(void *));
 	if (err)
 		return err;
-	leftovers_settle(publisher);
-	publisher->left_count = 0;
 	if (publisher->numbers.service_ports)
 		log_info("adopted %u service ports and %u backends of an earlier run",
 			 publisher->numbers.service_ports, publisher->numbers.backends);
-	if (repairs.addresses || repairs.backends || repairs.services || repairs.frontends)
-		log_warning("an earlier run ended in the middle of a change: put right %u service ports, "
+	if (adoption.addresses || adoption.backends || adoption.services || adoption.frontends)
+		log_warning("an earlier run ended in the middle of a change: put right %u service "
+			    "ports, "
 			    "%u frontends, %u backends and %u addresses",
-			    repairs.services, repairs.frontends, repairs.backends, repairs.addresses);
+			    adoption.services, adoption.frontends, adoption.backends,
+			    adoption.addresses);
 	return 0;
 }

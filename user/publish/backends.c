@@ -53,60 +53,75 @@ static void entry_write(struct publisher *publisher, uint32_t id,
 	__atomic_store_n(&backend->state, BACKEND_DRAINING, __ATOMIC_RELEASE);
 }
 
-uint32_t backend_take(struct publisher *publisher, const struct planned_backend *planned, __u8 proto,
-		      int *ret_err)
+static void backend_count(struct publisher *publisher, uint32_t id, int change)
+{
+	publisher->numbers.backends += (uint32_t)change;
+	if (publisher->backends[id].state == BACKEND_DRAINING)
+		publisher->numbers.draining += (uint32_t)change;
+}
+
+static void backend_add(struct publisher *publisher, uint32_t id, uint32_t address)
+{
+	const struct backend *backend = &publisher->backends[id];
+
+	publisher->backend_records[id] = (struct backend_record){
+		.address = address,
+		.terminating = backend->state == BACKEND_DEAD,
+	};
+	id_index_add(&publisher->backend_index,
+		     hash_of(&backend->addr, backend->port, backend->proto), id);
+	publisher->address_records[address].backends++;
+	backend_count(publisher, id, 1);
+}
+
+uint32_t backend_take(struct publisher *publisher, const struct planned_backend *planned,
+		      __u8 proto)
 {
 	uint32_t id = backend_find(publisher, &planned->addr, planned->port, proto);
 	uint32_t address;
-	int err;
 
 	if (id)
 		return id;
-	address = address_take(publisher, &planned->addr, ret_err);
-	if (!address)
-		return 0;
+	/* The address last: without a backend nobody would give it back. */
 	id = id_pool_take(&publisher->backend_ids);
 	if (!id) {
-		address_drop_unused(publisher, address);
-		*ret_err = -ENOSPC;
+		(void)publisher_is_full(publisher, FULL_BACKENDS);
+		return 0;
+	}
+	address = address_take(publisher, &planned->addr);
+	if (!address) {
+		id_pool_give(&publisher->backend_ids, id);
+		(void)publisher_is_full(publisher, FULL_ADDRESSES);
 		return 0;
 	}
 	entry_write(publisher, id, planned, proto);
-	publisher->backend_records[id] = (struct backend_record){.address = address};
-	id_index_add(&publisher->backend_index, hash_of(&planned->addr, planned->port, proto), id);
-	publisher->address_records[address].backends++;
-	err = address_settle(publisher, address);
-	if (err) {
-		backend_drop_unused(publisher, id);
-		*ret_err = err;
-		return 0;
-	}
-	publisher->numbers.backends++;
+	backend_add(publisher, id, address);
 	return id;
 }
 
-/* The id is free when the entry can no longer be looked at; until then it is nobody's. */
+/* Nobody is called by this id any more. */
 static void backend_remove(struct publisher *publisher, uint32_t id)
 {
 	struct backend *backend = &publisher->backends[id];
-	struct backend_record *record = &publisher->backend_records[id];
-	uint32_t address = record->address;
+	uint32_t address = publisher->backend_records[id].address;
 
+	backend_count(publisher, id, -1);
 	id_index_remove(&publisher->backend_index,
 			hash_of(&backend->addr, backend->port, backend->proto), id);
 	__atomic_store_n(&backend->state, BACKEND_FREE, __ATOMIC_RELEASE);
-	*record = (struct backend_record){};
+	publisher->backend_records[id] = (struct backend_record){};
 	publisher->address_records[address].backends--;
 	(void)address_settle(publisher, address);
-	retire(publisher, RETIRED_BACKEND, id, 1);
 }
 
 void backend_drop_unused(struct publisher *publisher, uint32_t id)
 {
 	const struct backend_record *record = &publisher->backend_records[id];
 
-	if (!record->members && !record->known && !record->is_waiting)
-		backend_remove(publisher, id);
+	if (record->members || record->known || record->is_waiting)
+		return;
+	backend_remove(publisher, id);
+	id_pool_give(&publisher->backend_ids, id);
 }
 
 static void left_note(struct publisher *publisher, uint32_t id)
@@ -118,18 +133,20 @@ static void left_note(struct publisher *publisher, uint32_t id)
 		void *left = realloc(publisher->left, room * sizeof(*publisher->left));
 
 		if (!left) {
-			log_warning("no memory to tell sockets that their backend left, continuing");
+			log_warning(
+				"no memory to tell sockets that their backend left, continuing");
 			return;
 		}
 		publisher->left = left;
 		publisher->left_room = room;
 	}
-	publisher->left[publisher->left_count++] = (struct port_backend){.id = id};
+	publisher->left[publisher->left_count++] = id;
 }
 
 /*
- * Chosen by someone: active. Known, but not chosen: draining. Unknown: dead if it was terminating before,
- * for then its pod is gone; else, as a pod that lost a label goes on, draining until its flows have ended.
+ * Chosen by someone: active. Known, but not chosen: draining. Unknown: dead if it was terminating
+ * before, for then its pod is gone; else, as a pod that lost a label goes on, draining until its
+ * flows have ended.
  */
 static enum backend_state state_of(const struct backend_record *record)
 {
@@ -148,61 +165,47 @@ void backend_settle(struct publisher *publisher, uint32_t id)
 		__atomic_store_n(&backend->state, (__u8)state, __ATOMIC_RELEASE);
 		if (before == BACKEND_ACTIVE)
 			left_note(publisher, id);
-		publisher->numbers.draining += (state == BACKEND_DRAINING) - (before == BACKEND_DRAINING);
+		publisher->numbers.draining +=
+			(state == BACKEND_DRAINING) - (before == BACKEND_DRAINING);
 	}
 	if (!record->members && !record->known && !record->is_waiting) {
 		record->is_waiting = true;
-		retire_when_idle(publisher, RETIRED_BACKEND, id);
+		retire_when_idle(publisher, RETIRED_BACKEND, id, 0);
 	}
 }
 
 bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns)
 {
 	struct backend_record *record = &publisher->backend_records[id];
-	const struct backend *backend = &publisher->backends[id];
+	bool has_flows = address_has_flows(publisher, record->address, now_ns);
 
-	if (!record->members && !record->known) {
-		/* A dead backend gets nothing more, whatever its flows think. */
-		if (backend->state == BACKEND_DRAINING &&
-		    address_has_flows(publisher, record->address, now_ns))
-			return false;
-		/* Replies are still to be translated while flows end. */
-		if (address_has_flows(publisher, record->address, now_ns) &&
-		    publisher->address_records[record->address].backends == 1)
-			return false;
-		publisher->numbers.backends--;
-		publisher->numbers.draining -= backend->state == BACKEND_DRAINING;
-		backend_remove(publisher, id);
+	if (record->members || record->known) {
+		record->is_waiting = false;
 		return true;
 	}
-	record->is_waiting = false;
+	if (has_flows && publisher->backends[id].state == BACKEND_DRAINING)
+		return false;
+	/* A dead backend gets nothing more, but what it sent is translated while flows end. */
+	if (has_flows && publisher->address_records[record->address].backends == 1)
+		return false;
+	/* Free when nobody can look at it any more. */
+	backend_remove(publisher, id);
+	retire(publisher, RETIRED_BACKEND, id, 1);
 	return true;
 }
 
 int backend_adopt(struct publisher *publisher, uint32_t id)
 {
 	const struct backend *backend = &publisher->backends[id];
-	uint32_t address = address_find(publisher, &backend->addr);
-	int err = 0;
+	uint32_t address;
 
-	if (backend_find(publisher, &backend->addr, backend->port, backend->proto))
-		return -EEXIST;
-	if (!id_pool_reserve(&publisher->backend_ids, id))
+	if (backend->state > BACKEND_DEAD ||
+	    backend_find(publisher, &backend->addr, backend->port, backend->proto))
 		return -EINVAL;
+	address = address_take(publisher, &backend->addr);
 	if (!address)
-		address = address_take(publisher, &backend->addr, &err);
-	if (!address) {
-		id_pool_give(&publisher->backend_ids, id);
-		return err;
-	}
-	publisher->backend_records[id] = (struct backend_record){
-		.address = address,
-		.terminating = backend->state == BACKEND_DEAD,
-	};
-	id_index_add(&publisher->backend_index,
-		     hash_of(&backend->addr, backend->port, backend->proto), id);
-	publisher->address_records[address].backends++;
-	publisher->numbers.backends++;
-	publisher->numbers.draining += backend->state == BACKEND_DRAINING;
-	return address_settle(publisher, address);
+		return -EINVAL;
+	(void)id_pool_reserve(&publisher->backend_ids, id);
+	backend_add(publisher, id, address);
+	return 0;
 }

@@ -2,13 +2,14 @@
 #include "publish/ids.h"
 
 #include <errno.h>
-#include <stdlib.h>
+
+#include "publish/room.h"
 
 int id_pool_init(struct id_pool *pool, uint32_t max)
 {
 	*pool = (struct id_pool){.max = max, .next_fresh = 1};
-	pool->freed = calloc(max, sizeof(*pool->freed));
-	pool->taken = calloc(max / 8 + 1, 1);
+	pool->freed = room_new(max, sizeof(*pool->freed));
+	pool->taken = room_new(max / 8 + 1, 1);
 	if (!pool->freed || !pool->taken) {
 		id_pool_fini(pool);
 		return -ENOMEM;
@@ -18,12 +19,12 @@ int id_pool_init(struct id_pool *pool, uint32_t max)
 
 void id_pool_fini(struct id_pool *pool)
 {
-	free(pool->freed);
-	free(pool->taken);
+	room_free(pool->freed, pool->max, sizeof(*pool->freed));
+	room_free(pool->taken, pool->max / 8 + 1, 1);
 	*pool = (struct id_pool){};
 }
 
-static bool is_taken(const struct id_pool *pool, uint32_t id)
+bool id_pool_has(const struct id_pool *pool, uint32_t id)
 {
 	return pool->taken[id / 8] & (1U << id % 8);
 }
@@ -33,13 +34,16 @@ static void mark(struct id_pool *pool, uint32_t id)
 	pool->taken[id / 8] |= (uint8_t)(1U << id % 8);
 }
 
+static void freed_add(struct id_pool *pool, uint32_t id)
+{
+	pool->freed[(pool->freed_first + pool->freed_count) % pool->max] = id;
+	pool->freed_count++;
+}
+
 uint32_t id_pool_take(struct id_pool *pool)
 {
 	uint32_t id;
 
-	/* Ids that an earlier run had may lie among the fresh ones. */
-	while (pool->next_fresh < pool->max && is_taken(pool, pool->next_fresh))
-		pool->next_fresh++;
 	if (pool->next_fresh < pool->max) {
 		id = pool->next_fresh++;
 	} else if (pool->freed_count) {
@@ -53,42 +57,46 @@ uint32_t id_pool_take(struct id_pool *pool)
 	return id;
 }
 
+void id_pool_give(struct id_pool *pool, uint32_t id)
+{
+	pool->taken[id / 8] &= (uint8_t) ~(1U << id % 8);
+	/* Of reserved ids that are given back at once id_pool_reserved takes care. */
+	if (id < pool->next_fresh)
+		freed_add(pool, id);
+}
+
 bool id_pool_reserve(struct id_pool *pool, uint32_t id)
 {
-	if (!id || id >= pool->max || is_taken(pool, id))
+	if (!id || id >= pool->max || id_pool_has(pool, id))
 		return false;
 	mark(pool, id);
 	return true;
 }
 
-void id_pool_give(struct id_pool *pool, uint32_t id)
+void id_pool_reserved(struct id_pool *pool)
 {
-	pool->taken[id / 8] &= (uint8_t)~(1U << id % 8);
-	/* One that lies ahead is fresh again; it need not be remembered. */
-	if (id >= pool->next_fresh)
-		return;
-	pool->freed[(pool->freed_first + pool->freed_count) % pool->max] = id;
-	pool->freed_count++;
-}
+	uint32_t end = pool->max, id;
 
-uint32_t id_pool_free_count(const struct id_pool *pool)
-{
-	uint32_t count = pool->freed_count;
-
-	for (uint32_t id = pool->next_fresh; id < pool->max; id++)
-		count += !is_taken(pool, id);
-	return count;
+	while (end > pool->next_fresh && !id_pool_has(pool, end - 1))
+		end--;
+	for (id = pool->next_fresh; id < end; id++) {
+		if (!id_pool_has(pool, id))
+			freed_add(pool, id);
+	}
+	pool->next_fresh = end;
 }
 
 int id_index_init(struct id_index *index, uint32_t max)
 {
 	uint32_t buckets = 16;
 
-	while (buckets < max)
+	/* Four ids to a bucket when all are in use; buckets lie all over, so they cost memory from
+	 * the start. */
+	while (buckets < max / 4)
 		buckets *= 2;
-	*index = (struct id_index){.mask = buckets - 1};
-	index->heads = calloc(buckets, sizeof(*index->heads));
-	index->next = calloc(max, sizeof(*index->next));
+	*index = (struct id_index){.max = max, .mask = buckets - 1};
+	index->heads = room_new(buckets, sizeof(*index->heads));
+	index->next = room_new(max, sizeof(*index->next));
 	if (!index->heads || !index->next) {
 		id_index_fini(index);
 		return -ENOMEM;
@@ -98,8 +106,8 @@ int id_index_init(struct id_index *index, uint32_t max)
 
 void id_index_fini(struct id_index *index)
 {
-	free(index->heads);
-	free(index->next);
+	room_free(index->heads, index->mask + 1UL, sizeof(*index->heads));
+	room_free(index->next, index->max, sizeof(*index->next));
 	*index = (struct id_index){};
 }
 

@@ -2,14 +2,15 @@
 #pragma once
 
 /*
- * Ids: numbers 1 to max - 1 that entries of arrays are called by, and how they are found by what they stand
- * for. Both touch memory only where ids are in use.
+ * Ids: numbers 1 to max - 1 that entries of arrays are called by, and how they are found by what
+ * they stand for. Both touch memory only where ids are in use.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Ids never used come first, then the ones unused longest: the later an id is used again, the better. */
+/* Ids never used come first, then the ones unused longest: the later an id is used again, the
+ * better. */
 struct id_pool {
 	uint32_t max;
 	uint32_t next_fresh;
@@ -24,13 +25,20 @@ void id_pool_fini(struct id_pool *pool);
 /* An id, or 0: none is left. */
 uint32_t id_pool_take(struct id_pool *pool);
 
-/* Takes an id that an earlier run had; false if it is taken, or none. */
-bool id_pool_reserve(struct id_pool *pool, uint32_t id);
 void id_pool_give(struct id_pool *pool, uint32_t id);
-uint32_t id_pool_free_count(const struct id_pool *pool);
+bool id_pool_has(const struct id_pool *pool, uint32_t id);
+
+/*
+ * Takes an id that an earlier run had; false if it is taken, or none. To be called before ids are
+ * taken otherwise, and followed by id_pool_reserved: what lies between the reserved ids was perhaps
+ * in use a moment ago, so it comes after the fresh ones.
+ */
+bool id_pool_reserve(struct id_pool *pool, uint32_t id);
+void id_pool_reserved(struct id_pool *pool);
 
 /* Finds ids by a hash of their key; the caller compares keys, for it knows where they are. */
 struct id_index {
+	uint32_t max;
 	uint32_t mask;
 	uint32_t *heads;
 	uint32_t *next; /* by id */

@@ -4,20 +4,21 @@
 
 #include <string.h>
 
+#include "fairlead/limits.h"
 #include "publish/publisher.h"
 
 int list_write(struct publisher *publisher, const uint32_t *ids, uint32_t count,
 	       enum empty_verdict verdict, struct slot_range *ret_range)
 {
 	uint32_t first;
-	int err;
 
 	*ret_range = (struct slot_range){.first = verdict};
 	if (!count)
 		return 0;
-	err = buddy_allocate(&publisher->free_slots, count, &first);
-	if (err)
-		return err;
+	if (count > SLOT_RANGE_MAX)
+		return publisher_is_full(publisher, FULL_LIST);
+	if (buddy_allocate(&publisher->free_slots, count, &first))
+		return publisher_is_full(publisher, FULL_SLOTS);
 	for (uint32_t i = 0; i < count; i++)
 		publisher->slots[first + i].backend = ids[i];
 	*ret_range = (struct slot_range){.first = first, .count = count};
@@ -39,7 +40,16 @@ bool list_equals(const struct publisher *publisher, struct slot_range range, con
 	return true;
 }
 
-void list_retire(struct publisher *publisher, struct slot_range range)
+/* Nobody has seen it. */
+void list_drop(struct publisher *publisher, struct slot_range range)
+{
+	if (!range.count)
+		return;
+	publisher->numbers.slots -= range.count;
+	buddy_free(&publisher->free_slots, range.first, range.count);
+}
+
+static void list_retire(struct publisher *publisher, struct slot_range range)
 {
 	if (!range.count)
 		return;

@@ -59,6 +59,7 @@ struct change {
 	uint32_t cluster_count, local_count;
 	struct slot_range cluster_range, local_range;
 	bool swings_cluster, swings_local;
+	uint32_t vip; /* index of the address that the frontend moves to; 0: it stays */
 };
 
 static void change_fini(const struct change *change)
@@ -75,18 +76,32 @@ static int compare_ids(const void *a, const void *b)
 	return left->id < right->id ? -1 : left->id > right->id;
 }
 
-/* Gives back the ids that were made for a change that does not come. */
-static void change_drop_ids(struct publisher *publisher, const struct change *change)
+static bool frontend_equal(const struct port_record *port, const struct planned_frontend *planned)
 {
-	for (uint32_t i = 0; i < change->count; i++)
-		backend_drop_unused(publisher, change->backends[i].id);
+	return port->vip && !memcmp(&port->frontend, &planned->frontend, sizeof(port->frontend));
 }
 
-static int change_take_ids(struct publisher *publisher, const struct planned_port *planned,
-			   struct change *change)
+static int change_take_vip(struct publisher *publisher, const struct port_record *port,
+			   const struct planned_frontend *planned, struct change *change)
 {
-	int err = 0;
+	if (frontend_equal(port, planned))
+		return 0;
+	if (publisher->numbers.frontends >= publisher->frontends_max)
+		return publisher_is_full(publisher, FULL_FRONTENDS);
+	change->vip = address_take(publisher, &planned->frontend.vip);
+	return change->vip ? 0 : publisher_is_full(publisher, FULL_ADDRESSES);
+}
 
+static uint32_t facts_of(const struct planned_backend *planned)
+{
+	return (planned->in_cluster ? MEMBER_CLUSTER : 0) | (planned->in_local ? MEMBER_LOCAL : 0) |
+	       (planned->terminating ? BACKEND_TERMINATING : 0) |
+	       (planned->is_local ? BACKEND_HERE : 0);
+}
+
+static int change_take_backends(struct publisher *publisher, const struct planned_port *planned,
+				struct change *change)
+{
 	if (!planned->backend_count)
 		return 0;
 	change->backends = calloc(planned->backend_count, sizeof(*change->backends));
@@ -96,29 +111,14 @@ static int change_take_ids(struct publisher *publisher, const struct planned_por
 		return -ENOMEM;
 	for (size_t i = 0; i < planned->backend_count; i++) {
 		const struct planned_backend *backend = &planned->backends[i];
-		uint32_t id = backend_take(publisher, backend, planned->name.proto, &err);
+		uint32_t id = backend_take(publisher, backend, planned->name.proto);
 
 		if (!id)
-			return err;
-		change->backends[change->count++] = (struct port_backend){
-			.id = id,
-			.membership = (backend->in_cluster ? MEMBER_CLUSTER : 0) |
-				      (backend->in_local ? MEMBER_LOCAL : 0),
-		};
+			return -ENOSPC;
+		change->backends[change->count++] =
+			(struct port_backend){.id = id, .facts = facts_of(backend)};
 	}
 	return 0;
-}
-
-/* What is not by id any more: whether a backend terminates and where it is, in the plan's order. */
-static void change_note_facts(struct publisher *publisher, const struct planned_port *planned,
-			      const struct change *change)
-{
-	for (uint32_t i = 0; i < change->count; i++) {
-		uint32_t id = change->backends[i].id;
-
-		publisher->backend_records[id].terminating = planned->backends[i].terminating;
-		publisher->backends[id].flags = planned->backends[i].is_local ? BACKEND_LOCAL : 0;
-	}
 }
 
 static void change_sort(struct change *change)
@@ -128,9 +128,9 @@ static void change_sort(struct change *change)
 	for (uint32_t i = 0; i < change->count; i++) {
 		const struct port_backend *backend = &change->backends[i];
 
-		if (backend->membership & MEMBER_CLUSTER)
+		if (backend->facts & MEMBER_CLUSTER)
 			change->cluster[change->cluster_count++] = backend->id;
-		if (backend->membership & MEMBER_LOCAL)
+		if (backend->facts & MEMBER_LOCAL)
 			change->local[change->local_count++] = backend->id;
 	}
 }
@@ -151,9 +151,50 @@ static int change_write_lists(struct publisher *publisher, const struct planned_
 	if (!err && change->swings_local)
 		err = list_write(publisher, change->local, change->local_count,
 				 planned->empty_local, &change->local_range);
-	if (err)
-		list_retire(publisher, change->cluster_range);
 	return err;
+}
+
+/* Replies must be known as such before the first packet goes to a new backend. */
+static int change_write_addresses(struct publisher *publisher, const struct change *change)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < change->count; i++)
+		err = address_settle(publisher,
+				     publisher->backend_records[change->backends[i].id].address);
+	return err;
+}
+
+/* All that can fail. Programs see nothing of it yet, so where it fails change_undo takes it back.
+ */
+static int change_prepare(struct publisher *publisher, const struct port_record *port,
+			  const struct planned_port *planned, struct change *change)
+{
+	int err = change_take_vip(publisher, port, planned->frontends, change);
+
+	if (!err)
+		err = change_take_backends(publisher, planned, change);
+	if (err)
+		return err;
+	change_sort(change);
+	err = change_write_lists(publisher, planned, &publisher->services[port->id], change);
+	return err ? err : change_write_addresses(publisher, change);
+}
+
+static void change_undo(struct publisher *publisher, const struct change *change)
+{
+	list_drop(publisher, change->cluster_range);
+	list_drop(publisher, change->local_range);
+	for (uint32_t i = 0; i < change->count; i++)
+		backend_drop_unused(publisher, change->backends[i].id);
+	if (change->vip)
+		address_drop_unused(publisher, change->vip);
+}
+
+static bool service_is_in_use(const struct publisher *publisher, uint32_t id)
+{
+	return id && id < publisher->maps.services_max &&
+	       publisher->services[id].flags & SERVICE_IN_USE;
 }
 
 /* Backends of the change begin to count before anybody can see them in a list. */
@@ -161,15 +202,17 @@ static void change_count_new(struct publisher *publisher, const struct change *c
 			     uint32_t service_id)
 {
 	for (uint32_t i = 0; i < change->count; i++) {
-		struct backend_record *record =
-			&publisher->backend_records[change->backends[i].id];
+		uint32_t id = change->backends[i].id, facts = change->backends[i].facts;
+		struct backend_record *record = &publisher->backend_records[id];
+		struct backend *backend = &publisher->backends[id];
 
 		record->known++;
-		record->members += change->backends[i].membership != 0;
-		if (publisher->backends[change->backends[i].id].service != service_id &&
-		    record->known == 1)
-			publisher->backends[change->backends[i].id].service = service_id;
-		backend_settle(publisher, change->backends[i].id);
+		record->members += (facts & MEMBER_ANY) != 0;
+		record->terminating = (facts & BACKEND_TERMINATING) != 0;
+		backend->flags = facts & BACKEND_HERE ? BACKEND_LOCAL : 0;
+		if (!service_is_in_use(publisher, backend->service))
+			backend->service = service_id;
+		backend_settle(publisher, id);
 	}
 }
 
@@ -180,14 +223,14 @@ static void port_uncount_backends(struct publisher *publisher, const struct port
 		struct backend_record *record = &publisher->backend_records[backends[i].id];
 
 		record->known--;
-		record->members -= backends[i].membership != 0;
+		record->members -= (backends[i].facts & MEMBER_ANY) != 0;
 		backend_settle(publisher, backends[i].id);
 	}
 }
 
 /*
- * The lists are complete: swing them. Where the policy changes, the list that it changes to comes first,
- * then the flag, then the list that nobody looks at any more.
+ * The lists are complete: swing them. Where the policy changes, the list that it changes to comes
+ * first, then the flag, then the list that nobody looks at any more.
  */
 static void change_swing(struct publisher *publisher, const struct planned_port *planned,
 			 struct service *service, const struct change *change)
@@ -206,51 +249,36 @@ static void change_swing(struct publisher *publisher, const struct planned_port 
 		list_swing(publisher, &service->local_slots, change->local_range);
 }
 
-static bool change_is_nothing(const struct port_record *port, const struct planned_port *planned,
-			      const struct service *service, const struct change *change)
+/* True if programs are to see something new. */
+static bool change_is_seen(const struct planned_port *planned, const struct service *service,
+			   const struct change *change)
 {
-	return port->is_claimed && !change->swings_cluster && !change->swings_local &&
-	       service->flags == (planned->flags | SERVICE_IN_USE) &&
-	       service->affinity_timeout_s == planned->affinity_timeout_s &&
-	       port->backend_count == change->count &&
-	       (!change->count || !memcmp(port->backends, change->backends,
-					  change->count * sizeof(*change->backends)));
+	return change->swings_cluster || change->swings_local ||
+	       service->flags != (planned->flags | SERVICE_IN_USE) ||
+	       service->affinity_timeout_s != planned->affinity_timeout_s;
 }
 
-/* Makes the lists of a service port what the plan says. Nothing has changed where it fails. */
-static int port_apply_lists(struct publisher *publisher, struct port_record *port,
-			    const struct planned_port *planned, bool *ret_changed)
+/* Makes the lists of a service port what was prepared. Returns true if programs see something new.
+ */
+static bool change_commit(struct publisher *publisher, struct port_record *port,
+			  const struct planned_port *planned, struct change *change)
 {
 	struct service *service = &publisher->services[port->id];
-	auto_cleanup(change_fini) struct change change = {};
 	struct port_backend *before = port->backends;
 	uint32_t before_count = port->backend_count;
-	int err;
+	bool is_seen = change_is_seen(planned, service, change);
 
-	err = change_take_ids(publisher, planned, &change);
-	if (err) {
-		change_drop_ids(publisher, &change);
-		return err;
-	}
-	change_note_facts(publisher, planned, &change);
-	change_sort(&change);
-	err = change_write_lists(publisher, planned, service, &change);
-	if (err) {
-		change_drop_ids(publisher, &change);
-		return err;
-	}
-	if (change_is_nothing(port, planned, service, &change))
-		return 0;
-	*ret_changed |= change.swings_cluster || change.swings_local ||
-			service->flags != (planned->flags | SERVICE_IN_USE) ||
-			service->affinity_timeout_s != planned->affinity_timeout_s;
-	change_count_new(publisher, &change, port->id);
-	change_swing(publisher, planned, service, &change);
-	port->backends = take_ptr(change.backends);
-	port->backend_count = change.count;
+	if (!is_seen && before_count == change->count &&
+	    (!before_count || !memcmp(before, change->backends, before_count * sizeof(*before))))
+		return false;
+	change_count_new(publisher, change, port->id);
+	if (is_seen)
+		change_swing(publisher, planned, service, change);
+	port->backends = change->count ? take_ptr(change->backends) : NULL;
+	port->backend_count = change->count;
 	port_uncount_backends(publisher, before, before_count);
 	free(before);
-	return 0;
+	return is_seen;
 }
 
 static int map_write(int map, const void *key, const void *value)
@@ -270,41 +298,31 @@ static int name_write(struct publisher *publisher, uint32_t id, const struct ser
 	return map_write(publisher->maps.service_names, &id, name);
 }
 
-static void vip_release(struct publisher *publisher, uint32_t vip)
+/* A frontend in the map may have been given to another service port since. */
+static void frontend_delete(struct publisher *publisher, const struct frontend *frontend,
+			    uint32_t service)
 {
-	struct address_record *record = &publisher->address_records[vip];
+	struct frontend_target target;
 
-	record->vips--;
-	record->was_vip = true;
-	(void)address_settle(publisher, vip);
-	if (!record->vips && !record->is_waiting) {
-		record->is_waiting = true;
-		retire_when_idle(publisher, RETIRED_ADDRESS_INDEX, vip);
-	}
-}
-
-static bool frontend_equal(const struct port_record *port, const struct planned_frontend *planned)
-{
-	return port->vip && !memcmp(&port->frontend, &planned->frontend, sizeof(port->frontend));
+	if (!bpf_map_lookup_elem(publisher->maps.frontends, frontend, &target) &&
+	    target.service == service)
+		(void)bpf_map_delete_elem(publisher->maps.frontends, frontend);
+	publisher->numbers.frontends--;
 }
 
 /*
  * Makes the service port, which is complete, answer at its frontend; one at another address goes. A
- * ClusterIP does not change while a Service lives, but it may be deleted and made anew between two looks.
+ * ClusterIP does not change while a Service lives, but it may be deleted and made anew between two
+ * looks.
  */
-static int frontend_apply(struct publisher *publisher, struct port_record *port,
-			  const struct planned_frontend *planned, bool *ret_changed)
+static int frontend_move(struct publisher *publisher, struct port_record *port,
+			 const struct planned_frontend *planned, uint32_t vip)
 {
 	const struct frontend_target target = {.service = port->id, .kind = (__u8)planned->kind};
-	uint32_t vip, before_vip = port->vip;
+	uint32_t before_vip = port->vip;
 	struct frontend before = port->frontend;
-	int err = 0;
+	int err;
 
-	if (frontend_equal(port, planned))
-		return 0;
-	vip = address_take(publisher, &planned->frontend.vip, &err);
-	if (!vip)
-		return err;
 	publisher->address_records[vip].vips++;
 	err = address_settle(publisher, vip);
 	if (!err)
@@ -312,33 +330,17 @@ static int frontend_apply(struct publisher *publisher, struct port_record *port,
 	if (err) {
 		publisher->address_records[vip].vips--;
 		(void)address_settle(publisher, vip);
-		return err;
+		return err == -ENOSPC ? publisher_is_full(publisher, FULL_FRONTENDS) : err;
 	}
-	*ret_changed = true;
 	port->frontend = planned->frontend;
 	port->kind = planned->kind;
 	port->vip = vip;
 	publisher->numbers.frontends++;
 	if (before_vip) {
-		(void)bpf_map_delete_elem(publisher->maps.frontends, &before);
-		vip_release(publisher, before_vip);
-		publisher->numbers.frontends--;
+		frontend_delete(publisher, &before, port->id);
+		address_release_vip(publisher, before_vip, 0);
 	}
 	return 0;
-}
-
-/* A frontend in the map may have been given to another service port since. */
-static void frontend_remove(struct publisher *publisher, struct port_record *port)
-{
-	struct frontend_target target;
-
-	if (!port->vip)
-		return;
-	if (!bpf_map_lookup_elem(publisher->maps.frontends, &port->frontend, &target) &&
-	    target.service == port->id)
-		(void)bpf_map_delete_elem(publisher->maps.frontends, &port->frontend);
-	vip_release(publisher, port->vip);
-	publisher->numbers.frontends--;
 }
 
 void port_retire(struct publisher *publisher, struct service_record *service,
@@ -346,14 +348,18 @@ void port_retire(struct publisher *publisher, struct service_record *service,
 {
 	struct service *entry = &publisher->services[port->id];
 
-	frontend_remove(publisher, port);
+	if (port->vip) {
+		frontend_delete(publisher, &port->frontend, port->id);
+		address_release_vip(publisher, port->vip, port->id);
+	} else {
+		retire(publisher, RETIRED_SERVICE, port->id, 1);
+	}
 	list_swing(publisher, &entry->cluster_slots, (struct slot_range){});
 	list_swing(publisher, &entry->local_slots, (struct slot_range){});
 	__atomic_store_n(&entry->flags, 0, __ATOMIC_RELEASE);
 	entry->affinity_timeout_s = 0;
 	(void)bpf_map_delete_elem(publisher->maps.service_names, &port->id);
 	port_uncount_backends(publisher, port->backends, port->backend_count);
-	retire(publisher, RETIRED_SERVICE, port->id, 1);
 	publisher->numbers.service_ports--;
 	port_unlink(service, port);
 }
@@ -377,7 +383,7 @@ static struct port_record *port_make(struct publisher *publisher, struct service
 	struct port_record *port;
 
 	if (!id) {
-		*ret_err = -ENOSPC;
+		*ret_err = publisher_is_full(publisher, FULL_SERVICES);
 		return NULL;
 	}
 	port = port_new(service, name, id);
@@ -387,9 +393,17 @@ static struct port_record *port_make(struct publisher *publisher, struct service
 		return NULL;
 	}
 	publisher->services[id] = (struct service){};
-	stats_clear(publisher, id);
 	publisher->numbers.service_ports++;
 	return port;
+}
+
+/* Takes back what port_make made: no map has it. */
+static void port_unmake(struct publisher *publisher, struct service_record *service,
+			struct port_record *port)
+{
+	id_pool_give(&publisher->service_ids, port->id);
+	publisher->numbers.service_ports--;
+	port_unlink(service, port);
 }
 
 int port_apply(struct publisher *publisher, struct service_record *service,
@@ -397,21 +411,31 @@ int port_apply(struct publisher *publisher, struct service_record *service,
 {
 	struct port_record *port = port_find(service, planned->name.port_name, planned->name.proto,
 					     planned->name.family);
-	bool is_new = !port, changed = false;
+	auto_cleanup(change_fini) struct change change = {};
+	bool is_new = !port, is_seen;
 	int err = 0;
 
 	if (is_new)
 		port = port_make(publisher, service, &planned->name, &err);
 	if (!port)
 		return err;
-	err = name_write(publisher, port->id, &planned->name);
-	if (!err)
-		err = port_apply_lists(publisher, port, planned, &changed);
-	if (!err)
-		err = frontend_apply(publisher, port, planned->frontends, &changed);
 	port->is_claimed = true;
+	err = change_prepare(publisher, port, planned, &change);
+	if (!err)
+		err = name_write(publisher, port->id, &planned->name);
+	if (err) {
+		change_undo(publisher, &change);
+		if (is_new)
+			port_unmake(publisher, service, port);
+		return err;
+	}
+	if (is_new)
+		stats_clear(publisher, port->id);
+	is_seen = change_commit(publisher, port, planned, &change);
+	if (change.vip)
+		err = frontend_move(publisher, port, planned->frontends, change.vip);
+	publisher->numbers.changed_service_ports += is_seen || change.vip;
 	if (err && is_new)
 		port_retire(publisher, service, port);
-	publisher->numbers.changed_service_ports += changed;
 	return err;
 }

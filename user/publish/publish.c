@@ -11,18 +11,29 @@
 
 #include "address.h"
 #include "cleanup.h"
+#include "fairlead/limits.h"
 #include "log.h"
 #include "publish/publisher.h"
+#include "publish/room.h"
+
+#define TEXT_OF(macro)  TEXT_OF_(macro)
+#define TEXT_OF_(macro) #macro
 
 /* What a full map is called, and the flag that makes it larger. */
-static const char *full_map(const struct publisher *publisher)
+static const char *const full_texts[] = {
+	[FULL_SERVICES] = "map services is full: raise --max-services",
+	[FULL_FRONTENDS] = "map frontends is full: raise --max-services",
+	[FULL_SLOTS] = "map slots is full: raise --max-slots",
+	[FULL_BACKENDS] = "map backends is full: raise --max-backends",
+	[FULL_ADDRESSES] = "map addresses is full: raise --max-backends",
+	[FULL_LIST] = ("more than " TEXT_OF(SLOT_RANGE_MAX) " endpoints: split the Service"),
+};
+
+int publisher_is_full(struct publisher *publisher, enum full full)
 {
-	if (!id_pool_free_count(&publisher->service_ids))
-		return "map services is full: raise --max-services";
-	if (!id_pool_free_count(&publisher->backend_ids) ||
-	    !id_pool_free_count(&publisher->address_ids))
-		return "map backends is full: raise --max-backends";
-	return "map slots is full: raise --max-slots";
+	publisher->full = full;
+	publisher->wanted |= 1U << full;
+	return -ENOSPC;
 }
 
 static void key_fill(const struct service_name *name, struct unprogrammed_key *ret_key)
@@ -92,7 +103,8 @@ static void log_full(const struct service_record *service, const struct planned_
 	char text[ADDRESS_TEXT_SIZE];
 	const struct frontend *frontend = &planned->frontends->frontend;
 
-	log_warning("service %s port %s (%s/%s) does not fit and is left as it was: %s", service->name,
+	log_warning("service %s port %s (%s/%s) does not fit and is left as it was: %s",
+		    service->name,
 		    planned->name.port_name[0] ? planned->name.port_name : "(unnamed)",
 		    endpoint_format(&frontend->vip, frontend->port, text),
 		    proto_name(planned->name.proto), reason);
@@ -112,10 +124,10 @@ static int service_apply_port(struct publisher *publisher, struct service_record
 	err = port_apply(publisher, service, planned);
 	if (err != -ENOSPC)
 		return err;
-	why = full_map(publisher);
+	why = full_texts[publisher->full];
 	reasons_add(reasons, &planned->name, UNPROGRAMMED_MAP_FULL, why);
 	publisher->numbers.refused_service_ports++;
-	if (!service->is_unfitting)
+	if (!service->unfitting)
 		log_full(service, planned, why);
 	return -ENOSPC;
 }
@@ -124,7 +136,7 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 			 const struct plan *plan)
 {
 	auto_cleanup(reasons_fini) struct reasons reasons = {};
-	bool is_unfitting = false;
+	uint32_t unfitting = 0;
 	int err, first = 0;
 
 	if (plan && plan->port_count) {
@@ -137,11 +149,13 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 	service_retire_missing(publisher, service, plan);
 	for (size_t i = 0; plan && i < plan->port_count; i++) {
 		err = service_apply_port(publisher, service, &plan->ports[i], &reasons);
-		is_unfitting |= err == -ENOSPC;
-		first = first ? first : err;
+		unfitting += err == -ENOSPC;
+		/* An error that is not about one port only says more. */
+		if (!first || first == -ENOSPC)
+			first = err ? err : first;
 	}
-	publisher->numbers.unfitting += is_unfitting - service->is_unfitting;
-	service->is_unfitting = is_unfitting;
+	publisher->numbers.unfitting += unfitting - service->unfitting;
+	service->unfitting = unfitting;
 	err = reasons_set(publisher, service, reasons.keys, reasons.values, reasons.count);
 	return first ? first : err;
 }
@@ -155,6 +169,7 @@ int publisher_apply(struct publisher *publisher, const char *namespace_, const c
 
 	if (!service)
 		return plan && plan->port_count ? -ENOMEM : 0;
+	service->is_claimed = true;
 	err = service_apply(publisher, service, plan);
 	service_drop_empty(publisher, service);
 	return err;
@@ -170,9 +185,9 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 	if (!publisher->has_room || !publisher->numbers.unfitting)
 		return 0;
 	publisher->has_room = false;
-	HASH_ITER(hh, publisher->by_name, service, next)
-	{
-		if (!service->is_unfitting)
+	publisher->wanted = 0;
+	HASH_ITER (hh, publisher->by_name, service, next) {
+		if (!service->unfitting)
 			continue;
 		(void)snprintf(key, sizeof(key), "%s", service->name);
 		slash = strchr(key, '/');
@@ -191,8 +206,7 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 	struct service_record *service, *next_service;
 	struct port_record *port, *next_port;
 
-	HASH_ITER(hh, publisher->by_name, service, next_service)
-	{
+	HASH_ITER (hh, publisher->by_name, service, next_service) {
 		for (port = service->ports; port; port = next_port) {
 			next_port = port->next;
 			if (port->is_claimed)
@@ -200,6 +214,8 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 			port_retire(publisher, service, port);
 			publisher->numbers.changed_service_ports++;
 		}
+		if (!service->is_claimed)
+			(void)reasons_set(publisher, service, NULL, NULL, 0);
 		service_drop_empty(publisher, service);
 	}
 	return 0;
@@ -207,13 +223,18 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 
 static int node_address_add(struct publisher *publisher, const struct ip_addr *addr)
 {
-	int err = 0;
-	uint32_t index = address_take(publisher, addr, &err);
+	uint32_t index = address_take(publisher, addr);
+	int err;
 
 	if (!index)
-		return err;
+		return -ENOSPC;
 	publisher->address_records[index].is_node = true;
-	return address_settle(publisher, index);
+	err = address_settle(publisher, index);
+	if (err) {
+		publisher->address_records[index].is_node = false;
+		address_drop_unused(publisher, index);
+	}
+	return err;
 }
 
 int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
@@ -239,7 +260,7 @@ int publisher_set_node_addresses(struct publisher *publisher, const struct ip_ad
 void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context)
 {
 	for (uint32_t i = 0; i < publisher->left_count; i++) {
-		const struct backend *backend = &publisher->backends[publisher->left[i].id];
+		const struct backend *backend = &publisher->backends[publisher->left[i]];
 
 		/* It may have come back since, or its entry may be another's. */
 		if (backend->state != BACKEND_ACTIVE && backend->state != BACKEND_FREE)
@@ -271,8 +292,8 @@ static size_t mapped_size(size_t entries, size_t value_size)
 
 static int map_array(int map, size_t entries, size_t value_size, void **ret_array)
 {
-	void *array = mmap(NULL, mapped_size(entries, value_size), PROT_READ | PROT_WRITE, MAP_SHARED,
-			   map, 0);
+	void *array = mmap(NULL, mapped_size(entries, value_size), PROT_READ | PROT_WRITE,
+			   MAP_SHARED, map, 0);
 
 	if (array == MAP_FAILED)
 		return -errno;
@@ -286,16 +307,40 @@ static void unmap_array(void *array, size_t entries, size_t value_size)
 		(void)munmap(array, mapped_size(entries, value_size));
 }
 
+int map_size(int map, uint32_t *ret_entries)
+{
+	struct bpf_map_info info = {};
+	__u32 info_size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(map, &info, &info_size))
+		return -errno;
+	*ret_entries = info.max_entries;
+	return 0;
+}
+
+static int maps_measure(struct publisher *publisher)
+{
+	const struct publish_maps *maps = &publisher->maps;
+	uint32_t addresses = 0;
+	int err;
+
+	err = map_size(maps->frontends, &publisher->frontends_max);
+	if (!err)
+		err = map_size(maps->address_flows, &publisher->addresses_max);
+	if (!err)
+		err = map_size(maps->addresses, &addresses);
+	if (addresses < publisher->addresses_max)
+		publisher->addresses_max = addresses;
+	return err;
+}
+
 static int maps_map(struct publisher *publisher)
 {
 	const struct publish_maps *maps = &publisher->maps;
-	struct bpf_map_info info = {};
-	__u32 info_size = sizeof(info);
-	int err;
+	int err = maps_measure(publisher);
 
-	if (bpf_obj_get_info_by_fd(maps->address_flows, &info, &info_size))
-		return -errno;
-	publisher->addresses_max = info.max_entries;
+	if (err)
+		return err;
 	err = map_array(maps->services, maps->services_max, sizeof(struct service),
 			(void **)&publisher->services);
 	if (!err)
@@ -314,9 +359,10 @@ static int tables_init(struct publisher *publisher)
 {
 	const struct publish_maps *maps = &publisher->maps;
 
-	publisher->backend_records = calloc(maps->backends_max, sizeof(*publisher->backend_records));
+	publisher->backend_records =
+		room_new(maps->backends_max, sizeof(*publisher->backend_records));
 	publisher->address_records =
-		calloc(publisher->addresses_max, sizeof(*publisher->address_records));
+		room_new(publisher->addresses_max, sizeof(*publisher->address_records));
 	if (!publisher->backend_records || !publisher->address_records ||
 	    id_pool_init(&publisher->service_ids, maps->services_max) ||
 	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
@@ -358,8 +404,7 @@ static void services_free(struct publisher *publisher)
 {
 	struct service_record *service, *next_service;
 
-	HASH_ITER(hh, publisher->by_name, service, next_service)
-	{
+	HASH_ITER (hh, publisher->by_name, service, next_service) {
 		while (service->ports) {
 			struct port_record *port = service->ports;
 
@@ -389,8 +434,10 @@ void publisher_close(struct publisher *publisher)
 	id_index_fini(&publisher->backend_index);
 	id_index_fini(&publisher->address_index);
 	buddy_fini(&publisher->free_slots);
-	free(publisher->backend_records);
-	free(publisher->address_records);
+	room_free(publisher->backend_records, publisher->maps.backends_max,
+		  sizeof(*publisher->backend_records));
+	room_free(publisher->address_records, publisher->addresses_max,
+		  sizeof(*publisher->address_records));
 	free(publisher->grace.items);
 	free(publisher->waiting.items);
 	free(publisher->left);

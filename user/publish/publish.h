@@ -2,11 +2,13 @@
 #pragma once
 
 /*
- * Publish: makes the maps equal to the plans, atomically for each service port, writing differences only.
+ * Publish: makes the maps equal to the plans, atomically for each service port, writing differences
+ * only.
  *
- * A change of backends of a service port is: write new backends and a new list of slots into entries that
- * nobody looks at; swing the slot_range word of `services` with one aligned 64-bit store; retire the old
- * list and the backends that left, to be reused after a grace period no running program can outlive.
+ * A change of backends of a service port is: write new backends and a new list of slots into
+ * entries that nobody looks at; swing the slot_range word of `services` with one aligned 64-bit
+ * store; retire the old list and the backends that left, to be reused after a grace period no
+ * running program can outlive.
  */
 
 #include <stdbool.h>
@@ -26,9 +28,9 @@ struct publish_maps {
 struct publisher;
 
 /*
- * Adopts what the maps hold: ids, lists and frontends of an earlier run stay as they are until a plan
- * says otherwise. The maps are mapped, `maps` is copied, its descriptors are borrowed. Logs. Returns 0
- * or a negative errno.
+ * Adopts what the maps hold: ids, lists and frontends of an earlier run stay as they are until a
+ * plan says otherwise. The maps are mapped, `maps` is copied, its descriptors are borrowed. Logs.
+ * Returns 0 or a negative errno.
  */
 int publisher_open(const struct publish_maps *maps, struct publisher **ret_publisher);
 
@@ -36,10 +38,11 @@ int publisher_open(const struct publish_maps *maps, struct publisher **ret_publi
 void publisher_close(struct publisher *publisher);
 
 /*
- * Makes one Service what the plan says: all its ports, those programmed before that the plan does not
- * have are retired. `plan` may be NULL: the Service is gone. A service port that does not fit into a map
- * is left as it was (or absent), recorded in `unprogrammed` and logged with its name; the others are
- * unaffected. Returns 0, -ENOSPC if at least one service port did not fit, or another negative errno.
+ * Makes one Service what the plan says: all its ports, those programmed before that the plan does
+ * not have are retired. `plan` may be NULL: the Service is gone. A service port that does not fit
+ * into a map is left as it was (or absent), recorded in `unprogrammed` and logged with its name;
+ * the others are unaffected. Returns 0, -ENOSPC if at least one service port did not fit, or
+ * another negative errno.
  */
 int publisher_apply(struct publisher *publisher, const char *namespace_, const char *name,
 		    const struct plan *plan);
@@ -64,14 +67,15 @@ uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
 typedef int (*publisher_service_fn)(const char *namespace_, const char *name, void *context);
 
 /*
- * Calls `fn`, which is to plan and apply again, for each Service that did not fit, if something was freed
- * since. Stops at the first error, which it returns.
+ * Calls `fn`, which is to plan and apply again, for each Service that did not fit, if something was
+ * freed since. Stops at the first error, which it returns.
  */
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context);
 
-/* Called for each UDP backend that has left all Services in the last applies: sockets connected to it
- * are to be told. */
-typedef void (*publisher_left_fn)(const struct ip_addr *addr, __be16 port, __u8 proto, void *context);
+/* Called for each UDP backend that has left all Services in the last applies: sockets connected to
+ * it are to be told. */
+typedef void (*publisher_left_fn)(const struct ip_addr *addr, __be16 port, __u8 proto,
+				  void *context);
 void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context);
 
 /* True if some Service chooses this backend now. */

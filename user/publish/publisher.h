@@ -9,7 +9,8 @@
 #include "publish/ids.h"
 #include "publish/publish.h"
 
-/* No running program outlives this: RCU's grace period is milliseconds, two seconds are generous. */
+/* No running program outlives this: RCU's grace period is milliseconds, two seconds are generous.
+ */
 #define GRACE_NS 2000000000ULL
 /* How often entries that wait for the end of flows are looked at. */
 #define FLOWS_CHECK_NS 5000000000ULL
@@ -19,30 +20,32 @@
 /* What user space knows of an entry of `addresses`, by its index. */
 struct address_record {
 	struct ip_addr addr;
-	uint32_t vips;     /* service ports that have it as a VIP */
-	uint32_t backends; /* backend ids that have it */
-	uint32_t flags;    /* as they are in the map */
-	bool is_node;
-	bool was_vip; /* flows of VIPs that went may still exist */
-	bool is_waiting; /* in the queue that looks after the end of flows */
+	uint32_t backends;  /* backend ids that have it */
+	uint32_t vips : 26; /* service ports that have it as a VIP */
+	uint32_t flags : 5; /* enum address_flag, as they are in the map */
+	uint32_t is_node : 1;
+	uint32_t retired; /* service ports that had it as a VIP: their flows may still exist */
 };
 
 /* What user space knows of a backend, by its id. */
 struct backend_record {
-	uint32_t members; /* lists of service ports that have it */
-	uint32_t known;   /* service ports that know it, chosen or not */
-	uint32_t address; /* index of its address record */
-	bool terminating; /* in the last plan that knew it */
-	bool is_waiting;
+	uint32_t members;         /* service ports that have it in a list */
+	uint32_t known;           /* service ports that know it, chosen or not */
+	uint32_t address : 30;    /* index of its address record */
+	uint32_t terminating : 1; /* in the last plan that knew it */
+	uint32_t is_waiting : 1;  /* for the end of its flows */
 };
 
-#define MEMBER_CLUSTER (1U << 0)
-#define MEMBER_LOCAL   (1U << 1)
+#define MEMBER_CLUSTER      (1U << 0)
+#define MEMBER_LOCAL        (1U << 1)
+#define MEMBER_ANY          (MEMBER_CLUSTER | MEMBER_LOCAL) /* neither: it is only known */
+#define BACKEND_TERMINATING (1U << 2)
+#define BACKEND_HERE        (1U << 3)
 
 /* A backend of a service port. */
 struct port_backend {
-	uint32_t id;
-	uint32_t membership; /* MEMBER_..., 0: only known */
+	uint32_t id : 28;
+	uint32_t facts : 4; /* MEMBER_..., BACKEND_... */
 };
 
 struct port_record {
@@ -64,21 +67,33 @@ struct service_record {
 	struct port_record *ports;
 	struct unprogrammed_key *unprogrammed;
 	uint32_t unprogrammed_count;
-	bool is_unfitting; /* at least one port did not fit */
-	char name[]; /* "namespace/name" */
+	uint32_t unfitting; /* ports that did not fit */
+	bool is_claimed;    /* by a plan since open */
+	char name[];        /* "namespace/name" */
+};
+
+/* What can be too full for a service port. */
+enum full {
+	FULL_SERVICES,
+	FULL_FRONTENDS,
+	FULL_SLOTS,
+	FULL_BACKENDS,
+	FULL_ADDRESSES,
+	FULL_LIST, /* no map: SLOT_RANGE_MAX */
 };
 
 enum retired_kind {
 	RETIRED_SLOTS,
 	RETIRED_BACKEND,
-	RETIRED_SERVICE,
-	RETIRED_ADDRESS_INDEX,
+	RETIRED_SERVICE, /* id 0: a service port that has moved away from its VIP */
+	RETIRED_ADDRESS,
 };
 
 struct retired {
 	enum retired_kind kind;
 	uint32_t id; /* or the range's first */
 	uint32_t count;
+	uint32_t vip; /* RETIRED_SERVICE: whose flows may still exist; 0: none */
 	uint64_t ready_ns;
 };
 
@@ -93,7 +108,7 @@ struct publisher {
 	struct slot *slots;
 	struct backend *backends;
 	struct address_flows *address_flows;
-	uint32_t addresses_max;
+	uint32_t addresses_max, frontends_max;
 
 	struct id_pool service_ids, backend_ids, address_ids;
 	struct id_index backend_index, address_index;
@@ -105,9 +120,11 @@ struct publisher {
 	struct retired_queue grace;   /* freed when their time has come */
 	struct retired_queue waiting; /* freed when their flows have ended */
 	uint64_t waiting_ns;          /* when they are looked at next */
-	bool has_room; /* something was freed since a plan did not fit */
+	enum full full;               /* what the last -ENOSPC was about */
+	uint32_t wanted;              /* 1U << enum full: what plans did not fit into */
+	bool has_room;                /* some of that was freed since */
 
-	struct port_backend *left; /* backend ids that left all Services since the last drain */
+	uint32_t *left; /* backend ids that left all Services since the last drain */
 	uint32_t left_count, left_room;
 
 	struct publisher_numbers numbers;
@@ -115,17 +132,23 @@ struct publisher {
 
 uint64_t now_monotonic_ns(void);
 
+/* How many entries a map has room for. Returns 0 or a negative errno. */
+int map_size(int map, uint32_t *ret_entries);
+
+/* Notes what is full, and is -ENOSPC. */
+int publisher_is_full(struct publisher *publisher, enum full full);
+
 /* addresses.c: entries of `addresses`, counted by who needs them. */
 
-/* The record of the address, made if need be. Returns its index, or 0 with `*ret_err` set. */
-uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr, int *ret_err);
+/* The record of the address, made if need be. Returns its index, or 0: there is no room. */
+uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr);
 uint32_t address_find(const struct publisher *publisher, const struct ip_addr *addr);
 
-/* Makes the map say what the record's counts mean; the entry goes when nobody needs it. Returns 0 or a
- * negative errno, which only a new entry can meet. */
+/* Makes the map say what the record's counts mean; the entry goes when nobody needs it. Returns 0
+ * or a negative errno, which only a new entry can meet. */
 int address_settle(struct publisher *publisher, uint32_t index);
 
-/* Takes back what was made, if nobody came to need it. */
+/* Takes back what was made, if nobody came to need it; it may be gone already. */
 void address_drop_unused(struct publisher *publisher, uint32_t index);
 
 /* True while flows of the address may exist. */
@@ -133,19 +156,25 @@ bool address_has_flows(const struct publisher *publisher, uint32_t index, uint64
 int address_adopt(struct publisher *publisher, const struct ip_addr *addr,
 		  const struct address_info *info);
 
-/* The waiting address's flows have ended: forgets that it was a VIP or had backends. */
-void address_forget_flows(struct publisher *publisher, uint32_t index);
+/* A service port has left its VIP, and its id (0: it keeps it) is free when the VIP's flows have
+ * ended. */
+void address_release_vip(struct publisher *publisher, uint32_t index, uint32_t service);
 
 /* backends.c: ids of backends, and the state that their counts give. */
 
-/* The id of the backend, made if need be (its entry is complete then, in state draining). */
-uint32_t backend_take(struct publisher *publisher, const struct planned_backend *planned, __u8 proto,
-		      int *ret_err);
+/*
+ * The id of the backend, made if need be: its entry is complete then, in state draining, but
+ * `addresses` does not have it before address_settle. Returns 0 where there is no room.
+ */
+uint32_t backend_take(struct publisher *publisher, const struct planned_backend *planned,
+		      __u8 proto);
 uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *addr, __be16 port,
 		      __u8 proto);
 
 /* Writes the state that the record's counts give; a backend that nobody knows begins to leave. */
 void backend_settle(struct publisher *publisher, uint32_t id);
+
+/* Takes back what was made for a change that does not come: no list has ever had it. */
 void backend_drop_unused(struct publisher *publisher, uint32_t id);
 
 /* Takes an id that an earlier run had. */
@@ -154,15 +183,17 @@ int backend_adopt(struct publisher *publisher, uint32_t id);
 /* Frees it, if it may be freed. */
 bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns);
 
-/* retire.c */
+/* retire.c: free after the grace period; the second, after the end of flows as well. */
 void retire(struct publisher *publisher, enum retired_kind kind, uint32_t id, uint32_t count);
-void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint32_t id);
+void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint32_t id,
+		      uint32_t vip);
 
 /* lists.c: lists of slots. */
 
-/* Writes the ids into a free range. Returns 0 and the word, or -ENOSPC. */
+/* Writes the ids into a free range, and takes that back. Returns 0 and the word, or -ENOSPC. */
 int list_write(struct publisher *publisher, const uint32_t *ids, uint32_t count,
 	       enum empty_verdict verdict, struct slot_range *ret_range);
+void list_drop(struct publisher *publisher, struct slot_range range);
 
 /* True if the range holds these ids. */
 bool list_equals(const struct publisher *publisher, struct slot_range range, const uint32_t *ids,
@@ -170,7 +201,6 @@ bool list_equals(const struct publisher *publisher, struct slot_range range, con
 
 /* The swing: one store. The range that was there is retired. */
 void list_swing(struct publisher *publisher, struct slot_range *word, struct slot_range range);
-void list_retire(struct publisher *publisher, struct slot_range range);
 
 /* ports.c: service ports. */
 int port_apply(struct publisher *publisher, struct service_record *service,

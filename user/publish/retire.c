@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * What is retired is used again only after a grace period that no running program can outlive, and, where
- * flows can still refer to it, after those have ended.
+ * What is retired is used again only after a grace period that no running program can outlive, and,
+ * where flows can still refer to it, after those have ended.
  */
 
 #include <stdlib.h>
@@ -39,7 +39,8 @@ static void queue_add(struct retired_queue *queue, const struct retired *item)
 {
 	/* Without memory the entry is lost until the next start, which finds it unused. */
 	if (queue->count == queue->room && !queue_grow(queue)) {
-		log_warning("no memory to remember a retired entry, it stays taken until a restart");
+		log_warning(
+			"no memory to remember a retired entry, it stays taken until a restart");
 		return;
 	}
 	queue->items[(queue->first + queue->count++) % queue->room] = *item;
@@ -66,11 +67,13 @@ void retire(struct publisher *publisher, enum retired_kind kind, uint32_t id, ui
 	queue_add(&publisher->grace, &item);
 }
 
-void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint32_t id)
+void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint32_t id,
+		      uint32_t vip)
 {
 	const struct retired item = {
 		.kind = kind,
 		.id = id,
+		.vip = vip,
 		.ready_ns = now_monotonic_ns() + GRACE_NS,
 	};
 
@@ -81,32 +84,41 @@ void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint3
 
 static void item_free(struct publisher *publisher, const struct retired *item)
 {
+	uint32_t freed = 0;
+
 	switch (item->kind) {
 	case RETIRED_SLOTS:
 		buddy_free(&publisher->free_slots, item->id, item->count);
+		freed = 1U << FULL_SLOTS;
 		break;
 	case RETIRED_BACKEND:
 		id_pool_give(&publisher->backend_ids, item->id);
+		freed = 1U << FULL_BACKENDS;
 		break;
 	case RETIRED_SERVICE:
-		id_pool_give(&publisher->service_ids, item->id);
+		if (item->id)
+			id_pool_give(&publisher->service_ids, item->id);
+		freed = 1U << FULL_SERVICES | 1U << FULL_FRONTENDS;
 		break;
-	case RETIRED_ADDRESS_INDEX:
+	case RETIRED_ADDRESS:
 		id_pool_give(&publisher->address_ids, item->id);
+		freed = 1U << FULL_ADDRESSES;
 		break;
 	}
-	publisher->has_room = true;
+	publisher->has_room |= (publisher->wanted & freed) != 0;
 }
 
-static bool address_try_forget(struct publisher *publisher, uint32_t index, uint64_t now_ns)
+/* A service port's id may be another's when no flow of its VIP knows it any more. */
+static bool service_try_free(struct publisher *publisher, const struct retired *item,
+			     uint64_t now_ns)
 {
-	struct address_record *record = &publisher->address_records[index];
-
-	if (!record->vips && address_has_flows(publisher, index, now_ns))
+	if (item->vip && address_has_flows(publisher, item->vip, now_ns))
 		return false;
-	record->is_waiting = false;
-	if (!record->vips)
-		address_forget_flows(publisher, index);
+	if (item->vip) {
+		publisher->address_records[item->vip].retired--;
+		(void)address_settle(publisher, item->vip);
+	}
+	item_free(publisher, item);
 	return true;
 }
 
@@ -120,7 +132,7 @@ static void waiting_look(struct publisher *publisher, uint64_t now_ns)
 		if (item.ready_ns <= now_ns)
 			is_done = item.kind == RETIRED_BACKEND
 					  ? backend_try_free(publisher, item.id, now_ns)
-					  : address_try_forget(publisher, item.id, now_ns);
+					  : service_try_free(publisher, &item, now_ns);
 		if (!is_done)
 			queue_add(&publisher->waiting, &item);
 	}

@@ -7,7 +7,7 @@
 #define AFFINITY_TIMEOUT_DEFAULT_S 10800
 #define AFFINITY_TIMEOUT_MAX_S     86400
 #define PORT_MAX                   65535
-#define SERVICE_PORTS_MAX                                                       \
+#define SERVICE_PORTS_MAX \
 	1000 /* more would make the check for equal names slow, nobody has them \
 	      */
 
