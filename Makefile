@@ -91,6 +91,13 @@ build/tests/bpf/%_test: build/tests/bpf/%_test.o $(bpf_harness) $(san_objects)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(sanitizers) $^ $(pkg_libs) -lcmocka -o $@
 
+# Without sanitizers, for what it measures is time.
+build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tests/bpf/datapath.c \
+		user/address.c | $(skeletons)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
+
 -include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d)
 
 check: ## install what tests need, build, run all tests: "N passed, N failed"
@@ -105,8 +112,9 @@ demo: ## install what the demo needs, build, and show the main job in a lab of n
 	$(Q)scripts/demo
 verify-stats: all ## instructions and verifier complexity of each program
 	$(Q)scripts/verify-stats
-bench: all ## figures: publishing, memory, nanoseconds a packet
+bench: all build/bench/datapath_bench ## figures: publishing, memory, nanoseconds a packet
 	$(Q)scripts/bench
+	$(Q)build/bench/datapath_bench
 format: ## clang-format in place
 	$(Q)clang-format -i $(c_files)
 lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, shellcheck

@@ -64,7 +64,9 @@ static __always_inline struct address_flows *address_flows_of(const struct addre
 	return index ? bpf_map_lookup_elem(&address_flows, &index) : NULL;
 }
 
-/* False where no flow of this VIP or backend can exist, so that the flow tables need not be asked. */
+/*
+ * False where no flow of this VIP or backend can exist, so that the flow tables need not be asked.
+ */
 static __always_inline bool address_may_have_flows(const struct address_info *info, __u32 now_s)
 {
 	const struct address_flows *busy = address_flows_of(info);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* The Internet checksum (RFC 1071): one's complement sums and what is known about unfinished ones. */
+/*
+ * The Internet checksum (RFC 1071): one's complement sums and what is known about unfinished ones.
+ */
 
 #include <linux/bpf.h>
 #include <linux/types.h>

@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in `new_flows`
- * (LRU) until the first reply confirms it; then both halves move to `flows`, where nothing is evicted and
- * a timer ends them. So a flood of new flows can only push out its like. An expired entry counts as
- * absent even before its timer runs. Each half can be made anew from the other.
+ * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in
+ * `new_flows` (LRU) until the first reply confirms it; then both halves move to `flows`, where
+ * nothing is evicted and a timer ends them. So a flood of new flows can only push out its like. An
+ * expired entry counts as absent even before its timer runs. Each half can be made anew from the
+ * other.
  */
 
 #include <linux/errno.h>
@@ -158,8 +159,8 @@ static __always_inline void flow_start_timer(const struct flow_key *original_key
 }
 
 /*
- * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not interrupt
- * each other on a CPU, so nobody else writes it meanwhile.
+ * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
+ * interrupt each other on a CPU, so nobody else writes it meanwhile.
  */
 struct flow_draft {
 	struct choice choice;
@@ -167,7 +168,8 @@ struct flow_draft {
 	struct flow_key reply_key;
 	struct flow original;
 	struct flow reply;
-	__u8 confirmed[sizeof(struct confirmed_flow)]; /* as `flows` takes it; a timer here would be refused */
+	/* As `flows` takes it; a timer here would be refused. */
+	__u8 confirmed[sizeof(struct confirmed_flow)];
 };
 
 struct {
@@ -184,18 +186,21 @@ static __always_inline struct flow_draft *flow_draft_get(void)
 	return bpf_map_lookup_elem(&flow_drafts, &zero);
 }
 
-/* Puts one half among the confirmed flows. The kernel leaves timers alone when it copies a value in. */
-static __always_inline int flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key,
-						 const struct flow *flow)
+/*
+ * Puts one half among the confirmed flows. The kernel leaves timers alone when it copies a value
+ * in.
+ */
+static __always_inline int
+flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, const struct flow *flow)
 {
 	__builtin_memcpy(draft->confirmed, flow, sizeof(*flow));
 	return bpf_map_update_elem(&flows, key, draft->confirmed, BPF_NOEXIST);
 }
 
 /*
- * The first reply came: moves the flow from `new_flows` to `flows`. draft->reply_key and draft->reply are
- * given, the other half is made from them. Where the table is full the flow stays what it is, and that is
- * counted.
+ * The first reply came: moves the flow from `new_flows` to `flows`. draft->reply_key and
+ * draft->reply are given, the other half is made from them. Where the table is full the flow stays
+ * what it is, and that is counted.
  */
 static __noinline int flow_confirm(struct flow_draft *draft)
 {
@@ -240,8 +245,9 @@ static __always_inline bool flow_is_taken(const struct flow_key *key, const stru
 }
 
 /*
- * Claims a reply tuple. Two frontends with one backend and one client port want the same one: only one
- * gets it, the other must be told apart by another source port. Returns 0, or -EEXIST: it is taken.
+ * Claims a reply tuple. Two frontends with one backend and one client port want the same one: only
+ * one gets it, the other must be told apart by another source port. Returns 0, or -EEXIST: it is
+ * taken.
  */
 static __noinline int flow_claim_reply(const struct flow_key *key, const struct flow *reply)
 {
@@ -348,8 +354,7 @@ static __always_inline void flow_hurry_timer(const struct flow_key *key, const s
 	if (!config.has_timer)
 		return;
 	flow_peer_key(key, flow, &peer_key);
-	confirmed = bpf_map_lookup_elem(&flows,
-					key->direction == FLOW_ORIGINAL ? key : &peer_key);
+	confirmed = bpf_map_lookup_elem(&flows, key->direction == FLOW_ORIGINAL ? key : &peer_key);
 	if (confirmed)
 		(void)bpf_timer_start(&confirmed->timer,
 				      (flow_timeout_s(key->proto, flow->state) + 1) * NSEC_PER_SEC,

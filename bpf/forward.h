@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Ways on from a hook: to whoever comes next on it, back where the packet came from, or round the stack. */
+/*
+ * Ways on from a hook: to whoever comes next on it, back where the packet came from, or round the
+ * stack.
+ */
 
 #include "nat.h"
 #include "packet.h"
 
 /* Where a packet was met; what "back" means depends on it. */
 struct hook {
-	bool is_egress;        /* a packet of this node itself, met where it leaves */
+	bool is_egress;         /* a packet of this node itself, met where it leaves */
 	__u32 link_header_size; /* ETH_HLEN, or 0 on links that have none */
 };
 
 /*
- * What the steps of a hook return: 0, the packet goes on; a positive TC_ACT_*, it is dealt with (and
- * counted, if it died); or -enum counter_reason, it is to be dropped for that reason.
+ * What the steps of a hook return: 0, the packet goes on; a positive TC_ACT_*, it is dealt with
+ * (and counted, if it died); or -enum counter_reason, it is to be dropped for that reason.
  */
 #define VERDICT_NEXT 0
 #define VERDICT_DROP TC_ACT_SHOT
@@ -37,9 +40,9 @@ static __always_inline int packet_swap_macs(struct __sk_buff *skb, const struct 
 }
 
 /*
- * Sends the packet back to where it came from: out of the link it arrived by, or, for a packet of this
- * node, into the node as if it had arrived by the link it was about to leave by. There the reverse path
- * filter finds the route it expects. Returns a verdict or -COUNTER_DROP_REWRITE.
+ * Sends the packet back to where it came from: out of the link it arrived by, or, for a packet of
+ * this node, into the node as if it had arrived by the link it was about to leave by. There the
+ * reverse path filter finds the route it expects. Returns a verdict or -COUNTER_DROP_REWRITE.
  */
 static __always_inline int forward_back(struct __sk_buff *skb, const struct hook *hook)
 {
@@ -101,8 +104,8 @@ static __always_inline bool flow_has_mac(const struct flow *flow)
 }
 
 /*
- * Delivers a reply to a process of this node as if it came by the link that the process' own packets
- * leave by, for there the reverse path filter expects the frontend.
+ * Delivers a reply to a process of this node as if it came by the link that the process' own
+ * packets leave by, for there the reverse path filter expects the frontend.
  */
 static __always_inline int forward_to_local_client(struct __sk_buff *skb, const struct flow *flow,
 						   const struct hook *hook)

@@ -8,7 +8,8 @@
 
 #include "packet.h"
 
-static __always_inline void fragment_key_of(const struct packet *packet, struct fragment_key *ret_key)
+static __always_inline void fragment_key_of(const struct packet *packet,
+					    struct fragment_key *ret_key)
 {
 	__builtin_memset(ret_key, 0, sizeof(*ret_key));
 	ret_key->src = packet->src;
@@ -18,8 +19,8 @@ static __always_inline void fragment_key_of(const struct packet *packet, struct 
 }
 
 /*
- * Learns the ports of a first fragment, gives them to a later one. False: a later fragment whose first
- * was not seen, so nobody knows whose it is.
+ * Learns the ports of a first fragment, gives them to a later one. False: a later fragment whose
+ * first was not seen, so nobody knows whose it is.
  */
 static __noinline bool fragment_ports(struct packet *packet)
 {

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * ICMP. Errors are about a packet that we rewrote, and carry its beginning as it was after that: so the
- * quoted packet is turned back as well, or the one who gets the error would not know it for its own. Path
- * MTU discovery through a frontend lives from that. Echo requests to a ClusterIP are answered on the spot.
+ * ICMP. Errors are about a packet that we rewrote, and carry its beginning as it was after that: so
+ * the quoted packet is turned back as well, or the one who gets the error would not know it for its
+ * own. Path MTU discovery through a frontend lives from that. Echo requests to a ClusterIP are
+ * answered on the spot.
  */
 
 #include "flow.h"
@@ -43,16 +44,16 @@ static __always_inline bool icmp_read_quote(struct __sk_buff *skb, const struct 
 }
 
 /*
- * Writes the quoted packet anew, and what that changes in the sum of the ICMP message into `ret_change`.
- * Its own checksums are corrected where the quote is long enough to hold them.
+ * Writes the quoted packet anew, and what that changes in the sum of the ICMP message into
+ * `ret_change`. Its own checksums are corrected where the quote is long enough to hold them.
  */
 static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struct packet *quote,
 					      const struct rewrite *rewrite, __u64 *ret_change)
 {
 	__u64 addresses_change = (__u32)nat_address_difference(quote, rewrite);
 	__be16 ports[2] = {rewrite->src_port, rewrite->dst_port};
-	__u64 ports_change = (__u64)ports[0] + ports[1] + (__u16)~quote->src_port +
-			     (__u16)~quote->dst_port;
+	__u64 ports_change =
+		(__u64)ports[0] + ports[1] + (__u16)~quote->src_port + (__u16)~quote->dst_port;
 	__u32 checksum_offset;
 	__u16 checksum = 0;
 	__u64 flags;
@@ -91,7 +92,9 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 		.dst_port = flow->new_src_port,
 	};
 	struct rewrite outer = {
-		/* A router on the way keeps its name; the backend's is not the client's business. */
+		/*
+		 * A router on the way keeps its name; the backend's is not the client's business.
+		 */
 		.src = address_equal(&packet->src, &quote->dst) ? flow->new_src : packet->src,
 		.dst = address_equal(&packet->dst, &quote->src) ? flow->new_dst : packet->dst,
 	};

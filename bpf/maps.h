@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Every map on one page. All are pinned by name. "Written by" says who changes a map while programs run;
- * everybody may read. Sizes here are defaults, user space sets the real ones.
+ * Every map on one page. All are pinned by name. "Written by" says who changes a map while programs
+ * run; everybody may read. Sizes here are defaults, user space sets the real ones.
  */
 
 #include <linux/bpf.h>
@@ -23,7 +23,9 @@ struct {
 	__type(value, struct frontend_target);
 } frontends SEC(".maps");
 
-/* The small table that every packet is asked about: VIPs, backends, the node. Written by the agent. */
+/*
+ * The small table that every packet is asked about: VIPs, backends, the node. Written by the agent.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SERVICES_DEFAULT + BACKENDS_DEFAULT);
@@ -80,8 +82,8 @@ struct confirmed_flow {
 };
 
 /*
- * Flows that were answered. Written by programs; nothing is evicted, entries leave when they expire. Full
- * is counted (COUNTER_FLOWS_FULL), and such flows stay in `new_flows`.
+ * Flows that were answered. Written by programs; nothing is evicted, entries leave when they
+ * expire. Full is counted (COUNTER_FLOWS_FULL), and such flows stay in `new_flows`.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -90,7 +92,9 @@ struct {
 	__type(value, struct confirmed_flow);
 } flows SEC(".maps");
 
-/* Flows that nobody has answered yet. A flood of them can only evict its like. Written by programs. */
+/*
+ * Flows that nobody has answered yet. A flood of them can only evict its like. Written by programs.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, NEW_FLOWS_DEFAULT);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Rewrites addresses and ports, and corrects checksums by the difference (RFC 1624), through the helpers
- * that know about checksums which the hardware has yet to finish.
+ * Rewrites addresses and ports, and corrects checksums by the difference (RFC 1624), through the
+ * helpers that know about checksums which the hardware has yet to finish.
  */
 
 #include "checksum.h"
@@ -25,8 +25,12 @@ static __always_inline void rewrite_from_flow(const struct flow *flow, struct re
 	ret_rewrite->dst_port = flow->new_dst_port;
 }
 
-/* Addresses stand side by side in both, as they do in headers, so that they are summed and written at once. */
-_Static_assert(offsetof(struct rewrite, dst) == sizeof(struct ip_addr), "addresses first, together");
+/*
+ * Addresses stand side by side in both, as they do in headers, so that they are summed and written
+ * at once.
+ */
+_Static_assert(offsetof(struct rewrite, dst) == sizeof(struct ip_addr),
+	       "addresses first, together");
 _Static_assert(offsetof(struct packet, dst) == sizeof(struct ip_addr), "addresses first, together");
 #define ADDRESS_PAIR_SIZE (2 * sizeof(struct ip_addr))
 

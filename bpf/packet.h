@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What a packet says of itself. Addresses are read first, straight from the packet, for most packets end
- * at the small table; ports only where somebody asks. All reads are bounded: what is not there is an error,
- * never a guess.
+ * What a packet says of itself. Addresses are read first, straight from the packet, for most
+ * packets end at the small table; ports only where somebody asks. All reads are bounded: what is
+ * not there is an error, never a guess.
  */
 
 #include <linux/bpf.h>
@@ -75,12 +75,12 @@ struct vlan_header {
 	__be16 protocol;
 };
 
-#define VLAN_TAGS_MAX 2
-#define IPV4_OFFSET_MASK bpf_htons(0x1fff)
-#define IPV4_MORE_FRAGMENTS bpf_htons(0x2000)
+#define VLAN_TAGS_MAX              2
+#define IPV4_OFFSET_MASK           bpf_htons(0x1fff)
+#define IPV4_MORE_FRAGMENTS        bpf_htons(0x2000)
 #define IPV6_EXTENSION_HEADERS_MAX 8
-#define IPV6_OFFSET_MASK bpf_htons(0xfff8)
-#define IPV6_MORE_FRAGMENTS bpf_htons(0x0001)
+#define IPV6_OFFSET_MASK           bpf_htons(0xfff8)
+#define IPV6_MORE_FRAGMENTS        bpf_htons(0x0001)
 
 struct ipv6_fragment_header {
 	__u8 next_header;
@@ -97,14 +97,15 @@ struct ipv6_extension_header {
 };
 
 /* Copies a header out of the packet; an error where the packet is shorter. */
-static __always_inline int packet_load(struct __sk_buff *skb, __u32 offset, void *header, __u32 size)
+static __always_inline int packet_load(struct __sk_buff *skb, __u32 offset, void *header,
+				       __u32 size)
 {
 	return bpf_skb_load_bytes(skb, offset, header, size);
 }
 
 /*
- * The protocol and offset of the network header: behind the link-layer header and tags that are still in
- * the packet (the outermost one usually is not: the kernel keeps it beside).
+ * The protocol and offset of the network header: behind the link-layer header and tags that are
+ * still in the packet (the outermost one usually is not: the kernel keeps it beside).
  */
 static __always_inline __be16 packet_network(struct __sk_buff *skb, __u32 link_header_size,
 					     __u32 *ret_offset)
@@ -126,7 +127,8 @@ static __always_inline __be16 packet_network(struct __sk_buff *skb, __u32 link_h
 }
 
 /* Reads the IPv4 header at `offset`; false if it is none. */
-static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset, struct packet *packet)
+static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset,
+					     struct packet *packet)
 {
 	struct iphdr header;
 	__be16 fragment;
@@ -154,7 +156,8 @@ static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset
 }
 
 /* Reads the fixed IPv6 header at `offset`; extension headers wait until somebody asks for ports. */
-static __always_inline bool packet_read_ipv6(struct __sk_buff *skb, __u32 offset, struct packet *packet)
+static __always_inline bool packet_read_ipv6(struct __sk_buff *skb, __u32 offset,
+					     struct packet *packet)
 {
 	struct ipv6hdr header;
 
@@ -173,8 +176,8 @@ static __always_inline bool packet_read_ipv6(struct __sk_buff *skb, __u32 offset
 	return true;
 }
 
-static __always_inline bool packet_read_network(struct __sk_buff *skb, __be16 protocol, __u32 offset,
-						struct packet *packet)
+static __always_inline bool packet_read_network(struct __sk_buff *skb, __be16 protocol,
+						__u32 offset, struct packet *packet)
 {
 	if (protocol == bpf_htons(ETH_P_IP))
 		return packet_read_ipv4(skb, offset, packet);
@@ -211,8 +214,8 @@ static __always_inline bool packet_step_extension(struct __sk_buff *skb, struct 
 		return false;
 	if (packet->proto == IPPROTO_ROUTING && header.segments_left)
 		return false;
-	packet->l4_offset += packet->proto == IPPROTO_AH ? (header.length + 2U) * 4
-							 : (header.length + 1U) * 8;
+	packet->l4_offset +=
+		packet->proto == IPPROTO_AH ? (header.length + 2U) * 4 : (header.length + 1U) * 8;
 	packet->proto = header.next_header;
 	return true;
 }
@@ -231,7 +234,10 @@ static __noinline bool packet_skip_extensions(struct __sk_buff *skb, struct pack
 	return !proto_is_extension(packet->proto);
 }
 
-/* Reads what the transport header says: ports and flags, or the ICMP type. False if it is cut short. */
+/*
+ * Reads what the transport header says: ports and flags, or the ICMP type. False if it is cut
+ * short.
+ */
 static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct packet *packet)
 {
 	struct {
@@ -294,8 +300,8 @@ static __always_inline bool packet_opens_tcp(const struct packet *packet)
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
-static __always_inline void packet_flow_key(const struct packet *packet, enum flow_direction direction,
-					    struct flow_key *ret_key)
+static __always_inline void packet_flow_key(const struct packet *packet,
+					    enum flow_direction direction, struct flow_key *ret_key)
 {
 	__builtin_memset(ret_key, 0, sizeof(*ret_key));
 	ret_key->src = packet->src;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Refusals: the packet becomes its own answer and goes back. TCP gets a RST, for which a client does not
- * wait (an ICMP error costs it a second); everything else gets an ICMP port unreachable. A limit for each
- * CPU keeps us from answering a flood.
+ * Refusals: the packet becomes its own answer and goes back. TCP gets a RST, for which a client
+ * does not wait (an ICMP error costs it a second); everything else gets an ICMP port unreachable. A
+ * limit for each CPU keeps us from answering a flood.
  */
 
 #include "checksum.h"
@@ -32,10 +32,11 @@ static __always_inline bool reject_is_allowed(void)
 }
 
 /*
- * The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1); it is the same in both directions. A mapped
- * address sums to its IPv4 address, for 0xffff, the prefix, is nothing in one's complement.
+ * The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1); it is the same in both directions. A
+ * mapped address sums to its IPv4 address, for 0xffff, the prefix, is nothing in one's complement.
  */
-static __always_inline __u64 pseudo_header_sum(const struct packet *packet, __u8 proto, __u16 length)
+static __always_inline __u64 pseudo_header_sum(const struct packet *packet, __u8 proto,
+					       __u16 length)
 {
 	return (__u64)(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&packet->src, ADDRESS_PAIR_SIZE, 0) +
 	       bpf_htons(proto) + bpf_htons(length);
@@ -55,8 +56,8 @@ static __always_inline int answer_write_ipv4(struct __sk_buff *skb, const struct
 		.daddr = address_ipv4(&packet->src),
 	};
 
-	header.check = ~checksum_fold(
-		(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&header, sizeof(header), 0));
+	header.check =
+		~checksum_fold((__u32)bpf_csum_diff(NULL, 0, (__be32 *)&header, sizeof(header), 0));
 	return bpf_skb_store_bytes(skb, packet->l3_offset, &header, sizeof(header),
 				   BPF_F_RECOMPUTE_CSUM);
 }
@@ -165,12 +166,12 @@ struct icmp_header {
 
 /* What a quote holds of the refused packet's transport header: enough for ports (RFC 792). */
 #define QUOTED_TRANSPORT 8
-#define QUOTE_WORDS_MAX 32
+#define QUOTE_WORDS_MAX  32
 
 /*
- * The sum of the quote, from `offset` on. An IPv4 header that is right sums to zero, so only what follows
- * counts there; an IPv6 header has no checksum. Where the transport checksum is unfinished, whoever
- * finishes it makes these last bytes sum to the complement of what the field holds now.
+ * The sum of the quote, from `offset` on. An IPv4 header that is right sums to zero, so only what
+ * follows counts there; an IPv6 header has no checksum. Where the transport checksum is unfinished,
+ * whoever finishes it makes these last bytes sum to the complement of what the field holds now.
  */
 static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packet *packet,
 				       bool is_partial, __u16 unfinished)
@@ -226,16 +227,19 @@ static __noinline int reject_icmp(struct __sk_buff *skb, const struct packet *pa
 }
 
 /*
- * Refuses a packet, for `reason`, which is counted. Returns a verdict. A refusal that may not or cannot be
- * sent is a drop, counted as what it is.
+ * Refuses a packet, for `reason`, which is counted. Returns a verdict. A refusal that may not or
+ * cannot be sent is a drop, counted as what it is.
  */
 static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
-				  const struct hook *hook, enum counter_reason reason)
+			     const struct hook *hook, enum counter_reason reason)
 {
 	__u32 size = skb->len;
 	int verdict;
 
-	/* Nobody answers a RST (RFC 9293, 3.10.7.1), nor a fragment that is not the first (RFC 1122). */
+	/*
+	 * Nobody answers a RST (RFC 9293, 3.10.7.1), nor a fragment that is not the first (RFC
+	 * 1122).
+	 */
 	if ((packet->proto == IPPROTO_TCP && packet->tcp_flags & TCP_RST) ||
 	    packet->fragment == FRAGMENT_LATER) {
 		counter_add(reason, size);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The one decision, shared by all hooks: which backend answers a client of a frontend. Every part of it
- * is a table: frontends -> service -> slots -> backend.
+ * The one decision, shared by all hooks: which backend answers a client of a frontend. Every part
+ * of it is a table: frontends -> service -> slots -> backend.
  */
 
 #include "address.h"
@@ -99,8 +99,8 @@ static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
 }
 
 /*
- * True if a client may go on with the backend it was given from `*slot`: it stands there still, inside of
- * the list that applies, or elsewhere in that list; then `*slot` says where.
+ * True if a client may go on with the backend it was given from `*slot`: it stands there still,
+ * inside of the list that applies, or elsewhere in that list; then `*slot` says where.
  */
 static __always_inline bool service_still_has(__u32 service_id, __u32 id, __u32 generation,
 					      __u32 *slot)
@@ -123,7 +123,10 @@ static __always_inline bool service_still_has(__u32 service_id, __u32 id, __u32 
 	return true;
 }
 
-/* True if the client's last backend is remembered and still eligible; `*ret_slot` is where it stands. */
+/*
+ * True if the client's last backend is remembered and still eligible; `*ret_slot` is where it
+ * stands.
+ */
 static __always_inline bool affinity_lookup(const struct affinity_key *key, __u32 timeout_s,
 					    union slot_word list, __u32 *ret_slot)
 {

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
- * The socket hooks, at the cgroup: what clients on the node meet before their first packet. The address is
- * rewritten once, afterwards packets cost nothing.
+ * The socket hooks, at the cgroup: what clients on the node meet before their first packet. The
+ * address is rewritten once, afterwards packets cost nothing.
  *
- * connect4/6      A frontend becomes a backend; nobody to answer is ECONNREFUSED. Remembered in the socket.
+ * connect4/6      A frontend becomes a backend; nobody to answer is ECONNREFUSED. The socket
+ *                 remembers both.
  * getpeername4/6  A connected socket sees what it dialled.
- * sendmsg4/6      As connect, for each datagram of an unconnected UDP socket, which keeps its backends.
+ * sendmsg4/6      As connect, for each datagram of an unconnected UDP socket, which keeps
+ *                 its backends.
  * recvmsg4/6      Replies appear to come from the frontend.
  *
- * What a socket remembers lives in socket-local storage and goes with the socket. An IPv6 socket that talks
- * to ::ffff:a.b.c.d runs connect6, getpeername6 and recvmsg6 (but sendmsg4): addresses are stored mapped, so
- * nothing here needs to know. Verdicts: SOCKET_ALLOW (perhaps rewritten), SOCKET_REFUSE.
+ * What a socket remembers lives in socket-local storage and goes with the socket. An IPv6 socket
+ * that talks to ::ffff:a.b.c.d runs connect6, getpeername6 and recvmsg6 (but sendmsg4): addresses
+ * are stored mapped, so nothing here needs to know. Verdicts: SOCKET_ALLOW (perhaps rewritten),
+ * SOCKET_REFUSE.
  */
 
 #include <linux/bpf.h>
@@ -25,7 +28,7 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-#define SOCKET_ALLOW 1
+#define SOCKET_ALLOW  1
 #define SOCKET_REFUSE 0
 
 /* What a connected socket dialled. Written by these programs. */
@@ -56,7 +59,8 @@ static __always_inline void endpoint_read4(const struct bpf_sock_addr *ctx, stru
 	ret->port = (__be16)ctx->user_port;
 }
 
-static __always_inline void endpoint_write4(struct bpf_sock_addr *ctx, const struct endpoint *endpoint)
+static __always_inline void endpoint_write4(struct bpf_sock_addr *ctx,
+					    const struct endpoint *endpoint)
 {
 	ctx->user_ip4 = address_ipv4(&endpoint->addr);
 	ctx->user_port = endpoint->port;
@@ -73,7 +77,8 @@ static __always_inline void endpoint_read6(const struct bpf_sock_addr *ctx, stru
 	ret->port = (__be16)ctx->user_port;
 }
 
-static __always_inline void endpoint_write6(struct bpf_sock_addr *ctx, const struct endpoint *endpoint)
+static __always_inline void endpoint_write6(struct bpf_sock_addr *ctx,
+					    const struct endpoint *endpoint)
 {
 	const __u32 *words = address_words_const(&endpoint->addr);
 
@@ -101,8 +106,8 @@ static __always_inline void client_of(struct bpf_sock_addr *ctx, struct client *
 }
 
 /*
- * Says no. Where the kernel cannot tell the application why (before 5.18), the packet may go out as it is
- * and the TC hook refuses it; without that hook, the application gets EPERM.
+ * Says no. Where the kernel cannot tell the application why (before 5.18), the packet may go out as
+ * it is and the TC hook refuses it; without that hook, the application gets EPERM.
  */
 static __always_inline int socket_refuse(enum counter_reason reason)
 {
@@ -115,8 +120,8 @@ static __always_inline int socket_refuse(enum counter_reason reason)
 }
 
 /*
- * To be dropped in silence, which TC does with what is sent. Without TC the client gets EPERM, as it does
- * from netfilter when the node's own packets are dropped.
+ * To be dropped in silence, which TC does with what is sent. Without TC the client gets EPERM, as
+ * it does from netfilter when the node's own packets are dropped.
  */
 static __always_inline int socket_drop(void)
 {
@@ -126,7 +131,10 @@ static __always_inline int socket_drop(void)
 	return SOCKET_REFUSE;
 }
 
-/* What becomes of a call to an address that is no frontend: a ClusterIP refuses ports it does not have. */
+/*
+ * What becomes of a call to an address that is no frontend: a ClusterIP refuses ports it does not
+ * have.
+ */
 static __always_inline int socket_no_frontend(const struct endpoint *dialled)
 {
 	const struct address_info *address = address_lookup(&dialled->addr);
@@ -150,7 +158,9 @@ static __always_inline void state_fill(struct socket_state *state, const struct 
 	state->last_use_s = now_seconds();
 }
 
-/* Turns the frontend a socket connects to into a backend. `*endpoint` is rewritten only if allowed. */
+/*
+ * Turns the frontend a socket connects to into a backend. `*endpoint` is rewritten only if allowed.
+ */
 static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endpoint *endpoint,
 					  bool *ret_rewritten)
 {
@@ -166,8 +176,8 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 		if (bpf_sk_storage_get(&socket_state, ctx->sk, NULL, 0))
 			(void)bpf_sk_storage_delete(&socket_state, ctx->sk);
 		/*
-		 * ping and traceroute connect a UDP socket to any port, only to learn their own address;
-		 * should it really send, TC refuses.
+		 * ping and traceroute connect a UDP socket to any port, only to learn their own
+		 * address; should it really send, TC refuses.
 		 */
 		if (ctx->protocol != IPPROTO_TCP && config.tc_attached)
 			return SOCKET_ALLOW;
@@ -190,9 +200,8 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 }
 
 /* The entry of a frontend, or, where it has none, the one to give it: a free one or the oldest. */
-static __always_inline struct socket_state *datagram_entry(struct datagram_state *datagram,
-							   const struct endpoint *frontend,
-							   bool *ret_found)
+static __always_inline struct socket_state *
+datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend, bool *ret_found)
 {
 	struct socket_state *oldest = &datagram->frontends[0];
 
@@ -211,7 +220,9 @@ static __always_inline struct socket_state *datagram_entry(struct datagram_state
 	return oldest;
 }
 
-/* True if another frontend of the socket already has this backend: replies could not be told apart. */
+/*
+ * True if another frontend of the socket already has this backend: replies could not be told apart.
+ */
 static __always_inline bool datagram_backend_is_taken(const struct datagram_state *datagram,
 						      const struct socket_state *self,
 						      const struct choice *choice)
@@ -282,9 +293,11 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	return SOCKET_ALLOW;
 }
 
-/* The frontend that a datagram from a backend answers: of two with one backend, the one used last. */
-static __always_inline const struct socket_state *
-datagram_sender(struct datagram_state *datagram, const struct endpoint *backend)
+/*
+ * The frontend that a datagram from a backend answers: of two with one backend, the one used last.
+ */
+static __always_inline const struct socket_state *datagram_sender(struct datagram_state *datagram,
+								  const struct endpoint *backend)
 {
 	const struct socket_state *latest = NULL;
 

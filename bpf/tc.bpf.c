@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
- * The TC hooks: what routed packets meet on every managed link. Ingress is to us what PREROUTING is to
- * netfilter, egress what POSTROUTING is; between the two the kernel routes.
+ * The TC hooks: what routed packets meet on every managed link. Ingress is to us what PREROUTING is
+ * to netfilter, egress what POSTROUTING is; between the two the kernel routes.
  *
- * ingress   Ask the small table what the destination is. Nothing to us: go on; most packets end here.
- *           A VIP: the packet belongs to a flow, opens one, is an echo request to answer, or is refused.
+ * ingress   Ask the small table what the destination is.
+ *           Nothing to us: go on; most packets end here.
+ *           A VIP: the packet belongs to a flow, opens one, is an echo request to answer, or is
+ *           refused.
  *           An address of this node: it may be the reply to a process of the node.
  *           A backend: its client talks to it directly; forget what would disturb that.
- * egress    Ask the small table what the source is. A backend that has flows: this may be a reply, and
- *           gets its frontend back as the source. A packet of this node itself to a VIP: as at ingress.
+ * egress    Ask the small table what the source is.
+ *           A backend that has flows: this may be a reply, and gets back its frontend as source.
+ *           A packet of this node itself to a VIP: as at ingress.
  * both      ICMP errors: what they quote decides.
  *
- * Verdicts: VERDICT_NEXT (whoever comes next on this hook; translated or not), VERDICT_DROP (counted
- * where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
+ * Verdicts: VERDICT_NEXT (whoever comes next on this hook; translated or not), VERDICT_DROP
+ * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
 #include "flow.h"
@@ -41,8 +44,8 @@ static __always_inline int read_ports(struct __sk_buff *skb, struct packet *pack
 
 /* Sends a rewritten packet on, in the direction its flow goes. */
 static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *packet,
-					const struct flow_key *key, const struct flow *flow,
-					const struct hook *hook)
+				   const struct flow_key *key, const struct flow *flow,
+				   const struct hook *hook)
 {
 	struct rewrite rewrite;
 	__u8 flags = flow->flags;
@@ -68,7 +71,10 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 		       : VERDICT_NEXT;
 }
 
-/* Claims the reply tuple: with the flow's own source port, or, where that is taken, with another one. */
+/*
+ * Claims the reply tuple: with the flow's own source port, or, where that is taken, with another
+ * one.
+ */
 static __noinline int flow_claim(struct flow_draft *draft)
 {
 	__u32 ports = config.source_port_max - config.source_port_min + 1;
@@ -76,8 +82,8 @@ static __noinline int flow_claim(struct flow_draft *draft)
 
 	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++) {
 		if (attempt)
-			draft->original.new_src_port = bpf_htons(config.source_port_min +
-								 bpf_get_prandom_u32() % ports);
+			draft->original.new_src_port =
+				bpf_htons(config.source_port_min + bpf_get_prandom_u32() % ports);
 		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
 		flow_peer(&draft->original_key, &draft->original, &draft->reply);
 		err = flow_claim_reply(&draft->reply_key, &draft->reply);
@@ -88,9 +94,9 @@ static __noinline int flow_claim(struct flow_draft *draft)
 }
 
 /*
- * The client is a process of this node: remembers how to reach it, by the link its packets leave by. If the
- * backend is of this node as well, any address of the node would be a martian there: as with a hairpin, the
- * VIP takes the client's place.
+ * The client is a process of this node: remembers how to reach it, by the link its packets leave
+ * by. If the backend is of this node as well, any address of the node would be a martian there: as
+ * with a hairpin, the VIP takes the client's place.
  */
 static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const struct hook *hook,
 						   struct flow_draft *draft)
@@ -204,7 +210,10 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 
 	if (flow_is_expired(flow, packet->proto, now_seconds()))
 		return FLOW_ANEW;
-	/* A SYN again goes where the first went; a SYN on a connection that was made is another one. */
+	/*
+	 * A SYN again goes where the first went; a SYN on a connection that was made is another
+	 * one.
+	 */
 	if (opens && flow->state >= FLOW_ESTABLISHED)
 		return FLOW_ANEW;
 	if (packet->proto != IPPROTO_TCP || opens)
@@ -281,7 +290,8 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 	struct flow *flow;
 	int err;
 
-	if (packet->fragment == FRAGMENT_LATER || icmp_type_is_echo(packet->family, packet->icmp_type)) {
+	if (packet->fragment == FRAGMENT_LATER ||
+	    icmp_type_is_echo(packet->family, packet->icmp_type)) {
 		if (!(address->flags & ADDRESS_CLUSTER_IP))
 			return VERDICT_NEXT;
 		err = icmp_answer_echo(skb, packet);
@@ -317,8 +327,8 @@ static __always_inline bool is_hairpin_reply(const struct packet *packet, struct
 }
 
 /*
- * A packet to a VIP of a flow: goes on, or chooses anew, or is refused. One of no flow may be the reply of
- * a hairpin's backend, which takes the VIP for its client; else it opens a flow.
+ * A packet to a VIP of a flow: goes on, or chooses anew, or is refused. One of no flow may be the
+ * reply of a hairpin's backend, which takes the VIP for its client; else it opens a flow.
  */
 static __always_inline int original(struct __sk_buff *skb, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook)
@@ -365,8 +375,8 @@ static __always_inline int to_vip(struct __sk_buff *skb, struct packet *packet,
 }
 
 /*
- * An ICMP error about a packet to a backend: if a flow sent it there, its client hears of the frontend.
- * The error may come from anywhere on the way.
+ * An ICMP error about a packet to a backend: if a flow sent it there, its client hears of the
+ * frontend. The error may come from anywhere on the way.
  */
 static __noinline int error_about_flow(struct __sk_buff *skb, const struct packet *packet,
 				       const struct hook *hook)
@@ -397,8 +407,9 @@ static __always_inline bool flow_is_stale(const struct packet *packet, const str
 }
 
 /*
- * A packet to a backend's own address. If it opens a conversation, a flow of the same client port and
- * backend is a thing of the past, and would give the reply a source that this client does not know.
+ * A packet to a backend's own address. If it opens a conversation, a flow of the same client port
+ * and backend is a thing of the past, and would give the reply a source that this client does not
+ * know.
  */
 static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
 				 const struct address_info *address)
@@ -439,7 +450,8 @@ static __always_inline int from_backend(struct __sk_buff *skb, struct packet *pa
 }
 
 /* A packet for this node itself: perhaps the reply to one of its processes. */
-static __always_inline int to_node(struct __sk_buff *skb, struct packet *packet, const struct hook *hook)
+static __always_inline int to_node(struct __sk_buff *skb, struct packet *packet,
+				   const struct hook *hook)
 {
 	const struct address_info *source;
 
@@ -455,7 +467,9 @@ static __always_inline int to_node(struct __sk_buff *skb, struct packet *packet,
 	return from_backend(skb, packet, source, hook);
 }
 
-/* The only translation to TC's verdicts, and the only place where what is to be dropped is counted. */
+/*
+ * The only translation to TC's verdicts, and the only place where what is to be dropped is counted.
+ */
 static __always_inline int tc_verdict(struct __sk_buff *skb, int verdict)
 {
 	if (verdict >= 0)

@@ -58,7 +58,7 @@ struct agent_status {
 	__u64 publishes;
 	__u64 changed_service_ports; /* in all publishes */
 	__u64 rejected_objects;      /* objects of the source that could not be used */
-	__u64 refused_service_ports; /* publishes of a service port refused because a map was full */
+	__u64 refused_service_ports; /* service ports not published because a map was full */
 	__u32 services;              /* objects in the source now */
 	__u32 endpoint_slices;
 	char version[32];

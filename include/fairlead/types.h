@@ -131,7 +131,7 @@ struct backend {
 	__be16 port;
 	__u8 proto;
 	__u8 state; /* enum backend_state; the only field that changes while others may look */
-	__u32 generation; /* grows each time the entry is given to another address; never 0 in use */
+	__u32 generation; /* grows when the entry is given to another address; never 0 in use */
 	__u32 flags;      /* enum backend_flag */
 	__u32 service;    /* a service port that has it, or had it last: for people */
 };
@@ -261,7 +261,7 @@ enum flow_flag {
 struct flow {
 	struct ip_addr new_src;
 	struct ip_addr new_dst;
-	__u32 slot; /* index into `slots` where the backend was found: is it there still, it may go on */
+	__u32 slot; /* index into `slots`: where the backend was found, and is looked for first */
 	__be16 new_src_port;
 	__be16 new_dst_port;
 	__u32 last_use_s;
