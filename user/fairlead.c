@@ -3,8 +3,11 @@
 /* The program: finds the subcommand and hands over. Each parses the rest of the command line
  * itself. */
 
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/agent.h"
 #include "cli/cli.h"
@@ -119,7 +122,12 @@ static void help_print(FILE *out)
 		    out);
 	for (size_t i = 0; i < SUBCOMMAND_COUNT; i++)
 		(void)fprintf(out, "  %-11s %s\n", subcommands[i].name, subcommands[i].summary);
-	(void)fputs("\nThose that look in read the pinned maps, so they work while no agent runs.\n"
+	(void)fputs("\nExamples:\n"
+		    "  fairlead agent --manifests /etc/fairlead/manifests\n"
+		    "  fairlead services shop/web\n"
+		    "  fairlead status -o json\n"
+		    "  fairlead help agent\n"
+		    "\nThose that look in read the pinned maps, so they work while no agent runs.\n"
 		    "`fairlead SUBCOMMAND --help` has options, examples and exit codes; see also "
 		    "fairlead(8).\n",
 		    out);
@@ -168,9 +176,24 @@ static int output_finish(int status)
 	return status ? status : EXIT_STATUS_NO_DATAPATH;
 }
 
+/* A descriptor that the caller closed would be the first file that is opened, and get the messages. */
+static void standard_files_open(void)
+{
+	while (true) {
+		int fd = open("/dev/null", O_RDONLY);
+
+		if (fd > STDERR_FILENO)
+			(void)close(fd);
+		if (fd < 0 || fd > STDERR_FILENO)
+			return;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct subcommand *subcommand;
+
+	standard_files_open();
 
 	if (argc < 2) {
 		help_print(stderr);

@@ -5,10 +5,13 @@
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fairlead/limits.h"
 #include "log.h"
@@ -163,6 +166,108 @@ static void test_list_beyond_the_limit(void **state)
 	free(backends);
 }
 
+#define ROUNDS  100
+#define CLAIMED 20
+
+/* Returns how many of the Services fit: ten for backends of their own, more for shared ones. */
+static uint32_t when_filled(struct fixture *fixture)
+{
+	uint32_t fitting = 0;
+
+	for (uint32_t i = 0; i < CLAIMED; i++) {
+		char name[16], vip[32], endpoints[32] = "1 2 3";
+		int err;
+
+		(void)snprintf(name, sizeof(name), "s%u", i);
+		(void)snprintf(vip, sizeof(vip), "10.96.0.%u", i + 1);
+		if (i < CLAIMED / 2 + 2)
+			(void)snprintf(endpoints, sizeof(endpoints), "%u %u %u", 3 * i + 1,
+				       3 * i + 2, 3 * i + 3);
+		err = when_service(fixture, name, vip, endpoints);
+		assert_true(!err || err == -ENOSPC);
+		fitting += !err;
+	}
+	return fitting;
+}
+
+static void test_filled_and_emptied(void **state)
+{
+	const struct sizes sizes = {16, 56, 32, 16, 64}; /* 31 backends, 14 lists of 3 */
+	struct fixture *fixture = given_maps(&sizes);
+	struct publisher_numbers numbers;
+
+	(void)state;
+	when_started(fixture);
+	for (int round = 0; round < ROUNDS; round++) {
+		assert_int_equal(when_filled(fixture), 14);
+		for (uint32_t i = 0; i < CLAIMED; i++) {
+			char name[16];
+
+			(void)snprintf(name, sizeof(name), "s%u", i);
+			when_gone(fixture, name);
+		}
+		when_settled(fixture);
+		numbers = numbers_of(fixture);
+		assert_int_equal(numbers.service_ports, 0);
+		assert_int_equal(numbers.backends, 0);
+		assert_int_equal(numbers.draining, 0);
+		assert_int_equal(numbers.slots, 0);
+		assert_int_equal(numbers.frontends, 0);
+		assert_int_equal(numbers.unfitting, 0);
+		assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	}
+	fixture_free(fixture);
+}
+
+/* No two entries of `addresses` have one index. */
+static void then_indexes_are_unique(struct fixture *fixture)
+{
+	bool is_taken[64] = {};
+	struct address_info info;
+	struct ip_addr addr;
+
+	for (void *last = NULL; !bpf_map_get_next_key(fixture->maps.addresses, last, &addr);
+	     last = &addr) {
+		assert_int_equal(bpf_map_lookup_elem(fixture->maps.addresses, &addr, &info), 0);
+		assert_in_range(info.index, 1, fixture->sizes.addresses - 1);
+		assert_false(is_taken[info.index]);
+		is_taken[info.index] = true;
+	}
+}
+
+/* The last step of a change fails, when its addresses are written; one is VIP and backend at once. */
+static void test_last_step_that_fails(void **state)
+{
+	const struct sizes sizes = {16, 64, 64, 16, 8}; /* 7 addresses */
+	struct fixture *fixture = given_maps(&sizes);
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
+
+	(void)state;
+	(void)close(fixture->maps.service_names);
+	fixture->maps.service_names =
+		bpf_map_create(BPF_MAP_TYPE_HASH, "service_names", sizeof(uint32_t),
+			       sizeof(struct service_name), 1, &options);
+	assert_true(fixture->maps.service_names >= 0);
+	when_started(fixture);
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1"), 0);
+
+	assert_int_equal(when_service(fixture, "both", "10.0.0.9", "9"), -ENOSPC);
+
+	then_full(fixture, "both", "services", "--max-services");
+	then_address(fixture, "10.0.0.9", 0);
+	when_gone(fixture, "both");
+	when_settled(fixture);
+	for (int round = 0; round < 3; round++) {
+		assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2 3 4 5 6"), 0);
+		then_indexes_are_unique(fixture);
+		assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2 3 4 5 6 7"),
+				 -ENOSPC);
+		assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1"), 0);
+		when_settled(fixture);
+	}
+	fixture_free(fixture);
+}
+
 #define TEST(sentence, function)                                          \
 	{                                                                 \
 		sentence, function, publish_setup, publish_teardown, NULL \
@@ -182,6 +287,10 @@ int main(void)
 		     test_addresses_full),
 		TEST("a change that does not fit leaves the service port as it was",
 		     test_change_that_does_not_fit),
+		TEST("filled and emptied a hundred times, as much fits as the first time",
+		     test_filled_and_emptied),
+		TEST("where the last step of a change fails, nothing is given back twice",
+		     test_last_step_that_fails),
 		TEST("a list longer than programs can search is refused",
 		     test_list_beyond_the_limit),
 	};

@@ -8,6 +8,8 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "log.h"
 
@@ -198,6 +200,140 @@ static void test_list_that_is_no_list(void **state)
 	then_served(fixture, "10.96.0.2", "1 2");
 }
 
+/* Starts, and returns how many lines of the log say that something was put right. */
+static int when_started_with_log(struct fixture *fixture)
+{
+	char text[TEXT_SIZE] = "";
+	int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO), lines = 0;
+
+	assert_true(log >= 0 && saved >= 0);
+	assert_true(dup2(log, STDERR_FILENO) >= 0);
+	log_set_level(LOG_WARNING);
+	when_started(fixture);
+	log_set_level(LOG_ERROR);
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	assert_true(pread(log, text, sizeof(text) - 1, 0) >= 0);
+	(void)close(saved);
+	(void)close(log);
+	for (const char *at = text; (at = strstr(at, "put right")); at++)
+		lines++;
+	return lines;
+}
+
+static void given_address(struct fixture *fixture, const char *text, uint32_t index)
+{
+	struct address_info info = {.flags = ADDRESS_BACKEND, .index = index};
+	struct ip_addr addr = ip(text);
+
+	assert_int_equal(bpf_map_update_elem(fixture->maps.addresses, &addr, &info, BPF_ANY), 0);
+}
+
+/* Each list of the Services is wrong in its own way. */
+static void given_wrong_lists(struct fixture *fixture)
+{
+	struct slot_range first = service_of(fixture, "10.96.0.1")->cluster_slots;
+	struct service *service;
+
+	/* The range of another. */
+	service_of(fixture, "10.96.0.2")->cluster_slots = first;
+	/* Backends that are free, that cannot be, and that nobody is. */
+	service = service_of(fixture, "10.96.0.3");
+	fixture->slots[service->cluster_slots.first].backend = fixture->sizes.backends - 1;
+	service = service_of(fixture, "10.96.0.4");
+	fixture->slots[service->cluster_slots.first].backend = UINT32_MAX;
+	service = service_of(fixture, "10.96.0.5");
+	fixture->slots[service->cluster_slots.first + 1].backend = 0;
+	/* Longer than the map, and of no known verdict. */
+	service_of(fixture, "10.96.0.6")->cluster_slots.count = UINT32_MAX;
+	service_of(fixture, "10.96.0.7")->cluster_slots = (struct slot_range){.first = 7};
+	/* A list that the policy does not look at. */
+	service_of(fixture, "10.96.0.8")->local_slots = (struct slot_range){512, 3};
+}
+
+static void when_eight_services(struct fixture *fixture)
+{
+	for (uint32_t i = 1; i <= 8; i++) {
+		char name[16], vip[32];
+
+		(void)snprintf(name, sizeof(name), "s%u", i);
+		(void)snprintf(vip, sizeof(vip), "10.96.0.%u", i);
+		assert_int_equal(when_service(fixture, name, vip, "1 2 3"), 0);
+	}
+}
+
+static void test_garbage_of_every_kind(void **state)
+{
+	struct fixture *fixture = *state;
+	struct frontend frontend = {.port = htons(80), .proto = IPPROTO_TCP};
+	struct frontend_target target = {.kind = FRONTEND_CLUSTER_IP};
+	uint32_t nowhere[] = {0, 63, 64, UINT32_MAX, 1};
+	struct dump sound;
+
+	when_eight_services(fixture);
+	when_settled(fixture);
+	given_wrong_lists(fixture);
+	when_stopped(fixture);
+	for (uint32_t i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
+		frontend.vip = ip_number("10.97", i);
+		target.service = nowhere[i];
+		assert_int_equal(
+			bpf_map_update_elem(fixture->maps.frontends, &frontend, &target, BPF_ANY),
+			0);
+	}
+	given_address(fixture, "10.0.0.90", 0);
+	given_address(fixture, "10.0.0.91", fixture->sizes.addresses);
+	given_address(fixture, "10.0.0.92", 1);
+	given_address(fixture, "10.0.0.93", 300);
+
+	assert_int_equal(when_started_with_log(fixture), 1);
+	when_eight_services(fixture);
+	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	when_settled(fixture);
+
+	for (uint32_t i = 1; i <= 8; i++) {
+		char vip[32];
+
+		(void)snprintf(vip, sizeof(vip), "10.96.0.%u", i);
+		then_served(fixture, vip, "1 2 3");
+		then_list(fixture, service_of(fixture, vip)->local_slots, "");
+	}
+	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 8);
+	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 11);
+	assert_int_equal(numbers_of(fixture).slots, 24);
+	/* All is sound now: the next start has nothing to put right, nor to write. */
+	sound = dump_of(fixture);
+	when_stopped(fixture);
+	assert_int_equal(when_started_with_log(fixture), 0);
+	when_eight_services(fixture);
+	when_settled(fixture);
+	then_unchanged(fixture, &sound);
+}
+
+/* Killed after a policy changed, before its old list was emptied. */
+static void test_stop_after_a_policy_change(void **state)
+{
+	struct fixture *fixture = *state;
+	struct port_plan plan;
+
+	port_begin(&plan, "web", "10.96.0.1", IPPROTO_TCP);
+	port_add_text(&plan, "1:here 2");
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	port_make_local(&plan);
+	assert_int_equal(when_applied(fixture, &plan), 0);
+
+	when_stopped(fixture);
+	assert_int_equal(when_started_with_log(fixture), 0);
+
+	then_state(fixture, 1, BACKEND_ACTIVE);
+	then_state(fixture, 2, BACKEND_DRAINING);
+	then_list(fixture, service_of(fixture, "10.96.0.1")->cluster_slots, "");
+	then_list(fixture, service_of(fixture, "10.96.0.1")->local_slots, "1");
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	when_settled(fixture);
+	assert_int_equal(numbers_of(fixture).slots, 1);
+	then_state(fixture, 2, BACKEND_DRAINING);
+}
+
 #define TEST(sentence, function)                                          \
 	{                                                                 \
 		sentence, function, publish_setup, publish_teardown, NULL \
@@ -215,6 +351,10 @@ int main(void)
 		TEST("a crash before the frontend: the port keeps its id and gets it",
 		     test_crash_before_the_frontend),
 		TEST("a list that is none is replaced", test_list_that_is_no_list),
+		TEST("garbage of every kind is put right, once, and said once",
+		     test_garbage_of_every_kind),
+		TEST("a stop after a policy change leaves no list behind",
+		     test_stop_after_a_policy_change),
 	};
 
 	log_set_level(LOG_ERROR);

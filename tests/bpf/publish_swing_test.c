@@ -21,6 +21,8 @@
 #define SET_B_FIRST  101
 #define SET_B_COUNT  100
 
+#define INTERRUPTION 200
+
 struct watcher {
 	struct fixture *fixture;
 	struct service *service;
@@ -57,9 +59,16 @@ static bool list_is_sound(const struct fixture *fixture, const uint64_t *word)
 static void *watch(void *context)
 {
 	struct watcher *watcher = context;
-	const uint64_t *word = (const void *)&watcher->service->cluster_slots;
 
 	while (!__atomic_load_n(&watcher->stop, __ATOMIC_RELAXED)) {
+		const struct service *service = watcher->service;
+		uint32_t flags = *(const volatile uint32_t *)&service->flags;
+		const void *word = flags & SERVICE_INTERNAL_LOCAL ? &service->local_slots
+								  : &service->cluster_slots;
+
+		/* A program may be interrupted here. */
+		for (volatile int i = 0; i < INTERRUPTION; i++)
+			continue;
 		watcher->wrong += !list_is_sound(watcher->fixture, word);
 		watcher->looks++;
 	}
@@ -70,7 +79,7 @@ static void *watch(void *context)
  * Real time passes between reads, so what is read late is still within its grace period; the
  * publisher's clock is the real one too, and room is made by it, not by hand.
  */
-static void test_atomicity(void **state)
+static void watch_while(bool changes_policy)
 {
 	const struct sizes sizes = {8, 1 << 22, 1024, 8, 1024};
 	struct fixture *fixture = given_maps(&sizes);
@@ -78,13 +87,14 @@ static void test_atomicity(void **state)
 	struct port_plan sets[2];
 	pthread_t thread;
 
-	(void)state;
 	when_started(fixture);
 	for (int i = 0; i < 2; i++) {
 		port_begin(&sets[i], "web", "10.96.0.1", IPPROTO_TCP);
 		for (uint32_t j = 0; j < (i ? SET_B_COUNT : SET_A_COUNT); j++)
-			(void)port_add(&sets[i], (i ? SET_B_FIRST : SET_A_FIRST) + j);
+			port_add(&sets[i], (i ? SET_B_FIRST : SET_A_FIRST) + j)->is_local = true;
 	}
+	if (changes_policy)
+		port_make_local(&sets[1]);
 	assert_int_equal(when_applied(fixture, &sets[0]), 0);
 	watcher.service = service_of(fixture, "10.96.0.1");
 	assert_int_equal(pthread_create(&thread, NULL, watch, &watcher), 0);
@@ -103,8 +113,20 @@ static void test_atomicity(void **state)
 	fixture_free(fixture);
 }
 
+static void test_atomicity(void **state)
+{
+	(void)state;
+	watch_while(false);
+}
+
+static void test_policy_atomicity(void **state)
+{
+	(void)state;
+	watch_while(true);
+}
+
 #define RANDOM_ROUNDS   4000
-#define RANDOM_SERVICES 12
+#define RANDOM_SERVICES 50
 #define RANDOM_SEEDS    3
 
 static uint32_t random_next(uint64_t *seed)
@@ -297,9 +319,19 @@ static void random_flows(struct fixture *fixture, uint64_t *seed, bool none)
 		fixture->address_flows[i].confirmed = none ? 0 : random_next(seed) % 2;
 }
 
+static void random_apply(struct fixture *fixture, struct port_plan *plans, const bool *is_there)
+{
+	for (uint32_t i = 0; i < RANDOM_SERVICES; i++) {
+		if (is_there[i])
+			assert_int_equal(when_applied(fixture, &plans[i]), 0);
+	}
+}
+
 static void random_run(uint64_t seed)
 {
-	struct fixture *fixture = given_maps(&usual_sizes), *fresh = given_maps(&usual_sizes);
+	/* Ids wait for flows, so there are more than are in use at a time. */
+	const struct sizes sizes = {1024, 8192, 1024, 1024, 2048};
+	struct fixture *fixture = given_maps(&sizes), *fresh = given_maps(&sizes);
 	struct port_plan *last = calloc(RANDOM_SERVICES, sizeof(*last));
 	bool is_there[RANDOM_SERVICES] = {};
 
@@ -319,17 +351,17 @@ static void random_run(uint64_t seed)
 			random_flows(fixture, &seed, false);
 		if (random_next(&seed) % 4 == 0)
 			when_later(fixture, random_next(&seed) % 4);
-		if (random_next(&seed) % 200 == 0)
+		if (random_next(&seed) % 200 == 0) {
 			when_restarted(fixture);
+			random_apply(fixture, last, is_there);
+			assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+		}
 	}
 	random_flows(fixture, &seed, true);
 	when_settled(fixture);
 
 	when_started(fresh);
-	for (uint32_t i = 0; i < RANDOM_SERVICES; i++) {
-		if (is_there[i])
-			assert_int_equal(when_applied(fresh, &last[i]), 0);
-	}
+	random_apply(fresh, last, is_there);
 	then_same(fixture, fresh);
 	then_numbers_same(fixture, fresh);
 	/* Nothing was lost on the way: all of it can be taken away. */
@@ -339,7 +371,11 @@ static void random_run(uint64_t seed)
 	}
 	when_settled(fixture);
 	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 0);
+	assert_int_equal(map_count(fixture->maps.service_names, sizeof(uint32_t)), 0);
 	assert_int_equal(numbers_of(fixture).backends, 0);
+	assert_int_equal(numbers_of(fixture).slots, 0);
+	assert_int_equal(publisher_reclaim(fixture->publisher, now_ns() + fixture->ahead_ns), 0);
 	fixture_free(fixture);
 	fixture_free(fresh);
 	free(last);
@@ -352,10 +388,12 @@ static void test_random(void **state)
 		random_run(seed);
 }
 
+#define FEW_SERVICES  10
 #define MANY_SERVICES 10000
 #define MANY_BACKENDS 10 /* of each */
 
-static void many_plan(struct port_plan *plan, uint32_t service, uint32_t shift)
+/* The backends of a change are none of another. */
+static void many_plan(struct port_plan *plan, uint32_t service, uint32_t change)
 {
 	char name[32];
 
@@ -366,26 +404,50 @@ static void many_plan(struct port_plan *plan, uint32_t service, uint32_t shift)
 	plan->frontend.frontend.vip.bytes[15] = (uint8_t)service;
 	for (uint32_t i = 0; i < MANY_BACKENDS; i++) {
 		struct planned_backend *backend = port_add(plan, 0);
-		uint32_t number = htonl(0x0a000000U + service * MANY_BACKENDS * 2 + i + shift);
+		uint32_t number = htonl(0x0a000000U + service * MANY_BACKENDS + i + (change << 20));
 
 		memcpy(&backend->addr.bytes[12], &number, sizeof(number));
 	}
 }
 
-static uint64_t many_apply(struct fixture *fixture, uint32_t from, uint32_t to, uint32_t shift)
+static uint64_t many_apply_one(struct fixture *fixture, uint32_t service, uint32_t change)
 {
 	struct port_plan plan;
+	uint64_t begun_ns;
+
+	many_plan(&plan, service, change);
+	begun_ns = now_ns();
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	return now_ns() - begun_ns;
+}
+
+static uint64_t many_apply(struct fixture *fixture, uint32_t count)
+{
 	uint64_t took_ns = 0;
 
-	for (uint32_t i = from; i < to; i++) {
-		uint64_t begun_ns;
-
-		many_plan(&plan, i, shift);
-		begun_ns = now_ns();
-		assert_int_equal(when_applied(fixture, &plan), 0);
-		took_ns += now_ns() - begun_ns;
-	}
+	for (uint32_t i = 0; i < count; i++)
+		took_ns += many_apply_one(fixture, i, 0);
 	return took_ns;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+#define CHANGES 101
+
+/* The median of changes that replace all backends of one Service. */
+static uint64_t many_change(struct fixture *fixture, uint32_t service)
+{
+	uint64_t took_ns[CHANGES];
+
+	for (uint32_t i = 0; i < CHANGES; i++)
+		took_ns[i] = many_apply_one(fixture, service, i + 1);
+	qsort(took_ns, CHANGES, sizeof(took_ns[0]), compare_times);
+	return took_ns[CHANGES / 2];
 }
 
 /* Memory of our own that is really there, in KiB: what is mapped of the maps is not in it. */
@@ -404,14 +466,13 @@ static unsigned long memory_kib(void)
 	return kib;
 }
 
-/* Absolute times belong to a benchmark; here they are printed, and what must hold is that nothing
- * is lost. */
+/* Times are printed, for they depend on the machine; the limits are what no machine should need. */
 static void test_many(void **state)
 {
 	const struct sizes sizes = {2 * MANY_SERVICES, 1 << 19, 1 << 18, 2 * MANY_SERVICES,
 				    1 << 19};
 	struct fixture *fixture = given_maps(&sizes);
-	uint64_t first_ns, change_ns, same_ns, open_ns, reopen_ns;
+	uint64_t first_ns, few_ns, change_ns, same_ns, open_ns, reopen_ns;
 	unsigned long before_kib, after_kib;
 
 	(void)state;
@@ -419,11 +480,13 @@ static void test_many(void **state)
 	open_ns = now_ns();
 	when_started(fixture);
 	open_ns = now_ns() - open_ns;
-	first_ns = many_apply(fixture, 0, MANY_SERVICES, 0);
+	(void)many_apply(fixture, FEW_SERVICES);
+	few_ns = many_change(fixture, 0);
+	first_ns = many_apply(fixture, MANY_SERVICES);
 	after_kib = memory_kib();
-	change_ns = many_apply(fixture, MANY_SERVICES / 2, MANY_SERVICES / 2 + 100, MANY_BACKENDS) /
-		    100;
-	same_ns = many_apply(fixture, 0, 1000, 0) / 1000;
+	change_ns = many_change(fixture, MANY_SERVICES / 2);
+	(void)many_apply_one(fixture, MANY_SERVICES / 2, 0);
+	same_ns = many_apply(fixture, 1000) / 1000;
 	assert_int_equal(numbers_of(fixture).service_ports, MANY_SERVICES);
 	assert_int_equal(numbers_of(fixture).slots, MANY_SERVICES * MANY_BACKENDS);
 	when_stopped(fixture);
@@ -433,12 +496,16 @@ static void test_many(void **state)
 	assert_int_equal(numbers_of(fixture).service_ports, MANY_SERVICES);
 
 	print_message(
-		"# open %llu ms, %d x %d applied in %llu ms, one changed in %llu us, one applied "
-		"again in %llu us, adopted in %llu ms; %lu bytes of memory a backend\n",
+		"# open %llu ms, %d x %d applied in %llu ms, one changed in %llu us (with %d "
+		"Services: %llu us), one applied again in %llu us, adopted in %llu ms; %lu bytes "
+		"of memory a backend\n",
 		(unsigned long long)open_ns / 1000000, MANY_SERVICES, MANY_BACKENDS,
 		(unsigned long long)first_ns / 1000000, (unsigned long long)change_ns / 1000,
-		(unsigned long long)same_ns / 1000, (unsigned long long)reopen_ns / 1000000,
+		FEW_SERVICES, (unsigned long long)few_ns / 1000, (unsigned long long)same_ns / 1000,
+		(unsigned long long)reopen_ns / 1000000,
 		(after_kib - before_kib) * 1024 / (MANY_SERVICES * MANY_BACKENDS));
+	assert_true(first_ns < 2 * NS_PER_S);
+	assert_true(change_ns < NS_PER_S / 1000);
 	fixture_free(fixture);
 }
 
@@ -452,6 +519,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST("a reader sees one whole list while it is replaced without pause",
 		     test_atomicity),
+		TEST("a reader sees one whole list while the policy changes without pause",
+		     test_policy_atomicity),
 		TEST("after thousands of random changes the maps are as if made afresh",
 		     test_random),
 		TEST("ten thousand Services with ten backends each", test_many),

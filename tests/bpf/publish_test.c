@@ -154,13 +154,49 @@ static void test_policy_changes(void **state)
 	port_make_local(&plan);
 	assert_int_equal(when_applied(fixture, &plan), 0);
 	then_list(fixture, service->local_slots, "1");
-	then_list(fixture, service->cluster_slots, "");
 	then_state(fixture, 2, BACKEND_DRAINING);
+	/* A program that has read the old flags looks at the old list next. */
+	assert_int_equal(service->cluster_slots.count, 2);
+	when_later(fixture, GRACE_S + 1);
+	then_list(fixture, service->cluster_slots, "");
 
 	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1:here 2"), 0);
 	then_list(fixture, service->cluster_slots, "1 2");
-	then_list(fixture, service->local_slots, "");
 	assert_int_equal(service->flags, SERVICE_IN_USE);
+	when_settled(fixture);
+	then_list(fixture, service->cluster_slots, "1 2");
+	then_list(fixture, service->local_slots, "");
+	assert_int_equal(numbers_of(fixture).slots, 2);
+}
+
+/* To Local, back, and to Local again: the first change's grace period is not the last one's. */
+static void test_policy_changes_to_and_fro(void **state)
+{
+	struct fixture *fixture = *state;
+	struct port_plan cluster, local;
+	struct service *service;
+	uint64_t first_ns;
+
+	port_begin(&cluster, "web", "10.96.0.1", IPPROTO_TCP);
+	port_add_text(&cluster, "1:here 2");
+	local = cluster;
+	local.port.backends = local.backends;
+	local.port.frontends = &local.frontend;
+	port_make_local(&local);
+	assert_int_equal(when_applied(fixture, &cluster), 0);
+	service = service_of(fixture, "10.96.0.1");
+
+	assert_int_equal(when_applied(fixture, &local), 0);
+	first_ns = now_ns();
+	assert_int_equal(when_applied(fixture, &cluster), 0);
+	assert_int_equal(when_applied(fixture, &local), 0);
+	(void)publisher_reclaim(fixture->publisher, first_ns + GRACE_S * NS_PER_S);
+
+	assert_int_equal(service->cluster_slots.count, 2);
+	when_settled(fixture);
+	assert_int_equal(service->cluster_slots.count, 0);
+	then_list(fixture, service->local_slots, "1");
+	assert_int_equal(numbers_of(fixture).slots, 1);
 }
 
 static void test_affinity(void **state)
@@ -199,21 +235,6 @@ static void test_new_cluster_ip(void **state)
 	assert_int_equal(numbers_of(fixture).frontends, 1);
 	when_settled(fixture);
 	then_address(fixture, "10.96.0.1", 0);
-}
-
-static void test_address_taken_over(void **state)
-{
-	struct fixture *fixture = *state;
-
-	assert_int_equal(when_service(fixture, "old", "10.96.0.1", "1"), 0);
-	assert_int_equal(when_service(fixture, "new", "10.96.0.1", "2"), 0);
-	assert_int_equal(when_service(fixture, "old", "10.96.0.2", "1"), 0);
-
-	then_served(fixture, "10.96.0.1", "2");
-	then_served(fixture, "10.96.0.2", "1");
-	when_gone(fixture, "old");
-	then_served(fixture, "10.96.0.1", "2");
-	then_address(fixture, "10.96.0.1", ADDRESS_CLUSTER_IP);
 }
 
 static void test_service_that_goes(void **state)
@@ -325,6 +346,51 @@ static void test_backend_of_two_services(void **state)
 	then_state(fixture, 1, BACKEND_DRAINING);
 }
 
+/* Its first grace period must not serve for the second. */
+static void test_backend_that_leaves_twice(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2"), 0);
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1"), 0);
+	fixture->ahead_ns += (GRACE_S + 1) * NS_PER_S;
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2"), 0);
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1"), 0);
+
+	when_later(fixture, 0);
+	then_state(fixture, 2, BACKEND_DRAINING);
+	then_address(fixture, "10.0.0.2", ADDRESS_BACKEND);
+
+	when_settled(fixture);
+	then_state(fixture, 2, BACKEND_FREE);
+	then_address(fixture, "10.0.0.2", 0);
+}
+
+/* Two ports of one pod: flows are known by address, so those of one keep the other's entry. */
+static void test_backends_of_one_address(void **state)
+{
+	struct fixture *fixture = *state;
+	struct port_plan plan;
+
+	port_begin(&plan, "web", "10.96.0.1", IPPROTO_TCP);
+	port_add_text(&plan, "1 1");
+	plan.backends[1].port = htons(9090);
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	assert_int_equal(numbers_of(fixture).backends, 2);
+	flows_of(fixture, "10.0.0.1")->confirmed = 1;
+
+	plan.port.backend_count = 1;
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	when_settled(fixture);
+	assert_int_equal(numbers_of(fixture).draining, 1);
+
+	flows_of(fixture, "10.0.0.1")->confirmed = 0;
+	when_settled(fixture);
+	assert_int_equal(numbers_of(fixture).backends, 1);
+	then_address(fixture, "10.0.0.1", ADDRESS_BACKEND);
+	then_served(fixture, "10.96.0.1", "1");
+}
+
 static void test_backend_that_comes_back(void **state)
 {
 	struct fixture *fixture = *state;
@@ -359,6 +425,7 @@ static void when_udp(struct fixture *fixture, const char *endpoints)
 static void test_left_udp_backends_are_told(void **state)
 {
 	struct fixture *fixture = *state;
+	struct port_plan other;
 
 	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "8 9"), 0);
 	when_udp(fixture, "1 2 3 4");
@@ -373,6 +440,15 @@ static void test_left_udp_backends_are_told(void **state)
 	when_udp(fixture, "1");
 	when_udp(fixture, "1 2");
 	then_left(fixture, "");
+
+	/* One that another Service has as well has left this one all the same. */
+	port_begin(&other, "other", "10.96.0.11", IPPROTO_UDP);
+	port_add_text(&other, "2");
+	assert_int_equal(when_applied(fixture, &other), 0);
+	when_udp(fixture, "1");
+	then_left(fixture, "2 ");
+	when_gone(fixture, "other");
+	then_left(fixture, "2 ");
 }
 
 static void test_grace_of_slots_and_backends(void **state)
@@ -534,11 +610,12 @@ int main(void)
 		TEST("TCP and UDP have service ports and backends of their own",
 		     test_protocols_have_their_own_backends),
 		TEST("an empty list says what clients get", test_empty_lists_say_what_clients_get),
-		TEST("a policy that changes has its list before its flag", test_policy_changes),
+		TEST("a policy that changes leaves its old list for a grace period",
+		     test_policy_changes),
+		TEST("a policy that changes to and fro has its last grace period whole",
+		     test_policy_changes_to_and_fro),
 		TEST("affinity alone changes no list", test_affinity),
 		TEST("a Service made anew at another ClusterIP moves there", test_new_cluster_ip),
-		TEST("a ClusterIP that another Service took stays with it",
-		     test_address_taken_over),
 		TEST("a Service that goes leaves nothing behind", test_service_that_goes),
 		TEST("a reason stands while it holds", test_reasons),
 		TEST("a backend that terminated and went is dead at once",
@@ -548,6 +625,10 @@ int main(void)
 		TEST("flows that may still be new keep a backend", test_new_flows_keep_a_backend),
 		TEST("a backend of two Services stays while one has it",
 		     test_backend_of_two_services),
+		TEST("a backend that leaves twice has two grace periods",
+		     test_backend_that_leaves_twice),
+		TEST("two backends of one address end together with its flows",
+		     test_backends_of_one_address),
 		TEST("a backend that comes back has its id and its generation",
 		     test_backend_that_comes_back),
 		TEST("UDP backends that left are told once", test_left_udp_backends_are_told),

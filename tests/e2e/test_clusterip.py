@@ -248,6 +248,22 @@ def test_a_connected_udp_socket_of_the_host_is_told_that_its_backend_left(world,
         assert sock.exchange()["answer"]["name"] == other
 
 
+@each_family
+@pytest.mark.hooks(*WITH_SOCKET)
+def test_a_connected_udp_socket_is_told_though_another_service_still_has_its_backend(world, family):
+    left = world.simple("left", family, ["pod1b"])
+    stays = world.simple("stays", family, ["pod1b"])
+    place = world.place("node1")
+    with place.socket("udp", left, 80, timeout=0.2) as told, \
+            place.socket("udp", stays, 80, timeout=0.2) as untold:
+        for sock in (told, untold):
+            assert sock.exchange()["answer"]["name"] == "pod1b"
+        world.change("left", family, left, ["pod2b"])
+        wait_for(lambda: "error" in told.exchange(), "an error on a socket whose backend has left")
+        for _ in range(3):
+            assert untold.exchange()["answer"]["name"] == "pod1b"
+
+
 # Nobody to answer.
 
 

@@ -10,10 +10,12 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -33,7 +35,7 @@
 struct agent {
 	struct agent_options options;
 	uv_loop_t loop;
-	uv_signal_t terminate, interrupt;
+	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
 	struct model *model;
 	struct source *source;
@@ -53,11 +55,19 @@ static const char *link_with_address(const struct ip_addr *addr, void *context)
 	return link_watch_owner(agent->links, addr);
 }
 
+static void status_store(const struct agent *agent)
+{
+	const __u32 zero = 0;
+
+	if (bpf_map_update_elem(datapath_status_map(agent->datapath), &zero, &agent->status,
+				BPF_ANY))
+		(void)log_err(-errno, "cannot write the agent's status, continuing");
+}
+
 static void status_write(struct agent *agent)
 {
 	struct agent_status *status = &agent->status;
 	struct publisher_numbers numbers;
-	const __u32 zero = 0;
 
 	publisher_numbers(agent->publisher, &numbers);
 	status->changed_service_ports = numbers.changed_service_ports;
@@ -72,8 +82,7 @@ static void status_write(struct agent *agent)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
 	if (!agent->options.with_tc)
 		status->degraded |= DEGRADED_NO_TC_HOOKS;
-	if (bpf_map_update_elem(datapath_status_map(agent->datapath), &zero, status, BPF_ANY))
-		(void)log_err(-errno, "cannot write the agent's status, continuing");
+	status_store(agent);
 }
 
 /* The own Node's zone decides topology hints; any change of it concerns every Service. */
@@ -207,6 +216,13 @@ static void stop(uv_signal_t *handle, int number)
 	uv_stop(&agent->loop);
 }
 
+static bool signal_is_ignored(int number)
+{
+	struct sigaction action;
+
+	return !sigaction(number, NULL, &action) && action.sa_handler == SIG_IGN;
+}
+
 static int loop_open(struct agent *agent)
 {
 	int err = uv_loop_init(&agent->loop);
@@ -215,13 +231,18 @@ static int loop_open(struct agent *agent)
 		return log_err(err, "cannot make the event loop");
 	(void)uv_signal_init(&agent->loop, &agent->terminate);
 	(void)uv_signal_init(&agent->loop, &agent->interrupt);
+	(void)uv_signal_init(&agent->loop, &agent->hangup);
 	(void)uv_timer_init(&agent->loop, &agent->reclaim);
 	agent->terminate.data = agent;
 	agent->interrupt.data = agent;
+	agent->hangup.data = agent;
 	agent->reclaim.data = agent;
 	err = uv_signal_start(&agent->terminate, stop, SIGTERM);
 	if (!err)
 		err = uv_signal_start(&agent->interrupt, stop, SIGINT);
+	/* Who starts it with nohup wants it to stay. */
+	if (!err && !signal_is_ignored(SIGHUP))
+		err = uv_signal_start(&agent->hangup, stop, SIGHUP);
 	return err ? log_err(err, "cannot watch for signals") : 0;
 }
 
@@ -259,17 +280,44 @@ static int hooks_open(struct agent *agent)
 	return link_watch_open(&agent->loop, &options, &events, &agent->links);
 }
 
+/* Before anything is touched: a mistake in --cgroup must not leave half a datapath. */
+static int cgroup_choose(struct agent *agent)
+{
+	if (!agent->options.with_socket)
+		return 0;
+	agent->cgroup = agent->options.cgroup ? strdup(agent->options.cgroup) : cgroup_find_root();
+	if (agent->cgroup)
+		return cgroup_check(agent->cgroup);
+	(void)log_err(0, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do without "
+			 "the socket hooks (--hooks tc)");
+	return -ENOENT;
+}
+
+/* Whether the kernel will take programs; said before it says no to one of them. */
+static int capabilities_check(void)
+{
+	const uint64_t programs = 1ULL << CAP_BPF | 1ULL << CAP_PERFMON;
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+	uint64_t held;
+
+	if (syscall(SYS_capget, &header, data))
+		return log_err(-errno, "cannot tell which capabilities the agent has");
+	held = data[0].effective | (uint64_t)data[1].effective << 32;
+	if (held & 1ULL << CAP_NET_ADMIN &&
+	    (held & 1ULL << CAP_SYS_ADMIN || (held & programs) == programs))
+		return 0;
+	(void)log_err(0, "the agent may not load programs into the kernel: run it as root, or with "
+			 "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
+	return -EPERM;
+}
+
 static int socket_hooks_attach(struct agent *agent)
 {
 	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
 
 	if (!agent->options.with_socket)
 		return cgroup_detach_all(agent->options.pin_dir);
-	agent->cgroup = agent->options.cgroup ? strdup(agent->options.cgroup) : cgroup_find_root();
-	if (!agent->cgroup)
-		return log_err(-ENOENT,
-			       "no cgroup v2 is mounted: mount one, name it with --cgroup, or do "
-			       "without the socket hooks (--hooks tc)");
 	datapath_socket_programs(agent->datapath, programs);
 	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, SOCKET_PROGRAM_COUNT);
 }
@@ -307,7 +355,6 @@ static void status_begin(struct agent *agent)
 static int publish_first(struct agent *agent)
 {
 	const struct publish_maps maps = datapath_publish_maps(agent->datapath);
-	struct publisher_numbers numbers;
 	const struct ip_addr *addrs;
 	size_t count;
 	int err;
@@ -332,25 +379,29 @@ static int publish_first(struct agent *agent)
 	left_note(agent->left);
 	reclaim_schedule(agent);
 	agent->status.synced_ns = uv_hrtime();
-	publisher_numbers(agent->publisher, &numbers);
-	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
-		 (unsigned long long)(agent->status.synced_ns - agent->status.started_ns) /
-			 1000000);
 	return 0;
 }
 
 static int agent_start(struct agent *agent)
 {
+	struct publisher_numbers numbers;
 	int err;
 
 	status_begin(agent);
 	err = loop_open(agent);
 	if (!err)
+		err = capabilities_check();
+	if (!err)
+		err = cgroup_choose(agent);
+	if (!err)
 		err = source_open(agent);
 	if (!err)
 		err = datapath_prepare(agent);
-	if (!err)
+	if (!err) {
+		/* What an earlier agent said of itself is no longer so: this one is not synced. */
+		status_store(agent);
 		err = hooks_open(agent);
+	}
 	if (!err)
 		err = publish_first(agent);
 	if (!err)
@@ -363,6 +414,9 @@ static int agent_start(struct agent *agent)
 		(void)snprintf(agent->status.cgroup, sizeof(agent->status.cgroup), "%s",
 			       agent->cgroup);
 	status_write(agent);
+	publisher_numbers(agent->publisher, &numbers);
+	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
+		 (unsigned long long)(uv_hrtime() - agent->status.started_ns) / 1000000);
 	return 0;
 }
 
@@ -395,13 +449,11 @@ int agent_main(int argc, char **argv)
 
 	agent_options_parse(argc, argv, &agent.options);
 	log_set_level((enum log_level)agent.options.verbosity);
+	/* Whoever reads the log may go: Services must not notice. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	err = agent_start(&agent);
 	if (!err)
 		(void)uv_run(&agent.loop, UV_RUN_DEFAULT);
-	if (!err) {
-		agent.status.pid = 0;
-		status_write(&agent);
-	}
 	agent_stop(&agent);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -80,14 +80,17 @@ static int cleanup(const char *pin_dir)
 	auto_cleanup(cleanup_fd) int lock_fd = -1;
 	int err, first;
 
+	if (access(pin_dir, F_OK) && errno != ENOENT)
+		return log_err(-errno, "cannot look into %s: run as root", pin_dir);
 	if (access(pin_dir, F_OK)) {
 		/* Filters may be there without pins, where tcx is not. */
 		return link_detach_all(pin_dir);
 	}
 	lock_fd = pin_dir_lock(pin_dir);
-	if (lock_fd == -EBUSY)
-		return log_err(-EBUSY, "an agent still uses the pins in %s: stop it first",
-			       pin_dir);
+	if (lock_fd == -EBUSY) {
+		(void)log_err(0, "an agent still uses the pins in %s: stop it first", pin_dir);
+		return -EBUSY;
+	}
 	if (lock_fd < 0)
 		return log_err(lock_fd, "cannot lock %s", pin_dir);
 	first = cgroup_detach_all(pin_dir);

@@ -34,15 +34,17 @@ struct datapath {
 };
 
 /*
- * What libbpf said last, for the one sentence that a failed load gets; the log is the verifier's
- * essay.
+ * What libbpf said first, for the one sentence that a failed load gets: it names the program or the
+ * map. What follows is the verifier's essay.
  */
-static char last_complaint[1024];
+static char first_complaint[1024];
 
 static int libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
 {
-	if (level == LIBBPF_WARN)
-		(void)vsnprintf(last_complaint, sizeof(last_complaint), format, args);
+	if (level != LIBBPF_WARN || *first_complaint)
+		return 0;
+	(void)vsnprintf(first_complaint, sizeof(first_complaint), format, args);
+	first_complaint[strcspn(first_complaint, "\n")] = '\0';
 	return 0;
 }
 
@@ -85,12 +87,14 @@ static int map_adopt(struct datapath *datapath, struct bpf_map *map)
 	if (err)
 		return log_err(-errno, "cannot read what the pinned map %s is", path);
 	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
-	    info.value_size != bpf_map__value_size(map))
-		return log_err(
-			-EPROTO,
+	    info.value_size != bpf_map__value_size(map)) {
+		(void)log_err(
+			0,
 			"%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "
 			"and start the agent again",
 			path, datapath->pin_dir);
+		return -EPROTO;
+	}
 	if (grow_is_possible(bpf_map__name(map)) && info.max_entries < bpf_map__max_entries(map)) {
 		if (datapath->grown_count == PINNED_MAPS_MAX)
 			return -E2BIG;
@@ -161,6 +165,7 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 {
 	int err;
 
+	first_complaint[0] = '\0';
 	datapath->tc = tc_bpf__open();
 	if (!datapath->tc)
 		return log_err(-errno, "cannot open the TC programs");
@@ -168,10 +173,7 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 	err = maps_resize(options, datapath->tc->obj);
 	if (!err)
 		err = maps_adopt(datapath, datapath->tc->obj);
-	if (err)
-		return err;
-	err = tc_bpf__load(datapath->tc);
-	return err ? err : 1;
+	return err ? err : tc_bpf__load(datapath->tc);
 }
 
 /*
@@ -182,16 +184,16 @@ static int tc_load(struct datapath *datapath, const struct datapath_options *opt
 {
 	int err = tc_load_once(datapath, options);
 
-	if (err < 0 && err != -EPROTO && datapath->config.has_timer) {
+	if (err && err != -EPROTO && datapath->config.has_timer) {
 		grown_forget(datapath);
 		tc_bpf__destroy(take_ptr(datapath->tc));
 		datapath->config.has_timer = 0;
 		err = tc_load_once(datapath, options);
 	}
-	if (err < 0)
+	if (err && err != -EPROTO)
 		return log_err(err, "the kernel does not take the TC programs (%s)",
-			       last_complaint);
-	return 0;
+			       first_complaint);
+	return err;
 }
 
 static int socket_load_once(struct datapath *datapath)
@@ -199,6 +201,7 @@ static int socket_load_once(struct datapath *datapath)
 	struct bpf_map *map, *shared;
 	int err;
 
+	first_complaint[0] = '\0';
 	datapath->socket = socket_bpf__open();
 	if (!datapath->socket)
 		return log_err(-errno, "cannot open the socket programs");
@@ -212,8 +215,7 @@ static int socket_load_once(struct datapath *datapath)
 		if (err)
 			return err;
 	}
-	err = socket_bpf__load(datapath->socket);
-	return err ? err : 1;
+	return socket_bpf__load(datapath->socket);
 }
 
 /* Loads the socket programs; again without bpf_set_retval (before 5.18). */
@@ -221,15 +223,15 @@ static int socket_load(struct datapath *datapath)
 {
 	int err = socket_load_once(datapath);
 
-	if (err < 0 && err != -EPROTO && datapath->config.has_retval) {
+	if (err && err != -EPROTO && datapath->config.has_retval) {
 		socket_bpf__destroy(take_ptr(datapath->socket));
 		datapath->config.has_retval = 0;
 		err = socket_load_once(datapath);
 	}
-	if (err < 0)
+	if (err && err != -EPROTO)
 		return log_err(err, "the kernel does not take the socket programs (%s)",
-			       last_complaint);
-	return 0;
+			       first_complaint);
+	return err;
 }
 
 /* Pins the maps of an object that are not pinned yet. */
@@ -314,11 +316,13 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	if (err)
 		return err;
 	datapath->lock_fd = pin_dir_lock(options->pin_dir);
-	if (datapath->lock_fd == -EBUSY)
-		return log_err(
-			-EBUSY,
+	if (datapath->lock_fd == -EBUSY) {
+		(void)log_err(
+			0,
 			"another agent uses the pins in %s: stop it, or give this one its own --pin-dir",
 			options->pin_dir);
+		return -EBUSY;
+	}
 	if (datapath->lock_fd < 0)
 		return log_err(datapath->lock_fd, "cannot lock %s", options->pin_dir);
 	err = tc_load(datapath, options);

@@ -68,17 +68,18 @@ void left_free(struct left_sockets *left)
 	free(left);
 }
 
-static void backend_note(const struct ip_addr *addr, __be16 port, __u8 proto, void *context)
+static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 port, void *context)
 {
 	struct left_sockets *left = context;
 	struct socket_target target;
 	struct left_backend *backend;
 
-	if (proto != IPPROTO_UDP || left->is_unsupported)
+	if (left->is_unsupported)
 		return;
 	memset(&target, 0, sizeof(target)); /* it is a key, padding and all */
 	target.addr = *addr;
 	target.port = port;
+	target.service = service;
 	HASH_FIND(hh, left->backends, &target, sizeof(target), backend);
 	if (!backend) {
 		backend = calloc(1, sizeof(*backend));
@@ -104,8 +105,8 @@ static size_t targets_take(struct left_sockets *left, uint64_t until_ns,
 	HASH_ITER (hh, left->backends, backend, next) {
 		if (backend->left_ns > until_ns)
 			continue;
-		if (!publisher_backend_is_active(left->publisher, &backend->target.addr,
-						 backend->target.port, IPPROTO_UDP))
+		if (!publisher_serves_udp(left->publisher, backend->target.service,
+					  &backend->target.addr, backend->target.port))
 			ret_targets[count++] = backend->target;
 		backend_forget(left, backend);
 	}

@@ -63,7 +63,8 @@ static const struct argp_option option_table[] = {
 	{"max-affinity", OPTION_MAX_AFFINITY, "N", 0, "Clients of Services with affinity", 4},
 	{NULL, 0, NULL, 0, "Behaviour:", 5},
 	{"timeout", OPTION_TIMEOUT, "NAME=SECONDS", 0,
-	 "How long an idle flow lives: tcp-new, tcp-established, tcp-closing, tcp-closed, udp-new, udp",
+	 "How long an idle flow lives: tcp-new (60), tcp-established (86400), tcp-closing (3600), tcp-closed "
+	 "(120), udp-new (30), udp (120)",
 	 5},
 	{"reject-limit", OPTION_REJECT_LIMIT, "N", 0,
 	 "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)", 5},
@@ -87,6 +88,7 @@ static const char doc[] =
 	"\n"
 	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
 
+/* `name` is the option, with what stands before the number. */
 static uint32_t number_parse(struct argp_state *state, const char *name, const char *text,
 			     uint32_t min, uint32_t max)
 {
@@ -134,12 +136,13 @@ static void timeout_parse(struct argp_state *state, struct config *config, const
 		{"udp", &config->timeout_udp_s},
 	};
 	const char *equals = strchr(text, '=');
+	char option[64];
 
 	for (size_t i = 0; equals && i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
 		if (strlen(timeouts[i].name) == (size_t)(equals - text) &&
 		    !strncmp(text, timeouts[i].name, (size_t)(equals - text))) {
-			*timeouts[i].seconds =
-				number_parse(state, "timeout", equals + 1, 1, 604800);
+			(void)snprintf(option, sizeof(option), "timeout %s", timeouts[i].name);
+			*timeouts[i].seconds = number_parse(state, option, equals + 1, 1, 604800);
 			return;
 		}
 	}

@@ -117,9 +117,10 @@ static int map_check_shape(const struct pinned_map *map, enum map_id id, const c
 
 	if (map->key_size == shape->key_size && fits)
 		return 0;
-	complain("%s was made by another version of fairlead (its entries have %u + %u bytes, not "
-		 "%zu + %zu): use that version's command, or restart the agent with this one",
-		 path, map->key_size, map->value_size, shape->key_size, shape->value_size);
+	complain(
+		"%s was made by another version of fairlead (its entries have %u + %u bytes, not "
+		"%zu + %zu): use that version's command, or run `fairlead cleanup` and start this version's agent",
+		path, map->key_size, map->value_size, shape->key_size, shape->value_size);
 	return -EPROTO;
 }
 

@@ -4,10 +4,12 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "cleanup.h"
 #include "link/pin.h"
@@ -126,17 +128,40 @@ static int program_attach(int cgroup, __u64 id, const char *pin_dir,
 	return bpf_obj_pin(link, path);
 }
 
+static int cgroup_open(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return log_err(-errno, "cannot open the cgroup %s; name another with --cgroup",
+			       path);
+	return fd;
+}
+
+int cgroup_check(const char *path)
+{
+	auto_cleanup(cleanup_fd) int cgroup = cgroup_open(path);
+	struct statfs fs;
+
+	if (cgroup < 0)
+		return cgroup;
+	if (fstatfs(cgroup, &fs))
+		return log_err(-errno, "cannot tell what %s is; name another with --cgroup", path);
+	if (fs.f_type == CGROUP2_SUPER_MAGIC)
+		return 0;
+	(void)log_err(0, "%s is no cgroup v2; name one with --cgroup", path);
+	return -EINVAL;
+}
+
 int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		  const struct cgroup_program *programs, size_t count)
 {
-	auto_cleanup(cleanup_fd) int cgroup = -1;
+	auto_cleanup(cleanup_fd) int cgroup = cgroup_open(cgroup_path);
 	__u64 id = 0;
 	int err;
 
-	cgroup = open(cgroup_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (cgroup < 0)
-		return log_err(-errno, "cannot open the cgroup %s; name another with --cgroup",
-			       cgroup_path);
+		return cgroup;
 	err = cgroup_id(cgroup, &id);
 	if (err)
 		return log_err(err, "cannot tell the id of the cgroup %s", cgroup_path);

@@ -18,6 +18,9 @@ struct cgroup_program {
  */
 char *cgroup_find_root(void);
 
+/* Is it a cgroup v2 that can be opened? Logs. Returns 0 or a negative errno. */
+int cgroup_check(const char *path);
+
 /*
  * Attaches all programs to the cgroup. Links of an earlier run are given the new program in place,
  * so that no connect() finds a gap, unless they are of another cgroup: those are made anew. Where

@@ -70,7 +70,8 @@ struct pass {
 	unsigned int destroyed;
 };
 
-static int target_compare(const void *a, const void *b)
+/* By the backend alone, for that is all that the kernel's list shows of a socket. */
+static int target_compare_backend(const void *a, const void *b)
 {
 	const struct socket_target *left = a, *right = b;
 	const int order = memcmp(&left->addr, &right->addr, sizeof(left->addr));
@@ -78,11 +79,22 @@ static int target_compare(const void *a, const void *b)
 	return order ? order : memcmp(&left->port, &right->port, sizeof(left->port));
 }
 
+static int target_compare(const void *a, const void *b)
+{
+	const struct socket_target *left = a, *right = b;
+	const int order = target_compare_backend(a, b);
+
+	if (order)
+		return order;
+	return left->service < right->service ? -1 : left->service > right->service;
+}
+
 static bool is_target(const struct pass *pass, const struct ip_addr *addr, __be16 port)
 {
 	const struct socket_target key = {.addr = *addr, .port = port};
 
-	return bsearch(&key, pass->targets, pass->target_count, sizeof(key), target_compare);
+	return bsearch(&key, pass->targets, pass->target_count, sizeof(key),
+		       target_compare_backend);
 }
 
 static struct ip_addr diag_addr(__u8 family, const __be32 words[4])
@@ -339,7 +351,18 @@ static bool socket_is_wanted(void *context, ino_t inode)
 	return found && !found->is_asked;
 }
 
-/* Did our connect hook send this socket where it is connected to? */
+static bool state_is_target(const struct pass *pass, const struct socket_state *state)
+{
+	const struct socket_target key = {
+		.addr = state->backend_addr,
+		.port = state->backend_port,
+		.service = state->service,
+	};
+
+	return bsearch(&key, pass->targets, pass->target_count, sizeof(key), target_compare);
+}
+
+/* Did our connect hook send this socket where it is connected to, for a Service that left it? */
 static void socket_ask(void *context, ino_t inode, int fd)
 {
 	struct pass *pass = context;
@@ -350,7 +373,8 @@ static void socket_ask(void *context, ino_t inode, int fd)
 	found->is_asked = true;
 	found->is_ours = !bpf_map_lookup_elem(pass->socket_state_map, &fd, &state) &&
 			 address_equal(&state.backend_addr, &addr) &&
-			 state.backend_port == found->id.idiag_dport;
+			 state.backend_port == found->id.idiag_dport &&
+			 state_is_target(pass, &state);
 	pass->is_done = ++pass->asked_count >= pass->found_count;
 }
 

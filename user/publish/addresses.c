@@ -99,8 +99,7 @@ int address_settle(struct publisher *publisher, uint32_t index)
 
 void address_drop_unused(struct publisher *publisher, uint32_t index)
 {
-	if (id_pool_has(&publisher->address_ids, index) &&
-	    !flags_of(&publisher->address_records[index]))
+	if (!flags_of(&publisher->address_records[index]))
 		address_remove(publisher, index);
 }
 

@@ -230,6 +230,7 @@ static int visit_name(struct adoption *adoption, const void *key, const void *va
 	(void)id_pool_reserve(&publisher->service_ids, id);
 	adoption->ports[id] = port;
 	ranges_adopt(adoption, &publisher->services[id]);
+	list_empty_unused(publisher, id);
 	publisher->numbers.service_ports++;
 	return port_adopt_backends(publisher, port);
 remove:
@@ -257,18 +258,20 @@ static int visit_frontend(struct adoption *adoption, const void *key, const void
 	struct publisher *publisher = adoption->publisher;
 	const struct frontend_target *target = value;
 	struct port_record *port = NULL;
+	bool is_sound = false;
 
 	if (target->service < publisher->maps.services_max)
 		port = adoption->ports[target->service];
-	if (!port || port->vip) {
+	if (port && !port->vip) {
+		memcpy(&port->frontend, key, sizeof(port->frontend));
+		port->kind = target->kind;
+		port->vip = address_take(publisher, &port->frontend.vip);
+		is_sound = port->vip;
+	}
+	if (!is_sound) {
 		adoption->frontends++;
 		return bpf_map_delete_elem(publisher->maps.frontends, key) ? -errno : 0;
 	}
-	memcpy(&port->frontend, key, sizeof(port->frontend));
-	port->kind = target->kind;
-	port->vip = address_take(publisher, &port->frontend.vip);
-	if (!port->vip)
-		return -ENOSPC;
 	publisher->address_records[port->vip].vips++;
 	publisher->numbers.frontends++;
 	return 0;

@@ -124,9 +124,9 @@ void backend_drop_unused(struct publisher *publisher, uint32_t id)
 	id_pool_give(&publisher->backend_ids, id);
 }
 
-static void left_note(struct publisher *publisher, uint32_t id)
+void backend_note_left(struct publisher *publisher, uint32_t service, uint32_t id)
 {
-	if (publisher->backends[id].proto != IPPROTO_UDP)
+	if (publisher->backends[id].proto != IPPROTO_UDP || service_lists(publisher, service, id))
 		return;
 	if (publisher->left_count == publisher->left_room) {
 		uint32_t room = publisher->left_room ? publisher->left_room * 2 : 64;
@@ -140,7 +140,8 @@ static void left_note(struct publisher *publisher, uint32_t id)
 		publisher->left = left;
 		publisher->left_room = room;
 	}
-	publisher->left[publisher->left_count++] = id;
+	publisher->left[publisher->left_count++] =
+		(struct left_backend){.service = service, .backend = id};
 }
 
 /*
@@ -163,15 +164,17 @@ void backend_settle(struct publisher *publisher, uint32_t id)
 
 	if (state != before) {
 		__atomic_store_n(&backend->state, (__u8)state, __ATOMIC_RELEASE);
-		if (before == BACKEND_ACTIVE)
-			left_note(publisher, id);
 		publisher->numbers.draining +=
 			(state == BACKEND_DRAINING) - (before == BACKEND_DRAINING);
 	}
-	if (!record->members && !record->known && !record->is_waiting) {
-		record->is_waiting = true;
-		retire_when_idle(publisher, RETIRED_BACKEND, id, 0);
+	if (record->members || record->known)
+		return;
+	if (record->is_waiting) {
+		record->has_left_again = true;
+		return;
 	}
+	record->is_waiting = true;
+	retire_when_idle(publisher, RETIRED_BACKEND, id, 0);
 }
 
 bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns)
@@ -180,8 +183,13 @@ bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns)
 	bool has_flows = address_has_flows(publisher, record->address, now_ns);
 
 	if (record->members || record->known) {
-		record->is_waiting = false;
+		record->is_waiting = record->has_left_again = false;
 		return true;
+	}
+	/* Its grace period began anew; the next look is later than that. */
+	if (record->has_left_again) {
+		record->has_left_again = false;
+		return false;
 	}
 	if (has_flows && publisher->backends[id].state == BACKEND_DRAINING)
 		return false;

@@ -57,6 +57,16 @@ static void list_retire(struct publisher *publisher, struct slot_range range)
 	retire(publisher, RETIRED_SLOTS, range.first, range.count);
 }
 
+void list_empty_unused(struct publisher *publisher, uint32_t service)
+{
+	struct service *entry = &publisher->services[service];
+	struct slot_range *unused =
+		entry->flags & SERVICE_INTERNAL_LOCAL ? &entry->cluster_slots : &entry->local_slots;
+
+	if (unused->count || unused->first)
+		list_swing(publisher, unused, (struct slot_range){});
+}
+
 void list_swing(struct publisher *publisher, struct slot_range *word, struct slot_range range)
 {
 	struct slot_range before = *word;
@@ -66,4 +76,32 @@ void list_swing(struct publisher *publisher, struct slot_range *word, struct slo
 	memcpy(&value, &range, sizeof(value));
 	__atomic_store_n((uint64_t *)(void *)word, value, __ATOMIC_RELEASE);
 	list_retire(publisher, before);
+}
+
+/* Ids ascend. */
+static bool list_has(const struct publisher *publisher, struct slot_range range, uint32_t id)
+{
+	uint32_t low = range.first, high = range.first + range.count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (publisher->slots[middle].backend == id)
+			return true;
+		if (publisher->slots[middle].backend < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+bool service_lists(const struct publisher *publisher, uint32_t service, uint32_t backend)
+{
+	const struct service *entry = &publisher->services[service];
+
+	return list_has(publisher,
+			entry->flags & SERVICE_INTERNAL_LOCAL ? entry->local_slots
+							      : entry->cluster_slots,
+			backend);
 }

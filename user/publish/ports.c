@@ -76,22 +76,6 @@ static int compare_ids(const void *a, const void *b)
 	return left->id < right->id ? -1 : left->id > right->id;
 }
 
-static bool frontend_equal(const struct port_record *port, const struct planned_frontend *planned)
-{
-	return port->vip && !memcmp(&port->frontend, &planned->frontend, sizeof(port->frontend));
-}
-
-static int change_take_vip(struct publisher *publisher, const struct port_record *port,
-			   const struct planned_frontend *planned, struct change *change)
-{
-	if (frontend_equal(port, planned))
-		return 0;
-	if (publisher->numbers.frontends >= publisher->frontends_max)
-		return publisher_is_full(publisher, FULL_FRONTENDS);
-	change->vip = address_take(publisher, &planned->frontend.vip);
-	return change->vip ? 0 : publisher_is_full(publisher, FULL_ADDRESSES);
-}
-
 static uint32_t facts_of(const struct planned_backend *planned)
 {
 	return (planned->in_cluster ? MEMBER_CLUSTER : 0) | (planned->in_local ? MEMBER_LOCAL : 0) |
@@ -135,16 +119,18 @@ static void change_sort(struct change *change)
 	}
 }
 
-/* Writes the lists that differ from what is there. */
+/* Writes the lists that are used and differ from what is there. */
 static int change_write_lists(struct publisher *publisher, const struct planned_port *planned,
 			      const struct service *service, struct change *change)
 {
 	int err = 0;
 
-	change->swings_cluster = !list_equals(publisher, service->cluster_slots, change->cluster,
+	change->swings_cluster = planned->uses_cluster &&
+				 !list_equals(publisher, service->cluster_slots, change->cluster,
 					      change->cluster_count, planned->empty_cluster);
-	change->swings_local = !list_equals(publisher, service->local_slots, change->local,
-					    change->local_count, planned->empty_local);
+	change->swings_local =
+		planned->uses_local && !list_equals(publisher, service->local_slots, change->local,
+						    change->local_count, planned->empty_local);
 	if (change->swings_cluster)
 		err = list_write(publisher, change->cluster, change->cluster_count,
 				 planned->empty_cluster, &change->cluster_range);
@@ -170,7 +156,7 @@ static int change_write_addresses(struct publisher *publisher, const struct chan
 static int change_prepare(struct publisher *publisher, const struct port_record *port,
 			  const struct planned_port *planned, struct change *change)
 {
-	int err = change_take_vip(publisher, port, planned->frontends, change);
+	int err = frontend_prepare(publisher, port, planned->frontends, &change->vip);
 
 	if (!err)
 		err = change_take_backends(publisher, planned, change);
@@ -185,10 +171,11 @@ static void change_undo(struct publisher *publisher, const struct change *change
 {
 	list_drop(publisher, change->cluster_range);
 	list_drop(publisher, change->local_range);
-	for (uint32_t i = 0; i < change->count; i++)
-		backend_drop_unused(publisher, change->backends[i].id);
+	/* Before the backends: one of them may be the last to have this address, and take it along. */
 	if (change->vip)
 		address_drop_unused(publisher, change->vip);
+	for (uint32_t i = 0; i < change->count; i++)
+		backend_drop_unused(publisher, change->backends[i].id);
 }
 
 static bool service_is_in_use(const struct publisher *publisher, uint32_t id)
@@ -216,37 +203,40 @@ static void change_count_new(struct publisher *publisher, const struct change *c
 	}
 }
 
-static void port_uncount_backends(struct publisher *publisher, const struct port_backend *backends,
-				  uint32_t count)
+/* The backends that a service port had, and now may have no longer. */
+static void port_uncount_backends(struct publisher *publisher, uint32_t service,
+				  const struct port_backend *backends, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		struct backend_record *record = &publisher->backend_records[backends[i].id];
+		bool was_member = backends[i].facts & MEMBER_ANY;
 
 		record->known--;
-		record->members -= (backends[i].facts & MEMBER_ANY) != 0;
+		record->members -= was_member;
 		backend_settle(publisher, backends[i].id);
+		if (was_member)
+			backend_note_left(publisher, service, backends[i].id);
 	}
 }
 
 /*
- * The lists are complete: swing them. Where the policy changes, the list that it changes to comes
- * first, then the flag, then the list that nobody looks at any more.
+ * The lists are complete: swing them, then say which of them applies. The one that applied before
+ * stays as it is for a grace period, for a program that has read the old flags looks at it next.
  */
 static void change_swing(struct publisher *publisher, const struct planned_port *planned,
-			 struct service *service, const struct change *change)
+			 uint32_t service_id, const struct change *change)
 {
-	bool to_local = planned->flags & SERVICE_INTERNAL_LOCAL;
+	struct service *service = &publisher->services[service_id];
+	__u32 before = service->flags;
 
 	service->affinity_timeout_s = planned->affinity_timeout_s;
-	if (to_local && change->swings_local)
-		list_swing(publisher, &service->local_slots, change->local_range);
-	if (!to_local && change->swings_cluster)
+	if (change->swings_cluster)
 		list_swing(publisher, &service->cluster_slots, change->cluster_range);
+	if (change->swings_local)
+		list_swing(publisher, &service->local_slots, change->local_range);
 	__atomic_store_n(&service->flags, planned->flags | SERVICE_IN_USE, __ATOMIC_RELEASE);
-	if (to_local && change->swings_cluster)
-		list_swing(publisher, &service->cluster_slots, change->cluster_range);
-	if (!to_local && change->swings_local)
-		list_swing(publisher, &service->local_slots, change->local_range);
+	if (before & SERVICE_IN_USE && (before ^ planned->flags) & SERVICE_INTERNAL_LOCAL)
+		retire(publisher, RETIRED_LIST, service_id, 0);
 }
 
 /* True if programs are to see something new. */
@@ -273,19 +263,12 @@ static bool change_commit(struct publisher *publisher, struct port_record *port,
 		return false;
 	change_count_new(publisher, change, port->id);
 	if (is_seen)
-		change_swing(publisher, planned, service, change);
+		change_swing(publisher, planned, port->id, change);
 	port->backends = change->count ? take_ptr(change->backends) : NULL;
 	port->backend_count = change->count;
-	port_uncount_backends(publisher, before, before_count);
+	port_uncount_backends(publisher, port->id, before, before_count);
 	free(before);
 	return is_seen;
-}
-
-static int map_write(int map, const void *key, const void *value)
-{
-	if (!bpf_map_update_elem(map, key, value, BPF_ANY))
-		return 0;
-	return errno == E2BIG ? -ENOSPC : -errno;
 }
 
 static int name_write(struct publisher *publisher, uint32_t id, const struct service_name *name)
@@ -295,52 +278,9 @@ static int name_write(struct publisher *publisher, uint32_t id, const struct ser
 	if (!bpf_map_lookup_elem(publisher->maps.service_names, &id, &before) &&
 	    !memcmp(&before, name, sizeof(before)))
 		return 0;
-	return map_write(publisher->maps.service_names, &id, name);
-}
-
-/* A frontend in the map may have been given to another service port since. */
-static void frontend_delete(struct publisher *publisher, const struct frontend *frontend,
-			    uint32_t service)
-{
-	struct frontend_target target;
-
-	if (!bpf_map_lookup_elem(publisher->maps.frontends, frontend, &target) &&
-	    target.service == service)
-		(void)bpf_map_delete_elem(publisher->maps.frontends, frontend);
-	publisher->numbers.frontends--;
-}
-
-/*
- * Makes the service port, which is complete, answer at its frontend; one at another address goes. A
- * ClusterIP does not change while a Service lives, but it may be deleted and made anew between two
- * looks.
- */
-static int frontend_move(struct publisher *publisher, struct port_record *port,
-			 const struct planned_frontend *planned, uint32_t vip)
-{
-	const struct frontend_target target = {.service = port->id, .kind = (__u8)planned->kind};
-	uint32_t before_vip = port->vip;
-	struct frontend before = port->frontend;
-	int err;
-
-	publisher->address_records[vip].vips++;
-	err = address_settle(publisher, vip);
-	if (!err)
-		err = map_write(publisher->maps.frontends, &planned->frontend, &target);
-	if (err) {
-		publisher->address_records[vip].vips--;
-		(void)address_settle(publisher, vip);
-		return err == -ENOSPC ? publisher_is_full(publisher, FULL_FRONTENDS) : err;
-	}
-	port->frontend = planned->frontend;
-	port->kind = planned->kind;
-	port->vip = vip;
-	publisher->numbers.frontends++;
-	if (before_vip) {
-		frontend_delete(publisher, &before, port->id);
-		address_release_vip(publisher, before_vip, 0);
-	}
-	return 0;
+	if (!bpf_map_update_elem(publisher->maps.service_names, &id, name, BPF_ANY))
+		return 0;
+	return errno == E2BIG ? publisher_is_full(publisher, FULL_SERVICES) : -errno;
 }
 
 void port_retire(struct publisher *publisher, struct service_record *service,
@@ -348,18 +288,16 @@ void port_retire(struct publisher *publisher, struct service_record *service,
 {
 	struct service *entry = &publisher->services[port->id];
 
-	if (port->vip) {
-		frontend_delete(publisher, &port->frontend, port->id);
-		address_release_vip(publisher, port->vip, port->id);
-	} else {
+	if (port->vip)
+		frontend_remove(publisher, port);
+	else
 		retire(publisher, RETIRED_SERVICE, port->id, 1);
-	}
 	list_swing(publisher, &entry->cluster_slots, (struct slot_range){});
 	list_swing(publisher, &entry->local_slots, (struct slot_range){});
 	__atomic_store_n(&entry->flags, 0, __ATOMIC_RELEASE);
 	entry->affinity_timeout_s = 0;
 	(void)bpf_map_delete_elem(publisher->maps.service_names, &port->id);
-	port_uncount_backends(publisher, port->backends, port->backend_count);
+	port_uncount_backends(publisher, port->id, port->backends, port->backend_count);
 	publisher->numbers.service_ports--;
 	port_unlink(service, port);
 }

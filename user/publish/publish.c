@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,8 +146,6 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 		if (!reasons.keys || !reasons.values)
 			return -ENOMEM;
 	}
-	/* What goes comes first: a new port may want its frontend, or its room. */
-	service_retire_missing(publisher, service, plan);
 	for (size_t i = 0; plan && i < plan->port_count; i++) {
 		err = service_apply_port(publisher, service, &plan->ports[i], &reasons);
 		unfitting += err == -ENOSPC;
@@ -154,6 +153,8 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 		if (!first || first == -ENOSPC)
 			first = err ? err : first;
 	}
+	/* What goes goes last: a port that only has a new name answers without pause. */
+	service_retire_missing(publisher, service, plan);
 	publisher->numbers.unfitting += unfitting - service->unfitting;
 	service->unfitting = unfitting;
 	err = reasons_set(publisher, service, reasons.keys, reasons.values, reasons.count);
@@ -195,8 +196,10 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 			continue;
 		*slash = '\0';
 		err = fn(key, slash + 1, context);
-		if (err && err != -ENOSPC)
+		if (err && err != -ENOSPC) {
+			publisher->has_room = true; /* for those that were not asked */
 			return err;
+		}
 	}
 	return 0;
 }
@@ -260,21 +263,22 @@ int publisher_set_node_addresses(struct publisher *publisher, const struct ip_ad
 void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context)
 {
 	for (uint32_t i = 0; i < publisher->left_count; i++) {
-		const struct backend *backend = &publisher->backends[publisher->left[i]];
+		const struct left_backend *left = &publisher->left[i];
+		const struct backend *backend = &publisher->backends[left->backend];
 
-		/* It may have come back since, or its entry may be another's. */
-		if (backend->state != BACKEND_ACTIVE && backend->state != BACKEND_FREE)
-			fn(&backend->addr, backend->port, backend->proto, context);
+		/* It may have come back since. */
+		if (!service_lists(publisher, left->service, left->backend))
+			fn(left->service, &backend->addr, backend->port, context);
 	}
 	publisher->left_count = 0;
 }
 
-bool publisher_backend_is_active(const struct publisher *publisher, const struct ip_addr *addr,
-				 __be16 port, __u8 proto)
+bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
+			  const struct ip_addr *addr, __be16 port)
 {
-	uint32_t id = backend_find(publisher, addr, port, proto);
+	uint32_t id = backend_find(publisher, addr, port, IPPROTO_UDP);
 
-	return id && publisher->backends[id].state == BACKEND_ACTIVE;
+	return id && service_lists(publisher, service, id);
 }
 
 void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)

@@ -72,15 +72,16 @@ typedef int (*publisher_service_fn)(const char *namespace_, const char *name, vo
  */
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context);
 
-/* Called for each UDP backend that has left all Services in the last applies: sockets connected to
- * it are to be told. */
-typedef void (*publisher_left_fn)(const struct ip_addr *addr, __be16 port, __u8 proto,
+/* Called with a UDP backend that a service port has no longer; other service ports may have it. */
+typedef void (*publisher_left_fn)(uint32_t service, const struct ip_addr *addr, __be16 port,
 				  void *context);
+
+/* Calls `fn` for each that has left in the applies since the last call, unless it is back. */
 void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context);
 
-/* True if some Service chooses this backend now. */
-bool publisher_backend_is_active(const struct publisher *publisher, const struct ip_addr *addr,
-				 __be16 port, __u8 proto);
+/* True if clients of the service port may be sent to this UDP backend now. */
+bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
+			  const struct ip_addr *addr, __be16 port);
 
 struct publisher_numbers {
 	uint32_t service_ports, backends, draining, slots, frontends;

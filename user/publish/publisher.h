@@ -29,11 +29,12 @@ struct address_record {
 
 /* What user space knows of a backend, by its id. */
 struct backend_record {
-	uint32_t members;         /* service ports that have it in a list */
-	uint32_t known;           /* service ports that know it, chosen or not */
-	uint32_t address : 30;    /* index of its address record */
-	uint32_t terminating : 1; /* in the last plan that knew it */
-	uint32_t is_waiting : 1;  /* for the end of its flows */
+	uint32_t members;            /* service ports that have it in a list */
+	uint32_t known;              /* service ports that know it, chosen or not */
+	uint32_t address : 29;       /* index of its address record */
+	uint32_t terminating : 1;    /* in the last plan that knew it */
+	uint32_t is_waiting : 1;     /* for the end of its flows */
+	uint32_t has_left_again : 1; /* since it began to wait */
 };
 
 #define MEMBER_CLUSTER      (1U << 0)
@@ -84,6 +85,7 @@ enum full {
 
 enum retired_kind {
 	RETIRED_SLOTS,
+	RETIRED_LIST, /* the list that a service port does not use any more, by the port's id */
 	RETIRED_BACKEND,
 	RETIRED_SERVICE, /* id 0: a service port that has moved away from its VIP */
 	RETIRED_ADDRESS,
@@ -102,6 +104,12 @@ struct retired_queue {
 	uint32_t first, count, room;
 };
 
+/* A UDP backend that a service port has no longer. */
+struct left_backend {
+	uint32_t service;
+	uint32_t backend;
+};
+
 struct publisher {
 	struct publish_maps maps;
 	struct service *services; /* the maps, mapped */
@@ -117,6 +125,8 @@ struct publisher {
 	struct address_record *address_records;
 	struct service_record *by_name;
 
+	uint32_t displaced; /* service ports whose frontend another one has now */
+
 	struct retired_queue grace;   /* freed when their time has come */
 	struct retired_queue waiting; /* freed when their flows have ended */
 	uint64_t waiting_ns;          /* when they are looked at next */
@@ -124,7 +134,7 @@ struct publisher {
 	uint32_t wanted;              /* 1U << enum full: what plans did not fit into */
 	bool has_room;                /* some of that was freed since */
 
-	uint32_t *left; /* backend ids that left all Services since the last drain */
+	struct left_backend *left; /* since the last drain */
 	uint32_t left_count, left_room;
 
 	struct publisher_numbers numbers;
@@ -148,7 +158,7 @@ uint32_t address_find(const struct publisher *publisher, const struct ip_addr *a
  * or a negative errno, which only a new entry can meet. */
 int address_settle(struct publisher *publisher, uint32_t index);
 
-/* Takes back what was made, if nobody came to need it; it may be gone already. */
+/* Takes back what address_take made, if nobody came to need it. */
 void address_drop_unused(struct publisher *publisher, uint32_t index);
 
 /* True while flows of the address may exist. */
@@ -174,6 +184,9 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 /* Writes the state that the record's counts give; a backend that nobody knows begins to leave. */
 void backend_settle(struct publisher *publisher, uint32_t id);
 
+/* Remembers that the service port, whose lists are swung, has the UDP backend no longer. */
+void backend_note_left(struct publisher *publisher, uint32_t service, uint32_t id);
+
 /* Takes back what was made for a change that does not come: no list has ever had it. */
 void backend_drop_unused(struct publisher *publisher, uint32_t id);
 
@@ -190,6 +203,9 @@ void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint3
 
 /* lists.c: lists of slots. */
 
+/* True if the backend is in the list that applies to clients of the service port. */
+bool service_lists(const struct publisher *publisher, uint32_t service, uint32_t backend);
+
 /* Writes the ids into a free range, and takes that back. Returns 0 and the word, or -ENOSPC. */
 int list_write(struct publisher *publisher, const uint32_t *ids, uint32_t count,
 	       enum empty_verdict verdict, struct slot_range *ret_range);
@@ -199,8 +215,28 @@ void list_drop(struct publisher *publisher, struct slot_range range);
 bool list_equals(const struct publisher *publisher, struct slot_range range, const uint32_t *ids,
 		 uint32_t count, enum empty_verdict verdict);
 
+/* Empties the list that the policy of a service port does not look at. */
+void list_empty_unused(struct publisher *publisher, uint32_t service);
+
 /* The swing: one store. The range that was there is retired. */
 void list_swing(struct publisher *publisher, struct slot_range *word, struct slot_range range);
+
+/* frontends.c: which service port answers where. */
+
+/*
+ * The index of the address that the port is to move to, taken; 0 where it stays. Returns 0 or
+ * -ENOSPC.
+ */
+int frontend_prepare(struct publisher *publisher, const struct port_record *port,
+		     const struct planned_frontend *planned, uint32_t *ret_vip);
+
+/* Makes the service port, which is complete, answer at its frontend, and no longer at another. */
+int frontend_move(struct publisher *publisher, struct port_record *port,
+		  const struct planned_frontend *planned, uint32_t vip);
+
+/* The service port, which has one, leaves its frontend; its id is free when the VIP's flows have
+ * ended. */
+void frontend_remove(struct publisher *publisher, const struct port_record *port);
 
 /* ports.c: service ports. */
 int port_apply(struct publisher *publisher, struct service_record *service,

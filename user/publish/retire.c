@@ -82,6 +82,18 @@ void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint3
 	queue_add(&publisher->waiting, &item);
 }
 
+/* True if the policy of the service port changed again since, so that its grace period goes on. */
+static bool queue_has_list(const struct retired_queue *queue, uint32_t service)
+{
+	for (uint32_t i = 0; i < queue->count; i++) {
+		const struct retired *item = &queue->items[(queue->first + i) % queue->room];
+
+		if (item->kind == RETIRED_LIST && item->id == service)
+			return true;
+	}
+	return false;
+}
+
 static void item_free(struct publisher *publisher, const struct retired *item)
 {
 	uint32_t freed = 0;
@@ -90,6 +102,10 @@ static void item_free(struct publisher *publisher, const struct retired *item)
 	case RETIRED_SLOTS:
 		buddy_free(&publisher->free_slots, item->id, item->count);
 		freed = 1U << FULL_SLOTS;
+		break;
+	case RETIRED_LIST:
+		if (!queue_has_list(&publisher->grace, item->id))
+			list_empty_unused(publisher, item->id);
 		break;
 	case RETIRED_BACKEND:
 		id_pool_give(&publisher->backend_ids, item->id);

@@ -322,8 +322,7 @@ static int source_read_first(struct source *source)
 		return log_err(err, "cannot watch %s: raise fs.inotify.max_user_watches",
 			       source->dir);
 	if (err)
-		return log_err(err, "cannot watch the folder of manifests %s: does it exist?",
-			       source->dir);
+		return log_err(err, "cannot watch the folder of manifests %s", source->dir);
 	err = folder_scan(&source->folder);
 	if (err)
 		return log_err(err, "cannot read the folder of manifests %s", source->dir);
