@@ -119,10 +119,12 @@ format: ## clang-format in place
 	$(Q)clang-format -i $(c_files)
 lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, shellcheck
 	$(Q)scripts/lint
-install: build/fairlead ## install below DESTDIR and PREFIX
+install: build/fairlead ## install program, man page and bash completion below DESTDIR and PREFIX
 	install -D -m 0755 build/fairlead $(DESTDIR)$(PREFIX)/sbin/fairlead
 	install -D -m 0644 docs/fairlead.8 $(DESTDIR)$(PREFIX)/share/man/man8/fairlead.8
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	build/fairlead completion > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/fairlead
 clean: ## remove build/
 	rm -rf build
 help: ## this list
-	@sed -n 's/^\([a-z][a-z -]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  %-36s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z][a-z0-9 -]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  %-36s %s\n", $$1, $$2}'

@@ -176,7 +176,8 @@ static int output_finish(int status)
 	return status ? status : EXIT_STATUS_NO_DATAPATH;
 }
 
-/* A descriptor that the caller closed would be the first file that is opened, and get the messages. */
+/* A descriptor that the caller closed would be given to the first file that is opened, which would
+ * get the messages. */
 static void standard_files_open(void)
 {
 	while (true) {

@@ -17,7 +17,8 @@ struct socket_target {
  * Aborts (ECONNABORTED) the UDP sockets that a Service sent to one of `targets`, in
  * every network namespace that a process or a name in /run/netns shows. `socket_state_map` tells
  * them from sockets that dialled the backend itself, and from those of another agent: only sockets
- * that have an entry there, with this backend and service port in it, are ours. One pass serves all targets.
+ * that have an entry there, with this backend and service port in it, are ours. One pass serves all
+ * targets.
  *
  * Returns 0 with the number of sockets in `*ret_count`, -EOPNOTSUPP where the kernel was built
  * without CONFIG_INET_DIAG_DESTROY or without UDP diagnostics, or another negative errno. Logs

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Frontends: which service port answers at an address and port. Two may want the same one: while a
- * Service is replaced by another, a port gets a new name, or somebody copied a manifest. The last to
- * come has it, and the other, displaced, gets it back when that one goes.
+ * Frontends: which service port answers at an address and port. Two may want the same one: while
+ * a Service is replaced by another, a port gets a new name, or somebody copied a manifest. The last
+ * to come has it, and the other, displaced, gets it back when that one goes.
  */
 
 #include <bpf/bpf.h>
@@ -114,8 +114,8 @@ static void frontend_leave(struct publisher *publisher, const struct frontend *f
 }
 
 /*
- * A ClusterIP does not change while a Service lives, but it may be deleted and made anew between two
- * looks.
+ * A ClusterIP does not change while a Service lives, but it may be deleted and made anew between
+ * two looks.
  */
 int frontend_move(struct publisher *publisher, struct port_record *port,
 		  const struct planned_frontend *planned, uint32_t vip)

@@ -171,7 +171,7 @@ static void change_undo(struct publisher *publisher, const struct change *change
 {
 	list_drop(publisher, change->cluster_range);
 	list_drop(publisher, change->local_range);
-	/* Before the backends: one of them may be the last to have this address, and take it along. */
+	/* Before the backends: one may be the last to have this address, and take it along. */
 	if (change->vip)
 		address_drop_unused(publisher, change->vip);
 	for (uint32_t i = 0; i < change->count; i++)
