@@ -80,11 +80,11 @@ class Ghost:
     def udp(self, dst, sport, dport, payload=b"hello"):
         return built(self.ip(dst) / UDP(sport=sport, dport=dport) / Raw(payload))
 
-    def send(self, *packets):
+    def send(self, *packets, times=1):
         """IP packets go to the gateway; frames with an Ethernet header go as they are."""
         frames = [packet if Ether in packet else
                   Ether(src=self.mac, dst=self.gateway_mac) / packet for packet in packets]
-        self.place.call("send_frames", interface="eth0",
+        self.place.call("send_frames", interface="eth0", times=times,
                         frames=[bytes(frame).hex() for frame in frames])
         return packets[0]
 

@@ -222,11 +222,13 @@ class Packets:
         self.captures = {}
         self.handles = itertools.count(1)
 
-    def send_frames(self, interface, frames):
+    def send_frames(self, interface, frames, times=1):
+        """All of them, in order, so many times."""
+        octets = [bytes.fromhex(frame) for frame in frames] * times
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
             sock.bind((interface, 0))
-            for frame in frames:
-                sock.send(bytes.fromhex(frame))
+            for frame in octets:
+                sock.send(frame)
 
     def capture_open(self, interface, program=None):
         """`program`: classic BPF as [code, jt, jf, k] each, to keep all but what is wanted away."""

@@ -123,6 +123,24 @@ def test_a_half_written_file_does_no_harm(world):
     expect(world, vip, ["pod2b"])
 
 
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_file_that_is_emptied_keeps_what_it_gave(world, suffix):
+    vip = next_vip(4)
+    name = f"emptied.{suffix}"
+    objects = [service("emptied", vip), slice_("emptied", ["pod1b"])]
+    world.folder.write_text(name, json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    world.settle()
+    expect(world, vip, ["pod1b"])
+    (world.folder.path / name).write_text("", encoding="utf-8")
+    world.agents["node1"].wait_for_log("it is empty")
+    world.settle()
+    expect(world, vip, ["pod1b"])
+    world.folder.remove(name)
+    world.settle()
+    for agent in world.agents.values():
+        assert vip not in {address for address, _, _ in agent.frontends()}
+
+
 def test_a_file_moved_in_replaces_and_a_file_moved_out_removes(world, tmp_path):
     vip = next_vip(4)
     outside = pathlib.Path(world.lab.directory) / "moved.yaml"

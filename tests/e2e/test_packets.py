@@ -441,7 +441,9 @@ def test_a_syn_on_an_established_flow_chooses_anew(scene, client_pod, backend_po
     scene.client.send(scene.client.tcp(scene.vip, scene.port, 80, "S", 90000))
     got = other.receive_tcp(flags="S", seq=90000)
     assert got.dst == other.address
-    backend.quiet(lambda packet: packet.dst == backend.address and packet[TCP].seq == 90000)
+    # Both addresses are the pod's, so this one sees what comes for the other, too.
+    backend.quiet(lambda packet: TCP in packet and packet.dst == backend.address
+                  and packet[TCP].seq == 90000)
     sent = other.send(other.tcp(scene.client, 8080, got[TCP].sport, "SA", 5, 90001))
     expect_like(sent, scene.client.receive_tcp(ack=90001), src=scene.vip, sport=80, dport=scene.port)
 
@@ -577,8 +579,8 @@ def test_refusals_are_limited(world, family):
     """Ten thousand SYNs in a moment: no more refusals than two CPUs may send in two seconds."""
     client = Ghost(world, "pod1a", family)
     vip = world.simple("empty", family, [])
-    syns = [client.tcp(vip, 1024 + number, 80) for number in range(5000)]
-    client.send(*syns, *syns)
+    syns = [client.tcp(vip, 1024 + number, 80) for number in range(100)]
+    client.send(*syns, times=100)
     count = client.count(lambda packet: TCP in packet and "R" in packet[TCP].flags)
     assert 0 < count <= 4000
     client.close()
@@ -607,7 +609,7 @@ def test_a_protocol_that_no_service_has_is_dropped(world, number, family):
     vip = world.simple("web", family, ["pod1b"])
     header = client.ip(vip, proto=number) if family == 4 else client.ip(vip, nh=number)
     client.send(built(header / Raw(b"\0" * 40)))
-    client.quiet(lambda packet: TCP in packet)
+    client.quiet()
     client.close()
 
 
@@ -627,7 +629,7 @@ def test_truncated_packets_for_a_cluster_ip_go_nowhere(world, family):
             packet.plen = length - header
         cut.append(packet.__class__(bytes(packet)))
     client.send(*cut)
-    client.quiet(lambda packet: TCP in packet and not is_error(packet))
+    client.quiet()
     client.close()
 
 

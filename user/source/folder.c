@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source/folder.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -139,12 +140,28 @@ static int item_received(const cJSON *item, const struct decode_defaults *defaul
 	return staging_add(&reading->staging, object, line);
 }
 
+/* What a shell leaves behind whose command failed: `kubectl get ... > file.yaml`. */
+static bool is_blank(const struct file_content *content)
+{
+	for (size_t i = 0; i < content->size; i++) {
+		if (!isspace((unsigned char)content->text[i]))
+			return false;
+	}
+	return true;
+}
+
 static int text_decode(struct reading *reading, const struct file_content *content,
 		       struct items_error *ret_error)
 {
 	const struct items_receiver receiver = {item_received, reading};
 	size_t len = strlen(reading->path);
 
+	if (is_blank(content)) {
+		ret_error->line = 1;
+		(void)snprintf(ret_error->text, sizeof(ret_error->text),
+			       "it is empty (to remove its objects, remove the file)");
+		return -EINVAL;
+	}
 	if (!strcmp(reading->path + len - strlen(".json"), ".json"))
 		return json_items(content->text, content->size, &receiver, ret_error);
 	return yaml_items(content->text, content->size, &receiver, ret_error);
