@@ -155,7 +155,6 @@ static __always_inline void state_fill(struct socket_state *state, const struct 
 	state->generation = choice->generation;
 	state->service = choice->service;
 	state->slot = choice->slot;
-	state->last_use_s = now_seconds();
 }
 
 /*
@@ -213,7 +212,7 @@ datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend,
 			*ret_found = true;
 			return entry;
 		}
-		if (entry->last_use_s < oldest->last_use_s)
+		if (entry->last_use < oldest->last_use)
 			oldest = entry;
 	}
 	*ret_found = false;
@@ -286,7 +285,7 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 		state_fill(entry, endpoint, &choice);
 		stats_count_connection(choice.service);
 	}
-	entry->last_use_s = now_seconds();
+	entry->last_use = ++datagram->uses;
 	endpoint->addr = entry->backend_addr;
 	endpoint->port = entry->backend_port;
 	*ret_rewritten = true;
@@ -306,7 +305,7 @@ static __always_inline const struct socket_state *datagram_sender(struct datagra
 
 		if (entry->backend &&
 		    endpoint_is(backend, &entry->backend_addr, entry->backend_port) &&
-		    (!latest || entry->last_use_s > latest->last_use_s))
+		    (!latest || entry->last_use > latest->last_use))
 			latest = entry;
 	}
 	return latest;

@@ -300,8 +300,8 @@ struct socket_state {
 	__u32 backend;
 	__u32 generation;
 	__u32 service;
-	__u32 slot; /* as in struct flow */
-	__u32 last_use_s;
+	__u32 slot;     /* as in struct flow */
+	__u32 last_use; /* in datagram_state: which of the socket's uses was the last, 1 the first */
 };
 _Static_assert(sizeof(struct socket_state) == 56, "storage: every byte is named");
 
@@ -312,6 +312,7 @@ _Static_assert(sizeof(struct socket_state) == 56, "storage: every byte is named"
 
 struct datagram_state {
 	struct socket_state frontends[DATAGRAM_FRONTENDS_MAX];
+	__u32 uses; /* so far */
 };
 
 struct counter {

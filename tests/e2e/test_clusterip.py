@@ -182,6 +182,16 @@ def test_an_unconnected_udp_socket_hears_from_each_frontend_it_wrote_to(world, c
 
 @each_family
 @each_client
+def test_two_frontends_with_one_backend_answer_a_udp_socket_each_in_its_turn(world, client, family):
+    vips = [world.simple(f"same{number}", family, ["pod2b"]) for number in range(2)]
+    with world.place(client).socket("udp", vips[0]) as sock:
+        for _ in range(5):
+            for vip in vips:
+                assert sock.exchange_with(address=vip, port=80)["sender"] == [vip, 80]
+
+
+@each_family
+@each_client
 def test_an_unconnected_udp_socket_keeps_its_backend(world, client, family):
     vip = world.simple("web", family, BACKENDS)
     with world.place(client).socket("udp", vip) as sock:
