@@ -301,7 +301,7 @@ struct socket_state {
 	__u32 generation;
 	__u32 service;
 	__u32 slot;     /* as in struct flow */
-	__u32 last_use; /* in datagram_state: which of the socket's uses was the last, 1 the first */
+	__u32 last_use; /* in datagram_state: the number of the socket's use that was its last */
 };
 _Static_assert(sizeof(struct socket_state) == 56, "storage: every byte is named");
 
