@@ -371,7 +371,7 @@ static __always_inline int to_vip(struct __sk_buff *skb, struct packet *packet,
 		return vip_icmp(skb, packet, address, hook);
 	if (packet->proto == IPPROTO_TCP || packet->proto == IPPROTO_UDP)
 		return original(skb, packet, address, hook);
-	return is_ours ? reject(skb, packet, hook, COUNTER_DROP_PROTOCOL) : VERDICT_NEXT;
+	return is_ours ? reject(skb, packet, hook, COUNTER_REJECT_PROTOCOL) : VERDICT_NEXT;
 }
 
 /*

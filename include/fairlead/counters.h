@@ -22,7 +22,8 @@
 	  "dropped: for a VIP, but its headers cannot be read")                                    \
 	X(COUNTER_DROP_FRAGMENT, "fragment",                                                       \
 	  "dropped: a fragment whose first fragment was not seen")                                 \
-	X(COUNTER_DROP_PROTOCOL, "protocol", "dropped: for a VIP, with a protocol no Service has") \
+	X(COUNTER_REJECT_PROTOCOL, "protocol",                                                     \
+	  "refused: a ClusterIP and a protocol no Service has")                                    \
 	X(COUNTER_DROP_ICMP, "icmp-error", "dropped: an ICMP error for a VIP about no known flow") \
 	X(COUNTER_DROP_NO_PORT_FREE, "no-port-free",                                               \
 	  "dropped: no source port left to tell this flow from others")                            \

@@ -220,7 +220,7 @@ static void a_protocol_that_no_service_has_is_refused(void **state)
 	when_ingress(refused);
 
 	then_returns_as(unreachable(&refused, spec.dst, spec.src));
-	then_counted(COUNTER_DROP_PROTOCOL, 1);
+	then_counted(COUNTER_REJECT_PROTOCOL, 1);
 }
 
 /* RFC 792 wants 8 bytes of what the packet carried; one that has fewer is made longer. */

@@ -32,15 +32,32 @@ def lab():
         yield made
 
 
+def hooks_of(module):
+    return getattr(module, "HOOKS", ["socket,tc"])
+
+
 def pytest_generate_tests(metafunc):
     """A module says which hooks its tests run with, HOOKS; a test may narrow that: mark.hooks(...)."""
     if "shared_world" in metafunc.fixturenames:
-        hooks = getattr(metafunc.module, "HOOKS", ["socket,tc"])
+        hooks = hooks_of(metafunc.module)
         marker = metafunc.definition.get_closest_marker("hooks")
         if marker:
             hooks = [hook for hook in hooks if hook in marker.args]
         metafunc.parametrize("shared_world", hooks, indirect=True, scope="module",
                              ids=[hook.replace(",", "+") for hook in hooks])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Tests with the same hooks go together: pytest only groups them by the place in each test's list."""
+    modules = list(dict.fromkeys(item.module for item in items))
+
+    def place(item):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        hooks = params.get("shared_world")
+        return modules.index(item.module), hooks_of(item.module).index(hooks) if hooks else -1
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module")

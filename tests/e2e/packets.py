@@ -5,6 +5,7 @@ A Ghost is an address that its node routes to a pod which does not have it. The 
 comes for it, so a test alone decides what it sends and sees exactly what arrives.
 """
 
+import functools
 import json
 import time
 
@@ -42,9 +43,24 @@ def transport_of(packet):
     return packet[TCP] if TCP in packet else packet[UDP]
 
 
+@functools.cache
 def link_address(lab, place, interface):
     shown = lab.place(place).run("ip", "-j", "link", "show", "dev", interface).stdout
     return json.loads(shown)[0]["address"]
+
+
+@functools.cache
+def make_reachable(lab, pod, address):
+    """Has the pod's node send what is for `address` to the pod; is the link address of the pod's gateway."""
+    place = lab.place(pod)
+    bridged = place.node == NODES[1]
+    device = "cni0" if bridged else pod
+    node = lab.place(place.node)
+    node.run("ip", "neigh", "replace", address, "lladdr", link_address(lab, pod, "eth0"),
+             "dev", device, "nud", "permanent")
+    if not bridged:
+        node.run("ip", "route", "replace", address, "dev", device)
+    return link_address(lab, place.node, device)
 
 
 class Ghost:
@@ -54,14 +70,7 @@ class Ghost:
         number = self.node[-1]
         self.address = f"10.244.{number}.{host}" if family == 4 else f"fd00:244:{number}::{host}"
         self.mac = link_address(world.lab, pod, "eth0")
-        bridged = self.node == NODES[1]
-        device = "cni0" if bridged else pod
-        self.gateway_mac = link_address(world.lab, self.node, device)
-        node = world.place(self.node)
-        node.run("ip", "neigh", "replace", self.address, "lladdr", self.mac, "dev", device,
-                 "nud", "permanent")
-        if not bridged:
-            node.run("ip", "route", "replace", self.address, "dev", device)
+        self.gateway_mac = make_reachable(world.lab, pod, self.address)
         self.capture = self.place.call("capture_open", interface="eth0")
         self.seen = []
 
