@@ -21,7 +21,7 @@ endif
 Q := $(if $(V),,@)
 say = @printf '  %-8s %s\n' $(1) $(2)
 
-packages := libbpf libcjson yaml-0.1 libuv libmnl
+packages := libbpf libcjson yaml-0.1 libuv libmnl libcurl libmicrohttpd
 pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
 pkg_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
 

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const __u8 mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -53,6 +54,35 @@ int address_parse(const char *text, struct ip_addr *ret_addr)
 	if (inet_pton(AF_INET6, text, &ipv6) != 1)
 		return -EINVAL;
 	memcpy(ret_addr->bytes, &ipv6, sizeof(ret_addr->bytes));
+	return 0;
+}
+
+int cidr_parse(const char *text, struct ip_addr *ret_addr, __u8 *ret_prefix)
+{
+	const char *slash = text ? strchr(text, '/') : NULL;
+	size_t len = slash ? (size_t)(slash - text) : strlen(text ? text : "");
+	char address[INET6_ADDRSTRLEN];
+	unsigned long bits, bits_max;
+	char *end;
+
+	if (len >= sizeof(address))
+		return -EINVAL;
+	memcpy(address, text ? text : "", len);
+	address[len] = '\0';
+	if (address_parse(address, ret_addr))
+		return -EINVAL;
+	bits_max = strchr(address, ':') ? 128 : 32;
+	bits = bits_max;
+	if (slash) {
+		if (slash[1] < '0' || slash[1] > '9')
+			return -EINVAL;
+		bits = strtoul(slash + 1, &end, 10);
+		if (*end || bits > bits_max)
+			return -EINVAL;
+	}
+	*ret_prefix = (__u8)(bits + 128 - bits_max);
+	for (unsigned int bit = *ret_prefix; bit < 128; bit++)
+		ret_addr->bytes[bit / 8] &= (__u8) ~(0x80 >> bit % 8);
 	return 0;
 }
 

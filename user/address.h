@@ -15,6 +15,12 @@
  */
 int address_parse(const char *text, struct ip_addr *ret_addr);
 
+/*
+ * Reads `address/bits`; an address alone is all of its bits. `ret_prefix` counts 128 bits, also for
+ * IPv4. Bits behind the prefix become zero. Returns 0 or -EINVAL. Silent.
+ */
+int cidr_parse(const char *text, struct ip_addr *ret_addr, __u8 *ret_prefix);
+
 struct ip_addr address_from_ipv4(__be32 ipv4);
 
 bool address_is_ipv4(const struct ip_addr *addr);

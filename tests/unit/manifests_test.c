@@ -27,9 +27,18 @@ struct fixture {
 	char dir[96];
 	struct model *model;
 	struct source *source;
-	unsigned int changed, rejected;
+	unsigned int synced, changed, rejected;
 	bool late;
 };
+
+static void on_synced(uint64_t woken_ns, void *context)
+{
+	struct fixture *fixture = context;
+
+	assert_true(woken_ns <= uv_hrtime());
+	assert_int_equal(fixture->changed, 0);
+	fixture->synced++;
+}
 
 static void on_changed(uint64_t woken_ns, void *context)
 {
@@ -108,11 +117,13 @@ static unsigned int dirty_count(struct fixture *fixture)
 
 static void when_opened(struct fixture *fixture)
 {
-	const struct source_events events = {on_changed, on_rejected, fixture};
+	const struct source_events events = {on_synced, on_changed, on_rejected, fixture};
 
 	assert_int_equal(source_manifests_open(&fixture->loop, fixture->dir, fixture->model,
 					       &events, &fixture->source),
 			 0);
+	(void)uv_run(&fixture->loop, UV_RUN_NOWAIT);
+	assert_int_equal(fixture->synced, 1);
 	assert_int_equal(fixture->changed, 0);
 	(void)dirty_count(fixture);
 }
@@ -211,7 +222,7 @@ static void the_first_read_is_complete_and_calls_nobody(void **state)
 static void a_folder_that_does_not_exist_is_an_error(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct source_events events = {on_changed, on_rejected, fixture};
+	const struct source_events events = {on_synced, on_changed, on_rejected, fixture};
 
 	assert_int_equal(source_manifests_open(&fixture->loop, "/nonexistent", fixture->model,
 					       &events, &fixture->source),

@@ -403,27 +403,27 @@ static void a_dual_stack_service_gets_endpoints_of_both_families(void **state)
 	model_free(model);
 }
 
-static void the_node_revision_grows_with_what_is_kept_of_nodes(void **state)
+static void changes_are_counted_where_something_that_is_kept_has_changed(void **state)
 {
 	static struct label zone_a[] = {{LABEL_ZONE, "a"}}, zone_b[] = {{LABEL_ZONE, "b"}};
 	struct object node = {
 		.kind = OBJECT_NODE, .namespace_ = "", .name = "node-1", .labels = {zone_a, 1}};
 	struct model *model = model_new();
-	uint64_t revision = model_node_revision(model);
+	uint64_t revision = model_changes(model, OBJECT_NODE);
 
 	(void)state;
 	when_put(model, &node);
-	assert_true(model_node_revision(model) > revision);
-	revision = model_node_revision(model);
+	assert_true(model_changes(model, OBJECT_NODE) > revision);
+	revision = model_changes(model, OBJECT_NODE);
 	when_put(model, &node);
-	assert_int_equal(model_node_revision(model), revision);
+	assert_int_equal(model_changes(model, OBJECT_NODE), revision);
 	node.labels.items = zone_b;
 	when_put(model, &node);
-	assert_true(model_node_revision(model) > revision);
+	assert_true(model_changes(model, OBJECT_NODE) > revision);
 	assert_string_equal(labels_get(&model_node(model, "node-1")->labels, LABEL_ZONE), "b");
-	revision = model_node_revision(model);
+	revision = model_changes(model, OBJECT_NODE);
 	model_remove(model, OBJECT_NODE, "", "node-1");
-	assert_true(model_node_revision(model) > revision);
+	assert_true(model_changes(model, OBJECT_NODE) > revision);
 	then_dirty(model, "");
 	model_free(model);
 }
@@ -512,7 +512,7 @@ int main(void)
 		cmocka_unit_test(named_ports_that_stand_for_several_numbers_give_several_slices),
 		cmocka_unit_test(pods_become_endpoints_as_the_controller_makes_them),
 		cmocka_unit_test(a_dual_stack_service_gets_endpoints_of_both_families),
-		cmocka_unit_test(the_node_revision_grows_with_what_is_kept_of_nodes),
+		cmocka_unit_test(changes_are_counted_where_something_that_is_kept_has_changed),
 		cmocka_unit_test(a_drain_that_fails_leaves_the_rest_dirty),
 		cmocka_unit_test(random_changes_keep_the_tables_consistent),
 	};

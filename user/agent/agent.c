@@ -32,6 +32,8 @@
 #include "publish/publish.h"
 #include "source/source.h"
 
+#define ZONE_SIZE 64 /* a label's value: 63 characters */
+
 struct agent {
 	struct agent_options options;
 	uv_loop_t loop;
@@ -39,13 +41,15 @@ struct agent {
 	uv_timer_t reclaim;
 	struct model *model;
 	struct source *source;
-	struct datapath *datapath;
+	struct datapath *datapath; /* NULL until the source is complete, unless one was pinned */
+	struct datapath_sizes sizes;
 	struct link_watch *links;
 	struct publisher *publisher;
 	struct left_sockets *left;
 	struct agent_status status;
 	char *cgroup;
-	uint64_t node_revision;
+	int failed;           /* what ended the loop */
+	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
 };
 
 static const char *link_with_address(const struct ip_addr *addr, void *context)
@@ -85,12 +89,16 @@ static void status_write(struct agent *agent)
 	status_store(agent);
 }
 
-/* The own Node's zone decides topology hints; any change of it concerns every Service. */
-static const char *node_zone(const struct agent *agent)
+/* The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). */
+static void node_note(struct agent *agent)
 {
 	const struct object *node = model_node(agent->model, agent->options.node_name);
+	const char *zone = node ? labels_get(&node->labels, LABEL_ZONE) : NULL;
 
-	return node ? labels_get(&node->labels, "topology.kubernetes.io/zone") : NULL;
+	if (!strcmp(agent->zone, zone ? zone : ""))
+		return;
+	(void)snprintf(agent->zone, sizeof(agent->zone), "%s", zone ? zone : "");
+	model_touch_all(agent->model);
 }
 
 static int service_publish(const char *namespace_, const char *name, void *context)
@@ -98,7 +106,7 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct agent *agent = context;
 	const struct plan_context plan_context = {
 		.node_name = agent->options.node_name,
-		.zone = node_zone(agent),
+		.zone = *agent->zone ? agent->zone : NULL,
 		.link_with_address = link_with_address,
 		.link_context = agent,
 	};
@@ -172,12 +180,8 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 static void source_changed(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
-	uint64_t revision = model_node_revision(agent->model);
 
-	if (revision != agent->node_revision) {
-		agent->node_revision = revision;
-		model_touch_all(agent->model);
-	}
+	node_note(agent);
 	if (publish(agent, woken_ns))
 		log_warning("not everything could be published, the next change tries again");
 }
@@ -198,6 +202,8 @@ static void addresses_changed(void *context)
 	addrs = link_watch_addresses(agent->links, &count);
 	if (publisher_set_node_addresses(agent->publisher, addrs, count))
 		log_warning("the node's addresses could not all be recorded");
+	if (!agent->status.synced_ns)
+		return;
 	/* A ClusterIP may have come to a link, or gone from one. */
 	model_touch_all(agent->model);
 	(void)publish(agent, uv_hrtime());
@@ -205,7 +211,10 @@ static void addresses_changed(void *context)
 
 static void links_changed(void *context)
 {
-	status_write(context);
+	struct agent *agent = context;
+
+	if (agent->publisher)
+		status_write(agent);
 }
 
 static void stop(uv_signal_t *handle, int number)
@@ -244,21 +253,6 @@ static int loop_open(struct agent *agent)
 	if (!err && !signal_is_ignored(SIGHUP))
 		err = uv_signal_start(&agent->hangup, stop, SIGHUP);
 	return err ? log_err(err, "cannot watch for signals") : 0;
-}
-
-static int source_open(struct agent *agent)
-{
-	const struct source_events events = {
-		.changed = source_changed,
-		.rejected = source_rejected,
-		.context = agent,
-	};
-
-	agent->model = model_new();
-	if (!agent->model)
-		return log_err(-ENOMEM, "cannot allocate the model");
-	return source_manifests_open(&agent->loop, agent->options.manifests, agent->model, &events,
-				     &agent->source);
 }
 
 static int hooks_open(struct agent *agent)
@@ -322,20 +316,6 @@ static int socket_hooks_attach(struct agent *agent)
 	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, SOCKET_PROGRAM_COUNT);
 }
 
-static int datapath_prepare(struct agent *agent)
-{
-	struct datapath_options options = {
-		.pin_dir = agent->options.pin_dir,
-		.config = agent->options.config,
-		.with_tc = agent->options.with_tc,
-	};
-	int err = sizes_of_model(agent->model, &agent->options, &options.sizes);
-
-	if (err)
-		return log_err(err, "cannot size the maps");
-	return datapath_open(&options, &agent->datapath);
-}
-
 static void status_begin(struct agent *agent)
 {
 	struct agent_status *status = &agent->status;
@@ -343,22 +323,26 @@ static void status_begin(struct agent *agent)
 	status->pid = (__u32)getpid();
 	status->started_ns = uv_hrtime();
 	(void)snprintf(status->version, sizeof(status->version), "%s", FAIRLEAD_VERSION);
-	(void)snprintf(status->source, sizeof(status->source), "%s", agent->options.manifests);
 	(void)snprintf(status->node_name, sizeof(status->node_name), "%s",
 		       agent->options.node_name);
+	(void)snprintf(status->source, sizeof(status->source), "%s",
+		       agent->options.manifests ? agent->options.manifests : "Kubernetes API");
+	if (agent->cgroup)
+		(void)snprintf(status->cgroup, sizeof(status->cgroup), "%s", agent->cgroup);
 }
 
-/*
- * The first publish: everything the source holds, then what an earlier run had and the source has
- * not.
- */
-static int publish_first(struct agent *agent)
+/* Takes up what an earlier run has left in the maps, to be changed by the publishes to come. */
+static int publisher_begin(struct agent *agent)
 {
 	const struct publish_maps maps = datapath_publish_maps(agent->datapath);
 	const struct ip_addr *addrs;
 	size_t count;
 	int err;
 
+	/* Pinned maps may be larger than what was asked for. */
+	agent->sizes.services = maps.services_max;
+	agent->sizes.slots = maps.slots_max;
+	agent->sizes.backends = maps.backends_max;
 	err = publisher_open(&maps, &agent->publisher);
 	if (err)
 		return err;
@@ -368,9 +352,91 @@ static int publish_first(struct agent *agent)
 		return log_err(err, "cannot look after sockets");
 	addrs = link_watch_addresses(agent->links, &count);
 	err = publisher_set_node_addresses(agent->publisher, addrs, count);
+	return err ? log_err(err, "cannot record the node's addresses") : 0;
+}
+
+/* Loads the programs and hooks the links; the socket hooks follow with datapath_finish. */
+static int datapath_begin(struct agent *agent)
+{
+	const struct datapath_options options = {
+		.pin_dir = agent->options.pin_dir,
+		.sizes = agent->sizes,
+		.config = agent->options.config,
+		.with_tc = agent->options.with_tc,
+	};
+	int err = datapath_open(&options, &agent->datapath);
+
 	if (err)
-		return log_err(err, "cannot record the node's addresses");
-	agent->node_revision = model_node_revision(agent->model);
+		return err;
+	/* What an earlier agent said of itself is no longer so: this one is not synced. */
+	status_store(agent);
+	err = hooks_open(agent);
+	return err ? err : publisher_begin(agent);
+}
+
+static int datapath_finish(struct agent *agent)
+{
+	int err = socket_hooks_attach(agent);
+
+	return err ? err : datapath_commit(agent->datapath);
+}
+
+/* What is pinned and attached goes on. */
+static void datapath_end(struct agent *agent)
+{
+	left_tell_all(agent->left);
+	left_close(take_ptr(agent->left));
+	link_watch_close(take_ptr(agent->links));
+	publisher_close(take_ptr(agent->publisher));
+	datapath_close(take_ptr(agent->datapath));
+}
+
+/*
+ * What an earlier run left in the kernel is looked after from the start, not only when the source
+ * is complete, which may take long: links that come meanwhile get their hooks.
+ */
+static int datapath_take_up(struct agent *agent)
+{
+	int err;
+
+	if (!datapath_is_pinned(agent->options.pin_dir))
+		return 0;
+	sizes_of_options(&agent->options, &agent->sizes);
+	err = datapath_begin(agent);
+	if (!err)
+		err = datapath_finish(agent);
+	if (!err)
+		log_info("what an earlier agent has programmed stays in use until the source is "
+			 "complete");
+	return err;
+}
+
+/* With maps that are large enough for what the source holds. */
+static int datapath_prepare(struct agent *agent, bool *ret_begun)
+{
+	struct datapath_sizes sizes;
+	int err = sizes_of_model(agent->model, &agent->options, &sizes);
+
+	*ret_begun = false;
+	if (err)
+		return log_err(err, "cannot size the maps");
+	if (agent->datapath && sizes_fit(&sizes, &agent->sizes))
+		return 0;
+	datapath_end(agent);
+	agent->sizes = sizes;
+	*ret_begun = true;
+	return datapath_begin(agent);
+}
+
+/*
+ * The first publish: everything the source holds, then what an earlier run had and the source has
+ * not.
+ */
+static int publish_first(struct agent *agent)
+{
+	int err;
+
+	node_note(agent);
 	err = publish(agent, agent->status.started_ns);
 	if (!err)
 		err = publisher_remove_unclaimed(agent->publisher);
@@ -378,46 +444,69 @@ static int publish_first(struct agent *agent)
 		return log_err(err, "the first publish failed");
 	left_note(agent->left);
 	reclaim_schedule(agent);
-	agent->status.synced_ns = uv_hrtime();
 	return 0;
+}
+
+static int source_take(struct agent *agent, uint64_t woken_ns)
+{
+	struct publisher_numbers numbers;
+	bool begun;
+	int err = datapath_prepare(agent, &begun);
+
+	if (!err)
+		err = publish_first(agent);
+	if (!err && begun)
+		err = datapath_finish(agent);
+	if (err)
+		return err;
+	agent->status.synced_ns = uv_hrtime();
+	status_write(agent);
+	publisher_numbers(agent->publisher, &numbers);
+	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
+		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
+	return 0;
+}
+
+static void source_synced(uint64_t woken_ns, void *context)
+{
+	struct agent *agent = context;
+
+	agent->failed = source_take(agent, woken_ns);
+	if (agent->failed)
+		uv_stop(&agent->loop);
+}
+
+static int source_open(struct agent *agent)
+{
+	const struct source_events events = {
+		.synced = source_synced,
+		.changed = source_changed,
+		.rejected = source_rejected,
+		.context = agent,
+	};
+
+	agent->model = model_new();
+	if (!agent->model)
+		return log_err(-ENOMEM, "cannot allocate the model");
+	return source_manifests_open(&agent->loop, agent->options.manifests, agent->model, &events,
+				     &agent->source);
 }
 
 static int agent_start(struct agent *agent)
 {
-	struct publisher_numbers numbers;
-	int err;
+	int err = loop_open(agent);
 
-	status_begin(agent);
-	err = loop_open(agent);
 	if (!err)
 		err = capabilities_check();
 	if (!err)
 		err = cgroup_choose(agent);
-	if (!err)
-		err = source_open(agent);
-	if (!err)
-		err = datapath_prepare(agent);
-	if (!err) {
-		/* What an earlier agent said of itself is no longer so: this one is not synced. */
-		status_store(agent);
-		err = hooks_open(agent);
-	}
-	if (!err)
-		err = publish_first(agent);
-	if (!err)
-		err = socket_hooks_attach(agent);
-	if (!err)
-		err = datapath_commit(agent->datapath);
 	if (err)
 		return err;
-	if (agent->cgroup)
-		(void)snprintf(agent->status.cgroup, sizeof(agent->status.cgroup), "%s",
-			       agent->cgroup);
-	status_write(agent);
-	publisher_numbers(agent->publisher, &numbers);
-	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
-		 (unsigned long long)(uv_hrtime() - agent->status.started_ns) / 1000000);
-	return 0;
+	status_begin(agent);
+	err = source_open(agent);
+	if (!err && !agent->options.manifests)
+		err = datapath_take_up(agent);
+	return err;
 }
 
 static void handle_close(uv_handle_t *handle, void *context)
@@ -429,15 +518,11 @@ static void handle_close(uv_handle_t *handle, void *context)
 
 static void agent_stop(struct agent *agent)
 {
-	left_tell_all(agent->left);
 	source_close(agent->source);
-	link_watch_close(agent->links);
+	datapath_end(agent);
 	uv_walk(&agent->loop, handle_close, NULL);
 	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&agent->loop);
-	left_free(agent->left);
-	publisher_close(agent->publisher);
-	datapath_close(agent->datapath);
 	model_free(agent->model);
 	free(agent->cgroup);
 }
@@ -455,5 +540,5 @@ int agent_main(int argc, char **argv)
 	if (!err)
 		(void)uv_run(&agent.loop, UV_RUN_DEFAULT);
 	agent_stop(&agent);
-	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+	return err || agent.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

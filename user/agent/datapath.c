@@ -340,6 +340,14 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	return 0;
 }
 
+bool datapath_is_pinned(const char *pin_dir)
+{
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/services", pin_dir) < (int)sizeof(path) &&
+	       !access(path, F_OK);
+}
+
 void datapath_close(struct datapath *datapath)
 {
 	if (!datapath)

@@ -43,6 +43,9 @@ struct datapath;
  */
 int datapath_open(const struct datapath_options *options, struct datapath **ret_datapath);
 
+/* True if an earlier run has left a datapath there. */
+bool datapath_is_pinned(const char *pin_dir);
+
 /*
  * Pins what was made anew, in place of what was there. To be called when the new programs are
  * attached: until then a crash leaves the old maps, with the old programs, in place. Logs.

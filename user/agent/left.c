@@ -57,15 +57,20 @@ static void backend_forget(struct left_sockets *left, struct left_backend *backe
 	free(backend);
 }
 
-void left_free(struct left_sockets *left)
+static void on_closed(uv_handle_t *handle)
 {
+	struct left_sockets *left = handle->data;
 	struct left_backend *backend, *next;
 
-	if (!left)
-		return;
 	HASH_ITER (hh, left->backends, backend, next)
 		backend_forget(left, backend);
 	free(left);
+}
+
+void left_close(struct left_sockets *left)
+{
+	if (left)
+		uv_close((uv_handle_t *)&left->timer, on_closed);
 }
 
 static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 port, void *context)

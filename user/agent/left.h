@@ -18,8 +18,8 @@ struct left_sockets;
 int left_new(uv_loop_t *loop, int socket_state_map, struct publisher *publisher,
 	     struct left_sockets **ret_left);
 
-/* After the loop has closed its handles. NULL is fine. */
-void left_free(struct left_sockets *left);
+/* Forgets what has left; the loop's next turn frees it. NULL is fine. */
+void left_close(struct left_sockets *left);
 
 /* Takes what the publisher says has left. Logs. */
 void left_note(struct left_sockets *left);

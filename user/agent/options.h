@@ -11,8 +11,15 @@
 
 #define NODE_NAME_SIZE 256
 
+#define SERVERS_MAX 16
+
 struct agent_options {
+	/* The source: the folder of manifests, or with NULL the API server. */
 	const char *manifests;
+	const char *kubeconfig;           /* NULL: in-cluster */
+	const char *servers[SERVERS_MAX]; /* in place of the kubeconfig's */
+	size_t server_count;
+	const char *state_dir; /* where addresses of API servers are kept for the next boot */
 	char node_name[NODE_NAME_SIZE];
 	const char *cgroup; /* NULL: the root, to be found */
 	const char *pin_dir;

@@ -65,6 +65,33 @@ static uint32_t size_of(uint32_t flag, uint64_t need, uint32_t factor, uint32_t 
 	return size;
 }
 
+static void sizes_set(const struct agent_options *options, const struct needs *needs,
+		      struct datapath_sizes *ret_sizes)
+{
+	*ret_sizes = (struct datapath_sizes){
+		.services = size_of(options->services_max, needs->services, 2, SERVICES_DEFAULT),
+		/* A changed list stands beside the old one for a while. */
+		.slots = size_of(options->slots_max, needs->slots, 3, SLOTS_DEFAULT),
+		.backends = size_of(options->backends_max, needs->backends, 2, BACKENDS_DEFAULT),
+		.flows = options->flows_max ? options->flows_max * 2 : FLOWS_DEFAULT,
+		.new_flows = NEW_FLOWS_DEFAULT,
+		.affinity = size_of(options->affinity_max, 0, 1, AFFINITY_DEFAULT),
+	};
+}
+
+void sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes)
+{
+	const struct needs nothing = {};
+
+	sizes_set(options, &nothing, ret_sizes);
+}
+
+bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present)
+{
+	return needed->services <= present->services && needed->slots <= present->slots &&
+	       needed->backends <= present->backends;
+}
+
 int sizes_of_model(struct model *model, const struct agent_options *options,
 		   struct datapath_sizes *ret_sizes)
 {
@@ -76,16 +103,7 @@ int sizes_of_model(struct model *model, const struct agent_options *options,
 
 	err = model_drain_dirty(model, needs_of_service, &needs);
 	model_touch_all(model);
-	if (err)
-		return err;
-	*ret_sizes = (struct datapath_sizes){
-		.services = size_of(options->services_max, needs.services, 2, SERVICES_DEFAULT),
-		/* A changed list stands beside the old one for a while. */
-		.slots = size_of(options->slots_max, needs.slots, 3, SLOTS_DEFAULT),
-		.backends = size_of(options->backends_max, needs.backends, 2, BACKENDS_DEFAULT),
-		.flows = options->flows_max ? options->flows_max * 2 : FLOWS_DEFAULT,
-		.new_flows = NEW_FLOWS_DEFAULT,
-		.affinity = size_of(options->affinity_max, 0, 1, AFFINITY_DEFAULT),
-	};
-	return 0;
+	if (!err)
+		sizes_set(options, &needs, ret_sizes);
+	return err;
 }

@@ -3,6 +3,8 @@
 
 /* How large the maps must be for what the source holds, with room to grow. */
 
+#include <stdbool.h>
+
 #include "agent/datapath.h"
 #include "agent/options.h"
 #include "model/model.h"
@@ -13,3 +15,9 @@
  */
 int sizes_of_model(struct model *model, const struct agent_options *options,
 		   struct datapath_sizes *ret_sizes);
+
+/* The least that a datapath is made with, whatever it is to hold. */
+void sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes);
+
+/* True if what is needed fits into what there is. */
+bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present);

@@ -58,7 +58,7 @@ struct model {
 	struct namespace_entry *namespaces;
 	struct service_entry *dirty_first, *dirty_last;
 	size_t counts[OBJECT_KIND_COUNT];
-	uint64_t node_revision;
+	uint64_t changes[OBJECT_KIND_COUNT];
 };
 
 struct model *model_new(void)
@@ -289,8 +289,6 @@ static void member_unlink(struct model *model, struct member *member)
 		entry->pod_count--;
 		pod_touch(model, entry, member->object);
 		namespace_release(model, entry);
-	} else if (member->object->kind == OBJECT_NODE) {
-		model->node_revision++;
 	}
 }
 
@@ -312,8 +310,6 @@ static int member_link(struct model *model, struct member *member)
 		DL_APPEND(member->namespace_->pods, member);
 		member->namespace_->pod_count++;
 		pod_touch(model, member->namespace_, object);
-	} else if (object->kind == OBJECT_NODE) {
-		model->node_revision++;
 	}
 	return 0;
 }
@@ -377,6 +373,7 @@ int model_put(struct model *model, struct object *object)
 		object_free(object);
 		return 0;
 	}
+	model->changes[object->kind]++;
 	switch (object->kind) {
 	case OBJECT_SERVICE:
 		return service_put(model, object);
@@ -412,6 +409,8 @@ static void endpoints_remove(struct model *model, struct service_entry *entry)
 void model_remove(struct model *model, enum object_kind kind, const char *namespace_,
 		  const char *name)
 {
+	if (model_get(model, kind, namespace_, name))
+		model->changes[kind]++;
 	if (kind == OBJECT_SERVICE || kind == OBJECT_ENDPOINTS) {
 		struct service_entry *entry = service_find(model, namespace_, name);
 
@@ -452,11 +451,6 @@ const struct object *model_service(const struct model *model, const char *namesp
 const struct object *model_node(const struct model *model, const char *name)
 {
 	return model_get(model, OBJECT_NODE, "", name);
-}
-
-uint64_t model_node_revision(const struct model *model)
-{
-	return model->node_revision;
 }
 
 /* Rule A3: kube-proxy's watch does not see such an object, whatever the label's value is. */
@@ -579,6 +573,43 @@ bool model_is_dirty(const struct model *model)
 size_t model_count(const struct model *model, enum object_kind kind)
 {
 	return model->counts[kind];
+}
+
+uint64_t model_changes(const struct model *model, enum object_kind kind)
+{
+	return model->changes[kind];
+}
+
+static int each_member(struct model *model, enum object_kind kind, model_object_fn fn,
+		       void *context)
+{
+	struct member *member, *next;
+	int err = 0;
+
+	HASH_ITER (hh, model->members[kind], member, next) {
+		err = fn(member->object, context);
+		if (err)
+			break;
+	}
+	return err;
+}
+
+int model_each(struct model *model, enum object_kind kind, model_object_fn fn, void *context)
+{
+	struct service_entry *entry, *next;
+	int err = 0;
+
+	if (kind != OBJECT_SERVICE && kind != OBJECT_ENDPOINTS)
+		return each_member(model, kind, fn, context);
+	HASH_ITER (hh, model->services, entry, next) {
+		const struct object *object =
+			kind == OBJECT_SERVICE ? entry->service : entry->endpoints;
+
+		err = object ? fn(object, context) : 0;
+		if (err)
+			break;
+	}
+	return err;
 }
 
 /* No links are followed: everything goes. */

@@ -37,15 +37,12 @@ const struct object *model_service(const struct model *model, const char *namesp
 /* The Node of that name, or NULL. Borrowed. */
 const struct object *model_node(const struct model *model, const char *name);
 
-/* The object of that kind, namespace ("" for a Node) and name, or NULL. Borrowed as above. */
+/*
+ * The object of that kind, namespace ("" for a Node and a ServiceCIDR) and name, or NULL. Borrowed
+ * as above.
+ */
 const struct object *model_get(const struct model *model, enum object_kind kind,
 			       const char *namespace_, const char *name);
-
-/*
- * Grows whenever a Node has come, gone or changed in what we keep of it. The model does not know
- * which Node is the own one: who does compares, and calls model_touch_all.
- */
-uint64_t model_node_revision(const struct model *model);
 
 /*
  * The slices that a Service's endpoints come from, in this order of preference: its EndpointSlices;
@@ -73,3 +70,15 @@ int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context);
 bool model_is_dirty(const struct model *model);
 
 size_t model_count(const struct model *model, enum object_kind kind);
+
+/* How often an object of that kind has come, gone or changed in what we keep of it. */
+uint64_t model_changes(const struct model *model, enum object_kind kind);
+
+/* Called with an object, borrowed. Returns 0, or what ends the walk. */
+typedef int (*model_object_fn)(const struct object *object, void *context);
+
+/*
+ * Calls `fn` for each object of that kind, in no particular order; `fn` may remove the object it is
+ * given, and no other. Returns what `fn` returned last.
+ */
+int model_each(struct model *model, enum object_kind kind, model_object_fn fn, void *context);

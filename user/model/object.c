@@ -13,6 +13,7 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_ENDPOINTS] = "Endpoints",
 		[OBJECT_NODE] = "Node",
 		[OBJECT_POD] = "Pod",
+		[OBJECT_SERVICE_CIDR] = "ServiceCIDR",
 	};
 
 	return kind < OBJECT_KIND_COUNT ? names[kind] : "?";
@@ -78,6 +79,25 @@ static bool addresses_equal(const struct ip_addr *a, size_t a_count, const struc
 			return false;
 	}
 	return true;
+}
+
+static bool cidrs_equal(const struct cidr *a, size_t a_count, const struct cidr *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++) {
+		if (!address_equal(&a[i].addr, &b[i].addr) || a[i].prefix != b[i].prefix)
+			return false;
+	}
+	return true;
+}
+
+static bool node_equal(const struct node_object *a, const struct node_object *b)
+{
+	return a->leaving == b->leaving &&
+	       addresses_equal(a->internal_ips, a->internal_ip_count, b->internal_ips,
+			       b->internal_ip_count) &&
+	       cidrs_equal(a->pod_cidrs, a->pod_cidr_count, b->pod_cidrs, b->pod_cidr_count);
 }
 
 static bool service_ports_equal(const struct service_object *a, const struct service_object *b)
@@ -175,10 +195,12 @@ bool object_equal(const struct object *a, const struct object *b)
 	case OBJECT_ENDPOINTS:
 		return endpoints_equal(&a->endpoints, &b->endpoints);
 	case OBJECT_NODE:
-		return addresses_equal(a->node.internal_ips, a->node.internal_ip_count,
-				       b->node.internal_ips, b->node.internal_ip_count);
+		return node_equal(&a->node, &b->node);
 	case OBJECT_POD:
 		return pod_equal(&a->pod, &b->pod);
+	case OBJECT_SERVICE_CIDR:
+		return cidrs_equal(a->service_cidr.cidrs, a->service_cidr.cidr_count,
+				   b->service_cidr.cidrs, b->service_cidr.cidr_count);
 	case OBJECT_KIND_COUNT:
 		break;
 	}

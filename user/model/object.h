@@ -23,6 +23,7 @@ enum object_kind {
 	OBJECT_ENDPOINTS,
 	OBJECT_NODE,
 	OBJECT_POD,
+	OBJECT_SERVICE_CIDR,
 	OBJECT_KIND_COUNT
 };
 
@@ -99,9 +100,23 @@ struct endpoints_object {
 	size_t slice_count;
 };
 
+/* Addresses whose first `prefix` bits are those of `addr`; 128 bits, also for IPv4 (mapped). */
+struct cidr {
+	struct ip_addr addr;
+	__u8 prefix;
+};
+
 struct node_object {
 	struct ip_addr *internal_ips;
 	size_t internal_ip_count;
+	struct cidr *pod_cidrs; /* spec.podCIDRs, or the one of spec.podCIDR */
+	size_t pod_cidr_count;
+	bool leaving; /* being deleted, or about to be by the autoscaler (rule L132) */
+};
+
+struct service_cidr_object {
+	struct cidr cidrs[2];
+	size_t cidr_count;
 };
 
 struct pod_port {
@@ -126,14 +141,22 @@ struct pod_object {
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
 #define LABEL_ZONE         "topology.kubernetes.io/zone"
 
+#define ANNOTATION_TRIGGER_TIME "endpoints.kubernetes.io/last-change-trigger-time"
+
 #define OBJECT_NAME_MAX \
 	253 /* a DNS subdomain (RFC 1123); Services and namespaces: NAME_SIZE - 1 \
 	     */
 
 struct object {
 	enum object_kind kind;
-	__u32 origin;     /* what gave it, in the source's numbering; no part of its content */
-	char *namespace_; /* "" for a Node */
+	__u32 origin; /* what gave it, in the source's numbering; no part of its content */
+	/*
+	 * Slices: when what they tell of happened (annotation
+	 * endpoints.kubernetes.io/last-change-trigger-time), in ms since 1970; 0: not said. No part
+	 * of the content.
+	 */
+	__u64 triggered_ms;
+	char *namespace_; /* "" for a Node and a ServiceCIDR */
 	char *name;
 	/*
 	 * Those that decide something: all of a Pod's, a Node's LABEL_ZONE, of others
@@ -146,6 +169,7 @@ struct object {
 		struct endpoints_object endpoints;
 		struct node_object node;
 		struct pod_object pod;
+		struct service_cidr_object service_cidr;
 	};
 };
 

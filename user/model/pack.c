@@ -194,9 +194,13 @@ static void object_pack(struct packer *packer, const struct object *object)
 		(void)array_pack(packer, object->node.internal_ips, object->node.internal_ip_count,
 				 sizeof(*object->node.internal_ips),
 				 FIELD(copy, 0, node.internal_ips));
+		(void)array_pack(packer, object->node.pod_cidrs, object->node.pod_cidr_count,
+				 sizeof(*object->node.pod_cidrs), FIELD(copy, 0, node.pod_cidrs));
 		break;
 	case OBJECT_POD:
 		pod_pack(packer, &object->pod, FIELD(copy, 0, pod));
+		break;
+	case OBJECT_SERVICE_CIDR: /* has no pointers */
 		break;
 	case OBJECT_KIND_COUNT:
 		break;

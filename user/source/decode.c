@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "log.h"
@@ -26,6 +28,10 @@ static const struct known_kind known_kinds[] = {
 	{"Endpoints", "", {"v1"}, OBJECT_ENDPOINTS},
 	{"Node", "", {"v1"}, OBJECT_NODE},
 	{"Pod", "", {"v1"}, OBJECT_POD},
+	{"ServiceCIDR",
+	 "networking.k8s.io",
+	 {"networking.k8s.io/v1", "networking.k8s.io/v1beta1"},
+	 OBJECT_SERVICE_CIDR},
 };
 
 static bool version_is_in_group(const char *api_version, const char *group)
@@ -56,6 +62,31 @@ static bool version_is_known(const struct known_kind *known, const char *api_ver
 	return false;
 }
 
+static bool kind_has_namespace(enum object_kind kind)
+{
+	return kind != OBJECT_NODE && kind != OBJECT_SERVICE_CIDR;
+}
+
+/* RFC 3339 in UTC, as controllers write it. It is for a statistic only: a time that cannot be read
+ * is none. */
+static __u64 trigger_time_decode(const cJSON *metadata)
+{
+	const char *text = cJSON_GetStringValue(
+		field_get(field_get(metadata, "annotations"), ANNOTATION_TRIGGER_TIME));
+	struct tm tm = {};
+	const char *rest = text ? strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
+	double fraction = 0;
+	char *end = (char *)rest;
+	time_t seconds;
+
+	if (rest && *rest == '.')
+		fraction = strtod(rest, &end);
+	if (!rest || strcmp(end, "Z") != 0)
+		return 0;
+	seconds = timegm(&tm);
+	return seconds > 0 ? (__u64)seconds * 1000 + (__u64)(fraction * 1000) : 0;
+}
+
 /* Names first: everything that is said about the object later names it by them. */
 static void metadata_decode(struct decoder *decoder, const cJSON *item, struct object *object)
 {
@@ -69,11 +100,12 @@ static void metadata_decode(struct decoder *decoder, const cJSON *item, struct o
 	object->name = field_name(decoder, metadata, "name", name_max, "");
 	if (!*object->name)
 		decoder_fail(decoder, "name", "is missing");
-	if (object->kind != OBJECT_NODE)
+	if (kind_has_namespace(object->kind))
 		object->namespace_ =
 			field_name(decoder, metadata, "namespace", NAME_SIZE - 1, "default");
-	if (object->kind != OBJECT_NODE && !*object->namespace_)
+	if (kind_has_namespace(object->kind) && !*object->namespace_)
 		object->namespace_ = (char *)"default";
+	object->triggered_ms = trigger_time_decode(metadata);
 	if (object->kind == OBJECT_POD)
 		wanted = NULL;
 	else if (object->kind == OBJECT_NODE)
@@ -99,6 +131,9 @@ static void kind_decode(struct decoder *decoder, const cJSON *item, struct objec
 		break;
 	case OBJECT_POD:
 		pod_decode(decoder, item, &object->pod);
+		break;
+	case OBJECT_SERVICE_CIDR:
+		service_cidr_decode(decoder, item, &object->service_cidr);
 		break;
 	case OBJECT_KIND_COUNT:
 		break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Nodes, and the Pods that run on them. */
+/* Nodes, the Pods that run on them, and the ranges that ClusterIPs come from. */
 
 #include <netinet/in.h>
 #include <string.h>
@@ -8,9 +8,74 @@
 #include "address.h"
 #include "source/field.h"
 
-#define PORT_MAX 65535
+#define PORT_MAX            65535
+#define TAINT_TO_BE_DELETED "ToBeDeletedByClusterAutoscaler"
 
-void node_decode(struct decoder *decoder, const cJSON *item, struct node_object *ret_node)
+static void cidr_decode(struct decoder *decoder, const char *text, const char *field,
+			struct cidr *cidrs, size_t *count)
+{
+	struct cidr *cidr = &cidrs[*count];
+
+	if (cidr_parse(text, &cidr->addr, &cidr->prefix))
+		decoder_fail(decoder, field, "\"%.60s\" is not a range of addresses", text);
+	else
+		++*count;
+}
+
+static void pod_cidrs_decode(struct decoder *decoder, const cJSON *spec, struct node_object *node)
+{
+	const cJSON *list = field_array(decoder, spec, "podCIDRs");
+	const char *single = field_string(decoder, spec, "podCIDR", "");
+	const cJSON *item;
+
+	decoder_at(decoder, "spec");
+	node->pod_cidrs = decoder_array(decoder, (size_t)cJSON_GetArraySize(list) + 1,
+					sizeof(*node->pod_cidrs));
+	if (!node->pod_cidrs)
+		return;
+	cJSON_ArrayForEach(item, list)
+		cidr_decode(decoder, cJSON_IsString(item) ? item->valuestring : "", "podCIDRs",
+			    node->pod_cidrs, &node->pod_cidr_count);
+	if (!node->pod_cidr_count && *single)
+		cidr_decode(decoder, single, "podCIDR", node->pod_cidrs, &node->pod_cidr_count);
+}
+
+/* Rule L132: a balancer shall not send new connections to a node that is about to go. */
+static bool node_is_leaving(struct decoder *decoder, const cJSON *item)
+{
+	const cJSON *taints = field_array(decoder, field_object(decoder, item, "spec"), "taints");
+	const cJSON *taint;
+
+	if (field_get(field_object(decoder, item, "metadata"), "deletionTimestamp"))
+		return true;
+	cJSON_ArrayForEach(taint, taints)
+	{
+		if (!strcmp(field_string(decoder, taint, "key", ""), TAINT_TO_BE_DELETED))
+			return true;
+	}
+	return false;
+}
+
+void service_cidr_decode(struct decoder *decoder, const cJSON *item,
+			 struct service_cidr_object *ret_service_cidr)
+{
+	const cJSON *list = field_array(decoder, field_object(decoder, item, "spec"), "cidrs");
+	const cJSON *cidr;
+
+	decoder_at(decoder, "spec");
+	cJSON_ArrayForEach(cidr, list)
+	{
+		if (ret_service_cidr->cidr_count == 2) {
+			decoder_fail(decoder, "cidrs", "has more than two ranges");
+			return;
+		}
+		cidr_decode(decoder, cJSON_IsString(cidr) ? cidr->valuestring : "", "cidrs",
+			    ret_service_cidr->cidrs, &ret_service_cidr->cidr_count);
+	}
+}
+
+static void node_addresses_decode(struct decoder *decoder, const cJSON *item,
+				  struct node_object *ret_node)
 {
 	const cJSON *list =
 		field_array(decoder, field_object(decoder, item, "status"), "addresses");
@@ -38,6 +103,13 @@ void node_decode(struct decoder *decoder, const cJSON *item, struct node_object 
 		else
 			ret_node->internal_ip_count++;
 	}
+}
+
+void node_decode(struct decoder *decoder, const cJSON *item, struct node_object *ret_node)
+{
+	ret_node->leaving = node_is_leaving(decoder, item);
+	pod_cidrs_decode(decoder, field_object(decoder, item, "spec"), ret_node);
+	node_addresses_decode(decoder, item, ret_node);
 }
 
 static void pod_ip_decode(struct decoder *decoder, const char *text, struct pod_object *pod)

@@ -79,6 +79,8 @@ void endpoints_decode(struct decoder *decoder, const cJSON *item,
 		      struct endpoints_object *ret_endpoints);
 void node_decode(struct decoder *decoder, const cJSON *item, struct node_object *ret_node);
 void pod_decode(struct decoder *decoder, const cJSON *item, struct pod_object *ret_pod);
+void service_cidr_decode(struct decoder *decoder, const cJSON *item,
+			 struct service_cidr_object *ret_service_cidr);
 
 /* Tells of an endpoint that is left out, and forgets the problem. */
 void decoder_skip_endpoint(struct decoder *decoder);

@@ -41,7 +41,8 @@ struct touch {
 	char name[];
 };
 
-struct source {
+struct manifests {
+	struct source source;
 	uv_poll_t poll;
 	uv_timer_t timer;
 	unsigned int open_handles;
@@ -52,12 +53,13 @@ struct source {
 	struct touch *touched;
 	bool scan_needed;
 	bool folder_lost;
+	bool synced;
 	uint32_t moved_cookie; /* of the last name that left by a rename */
 	char moved_name[NAME_MAX + 1];
 	char dir[];
 };
 
-static void touches_drop(struct source *source)
+static void touches_drop(struct manifests *source)
 {
 	struct touch *touch, *next;
 
@@ -67,7 +69,7 @@ static void touches_drop(struct source *source)
 	}
 }
 
-static void source_free(struct source *source)
+static void manifests_free(struct manifests *source)
 {
 	touches_drop(source);
 	folder_fini(&source->folder);
@@ -76,7 +78,7 @@ static void source_free(struct source *source)
 }
 
 /* Where memory is short a scan finds what this cannot keep. */
-static void name_touch(struct source *source, const char *name, enum touch_kind kind)
+static void name_touch(struct manifests *source, const char *name, enum touch_kind kind)
 {
 	struct touch *touch;
 	bool no_memory = false;
@@ -97,7 +99,7 @@ static void name_touch(struct source *source, const char *name, enum touch_kind 
 	touch->kind = kind;
 }
 
-static int name_stat(const struct source *source, const char *name, struct stat *ret_stat)
+static int name_stat(const struct manifests *source, const char *name, struct stat *ret_stat)
 {
 	char path[PATH_MAX];
 	int len = snprintf(path, sizeof(path), "%s/%s", source->dir, name);
@@ -105,7 +107,7 @@ static int name_stat(const struct source *source, const char *name, struct stat 
 	return len > 0 && (size_t)len < sizeof(path) ? lstat(path, ret_stat) : -1;
 }
 
-static bool name_is_symlink(const struct source *source, const char *name)
+static bool name_is_symlink(const struct manifests *source, const char *name)
 {
 	struct stat st;
 
@@ -114,14 +116,14 @@ static bool name_is_symlink(const struct source *source, const char *name)
 
 /* A new file gets its content later, unless it is a link: then it has it, and nobody will close it.
  */
-static bool name_is_linked(const struct source *source, const char *name)
+static bool name_is_linked(const struct manifests *source, const char *name)
 {
 	struct stat st;
 
 	return !name_stat(source, name, &st) && (S_ISLNK(st.st_mode) || st.st_nlink > 1);
 }
 
-static void manifest_event(struct source *source, const struct inotify_event *event)
+static void manifest_event(struct manifests *source, const struct inotify_event *event)
 {
 	const char *name = event->name;
 
@@ -138,7 +140,7 @@ static void manifest_event(struct source *source, const struct inotify_event *ev
 }
 
 /* Names that are not read still matter: links that files are reached by, and backups of files. */
-static void other_event(struct source *source, const struct inotify_event *event)
+static void other_event(struct manifests *source, const struct inotify_event *event)
 {
 	if (event->mask & (IN_MOVED_TO | IN_CREATE) && name_is_symlink(source, event->name))
 		source->scan_needed = true;
@@ -149,7 +151,7 @@ static void other_event(struct source *source, const struct inotify_event *event
 	}
 }
 
-static void event_note(struct source *source, const struct inotify_event *event)
+static void event_note(struct manifests *source, const struct inotify_event *event)
 {
 	if (event->mask & IN_Q_OVERFLOW) {
 		log_info("too many changes in %s at once, looking through all files", source->dir);
@@ -165,7 +167,7 @@ static void event_note(struct source *source, const struct inotify_event *event)
 	}
 }
 
-static void events_read(struct source *source)
+static void events_read(struct manifests *source)
 {
 	_Alignas(struct inotify_event) char buf[16384];
 	ssize_t len;
@@ -184,7 +186,7 @@ static void events_read(struct source *source)
 }
 
 /* Those that are gone first: the same object may come under another name. */
-static void touches_apply(struct source *source)
+static void touches_apply(struct manifests *source)
 {
 	struct touch *touch;
 
@@ -201,7 +203,7 @@ static void touches_apply(struct source *source)
 	touches_drop(source);
 }
 
-static void folder_rescan(struct source *source)
+static void folder_rescan(struct manifests *source)
 {
 	int err = folder_scan(&source->folder);
 
@@ -212,7 +214,7 @@ static void folder_rescan(struct source *source)
 }
 
 /* Watches what is at the path now. Silent. */
-static int watch_add(struct source *source)
+static int watch_add(struct manifests *source)
 {
 	int watch = inotify_add_watch(source->inotify, source->dir, WATCH_MASK);
 
@@ -223,7 +225,7 @@ static int watch_add(struct source *source)
 }
 
 /* The folder has been removed or replaced: what it gave stays until there is one again. */
-static void folder_lose(struct source *source)
+static void folder_lose(struct manifests *source)
 {
 	if (source->watch >= 0)
 		(void)inotify_rm_watch(source->inotify, source->watch);
@@ -240,7 +242,7 @@ static void folder_lose(struct source *source)
 
 static void on_timer(uv_timer_t *timer);
 
-static void changes_tell(struct source *source, uint64_t woken_ns)
+static void changes_tell(struct manifests *source, uint64_t woken_ns)
 {
 	if ((source->watch < 0 || folder_expects(&source->folder)) &&
 	    !uv_is_active((uv_handle_t *)&source->timer))
@@ -253,9 +255,14 @@ static void changes_tell(struct source *source, uint64_t woken_ns)
 
 static void on_timer(uv_timer_t *timer)
 {
-	struct source *source = timer->data;
+	struct manifests *source = timer->data;
 	uint64_t woken_ns = uv_hrtime();
 
+	if (!source->synced) {
+		source->synced = true;
+		source->events.synced(woken_ns, source->events.context);
+		return;
+	}
 	if (source->watch < 0 && !watch_add(source)) {
 		log_info("the folder %s is back, reading it", source->dir);
 		folder_rescan(source);
@@ -268,7 +275,7 @@ static void on_timer(uv_timer_t *timer)
 
 static void on_events(uv_poll_t *poll, int status, int events)
 {
-	struct source *source = poll->data;
+	struct manifests *source = poll->data;
 	uint64_t woken_ns = uv_hrtime();
 
 	(void)events;
@@ -285,14 +292,17 @@ static void on_events(uv_poll_t *poll, int status, int events)
 	changes_tell(source, woken_ns);
 }
 
-static struct source *source_new(const char *dir, struct model *model,
-				 const struct source_events *events)
+static void manifests_close(struct source *base);
+
+static struct manifests *manifests_new(const char *dir, struct model *model,
+				       const struct source_events *events)
 {
-	struct source *source = calloc(1, sizeof(*source) + strlen(dir) + 1);
+	struct manifests *source = calloc(1, sizeof(*source) + strlen(dir) + 1);
 
 	if (!source)
 		return NULL;
 	memcpy(source->dir, dir, strlen(dir) + 1);
+	source->source.close = manifests_close;
 	source->events = *events;
 	source->inotify = -1;
 	source->watch = -1;
@@ -300,14 +310,14 @@ static struct source *source_new(const char *dir, struct model *model,
 	return source;
 }
 
-static void source_freep(struct source **source)
+static void manifests_freep(struct manifests **source)
 {
 	if (*source)
-		source_free(*source);
+		manifests_free(*source);
 }
 
 /* Watches first, reads then: what changes in between is read twice, never missed. Logs. */
-static int source_read_first(struct source *source)
+static int source_read_first(struct manifests *source)
 {
 	int err;
 
@@ -332,16 +342,24 @@ static int source_read_first(struct source *source)
 
 static void on_closed(uv_handle_t *handle)
 {
-	struct source *source = handle->data;
+	struct manifests *source = handle->data;
 
 	if (!--source->open_handles)
-		source_free(source);
+		manifests_free(source);
+}
+
+static void manifests_close(struct source *base)
+{
+	struct manifests *source = (struct manifests *)base;
+
+	uv_close((uv_handle_t *)&source->poll, on_closed);
+	uv_close((uv_handle_t *)&source->timer, on_closed);
 }
 
 int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
 			  const struct source_events *events, struct source **ret_source)
 {
-	auto_cleanup(source_freep) struct source *source = source_new(dir, model, events);
+	auto_cleanup(manifests_freep) struct manifests *source = manifests_new(dir, model, events);
 	int err;
 
 	if (!source)
@@ -358,18 +376,11 @@ int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
 	source->open_handles = 2;
 	err = uv_poll_start(&source->poll, UV_READABLE, on_events);
 	if (err) {
-		source_close(take_ptr(source));
+		manifests_close(&take_ptr(source)->source);
 		return log_err(err, "cannot follow changes in %s", dir);
 	}
 	log_info("read %u manifests of %s", folder_count(&source->folder), dir);
-	*ret_source = take_ptr(source);
+	(void)uv_timer_start(&source->timer, on_timer, 0, 0);
+	*ret_source = &take_ptr(source)->source;
 	return 0;
-}
-
-void source_close(struct source *source)
-{
-	if (!source)
-		return;
-	uv_close((uv_handle_t *)&source->poll, on_closed);
-	uv_close((uv_handle_t *)&source->timer, on_closed);
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Where objects come from: a folder of manifests now, the API server next. A source writes the
- * model from the event loop and says when there is something to publish.
+ * Where objects come from: a folder of manifests or the API server. A source writes the model from
+ * the event loop and says when there is something to publish; everything behind it is shared.
  */
 
 #include <stdbool.h>
@@ -13,6 +13,11 @@
 #include "model/model.h"
 
 struct source_events {
+	/*
+	 * The model is complete: from now on what it does not hold does not exist. Called once,
+	 * always from the loop, before the first `changed`.
+	 */
+	void (*synced)(uint64_t woken_ns, void *context);
 	/* The model has changed, after everything that one wake-up brought. `woken_ns`: uv_hrtime()
 	 * of it. */
 	void (*changed)(uint64_t woken_ns, void *context);
@@ -21,12 +26,15 @@ struct source_events {
 	void *context;
 };
 
-struct source;
+struct source {
+	/* Closes handles and frees the source once the loop has run again. */
+	void (*close)(struct source *source);
+};
 
 /*
  * Watches `dir` (every *.yaml, *.yml and *.json in it, not below it; names that begin with a dot
- * are left out). Reads it once before it returns, without calling `changed`: the model is complete
- * then. Afterwards a changed, added or removed file is in the model as soon as inotify tells.
+ * are left out). Reads it once before it returns; `synced` follows with the loop's first turn.
+ * Afterwards a changed, added or removed file is in the model as soon as inotify tells.
  * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
  * errno, e.g. where the folder does not exist.
  */
@@ -34,4 +42,8 @@ int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
 			  const struct source_events *events, struct source **ret_source);
 
 /* Closes handles; the loop must run once more (uv_run) before it can be closed. NULL is fine. */
-void source_close(struct source *source);
+static inline void source_close(struct source *source)
+{
+	if (source)
+		source->close(source);
+}
