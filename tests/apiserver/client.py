@@ -87,8 +87,9 @@ class Faults:
 class Methods:
     """What can be done to the server while it runs. Each call is done, all of it, when it returns."""
 
-    def __init__(self):
+    def __init__(self, tokens=()):
         self.faults = Faults(self.call)
+        self.tokens = list(tokens)
         self.address = None       # "127.0.0.1", or what it listens on
         self.port = None
         self.certificates = None  # a Certificates, if it speaks TLS: .ca, .client, .client_key, ...
@@ -228,6 +229,7 @@ class Methods:
         if not isinstance(tokens, dict):
             tokens = {token: None for token in tokens}
         self.call("set_tokens", tokens=tokens)
+        self.tokens = list(tokens)
 
     def forbid(self, resource, *verbs):
         """403 for these verbs of a resource, or for all: list, watch, get, create."""
@@ -321,7 +323,7 @@ class ApiServer(Methods):
 
     def __init__(self, listen="127.0.0.1:0", tls=False, tokens=(), client_certificates=False,
                  load=(), listener=None, **settings):
-        super().__init__()
+        super().__init__(tokens)
         self._made = {"listen": listen, "tls": tls, "tokens": tokens, "load": load,
                       "client_certificates": client_certificates, "listener": listener,
                       "settings": settings}
@@ -362,13 +364,14 @@ class ApiServer(Methods):
 
 
 class ApiServerProcess(Methods):
-    """The server as a process, driven through a unix socket in a folder of its own below /tmp.
+    """The server as a process, driven through a unix socket in a folder of its own below /tmp. It ends
+    with this process, however that ends.
 
     listen    "ADDRESS:PORT" ("[::1]:6443"), with port 0 any that is free
     netns     a network namespace to run in: a path, or a name below /run/netns
     tls       True: makes a CA, a server and a client certificate, `.certificates`, for 127.0.0.1, ::1,
               localhost and the address of `listen`; or a Certificates that exists
-    tokens    as set_tokens(); `.tokens` is the list of them
+    tokens    as set_tokens(); `.tokens` is always the list of those that are valid
     client_certificates   a client certificate of the CA is an identity: its common name is the user
     load      files for load()
     Other arguments are settings for set().
@@ -376,8 +379,7 @@ class ApiServerProcess(Methods):
 
     def __init__(self, listen="127.0.0.1:0", netns=None, tls=False, tokens=(), client_certificates=False,
                  load=(), **settings):
-        super().__init__()
-        self.tokens = list(tokens)
+        super().__init__(tokens)
         self._made = {"listen": listen, "tls": tls, "tokens": tokens, "load": load,
                       "client_certificates": client_certificates, "settings": settings}
         self._netns = netns
@@ -414,7 +416,7 @@ class ApiServerProcess(Methods):
 
     def _start_process(self, made):
         command = [sys.executable, "-m", PACKAGE.name, "--listen", made["listen"],
-                   "--control", str(self.control_path)]
+                   "--control", str(self.control_path), "--end-with-stdin"]
         if made["tls"]:
             existing = isinstance(made["tls"], Certificates)
             address = made["listen"].rpartition(":")[0].strip("[]")
@@ -426,7 +428,7 @@ class ApiServerProcess(Methods):
             path = self._netns if "/" in str(self._netns) else f"/run/netns/{self._netns}"
             command = ["nsenter", f"--net={path}", *command]
         with open(self._folder / "log", "wb") as log:
-            self._process = subprocess.Popen(command, cwd=PACKAGE.parent, stdin=subprocess.DEVNULL,
+            self._process = subprocess.Popen(command, cwd=PACKAGE.parent, stdin=subprocess.PIPE,
                                              stdout=log, stderr=log)
 
     def _connect(self):
@@ -453,7 +455,7 @@ class ApiServerProcess(Methods):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        for thing in (self._lines, self._socket):
+        for thing in (self._lines, self._socket, self._process and self._process.stdin):
             if thing:
                 thing.close()
         if self._folder:
