@@ -64,9 +64,11 @@ static int servers_make(const char *const *texts, size_t count, char **servers)
 int kube_config_set_servers(struct kube_config *config, const char *const *servers, size_t count)
 {
 	char **made = calloc(count ? count : 1, sizeof(*made));
-	int err = made ? servers_make(servers, count, made)
-		       : log_err(-ENOMEM, "cannot keep the API servers' addresses");
+	int err;
 
+	if (!made)
+		return log_err(-ENOMEM, "cannot keep the API servers' addresses");
+	err = servers_make(servers, count, made);
 	if (!err)
 		err = kube_config_check(config, made, count);
 	if (err) {

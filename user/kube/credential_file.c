@@ -32,7 +32,7 @@ static const char *text_problem(const struct credential_file *file, const char *
 		return !has_nul && token_is_plausible(text) ? NULL : "it is not a token";
 	return pem_is_plausible(text, strlen(text)) && !has_nul
 		       ? NULL
-		       : "it has no certificate or key in PEM";
+		       : "it is no certificate or key in PEM, or its end is missing";
 }
 
 /* Says so once, until it is well again. */

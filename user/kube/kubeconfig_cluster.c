@@ -32,14 +32,14 @@ static void server_read(struct kubeconfig *kubeconfig, const cJSON *cluster)
 		config->server_count = 1;
 		break;
 	case -EINVAL:
-		decoder_fail(decoder, "server", "%s %s", text, why);
+		decoder_fail(decoder, "server", "%s", why);
 		break;
 	default:
 		decoder->err = -ENOMEM;
 	}
 }
 
-/* The schemes of client-go. */
+/* The schemes of client-go. Messages do not repeat URLs: a password may be in them. */
 static bool proxy_is_usable(const char *text)
 {
 	static const char *const schemes[] = {"http", "https", "socks5"};
@@ -74,6 +74,5 @@ void kubeconfig_cluster_read(struct kubeconfig *kubeconfig, const cJSON *cluster
 			     "of them");
 	if (config->proxy_url && !proxy_is_usable(config->proxy_url))
 		decoder_fail(decoder, "proxy-url",
-			     "is %s, it must begin with http://, https:// or socks5://",
-			     config->proxy_url);
+			     "does not begin with http://, https:// or socks5://");
 }

@@ -3,9 +3,19 @@
 
 #include <string.h>
 
+#define BEGIN_MARK "-----BEGIN "
+#define END_MARK   "-----END "
+
 bool pem_is_plausible(const char *text, size_t size)
 {
-	return strlen(text) == size && strstr(text, "-----BEGIN ");
+	const char *block = strstr(text, BEGIN_MARK);
+	const char *next = block;
+
+	while (next) {
+		block = next;
+		next = strstr(block + strlen(BEGIN_MARK), BEGIN_MARK);
+	}
+	return strlen(text) == size && block && strstr(block, END_MARK);
 }
 
 bool token_is_plausible(const char *token)
