@@ -104,6 +104,11 @@ class Methods:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{scheme}://{host}:{self.port}"
 
+    def reset(self):
+        """As if just started, with no objects, tokens, faults, settings and connections: for the next test."""
+        self.call("reset")
+        self.tokens = []
+
     # Objects.
 
     def put(self, obj):

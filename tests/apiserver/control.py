@@ -31,6 +31,16 @@ class Control:
         result = function(**arguments)
         return await result if inspect.isawaitable(result) else result
 
+    def do_reset(self):
+        self.do_stop_changes()
+        self.do_drop_connections(reset=False)
+        with_certificates = self.server.access.certificates
+        self.server.reset()
+        self.server.access.certificates = with_certificates
+        self.store, self.load_running = self.server.store, None
+        self.listener.how = "serve"
+        self.listener.start()
+
     def do_where(self):
         return list(self.listener.sock.getsockname()[:2])
 

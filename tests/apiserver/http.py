@@ -170,7 +170,7 @@ class Output:
 
     def __init__(self, connection, fault):
         self.connection, self.fault = connection, fault
-        self.sent = 0
+        self.sent, self.keep = 0, True
 
     def limit(self):
         """How many bytes of body may still be sent, and whether the connection is closed then."""
@@ -184,6 +184,8 @@ class Output:
         lines = [f"HTTP/1.1 {status} {reason}"]
         lines += [f"{name}: {value}" for name, value in sorted(headers.items())]
         lines += [f"Date: {email.utils.formatdate(usegmt=True)}", *length]
+        if not self.keep:
+            lines.insert(len(lines) - length[0].startswith("Transfer"), "Connection: close")
         await self.send("\r\n".join(lines + ["", ""]).encode())
 
     async def send(self, data):
