@@ -189,9 +189,9 @@ class Api:
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(statuses.bad_request(f"the object cannot be decoded: {error!r}")) from error
         metadata["namespace"] = target.namespace
-        whole = obj | {"kind": target.resource.kind, "apiVersion": target.resource.api_version(target.version)}
+        obj |= {"kind": target.resource.kind, "apiVersion": target.resource.api_version(target.version)}
         try:
-            return Answer(201, self.store.put(whole, create=True).whole(target.version) + b"\n")
+            return Answer(201, self.store.put(obj, create=True).whole(target.version) + b"\n")
         except AlreadyExists as error:
             raise Refused(statuses.exists_already(target.resource, metadata["name"])) from error
 

@@ -247,8 +247,9 @@ def write_events(path, events):
     print(f"{path}: {os.path.getsize(path)} bytes")
 
 
-def arguments(given=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("services", type=int, metavar="N")
     parser.add_argument("endpoints", type=int, metavar="M")
     parser.add_argument("folder", nargs="?", default=".")
@@ -257,7 +258,7 @@ def arguments(given=None):
     parser.add_argument("--events", type=int, default=0)
     parser.add_argument("--no-managed-fields", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args(given)
+    return parser.parse_args()
 
 
 def main():

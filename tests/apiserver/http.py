@@ -76,6 +76,8 @@ class Closed(Exception):
 class Connection(asyncio.Protocol):
     """One client. `server.handle(connection, request)` is a coroutine that writes the answer."""
 
+    PATIENCE = 0.002  # seconds between looks at whether all has been sent
+
     def __init__(self, server, number):
         self.server, self.number = server, number
         self.transport = self.task = self.peer = None
@@ -149,9 +151,8 @@ class Connection(asyncio.Protocol):
 
     async def close(self, reset=False):
         """Closes when all is sent; with TLS without its goodbye, as when a server dies. Raises Closed."""
-        if not self.transport.is_closing():
-            self.transport.set_write_buffer_limits(0)
-            await self.writable.wait()
+        while self.transport.get_write_buffer_size() and not self.transport.is_closing():
+            await asyncio.sleep(self.PATIENCE)
         self.close_now(reset)
         raise Closed
 

@@ -236,7 +236,8 @@ def same_but_date(raw, name, but=""):
     (f"{SERVICES}?limit=5&continue=garbage", "http-400-bad-continue.http", {}),
     (SERVICES, "http-406-accept.http", {"Accept": "text/html"}),
     (f"{SERVICES}?watch=true&resourceVersion=abc", "http-500-watch-bad-rv.http", {}),
-    (f"{SERVICES}?watch=true&resourceVersion=99999999&timeoutSeconds=0.1", "http-watch-rv-too-large.http", {}),
+    (f"{SERVICES}?watch=true&resourceVersion=99999999&timeoutSeconds=0.1",
+     "http-watch-rv-too-large.http", {}),
     (SLICES, "http-404-discovery-v1.http", {}),
     (f"{SLICES}?watch=true", "http-404-discovery-v1-watch.http", {}),
 ])
@@ -377,7 +378,8 @@ def test_an_unknown_field_is_no_selector(client):
 
 
 def test_a_streaming_list_ends_with_its_bookmark(server, client):
-    client.watch(f"{NODES}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
+    client.watch(f"{NODES}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+                 "&allowWatchBookmarks=true")
     events = [json.loads(line) for line in client.events(6)]
     assert [event["type"] for event in events] == ["ADDED"] * 5 + ["BOOKMARK"]
     assert events[5]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
@@ -386,7 +388,8 @@ def test_a_streaming_list_ends_with_its_bookmark(server, client):
 
 
 def test_a_streaming_list_may_be_refused_or_ignored(server, client):
-    path = f"{NODES}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    path = (f"{NODES}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+            "&allowWatchBookmarks=true")
     server.set(streaming_lists="invalid")
     status, _, body, _ = client.get(f"{path}&watch=true")
     assert (status, json.loads(body)["message"]) == (422, (
@@ -634,7 +637,8 @@ def test_a_load_of_changes_reaches_a_watch_in_full(server, client):
 def test_what_is_misspelt_is_refused(server):
     for wrong in (lambda: server.faults.add(staus=503), lambda: server.set(colour="red"),
                   lambda: server.put({"kind": "Pod", "metadata": {"name": "a"}}),
-                  lambda: server.delete("services", "none", "none"), lambda: server.drop_watches(how="softly")):
+                  lambda: server.delete("services", "none", "none"), lambda: server.drop_watches(how="softly"),
+                  lambda: server.count("svc"), server.changes):
         with pytest.raises(ServerError):
             wrong()
 
@@ -650,6 +654,10 @@ def test_tls_tells_clients_by_token_and_by_certificate():
         with Client(server, context) as client:
             assert client.get(SERVICES)[0] == 200
         assert server.requests("services")[-1]["user"] == "system:node:test"
+        with Client(server, context) as client:
+            server.faults.add(close="unfinished", times=1)
+            _, headers, body, _ = client.get(SERVICES)
+            assert len(body) == int(headers["Content-Length"]) - 1
         server.certificates.make_ca("another")
         server.certificates.make_server()
         server.renew_certificate()
