@@ -151,10 +151,15 @@ class Connection(asyncio.Protocol):
 
     async def close(self, reset=False):
         """Closes when all is sent; with TLS without its goodbye, as when a server dies. Raises Closed."""
-        while self.transport.get_write_buffer_size() and not self.transport.is_closing():
+        while self.unsent() and not self.transport.is_closing():
             await asyncio.sleep(self.PATIENCE)
         self.close_now(reset)
         raise Closed
+
+    def unsent(self):
+        """Bytes that the kernel has not got yet. What waits below TLS, asyncio does not tell otherwise."""
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
 
     def close_now(self, reset=False):
         sock = self.transport.get_extra_info("socket")

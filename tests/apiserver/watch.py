@@ -36,6 +36,7 @@ class Watch:
             self.version = store.revision
             if wanted.announces_end:
                 self.bookmark(store.revision, end=True)
+            self.waiting = 0  # what exists may be long; only what is not fetched counts
             return True
         if wanted.version < store.floor[name]:
             return False
