@@ -95,6 +95,13 @@ class Methods:
         self.certificates = None  # a Certificates, if it speaks TLS: .ca, .client, .client_key, ...
 
     def call(self, method, **arguments):
+        """Calls a control method by name; ServerError if it is refused."""
+        answer = json.loads(self._ask(json.dumps({"method": method, "arguments": arguments}).encode() + b"\n"))
+        if "error" in answer:
+            raise ServerError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def _ask(self, line):
         raise NotImplementedError
 
     @property
@@ -103,6 +110,11 @@ class Methods:
         scheme = "https" if self.certificates else "http"
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{scheme}://{host}:{self.port}"
+
+    def reset(self):
+        """As if just started, with no objects, tokens, faults, settings and connections: for the next test."""
+        self.call("reset")
+        self.tokens = []
 
     # Objects.
 
@@ -143,7 +155,7 @@ class Methods:
         return self.call("count", resource=resource)
 
     def load(self, *paths):
-        """Reads files as the API server serves lists (of fixtures/kube or generate.py) without telling
+        """Reads files as the API server serves lists (fixtures, generate.py) without telling
         watches: the history begins here. The objects keep their resourceVersions. Returns how many."""
         return self.call("load", paths=[str(pathlib.Path(path).resolve()) for path in paths])
 
@@ -359,8 +371,8 @@ class ApiServer(Methods):
             shutil.rmtree(self._folder)
             self._folder = None
 
-    def call(self, method, **arguments):
-        return self._runner.call(method, arguments)
+    def _ask(self, line):
+        return self._runner.reply(line)
 
 
 class ApiServerProcess(Methods):
@@ -473,17 +485,13 @@ class ApiServerProcess(Methods):
             return (self._folder / "log").read_text(errors="replace")
         return ""
 
-    def call(self, method, **arguments):
-        request = json.dumps({"method": method, "arguments": arguments}) + "\n"
+    def _ask(self, line):
         with self._lock:
-            self._socket.sendall(request.encode())
-            line = self._lines.readline()
-        if not line:
+            self._socket.sendall(line)
+            answer = self._lines.readline()
+        if not answer:
             raise ServerError(f"the server is gone: {self.log()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise ServerError(f"{method}: {answer['error']}")
-        return answer["result"]
+        return answer
 
 
 def make_folder():

@@ -6,6 +6,7 @@ On the socket each line is a request, {"method": "put", "arguments": {"obj": {..
 """
 
 import asyncio
+import gc
 import inspect
 import json
 import os
@@ -13,9 +14,13 @@ import threading
 
 from .changes import Changes
 from .http import Listener, tls_context
+from .resources import RESOURCES
 from .server import Server
 
 LONGEST_LINE = 256 * 1024 * 1024
+# Methods whose `resource` has to be one that we have.
+OF_RESOURCES = ("delete", "delete_all", "get", "objects", "count", "watches", "bookmark", "drop_watches",
+                "freeze_watches", "send_to_watches")
 
 
 class Control:
@@ -28,8 +33,21 @@ class Control:
         function = getattr(self, f"do_{method}", None)
         if function is None:
             raise ValueError(f'there is no method "{method}"')
+        resource = arguments.get("resource")
+        if method in OF_RESOURCES and resource is not None and resource not in RESOURCES:
+            raise ValueError(f'there is no resource "{resource}"; there are: {", ".join(RESOURCES)}')
         result = function(**arguments)
         return await result if inspect.isawaitable(result) else result
+
+    def do_reset(self):
+        self.do_stop_changes()
+        self.do_drop_connections(reset=False)
+        with_certificates = self.server.access.certificates
+        self.server.reset()
+        self.server.access.certificates = with_certificates
+        self.store, self.load_running = self.server.store, None
+        self.listener.how = "serve"
+        self.listener.start()
 
     def do_where(self):
         return list(self.listener.sock.getsockname()[:2])
@@ -67,7 +85,9 @@ class Control:
         return len(self.store.objects[resource])
 
     def do_load(self, paths):
-        return sum(self.store.load(path) for path in paths)
+        count = sum(self.store.load(path) for path in paths)
+        gc.freeze()  # so many objects are not looked through again and again
+        return count
 
     def do_resource_version(self):
         return self.store.revision
@@ -174,12 +194,15 @@ class Control:
         self.load_running = Changes(self.store, rate, count, seconds, seed)
 
     def do_changes(self):
-        return self.load_running and self.load_running.describe()
+        if not self.load_running:
+            raise ValueError("no load of changes has been started")
+        return self.load_running.describe()
 
     def do_stop_changes(self):
         if self.load_running:
             self.load_running.stop()
-        return self.do_changes()
+            return self.do_changes()
+        return None
 
     # The unix socket.
 
@@ -238,8 +261,8 @@ class Runner:
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
-    def call(self, method, arguments):
-        return self.run(self.control.call(method, arguments))
+    def reply(self, line):
+        return self.run(self.control.reply(line))
 
     def stop(self):
         if self.control:

@@ -76,6 +76,8 @@ class Closed(Exception):
 class Connection(asyncio.Protocol):
     """One client. `server.handle(connection, request)` is a coroutine that writes the answer."""
 
+    PATIENCE = 0.002  # seconds between looks at whether all has been sent
+
     def __init__(self, server, number):
         self.server, self.number = server, number
         self.transport = self.task = self.peer = None
@@ -149,11 +151,15 @@ class Connection(asyncio.Protocol):
 
     async def close(self, reset=False):
         """Closes when all is sent; with TLS without its goodbye, as when a server dies. Raises Closed."""
-        if not self.transport.is_closing():
-            self.transport.set_write_buffer_limits(0)
-            await self.writable.wait()
+        while self.unsent() and not self.transport.is_closing():
+            await asyncio.sleep(self.PATIENCE)
         self.close_now(reset)
         raise Closed
+
+    def unsent(self):
+        """Bytes that the kernel has not got yet. What waits below TLS, asyncio does not tell otherwise."""
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
 
     def close_now(self, reset=False):
         sock = self.transport.get_extra_info("socket")
@@ -170,7 +176,7 @@ class Output:
 
     def __init__(self, connection, fault):
         self.connection, self.fault = connection, fault
-        self.sent = 0
+        self.sent, self.keep = 0, True
 
     def limit(self):
         """How many bytes of body may still be sent, and whether the connection is closed then."""
@@ -184,6 +190,8 @@ class Output:
         lines = [f"HTTP/1.1 {status} {reason}"]
         lines += [f"{name}: {value}" for name, value in sorted(headers.items())]
         lines += [f"Date: {email.utils.formatdate(usegmt=True)}", *length]
+        if not self.keep:
+            lines.insert(len(lines) - length[0].startswith("Transfer"), "Connection: close")
         await self.send("\r\n".join(lines + ["", ""]).encode())
 
     async def send(self, data):

@@ -23,10 +23,15 @@ REQUESTS = 100000  # that are remembered
 
 class Server:
     def __init__(self):
+        self.connections = set()
+        self.reset()
+
+    def reset(self):
+        """Everything as in the beginning, but for the connections."""
         self.settings, self.script, self.access = Settings(), Script(), Access()
         self.store = Store(self.tell_watches)
         self.api = Api(self.store, self.settings)
-        self.connections, self.watches, self.requests = set(), {}, []
+        self.watches, self.requests = {}, []
         self.request_count = 0
 
     def tell_watches(self, change):
@@ -45,6 +50,7 @@ class Server:
         fault = self.script.strike(target.verb, target.resource_name, request)
         entry["fault"] = fault.get("number")
         output = Output(connection, fault)
+        output.keep = request.keep
         if "after_events" not in fault or target.verb != "watch":
             if fault.get("silent"):
                 await asyncio.sleep(1e9 if fault["silent"] == "forever" else fault["silent"])
@@ -146,7 +152,7 @@ class Server:
                               "Transfer-Encoding: chunked")
             await watch.run(output)
         finally:
-            del self.watches[watch.number]
+            self.watches.pop(watch.number, None)
 
     def gone_answer(self, version):
         return Answer(410, dump(statuses.watch_gone(version, self.store.revision)) + b"\n")

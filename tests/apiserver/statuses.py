@@ -90,7 +90,8 @@ def forbidden(user, verb, resource, namespace=None, name=None):
     what += f' "{name}"' if name else ""
     details = {"name": name, "group": group, "kind": kind}
     return failure(
-        403, f'{what} is forbidden: User "{user}" cannot {verb} resource "{kind}" in API group "{group}" {scope}',
+        403, f'{what} is forbidden: User "{user}" cannot {verb} resource "{kind}" '
+             f'in API group "{group}" {scope}',
         "Forbidden", NO_SNIFFING, details={field: value for field, value in details.items() if value})
 
 

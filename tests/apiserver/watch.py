@@ -36,6 +36,7 @@ class Watch:
             self.version = store.revision
             if wanted.announces_end:
                 self.bookmark(store.revision, end=True)
+            self.waiting = 0  # what exists may be long; only what is not fetched counts
             return True
         if wanted.version < store.floor[name]:
             return False
@@ -65,8 +66,8 @@ class Watch:
         annotations = ',"annotations":{"k8s.io/initial-events-end":"true"}' if end else ""
         self.version = max(self.version, version)
         self.queue((f'{{"type":"BOOKMARK","object":{{"kind":"{resource.kind}","apiVersion":'
-                    f'"{resource.api_version(self.wanted.api)}","metadata":{{"resourceVersion":"{self.version}"'
-                    f',"creationTimestamp":null{annotations}}}{resource.bookmark}}}}}\n').encode())
+                    f'"{resource.api_version(self.wanted.api)}","metadata":{{"resourceVersion":'
+                    f'"{self.version}","creationTimestamp":null{annotations}}}{resource.bookmark}}}}}\n').encode())
 
     def regular_bookmark(self):
         self.bookmark(self.store.last[self.wanted.resource.name])
