@@ -35,14 +35,14 @@ uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr)
 	if (!index)
 		return 0;
 	publisher->address_records[index] = (struct address_record){.addr = *addr};
-	publisher->address_flows[index] = (struct address_flows){};
+	*address_flows_at(publisher, index) = (struct address_flows){};
 	id_index_add(&publisher->address_index, hash_of(addr), index);
 	return index;
 }
 
 bool address_has_flows(const struct publisher *publisher, uint32_t index, uint64_t now_ns)
 {
-	const struct address_flows *busy = &publisher->address_flows[index];
+	const struct address_flows *busy = address_flows_at(publisher, index);
 
 	return __atomic_load_n(&busy->confirmed, __ATOMIC_RELAXED) ||
 	       __atomic_load_n(&busy->new_until_s, __ATOMIC_RELAXED) >= now_ns / NSEC_PER_SEC;

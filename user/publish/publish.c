@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "address.h"
 #include "cleanup.h"
@@ -264,7 +262,7 @@ void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, voi
 {
 	for (uint32_t i = 0; i < publisher->left_count; i++) {
 		const struct left_backend *left = &publisher->left[i];
-		const struct backend *backend = &publisher->backends[left->backend];
+		const struct backend *backend = backend_at(publisher, left->backend);
 
 		/* It may have come back since. */
 		if (!service_lists(publisher, left->service, left->backend))
@@ -284,31 +282,6 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
 {
 	*ret_numbers = publisher->numbers;
-}
-
-/* mmap of a map wants whole pages. */
-static size_t mapped_size(size_t entries, size_t value_size)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return (entries * value_size + page - 1) / page * page;
-}
-
-static int map_array(int map, size_t entries, size_t value_size, void **ret_array)
-{
-	void *array = mmap(NULL, mapped_size(entries, value_size), PROT_READ | PROT_WRITE,
-			   MAP_SHARED, map, 0);
-
-	if (array == MAP_FAILED)
-		return -errno;
-	*ret_array = array;
-	return 0;
-}
-
-static void unmap_array(void *array, size_t entries, size_t value_size)
-{
-	if (array)
-		(void)munmap(array, mapped_size(entries, value_size));
 }
 
 int map_size(int map, uint32_t *ret_entries)
@@ -338,6 +311,14 @@ static int maps_measure(struct publisher *publisher)
 	return err;
 }
 
+void publisher_rest(const struct publisher *publisher)
+{
+	windows_trim(publisher->services);
+	windows_trim(publisher->slots);
+	windows_trim(publisher->backends);
+	windows_trim(publisher->address_flows);
+}
+
 static int maps_map(struct publisher *publisher)
 {
 	const struct publish_maps *maps = &publisher->maps;
@@ -345,17 +326,17 @@ static int maps_map(struct publisher *publisher)
 
 	if (err)
 		return err;
-	err = map_array(maps->services, maps->services_max, sizeof(struct service),
-			(void **)&publisher->services);
+	err = windows_new(maps->services, maps->services_max, sizeof(struct service),
+			  &publisher->services);
 	if (!err)
-		err = map_array(maps->slots, maps->slots_max, sizeof(struct slot),
-				(void **)&publisher->slots);
+		err = windows_new(maps->slots, maps->slots_max, sizeof(struct slot),
+				  &publisher->slots);
 	if (!err)
-		err = map_array(maps->backends, maps->backends_max, sizeof(struct backend),
-				(void **)&publisher->backends);
+		err = windows_new(maps->backends, maps->backends_max, sizeof(struct backend),
+				  &publisher->backends);
 	if (!err)
-		err = map_array(maps->address_flows, publisher->addresses_max,
-				sizeof(struct address_flows), (void **)&publisher->address_flows);
+		err = windows_new(maps->address_flows, publisher->addresses_max,
+				  sizeof(struct address_flows), &publisher->address_flows);
 	return err;
 }
 
@@ -400,6 +381,7 @@ int publisher_open(const struct publish_maps *maps, struct publisher **ret_publi
 	err = adopt(publisher);
 	if (err)
 		return log_err(err, "cannot read what the maps hold");
+	publisher_rest(publisher);
 	*ret_publisher = take_ptr(publisher);
 	return 0;
 }
@@ -427,11 +409,10 @@ void publisher_close(struct publisher *publisher)
 	if (!publisher)
 		return;
 	services_free(publisher);
-	unmap_array(publisher->services, publisher->maps.services_max, sizeof(struct service));
-	unmap_array(publisher->slots, publisher->maps.slots_max, sizeof(struct slot));
-	unmap_array(publisher->backends, publisher->maps.backends_max, sizeof(struct backend));
-	unmap_array(publisher->address_flows, publisher->addresses_max,
-		    sizeof(struct address_flows));
+	windows_free(publisher->services);
+	windows_free(publisher->slots);
+	windows_free(publisher->backends);
+	windows_free(publisher->address_flows);
 	id_pool_fini(&publisher->service_ids);
 	id_pool_fini(&publisher->backend_ids);
 	id_pool_fini(&publisher->address_ids);

@@ -8,6 +8,7 @@
 #include "publish/buddy.h"
 #include "publish/ids.h"
 #include "publish/publish.h"
+#include "publish/windows.h"
 
 /* No running program outlives this: RCU's grace period is milliseconds, two seconds are generous.
  */
@@ -112,10 +113,7 @@ struct left_backend {
 
 struct publisher {
 	struct publish_maps maps;
-	struct service *services; /* the maps, mapped */
-	struct slot *slots;
-	struct backend *backends;
-	struct address_flows *address_flows;
+	struct windows *services, *slots, *backends, *address_flows; /* the maps, mapped in parts */
 	uint32_t addresses_max, frontends_max;
 
 	struct id_pool service_ids, backend_ids, address_ids;
@@ -139,6 +137,31 @@ struct publisher {
 
 	struct publisher_numbers numbers;
 };
+
+/* Entries of the maps, where programs see them. The pointers are valid until publisher_rest. */
+static inline struct service *service_at(const struct publisher *publisher, uint32_t id)
+{
+	return windows_at(publisher->services, id, sizeof(struct service));
+}
+
+static inline struct slot *slot_at(const struct publisher *publisher, uint32_t slot)
+{
+	return windows_at(publisher->slots, slot, sizeof(struct slot));
+}
+
+static inline struct backend *backend_at(const struct publisher *publisher, uint32_t id)
+{
+	return windows_at(publisher->backends, id, sizeof(struct backend));
+}
+
+static inline struct address_flows *address_flows_at(const struct publisher *publisher,
+						     uint32_t index)
+{
+	return windows_at(publisher->address_flows, index, sizeof(struct address_flows));
+}
+
+/* At the end of a publish: few parts of the maps stay mapped. */
+void publisher_rest(const struct publisher *publisher);
 
 uint64_t now_monotonic_ns(void);
 
