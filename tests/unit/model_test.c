@@ -484,8 +484,32 @@ static void a_drain_that_fails_leaves_the_rest_dirty(void **state)
 	when_put(model, &c);
 	assert_int_equal(model_drain_dirty(model, second_fails, &calls), -7);
 	then_dirty(model, "shop/b shop/c ");
+	model_free(model);
+}
+
+static int count(const char *namespace_, const char *name, void *context)
+{
+	(void)namespace_;
+	(void)name;
+	++*(int *)context;
+	return 0;
+}
+
+static void every_service_can_be_made_dirty_once(void **state)
+{
+	struct model *model = model_new();
+	struct object a = given_service("a"), b = given_service("b"), c = given_service("c");
+	int calls = 0;
+
+	(void)state;
+	when_put(model, &a);
+	when_put(model, &b);
+	when_put(model, &c);
 	model_touch_all(model);
 	then_dirty(model, "shop/a shop/b shop/c ");
+	model_touch_all(model);
+	assert_int_equal(model_drain_dirty(model, count, &calls), 0);
+	assert_int_equal(calls, 3);
 	model_free(model);
 }
 
@@ -552,6 +576,7 @@ int main(void)
 		cmocka_unit_test(a_dual_stack_service_gets_endpoints_of_both_families),
 		cmocka_unit_test(changes_are_counted_where_something_that_is_kept_has_changed),
 		cmocka_unit_test(a_drain_that_fails_leaves_the_rest_dirty),
+		cmocka_unit_test(every_service_can_be_made_dirty_once),
 		cmocka_unit_test(random_changes_keep_the_tables_consistent),
 	};
 

@@ -10,10 +10,7 @@
 
 static uint32_t hash_of(const struct ip_addr *addr)
 {
-	uint32_t hash;
-
-	HASH_VALUE(addr, sizeof(*addr), hash);
-	return hash;
+	return lookup_hash(addr, sizeof(*addr));
 }
 
 uint32_t address_find(const struct publisher *publisher, const struct ip_addr *addr)

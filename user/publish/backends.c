@@ -15,10 +15,8 @@ static uint32_t hash_of(const struct ip_addr *addr, __be16 port, __u8 proto)
 		__be16 port;
 		__u16 proto;
 	} key = {*addr, port, proto};
-	uint32_t hash;
 
-	HASH_VALUE(&key, sizeof(key), hash);
-	return hash;
+	return lookup_hash(&key, sizeof(key));
 }
 
 uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *addr, __be16 port,

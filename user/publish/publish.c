@@ -176,7 +176,8 @@ int publisher_apply(struct publisher *publisher, const char *namespace_, const c
 
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context)
 {
-	struct service_record *service, *next;
+	struct service_record *service;
+	uint32_t position = 0;
 	char key[2 * NAME_SIZE];
 	char *slash;
 	int err;
@@ -185,7 +186,7 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 		return 0;
 	publisher->has_room = false;
 	publisher->wanted = 0;
-	HASH_ITER (hh, publisher->by_name, service, next) {
+	while ((service = lookup_next(&publisher->by_name, &position))) {
 		if (!service->unfitting)
 			continue;
 		(void)snprintf(key, sizeof(key), "%s", service->name);
@@ -204,10 +205,11 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 
 int publisher_remove_unclaimed(struct publisher *publisher)
 {
-	struct service_record *service, *next_service;
 	struct port_record *port, *next_port;
+	struct service_record *service;
+	uint32_t position = 0;
 
-	HASH_ITER (hh, publisher->by_name, service, next_service) {
+	while ((service = lookup_next(&publisher->by_name, &position))) {
 		for (port = service->ports; port; port = next_port) {
 			next_port = port->next;
 			if (port->is_claimed)
@@ -388,9 +390,10 @@ int publisher_open(const struct publish_maps *maps, struct publisher **ret_publi
 
 static void services_free(struct publisher *publisher)
 {
-	struct service_record *service, *next_service;
+	struct service_record *service;
+	uint32_t position = 0;
 
-	HASH_ITER (hh, publisher->by_name, service, next_service) {
+	while ((service = lookup_next(&publisher->by_name, &position))) {
 		while (service->ports) {
 			struct port_record *port = service->ports;
 
@@ -398,10 +401,10 @@ static void services_free(struct publisher *publisher)
 			free(port->backends);
 			free(port);
 		}
-		HASH_DEL(publisher->by_name, service);
 		free(service->unprogrammed);
 		free(service);
 	}
+	lookup_fini(&publisher->by_name);
 }
 
 void publisher_close(struct publisher *publisher)

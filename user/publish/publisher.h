@@ -3,8 +3,7 @@
 
 /* Inside of publish: what the files of this folder share. */
 
-#include <uthash.h>
-
+#include "lookup.h"
 #include "publish/buddy.h"
 #include "publish/ids.h"
 #include "publish/publish.h"
@@ -65,7 +64,6 @@ struct port_record {
 
 /* A Service that has service ports or reasons not to. */
 struct service_record {
-	UT_hash_handle hh;
 	struct port_record *ports;
 	struct unprogrammed_key *unprogrammed;
 	uint32_t unprogrammed_count;
@@ -121,7 +119,7 @@ struct publisher {
 	struct buddy free_slots;
 	struct backend_record *backend_records;
 	struct address_record *address_records;
-	struct service_record *by_name;
+	struct lookup by_name; /* struct service_record */
 
 	uint32_t displaced; /* service ports whose frontend another one has now */
 
