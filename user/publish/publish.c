@@ -350,10 +350,12 @@ static int tables_init(struct publisher *publisher)
 		room_new(maps->backends_max, sizeof(*publisher->backend_records));
 	publisher->address_records =
 		room_new(publisher->addresses_max, sizeof(*publisher->address_records));
-	if (!publisher->backend_records || !publisher->address_records ||
+	publisher->ipv6 = room_new(publisher->addresses_max, sizeof(*publisher->ipv6));
+	if (!publisher->backend_records || !publisher->address_records || !publisher->ipv6 ||
 	    id_pool_init(&publisher->service_ids, maps->services_max) ||
 	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
 	    id_pool_init(&publisher->address_ids, publisher->addresses_max) ||
+	    id_pool_init(&publisher->ipv6_ids, publisher->addresses_max) ||
 	    id_index_init(&publisher->backend_index, maps->backends_max) ||
 	    id_index_init(&publisher->address_index, publisher->addresses_max) ||
 	    buddy_init(&publisher->free_slots, maps->slots_max))
@@ -419,6 +421,7 @@ void publisher_close(struct publisher *publisher)
 	id_pool_fini(&publisher->service_ids);
 	id_pool_fini(&publisher->backend_ids);
 	id_pool_fini(&publisher->address_ids);
+	id_pool_fini(&publisher->ipv6_ids);
 	id_index_fini(&publisher->backend_index);
 	id_index_fini(&publisher->address_index);
 	buddy_fini(&publisher->free_slots);
@@ -426,6 +429,7 @@ void publisher_close(struct publisher *publisher)
 		  sizeof(*publisher->backend_records));
 	room_free(publisher->address_records, publisher->addresses_max,
 		  sizeof(*publisher->address_records));
+	room_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
 	free(publisher->grace.items);
 	free(publisher->waiting.items);
 	free(publisher->left);

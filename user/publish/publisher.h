@@ -17,15 +17,20 @@
 #define NSEC_PER_MSEC  1000000ULL
 #define NSEC_PER_SEC   1000000000ULL
 
-/* What user space knows of an entry of `addresses`, by its index. */
+/*
+ * What user space knows of an entry of `addresses`, by its index. There is one for each backend, so
+ * an IPv4 address is kept in 4 bytes.
+ */
 struct address_record {
-	struct ip_addr addr;
-	uint32_t backends;  /* backend ids that have it */
-	uint32_t vips : 26; /* service ports that have it as a VIP */
-	uint32_t flags : 5; /* enum address_flag, as they are in the map */
-	uint32_t is_node : 1;
-	uint32_t retired; /* service ports that had it as a VIP: their flows may still exist */
-};
+	uint32_t addr;          /* an IPv4 address, or which of `ipv6` it is */
+	uint64_t backends : 18; /* backend ids that have it: 65536 ports of three protocols */
+	uint64_t vips : 20;     /* service ports that have it as a VIP */
+	uint64_t retired : 19; /* service ports that had it as a VIP: their flows may still exist */
+	uint64_t flags : 5;    /* enum address_flag, as they are in the map */
+	uint64_t is_node : 1;
+	uint64_t is_ipv6 : 1;
+} __attribute__((packed, aligned(4)));
+_Static_assert(sizeof(struct address_record) == 12, "bit fields fill their word");
 
 /* What user space knows of a backend, by its id. */
 struct backend_record {
@@ -119,6 +124,8 @@ struct publisher {
 	struct buddy free_slots;
 	struct backend_record *backend_records;
 	struct address_record *address_records;
+	struct ip_addr *ipv6; /* addresses of records, by numbers of their own */
+	struct id_pool ipv6_ids;
 	struct lookup by_name; /* struct service_record */
 
 	uint32_t displaced; /* service ports whose frontend another one has now */
