@@ -47,6 +47,17 @@ struct {
 	__type(value, struct datagram_state);
 } datagram_state SEC(".maps");
 
+/*
+ * Sockets of the agent: its way to the API server must not depend on what it has programmed. Written
+ * by the agent, before it connects.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} agent_sockets SEC(".maps");
+
 /* An address and port of the call, whatever its family. */
 struct endpoint {
 	struct ip_addr addr;
@@ -182,6 +193,8 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 			return SOCKET_ALLOW;
 		return socket_no_frontend(endpoint);
 	}
+	if (bpf_sk_storage_get(&agent_sockets, ctx->sk, NULL, 0))
+		return SOCKET_ALLOW;
 	client_of(ctx, &client);
 	err = service_select(&client, target->service, &choice);
 	if (err)

@@ -3,7 +3,9 @@
 
 /* Sizes that both sides must agree on, and the defaults of what user space may change. */
 
-#define PIN_DIR_DEFAULT "/sys/fs/bpf/fairlead"
+#define STATE_DIR_DEFAULT     "/var/lib/fairlead"
+#define API_SILENCE_DEFAULT_S 180
+#define PIN_DIR_DEFAULT       "/sys/fs/bpf/fairlead"
 
 /* Defaults of map sizes; user space sets the real ones before loading (--max-...). */
 #define SERVICES_DEFAULT  4096

@@ -64,6 +64,7 @@ def wait_for(condition, what, deadline=DEADLINE, pause=0.005):
         if value:
             return value
         if time.monotonic() > end:
+            what = what() if callable(what) else what
             raise AssertionError(f"waited {deadline:g} s in vain for: {what}; last value: {value!r}")
         time.sleep(pause)
 

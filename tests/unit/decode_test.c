@@ -245,6 +245,36 @@ static void aliases_and_merge_keys_stand_for_what_was_anchored(void **state)
 	model_free(outcome.model);
 }
 
+static void then_document(const char *text, const char *json, unsigned int line)
+{
+	struct items_error error = {};
+	cJSON *tree = NULL;
+	int err = yaml_document_read(text, strlen(text), &tree, &error);
+	char *printed = tree ? cJSON_PrintUnformatted(tree) : NULL;
+
+	assert_int_equal(err, json ? 0 : -EINVAL);
+	if (json)
+		assert_string_equal(printed, json);
+	else
+		assert_int_equal(error.line, line);
+	free(printed);
+	cJSON_Delete(tree);
+}
+
+static void a_text_of_one_document_is_one_tree(void **state)
+{
+	(void)state;
+	then_document("---\na: &a [1, x]\nitems: *a\n...\n",
+		      "{\"a\":[1,\"x\"],\"items\":[1,\"x\"]}", 0);
+	then_document("{\"kind\": \"List\",\n\t\"items\": []}", "{\"kind\":\"List\",\"items\":[]}",
+		      0);
+	then_document("word", "\"word\"", 0);
+	then_document("", NULL, 1);
+	then_document("# nothing\n", NULL, 2);
+	then_document("a: 1\nb: [\n", NULL, 3);
+	then_document("a: 1\n---\nb: 1\n", NULL, 3);
+}
+
 static void scalars_are_typed_by_the_core_schema(void **state)
 {
 	struct outcome outcome = when_read(
@@ -644,6 +674,7 @@ int main(void)
 		cmocka_unit_test(documents_lists_marks_and_line_ends_are_read_in_yaml),
 		cmocka_unit_test(lists_in_json_may_name_their_kind_behind_their_items),
 		cmocka_unit_test(aliases_and_merge_keys_stand_for_what_was_anchored),
+		cmocka_unit_test(a_text_of_one_document_is_one_tree),
 		cmocka_unit_test(scalars_are_typed_by_the_core_schema),
 		cmocka_unit_test(a_bad_endpoint_does_not_take_the_others_with_it),
 		cmocka_unit_test(v1beta1_has_the_node_among_its_topology),

@@ -478,6 +478,18 @@ static void source_synced(uint64_t woken_ns, void *context)
 		uv_stop(&agent->loop);
 }
 
+/* The agent's way to the API server must not lead through what it programs itself. */
+static void own_socket_made(int fd, void *context)
+{
+	const struct agent *agent = context;
+	const __u32 own = 1;
+
+	if (agent->datapath &&
+	    bpf_map_update_elem(datapath_agent_sockets_map(agent->datapath), &fd, &own, BPF_ANY))
+		log_warning("the agent's own connection may be treated as a client's: %s",
+			    strerror(errno));
+}
+
 static int source_open(struct agent *agent)
 {
 	const struct source_events events = {
@@ -490,8 +502,20 @@ static int source_open(struct agent *agent)
 	agent->model = model_new();
 	if (!agent->model)
 		return log_err(-ENOMEM, "cannot allocate the model");
-	return source_manifests_open(&agent->loop, agent->options.manifests, agent->model, &events,
-				     &agent->source);
+	if (agent->options.manifests)
+		return source_manifests_open(&agent->loop, agent->options.manifests, agent->model,
+					     &events, &agent->source);
+	return source_kube_open(&agent->loop,
+				&(struct kube_source_options){
+					.kubeconfig = agent->options.kubeconfig,
+					.servers = agent->options.servers,
+					.server_count = agent->options.server_count,
+					.node_name = agent->options.node_name,
+					.state_dir = agent->options.state_dir,
+					.silence_s = agent->options.api_silence_s,
+					.socket_made = own_socket_made,
+				},
+				agent->model, &events, &agent->source);
 }
 
 static int agent_start(struct agent *agent)

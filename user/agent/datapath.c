@@ -434,6 +434,11 @@ int datapath_socket_state_map(const struct datapath *datapath)
 	return bpf_map__fd(datapath->socket->maps.socket_state);
 }
 
+int datapath_agent_sockets_map(const struct datapath *datapath)
+{
+	return bpf_map__fd(datapath->socket->maps.agent_sockets);
+}
+
 uint32_t datapath_degraded(const struct datapath *datapath)
 {
 	uint32_t degraded = 0;

@@ -63,6 +63,7 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath);
 int datapath_links_map(const struct datapath *datapath);
 int datapath_status_map(const struct datapath *datapath);
 int datapath_socket_state_map(const struct datapath *datapath);
+int datapath_agent_sockets_map(const struct datapath *datapath);
 
 /* enum degraded bits: what this kernel lacks. */
 uint32_t datapath_degraded(const struct datapath *datapath);

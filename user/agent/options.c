@@ -17,6 +17,10 @@
 enum option_key {
 	OPTION_MANIFESTS = 256,
 	OPTION_NODE_NAME,
+	OPTION_KUBECONFIG,
+	OPTION_SERVER,
+	OPTION_STATE_DIR,
+	OPTION_API_SILENCE,
 	OPTION_CGROUP,
 	OPTION_PIN_DIR,
 	OPTION_HOOKS,
@@ -40,6 +44,15 @@ static const struct argp_option option_table[] = {
 	{NULL, 0, NULL, 0, "Where objects come from:", 1},
 	{"manifests", OPTION_MANIFESTS, "DIR", 0,
 	 "Watch the *.yaml, *.yml and *.json files of this folder", 1},
+	{"kubeconfig", OPTION_KUBECONFIG, "FILE", 0,
+	 "Watch the API server of this file's current context (default: what a Pod is given)", 1},
+	{"server", OPTION_SERVER, "URL", 0,
+	 "Ask this API server instead of the kubeconfig's; may be given more than once", 1},
+	{"state-dir", OPTION_STATE_DIR, "DIR", 0,
+	 "Keep the API servers' addresses here for the next boot (default: " STATE_DIR_DEFAULT ")",
+	 1},
+	{"api-silence", OPTION_API_SILENCE, "SECONDS", 0,
+	 "Ask anew when the API server has said nothing for so long (default: 180)", 1},
 	{"node-name", OPTION_NODE_NAME, "NAME", 0,
 	 "This node's name in Node objects and endpoints (default: the host's name)", 1},
 	{NULL, 0, NULL, 0, "Where the datapath is:", 2},
@@ -189,8 +202,8 @@ static void options_check(struct argp_state *state, struct agent_options *option
 {
 	char host[NODE_NAME_SIZE] = "";
 
-	if (!options->manifests)
-		argp_error(state, "there is no source: give a folder with --manifests DIR");
+	if (options->manifests && (options->kubeconfig || options->server_count))
+		argp_error(state, "--manifests and an API server: there can be one source only");
 	if (options->pin_dir[0] != '/')
 		argp_error(state, "--pin-dir %s: an absolute path is wanted", options->pin_dir);
 	if (!options->node_name[0]) {
@@ -279,6 +292,20 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	case OPTION_NODE_NAME:
 		node_name_set(state, options, arg);
 		return 0;
+	case OPTION_KUBECONFIG:
+		options->kubeconfig = arg;
+		return 0;
+	case OPTION_SERVER:
+		if (options->server_count == SERVERS_MAX)
+			argp_error(state, "--server: at most %d servers", SERVERS_MAX);
+		options->servers[options->server_count++] = arg;
+		return 0;
+	case OPTION_STATE_DIR:
+		options->state_dir = arg;
+		return 0;
+	case OPTION_API_SILENCE:
+		options->api_silence_s = number_parse(state, "api-silence", arg, 1, 86400);
+		return 0;
 	case OPTION_CGROUP:
 		options->cgroup = arg;
 		return 0;
@@ -311,6 +338,8 @@ void agent_options_parse(int argc, char **argv, struct agent_options *ret_option
 
 	*ret_options = (struct agent_options){
 		.pin_dir = PIN_DIR_DEFAULT,
+		.state_dir = STATE_DIR_DEFAULT,
+		.api_silence_s = API_SILENCE_DEFAULT_S,
 		.with_socket = true,
 		.with_tc = true,
 		.verbosity = LOG_INFO,

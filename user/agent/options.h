@@ -19,7 +19,8 @@ struct agent_options {
 	const char *kubeconfig;           /* NULL: in-cluster */
 	const char *servers[SERVERS_MAX]; /* in place of the kubeconfig's */
 	size_t server_count;
-	const char *state_dir; /* where addresses of API servers are kept for the next boot */
+	uint32_t api_silence_s; /* a server that is silent in a watch for so long is given up */
+	const char *state_dir;  /* where addresses of API servers are kept for the next boot */
 	char node_name[NODE_NAME_SIZE];
 	const char *cgroup; /* NULL: the root, to be found */
 	const char *pin_dir;

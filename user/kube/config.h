@@ -22,12 +22,17 @@ struct kube_exec {
 	char *api_version; /* client.authentication.k8s.io/v1 or v1beta1 */
 	char *install_hint;
 	bool provide_cluster_info;
+	char *cluster_config; /* JSON that the cluster's extensions have for it, or NULL */
 };
 
-/* Of each pair of _file and _pem one is set or none is; files have absolute paths. */
+/*
+ * Of each pair of _file and _pem one is set or none is; files have absolute paths. A plugin is
+ * there only where the user has no other credential, for then it would not be asked.
+ */
 struct kube_config {
 	char *origin; /* for messages: "/etc/fairlead/kubeconfig" or "the Pod's service account" */
-	char **servers; /* https://host:port[/prefix], without a slash at the end */
+	char **servers; /* https://host:port[/prefix], without a slash at the end; IPv6 in
+			   brackets. http:// only where it was written so */
 	size_t server_count;
 	char *ca_file, *ca_pem; /* none: the system's */
 	char *tls_server_name;
@@ -41,8 +46,10 @@ struct kube_config {
 };
 
 /*
- * Reads a kubeconfig: the cluster and the user of its current context. Logs what is wrong in one
- * sentence that names the file and the field, and returns a negative errno then.
+ * Reads a kubeconfig (YAML or JSON): the cluster and the user of its current context. What we do
+ * not know in it is left alone, what kubectl refuses is refused, and file names in it are relative
+ * to its folder. Logs what is wrong in one sentence that names the file and the field, and returns
+ * a negative errno then.
  */
 int kube_config_load(const char *path, struct kube_config **ret_config);
 
@@ -54,8 +61,8 @@ int kube_config_load(const char *path, struct kube_config **ret_config);
 int kube_config_in_cluster(struct kube_config **ret_config);
 
 /*
- * Puts `servers` (https URLs, from the command line) in place of the configuration's own. Logs a
- * URL that is none. Returns 0 or a negative errno.
+ * Puts `servers` (https URLs, from the command line) in place of the configuration's own, which
+ * stay where this fails. Logs a URL that is none. Returns 0 or a negative errno.
  */
 int kube_config_set_servers(struct kube_config *config, const char *const *servers, size_t count);
 

@@ -35,6 +35,13 @@ int json_items(const char *text, size_t size, const struct items_receiver *recei
 int yaml_items(const char *text, size_t size, const struct items_receiver *receiver,
 	       struct items_error *ret_error);
 
+/*
+ * The only document of a YAML text as one tree, which the caller owns; JSON is YAML. Returns 0,
+ * -EINVAL with `ret_error` (also where there is no document, or a second one), or -ENOMEM. Silent.
+ */
+int yaml_document_read(const char *text, size_t size, cJSON **ret_tree,
+		       struct items_error *ret_error);
+
 /* What a list's kind ("ServiceList") and apiVersion say of its items; `buf` holds the kind. */
 #define KIND_SIZE 64
 struct decode_defaults list_defaults(const char *kind, const char *api_version,

@@ -41,6 +41,31 @@ struct source {
 int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
 			  const struct source_events *events, struct source **ret_source);
 
+struct kube_observation;
+
+struct kube_source_options {
+	const char *kubeconfig;     /* NULL: what a Pod is given */
+	const char *const *servers; /* in place of the configuration's; may be none */
+	size_t server_count;
+	const char *node_name;
+	const char *state_dir; /* remembers the cluster's API servers; NULL: does not */
+	uint32_t silence_s;    /* a server that says nothing in a watch for so long is given up */
+	/* See struct kube_client_events; with the source_events' context. Or NULL. */
+	void (*socket_made)(int fd, void *context);
+	void (*observed)(const struct kube_observation *observation, void *context);
+};
+
+/*
+ * Watches the Services, EndpointSlices (Endpoints where the server has none), ServiceCIDRs and the
+ * own Node of an API server. `synced` comes when Services and endpoints are complete and the Node is
+ * known, or has not been told for 30 s. Losing the server changes nothing. Strings in `options`,
+ * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
+ * errno.
+ */
+int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
+		     struct model *model, const struct source_events *events,
+		     struct source **ret_source);
+
 /* Closes handles; the loop must run once more (uv_run) before it can be closed. NULL is fine. */
 static inline void source_close(struct source *source)
 {

@@ -503,3 +503,26 @@ int yaml_items(const char *text, size_t size, const struct items_receiver *recei
 	}
 	return err;
 }
+
+int yaml_document_read(const char *text, size_t size, cJSON **ret_tree,
+		       struct items_error *ret_error)
+{
+	auto_cleanup(reader_fini) struct reader reader = {};
+	auto_cleanup(cleanup_cjson) cJSON *tree = NULL;
+	bool found = false;
+	int err = reader_init(&reader, text, size, ret_error);
+
+	if (!err)
+		err = document_next(&reader, &found);
+	if (!err && !found)
+		err = reader_fail(&reader, "there is nothing in it");
+	if (!err)
+		err = node_read(&reader, 0, &tree);
+	if (!err)
+		err = document_next(&reader, &found);
+	if (!err && found)
+		err = reader_fail(&reader, "a second document begins, only one is expected");
+	if (!err)
+		*ret_tree = take_ptr(tree);
+	return err;
+}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""An agent that watches an API server, both on a node of a lab."""
+
+import json
+import pathlib
+import sys
+import time
+
+from lab import Agent, wait_for
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from apiserver.client import ApiServerProcess  # noqa: E402
+
+FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures" / "kube"
+
+
+def kubeconfig(server, token=None, cluster=None, user=None):
+    """A kubeconfig's text for a server of tests/apiserver."""
+    made = {"server": server.url, **(cluster or {})}
+    if server.certificates and "certificate-authority" not in made and "insecure-skip-tls-verify" not in made:
+        made["certificate-authority"] = str(server.certificates.ca)
+    if user is None:
+        user = {"token": token or server.tokens[0]} if server.tokens else {}
+    return json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "lab", "cluster": made}],
+        "users": [{"name": "agent", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "lab", "user": "agent"}}],
+    })
+
+
+class KubeAgent(Agent):
+    """`fairlead agent` with the API server as its source."""
+
+    def __init__(self, lab, node, config, *options, name=None, **more):
+        super().__init__(lab, node, None, *options, **more)
+        self.directory = lab.directory / (name or node)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.pin_dir = self.directory / "pins"
+        self.state_dir = self.directory / "state"
+        self.config = self.directory / "kubeconfig"
+        if config:
+            self.config.write_text(config, encoding="utf-8")
+
+    def command(self):
+        source = ["--kubeconfig", self.config] if self.config.exists() else []
+        return [self.program, "agent", *source, "--node-name", self.node, "--state-dir", self.state_dir,
+                "--cgroup", self.lab.cgroup(self.node), "--pin-dir", self.pin_dir, *self.options]
+
+    def end(self):
+        """Stops it, with what it has programmed."""
+        if self.running():
+            self.stop()
+        assert self.cleanup().returncode == 0
+
+    def table(self):
+        """What is programmed: {(namespace, name, port, protocol, family): (frontends, backends)}."""
+        rows = self.json("services") if self.pin_dir.exists() else []
+        return {
+            (row["namespace"], row["name"], row["port_name"], row["protocol"], row["family"]): (
+                frozenset((item["address"], item["port"]) for item in row["frontends"]),
+                frozenset((item["address"], item["port"], item["in_cluster_set"], item["in_local_set"])
+                          for item in row["backends"]
+                          if item["in_cluster_set"] or item["in_local_set"]))
+            for row in rows if row["programmed"]
+        }
+
+    def backends_of(self, name, namespace="default"):
+        """Addresses that clients of a Service may be sent to now, of all its ports."""
+        return {address for key, (_, backends) in self.table().items() if key[:2] == (namespace, name)
+                for address, *_ in backends}
+
+    def services(self):
+        return {key[1] for key in self.table()}
+
+    def wait_for_backends(self, name, wanted, namespace="default"):
+        wait_for(lambda: self.backends_of(name, namespace) == set(wanted),
+                 lambda: f"{wanted} behind {name}; there are {self.backends_of(name, namespace)}; "
+                         f"the log:\n{self.text()[-3000:]}")
+
+    def wait_for_services(self, wanted):
+        wait_for(lambda: self.services() == set(wanted),
+                 lambda: f"{wanted}; there are {self.services()}; the log:\n{self.text()[-3000:]}")
+
+    def status(self):
+        return self.json("status")
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+
+def settle():
+    """Long enough for a wrong reaction to show itself where nothing is to happen."""
+    time.sleep(0.3)

@@ -1,0 +1,471 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The agent keeps the datapath true to the API server, through every way in which that misbehaves."""
+
+import itertools
+import json
+
+import pytest
+
+from kube import FIXTURES, KubeAgent, kubeconfig, settle
+from lab import wait_for
+from manifests import next_vip, node, service, slice_, zoned_node
+from apiserver.client import ApiServerProcess
+
+RESOURCES = ["services", "endpointslices"]
+_names = itertools.count()
+
+
+class Cluster:
+    """A server and an agent on node1 that go through the tests of this module together."""
+
+    def __init__(self, lab, **settings):
+        self.lab = lab
+        self.server = ApiServerProcess(netns=f"/run/netns/{lab.id}-node1", tokens=["secret"], **settings)
+        self.server.start()
+        self.server.put(node("node1"))
+        self.agent = KubeAgent(lab, "node1", kubeconfig(self.server), "--hooks", "socket", "-v", "3")
+        self.agent.start()
+
+    def close(self):
+        try:
+            self.agent.end()
+        finally:
+            self.server.stop()
+
+    def make(self, *backends, name=None):
+        """A Service with these addresses behind it, programmed. Is its name."""
+        name = name or f"web-{next(_names)}"
+        self.server.put_all([service(name, next_vip(4)), slice_(name, backends)])
+        self.agent.wait_for_backends(name, backends)
+        return name
+
+    def change(self, name, *backends):
+        self.server.put(slice_(name, backends))
+
+    def reset(self):
+        self.server.faults.clear()
+        self.server.thaw_watches()
+        self.server.set_tokens(["secret"])
+        self.server.delete_all("services")
+        self.server.delete_all("endpointslices")
+        self.agent.wait_for_services(set())
+        self.agent.log.clear()
+
+
+@pytest.fixture(scope="module")
+def shared(lab):
+    made = Cluster(lab)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cluster(shared):
+    shared.server.wait_for_watch(*RESOURCES)
+    shared.agent.log.clear()
+    yield shared
+    shared.reset()
+
+
+@pytest.fixture
+def server(lab):
+    """A server of its own for a test, before its agent starts."""
+    with ApiServerProcess(netns=f"/run/netns/{lab.id}-node1") as made:
+        made.put(node("node1"))
+        yield made
+
+
+@pytest.fixture
+def start(lab):
+    """Starts agents for a server, and ends them."""
+    agents = []
+
+    def make(server, *options, wait=True, config=None):
+        agent = KubeAgent(lab, "node1", config or kubeconfig(server), "--hooks", "socket", "-v", "3", *options,
+                          name=f"agent-{next(_names)}")
+        agents.append(agent)
+        return agent.start(ready=wait)
+
+    yield make
+    for agent in agents:
+        agent.end()
+
+
+def fill(server, count, backends=("10.244.9.1",)):
+    """Services svc-0, svc-1, ... with a slice each."""
+    for number in range(count):
+        server.put_all([service(f"svc-{number}", next_vip(4)), slice_(f"svc-{number}", backends)])
+    return {f"svc-{number}" for number in range(count)}
+
+
+# What is watched.
+
+
+def test_services_and_slices_come_change_and_go(cluster):
+    name = cluster.make("10.244.9.1", "10.244.9.2")
+    cluster.change(name, "10.244.9.2", "10.244.9.3")
+    cluster.agent.wait_for_backends(name, ["10.244.9.2", "10.244.9.3"])
+    cluster.server.delete("endpointslices", f"{name}-v4", "default")
+    cluster.agent.wait_for_backends(name, [])
+    assert name in cluster.agent.services()
+    cluster.server.delete("services", name, "default")
+    cluster.agent.wait_for_services(set())
+
+
+def test_the_selectors_are_kube_proxys(cluster):
+    cluster.server.drop_watches("services", how="gone")
+    request = cluster.server.wait_for_request("services", "list")[-1]
+    assert request["query"]["labelSelector"] == (
+        "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless")
+    assert request["query"]["fieldSelector"] == "spec.clusterIP!=None"
+    request = cluster.server.requests("nodes")[0]
+    assert request["query"]["fieldSelector"] == "metadata.name=node1"
+
+
+@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
+def test_a_label_for_another_proxy_makes_a_service_vanish_and_its_removal_brings_it_back(cluster, label):
+    name = cluster.make("10.244.9.1")
+    made = cluster.server.get("services", name, "default")
+    cluster.server.put({**made, "metadata": {**made["metadata"],
+                                             "labels": {f"service.kubernetes.io/{label}": ""}}})
+    cluster.agent.wait_for_services(set())
+    cluster.server.put({**made, "metadata": {**made["metadata"], "labels": {}}})
+    cluster.agent.wait_for_backends(name, ["10.244.9.1"])
+
+
+def test_the_own_nodes_zone_chooses_among_endpoints_with_hints(cluster):
+    name = f"web-{next(_names)}"
+    hinted = slice_(name, ["10.244.9.1", "10.244.9.2"])
+    for endpoint, zone in zip(hinted["endpoints"], ["a", "b"]):
+        endpoint["hints"] = {"forZones": [{"name": zone}]}
+    cluster.server.put_all([service(name, next_vip(4)), hinted])
+    cluster.agent.wait_for_backends(name, ["10.244.9.1", "10.244.9.2"])
+    cluster.server.put(zoned_node("node1", "b"))
+    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+    cluster.server.put(node("node1"))
+    cluster.agent.wait_for_backends(name, ["10.244.9.1", "10.244.9.2"])
+
+
+def test_a_recorded_cluster_and_its_history_are_followed(server, start):
+    server.load(FIXTURES / "services-list.json", FIXTURES / "endpointslices-v1-list.json",
+                FIXTURES / "nodes-list.json")
+    agent = start(server)
+    before = agent.table()
+    assert ("shop", "frontend") in {key[:2] for key in before}
+    assert ("default", "kubernetes") in {key[:2] for key in before}
+    server.replay(FIXTURES / "watch-services.jsonl")
+    fresh = start(server)
+    wait_for(lambda: agent.table() == fresh.table(), "the state that a fresh list gives")
+    assert agent.table() != before
+
+
+# Lists.
+
+
+def test_a_list_comes_as_a_stream_where_the_server_has_that(server, start):
+    wanted = fill(server, 20)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    assert server.requests("services", "list") == []
+    assert server.requests("services", "watch")[0]["query"]["sendInitialEvents"] == "true"
+    server.put_all([service("later", next_vip(4))])
+    agent.wait_for_services(wanted | {"later"})
+
+
+@pytest.mark.parametrize("behaviour", ["invalid", "ignored"])
+def test_a_server_without_streamed_lists_is_listed_in_pages(server, start, behaviour):
+    server.set(streaming_lists=behaviour)
+    wanted = fill(server, 20)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    request = server.requests("services", "list")[-1]
+    assert request["query"]["limit"] == "500"
+    assert request["query"]["resourceVersion"] == "0"
+
+
+def test_pages_are_put_together(server, start):
+    server.set(streaming_lists="invalid")
+    wanted = {f"svc-{number}" for number in range(1201)}
+    server.put_all([service(name, next_vip(4)) for name in sorted(wanted)])
+    agent = start(server)
+    agent.wait_for_services(wanted)
+
+
+def page_faults(server):
+    return [request for request in server.requests("services", "list") if "continue" in request["query"]]
+
+
+def test_an_expired_page_makes_it_list_again_in_one_go(server, start):
+    server.set(streaming_lists="invalid")
+    wanted = {f"svc-{number}" for number in range(1201)}
+    server.put_all([service(name, next_vip(4)) for name in sorted(wanted)])
+    server.faults.add(resource="services", verb="list", continued=True, gone="status", times=1)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    assert len(page_faults(server)) >= 1
+    assert "limit" not in server.requests("services", "list")[-1]["query"]
+
+
+def test_a_list_that_is_cut_off_in_an_object_is_asked_for_again(server, start):
+    server.set(streaming_lists="invalid")
+    wanted = fill(server, 20)
+    number = server.faults.add(resource="services", verb="list", close="mid-object", times=2)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    assert server.faults.struck(number) == 2
+
+
+@pytest.mark.parametrize("fault", [{"truncate": 2000}, {"malformed": True}, {"close": "unfinished"},
+                                   {"close_after": 3000, "reset": True}],
+                         ids=["truncated", "malformed", "unfinished", "reset"])
+@pytest.mark.parametrize("how", ["on", "invalid"], ids=["streamed", "paged"])
+def test_a_broken_list_removes_nothing_and_is_asked_for_again(server, start, fault, how):
+    server.set(streaming_lists=how)
+    wanted = fill(server, 20)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    number = server.faults.add(resource="services", verb="watch" if how == "on" else "list", skip=0, times=1,
+                               **fault)
+    server.compact()
+    server.drop_watches("services", how="gone")
+    wait_for(lambda: server.faults.struck(number), "the fault")
+    server.put(service("later", next_vip(4)))
+    wait_for(lambda: agent.services() in (wanted, wanted | {"later"}) and "later" in agent.services(),
+             lambda: f"nothing but an addition: {agent.services()}\n{agent.text()[-2000:]}")
+
+
+def test_a_gzipped_list_is_read(server, start):
+    server.set(gzip_over=1000, streaming_lists="invalid")
+    wanted = fill(server, 50)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    assert "gzip" in server.requests("services", "list")[0]["headers"]["accept-encoding"]
+
+
+def test_an_empty_list_is_believed_and_said_loudly(cluster):
+    cluster.make("10.244.9.1")
+    cluster.server.faults.add(resource="services", empty=True)
+    cluster.server.set(streaming_lists="invalid")
+    cluster.server.compact()
+    cluster.server.drop_watches("services", how="gone")
+    cluster.agent.wait_for_services(set())
+    cluster.agent.wait_for_log("the server's list of services is empty although there were 1")
+    cluster.server.set(streaming_lists="on")
+
+
+# Watches.
+
+
+@pytest.mark.parametrize("how", ["end", "unfinished", "mid-object", "reset"])
+def test_a_watch_that_ends_goes_on_from_where_it_was(cluster, how):
+    name = cluster.make("10.244.9.1")
+    seen = cluster.server.requests()[-1]["number"]
+    version = cluster.server.resource_version
+    assert cluster.server.drop_watches("endpointslices", how=how) == 1
+    cluster.change(name, "10.244.9.2")
+    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+    assert cluster.server.requests("endpointslices", "list", since=seen) == []
+    again = cluster.server.requests("endpointslices", "watch", since=seen)[0]
+    assert again["query"]["resourceVersion"] == str(version)
+
+
+def test_a_bookmark_moves_on_where_the_next_watch_begins(cluster):
+    cluster.make("10.244.9.1")
+    for number in range(5):
+        cluster.server.put(node(f"other-{number}"))
+    version = cluster.server.resource_version
+    cluster.server.bookmark()
+    settle()
+    seen = cluster.server.requests()[-1]["number"]
+    cluster.server.drop_watches("services")
+    again = cluster.server.wait_for_request("services", "watch", since=seen)[0]
+    assert again["query"]["resourceVersion"] == str(version)
+
+
+@pytest.mark.parametrize("kind", ["event", "status"])
+def test_410_makes_it_list_again_and_publish_only_the_difference(cluster, kind):
+    kept, gone, changed = (cluster.make(f"10.244.9.{number}") for number in range(1, 4))
+    before = {row["name"]: row["id"] for row in cluster.agent.json("services")}
+    publishes = cluster.agent.status()["publish"]["changed_service_ports"]
+    cluster.server.set(gone=kind)
+    cluster.server.stop_listening()
+    cluster.server.delete("services", gone, "default")
+    cluster.change(changed, "10.244.9.9")
+    cluster.server.compact()
+    cluster.server.start_listening()
+    cluster.agent.wait_for_services({kept, changed})
+    cluster.agent.wait_for_backends(changed, ["10.244.9.9"])
+    after = {row["name"]: row["id"] for row in cluster.agent.json("services")}
+    assert after == {name: number for name, number in before.items() if name != gone}
+    # Both ports of the Service that is gone, and both of the one whose backend changed.
+    assert cluster.agent.status()["publish"]["changed_service_ports"] == publishes + 4
+    cluster.server.set(gone="event")
+
+
+def test_half_of_all_objects_gone_after_a_restore(cluster):
+    names = {cluster.make("10.244.9.1") for _ in range(6)}
+    cluster.server.come_back(lose=0.5)
+    left = {item["metadata"]["name"] for item in cluster.server.objects("services")}
+    assert left < names
+    cluster.agent.wait_for_services(left)
+
+
+@pytest.mark.parametrize("text", ['{"type":"ADDED","object":{"metadata":', '{"type":"ADDED"}', "<html>",
+                                  '{"type":"ADDED","object":{"kind":"Service"}}'],
+                         ids=["cut-off", "no-object", "html", "no-name"])
+def test_a_malformed_event_disturbs_nothing(cluster, text):
+    name = cluster.make("10.244.9.1")
+    cluster.server.send_to_watches(text, "services")
+    other = cluster.make("10.244.9.2")
+    assert cluster.agent.services() == {name, other}
+
+
+def test_an_object_that_cannot_be_used_is_named_and_the_others_are_served(cluster):
+    bad = service("bad", next_vip(4))
+    bad["spec"]["clusterIPs"] = ["10.96.0.300"]
+    cluster.server.put(bad)
+    cluster.agent.wait_for_log("Service default/bad: spec.clusterIPs: \"10.96.0.300\" is not an IP address")
+    name = cluster.make("10.244.9.1")
+    assert cluster.agent.services() == {name}
+
+
+def test_a_server_that_goes_silent_is_given_up(server, start):
+    wanted = fill(server, 1)
+    agent = start(server, "--api-silence", "1")
+    agent.wait_for_services(wanted)
+    server.freeze_watches()
+    server.put(service("later", next_vip(4)))
+    agent.wait_for_services(wanted | {"later"})
+    assert "has said nothing for 1 s" in agent.text()
+
+
+# What the server refuses.
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503, 504])
+def test_an_error_is_logged_and_outlasted(cluster, status):
+    name = cluster.make("10.244.9.1")
+    table = cluster.agent.table()
+    number = cluster.server.faults.add(resource="endpointslices", status=status)
+    cluster.server.drop_watches("endpointslices")
+    wait_for(lambda: cluster.server.faults.struck(number) >= 2, "two attempts")
+    cluster.agent.wait_for_log(f"HTTP {status}")
+    assert cluster.agent.table() == table
+    lines = [line for line in cluster.agent.log if f"HTTP {status}" in line and line.startswith("W")]
+    assert len(lines) == 1, lines
+    cluster.server.faults.clear()
+    cluster.change(name, "10.244.9.2")
+    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+
+
+def test_retry_after_is_respected(cluster):
+    cluster.make("10.244.9.1")
+    seen = cluster.server.requests()[-1]["number"]
+    cluster.server.faults.add(resource="services", status=429, headers={"Retry-After": "2"}, times=1)
+    cluster.server.drop_watches("services")
+    first, second = cluster.server.wait_for_request("services", since=seen, count=2)[:2]
+    assert first["status"] == 429
+    assert 2.0 <= (second["time_ns"] - first["time_ns"]) / 1e9 < 5.0
+
+
+def test_attempts_become_rarer(cluster):
+    cluster.make("10.244.9.1")
+    seen = cluster.server.requests()[-1]["number"]
+    cluster.server.faults.add(resource="services", status=500)
+    cluster.server.drop_watches("services")
+    found = cluster.server.wait_for_request("services", since=seen, count=4)
+    pauses = [(b["time_ns"] - a["time_ns"]) / 1e9 for a, b in zip(found, found[1:])]
+    assert pauses[0] < 1.0 and pauses[-1] > 0.9, pauses
+
+
+def test_losing_the_server_changes_nothing(cluster):
+    name = cluster.make("10.244.9.1")
+    table = cluster.agent.table()
+    cluster.server.stop_listening()
+    cluster.agent.wait_for_log("no API server answers as it should")
+    settle()
+    assert cluster.agent.table() == table
+    cluster.server.start_listening()
+    cluster.change(name, "10.244.9.2")
+    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+
+
+# Start and restart.
+
+
+@pytest.mark.parametrize("missing", RESOURCES)
+def test_nothing_is_removed_before_services_and_endpoints_are_complete(server, start, lab, missing):
+    wanted = fill(server, 3)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    table = agent.table()
+    agent.stop()
+    server.delete("services", "svc-0", "default")
+    server.delete("endpointslices", "svc-1-v4", "default")
+    server.faults.add(resource=missing, status=503)
+    agent.start(ready=False)
+    agent.wait_for_log("HTTP 503")
+    agent.wait_for_log("stays in use until the source is complete")
+    settle()
+    assert agent.table() == table
+    server.faults.clear()
+    agent.wait_for_services(wanted - {"svc-0"})
+    agent.wait_for_backends("svc-1", [])
+
+
+def test_the_first_publish_waits_for_the_node(server, start):
+    wanted = fill(server, 1)
+    server.delete("nodes", "node1")
+    agent = start(server, wait=False)
+    agent.wait_for_log("listed 1 services")
+    settle()
+    assert "ready: " not in agent.text()
+    server.put(node("node1"))
+    agent.wait_for_services(wanted)
+
+
+# Endpoints of old servers.
+
+
+def endpoints(name, *addresses):
+    return {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": name, "namespace": "default"},
+            "subsets": [{"addresses": [{"ip": address} for address in addresses],
+                         "ports": [{"name": "tcp", "port": 8080, "protocol": "TCP"}]}]}
+
+
+def test_endpoints_serve_until_the_server_has_endpointslices(server, start):
+    server.set(slice_versions=[])
+    server.put_all([service("web", next_vip(4)), endpoints("web", "10.244.9.1")])
+    agent = start(server)
+    agent.wait_for_backends("web", ["10.244.9.1"])
+    server.put(endpoints("web", "10.244.9.2"))
+    agent.wait_for_backends("web", ["10.244.9.2"])
+    server.put(slice_("web", ["10.244.9.3"]))
+    server.set(slice_versions=["v1"])
+    wait_for(lambda: agent.backends_of("web") == {"10.244.9.3"}, "the slice's backend", deadline=60)
+    wait_for(lambda: not server.watches("endpoints"), "the end of the watch of Endpoints")
+
+
+# Cost.
+
+
+def test_what_comes_together_is_published_together(cluster):
+    cluster.make("10.244.9.1")
+    before = cluster.agent.status()["publish"]["publishes"]
+    cluster.server.freeze_watches("endpointslices")
+    names = [f"many-{number}" for number in range(50)]
+    cluster.server.put_all([service(name, next_vip(4)) for name in names])
+    wait_for(lambda: set(names) <= cluster.agent.services(), "the Services")
+    cluster.server.put_all([slice_(name, ["10.244.9.1"]) for name in names])
+    cluster.server.thaw_watches()
+    wait_for(lambda: all(backends for _, backends in cluster.agent.table().values()), "their backends")
+    assert cluster.agent.status()["publish"]["publishes"] - before < 60
+
+
+def test_idle_costs_nothing(cluster):
+    cluster.make("10.244.9.1")
+    settle()
+    before = cluster.agent.cpu_seconds()
+    for _ in range(10):
+        settle()
+    assert cluster.agent.cpu_seconds() - before <= 0.02

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * libcurl says which sockets and which time it waits for; libuv waits. What has ended is told only
+ * after libcurl has returned, for it may not be called from its own callbacks.
+ */
+
+#include "kube/http.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <utlist.h>
+
+#include "cleanup.h"
+#include "log.h"
+
+/* A peer that is silent for 15 s is asked three times, 5 s apart. */
+#define KEEPALIVE_IDLE_S     15
+#define KEEPALIVE_INTERVAL_S 5
+#define KEEPALIVE_PROBES     3
+#define CONNECT_TIMEOUT_S    10
+#define BUFFER_SIZE          (64L << 10)
+
+struct http_call {
+	struct http *http;
+	CURL *easy;
+	struct curl_slist *headers, *connect_to;
+	struct http_events events;
+	void *context;
+	bool is_abort;
+	char *body; /* to be sent */
+	char error[CURL_ERROR_SIZE];
+	struct http_outcome outcome;
+	size_t kept;
+	struct http_call *prev, *next;
+};
+
+struct watched_socket {
+	uv_poll_t poll;
+	struct http *http;
+	curl_socket_t fd;
+};
+
+struct http {
+	uv_timer_t timer;
+	CURLM *multi;
+	http_socket_fn own_socket;
+	void *context;
+	struct http_call *calls;
+	unsigned int open_handles;
+	bool is_closing;
+};
+
+static void http_release(struct http *http)
+{
+	if (--http->open_handles == 0)
+		free(http);
+}
+
+static void call_free(struct http_call *call)
+{
+	DL_DELETE(call->http->calls, call);
+	if (call->easy) {
+		(void)curl_multi_remove_handle(call->http->multi, call->easy);
+		curl_easy_cleanup(call->easy);
+	}
+	curl_slist_free_all(call->headers);
+	curl_slist_free_all(call->connect_to);
+	free(call->body);
+	free(call);
+}
+
+static void call_finish(struct http_call *call, CURLcode code)
+{
+	struct http_outcome outcome;
+	const struct http_events events = call->events;
+	void *context = call->context;
+	curl_off_t retry_after = 0;
+	char error[CURL_ERROR_SIZE];
+
+	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->outcome.status);
+	(void)curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	(void)curl_easy_getinfo(call->easy, CURLINFO_TOTAL_TIME, &call->outcome.seconds);
+	call->outcome.retry_after_s =
+		retry_after > 0 && retry_after < 3600 ? (uint32_t)retry_after : 0;
+	call->outcome.is_abort = call->is_abort;
+	(void)snprintf(error, sizeof(error), "%s",
+		       *call->error ? call->error : curl_easy_strerror(code));
+	outcome = call->outcome;
+	outcome.error = code == CURLE_OK ? NULL : error;
+	call_free(call);
+	events.done(&outcome, context);
+}
+
+static void ended_tell(struct http *http)
+{
+	const CURLMsg *message;
+	int left;
+
+	while (!http->is_closing && (message = curl_multi_info_read(http->multi, &left))) {
+		struct http_call *call = NULL;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+		call_finish(call, message->data.result);
+	}
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct http *http = timer->data;
+	int running;
+
+	(void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	ended_tell(http);
+}
+
+static int on_timeout_set(CURLM *multi, long timeout_ms, void *context)
+{
+	struct http *http = context;
+
+	(void)multi;
+	if (http->is_closing)
+		return 0;
+	if (timeout_ms < 0)
+		(void)uv_timer_stop(&http->timer);
+	else
+		(void)uv_timer_start(&http->timer, on_timer, (uint64_t)timeout_ms, 0);
+	return 0;
+}
+
+static void on_socket(uv_poll_t *poll, int status, int events)
+{
+	const struct watched_socket *socket = poll->data;
+	struct http *http = socket->http;
+	int running, flags = 0;
+
+	if (status < 0)
+		flags = CURL_CSELECT_ERR;
+	if (events & UV_READABLE)
+		flags |= CURL_CSELECT_IN;
+	if (events & UV_WRITABLE)
+		flags |= CURL_CSELECT_OUT;
+	(void)curl_multi_socket_action(http->multi, socket->fd, flags, &running);
+	ended_tell(http);
+}
+
+static void on_socket_closed(uv_handle_t *handle)
+{
+	struct watched_socket *socket = handle->data;
+
+	http_release(socket->http);
+	free(socket);
+}
+
+static struct watched_socket *socket_watch(struct http *http, curl_socket_t fd)
+{
+	struct watched_socket *socket = calloc(1, sizeof(*socket));
+
+	if (!socket)
+		return NULL;
+	socket->http = http;
+	socket->fd = fd;
+	if (uv_poll_init_socket(http->timer.loop, &socket->poll, fd)) {
+		free(socket);
+		return NULL;
+	}
+	socket->poll.data = socket;
+	http->open_handles++;
+	(void)curl_multi_assign(http->multi, fd, socket);
+	return socket;
+}
+
+static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *assigned)
+{
+	struct watched_socket *socket = assigned;
+	struct http *http = context;
+	int events = 0;
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (socket) {
+			(void)curl_multi_assign(http->multi, fd, NULL);
+			(void)uv_poll_stop(&socket->poll);
+			uv_close((uv_handle_t *)&socket->poll, on_socket_closed);
+		}
+		return 0;
+	}
+	if (!socket)
+		socket = socket_watch(http, fd);
+	if (!socket)
+		return -1;
+	if (what & CURL_POLL_IN)
+		events |= UV_READABLE;
+	if (what & CURL_POLL_OUT)
+		events |= UV_WRITABLE;
+	return uv_poll_start(&socket->poll, events, on_socket) ? -1 : 0;
+}
+
+int http_open(uv_loop_t *loop, http_socket_fn own_socket, void *context, struct http **ret_http)
+{
+	struct http *http = calloc(1, sizeof(*http));
+
+	if (!http || curl_global_init(CURL_GLOBAL_SSL)) {
+		free(http);
+		return log_err(-ENOMEM, "cannot set up HTTP");
+	}
+	http->multi = curl_multi_init();
+	if (!http->multi) {
+		free(http);
+		return log_err(-ENOMEM, "cannot set up HTTP");
+	}
+	(void)uv_timer_init(loop, &http->timer);
+	http->timer.data = http;
+	http->open_handles = 1;
+	http->own_socket = own_socket;
+	http->context = context;
+	(void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timeout_set);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+	(void)curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+	*ret_http = http;
+	return 0;
+}
+
+/* For a message: what a server or a proxy said in an answer that is no success. */
+static void body_keep(struct http_call *call, const char *bytes, size_t size)
+{
+	size_t room = sizeof(call->outcome.body) - 1 - call->kept;
+
+	if (size > room)
+		size = room;
+	memcpy(call->outcome.body + call->kept, bytes, size);
+	call->kept += size;
+}
+
+static size_t on_data(char *bytes, size_t size, size_t count, void *context)
+{
+	struct http_call *call = context;
+	long status = 0;
+
+	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status < 200 || status > 299) {
+		body_keep(call, bytes, size * count);
+		return size * count;
+	}
+	if (call->events.data && call->events.data(bytes, size * count, call->context)) {
+		call->is_abort = true;
+		return 0; /* not all of it: an error */
+	}
+	return size * count;
+}
+
+/* A peer that has gone without a word is found by the kernel, also in a watch where nobody writes. */
+static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
+{
+	const struct http *http = context;
+	const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S;
+	const int probes = KEEPALIVE_PROBES;
+	const unsigned int unacknowledged_ms =
+		(KEEPALIVE_IDLE_S + KEEPALIVE_INTERVAL_S * KEEPALIVE_PROBES) * 1000;
+
+	if (purpose != CURLSOCKTYPE_IPCXN)
+		return CURL_SOCKOPT_OK;
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
+			 sizeof(unacknowledged_ms));
+	if (http->own_socket)
+		http->own_socket(fd, http->context);
+	return CURL_SOCKOPT_OK;
+}
+
+static bool header_add(struct http_call *call, const char *name, const char *value)
+{
+	struct curl_slist *list;
+	char *line = NULL;
+
+	if (!value)
+		return true;
+	if (asprintf(&line, "%s: %s", name, value) < 0)
+		return false;
+	list = curl_slist_append(call->headers, line);
+	free(line);
+	if (list)
+		call->headers = list;
+	return list;
+}
+
+static void blob_set(CURL *easy, CURLoption option, const char *text)
+{
+	struct curl_blob blob = {.data = (void *)text, .len = text ? strlen(text) : 0};
+
+	blob.flags = CURL_BLOB_COPY;
+	if (text)
+		(void)curl_easy_setopt(easy, option, &blob);
+}
+
+static void tls_set(CURL *easy, const struct http_request *request)
+{
+	blob_set(easy, CURLOPT_CAINFO_BLOB, request->secrets.ca_pem);
+	blob_set(easy, CURLOPT_SSLCERT_BLOB, request->secrets.client_cert_pem);
+	blob_set(easy, CURLOPT_SSLKEY_BLOB, request->secrets.client_key_pem);
+	if (request->secrets.client_cert_pem) {
+		(void)curl_easy_setopt(easy, CURLOPT_SSLCERTTYPE, "PEM");
+		(void)curl_easy_setopt(easy, CURLOPT_SSLKEYTYPE, "PEM");
+	}
+	(void)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (request->insecure) {
+		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+}
+
+static bool headers_set(struct http_call *call, const struct http_request *request)
+{
+	bool ok = header_add(call, "Accept", "application/json") &&
+		  header_add(call, "Host", request->host);
+
+	if (request->body)
+		ok = ok && header_add(call, "Content-Type", "application/json");
+	if (request->secrets.bearer) {
+		auto_cleanup(cleanup_free) char *value = NULL;
+
+		if (asprintf(&value, "Bearer %s", request->secrets.bearer) < 0)
+			return false;
+		ok = ok && header_add(call, "Authorization", value);
+	} else if (request->secrets.user) {
+		(void)curl_easy_setopt(call->easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+		(void)curl_easy_setopt(call->easy, CURLOPT_USERNAME, request->secrets.user);
+		(void)curl_easy_setopt(call->easy, CURLOPT_PASSWORD, request->secrets.password);
+	}
+	(void)curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers);
+	return ok;
+}
+
+static void limits_set(CURL *easy, const struct http_request *request)
+{
+	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
+	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)request->total_s);
+	(void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
+}
+
+static int call_prepare(struct http_call *call, const struct http_request *request)
+{
+	CURL *easy = call->easy;
+
+	(void)curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
+	(void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error);
+	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	(void)curl_easy_setopt(easy, CURLOPT_URL, request->url);
+	(void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
+	(void)curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
+	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, call->http);
+	if (request->proxy_url)
+		(void)curl_easy_setopt(easy, CURLOPT_PROXY, request->proxy_url);
+	tls_set(easy, request);
+	limits_set(easy, request);
+	if (request->connect_to) {
+		call->connect_to = curl_slist_append(NULL, request->connect_to);
+		if (!call->connect_to)
+			return -ENOMEM;
+		(void)curl_easy_setopt(easy, CURLOPT_CONNECT_TO, call->connect_to);
+	}
+	if (request->body) {
+		call->body = strdup(request->body);
+		if (!call->body)
+			return -ENOMEM;
+		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, call->body);
+	}
+	return headers_set(call, request) ? 0 : -ENOMEM;
+}
+
+int http_send(struct http *http, const struct http_request *request,
+	      const struct http_events *events, void *context, struct http_call **ret_call)
+{
+	struct http_call *call = calloc(1, sizeof(*call));
+	int err;
+
+	if (!call)
+		return -ENOMEM;
+	call->http = http;
+	call->events = *events;
+	call->context = context;
+	DL_APPEND(http->calls, call);
+	call->easy = curl_easy_init();
+	err = call->easy ? call_prepare(call, request) : -ENOMEM;
+	if (!err && curl_multi_add_handle(http->multi, call->easy))
+		err = -ENOMEM;
+	if (err) {
+		call_free(call);
+		return err;
+	}
+	*ret_call = call;
+	return 0;
+}
+
+void http_cancel(struct http_call *call)
+{
+	call_free(call);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	http_release(handle->data);
+}
+
+void http_close(struct http *http)
+{
+	struct http_call *call, *next;
+
+	if (!http)
+		return;
+	http->is_closing = true;
+	DL_FOREACH_SAFE(http->calls, call, next)
+	{
+		call_free(call);
+	}
+	(void)curl_multi_cleanup(http->multi);
+	curl_global_cleanup();
+	uv_close((uv_handle_t *)&http->timer, on_timer_closed);
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kube/servers.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "address.h"
+#include "cleanup.h"
+#include "log.h"
+
+/* The name that every API server's certificate has, for Pods ask for it. */
+#define KUBERNETES_NAME "kubernetes.default.svc"
+#define FILE_NAME       "api-servers"
+
+static void server_fini(struct server *server)
+{
+	free(server->name);
+	free(server->url);
+	free(server->connect_to);
+	free(server->host);
+	*server = (struct server){};
+}
+
+static char *format_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static char *format_text(const char *format, ...)
+{
+	va_list args;
+	char *text = NULL;
+	int len;
+
+	va_start(args, format);
+	len = vasprintf(&text, format, args);
+	va_end(args);
+	return len < 0 ? NULL : text;
+}
+
+/*
+ * tls-server-name: the URL has the name that the certificate must have, and the connection goes to
+ * the configured host nevertheless. `host_port` is what stands behind the scheme, up to a slash.
+ */
+static int server_rename(struct server *server, const char *configured, const char *tls_name)
+{
+	const char *host_port = strstr(configured, "://") + 3;
+	size_t len = strcspn(host_port, "/");
+	const char *end = host_port + len;
+	const char *port = end;
+
+	while (port > host_port && port[-1] >= '0' && port[-1] <= '9')
+		port--;
+	if (port == host_port || port[-1] != ':')
+		port = NULL;
+	server->host = strndup(host_port, len);
+	server->url = format_text("https://%s:%.*s%s", tls_name, port ? (int)(end - port) : 3,
+				  port ? port : "443", end);
+	server->connect_to = port ? format_text("::%.*s", (int)len, host_port)
+				  : format_text("::%.*s:443", (int)len, host_port);
+	return server->host && server->url && server->connect_to ? 0 : -ENOMEM;
+}
+
+static int server_configure(struct servers *servers, const char *url)
+{
+	struct server *server = &servers->items[servers->count];
+	int err = 0;
+
+	*server = (struct server){.name = strdup(url)};
+	if (servers->tls_name && !strncmp(url, "https://", 8))
+		err = server_rename(server, url, servers->tls_name);
+	else
+		server->url = strdup(url);
+	servers->count++;
+	return err || !server->name || !server->url ? -ENOMEM : 0;
+}
+
+static int server_learn(struct servers *servers, const struct server_address *address)
+{
+	char text[ADDRESS_TEXT_SIZE];
+	const char *name = servers->tls_name ? servers->tls_name : KUBERNETES_NAME;
+	struct server *server = &servers->items[servers->count];
+
+	(void)endpoint_format(&address->addr, address->port, text);
+	*server = (struct server){
+		.is_learned = true,
+		.name = format_text("https://%s", text),
+		.url = format_text("https://%s:%u", name, ntohs(address->port)),
+		.connect_to = format_text("::%s", text),
+		.host = strdup(text),
+	};
+	if (!server->name || !server->url || !server->connect_to || !server->host) {
+		server_fini(server);
+		return -ENOMEM;
+	}
+	servers->count++;
+	return 0;
+}
+
+static int address_read(char *line, struct server_address *ret_address)
+{
+	char *colon = strrchr(line, ':');
+	size_t len;
+	int port;
+
+	if (!colon)
+		return -EINVAL;
+	*colon = '\0';
+	port = atoi(colon + 1);
+	len = strlen(line);
+	if (*line == '[' && len && line[len - 1] == ']') {
+		line[len - 1] = '\0';
+		line++;
+	}
+	if (port < 1 || port > 65535)
+		return -EINVAL;
+	ret_address->port = htons((uint16_t)port);
+	return address_parse(line, &ret_address->addr);
+}
+
+/* What an earlier run has learned. */
+static void file_load(struct servers *servers)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen(servers->path, "re");
+	struct server_address address;
+	char line[128];
+
+	if (!file) {
+		if (errno != ENOENT)
+			(void)log_err(-errno,
+				      "cannot read the API servers of an earlier run in %s, "
+				      "continuing",
+				      servers->path);
+		return;
+	}
+	while (servers->count < SERVERS_KNOWN_MAX && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (*line == '#' || !*line)
+			continue;
+		if (address_read(line, &address) || server_learn(servers, &address))
+			log_warning("%s: a line is no address with a port and is left out",
+				    servers->path);
+	}
+}
+
+static int file_write(const struct servers *servers, const char *path)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen(path, "we");
+
+	if (!file)
+		return -errno;
+	(void)fputs("# The API servers of the cluster, kept by fairlead for the next boot.\n",
+		    file);
+	for (size_t i = 0; i < servers->count; i++) {
+		if (servers->items[i].is_learned)
+			(void)fprintf(file, "%s\n", servers->items[i].host);
+	}
+	return fflush(file) || ferror(file) ? -EIO : 0;
+}
+
+/* A crash leaves the old file or the new one. */
+static void file_save(const struct servers *servers)
+{
+	auto_cleanup(cleanup_free) char *temporary = format_text("%s.new", servers->path);
+	int err = temporary ? file_write(servers, temporary) : -ENOMEM;
+
+	if (!err && rename(temporary, servers->path))
+		err = -errno;
+	if (err)
+		(void)log_err(err,
+			      "cannot keep the API servers' addresses in %s for the next boot, "
+			      "continuing",
+			      servers->path);
+}
+
+int servers_init(struct servers *servers, char *const *urls, size_t count, const char *tls_name,
+		 const char *state_dir)
+{
+	int err = 0;
+
+	*servers = (struct servers){};
+	servers->tls_name = tls_name ? strdup(tls_name) : NULL;
+	for (size_t i = 0; !err && i < count && i < SERVERS_KNOWN_MAX / 2; i++)
+		err = server_configure(servers, urls[i]);
+	if (err || !state_dir)
+		return err;
+	servers->path = format_text("%s/%s", state_dir, FILE_NAME);
+	if (!servers->path)
+		return -ENOMEM;
+	(void)mkdir(state_dir, 0755);
+	file_load(servers);
+	return 0;
+}
+
+void servers_fini(struct servers *servers)
+{
+	for (size_t i = 0; i < servers->count; i++)
+		server_fini(&servers->items[i]);
+	free(servers->tls_name);
+	free(servers->path);
+	*servers = (struct servers){};
+}
+
+const struct server *servers_current(const struct servers *servers)
+{
+	return &servers->items[servers->current];
+}
+
+void servers_prefer_learned(struct servers *servers)
+{
+	for (size_t i = servers->count; i-- > 0;) {
+		if (servers->items[i].is_learned)
+			servers->current = i;
+	}
+}
+
+static bool all_have_failed(const struct servers *servers)
+{
+	for (size_t i = 0; i < servers->count; i++) {
+		if (!*servers->items[i].why)
+			return false;
+	}
+	return true;
+}
+
+static void failures_log(const struct servers *servers)
+{
+	char text[1600] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < servers->count && len < sizeof(text); i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s: %s", i ? "; " : "",
+					servers->items[i].name, servers->items[i].why);
+	log_warning(
+		"no API server answers as it should, trying on; the datapath stays as it is (%s)",
+		text);
+}
+
+void servers_failed(struct servers *servers, const struct server *failed, const char *why)
+{
+	struct server *server = (struct server *)failed;
+	size_t index = (size_t)(failed - servers->items);
+	bool is_news = strcmp(server->why, why) != 0;
+
+	(void)snprintf(server->why, sizeof(server->why), "%s", why);
+	if (index != servers->current)
+		return;
+	servers->current = (servers->current + 1) % servers->count;
+	if (!all_have_failed(servers)) {
+		log_info("API server %s does not answer (%s), trying %s", server->name, why,
+			 servers->items[servers->current].name);
+		return;
+	}
+	if (is_news || !servers->is_reported)
+		failures_log(servers);
+	servers->is_reported = true;
+}
+
+void servers_answered(struct servers *servers, const struct server *answering)
+{
+	struct server *server = (struct server *)answering;
+
+	if (!*server->why && !servers->is_reported)
+		return;
+	log_info("API server %s answers", server->name);
+	for (size_t i = 0; i < servers->count; i++)
+		servers->items[i].why[0] = '\0';
+	servers->is_reported = false;
+}
+
+static bool is_known(const struct servers *servers, const struct server_address *address)
+{
+	char text[ADDRESS_TEXT_SIZE];
+
+	(void)endpoint_format(&address->addr, address->port, text);
+	for (size_t i = 0; i < servers->count; i++) {
+		if (servers->items[i].is_learned && !strcmp(servers->items[i].host, text))
+			return true;
+	}
+	return false;
+}
+
+static void forget_at(struct servers *servers, size_t index)
+{
+	server_fini(&servers->items[index]);
+	memmove(&servers->items[index], &servers->items[index + 1],
+		(servers->count - index - 1) * sizeof(servers->items[0]));
+	servers->count--;
+	if (servers->current > index)
+		servers->current--;
+	servers->current %= servers->count ? servers->count : 1;
+}
+
+static bool is_among(const struct server *server, const struct server_address *addresses,
+		     size_t count)
+{
+	char text[ADDRESS_TEXT_SIZE];
+
+	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(server->host,
+			    endpoint_format(&addresses[i].addr, addresses[i].port, text)))
+			return true;
+	}
+	return false;
+}
+
+void servers_learn(struct servers *servers, const struct server_address *addresses, size_t count)
+{
+	bool changed = false;
+
+	if (!count)
+		return; /* a cluster without any API server does not tell us so */
+	for (size_t i = servers->count; i-- > 0;) {
+		/* The one in use goes on for as long as it answers. */
+		if (servers->items[i].is_learned && i != servers->current &&
+		    !is_among(&servers->items[i], addresses, count)) {
+			forget_at(servers, i);
+			changed = true;
+		}
+	}
+	for (size_t i = 0; i < count && servers->count < SERVERS_KNOWN_MAX; i++) {
+		if (!is_known(servers, &addresses[i]) && !server_learn(servers, &addresses[i]))
+			changed = true;
+	}
+	if (changed && servers->path)
+		file_save(servers);
+}
