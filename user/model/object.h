@@ -51,17 +51,17 @@ struct service_port {
 };
 
 struct service_object {
-	enum service_type type;
-	struct ip_addr cluster_ips[2];
-	size_t cluster_ip_count;
-	bool headless; /* clusterIP: None */
 	struct service_port *ports;
-	size_t port_count;
 	struct labels selector;
+	struct ip_addr cluster_ips[2];
+	__u32 port_count;
+	__u32 affinity_timeout_s; /* 0: sessionAffinity None */
+	__u8 cluster_ip_count;
+	__u8 type;           /* enum service_type */
+	bool headless;       /* clusterIP: None */
 	bool internal_local; /* internalTrafficPolicy: Local */
 	bool external_local;
 	bool publish_not_ready;
-	__u32 affinity_timeout_s; /* 0: sessionAffinity None */
 };
 
 struct slice_port {
@@ -84,13 +84,13 @@ struct slice_endpoint {
 };
 
 struct slice_object {
-	char *service_name;    /* label kubernetes.io/service-name; NULL: belongs to none */
-	enum ip_family family; /* 0: FQDN, whose endpoints are ignored (rule A15) */
+	char *service_name; /* label kubernetes.io/service-name; NULL: belongs to none */
 	struct slice_endpoint *endpoints; /* of a loose slice */
 	struct packed_endpoints *packed;  /* of a packed one */
-	size_t endpoint_count;
 	struct slice_port *ports;
-	size_t port_count;
+	__u32 endpoint_count;
+	__u32 port_count;
+	enum ip_family family; /* 0: FQDN, whose endpoints are ignored (rule A15) */
 };
 
 /* An endpoint of a slice, loose or packed; it borrows from the slice. */
