@@ -43,10 +43,10 @@ static bool list_is_sound(const struct fixture *fixture, const uint64_t *word)
 		uint32_t id = *(volatile uint32_t *)&fixture->slots[range.first + i].backend;
 		const volatile struct backend *backend = &fixture->backends[id];
 		uint8_t number = backend->addr.bytes[15];
+		uint8_t state = backend->state;
 
 		/* The backend may have begun to leave since the word was read, but it is whole. */
-		if (!id ||
-		    (backend->state != BACKEND_ACTIVE && backend->state != BACKEND_DRAINING) ||
+		if (!id || (state != BACKEND_ACTIVE && state != BACKEND_DRAINING) ||
 		    backend->port != htons(8080))
 			return false;
 		in_a += number >= SET_A_FIRST && number < SET_A_FIRST + SET_A_COUNT;

@@ -311,6 +311,7 @@ static void a_bad_endpoint_does_not_take_the_others_with_it(void **state)
 		      "- addresses: [010.000.0.4]\n  conditions: {ready: null, serving: false}\n"
 		      "  nodeName: n1\n  hints: {forZones: [{name: a}, {name: b}]}\n" WEB_IN_SHOP);
 	const struct slice_object **slices;
+	struct slice_endpoint first, second;
 	struct ip_addr expected;
 
 	(void)state;
@@ -322,13 +323,15 @@ static void a_bad_endpoint_does_not_take_the_others_with_it(void **state)
 	assert_int_equal(
 		model_slices(outcome.model, then_service(&outcome, "shop", "web"), &slices), 1);
 	assert_int_equal(slices[0]->endpoint_count, 2);
-	assert_true(slices[0]->endpoints[0].ready && slices[0]->endpoints[0].serving);
-	assert_true(slices[0]->endpoints[1].ready && !slices[0]->endpoints[1].serving);
+	first = slice_endpoint_at(slices[0], 0);
+	second = slice_endpoint_at(slices[0], 1);
+	assert_true(first.ready && first.serving);
+	assert_true(second.ready && !second.serving);
 	assert_int_equal(address_parse("10.0.0.4", &expected), 0);
-	assert_true(address_equal(&slices[0]->endpoints[1].addr, &expected));
-	assert_int_equal(slices[0]->endpoints[1].zone_hint_count, 2);
-	assert_string_equal(slices[0]->endpoints[1].zone_hints[1], "b");
-	assert_string_equal(slices[0]->endpoints[1].node_name, "n1");
+	assert_true(address_equal(&second.addr, &expected));
+	assert_int_equal(second.zone_hint_count, 2);
+	assert_string_equal(second.zone_hints[1], "b");
+	assert_string_equal(second.node_name, "n1");
 	free(slices);
 	model_free(outcome.model);
 }
@@ -344,7 +347,7 @@ static void v1beta1_has_the_node_among_its_topology(void **state)
 	(void)state;
 	assert_int_equal(
 		model_slices(outcome.model, then_service(&outcome, "shop", "web"), &slices), 1);
-	assert_string_equal(slices[0]->endpoints[0].node_name, "n7");
+	assert_string_equal(slice_endpoint_at(slices[0], 0).node_name, "n7");
 	assert_int_equal(slices[0]->family, FAMILY_IPV6);
 	free(slices);
 	model_free(outcome.model);
@@ -359,13 +362,15 @@ static void subsets_become_slices_of_each_family(void **state)
 		"- addresses: [{ip: 10.0.0.1, nodeName: n1}, {ip: 'fd00::1'}]\n"
 		"  notReadyAddresses: [{ip: 10.0.0.2}]\n  ports: [{port: 8080}]\n" WEB_IN_SHOP);
 	const struct slice_object **slices;
+	struct slice_endpoint not_ready;
 
 	(void)state;
 	assert_int_equal(
 		model_slices(outcome.model, then_service(&outcome, "shop", "web"), &slices), 2);
 	assert_int_equal(slices[0]->endpoint_count, 2);
-	assert_string_equal(slices[0]->endpoints[0].node_name, "n1");
-	assert_false(slices[0]->endpoints[1].ready || slices[0]->endpoints[1].serving);
+	assert_string_equal(slice_endpoint_at(slices[0], 0).node_name, "n1");
+	not_ready = slice_endpoint_at(slices[0], 1);
+	assert_false(not_ready.ready || not_ready.serving);
 	assert_int_equal(slices[1]->family, FAMILY_IPV6);
 	assert_int_equal(slices[1]->ports[0].port, 8080);
 	free(slices);
@@ -653,7 +658,7 @@ static void recorded_endpoints_keep_the_not_ready_ones(void **state)
 	assert_int_equal(count, 3);
 	for (int i = 0; i < count; i++) {
 		for (size_t e = 0; e < slices[i]->endpoint_count; e++)
-			ready += slices[i]->endpoints[e].ready;
+			ready += slice_endpoint_at(slices[i], e).ready;
 	}
 	assert_int_equal(ready, 3);
 	assert_int_equal(endpoint_count(&outcome, service), 5);

@@ -111,18 +111,19 @@ static void then_endpoints(struct model *model, const char *service, const char 
 	for (int i = 0; i < count; i++) {
 		for (size_t p = 0; p < slices[i]->port_count; p++) {
 			for (size_t e = 0; e < slices[i]->endpoint_count; e++) {
-				const struct slice_endpoint *endpoint = &slices[i]->endpoints[e];
+				const struct slice_endpoint endpoint =
+					slice_endpoint_at(slices[i], e);
 				char buf[ADDRESS_TEXT_SIZE];
 				size_t len = strlen(text);
 
 				(void)snprintf(text + len, sizeof(text) - len, "%s=%s%s%s%s ",
 					       slices[i]->ports[p].name,
-					       endpoint_format(&endpoint->addr,
+					       endpoint_format(&endpoint.addr,
 							       htons(slices[i]->ports[p].port),
 							       buf),
-					       endpoint->ready ? ",ready" : "",
-					       endpoint->serving ? ",serving" : "",
-					       endpoint->terminating ? ",terminating" : "");
+					       endpoint.ready ? ",ready" : "",
+					       endpoint.serving ? ",serving" : "",
+					       endpoint.terminating ? ",terminating" : "");
 			}
 		}
 	}
@@ -147,6 +148,42 @@ static void a_packed_copy_is_equal_and_independent(void **state)
 	loose.slice.endpoints[0].zone_hint_count = 1;
 	assert_false(object_equal(second, &loose));
 	object_free(second);
+}
+
+static void endpoints_are_read_as_they_were_put(void **state)
+{
+	struct slice_endpoint endpoints[] = {
+		{.addr = ip("10.0.0.1"), .node_name = "node-1", .ready = true},
+		{.addr = ip("fd00::1"), .serving = true},
+		{.addr = ip("10.0.0.2"), .node_name = "node-1", .terminating = true},
+	};
+	struct object loose = given_slice("web-1", "web");
+	char *zones[] = {"zone-a"};
+
+	(void)state;
+	endpoints[2].node_hints = zones;
+	endpoints[2].node_hint_count = 1;
+	loose.slice.endpoints = endpoints;
+	/* The last time without the family and the hints that make them longer. */
+	for (size_t count = 3; count; count--) {
+		struct object *copy;
+
+		loose.slice.endpoint_count = count;
+		copy = object_new(&loose);
+		assert_non_null(copy);
+		assert_true(object_equal(copy, &loose));
+		for (size_t i = 0; i < count; i++) {
+			const struct slice_endpoint read = slice_endpoint_at(&copy->slice, i);
+
+			assert_memory_equal(&read.addr, &endpoints[i].addr, sizeof(read.addr));
+			assert_int_equal(read.ready, endpoints[i].ready);
+			assert_int_equal(read.serving, endpoints[i].serving);
+			assert_int_equal(read.terminating, endpoints[i].terminating);
+			assert_int_equal(read.node_hint_count, endpoints[i].node_hint_count);
+			assert_int_equal(!read.node_name, !endpoints[i].node_name);
+		}
+		object_free(copy);
+	}
 }
 
 static void more_strings_than_are_compared_are_packed_right(void **state)
@@ -447,8 +484,32 @@ static void a_drain_that_fails_leaves_the_rest_dirty(void **state)
 	when_put(model, &c);
 	assert_int_equal(model_drain_dirty(model, second_fails, &calls), -7);
 	then_dirty(model, "shop/b shop/c ");
+	model_free(model);
+}
+
+static int count(const char *namespace_, const char *name, void *context)
+{
+	(void)namespace_;
+	(void)name;
+	++*(int *)context;
+	return 0;
+}
+
+static void every_service_can_be_made_dirty_once(void **state)
+{
+	struct model *model = model_new();
+	struct object a = given_service("a"), b = given_service("b"), c = given_service("c");
+	int calls = 0;
+
+	(void)state;
+	when_put(model, &a);
+	when_put(model, &b);
+	when_put(model, &c);
 	model_touch_all(model);
 	then_dirty(model, "shop/a shop/b shop/c ");
+	model_touch_all(model);
+	assert_int_equal(model_drain_dirty(model, count, &calls), 0);
+	assert_int_equal(calls, 3);
 	model_free(model);
 }
 
@@ -501,6 +562,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_packed_copy_is_equal_and_independent),
+		cmocka_unit_test(endpoints_are_read_as_they_were_put),
 		cmocka_unit_test(more_strings_than_are_compared_are_packed_right),
 		cmocka_unit_test(an_empty_selector_selects_nothing),
 		cmocka_unit_test(an_equal_object_makes_nothing_dirty),
@@ -514,6 +576,7 @@ int main(void)
 		cmocka_unit_test(a_dual_stack_service_gets_endpoints_of_both_families),
 		cmocka_unit_test(changes_are_counted_where_something_that_is_kept_has_changed),
 		cmocka_unit_test(a_drain_that_fails_leaves_the_rest_dirty),
+		cmocka_unit_test(every_service_can_be_made_dirty_once),
 		cmocka_unit_test(random_changes_keep_the_tables_consistent),
 	};
 

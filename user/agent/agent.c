@@ -461,6 +461,8 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 		return err;
 	agent->status.synced_ns = uv_hrtime();
 	status_write(agent);
+	/* What the source has read and decoded left holes between the objects of the model. */
+	(void)malloc_trim(0);
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);

@@ -25,16 +25,13 @@ static void needs_add(struct needs *needs, const struct plan *plan)
 	}
 }
 
-static int needs_of_service(const char *namespace_, const char *name, void *context)
+static int needs_of_service(const struct object *service, void *context)
 {
 	struct needs *needs = context;
-	const struct object *service = model_service(needs->model, namespace_, name);
 	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
 	struct plan plan;
 	int count, err;
 
-	if (!service)
-		return 0;
 	count = model_slices(needs->model, service, &slices);
 	if (count < 0)
 		return count;
@@ -101,7 +98,8 @@ int sizes_of_model(struct model *model, const struct agent_options *options,
 	};
 	int err;
 
-	err = model_drain_dirty(model, needs_of_service, &needs);
+	/* Not by a drain: what is dirty is to be published in the order it came in. */
+	err = model_each(model, OBJECT_SERVICE, needs_of_service, &needs);
 	model_touch_all(model);
 	if (!err)
 		sizes_set(options, &needs, ret_sizes);

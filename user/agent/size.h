@@ -10,8 +10,8 @@
 #include "model/model.h"
 
 /*
- * Plans every Service once, to count. What the flags fix is taken from them. The Services stay
- * dirty. Returns 0 or -ENOMEM. Silent.
+ * Plans every Service once, to count. What the flags fix is taken from them. All Services are
+ * dirty afterwards. Returns 0 or -ENOMEM. Silent.
  */
 int sizes_of_model(struct model *model, const struct agent_options *options,
 		   struct datapath_sizes *ret_sizes);

@@ -15,12 +15,11 @@
 #include <utlist.h>
 
 #include "cleanup.h"
+#include "lookup.h"
 #include "model/derive.h"
 #include "model/table.h"
 
-#define KEY_SIZE (2 * (OBJECT_NAME_MAX + 1))
-
-/* An EndpointSlice, Node or Pod. Its key lies in the object. */
+/* An EndpointSlice, Node, Pod or ServiceCIDR. */
 struct member {
 	struct object *object;
 	struct member *prev, *next; /* slices of a Service, or Pods of a namespace */
@@ -28,7 +27,6 @@ struct member {
 		struct service_entry *service;      /* EndpointSlice; NULL: belongs to none */
 		struct namespace_entry *namespace_; /* Pod */
 	};
-	UT_hash_handle hh;
 };
 
 struct service_entry {
@@ -39,7 +37,6 @@ struct service_entry {
 	struct namespace_entry *selecting_in; /* NULL: has no selector */
 	struct service_entry *prev, *next;    /* Services with a selector in the namespace */
 	struct derived_slices *derived;       /* what model_slices last made of Pods */
-	UT_hash_handle hh;
 	bool dirty;
 	char key[]; /* namespace, 0, name, 0 */
 };
@@ -53,8 +50,8 @@ struct namespace_entry {
 };
 
 struct model {
-	struct service_entry *services;
-	struct member *members[OBJECT_KIND_COUNT]; /* tables of EndpointSlices, Nodes and Pods */
+	struct lookup services;
+	struct lookup members[OBJECT_KIND_COUNT]; /* of all kinds but Services and Endpoints */
 	struct namespace_entry *namespaces;
 	struct service_entry *dirty_first, *dirty_last;
 	size_t counts[OBJECT_KIND_COUNT];
@@ -66,51 +63,58 @@ struct model *model_new(void)
 	return calloc(1, sizeof(struct model));
 }
 
-/* Writes the key and is its length; 0 where a name is longer than any name can be. */
-static size_t key_write(char key[KEY_SIZE], const char *namespace_, const char *name)
-{
-	size_t namespace_len = strlen(namespace_);
-	size_t name_len = strlen(name);
+/* What objects of one kind are found by. */
+struct key {
+	const char *namespace_, *name;
+};
 
-	if (namespace_len > OBJECT_NAME_MAX || name_len > OBJECT_NAME_MAX)
-		return 0;
-	memcpy(key, namespace_, namespace_len + 1);
-	memcpy(key + namespace_len + 1, name, name_len + 1);
-	return namespace_len + 1 + name_len;
+static uint32_t key_hash(const struct key *key)
+{
+	return lookup_hash(key->namespace_, strlen(key->namespace_)) * 31 +
+	       lookup_hash(key->name, strlen(key->name));
 }
 
-static size_t key_len(const struct object *object)
+static const char *entry_name(const struct service_entry *entry)
 {
-	return (size_t)(object->name - object->namespace_) + strlen(object->name);
+	return entry->key + strlen(entry->key) + 1;
 }
 
-static const char *key_name(const char *key)
+static struct key object_key(const struct object *object)
 {
-	return key + strlen(key) + 1;
+	return (struct key){object->namespace_, object->name};
+}
+
+static bool entry_is(const void *item, const void *wanted)
+{
+	const struct service_entry *entry = item;
+	const struct key *key = wanted;
+
+	return !strcmp(entry->key, key->namespace_) && !strcmp(entry_name(entry), key->name);
+}
+
+static bool member_is(const void *item, const void *wanted)
+{
+	const struct member *member = item;
+	const struct key *key = wanted;
+
+	return !strcmp(member->object->name, key->name) &&
+	       !strcmp(member->object->namespace_, key->namespace_);
 }
 
 static struct service_entry *service_find(const struct model *model, const char *namespace_,
 					  const char *name)
 {
-	char key[KEY_SIZE];
-	size_t len = key_write(key, namespace_, name);
-	struct service_entry *entry = NULL;
+	const struct key key = {namespace_, name};
 
-	if (len)
-		HASH_FIND(hh, model->services, key, len, entry);
-	return entry;
+	return lookup_find(&model->services, key_hash(&key), entry_is, &key);
 }
 
 static struct member *member_find(const struct model *model, enum object_kind kind,
 				  const char *namespace_, const char *name)
 {
-	char key[KEY_SIZE];
-	size_t len = key_write(key, namespace_, name);
-	struct member *member = NULL;
+	const struct key key = {namespace_, name};
 
-	if (len)
-		HASH_FIND(hh, model->members[kind], key, len, member);
-	return member;
+	return lookup_find(&model->members[kind], key_hash(&key), member_is, &key);
 }
 
 /* The entry of that name, made where there is none; NULL where memory is short. */
@@ -118,18 +122,17 @@ static struct service_entry *service_ensure(struct model *model, const char *nam
 					    const char *name)
 {
 	struct service_entry *entry = service_find(model, namespace_, name);
-	char key[KEY_SIZE];
-	size_t len = key_write(key, namespace_, name);
-	bool no_memory = false;
+	size_t namespace_size = strlen(namespace_) + 1, name_size = strlen(name) + 1;
+	const struct key key = {namespace_, name};
 
-	if (entry || !len)
+	if (entry)
 		return entry;
-	entry = calloc(1, sizeof(*entry) + len + 1);
+	entry = calloc(1, sizeof(*entry) + namespace_size + name_size);
 	if (!entry)
 		return NULL;
-	memcpy(entry->key, key, len);
-	HASH_ADD_KEYPTR(hh, model->services, entry->key, len, entry);
-	if (no_memory)
+	memcpy(entry->key, namespace_, namespace_size);
+	memcpy(entry->key + namespace_size, name, name_size);
+	if (lookup_add(&model->services, key_hash(&key), entry))
 		free(take_ptr(entry));
 	return entry;
 }
@@ -190,12 +193,14 @@ static int selecting_enter(struct model *model, struct service_entry *entry)
 /* Frees the entry if nothing needs it any more. */
 static void service_release(struct model *model, struct service_entry *entry)
 {
+	struct key key;
+
 	if (entry->service || entry->endpoints || entry->slices || entry->dirty)
 		return;
 	selecting_leave(model, entry);
 	derived_drop(entry);
-	/* The analyzer does not see that the entry is in the table. */
-	HASH_DEL(model->services, entry); /* NOLINT(clang-analyzer-core.NullDereference) */
+	key = (struct key){entry->key, entry_name(entry)};
+	lookup_remove(&model->services, key_hash(&key), entry);
 	free(entry);
 }
 
@@ -317,9 +322,10 @@ static int member_link(struct model *model, struct member *member)
 static void member_delete(struct model *model, struct member *member)
 {
 	enum object_kind kind = member->object->kind;
+	const struct key key = object_key(member->object);
 
 	member_unlink(model, member);
-	HASH_DEL(model->members[kind], member);
+	lookup_remove(&model->members[kind], key_hash(&key), member);
 	model->counts[kind]--;
 	object_free(member->object);
 	free(member);
@@ -328,14 +334,12 @@ static void member_delete(struct model *model, struct member *member)
 static struct member *member_add(struct model *model, struct object *object)
 {
 	auto_cleanup(cleanup_free) struct member *member = calloc(1, sizeof(*member));
-	bool no_memory = !member;
+	const struct key key = object_key(object);
 
-	if (no_memory)
+	if (!member)
 		return NULL;
 	member->object = object;
-	HASH_ADD_KEYPTR(hh, model->members[object->kind], object->namespace_, key_len(object),
-			member);
-	if (no_memory)
+	if (lookup_add(&model->members[object->kind], key_hash(&key), member))
 		return NULL;
 	model->counts[object->kind]++;
 	return take_ptr(member);
@@ -355,7 +359,6 @@ static int member_put(struct model *model, struct object *object)
 		member_unlink(model, member);
 		object_free(member->object);
 		member->object = object;
-		member->hh.key = object->namespace_; /* equal bytes, in the new object */
 	}
 	if (!member_link(model, member))
 		return 0;
@@ -540,9 +543,10 @@ int model_slices(struct model *model, const struct object *service,
 
 void model_touch_all(struct model *model)
 {
-	struct service_entry *entry, *next;
+	struct service_entry *entry;
+	uint32_t position = 0;
 
-	HASH_ITER (hh, model->services, entry, next) {
+	while ((entry = lookup_next(&model->services, &position))) {
 		if (entry->service)
 			service_touch(model, entry);
 	}
@@ -552,7 +556,7 @@ int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context)
 {
 	while (model->dirty_first) {
 		struct service_entry *entry = model->dirty_first;
-		int err = fn(entry->key, key_name(entry->key), context);
+		int err = fn(entry->key, entry_name(entry), context);
 
 		if (err)
 			return err;
@@ -583,10 +587,11 @@ uint64_t model_changes(const struct model *model, enum object_kind kind)
 static int each_member(struct model *model, enum object_kind kind, model_object_fn fn,
 		       void *context)
 {
-	struct member *member, *next;
+	struct member *member;
+	uint32_t position = 0;
 	int err = 0;
 
-	HASH_ITER (hh, model->members[kind], member, next) {
+	while ((member = lookup_next(&model->members[kind], &position))) {
 		err = fn(member->object, context);
 		if (err)
 			break;
@@ -596,12 +601,13 @@ static int each_member(struct model *model, enum object_kind kind, model_object_
 
 int model_each(struct model *model, enum object_kind kind, model_object_fn fn, void *context)
 {
-	struct service_entry *entry, *next;
+	struct service_entry *entry;
+	uint32_t position = 0;
 	int err = 0;
 
 	if (kind != OBJECT_SERVICE && kind != OBJECT_ENDPOINTS)
 		return each_member(model, kind, fn, context);
-	HASH_ITER (hh, model->services, entry, next) {
+	while ((entry = lookup_next(&model->services, &position))) {
 		const struct object *object =
 			kind == OBJECT_SERVICE ? entry->service : entry->endpoints;
 
@@ -613,29 +619,42 @@ int model_each(struct model *model, enum object_kind kind, model_object_fn fn, v
 }
 
 /* No links are followed: everything goes. */
+static void services_free(struct model *model)
+{
+	struct service_entry *entry;
+	uint32_t position = 0;
+
+	while ((entry = lookup_next(&model->services, &position))) {
+		object_free(entry->service);
+		object_free(entry->endpoints);
+		derived_drop(entry);
+		free(entry);
+	}
+	lookup_fini(&model->services);
+}
+
+static void members_free(struct lookup *members)
+{
+	struct member *member;
+	uint32_t position = 0;
+
+	while ((member = lookup_next(members, &position))) {
+		object_free(member->object);
+		free(member);
+	}
+	lookup_fini(members);
+}
+
 void model_free(struct model *model)
 {
-	struct service_entry *service, *next_service;
-	struct member *member, *next_member;
-	struct namespace_entry *namespace_, *next_namespace;
+	struct namespace_entry *namespace_, *next;
 
 	if (!model)
 		return;
-	HASH_ITER (hh, model->services, service, next_service) {
-		HASH_DEL(model->services, service);
-		object_free(service->service);
-		object_free(service->endpoints);
-		derived_drop(service);
-		free(service);
-	}
-	for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
-		HASH_ITER (hh, model->members[kind], member, next_member) {
-			HASH_DEL(model->members[kind], member);
-			object_free(member->object);
-			free(member);
-		}
-	}
-	HASH_ITER (hh, model->namespaces, namespace_, next_namespace) {
+	services_free(model);
+	for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+		members_free(&model->members[kind]);
+	HASH_ITER (hh, model->namespaces, namespace_, next) {
 		HASH_DEL(model->namespaces, namespace_);
 		free(namespace_);
 	}

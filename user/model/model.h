@@ -55,7 +55,7 @@ const struct object *model_get(const struct model *model, enum object_kind kind,
 int model_slices(struct model *model, const struct object *service,
 		 const struct slice_object ***ret_slices);
 
-/* Makes every Service dirty: a change of the Node's labels or of the node's addresses. */
+/* Makes every Service dirty, in no particular order: a change of the Node's labels or addresses. */
 void model_touch_all(struct model *model);
 
 /* Called with a Service that may need another plan; it may not exist any more. */

@@ -149,7 +149,10 @@ static bool slice_equal(const struct slice_object *a, const struct slice_object 
 			return false;
 	}
 	for (size_t i = 0; i < a->endpoint_count; i++) {
-		if (!endpoint_equal(&a->endpoints[i], &b->endpoints[i]))
+		const struct slice_endpoint x = slice_endpoint_at(a, i),
+					    y = slice_endpoint_at(b, i);
+
+		if (!endpoint_equal(&x, &y))
 			return false;
 	}
 	return true;

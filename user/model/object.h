@@ -8,8 +8,7 @@
  * There are loose objects and packed ones. A loose object borrows its strings and arrays from
  * whoever filled it in, on the stack or from a parsed document. object_new() makes a packed copy:
  * one block of memory with everything in it, equal strings stored once. Clusters have 100,000
- * endpoints, and a heap allocation for each of their strings would cost more than the endpoints
- * themselves.
+ * endpoints, which are most of what the agent holds: of them a packed slice keeps a few bytes each.
  */
 
 #include <stdbool.h>
@@ -52,17 +51,17 @@ struct service_port {
 };
 
 struct service_object {
-	enum service_type type;
-	struct ip_addr cluster_ips[2];
-	size_t cluster_ip_count;
-	bool headless; /* clusterIP: None */
 	struct service_port *ports;
-	size_t port_count;
 	struct labels selector;
+	struct ip_addr cluster_ips[2];
+	__u32 port_count;
+	__u32 affinity_timeout_s; /* 0: sessionAffinity None */
+	__u8 cluster_ip_count;
+	__u8 type;           /* enum service_type */
+	bool headless;       /* clusterIP: None */
 	bool internal_local; /* internalTrafficPolicy: Local */
 	bool external_local;
 	bool publish_not_ready;
-	__u32 affinity_timeout_s; /* 0: sessionAffinity None */
 };
 
 struct slice_port {
@@ -71,28 +70,31 @@ struct slice_port {
 	__u16 port; /* 0: "all ports", which is not supported */
 };
 
+/* Packed slices keep their endpoints in another form: read them with slice_endpoint_at. */
 struct slice_endpoint {
 	struct ip_addr addr; /* addresses[0] */
 	char *node_name;     /* NULL: none */
 	char **zone_hints;
 	char **node_hints;
-	__u16 zone_hint_count; /* small types: endpoints are most of the memory of a large cluster
-				*/
+	__u16 zone_hint_count;
 	__u16 node_hint_count;
 	bool ready; /* defaults already applied (rule A17) */
 	bool serving;
 	bool terminating;
 };
-_Static_assert(sizeof(struct slice_endpoint) <= 48, "see zone_hint_count");
 
 struct slice_object {
-	char *service_name;    /* label kubernetes.io/service-name; NULL: belongs to none */
-	enum ip_family family; /* 0: FQDN, whose endpoints are ignored (rule A15) */
-	struct slice_endpoint *endpoints;
-	size_t endpoint_count;
+	char *service_name; /* label kubernetes.io/service-name; NULL: belongs to none */
+	struct slice_endpoint *endpoints; /* of a loose slice */
+	struct packed_endpoints *packed;  /* of a packed one */
 	struct slice_port *ports;
-	size_t port_count;
+	__u32 endpoint_count;
+	__u32 port_count;
+	enum ip_family family; /* 0: FQDN, whose endpoints are ignored (rule A15) */
 };
+
+/* An endpoint of a slice, loose or packed; it borrows from the slice. */
+struct slice_endpoint slice_endpoint_at(const struct slice_object *slice, size_t index);
 
 /* core/v1 Endpoints: each subset becomes slices, one a family, named for the object. */
 struct endpoints_object {

@@ -9,8 +9,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "address.h"
 #include "cleanup.h"
-#include "model/object.h"
+#include "model/packed.h"
 
 /* Strings that later ones are compared with: enough for the names of nodes, zones and ports in a
  * slice. */
@@ -25,6 +26,7 @@ struct packed_string {
 struct packer {
 	char *base;
 	size_t used;
+	bool no_memory; /* for the names that are not in the block */
 	struct packed_string strings[PACKED_STRINGS_KEPT];
 	size_t string_count;
 };
@@ -32,7 +34,7 @@ struct packer {
 /* The place of `field` in element `i` of an array in the copy. */
 #define FIELD(array, i, field) ((array) ? &(array)[i].field : NULL)
 
-/* Makes room for a copy of `size` bytes and fills it in; NULL while counting. */
+/* Makes room for a copy of `size` bytes and fills it in, with zeros for NULL; NULL while counting. */
 static void *bytes_pack(struct packer *packer, const void *bytes, size_t size, size_t alignment)
 {
 	size_t offset = (packer->used + alignment - 1) & ~(alignment - 1);
@@ -40,8 +42,10 @@ static void *bytes_pack(struct packer *packer, const void *bytes, size_t size, s
 	packer->used = offset + size;
 	if (!packer->base)
 		return NULL;
-	if (size)
+	if (bytes && size)
 		memcpy(packer->base + offset, bytes, size);
+	else
+		memset(packer->base + offset, 0, size);
 	return packer->base + offset;
 }
 
@@ -117,27 +121,94 @@ static void service_pack(struct packer *packer, const struct service_object *ser
 	}
 }
 
+static bool slice_is_ipv4(const struct slice_object *slice)
+{
+	for (size_t i = 0; i < slice->endpoint_count; i++) {
+		const struct slice_endpoint endpoint = slice_endpoint_at(slice, i);
+
+		if (!address_is_ipv4(&endpoint.addr))
+			return false;
+	}
+	return true;
+}
+
+static bool slice_has_hints(const struct slice_object *slice)
+{
+	for (size_t i = 0; i < slice->endpoint_count; i++) {
+		const struct slice_endpoint endpoint = slice_endpoint_at(slice, i);
+
+		if (endpoint.zone_hint_count || endpoint.node_hint_count)
+			return true;
+	}
+	return false;
+}
+
+static void hints_pack(struct packer *packer, const struct slice_endpoint *endpoint,
+		       struct packed_hints *copy)
+{
+	if (copy) {
+		copy->zone_hint_count = endpoint->zone_hint_count;
+		copy->node_hint_count = endpoint->node_hint_count;
+	}
+	strings_pack(packer, endpoint->zone_hints, endpoint->zone_hint_count,
+		     FIELD(copy, 0, zone_hints));
+	strings_pack(packer, endpoint->node_hints, endpoint->node_hint_count,
+		     FIELD(copy, 0, node_hints));
+}
+
+/* What an endpoint is, but for its hints. */
+static void endpoint_write(struct packer *packer, const struct slice_endpoint *endpoint,
+			   bool is_ipv4, __u32 *words)
+{
+	__u32 name = endpoint->node_name ? name_take(endpoint->node_name) : 0;
+	size_t skipped = is_ipv4 ? sizeof(endpoint->addr) - sizeof(__be32) : 0;
+
+	packer->no_memory |= endpoint->node_name && !name;
+	words[0] = name | (endpoint->ready ? PACKED_READY : 0) |
+		   (endpoint->serving ? PACKED_SERVING : 0) |
+		   (endpoint->terminating ? PACKED_TERMINATING : 0);
+	memcpy(&words[1], endpoint->addr.bytes + skipped, sizeof(endpoint->addr) - skipped);
+}
+
+static void slice_endpoints_pack(struct packer *packer, const struct slice_object *slice,
+				 struct slice_object *copy)
+{
+	bool is_ipv4 = slice_is_ipv4(slice), has_hints = slice_has_hints(slice);
+	size_t count = slice->endpoint_count, stride = packed_stride(is_ipv4);
+	struct packed_endpoints *packed = bytes_pack(
+		packer, NULL, sizeof(*packed) + count * stride * sizeof(__u32), sizeof(void *));
+	struct packed_hints *hints = NULL;
+
+	if (has_hints)
+		hints = bytes_pack(packer, NULL, count * sizeof(*hints), sizeof(void *));
+	for (size_t i = 0; i < count; i++) {
+		const struct slice_endpoint endpoint = slice_endpoint_at(slice, i);
+
+		if (has_hints)
+			hints_pack(packer, &endpoint, hints ? &hints[i] : NULL);
+		if (packed)
+			endpoint_write(packer, &endpoint, is_ipv4, packed->words + i * stride);
+	}
+	if (packed) {
+		packed->is_ipv4 = is_ipv4;
+		packed->hints = hints;
+	}
+	if (copy) {
+		copy->endpoints = NULL;
+		copy->packed = packed;
+	}
+}
+
 static void slice_pack(struct packer *packer, const struct slice_object *slice,
 		       struct slice_object *copy)
 {
-	struct slice_endpoint *endpoints =
-		array_pack(packer, slice->endpoints, slice->endpoint_count,
-			   sizeof(*slice->endpoints), FIELD(copy, 0, endpoints));
 	struct slice_port *ports = array_pack(packer, slice->ports, slice->port_count,
 					      sizeof(*slice->ports), FIELD(copy, 0, ports));
 
+	slice_endpoints_pack(packer, slice, copy);
 	string_pack(packer, slice->service_name, FIELD(copy, 0, service_name));
 	for (size_t i = 0; i < slice->port_count; i++)
 		string_pack(packer, slice->ports[i].name, FIELD(ports, i, name));
-	for (size_t i = 0; i < slice->endpoint_count; i++) {
-		const struct slice_endpoint *endpoint = &slice->endpoints[i];
-
-		string_pack(packer, endpoint->node_name, FIELD(endpoints, i, node_name));
-		strings_pack(packer, endpoint->zone_hints, endpoint->zone_hint_count,
-			     FIELD(endpoints, i, zone_hints));
-		strings_pack(packer, endpoint->node_hints, endpoint->node_hint_count,
-			     FIELD(endpoints, i, node_hints));
-	}
 }
 
 static void endpoints_pack(struct packer *packer, const struct endpoints_object *endpoints,
@@ -174,9 +245,24 @@ static void key_pack(struct packer *packer, const struct object *object, struct 
 	}
 }
 
+/* A Service's ClusterIPs need not be in the block of a slice. */
+static size_t object_size(enum object_kind kind)
+{
+	static const size_t sizes[OBJECT_KIND_COUNT] = {
+		[OBJECT_SERVICE] = sizeof(struct service_object),
+		[OBJECT_ENDPOINT_SLICE] = sizeof(struct slice_object),
+		[OBJECT_ENDPOINTS] = sizeof(struct endpoints_object),
+		[OBJECT_NODE] = sizeof(struct node_object),
+		[OBJECT_POD] = sizeof(struct pod_object),
+		[OBJECT_SERVICE_CIDR] = sizeof(struct service_cidr_object),
+	};
+
+	return offsetof(struct object, service) + sizes[kind];
+}
+
 static void object_pack(struct packer *packer, const struct object *object)
 {
-	struct object *copy = bytes_pack(packer, object, sizeof(*object), sizeof(void *));
+	struct object *copy = bytes_pack(packer, object, object_size(object->kind), sizeof(void *));
 
 	key_pack(packer, object, copy);
 	labels_pack(packer, &object->labels, FIELD(copy, 0, labels.items));
@@ -210,9 +296,11 @@ static void object_pack(struct packer *packer, const struct object *object)
 struct object *object_new(const struct object *object)
 {
 	struct packer packer;
+	struct object *copy;
 
 	packer.base = NULL;
 	packer.used = 0;
+	packer.no_memory = false;
 	packer.string_count = 0;
 	object_pack(&packer, object);
 	packer.base = malloc(packer.used);
@@ -221,10 +309,18 @@ struct object *object_new(const struct object *object)
 	packer.used = 0;
 	packer.string_count = 0;
 	object_pack(&packer, object);
-	return (struct object *)packer.base;
+	copy = (struct object *)packer.base;
+	if (packer.no_memory)
+		object_free(take_ptr(copy));
+	return copy;
 }
 
 void object_free(struct object *object)
 {
+	if (object && object->kind == OBJECT_ENDPOINT_SLICE)
+		slice_names_drop(&object->slice);
+	for (size_t i = 0;
+	     object && object->kind == OBJECT_ENDPOINTS && i < object->endpoints.slice_count; i++)
+		slice_names_drop(&object->endpoints.slices[i]);
 	free(object);
 }

@@ -17,7 +17,7 @@ static bool port_matches(const struct slice_port *slice_port, const struct servi
 static int candidate_compare(const void *a, const void *b)
 {
 	const struct candidate *left = a, *right = b;
-	int order = memcmp(&left->endpoint->addr, &right->endpoint->addr, sizeof(struct ip_addr));
+	int order = memcmp(&left->endpoint.addr, &right->endpoint.addr, sizeof(struct ip_addr));
 
 	return order ? order : (int)ntohs(left->port) - (int)ntohs(right->port);
 }
@@ -41,13 +41,13 @@ static void slice_gather(const struct plan_context *context, const struct slice_
 			 const struct slice_port *port, struct candidates *ret)
 {
 	for (size_t i = 0; i < slice->endpoint_count; i++) {
-		const struct slice_endpoint *endpoint = &slice->endpoints[i];
+		const struct slice_endpoint endpoint = slice_endpoint_at(slice, i);
 
 		ret->items[ret->count++] = (struct candidate){
 			.endpoint = endpoint,
 			.port = htons(port->port),
-			.is_local = context->node_name && endpoint->node_name &&
-				    !strcmp(endpoint->node_name, context->node_name),
+			.is_local = context->node_name && endpoint.node_name &&
+				    !strcmp(endpoint.node_name, context->node_name),
 		};
 	}
 }
@@ -55,9 +55,9 @@ static void slice_gather(const struct plan_context *context, const struct slice_
 /* Of two copies the one that is not terminating wins (rule A19); else the one that is ready. */
 static bool candidate_is_better(const struct candidate *a, const struct candidate *b)
 {
-	if (a->endpoint->terminating != b->endpoint->terminating)
-		return !a->endpoint->terminating;
-	return a->endpoint->ready && !b->endpoint->ready;
+	if (a->endpoint.terminating != b->endpoint.terminating)
+		return !a->endpoint.terminating;
+	return a->endpoint.ready && !b->endpoint.ready;
 }
 
 static void candidates_deduplicate(struct candidates *candidates)
@@ -113,13 +113,13 @@ void candidates_mark_cluster(const struct plan_context *context, struct candidat
 	for (size_t i = 0; i < candidates->count; i++) {
 		struct candidate *candidate = &candidates->items[i];
 
-		any_ready |= candidate->endpoint->ready;
-		candidate->in_cluster = candidate->endpoint->ready &&
-					topology_fits(context, mode, candidate->endpoint);
+		any_ready |= candidate->endpoint.ready;
+		candidate->in_cluster = candidate->endpoint.ready &&
+					topology_fits(context, mode, &candidate->endpoint);
 	}
 	for (size_t i = 0; !any_ready && i < candidates->count; i++)
 		candidates->items[i].in_cluster =
-			is_serving_terminating(candidates->items[i].endpoint);
+			is_serving_terminating(&candidates->items[i].endpoint);
 }
 
 void candidates_mark_local(struct candidates *candidates)
@@ -129,19 +129,19 @@ void candidates_mark_local(struct candidates *candidates)
 	for (size_t i = 0; i < candidates->count; i++) {
 		struct candidate *candidate = &candidates->items[i];
 
-		candidate->in_local = candidate->is_local && candidate->endpoint->ready;
+		candidate->in_local = candidate->is_local && candidate->endpoint.ready;
 		any_ready |= candidate->in_local;
 	}
 	for (size_t i = 0; !any_ready && i < candidates->count; i++)
 		candidates->items[i].in_local =
 			candidates->items[i].is_local &&
-			is_serving_terminating(candidates->items[i].endpoint);
+			is_serving_terminating(&candidates->items[i].endpoint);
 }
 
 bool candidates_any_usable(const struct candidates *candidates)
 {
 	for (size_t i = 0; i < candidates->count; i++) {
-		const struct slice_endpoint *endpoint = candidates->items[i].endpoint;
+		const struct slice_endpoint *endpoint = &candidates->items[i].endpoint;
 
 		if (endpoint->ready || is_serving_terminating(endpoint))
 			return true;

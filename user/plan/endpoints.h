@@ -7,7 +7,7 @@
 
 /* An endpoint of one service port, as the rules look at it. */
 struct candidate {
-	const struct slice_endpoint *endpoint; /* borrowed from the slice */
+	struct slice_endpoint endpoint; /* borrows from the slice */
 	__be16 port;
 	bool is_local;
 	bool in_cluster;

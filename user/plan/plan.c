@@ -86,16 +86,16 @@ static int port_take_backends(const struct candidates *candidates, struct planne
 		bool is_member = candidate->in_cluster || candidate->in_local;
 
 		port->backends[i] = (struct planned_backend){
-			.addr = candidate->endpoint->addr,
+			.addr = candidate->endpoint.addr,
 			.port = candidate->port,
 			.state = is_member ? BACKEND_ACTIVE : BACKEND_DRAINING,
 			.is_local = candidate->is_local,
-			.terminating = candidate->endpoint->terminating,
+			.terminating = candidate->endpoint.terminating,
 			.in_cluster = candidate->in_cluster,
 			.in_local = candidate->in_local,
 		};
-		port->name.ready += candidate->endpoint->ready;
-		port->name.draining += candidate->endpoint->terminating;
+		port->name.ready += candidate->endpoint.ready;
+		port->name.draining += candidate->endpoint.terminating;
 	}
 	port->name.total = (__u32)candidates->count;
 	return 0;

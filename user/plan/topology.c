@@ -34,7 +34,7 @@ static bool mode_applies(const struct plan_context *context, const struct candid
 	bool any_fits = false;
 
 	for (size_t i = 0; i < candidates->count; i++) {
-		const struct slice_endpoint *endpoint = candidates->items[i].endpoint;
+		const struct slice_endpoint *endpoint = &candidates->items[i].endpoint;
 
 		if (!endpoint->ready)
 			continue;

@@ -10,17 +10,43 @@
 
 static uint32_t hash_of(const struct ip_addr *addr)
 {
-	uint32_t hash;
+	return lookup_hash(addr, sizeof(*addr));
+}
 
-	HASH_VALUE(addr, sizeof(*addr), hash);
-	return hash;
+static struct ip_addr address_of(const struct publisher *publisher,
+				 const struct address_record *record)
+{
+	return record->is_ipv6 ? publisher->ipv6[record->addr] : address_from_ipv4(record->addr);
+}
+
+/* There is room for as many IPv6 addresses as for addresses. */
+static struct address_record record_make(struct publisher *publisher, const struct ip_addr *addr)
+{
+	struct address_record record = {.is_ipv6 = !address_is_ipv4(addr)};
+
+	if (record.is_ipv6) {
+		record.addr = id_pool_take(&publisher->ipv6_ids);
+		publisher->ipv6[record.addr] = *addr;
+	} else {
+		memcpy(&record.addr, addr->bytes + sizeof(*addr) - sizeof(record.addr),
+		       sizeof(record.addr));
+	}
+	return record;
+}
+
+static bool record_has(const struct publisher *publisher, uint32_t index,
+		       const struct ip_addr *addr)
+{
+	const struct ip_addr its = address_of(publisher, &publisher->address_records[index]);
+
+	return address_equal(&its, addr);
 }
 
 uint32_t address_find(const struct publisher *publisher, const struct ip_addr *addr)
 {
 	uint32_t index = id_index_first(&publisher->address_index, hash_of(addr));
 
-	while (index && !address_equal(&publisher->address_records[index].addr, addr))
+	while (index && !record_has(publisher, index, addr))
 		index = id_index_next(&publisher->address_index, index);
 	return index;
 }
@@ -34,15 +60,15 @@ uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr)
 	index = id_pool_take(&publisher->address_ids);
 	if (!index)
 		return 0;
-	publisher->address_records[index] = (struct address_record){.addr = *addr};
-	publisher->address_flows[index] = (struct address_flows){};
+	publisher->address_records[index] = record_make(publisher, addr);
+	*address_flows_at(publisher, index) = (struct address_flows){};
 	id_index_add(&publisher->address_index, hash_of(addr), index);
 	return index;
 }
 
 bool address_has_flows(const struct publisher *publisher, uint32_t index, uint64_t now_ns)
 {
-	const struct address_flows *busy = &publisher->address_flows[index];
+	const struct address_flows *busy = address_flows_at(publisher, index);
 
 	return __atomic_load_n(&busy->confirmed, __ATOMIC_RELAXED) ||
 	       __atomic_load_n(&busy->new_until_s, __ATOMIC_RELAXED) >= now_ns / NSEC_PER_SEC;
@@ -68,11 +94,14 @@ static uint32_t flags_of(const struct address_record *record)
 static void address_remove(struct publisher *publisher, uint32_t index)
 {
 	struct address_record *record = &publisher->address_records[index];
+	const struct ip_addr addr = address_of(publisher, record);
 	bool was_seen = record->flags;
 
 	if (was_seen)
-		(void)bpf_map_delete_elem(publisher->maps.addresses, &record->addr);
-	id_index_remove(&publisher->address_index, hash_of(&record->addr), index);
+		(void)bpf_map_delete_elem(publisher->maps.addresses, &addr);
+	id_index_remove(&publisher->address_index, hash_of(&addr), index);
+	if (record->is_ipv6)
+		id_pool_give(&publisher->ipv6_ids, record->addr);
 	*record = (struct address_record){};
 	if (was_seen)
 		retire(publisher, RETIRED_ADDRESS, index, 1);
@@ -84,6 +113,7 @@ int address_settle(struct publisher *publisher, uint32_t index)
 {
 	struct address_record *record = &publisher->address_records[index];
 	struct address_info info = {.flags = flags_of(record), .index = index};
+	struct ip_addr addr;
 
 	if (!info.flags) {
 		address_remove(publisher, index);
@@ -91,7 +121,8 @@ int address_settle(struct publisher *publisher, uint32_t index)
 	}
 	if (info.flags == record->flags)
 		return 0;
-	if (bpf_map_update_elem(publisher->maps.addresses, &record->addr, &info, BPF_ANY))
+	addr = address_of(publisher, record);
+	if (bpf_map_update_elem(publisher->maps.addresses, &addr, &info, BPF_ANY))
 		return errno == E2BIG ? publisher_is_full(publisher, FULL_ADDRESSES) : -errno;
 	record->flags = info.flags & ADDRESS_ALL;
 	return 0;
@@ -117,15 +148,15 @@ int address_adopt(struct publisher *publisher, const struct ip_addr *addr,
 		  const struct address_info *info)
 {
 	uint32_t index = info->index;
+	struct address_record *record;
 
 	if (!info->flags || info->flags & ~ADDRESS_ALL ||
 	    !id_pool_reserve(&publisher->address_ids, index))
 		return -EINVAL;
-	publisher->address_records[index] = (struct address_record){
-		.addr = *addr,
-		.flags = info->flags & ADDRESS_ALL,
-		.is_node = (info->flags & ADDRESS_NODE) != 0,
-	};
+	record = &publisher->address_records[index];
+	*record = record_make(publisher, addr);
+	record->flags = info->flags & ADDRESS_ALL;
+	record->is_node = (info->flags & ADDRESS_NODE) != 0;
 	id_index_add(&publisher->address_index, hash_of(addr), index);
 	return 0;
 }

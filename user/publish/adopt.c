@@ -111,7 +111,7 @@ static void backends_adopt(struct adoption *adoption)
 	struct publisher *publisher = adoption->publisher;
 
 	for (uint32_t id = 1; id < publisher->maps.backends_max; id++) {
-		struct backend *backend = &publisher->backends[id];
+		struct backend *backend = backend_at(publisher, id);
 
 		if (backend->state == BACKEND_FREE || !backend_adopt(publisher, id))
 			continue;
@@ -130,10 +130,10 @@ static bool range_adopt(struct publisher *publisher, struct slot_range range)
 	    range.count > publisher->maps.slots_max - range.first)
 		return false;
 	for (uint32_t i = 0; i < range.count; i++) {
-		uint32_t id = publisher->slots[range.first + i].backend;
+		uint32_t id = slot_at(publisher, range.first + i)->backend;
 
 		if (!id || id >= publisher->maps.backends_max ||
-		    publisher->backends[id].state == BACKEND_FREE)
+		    backend_at(publisher, id)->state == BACKEND_FREE)
 			return false;
 	}
 	if (buddy_reserve(&publisher->free_slots, range.first, range.count))
@@ -152,7 +152,7 @@ static int compare_ids(const void *a, const void *b)
 /* The backends of both lists, each once. */
 static int port_adopt_backends(struct publisher *publisher, struct port_record *port)
 {
-	const struct service *service = &publisher->services[port->id];
+	const struct service *service = service_at(publisher, port->id);
 	struct slot_range cluster = service->cluster_slots, local = service->local_slots;
 	uint32_t bound = cluster.count + local.count, count = 0;
 
@@ -166,7 +166,7 @@ static int port_adopt_backends(struct publisher *publisher, struct port_record *
 		uint32_t slot = is_cluster ? cluster.first + i : local.first + i - cluster.count;
 
 		port->backends[i] = (struct port_backend){
-			.id = publisher->slots[slot].backend,
+			.id = slot_at(publisher, slot)->backend,
 			.facts = is_cluster ? MEMBER_CLUSTER : MEMBER_LOCAL,
 		};
 	}
@@ -217,7 +217,7 @@ static int visit_name(struct adoption *adoption, const void *key, const void *va
 
 	memcpy(&id, key, sizeof(id));
 	if (!id || id >= publisher->maps.services_max || !name_is_sound(name) ||
-	    !(publisher->services[id].flags & SERVICE_IN_USE))
+	    !(service_at(publisher, id)->flags & SERVICE_IN_USE))
 		goto remove;
 	record = service_get(publisher, name->namespace_, name->name, true);
 	if (!record)
@@ -229,7 +229,7 @@ static int visit_name(struct adoption *adoption, const void *key, const void *va
 		return -ENOMEM;
 	(void)id_pool_reserve(&publisher->service_ids, id);
 	adoption->ports[id] = port;
-	ranges_adopt(adoption, &publisher->services[id]);
+	ranges_adopt(adoption, service_at(publisher, id));
 	list_empty_unused(publisher, id);
 	publisher->numbers.service_ports++;
 	return port_adopt_backends(publisher, port);
@@ -244,7 +244,7 @@ static void services_repair(struct publisher *publisher)
 	static const struct service unused;
 
 	for (uint32_t id = 1; id < publisher->maps.services_max; id++) {
-		struct service *service = &publisher->services[id];
+		struct service *service = service_at(publisher, id);
 
 		if (!id_pool_has(&publisher->service_ids, id) &&
 		    memcmp(service, &unused, sizeof(unused)))
@@ -302,7 +302,7 @@ static int visit_reason(struct adoption *adoption, const void *key, const void *
 static void leftovers_settle(struct publisher *publisher)
 {
 	for (uint32_t id = 1; id < publisher->maps.backends_max; id++) {
-		if (publisher->backends[id].state != BACKEND_FREE)
+		if (backend_at(publisher, id)->state != BACKEND_FREE)
 			backend_settle(publisher, id);
 	}
 	for (uint32_t index = 1; index < publisher->address_ids.next_fresh; index++) {

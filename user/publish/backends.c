@@ -15,10 +15,8 @@ static uint32_t hash_of(const struct ip_addr *addr, __be16 port, __u8 proto)
 		__be16 port;
 		__u16 proto;
 	} key = {*addr, port, proto};
-	uint32_t hash;
 
-	HASH_VALUE(&key, sizeof(key), hash);
-	return hash;
+	return lookup_hash(&key, sizeof(key));
 }
 
 uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *addr, __be16 port,
@@ -27,7 +25,7 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 	uint32_t id = id_index_first(&publisher->backend_index, hash_of(addr, port, proto));
 
 	for (; id; id = id_index_next(&publisher->backend_index, id)) {
-		const struct backend *backend = &publisher->backends[id];
+		const struct backend *backend = backend_at(publisher, id);
 
 		if (backend->port == port && backend->proto == proto &&
 		    address_equal(&backend->addr, addr))
@@ -40,7 +38,7 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 static void entry_write(struct publisher *publisher, uint32_t id,
 			const struct planned_backend *planned, __u8 proto)
 {
-	struct backend *backend = &publisher->backends[id];
+	struct backend *backend = backend_at(publisher, id);
 
 	backend->addr = planned->addr;
 	backend->port = planned->port;
@@ -56,13 +54,13 @@ static void entry_write(struct publisher *publisher, uint32_t id,
 static void backend_count(struct publisher *publisher, uint32_t id, int change)
 {
 	publisher->numbers.backends += (uint32_t)change;
-	if (publisher->backends[id].state == BACKEND_DRAINING)
+	if (backend_at(publisher, id)->state == BACKEND_DRAINING)
 		publisher->numbers.draining += (uint32_t)change;
 }
 
 static void backend_add(struct publisher *publisher, uint32_t id, uint32_t address)
 {
-	const struct backend *backend = &publisher->backends[id];
+	const struct backend *backend = backend_at(publisher, id);
 
 	publisher->backend_records[id] = (struct backend_record){
 		.address = address,
@@ -102,7 +100,7 @@ uint32_t backend_take(struct publisher *publisher, const struct planned_backend 
 /* Nobody is called by this id any more. */
 static void backend_remove(struct publisher *publisher, uint32_t id)
 {
-	struct backend *backend = &publisher->backends[id];
+	struct backend *backend = backend_at(publisher, id);
 	uint32_t address = publisher->backend_records[id].address;
 
 	backend_count(publisher, id, -1);
@@ -126,7 +124,8 @@ void backend_drop_unused(struct publisher *publisher, uint32_t id)
 
 void backend_note_left(struct publisher *publisher, uint32_t service, uint32_t id)
 {
-	if (publisher->backends[id].proto != IPPROTO_UDP || service_lists(publisher, service, id))
+	if (backend_at(publisher, id)->proto != IPPROTO_UDP ||
+	    service_lists(publisher, service, id))
 		return;
 	if (publisher->left_count == publisher->left_room) {
 		uint32_t room = publisher->left_room ? publisher->left_room * 2 : 64;
@@ -158,7 +157,7 @@ static enum backend_state state_of(const struct backend_record *record)
 
 void backend_settle(struct publisher *publisher, uint32_t id)
 {
-	struct backend *backend = &publisher->backends[id];
+	struct backend *backend = backend_at(publisher, id);
 	struct backend_record *record = &publisher->backend_records[id];
 	enum backend_state state = state_of(record), before = backend->state;
 
@@ -191,7 +190,7 @@ bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns)
 		record->has_left_again = false;
 		return false;
 	}
-	if (has_flows && publisher->backends[id].state == BACKEND_DRAINING)
+	if (has_flows && backend_at(publisher, id)->state == BACKEND_DRAINING)
 		return false;
 	/* A dead backend gets nothing more, but what it sent is translated while flows end. */
 	if (has_flows && publisher->address_records[record->address].backends == 1)
@@ -204,7 +203,7 @@ bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns)
 
 int backend_adopt(struct publisher *publisher, uint32_t id)
 {
-	const struct backend *backend = &publisher->backends[id];
+	const struct backend *backend = backend_at(publisher, id);
 	uint32_t address;
 
 	if (backend->state > BACKEND_DEAD ||

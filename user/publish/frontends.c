@@ -68,8 +68,9 @@ static const struct port_record *frontend_find_displaced(const struct publisher 
 {
 	const struct service_record *service;
 	const struct port_record *other;
+	uint32_t position = 0;
 
-	for (service = publisher->by_name; service; service = service->hh.next) {
+	while ((service = lookup_next(&publisher->by_name, &position))) {
 		for (other = service->ports; other; other = other->next) {
 			if (other != port && frontend_equal(other, frontend))
 				return other;

@@ -90,9 +90,9 @@ int id_index_init(struct id_index *index, uint32_t max)
 {
 	uint32_t buckets = 16;
 
-	/* Four ids to a bucket when all are in use; buckets lie all over, so they cost memory from
-	 * the start. */
-	while (buckets < max / 4)
+	/* Four to eight ids to a bucket when all are in use; buckets lie all over, so they cost
+	 * memory from the start. */
+	while (buckets <= max / 8)
 		buckets *= 2;
 	*index = (struct id_index){.max = max, .mask = buckets - 1};
 	index->heads = room_new(buckets, sizeof(*index->heads));

@@ -20,7 +20,7 @@ int list_write(struct publisher *publisher, const uint32_t *ids, uint32_t count,
 	if (buddy_allocate(&publisher->free_slots, count, &first))
 		return publisher_is_full(publisher, FULL_SLOTS);
 	for (uint32_t i = 0; i < count; i++)
-		publisher->slots[first + i].backend = ids[i];
+		slot_at(publisher, first + i)->backend = ids[i];
 	*ret_range = (struct slot_range){.first = first, .count = count};
 	publisher->numbers.slots += count;
 	return 0;
@@ -34,7 +34,7 @@ bool list_equals(const struct publisher *publisher, struct slot_range range, con
 	if (!count)
 		return range.first == (uint32_t)verdict;
 	for (uint32_t i = 0; i < count; i++) {
-		if (publisher->slots[range.first + i].backend != ids[i])
+		if (slot_at(publisher, range.first + i)->backend != ids[i])
 			return false;
 	}
 	return true;
@@ -59,7 +59,7 @@ static void list_retire(struct publisher *publisher, struct slot_range range)
 
 void list_empty_unused(struct publisher *publisher, uint32_t service)
 {
-	struct service *entry = &publisher->services[service];
+	struct service *entry = service_at(publisher, service);
 	struct slot_range *unused =
 		entry->flags & SERVICE_INTERNAL_LOCAL ? &entry->cluster_slots : &entry->local_slots;
 
@@ -86,9 +86,9 @@ static bool list_has(const struct publisher *publisher, struct slot_range range,
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (publisher->slots[middle].backend == id)
+		if (slot_at(publisher, middle)->backend == id)
 			return true;
-		if (publisher->slots[middle].backend < id)
+		if (slot_at(publisher, middle)->backend < id)
 			low = middle + 1;
 		else
 			high = middle;
@@ -98,7 +98,7 @@ static bool list_has(const struct publisher *publisher, struct slot_range range,
 
 bool service_lists(const struct publisher *publisher, uint32_t service, uint32_t backend)
 {
-	const struct service *entry = &publisher->services[service];
+	const struct service *entry = service_at(publisher, service);
 
 	return list_has(publisher,
 			entry->flags & SERVICE_INTERNAL_LOCAL ? entry->local_slots

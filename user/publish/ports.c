@@ -163,7 +163,7 @@ static int change_prepare(struct publisher *publisher, const struct port_record 
 	if (err)
 		return err;
 	change_sort(change);
-	err = change_write_lists(publisher, planned, &publisher->services[port->id], change);
+	err = change_write_lists(publisher, planned, service_at(publisher, port->id), change);
 	return err ? err : change_write_addresses(publisher, change);
 }
 
@@ -181,7 +181,7 @@ static void change_undo(struct publisher *publisher, const struct change *change
 static bool service_is_in_use(const struct publisher *publisher, uint32_t id)
 {
 	return id && id < publisher->maps.services_max &&
-	       publisher->services[id].flags & SERVICE_IN_USE;
+	       service_at(publisher, id)->flags & SERVICE_IN_USE;
 }
 
 /* Backends of the change begin to count before anybody can see them in a list. */
@@ -191,7 +191,7 @@ static void change_count_new(struct publisher *publisher, const struct change *c
 	for (uint32_t i = 0; i < change->count; i++) {
 		uint32_t id = change->backends[i].id, facts = change->backends[i].facts;
 		struct backend_record *record = &publisher->backend_records[id];
-		struct backend *backend = &publisher->backends[id];
+		struct backend *backend = backend_at(publisher, id);
 
 		record->known++;
 		record->members += (facts & MEMBER_ANY) != 0;
@@ -226,7 +226,7 @@ static void port_uncount_backends(struct publisher *publisher, uint32_t service,
 static void change_swing(struct publisher *publisher, const struct planned_port *planned,
 			 uint32_t service_id, const struct change *change)
 {
-	struct service *service = &publisher->services[service_id];
+	struct service *service = service_at(publisher, service_id);
 	__u32 before = service->flags;
 
 	service->affinity_timeout_s = planned->affinity_timeout_s;
@@ -253,7 +253,7 @@ static bool change_is_seen(const struct planned_port *planned, const struct serv
 static bool change_commit(struct publisher *publisher, struct port_record *port,
 			  const struct planned_port *planned, struct change *change)
 {
-	struct service *service = &publisher->services[port->id];
+	struct service *service = service_at(publisher, port->id);
 	struct port_backend *before = port->backends;
 	uint32_t before_count = port->backend_count;
 	bool is_seen = change_is_seen(planned, service, change);
@@ -286,7 +286,7 @@ static int name_write(struct publisher *publisher, uint32_t id, const struct ser
 void port_retire(struct publisher *publisher, struct service_record *service,
 		 struct port_record *port)
 {
-	struct service *entry = &publisher->services[port->id];
+	struct service *entry = service_at(publisher, port->id);
 
 	if (port->vip)
 		frontend_remove(publisher, port);
@@ -330,7 +330,7 @@ static struct port_record *port_make(struct publisher *publisher, struct service
 		*ret_err = -ENOMEM;
 		return NULL;
 	}
-	publisher->services[id] = (struct service){};
+	*service_at(publisher, id) = (struct service){};
 	publisher->numbers.service_ports++;
 	return port;
 }

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "address.h"
 #include "cleanup.h"
@@ -178,7 +176,8 @@ int publisher_apply(struct publisher *publisher, const char *namespace_, const c
 
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context)
 {
-	struct service_record *service, *next;
+	struct service_record *service;
+	uint32_t position = 0;
 	char key[2 * NAME_SIZE];
 	char *slash;
 	int err;
@@ -187,7 +186,7 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 		return 0;
 	publisher->has_room = false;
 	publisher->wanted = 0;
-	HASH_ITER (hh, publisher->by_name, service, next) {
+	while ((service = lookup_next(&publisher->by_name, &position))) {
 		if (!service->unfitting)
 			continue;
 		(void)snprintf(key, sizeof(key), "%s", service->name);
@@ -206,10 +205,11 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 
 int publisher_remove_unclaimed(struct publisher *publisher)
 {
-	struct service_record *service, *next_service;
 	struct port_record *port, *next_port;
+	struct service_record *service;
+	uint32_t position = 0;
 
-	HASH_ITER (hh, publisher->by_name, service, next_service) {
+	while ((service = lookup_next(&publisher->by_name, &position))) {
 		for (port = service->ports; port; port = next_port) {
 			next_port = port->next;
 			if (port->is_claimed)
@@ -264,7 +264,7 @@ void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, voi
 {
 	for (uint32_t i = 0; i < publisher->left_count; i++) {
 		const struct left_backend *left = &publisher->left[i];
-		const struct backend *backend = &publisher->backends[left->backend];
+		const struct backend *backend = backend_at(publisher, left->backend);
 
 		/* It may have come back since. */
 		if (!service_lists(publisher, left->service, left->backend))
@@ -284,31 +284,6 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
 {
 	*ret_numbers = publisher->numbers;
-}
-
-/* mmap of a map wants whole pages. */
-static size_t mapped_size(size_t entries, size_t value_size)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return (entries * value_size + page - 1) / page * page;
-}
-
-static int map_array(int map, size_t entries, size_t value_size, void **ret_array)
-{
-	void *array = mmap(NULL, mapped_size(entries, value_size), PROT_READ | PROT_WRITE,
-			   MAP_SHARED, map, 0);
-
-	if (array == MAP_FAILED)
-		return -errno;
-	*ret_array = array;
-	return 0;
-}
-
-static void unmap_array(void *array, size_t entries, size_t value_size)
-{
-	if (array)
-		(void)munmap(array, mapped_size(entries, value_size));
 }
 
 int map_size(int map, uint32_t *ret_entries)
@@ -338,6 +313,14 @@ static int maps_measure(struct publisher *publisher)
 	return err;
 }
 
+void publisher_rest(const struct publisher *publisher)
+{
+	windows_trim(publisher->services);
+	windows_trim(publisher->slots);
+	windows_trim(publisher->backends);
+	windows_trim(publisher->address_flows);
+}
+
 static int maps_map(struct publisher *publisher)
 {
 	const struct publish_maps *maps = &publisher->maps;
@@ -345,17 +328,17 @@ static int maps_map(struct publisher *publisher)
 
 	if (err)
 		return err;
-	err = map_array(maps->services, maps->services_max, sizeof(struct service),
-			(void **)&publisher->services);
+	err = windows_new(maps->services, maps->services_max, sizeof(struct service),
+			  &publisher->services);
 	if (!err)
-		err = map_array(maps->slots, maps->slots_max, sizeof(struct slot),
-				(void **)&publisher->slots);
+		err = windows_new(maps->slots, maps->slots_max, sizeof(struct slot),
+				  &publisher->slots);
 	if (!err)
-		err = map_array(maps->backends, maps->backends_max, sizeof(struct backend),
-				(void **)&publisher->backends);
+		err = windows_new(maps->backends, maps->backends_max, sizeof(struct backend),
+				  &publisher->backends);
 	if (!err)
-		err = map_array(maps->address_flows, publisher->addresses_max,
-				sizeof(struct address_flows), (void **)&publisher->address_flows);
+		err = windows_new(maps->address_flows, publisher->addresses_max,
+				  sizeof(struct address_flows), &publisher->address_flows);
 	return err;
 }
 
@@ -367,10 +350,12 @@ static int tables_init(struct publisher *publisher)
 		room_new(maps->backends_max, sizeof(*publisher->backend_records));
 	publisher->address_records =
 		room_new(publisher->addresses_max, sizeof(*publisher->address_records));
-	if (!publisher->backend_records || !publisher->address_records ||
+	publisher->ipv6 = room_new(publisher->addresses_max, sizeof(*publisher->ipv6));
+	if (!publisher->backend_records || !publisher->address_records || !publisher->ipv6 ||
 	    id_pool_init(&publisher->service_ids, maps->services_max) ||
 	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
 	    id_pool_init(&publisher->address_ids, publisher->addresses_max) ||
+	    id_pool_init(&publisher->ipv6_ids, publisher->addresses_max) ||
 	    id_index_init(&publisher->backend_index, maps->backends_max) ||
 	    id_index_init(&publisher->address_index, publisher->addresses_max) ||
 	    buddy_init(&publisher->free_slots, maps->slots_max))
@@ -400,15 +385,17 @@ int publisher_open(const struct publish_maps *maps, struct publisher **ret_publi
 	err = adopt(publisher);
 	if (err)
 		return log_err(err, "cannot read what the maps hold");
+	publisher_rest(publisher);
 	*ret_publisher = take_ptr(publisher);
 	return 0;
 }
 
 static void services_free(struct publisher *publisher)
 {
-	struct service_record *service, *next_service;
+	struct service_record *service;
+	uint32_t position = 0;
 
-	HASH_ITER (hh, publisher->by_name, service, next_service) {
+	while ((service = lookup_next(&publisher->by_name, &position))) {
 		while (service->ports) {
 			struct port_record *port = service->ports;
 
@@ -416,10 +403,10 @@ static void services_free(struct publisher *publisher)
 			free(port->backends);
 			free(port);
 		}
-		HASH_DEL(publisher->by_name, service);
 		free(service->unprogrammed);
 		free(service);
 	}
+	lookup_fini(&publisher->by_name);
 }
 
 void publisher_close(struct publisher *publisher)
@@ -427,14 +414,14 @@ void publisher_close(struct publisher *publisher)
 	if (!publisher)
 		return;
 	services_free(publisher);
-	unmap_array(publisher->services, publisher->maps.services_max, sizeof(struct service));
-	unmap_array(publisher->slots, publisher->maps.slots_max, sizeof(struct slot));
-	unmap_array(publisher->backends, publisher->maps.backends_max, sizeof(struct backend));
-	unmap_array(publisher->address_flows, publisher->addresses_max,
-		    sizeof(struct address_flows));
+	windows_free(publisher->services);
+	windows_free(publisher->slots);
+	windows_free(publisher->backends);
+	windows_free(publisher->address_flows);
 	id_pool_fini(&publisher->service_ids);
 	id_pool_fini(&publisher->backend_ids);
 	id_pool_fini(&publisher->address_ids);
+	id_pool_fini(&publisher->ipv6_ids);
 	id_index_fini(&publisher->backend_index);
 	id_index_fini(&publisher->address_index);
 	buddy_fini(&publisher->free_slots);
@@ -442,6 +429,7 @@ void publisher_close(struct publisher *publisher)
 		  sizeof(*publisher->backend_records));
 	room_free(publisher->address_records, publisher->addresses_max,
 		  sizeof(*publisher->address_records));
+	room_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
 	free(publisher->grace.items);
 	free(publisher->waiting.items);
 	free(publisher->left);

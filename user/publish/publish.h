@@ -29,7 +29,7 @@ struct publisher;
 
 /*
  * Adopts what the maps hold: ids, lists and frontends of an earlier run stay as they are until a
- * plan says otherwise. The maps are mapped, `maps` is copied, its descriptors are borrowed. Logs.
+ * plan says otherwise. `maps` is copied, its descriptors are borrowed. Logs.
  * Returns 0 or a negative errno.
  */
 int publisher_open(const struct publish_maps *maps, struct publisher **ret_publisher);
@@ -58,7 +58,7 @@ int publisher_set_node_addresses(struct publisher *publisher, const struct ip_ad
 				 size_t count);
 
 /*
- * Frees retired entries whose grace period is over (`now_ns`: CLOCK_MONOTONIC) and whose flows have
+ * The end of a publish. Frees retired entries whose grace period is over (`now_ns`: CLOCK_MONOTONIC) and whose flows have
  * ended. Returns the time until it should be called again, in ms, or 0: nothing waits.
  */
 uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);

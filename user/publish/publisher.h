@@ -3,11 +3,11 @@
 
 /* Inside of publish: what the files of this folder share. */
 
-#include <uthash.h>
-
+#include "lookup.h"
 #include "publish/buddy.h"
 #include "publish/ids.h"
 #include "publish/publish.h"
+#include "publish/windows.h"
 
 /* No running program outlives this: RCU's grace period is milliseconds, two seconds are generous.
  */
@@ -17,15 +17,20 @@
 #define NSEC_PER_MSEC  1000000ULL
 #define NSEC_PER_SEC   1000000000ULL
 
-/* What user space knows of an entry of `addresses`, by its index. */
+/*
+ * What user space knows of an entry of `addresses`, by its index. There is one for each backend, so
+ * an IPv4 address is kept in 4 bytes.
+ */
 struct address_record {
-	struct ip_addr addr;
-	uint32_t backends;  /* backend ids that have it */
-	uint32_t vips : 26; /* service ports that have it as a VIP */
-	uint32_t flags : 5; /* enum address_flag, as they are in the map */
-	uint32_t is_node : 1;
-	uint32_t retired; /* service ports that had it as a VIP: their flows may still exist */
-};
+	uint32_t addr;          /* an IPv4 address, or which of `ipv6` it is */
+	uint64_t backends : 18; /* backend ids that have it: 65536 ports of three protocols */
+	uint64_t vips : 20;     /* service ports that have it as a VIP */
+	uint64_t retired : 19; /* service ports that had it as a VIP: their flows may still exist */
+	uint64_t flags : 5;    /* enum address_flag, as they are in the map */
+	uint64_t is_node : 1;
+	uint64_t is_ipv6 : 1;
+} __attribute__((packed, aligned(4)));
+_Static_assert(sizeof(struct address_record) == 12, "bit fields fill their word");
 
 /* What user space knows of a backend, by its id. */
 struct backend_record {
@@ -64,7 +69,6 @@ struct port_record {
 
 /* A Service that has service ports or reasons not to. */
 struct service_record {
-	UT_hash_handle hh;
 	struct port_record *ports;
 	struct unprogrammed_key *unprogrammed;
 	uint32_t unprogrammed_count;
@@ -112,10 +116,7 @@ struct left_backend {
 
 struct publisher {
 	struct publish_maps maps;
-	struct service *services; /* the maps, mapped */
-	struct slot *slots;
-	struct backend *backends;
-	struct address_flows *address_flows;
+	struct windows *services, *slots, *backends, *address_flows; /* the maps, mapped in parts */
 	uint32_t addresses_max, frontends_max;
 
 	struct id_pool service_ids, backend_ids, address_ids;
@@ -123,7 +124,9 @@ struct publisher {
 	struct buddy free_slots;
 	struct backend_record *backend_records;
 	struct address_record *address_records;
-	struct service_record *by_name;
+	struct ip_addr *ipv6; /* addresses of records, by numbers of their own */
+	struct id_pool ipv6_ids;
+	struct lookup by_name; /* struct service_record */
 
 	uint32_t displaced; /* service ports whose frontend another one has now */
 
@@ -139,6 +142,31 @@ struct publisher {
 
 	struct publisher_numbers numbers;
 };
+
+/* Entries of the maps, where programs see them. The pointers are valid until publisher_rest. */
+static inline struct service *service_at(const struct publisher *publisher, uint32_t id)
+{
+	return windows_at(publisher->services, id, sizeof(struct service));
+}
+
+static inline struct slot *slot_at(const struct publisher *publisher, uint32_t slot)
+{
+	return windows_at(publisher->slots, slot, sizeof(struct slot));
+}
+
+static inline struct backend *backend_at(const struct publisher *publisher, uint32_t id)
+{
+	return windows_at(publisher->backends, id, sizeof(struct backend));
+}
+
+static inline struct address_flows *address_flows_at(const struct publisher *publisher,
+						     uint32_t index)
+{
+	return windows_at(publisher->address_flows, index, sizeof(struct address_flows));
+}
+
+/* At the end of a publish: few parts of the maps stay mapped. */
+void publisher_rest(const struct publisher *publisher);
 
 uint64_t now_monotonic_ns(void);
 

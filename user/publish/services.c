@@ -3,27 +3,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "publish/publisher.h"
 
 #define SERVICE_KEY_SIZE (2 * NAME_SIZE)
+
+static bool service_is(const void *service, const void *name)
+{
+	return !strcmp(((const struct service_record *)service)->name, name);
+}
 
 struct service_record *service_get(struct publisher *publisher, const char *namespace_,
 				   const char *name, bool make)
 {
 	struct service_record *service;
 	char key[SERVICE_KEY_SIZE];
+	uint32_t hash;
 	int length = snprintf(key, sizeof(key), "%s/%s", namespace_, name);
 
 	if (length < 0 || length >= (int)sizeof(key))
 		return NULL;
-	HASH_FIND(hh, publisher->by_name, key, (unsigned int)length, service);
+	hash = lookup_hash(key, (size_t)length);
+	service = lookup_find(&publisher->by_name, hash, service_is, key);
 	if (service || !make)
 		return service;
 	service = calloc(1, sizeof(*service) + (size_t)length + 1);
 	if (!service)
 		return NULL;
 	memcpy(service->name, key, (size_t)length + 1);
-	HASH_ADD(hh, publisher->by_name, name[0], (unsigned int)length, service);
+	if (lookup_add(&publisher->by_name, hash, service))
+		free(take_ptr(service));
 	return service;
 }
 
@@ -31,7 +40,8 @@ void service_drop_empty(struct publisher *publisher, struct service_record *serv
 {
 	if (service->ports || service->unprogrammed_count)
 		return;
-	HASH_DEL(publisher->by_name, service);
+	lookup_remove(&publisher->by_name, lookup_hash(service->name, strlen(service->name)),
+		      service);
 	free(service->unprogrammed);
 	free(service);
 }

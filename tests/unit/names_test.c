@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "model/names.h"
+
+#define NAMES 1000
+
+static void equal_names_have_one_number(void **state)
+{
+	char again[] = "node-1";
+	uint32_t first = name_take("node-1"), other = name_take("node-2"),
+		 second = name_take(again);
+
+	(void)state;
+	assert_int_not_equal(first, 0);
+	assert_int_not_equal(first, other);
+	assert_int_equal(first, second);
+	name_drop(first);
+	assert_string_equal(name_text(second), "node-1");
+	assert_string_equal(name_text(other), "node-2");
+	name_drop(second);
+	name_drop(other);
+}
+
+static void numbers_are_used_again(void **state)
+{
+	uint32_t ids[NAMES];
+	char text[32];
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < NAMES; i++) {
+			(void)snprintf(text, sizeof(text), "node-%d-%d", round, i);
+			ids[i] = name_take(text);
+			assert_in_range(ids[i], 1, NAMES + 2);
+		}
+		for (int i = 0; i < NAMES; i++) {
+			(void)snprintf(text, sizeof(text), "node-%d-%d", round, i);
+			assert_string_equal(name_text(ids[i]), text);
+			name_drop(ids[i]);
+		}
+	}
+}
+
+static void no_name_has_no_text(void **state)
+{
+	(void)state;
+	assert_null(name_text(0));
+	name_drop(0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(equal_names_have_one_number),
+		cmocka_unit_test(numbers_are_used_again),
+		cmocka_unit_test(no_name_has_no_text),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
