@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+
+#include "model/table.h"
 
 #define LABELS_SIZE 512 /* the key of a series: its values, each with its terminator */
 
@@ -134,15 +135,20 @@ static struct series *series_get(struct metric *metric, const char *const *label
 {
 	struct series *series = series_find(metric, labels);
 	char key[LABELS_SIZE];
+	bool no_memory = false;
 	size_t size;
 
 	if (series)
 		return series;
 	size = key_make(metric, labels, key);
 	series = size ? series_new(metric, key, size) : NULL;
-	if (series)
-		HASH_ADD_KEYPTR(hh, metric->series, series->key, series->key_size, series);
-	return series;
+	if (!series)
+		return NULL;
+	HASH_ADD_KEYPTR(hh, metric->series, series->key, series->key_size, series);
+	if (!no_memory)
+		return series;
+	free(series);
+	return NULL;
 }
 
 struct metric *metrics_add(struct metrics *metrics, const struct metric_spec *spec)
@@ -260,11 +266,12 @@ char *metrics_write(const struct metrics *metrics, size_t *ret_size)
 
 	if (!out)
 		return NULL;
-	for (const struct metric *metric = metrics->first; metric; metric = metric->next)
-		metric_write(metric, out);
+	/* Collectors first: they may set what is written next. */
 	for (const struct collector *collector = metrics->first_collector; collector;
 	     collector = collector->next)
 		collector->fn(out, collector->context);
+	for (const struct metric *metric = metrics->first; metric; metric = metric->next)
+		metric_write(metric, out);
 	failed = ferror(out);
 	if (!fclose(out) && !failed)
 		return text;

@@ -40,7 +40,7 @@ struct metric *metrics_add(struct metrics *metrics, const struct metric_spec *sp
 /* Writes families into `out`. */
 typedef void (*metrics_collect_fn)(FILE *out, void *context);
 
-/* Has `fn` called at each scrape. Returns 0 or -ENOMEM. */
+/* Has `fn` called at each scrape, before other families are written. Returns 0 or -ENOMEM. */
 int metrics_add_collector(struct metrics *metrics, metrics_collect_fn fn, void *context);
 
 /* `labels`: values, as many as the family has names. NULL for none. */
