@@ -21,11 +21,13 @@
 
 #include "agent/datapath.h"
 #include "agent/left.h"
+#include "agent/observe.h"
 #include "agent/options.h"
 #include "agent/size.h"
 #include "cleanup.h"
 #include "fairlead/agent.h"
 #include "link/link.h"
+#include "kube/client.h"
 #include "log.h"
 #include "model/model.h"
 #include "plan/plan.h"
@@ -47,6 +49,7 @@ struct agent {
 	struct publisher *publisher;
 	struct left_sockets *left;
 	struct agent_status status;
+	struct observe *observe;
 	char *cgroup;
 	int failed;           /* what ended the loop */
 	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
@@ -99,6 +102,7 @@ static void node_note(struct agent *agent)
 		return;
 	(void)snprintf(agent->zone, sizeof(agent->zone), "%s", zone ? zone : "");
 	model_touch_all(agent->model);
+	observe_all_touched(agent->observe);
 }
 
 static int service_publish(const char *namespace_, const char *name, void *context)
@@ -159,6 +163,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	struct publisher_numbers before, after;
 	int err;
 
+	observe_changed(agent->observe);
 	publisher_numbers(agent->publisher, &before);
 	err = model_drain_dirty(agent->model, service_publish, agent);
 	publisher_numbers(agent->publisher, &after);
@@ -174,6 +179,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	left_note(agent->left);
 	reclaim_schedule(agent);
 	status_write(agent);
+	observe_published(agent->observe, woken_ns, err);
 	return err;
 }
 
@@ -206,6 +212,7 @@ static void addresses_changed(void *context)
 		return;
 	/* A ClusterIP may have come to a link, or gone from one. */
 	model_touch_all(agent->model);
+	observe_all_touched(agent->observe);
 	(void)publish(agent, uv_hrtime());
 }
 
@@ -378,7 +385,10 @@ static int datapath_finish(struct agent *agent)
 {
 	int err = socket_hooks_attach(agent);
 
-	return err ? err : datapath_commit(agent->datapath);
+	if (err)
+		return err;
+	observe_hooked(agent->observe);
+	return datapath_commit(agent->datapath);
 }
 
 /* What is pinned and attached goes on. */
@@ -473,6 +483,7 @@ static void source_synced(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
 
+	observe_source_complete(agent->observe);
 	agent->failed = source_take(agent, woken_ns);
 	if (agent->failed)
 		uv_stop(&agent->loop);
@@ -490,6 +501,14 @@ static void own_socket_made(int fd, void *context)
 			    strerror(errno));
 }
 
+static void request_observed(const struct kube_observation *seen, void *context)
+{
+	const struct agent *agent = context;
+
+	observe_request(agent->observe, seen->method, seen->verb, seen->host,
+			(unsigned int)seen->status, seen->seconds);
+}
+
 static int source_open(struct agent *agent)
 {
 	const struct source_events events = {
@@ -499,9 +518,6 @@ static int source_open(struct agent *agent)
 		.context = agent,
 	};
 
-	agent->model = model_new();
-	if (!agent->model)
-		return log_err(-ENOMEM, "cannot allocate the model");
 	if (agent->options.manifests)
 		return source_manifests_open(&agent->loop, agent->options.manifests, agent->model,
 					     &events, &agent->source);
@@ -514,8 +530,22 @@ static int source_open(struct agent *agent)
 					.state_dir = agent->options.state_dir,
 					.silence_s = agent->options.api_silence_s,
 					.socket_made = own_socket_made,
+					.observed = request_observed,
 				},
 				agent->model, &events, &agent->source);
+}
+
+static int observe_begin(struct agent *agent)
+{
+	const struct observe_sources sources = {
+		.options = &agent->options,
+		.status = &agent->status,
+		.model = agent->model,
+		.datapath = &agent->datapath,
+		.publisher = &agent->publisher,
+	};
+
+	return observe_open(&agent->loop, &sources, &agent->observe);
 }
 
 static int agent_start(struct agent *agent)
@@ -529,7 +559,14 @@ static int agent_start(struct agent *agent)
 	if (err)
 		return err;
 	status_begin(agent);
-	err = source_open(agent);
+	agent->model = model_new();
+	if (!agent->model)
+		return log_err(-ENOMEM, "cannot allocate the model");
+	err = observe_begin(agent);
+	if (!err)
+		err = source_open(agent);
+	if (!err && agent->options.manifests)
+		observe_source_reachable(agent->observe, NULL);
 	if (!err && !agent->options.manifests)
 		err = datapath_take_up(agent);
 	return err;
@@ -545,6 +582,7 @@ static void handle_close(uv_handle_t *handle, void *context)
 static void agent_stop(struct agent *agent)
 {
 	source_close(agent->source);
+	observe_close(take_ptr(agent->observe));
 	datapath_end(agent);
 	uv_walk(&agent->loop, handle_close, NULL);
 	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);

@@ -439,6 +439,13 @@ int datapath_agent_sockets_map(const struct datapath *datapath)
 	return bpf_map__fd(datapath->socket->maps.agent_sockets);
 }
 
+int datapath_map(const struct datapath *datapath, const char *name)
+{
+	int fd = bpf_object__find_map_fd_by_name(datapath->tc->obj, name);
+
+	return fd < 0 ? -1 : fd;
+}
+
 uint32_t datapath_degraded(const struct datapath *datapath)
 {
 	uint32_t degraded = 0;

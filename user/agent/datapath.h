@@ -64,6 +64,8 @@ int datapath_links_map(const struct datapath *datapath);
 int datapath_status_map(const struct datapath *datapath);
 int datapath_socket_state_map(const struct datapath *datapath);
 int datapath_agent_sockets_map(const struct datapath *datapath);
+/* Any map by its name, or -1. */
+int datapath_map(const struct datapath *datapath, const char *name);
 
 /* enum degraded bits: what this kernel lacks. */
 uint32_t datapath_degraded(const struct datapath *datapath);

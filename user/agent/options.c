@@ -10,9 +10,14 @@
 #include <unistd.h>
 
 #include "fairlead/limits.h"
+#include "http/server.h"
 #include "log.h"
 
 #define EXIT_USAGE 2
+
+/* kube-proxy's. */
+#define HEALTHZ_BIND_ADDRESS "0.0.0.0:10256"
+#define METRICS_BIND_ADDRESS "127.0.0.1:10249"
 
 enum option_key {
 	OPTION_MANIFESTS = 256,
@@ -38,6 +43,10 @@ enum option_key {
 	OPTION_REJECT_LIMIT,
 	OPTION_SOURCE_PORTS,
 	OPTION_COUNT_PACKETS,
+	OPTION_HEALTHZ_BIND_ADDRESS,
+	OPTION_METRICS_BIND_ADDRESS,
+	OPTION_BIND_ADDRESS_HARD_FAIL,
+	OPTION_SERVICE_METRICS,
 };
 
 static const struct argp_option option_table[] = {
@@ -85,7 +94,20 @@ static const struct argp_option option_table[] = {
 	 "Source ports for flows whose own port is taken (default: 61000-65535)", 5},
 	{"count-packets", OPTION_COUNT_PACKETS, NULL, 0,
 	 "Count packets and bytes of each service port, not only connections", 5},
-	{"verbosity", 'v', "LEVEL", 0, "How much is logged: 0 errors to 3 details (default: 2)", 5},
+	{NULL, 0, NULL, 0, "What it tells:", 6},
+	{"healthz-bind-address", OPTION_HEALTHZ_BIND_ADDRESS, "ADDRESS:PORT", 0,
+	 "Serve /healthz, /livez and /readyz here; \"\" switches that off (default: " HEALTHZ_BIND_ADDRESS
+	 ")",
+	 6},
+	{"metrics-bind-address", OPTION_METRICS_BIND_ADDRESS, "ADDRESS:PORT", 0,
+	 "Serve /metrics, /configz and /proxyMode here; \"\" switches that off (default: " METRICS_BIND_ADDRESS
+	 ")",
+	 6},
+	{"bind-address-hard-fail", OPTION_BIND_ADDRESS_HARD_FAIL, NULL, 0,
+	 "End where one of them cannot be had, instead of trying again", 6},
+	{"service-metrics", OPTION_SERVICE_METRICS, "none|all", 0,
+	 "Metrics of the traffic of each service port (default: none)", 6},
+	{"verbosity", 'v', "LEVEL", 0, "How much is logged: 0 errors to 3 details (default: 2)", 6},
 	{0},
 };
 
@@ -273,6 +295,48 @@ static error_t option_parse_behaviour(int key, char *arg, struct argp_state *sta
 	case OPTION_COUNT_PACKETS:
 		options->config.count_packets = 1;
 		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static void bind_address_parse(struct argp_state *state, const char *option, const char *text,
+			       const char **ret_address)
+{
+	struct sockaddr_storage addr;
+
+	if (*text && http_address_parse(text, &addr) < 0)
+		argp_error(state, "--%s %s: ADDRESS:PORT is wanted, an IPv6 address in brackets",
+			   option, text);
+	*ret_address = text;
+}
+
+static void service_metrics_parse(struct argp_state *state, struct agent_options *options,
+				  const char *text)
+{
+	options->service_metrics = !strcmp(text, "all");
+	if (!options->service_metrics && strcmp(text, "none"))
+		argp_error(state, "--service-metrics %s: none or all is wanted", text);
+}
+
+static error_t option_parse_telling(int key, char *arg, struct argp_state *state,
+				    struct agent_options *options)
+{
+	switch (key) {
+	case OPTION_HEALTHZ_BIND_ADDRESS:
+		bind_address_parse(state, "healthz-bind-address", arg,
+				   &options->healthz_bind_address);
+		return 0;
+	case OPTION_METRICS_BIND_ADDRESS:
+		bind_address_parse(state, "metrics-bind-address", arg,
+				   &options->metrics_bind_address);
+		return 0;
+	case OPTION_BIND_ADDRESS_HARD_FAIL:
+		options->bind_address_hard_fail = true;
+		return 0;
+	case OPTION_SERVICE_METRICS:
+		service_metrics_parse(state, options, arg);
+		return 0;
 	case 'v':
 		options->verbosity = (int)number_parse(state, "verbosity", arg, 0, 10);
 		return 0;
@@ -326,7 +390,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	default:
 		if (option_parse_size(key, arg, state, options) != ARGP_ERR_UNKNOWN ||
-		    option_parse_links(key, arg, options) != ARGP_ERR_UNKNOWN)
+		    option_parse_links(key, arg, options) != ARGP_ERR_UNKNOWN ||
+		    option_parse_telling(key, arg, state, options) != ARGP_ERR_UNKNOWN)
 			return 0;
 		return option_parse_behaviour(key, arg, state, options);
 	}
@@ -343,6 +408,8 @@ void agent_options_parse(int argc, char **argv, struct agent_options *ret_option
 		.with_socket = true,
 		.with_tc = true,
 		.verbosity = LOG_INFO,
+		.healthz_bind_address = HEALTHZ_BIND_ADDRESS,
+		.metrics_bind_address = METRICS_BIND_ADDRESS,
 		.config =
 			{
 				.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,

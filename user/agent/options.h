@@ -31,6 +31,10 @@ struct agent_options {
 	/* 0: sized by what the source holds */
 	uint32_t services_max, slots_max, backends_max, flows_max, affinity_max;
 	struct config config;
+	const char *healthz_bind_address; /* "": no such server */
+	const char *metrics_bind_address;
+	bool bind_address_hard_fail;
+	bool service_metrics; /* a series for each service port */
 	int verbosity;
 };
 

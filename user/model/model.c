@@ -56,6 +56,8 @@ struct model {
 	struct service_entry *dirty_first, *dirty_last;
 	size_t counts[OBJECT_KIND_COUNT];
 	uint64_t changes[OBJECT_KIND_COUNT];
+	model_arrival_fn on_arrival; /* or NULL */
+	void *arrival_context;
 };
 
 struct model *model_new(void)
@@ -377,6 +379,8 @@ int model_put(struct model *model, struct object *object)
 		return 0;
 	}
 	model->changes[object->kind]++;
+	if (model->on_arrival)
+		model->on_arrival(object, model->arrival_context);
 	switch (object->kind) {
 	case OBJECT_SERVICE:
 		return service_put(model, object);
@@ -385,6 +389,12 @@ int model_put(struct model *model, struct object *object)
 	default:
 		return member_put(model, object);
 	}
+}
+
+void model_on_arrival(struct model *model, model_arrival_fn fn, void *context)
+{
+	model->on_arrival = fn;
+	model->arrival_context = context;
 }
 
 static void service_remove(struct model *model, struct service_entry *entry)

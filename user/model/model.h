@@ -24,6 +24,12 @@ void model_free(struct model *model);
  */
 int model_put(struct model *model, struct object *object);
 
+/* Called with an object that is about to come into the model, new or changed. Borrowed. */
+typedef void (*model_arrival_fn)(const struct object *object, void *context);
+
+/* Has `fn` called for each of them from now on; there is one such function at most. */
+void model_on_arrival(struct model *model, model_arrival_fn fn, void *context);
+
 /* Removes an object; does nothing where there is none. */
 void model_remove(struct model *model, enum object_kind kind, const char *namespace_,
 		  const char *name);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Whether the agent is well, for probes. /healthz and /livez follow kube-proxy's rules (L129 to
+ * L134): a family is unhealthy while a change waits for its publish longer than HEALTH_TIMEOUT_NS;
+ * idle is healthy, and so is everything before the first publish. /readyz lists our own checks.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fairlead/types.h"
+#include "http/server.h"
+
+#define HEALTH_TIMEOUT_NS 60000000000ULL /* twice kube-proxy's sync period */
+#define HEALTH_CHECKS_MAX 12
+#define HEALTH_WHY_SIZE   192
+
+struct health_clock {
+	uint64_t monotonic_ns;
+	uint64_t realtime_ns; /* since 1970 */
+};
+
+struct health_check {
+	const char *name;          /* static */
+	bool is_passed;            /* false: `why` says what is wrong */
+	bool is_informative;       /* its failure is shown, but does not make us unready */
+	char why[HEALTH_WHY_SIZE]; /* of a failure */
+};
+
+struct health_options {
+	/* The time; NULL: the system's clocks. */
+	struct health_clock (*now)(void);
+	/* True if load balancers may send traffic to this node (L132). */
+	bool (*is_node_eligible)(void *context);
+	/* Fills the checks of /readyz and is their count. */
+	size_t (*checks)(struct health_check ret_checks[HEALTH_CHECKS_MAX], void *context);
+	/* "healthz" or "livez" was answered with this status; may be NULL. */
+	void (*answered)(const char *probe, unsigned int status, void *context);
+	void *context;
+};
+
+struct health;
+
+/* `options` is copied, its context borrowed. NULL: memory is short. */
+struct health *health_new(const struct health_options *options);
+void health_free(struct health *health);
+
+/* A change has come that the family's frontends must follow; only the oldest one counts. */
+void health_queued(struct health *health, enum ip_family family);
+
+/* All changes of the family that have come are published. */
+void health_updated(struct health *health, enum ip_family family);
+
+/* True if no family's changes wait for too long. */
+bool health_is_alive(const struct health *health);
+
+/* How long the oldest change has waited, in ns; 0: none waits. */
+uint64_t health_pending_ns(const struct health *health);
+
+/* Answers /healthz, /livez and /readyz; an http_handler_fn whose context is the struct health. */
+void health_handle(const struct http_request *request, struct http_response *response,
+		   void *health);

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* The process_* metrics that every Prometheus client has, read from /proc/self when scraped. */
+
+#include <stdio.h>
+
+/* A metrics_collect_fn. What cannot be read is left out. */
+void process_metrics_collect(FILE *out, void *unused);
