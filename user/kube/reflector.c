@@ -322,7 +322,7 @@ static void list_refused(struct reflector *reflector, const struct kube_answer *
 		attempt_in(reflector, 0);
 		return;
 	}
-	if ((answer->status == 410 || answer->status == 504) && !reflector->newest) {
+	if ((answer->status == 410 || answer->status == 504) && (!reflector->newest || had_token)) {
 		/* A page's token, or the version that the list was to be no older than. */
 		reflector->whole = had_token;
 		reflector->newest = true;
