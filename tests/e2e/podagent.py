@@ -7,6 +7,7 @@ a socket reports are results: their names, such as "ECONNREFUSED", or "timeout".
 """
 
 import ctypes
+import datetime
 import errno
 import itertools
 import json
@@ -33,6 +34,11 @@ def error_name(error):
     if isinstance(error, EOFError):
         return "closed"
     return errno.errorcode.get(error.errno, str(error))
+
+
+def clock():
+    """The time as the agent's log has it."""
+    return datetime.datetime.now().strftime("%H:%M:%S.%f")
 
 
 def family_of(address):
@@ -165,7 +171,7 @@ class Asking:
             self.stopping.wait(self.pause)
             if "error" in result:
                 if len(self.failures) < 100:
-                    self.failures.append([proto, address, result["error"], result["step"], self.count])
+                    self.failures.append([proto, address, result["error"], result["step"], self.count, clock()])
                 continue
             key = f"{address} {proto} {result['answer']['name']}:{result['answer']['port']}"
             self.answers[key] = self.answers.get(key, 0) + 1
@@ -207,7 +213,7 @@ class Holding(Asking):
             name = parse_answer(receive_line(sock))["name"]
         except (OSError, EOFError) as error:
             if len(self.failures) < 100:
-                self.failures.append([proto, address, error_name(error), step, self.count])
+                self.failures.append([proto, address, error_name(error), step, self.count, clock()])
             if held:
                 held[0].close()
             return None

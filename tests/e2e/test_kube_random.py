@@ -21,6 +21,7 @@ import pytest
 from kube import ApiServerProcess, Certificates, KubeAgent, kubeconfig
 from lab import FAIRLEAD, wait_for
 from manifests import both_protocols, endpoint, next_vip, service, slice_
+from podagent import clock
 from random_faults import RandomFaults
 from random_objects import NODES_OF_ENDPOINTS, ZONES, RandomObjects
 
@@ -30,8 +31,9 @@ CATCH_UP = 90.0
 BALLAST = 520  # Services that only make lists longer than one page
 ROUND = 60     # changes between two quiet points, about
 PORT = "172.18.0.1:6443"  # on the wire, which both nodes reach
-# Places on the agent's node that always serve: the steady backends, and those that come and go.
-STEADY, OTHERS = "pod1b", ("pod1c", "pod2a", "pod2b")
+# Places that always serve, as backends that stay and as those that come and go; and those of clients.
+STEADY, OTHERS = "pod1b", ("pod2a", "pod2b", "pod2c")
+CLIENT, UNSEEN_CLIENT = "pod1a", "pod1c"
 
 
 class Marker:
@@ -109,8 +111,18 @@ def programmed(agent):
 
 
 def differences(here, fresh):
-    return [f"{key}\n  is    {here.get(key)}\n  fresh {fresh.get(key)}"
-            for key in sorted(here.keys() | fresh.keys(), key=str) if here.get(key) != fresh.get(key)]
+    """What one has and the other has not, or otherwise."""
+    found = []
+    for key in sorted(here.keys() | fresh.keys(), key=str):
+        one, other = here.get(key), fresh.get(key)
+        if isinstance(one, set):
+            one, other = one - other, other - one
+        elif isinstance(one, dict) and isinstance(other, dict):
+            fields = [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
+            one, other = ({name: row.get(name) for name in fields} for row in (one, other))
+        if one != other:
+            found.append(f"{key}\n  is    {one}\n  fresh {other}")
+    return found
 
 
 class Steady:
@@ -119,6 +131,7 @@ class Steady:
     def __init__(self, chance):
         self.chance = chance
         self.names = ("plain", "sticky", "local", "both", "split")
+        self.history = []
         self.vips = {name: [next_vip(4), next_vip(6)] for name in self.names}
 
     def service(self, name):
@@ -192,7 +205,7 @@ class Cluster:
 
     def start_clients(self):
         """In a pod, where sockets are translated, and in one whose packets are."""
-        for place in (self.lab.place("pod1a"), self.lab.place("pod1a", unseen=True)):
+        for place in (self.lab.place(CLIENT), self.lab.place(UNSEEN_CLIENT, unseen=True)):
             asking = place.call("asking_start", targets=self.steady.targets("tcp", "udp"), threads=2,
                                 pause=0.01, timeout=10)
             holding = place.call("holding_start", targets=self.steady.targets("tcp") * 2, pause=0.1,
@@ -204,7 +217,9 @@ class Cluster:
         count = 0
         for place, handle in self.clients:
             state = place.call("asking_state", handle=handle)
-            assert not state["failures"], f"connections of {place.name} failed: {state['failures'][:5]}"
+            assert not state["failures"], (
+                f"connections of {place.name}, {'unseen by' if place.unseen else 'through'} socket hooks, failed: "
+                f"{state['failures'][:5]}\n" + "\n".join(self.steady.history[-100:]))
             count += state["count"]
         return count
 
@@ -229,7 +244,9 @@ class Cluster:
     def some_changes(self):
         for _ in range(self.chance.randint(1, 12)):
             if self.chance.random() < 0.15:
-                self.server.put(self.steady.change())
+                made = self.steady.change()
+                self.steady.history.append(f"{clock()} {made}")
+                self.server.put(made)
                 self.objects.count += 1
             else:
                 self.objects.change()
@@ -254,6 +271,9 @@ class Cluster:
         finally:
             fresh.end()
         wrong = differences(found, wanted)
+        if wrong:
+            print("the server has " + "\n".join(map(str, self.server.objects("services")
+                                                    + self.server.objects("endpointslices"))))
         assert not wrong, (f"{len(wrong)} differences from a fresh agent:\n" + "\n".join(wrong[:8])
                            + f"\nthe last faults were {self.faults.names[-8:]}")
 
