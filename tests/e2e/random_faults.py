@@ -43,8 +43,6 @@ class RandomFaults:
         self.server.start_listening()
         self.server.set(streaming_lists="on", gzip_over=128 * 1024, gone="event")
         self.server.thaw_watches()
-        if not self.cluster.agent.running():
-            self.cluster.agent.start(ready=False)
 
     def relist(self, resource=None):
         """Makes the agent list again."""

@@ -29,7 +29,7 @@ SECONDS = float(os.environ.get("FAIRLEAD_RANDOM_SECONDS") or 25)
 SEED = int(os.environ.get("FAIRLEAD_SEED") or random.SystemRandom().randrange(1 << 32))
 CATCH_UP = 90.0
 BALLAST = 520  # Services that only make lists longer than one page
-ROUND = 60     # changes between two quiet points, about
+ROUND = 250    # changes between two quiet points, about
 PORT = "172.18.0.1:6443"  # on the wire, which both nodes reach
 # Places that always serve, as backends that stay and as those that come and go; and those of clients.
 STEADY, OTHERS = "pod1b", ("pod2a", "pod2b", "pod2c")
@@ -166,9 +166,8 @@ class Steady:
             return made
         family = chance.choice((4, 6))
         places = chance.sample(OTHERS, chance.randint(0, len(OTHERS)))
-        endpoints = [endpoint(place, family, **chance.choice((
-            {}, {}, {"ready": False}, {"ready": False, "serving": True, "terminating": True})))
-            for place in places]
+        # Not terminating: when such a one is gone its pod is, and with it its connections.
+        endpoints = [endpoint(place, family, ready=chance.random() < 0.7) for place in places]
         return slice_(name, endpoints, family=family, name=f"{name}-{chance.choice('xy')}-v{family}",
                       namespace="steady")
 
@@ -237,7 +236,8 @@ class Cluster:
         self.past = self.agent.log[-2000:]
 
     def start_agent(self):
-        self.agent.start(ready=self.chance.random() < 0.5)
+        self.agent.start(ready=False)
+        self.agent.wait_for_log("ready: " if self.chance.random() < 0.5 else "watching the API server")
 
     def stop_agent(self):
         self.remember()
