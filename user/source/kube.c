@@ -95,28 +95,6 @@ static bool is_of_kubernetes(const struct object *object)
 	return name && !strcmp(object->namespace_, "default") && !strcmp(name, "kubernetes");
 }
 
-static int on_put(const cJSON *item, void *context)
-{
-	struct watched *watched = context;
-	struct kube_source *source = watched->source;
-	const struct decode_problems problems = {object_rejected, watched};
-	struct object *object;
-	int err = object_decode(item, &watched->defaults, &problems, &object);
-
-	watched->given++;
-	if (err || !object)
-		return err;
-	if (object->kind != watched->kind) {
-		object_free(object);
-		return 0;
-	}
-	object->origin = watched->list;
-	if (is_of_kubernetes(object))
-		source->servers_changed = true;
-	change_note(source);
-	return model_put(source->model, object);
-}
-
 static const char *text_of(const cJSON *metadata, const char *name)
 {
 	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, name));
@@ -133,6 +111,29 @@ static int on_deleted(const cJSON *item, void *context)
 	model_remove(watched->source->model, watched->kind, text_of(metadata, "namespace"),
 		     text_of(metadata, "name"));
 	return 0;
+}
+
+/* An object that cannot be used counts as none, as it will when all are listed again. */
+static int on_put(const cJSON *item, void *context)
+{
+	struct watched *watched = context;
+	struct kube_source *source = watched->source;
+	const struct decode_problems problems = {object_rejected, watched};
+	struct object *object;
+	int err = object_decode(item, &watched->defaults, &problems, &object);
+
+	watched->given++;
+	if (err)
+		return err;
+	if (!object || object->kind != watched->kind) {
+		object_free(object);
+		return on_deleted(item, context);
+	}
+	object->origin = watched->list;
+	if (is_of_kubernetes(object))
+		source->servers_changed = true;
+	change_note(source);
+	return model_put(source->model, object);
 }
 
 static void on_list_begun(void *context)
