@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/grow.h"
@@ -234,6 +235,28 @@ static int socket_load(struct datapath *datapath)
 	return err;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* All of them; what that takes is the kernel's verifier, and most of a start. */
+static int programs_load(struct datapath *datapath, const struct datapath_options *options)
+{
+	uint64_t begun_ms = now_ms();
+	int err = tc_load(datapath, options);
+
+	if (!err)
+		err = socket_load(datapath);
+	if (!err)
+		log_debug("the programs are loaded, in %llu ms",
+			  (unsigned long long)(now_ms() - begun_ms));
+	return err;
+}
+
 /* Pins the maps of an object that are not pinned yet. */
 static int maps_pin(struct datapath *datapath, struct bpf_object *object)
 {
@@ -325,9 +348,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	}
 	if (datapath->lock_fd < 0)
 		return log_err(datapath->lock_fd, "cannot lock %s", options->pin_dir);
-	err = tc_load(datapath, options);
-	if (!err)
-		err = socket_load(datapath);
+	err = programs_load(datapath, options);
 	if (!err)
 		err = maps_copy_grown(datapath);
 	if (!err)
