@@ -11,7 +11,6 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/capability.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "agent/left.h"
 #include "agent/observe.h"
 #include "agent/options.h"
+#include "agent/settle.h"
 #include "agent/size.h"
 #include "cleanup.h"
 #include "fairlead/agent.h"
@@ -479,11 +479,11 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 		return err;
 	agent->status.synced_ns = uv_hrtime();
 	status_write(agent);
-	/* What the source has read and decoded left holes between the objects of the model. */
-	(void)malloc_trim(0);
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
+	/* What the source has read and decoded left holes between the objects of the model. */
+	memory_settle();
 	return 0;
 }
 
