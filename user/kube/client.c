@@ -337,6 +337,11 @@ bool kube_client_is_connected(const struct kube_client *client)
 	return client->is_connected;
 }
 
+uint64_t kube_client_woken_ns(const struct kube_client *client)
+{
+	return http_woken_ns(client->http);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
 	free(handle->data);

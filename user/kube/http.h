@@ -63,5 +63,10 @@ int http_send(struct http *http, const struct http_request *request,
 /* Ends an exchange without a word. */
 void http_cancel(struct http_call *call);
 
+/*
+ * uv_hrtime() of the wake-up that brought what `data` or `done` is being told; now, elsewhere.
+ */
+uint64_t http_woken_ns(const struct http *http);
+
 /* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */
 void http_close(struct http *http);

@@ -129,8 +129,10 @@ static void version_note(struct reflector *reflector, const cJSON *metadata)
 
 static void list_begin(struct reflector *reflector)
 {
-	if (!reflector->in_list)
+	if (!reflector->in_list) {
+		log_debug("the list of %s begins", reflector->resource->name);
 		reflector->events->list_begun(reflector->context);
+	}
 	reflector->in_list = true;
 }
 
