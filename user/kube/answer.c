@@ -31,7 +31,9 @@ static int refusal_describe(const struct http_outcome *outcome, char *buf, size_
 static void remedy_describe(const struct http_outcome *outcome, const char *origin, char *buf,
 			    size_t size)
 {
-	if (outcome->status == 401)
+	bool is_nobody = strstr(outcome->body, "system:anonymous");
+
+	if (outcome->status == 401 || (outcome->status == 403 && is_nobody))
 		(void)snprintf(buf, size, " (the credentials of %.160s are not accepted)", origin);
 	else if (outcome->status == 403)
 		(void)snprintf(buf, size,

@@ -29,6 +29,7 @@ struct kube_call {
 	char *bearer;
 	uint64_t tls_revision;
 	bool is_resent; /* for the first credentials were refused */
+	bool has_begun; /* the head of the answer is there */
 	struct kube_call *prev, *next;
 };
 
@@ -104,20 +105,40 @@ static void reachable_tell(struct kube_client *client, const char *why)
 		client->events.reachable(why, client->events.context);
 }
 
+/*
+ * Exchanges that wait for a server which is given up go to the next one: those that would share its
+ * connection would else wait for it one after the other.
+ */
+static void calls_move(struct kube_client *client, const char *server)
+{
+	struct kube_call *call;
+
+	DL_FOREACH(client->calls, call)
+	{
+		if (call->http && !call->has_begun && !strcmp(call->server, server)) {
+			http_cancel(take_ptr(call->http));
+			(void)uv_timer_start(&client->timer, on_timer, 0, 0);
+		}
+	}
+}
+
 static void server_fail(struct kube_client *client, const struct server *server, const char *why)
 {
 	servers_failed(&client->servers, server, why);
 	if (servers_problem(&client->servers))
 		reachable_tell(client, servers_problem(&client->servers));
+	else if (servers_current(&client->servers) != server)
+		calls_move(client, server->name);
 }
 
 /* The head of an answer is there, long before a watch ends. */
 static void on_begun(long status, void *context)
 {
-	const struct kube_call *call = context;
+	struct kube_call *call = context;
 	struct kube_client *client = call->client;
 	const struct server *server = server_named(&client->servers, call->server);
 
+	call->has_begun = true;
 	if (!server || answer_is_of_broken_server(status))
 		return;
 	servers_answered(&client->servers, server);
@@ -149,7 +170,6 @@ static bool call_renews(struct kube_call *call)
 	if (call->is_resent || (err && err != -EAGAIN) || (!err && was_sent_with(call, &secrets)))
 		return false;
 	call->is_resent = true;
-	call->http = NULL;
 	(void)uv_timer_start(&client->timer, on_timer, 0, 0);
 	return true;
 }
@@ -161,6 +181,7 @@ static void on_done(const struct http_outcome *outcome, void *context)
 	const struct server *server = server_named(&client->servers, call->server);
 	struct kube_answer answer;
 
+	call->http = NULL;
 	answer_describe(outcome, client->config->origin, &answer);
 	observe(call, outcome, call->server);
 	if (outcome->status == 401 && call_renews(call))
@@ -171,6 +192,11 @@ static void on_done(const struct http_outcome *outcome, void *context)
 		 (!outcome->status || answer_is_of_broken_server(outcome->status)))
 		server_fail(client, server, answer.why);
 	call_end(call, &answer);
+}
+
+bool kube_call_has_begun(const struct kube_call *call)
+{
+	return call->has_begun;
 }
 
 static int on_data(const char *bytes, size_t size, void *context)
@@ -193,6 +219,7 @@ static int call_begin(struct kube_call *call, const struct kube_secrets *secrets
 	free(call->server);
 	free(call->bearer);
 	call->server = strdup(server->name);
+	call->has_begun = false;
 	call->bearer = strdup(secrets->bearer ? secrets->bearer : "");
 	call->tls_revision = secrets->tls_revision;
 	if (!call->server || !call->bearer)

@@ -78,6 +78,9 @@ struct kube_call;
 struct kube_call *kube_client_send(struct kube_client *client, const struct kube_request *request,
 				   const struct kube_call_events *events, void *context);
 
+/* True if the head of the answer is there: what follows may take its time. */
+bool kube_call_has_begun(const struct kube_call *call);
+
 void kube_call_cancel(struct kube_call *call);
 
 /*

@@ -12,14 +12,11 @@ static long number_of(CURL *easy, CURLINFO what)
 	return number;
 }
 
-static const char *timeout_describe(CURL *easy)
+static const char *timeout_describe(CURL *easy, const char *detail)
 {
-	curl_off_t connected_us = 0;
-
-	(void)curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected_us);
 	if (number_of(easy, CURLINFO_RESPONSE_CODE))
 		return "the answer has not ended in time";
-	return connected_us ? "connected, but it does not answer" : "cannot connect: no answer";
+	return strstr(detail, "SSL") ? "connected, but TLS is not answered" : "it does not answer";
 }
 
 void http_error_describe(CURL *easy, CURLcode code, const char *detail, bool has_proxy, char *buf,
@@ -35,7 +32,7 @@ void http_error_describe(CURL *easy, CURLcode code, const char *detail, bool has
 			       reason ? strerror((int)reason) : curl_easy_strerror(code));
 		break;
 	case CURLE_OPERATION_TIMEDOUT:
-		(void)snprintf(buf, size, "%s", timeout_describe(easy));
+		(void)snprintf(buf, size, "%s", timeout_describe(easy, detail));
 		break;
 	case CURLE_PARTIAL_FILE:
 		(void)snprintf(buf, size, "the connection was closed in the middle of the answer");

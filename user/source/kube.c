@@ -298,9 +298,10 @@ static size_t servers_of_slice(const struct slice_object *slice, struct server_a
 			number = slice->ports[i].port;
 	}
 	for (size_t i = 0; number && i < slice->endpoint_count && count < room; i++) {
-		if (slice->endpoints[i].ready)
-			addresses[count++] =
-				(struct server_address){slice->endpoints[i].addr, htons(number)};
+		const struct slice_endpoint endpoint = slice_endpoint_at(slice, i);
+
+		if (endpoint.ready)
+			addresses[count++] = (struct server_address){endpoint.addr, htons(number)};
 	}
 	return count;
 }
