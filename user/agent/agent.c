@@ -517,12 +517,20 @@ static void request_observed(const struct kube_observation *seen, void *context)
 			(unsigned int)seen->status, seen->seconds);
 }
 
+static void source_reachable(const char *why, void *context)
+{
+	const struct agent *agent = context;
+
+	observe_source_reachable(agent->observe, why);
+}
+
 static int source_open(struct agent *agent)
 {
 	const struct source_events events = {
 		.synced = source_synced,
 		.changed = source_changed,
 		.rejected = source_rejected,
+		.reachable = source_reachable,
 		.context = agent,
 	};
 

@@ -7,6 +7,7 @@
 
 #include "kube/http.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -17,6 +18,7 @@
 #include <utlist.h>
 
 #include "cleanup.h"
+#include "kube/http_error.h"
 #include "log.h"
 
 /* A peer that is silent for 15 s is asked three times, 5 s apart. */
@@ -32,7 +34,7 @@ struct http_call {
 	struct curl_slist *headers, *connect_to;
 	struct http_events events;
 	void *context;
-	bool is_abort;
+	bool is_abort, has_proxy;
 	char *body; /* to be sent */
 	char error[CURL_ERROR_SIZE];
 	struct http_outcome outcome;
@@ -54,7 +56,7 @@ struct http {
 	struct http_call *calls;
 	uint64_t woken_ns; /* 0: none of our handles is being served */
 	unsigned int open_handles;
-	bool is_closing;
+	bool is_closing, is_retired;
 };
 
 static void http_release(struct http *http)
@@ -65,15 +67,19 @@ static void http_release(struct http *http)
 
 static void call_free(struct http_call *call)
 {
-	DL_DELETE(call->http->calls, call);
+	struct http *http = call->http;
+
+	DL_DELETE(http->calls, call);
 	if (call->easy) {
-		(void)curl_multi_remove_handle(call->http->multi, call->easy);
+		(void)curl_multi_remove_handle(http->multi, call->easy);
 		curl_easy_cleanup(call->easy);
 	}
 	curl_slist_free_all(call->headers);
 	curl_slist_free_all(call->connect_to);
 	free(call->body);
 	free(call);
+	if (http->is_retired && !http->calls && !http->is_closing)
+		http_close(http);
 }
 
 static void call_finish(struct http_call *call, CURLcode code)
@@ -90,9 +96,9 @@ static void call_finish(struct http_call *call, CURLcode code)
 	call->outcome.retry_after_s =
 		retry_after > 0 && retry_after < 3600 ? (uint32_t)retry_after : 0;
 	call->outcome.is_abort = call->is_abort;
-	(void)snprintf(error, sizeof(error), "%s",
-		       *call->error ? call->error : curl_easy_strerror(code));
+	http_error_describe(call->easy, code, call->error, call->has_proxy, error, sizeof(error));
 	outcome = call->outcome;
+	outcome.is_distrust = http_error_is_distrust(code);
 	outcome.error = code == CURLE_OK ? NULL : error;
 	call_free(call);
 	events.done(&outcome, context);
@@ -268,6 +274,20 @@ static size_t on_data(char *bytes, size_t size, size_t count, void *context)
 	return size * count;
 }
 
+/* An empty line ends the head; those of 100 Continue and its like are not the answer's. */
+static size_t on_header(char *line, size_t size, size_t count, void *context)
+{
+	const struct http_call *call = context;
+	long status = 0;
+
+	if (size && count && isspace((unsigned char)*line)) {
+		(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+		if (status >= 200 && call->events.begun)
+			call->events.begun(status, call->context);
+	}
+	return size * count;
+}
+
 /* A peer that has gone without a word is found by the kernel, also in a watch where nobody writes. */
 static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
 {
@@ -371,7 +391,11 @@ static int call_prepare(struct http_call *call, const struct http_request *reque
 	(void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
 	(void)curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
 	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	/* One HTTP/2 connection for all. TLS tells if there is that; without TLS nothing is waited for. */
+	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, !strncmp(request->url, "https:", 6) ? 1L : 0L);
+	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
+	(void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
@@ -404,6 +428,7 @@ int http_send(struct http *http, const struct http_request *request,
 	if (!call)
 		return -ENOMEM;
 	call->http = http;
+	call->has_proxy = request->proxy_url;
 	call->events = *events;
 	call->context = context;
 	DL_APPEND(http->calls, call);
@@ -422,6 +447,15 @@ int http_send(struct http *http, const struct http_request *request,
 void http_cancel(struct http_call *call)
 {
 	call_free(call);
+}
+
+void http_retire(struct http *http)
+{
+	if (!http)
+		return;
+	http->is_retired = true;
+	if (!http->calls)
+		http_close(http);
 }
 
 static void on_timer_closed(uv_handle_t *handle)

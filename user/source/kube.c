@@ -457,6 +457,7 @@ static int source_begin(struct kube_source *source)
 	const struct kube_client_events events = {
 		.socket_made = source->options.socket_made,
 		.observed = source->options.observed,
+		.reachable = source->events.reachable,
 		.context = source->events.context,
 	};
 	struct kube_config *config;

@@ -23,6 +23,11 @@ struct source_events {
 	void (*changed)(uint64_t woken_ns, void *context);
 	/* An object could not be used; it was logged, with file, line and reason. */
 	void (*rejected)(void *context);
+	/*
+	 * Whether the source can be reached has changed: `why` says why not, in words; NULL: it can.
+	 * What was read stays in the model.
+	 */
+	void (*reachable)(const char *why, void *context);
 	void *context;
 };
 
