@@ -509,6 +509,13 @@ static void request_observed(const struct kube_observation *seen, void *context)
 			(unsigned int)seen->status, seen->seconds);
 }
 
+static void server_reached(const char *why, void *context)
+{
+	const struct agent *agent = context;
+
+	observe_source_reachable(agent->observe, why);
+}
+
 static int source_open(struct agent *agent)
 {
 	const struct source_events events = {
@@ -531,6 +538,7 @@ static int source_open(struct agent *agent)
 					.silence_s = agent->options.api_silence_s,
 					.socket_made = own_socket_made,
 					.observed = request_observed,
+					.reached = server_reached,
 				},
 				agent->model, &events, &agent->source);
 }

@@ -17,6 +17,7 @@
 #include "http/metrics.h"
 #include "http/process_metrics.h"
 #include "http/server.h"
+#include "http/sli_metrics.h"
 #include "log.h"
 
 #define NS_PER_S 1e9
@@ -30,6 +31,7 @@ struct observe {
 	struct metrics *metrics;
 	struct kube_proxy_metrics *kube_proxy;
 	struct fairlead_metrics *fairlead;
+	struct sli_metrics *slis;
 	struct health *health;
 	struct http_server *health_server, *metrics_server;
 	struct triggers triggers;
@@ -65,6 +67,34 @@ static void configz_answer(const struct observe *observe, struct http_response *
 	http_respond_text(response, 200, "application/json", text ? text : "{}");
 }
 
+static size_t ready_checks_now(struct observe *observe,
+			       struct health_check ret_checks[HEALTH_CHECKS_MAX])
+{
+	observe->ready.pending_ns = health_pending_ns(observe->health);
+	return ready_checks(&observe->ready, observe->sources.options, observe->sources.status,
+			    ret_checks);
+}
+
+static void slis_answer(struct observe *observe, struct http_response *response)
+{
+	struct health_check checks[HEALTH_CHECKS_MAX] = {};
+	size_t count = ready_checks_now(observe, checks);
+
+	for (size_t i = 0; i < count; i++)
+		sli_metrics_state(observe->slis, "readyz", checks[i].name, checks[i].is_passed);
+	sli_metrics_state(observe->slis, "livez", "sync", health_is_alive(observe->health));
+	response->status = 200;
+	response->headers[0] = (struct http_header){"Content-Type", EXPOSITION_CONTENT_TYPE};
+	response->body = sli_metrics_write(observe->slis, &response->body_size);
+}
+
+/* As kube-proxy's on this port: it says no more than that somebody answers. */
+static void ping_answer(const struct observe *observe, struct http_response *response)
+{
+	sli_metrics_checked(observe->slis, "healthz", "ping", true);
+	http_respond_text(response, 200, "text/plain; charset=utf-8", "ok");
+}
+
 static void metrics_handle(const struct http_request *request, struct http_response *response,
 			   void *context)
 {
@@ -72,12 +102,14 @@ static void metrics_handle(const struct http_request *request, struct http_respo
 
 	if (!strcmp(request->path, "/metrics"))
 		metrics_answer(observe, response);
+	else if (!strcmp(request->path, "/metrics/slis"))
+		slis_answer(observe, response);
 	else if (!strcmp(request->path, "/configz"))
 		configz_answer(observe, response);
 	else if (!strcmp(request->path, "/proxyMode"))
 		http_respond_text(response, 200, "text/plain; charset=utf-8", "fairlead");
 	else if (!strcmp(request->path, "/healthz"))
-		http_respond_text(response, 200, "text/plain; charset=utf-8", "ok");
+		ping_answer(observe, response);
 }
 
 static int datapath_map_of(const char *name, void *context)
@@ -111,10 +143,12 @@ static bool is_node_eligible(void *context)
 static size_t ready_checks_of(struct health_check ret_checks[HEALTH_CHECKS_MAX], void *context)
 {
 	struct observe *observe = context;
+	size_t count = ready_checks_now(observe, ret_checks);
 
-	observe->ready.pending_ns = health_pending_ns(observe->health);
-	return ready_checks(&observe->ready, observe->sources.options, observe->sources.status,
-			    ret_checks);
+	for (size_t i = 0; i < count; i++)
+		sli_metrics_checked(observe->slis, "readyz", ret_checks[i].name,
+				    ret_checks[i].is_passed);
+	return count;
 }
 
 static void probe_answered(const char *probe, unsigned int status, void *context)
@@ -122,6 +156,7 @@ static void probe_answered(const char *probe, unsigned int status, void *context
 	const struct observe *observe = context;
 
 	kube_proxy_metrics_probed(observe->kube_proxy, probe, status);
+	sli_metrics_checked(observe->slis, probe, "sync", health_is_alive(observe->health));
 }
 
 static int facts_open(struct observe *observe, uv_loop_t *loop)
@@ -142,7 +177,8 @@ static int facts_open(struct observe *observe, uv_loop_t *loop)
 
 	observe->health = health_new(&health);
 	observe->metrics = metrics_new();
-	if (!observe->health || !observe->metrics)
+	observe->slis = sli_metrics_new();
+	if (!observe->health || !observe->metrics || !observe->slis)
 		return -ENOMEM;
 	observe->kube_proxy = kube_proxy_metrics_new(observe->metrics);
 	if (!observe->kube_proxy)
@@ -215,6 +251,7 @@ void observe_close(struct observe *observe)
 	fairlead_metrics_free(observe->fairlead);
 	kube_proxy_metrics_free(observe->kube_proxy);
 	metrics_free(observe->metrics);
+	sli_metrics_free(observe->slis);
 	health_free(observe->health);
 	free(observe);
 }

@@ -36,7 +36,7 @@ void observe_close(struct observe *observe);
 /* The source can be reached, or cannot: `why` says why not, in words; NULL: it can. */
 void observe_source_reachable(struct observe *observe, const char *why);
 
-/* A request to the API server has ended; see kube_proxy_metrics_request. */
+/* The API server has answered a request, or has not; see kube_proxy_metrics_request. */
 void observe_request(struct observe *observe, const char *method, const char *verb,
 		     const char *host, unsigned int code, double seconds);
 

@@ -106,6 +106,23 @@ static void counters_write(FILE *out, const struct fairlead_metrics_source *sour
 	}
 }
 
+static void entry_count(const void *key, const void *value, void *context)
+{
+	double *count = context;
+
+	(void)key;
+	(void)value;
+	(*count)++;
+}
+
+/* The entries of a map that is known to have few; -1: it cannot be read. */
+static double entries_of(const struct fairlead_metrics_source *source, const char *name)
+{
+	double count = 0;
+
+	return map_walk_all(source->map(name, source->context), entry_count, &count) ? -1 : count;
+}
+
 static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		       const struct publisher_numbers *numbers, const struct flow_counts *flows)
 {
@@ -121,10 +138,10 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		{"flows", flows ? (double)flows->entries : -1},
 		{"new_flows", -1},
 		{"affinity", -1},
-		{"addresses", -1},
+		{"addresses", numbers->addresses},
 		{"fragments", -1},
-		{"unprogrammed", -1},
-		{"links", -1},
+		{"unprogrammed", entries_of(source, "unprogrammed")},
+		{"links", entries_of(source, "links")},
 	};
 
 	exposition_family(out, "fairlead_map_entries", METRIC_GAUGE, "Entries of maps in use.");

@@ -25,6 +25,7 @@ struct kube_call {
 	uint32_t total_s;
 	struct http_call *http; /* NULL: waits for credentials */
 	char *server;           /* the name of the one that is asked */
+	bool is_observed;
 	struct kube_call *prev, *next;
 };
 
@@ -36,7 +37,7 @@ struct kube_client {
 	struct servers servers;
 	struct kube_client_events events;
 	struct kube_call *calls;
-	bool is_connected;
+	bool is_connected, is_failed; /* neither: nothing was tried yet */
 };
 
 static void call_free(struct kube_call *call)
@@ -115,20 +116,40 @@ static bool is_server_failure(const struct http_outcome *outcome)
 	       outcome->status == 503;
 }
 
-static void observe(const struct kube_call *call, const struct http_outcome *outcome,
-		    const char *host)
+static void observe(struct kube_call *call, long status, double seconds)
 {
 	const struct kube_client_events *events = &call->client->events;
+	const char *host = call->server;
 	const struct kube_observation observation = {
 		.method = call->body ? "POST" : "GET",
 		.verb = call->verb,
 		.host = strstr(host, "://") ? strstr(host, "://") + 3 : host,
-		.status = outcome->status,
-		.seconds = outcome->seconds,
+		.status = status,
+		.seconds = seconds,
 	};
 
+	call->is_observed = true;
 	if (events->observed)
 		events->observed(&observation, events->context);
+}
+
+/* `why`: no server can be asked; NULL: one has answered. */
+static void reached_note(struct kube_client *client, const char *why)
+{
+	bool is_news = why ? !client->is_failed : !client->is_connected;
+
+	client->is_connected = !why;
+	client->is_failed = why != NULL;
+	if (is_news && client->events.reached)
+		client->events.reached(why, client->events.context);
+}
+
+static void on_answered(long status, double seconds, void *context)
+{
+	struct kube_call *call = context;
+
+	observe(call, status, seconds);
+	reached_note(call->client, NULL);
 }
 
 static void on_done(const struct http_outcome *outcome, void *context)
@@ -139,8 +160,10 @@ static void on_done(const struct http_outcome *outcome, void *context)
 	struct kube_answer answer;
 
 	answer_describe(outcome, &answer);
-	observe(call, outcome, call->server);
-	client->is_connected = outcome->status != 0;
+	if (!call->is_observed)
+		observe(call, outcome->status, outcome->seconds);
+	if (!outcome->status)
+		reached_note(client, answer.why);
 	if (server && is_server_failure(outcome))
 		servers_failed(&client->servers, server, answer.why);
 	else if (server && outcome->status)
@@ -154,14 +177,13 @@ static int on_data(const char *bytes, size_t size, void *context)
 {
 	const struct kube_call *call = context;
 
-	if (!call->client->is_connected)
-		call->client->is_connected = true;
 	return call->events.data ? call->events.data(bytes, size, call->context) : 0;
 }
 
 static int call_begin(struct kube_call *call, const struct kube_secrets *secrets)
 {
-	static const struct http_events events = {.data = on_data, .done = on_done};
+	static const struct http_events events = {
+		.answered = on_answered, .data = on_data, .done = on_done};
 	struct kube_client *client = call->client;
 	const struct server *server = servers_current(&client->servers);
 	auto_cleanup(cleanup_free) char *url = NULL;
@@ -170,6 +192,7 @@ static int call_begin(struct kube_call *call, const struct kube_secrets *secrets
 		return -ENOMEM;
 	free(call->server);
 	call->server = strdup(server->name);
+	call->is_observed = false;
 	if (!call->server)
 		return -ENOMEM;
 	return http_send(client->http,
@@ -206,8 +229,10 @@ static bool call_go(struct kube_call *call)
 		err = call_begin(call, &secrets);
 	if (err && !*answer.why)
 		(void)snprintf(answer.why, sizeof(answer.why), "%s", strerror(-err));
-	if (err)
+	if (err) {
+		reached_note(client, answer.why);
 		call_end(call, &answer);
+	}
 	return true;
 }
 
@@ -282,6 +307,9 @@ void kube_call_give_up(struct kube_call *call, const char *why)
 	const struct server *server =
 		call->server ? server_named(&call->client->servers, call->server) : NULL;
 
+	if (call->http && !call->is_observed)
+		observe(call, 0, 0);
+	reached_note(call->client, why);
 	if (server && call->http)
 		servers_failed(&call->client->servers, server, why);
 	kube_call_cancel(call);

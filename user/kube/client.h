@@ -14,20 +14,22 @@
 #include "kube/config.h"
 #include "kube/servers.h"
 
-/* One exchange as it ended, for statistics. */
+/* One exchange, for statistics: told when its answer begins, or when it is clear that none comes. */
 struct kube_observation {
 	const char *method; /* GET, POST */
 	const char *verb;   /* list, watch, ... */
 	const char *host;   /* of the server */
 	long status;        /* 0: no answer */
-	double seconds;
+	double seconds;     /* until then */
 };
 
 struct kube_client_events {
 	/* A socket of the client's, before it connects. Or NULL. */
 	void (*socket_made)(int fd, void *context);
-	/* An exchange has ended. Or NULL. */
+	/* An exchange was answered, or will not be. Nothing may be sent from here. Or NULL. */
 	void (*observed)(const struct kube_observation *observation, void *context);
+	/* A server answers (`why` is NULL), or none does any more. Likewise. Or NULL. */
+	void (*reached)(const char *why, void *context);
 	void *context;
 };
 
@@ -91,7 +93,7 @@ void kube_client_prefer_learned(struct kube_client *client);
 /* The server in use, for people. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);
 
-/* True if the last exchange that ended had an answer. */
+/* True if the last that was heard of a server is an answer. */
 bool kube_client_is_connected(const struct kube_client *client);
 
 /* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */

@@ -32,7 +32,7 @@ struct http_call {
 	struct curl_slist *headers, *connect_to;
 	struct http_events events;
 	void *context;
-	bool is_abort;
+	bool is_abort, is_answered;
 	char *body; /* to be sent */
 	char error[CURL_ERROR_SIZE];
 	struct http_outcome outcome;
@@ -241,6 +241,30 @@ static void body_keep(struct http_call *call, const char *bytes, size_t size)
 	call->kept += size;
 }
 
+static bool is_blank(const char *line, size_t size)
+{
+	return (size == 1 && line[0] == '\n') || (size == 2 && line[0] == '\r');
+}
+
+/* A line of the headers, which end with a blank one; those of interim answers (1xx) do not count. */
+static size_t on_header(char *line, size_t size, size_t count, void *context)
+{
+	struct http_call *call = context;
+	double seconds = 0;
+	long status = 0;
+
+	if (!is_blank(line, size * count) || call->is_answered)
+		return size * count;
+	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status < 200)
+		return size * count;
+	call->is_answered = true;
+	(void)curl_easy_getinfo(call->easy, CURLINFO_STARTTRANSFER_TIME, &seconds);
+	if (call->events.answered)
+		call->events.answered(status, seconds, call->context);
+	return size * count;
+}
+
 static size_t on_data(char *bytes, size_t size, size_t count, void *context)
 {
 	struct http_call *call = context;
@@ -364,6 +388,10 @@ static int call_prepare(struct http_call *call, const struct http_request *reque
 	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
+	/* A proxy's answer to CONNECT is none of the server's. */
+	(void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, call->http);
 	if (request->proxy_url)

@@ -38,6 +38,8 @@ struct http_outcome {
 };
 
 struct http_events {
+	/* The headers of an answer are there, so long after the exchange began. As for `data`, or NULL. */
+	void (*answered)(long status, double seconds, void *context);
 	/*
 	 * Bytes of a successful answer (2xx). Not 0 ends the exchange. Nothing may be sent or
 	 * cancelled from here.

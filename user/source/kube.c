@@ -444,6 +444,7 @@ static int source_begin(struct kube_source *source)
 	const struct kube_client_events events = {
 		.socket_made = source->options.socket_made,
 		.observed = source->options.observed,
+		.reached = source->options.reached,
 		.context = source->events.context,
 	};
 	struct kube_config *config;

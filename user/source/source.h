@@ -53,6 +53,7 @@ struct kube_source_options {
 	/* See struct kube_client_events; with the source_events' context. Or NULL. */
 	void (*socket_made)(int fd, void *context);
 	void (*observed)(const struct kube_observation *observation, void *context);
+	void (*reached)(const char *why, void *context);
 };
 
 /*
