@@ -10,11 +10,10 @@ import pytest
 from http_get import HEALTH, METRICS, get, scrape, value
 from kube import KubeAgent, kubeconfig
 from lab import DEADLINE, wait_for
-from manifests import next_vip, node, service, slice_
+from manifests import next_vip, node, service, slice_, triggered_slice
 from apiserver.client import ApiServerProcess
 
 PROGRAMMING = "kubeproxy_network_programming_duration_seconds"
-TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 NO_LOCAL = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
 _names = itertools.count()
 
@@ -46,12 +45,6 @@ def node1(lab):
     return lab.place("node1")
 
 
-def triggered(name, backends, when):
-    made = slice_(name, backends)
-    made["metadata"].setdefault("annotations", {})[TRIGGER] = when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return made
-
-
 def test_changes_are_pending_until_the_source_is_complete(server, start, node1):
     server.put_all([service("web", next_vip(4)), slice_("web", ["10.244.9.1"])])
     fault = server.faults.add(resource="endpointslices", verb="list", silent="forever")
@@ -73,12 +66,11 @@ def test_changes_are_pending_until_the_source_is_complete(server, start, node1):
 
 
 def test_the_delay_since_the_trigger_is_measured_but_not_for_old_changes_nor_removals(server, start, node1):
-    now = datetime.datetime.now(datetime.timezone.utc)
-    long_ago = now - datetime.timedelta(days=1)
-    server.put_all([service("web", next_vip(4)), triggered("web", ["10.244.9.1"], long_ago)])
+    long_ago = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    server.put_all([service("web", next_vip(4)), triggered_slice("web", ["10.244.9.1"], long_ago)])
     agent = start(server)
     assert value(scrape(node1), PROGRAMMING + "_count") == 0
-    server.put(triggered("web", ["10.244.9.2"], datetime.datetime.now(datetime.timezone.utc)))
+    server.put(triggered_slice("web", ["10.244.9.2"]))
     agent.wait_for_backends("web", ["10.244.9.2"])
     wait_for(lambda: value(scrape(node1), PROGRAMMING + "_count", ip_family="IPv4") == 1, "the measurement")
     assert value(scrape(node1), PROGRAMMING + "_sum") < DEADLINE
