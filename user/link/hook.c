@@ -75,6 +75,17 @@ int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info)
 	return err;
 }
 
+bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info)
+{
+	const struct link_programs *programs = &hooks->programs;
+
+	if (info->hook == LINK_HOOK_CLSACT)
+		return clsact_is_there(ifindex);
+	return tcx_is_there(hooks->pin_dir, ifindex,
+			    info->is_layer3 ? programs->ingress_l3 : programs->ingress,
+			    info->is_layer3 ? programs->egress_l3 : programs->egress);
+}
+
 /* What an agent wrote down of a link; nothing where the map or the entry is gone. */
 static bool link_made_clsact(const char *pin_dir, __u32 ifindex)
 {
