@@ -27,6 +27,7 @@ static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
 #define FAMILY_COUNT (sizeof(families) / sizeof(families[0]))
 
 struct observe {
+	uv_loop_t *loop;
 	struct observe_sources sources;
 	struct metrics *metrics;
 	struct kube_proxy_metrics *kube_proxy;
@@ -190,7 +191,17 @@ static int facts_open(struct observe *observe, uv_loop_t *loop)
 	return metrics_add_collector(observe->metrics, process_metrics_collect, NULL);
 }
 
-static int servers_open(struct observe *observe, uv_loop_t *loop)
+static void health_unserved(const char *why, void *context)
+{
+	const struct observe *observe = context;
+	char note[256];
+
+	(void)snprintf(note, sizeof(note), "failed to start proxy healthz on %s: %s",
+		       observe->sources.options->healthz_bind_address, why);
+	observe->sources.unserved(note, observe->sources.context);
+}
+
+int observe_serve(struct observe *observe)
 {
 	const struct agent_options *options = observe->sources.options;
 	const struct http_server_options health = {
@@ -199,6 +210,8 @@ static int servers_open(struct observe *observe, uv_loop_t *loop)
 		.is_bind_fatal = options->bind_address_hard_fail,
 		.handler = health_handle,
 		.context = observe->health,
+		.failed = health_unserved,
+		.failed_context = observe,
 	};
 	const struct http_server_options metrics = {
 		.what = "metrics",
@@ -210,9 +223,9 @@ static int servers_open(struct observe *observe, uv_loop_t *loop)
 	int err = 0;
 
 	if (*health.address)
-		err = http_server_open(loop, &health, &observe->health_server);
+		err = http_server_open(observe->loop, &health, &observe->health_server);
 	if (!err && *metrics.address)
-		err = http_server_open(loop, &metrics, &observe->metrics_server);
+		err = http_server_open(observe->loop, &metrics, &observe->metrics_server);
 	return err;
 }
 
@@ -224,19 +237,18 @@ int observe_open(uv_loop_t *loop, const struct observe_sources *sources,
 
 	if (!observe)
 		return log_err(-ENOMEM, "cannot allocate what metrics are counted in");
+	observe->loop = loop;
 	observe->sources = *sources;
 	(void)snprintf(observe->ready.unreachable, sizeof(observe->ready.unreachable),
 		       "it was not reached yet");
 	triggers_begin(&observe->triggers, sources->model);
 	err = facts_open(observe, loop);
-	if (err)
-		(void)log_err(err, "cannot prepare the metrics");
-	else
-		err = servers_open(observe, loop);
 	if (err) {
 		observe_close(observe);
-		return err;
+		return log_err(err, "cannot prepare the metrics");
 	}
+	if (sources->options->with_socket)
+		observe_socket_hooks(observe, 0, SOCKET_PROGRAM_COUNT);
 	*ret_observe = observe;
 	return 0;
 }
@@ -278,6 +290,24 @@ void observe_source_complete(struct observe *observe)
 void observe_hooked(struct observe *observe)
 {
 	observe->ready.is_hooked = true;
+	if (observe->sources.options->with_socket)
+		observe_socket_hooks(observe, SOCKET_PROGRAM_COUNT, 0);
+}
+
+void observe_socket_hooks(struct observe *observe, unsigned int attached, unsigned int missing)
+{
+	observe->ready.is_hooked = !missing;
+	fairlead_metrics_socket_hooks(observe->fairlead, attached, missing);
+}
+
+void observe_hooks_lost(struct observe *observe, const char *hook, unsigned int count)
+{
+	fairlead_metrics_hooks_lost(observe->fairlead, hook, count);
+}
+
+void observe_event(struct observe *observe, const char *result)
+{
+	fairlead_metrics_event(observe->fairlead, result);
 }
 
 void observe_all_touched(struct observe *observe)
