@@ -19,6 +19,8 @@
 #define HEALTHZ_BIND_ADDRESS "0.0.0.0:10256"
 #define METRICS_BIND_ADDRESS "127.0.0.1:10249"
 
+#define HOOK_CHECK_S 30
+
 enum option_key {
 	OPTION_MANIFESTS = 256,
 	OPTION_NODE_NAME,
@@ -30,6 +32,7 @@ enum option_key {
 	OPTION_PIN_DIR,
 	OPTION_HOOKS,
 	OPTION_CLSACT,
+	OPTION_HOOK_CHECK,
 	OPTION_LINKS_POD,
 	OPTION_LINKS_UPLINK,
 	OPTION_LINKS_OVERLAY,
@@ -70,6 +73,9 @@ static const struct argp_option option_table[] = {
 	{"pin-dir", OPTION_PIN_DIR, "DIR", 0,
 	 "Pin maps and links here; bpffs is mounted if need be (default: " PIN_DIR_DEFAULT ")", 2},
 	{"hooks", OPTION_HOOKS, "LIST", 0, "Attach these: socket, tc (default: socket,tc)", 2},
+	{"hook-check", OPTION_HOOK_CHECK, "SECONDS", 0,
+	 "Look so often whether somebody has removed hooks, and attach them again (default: 30)",
+	 2},
 	{"clsact", OPTION_CLSACT, NULL, 0, "Use clsact filters although the kernel has tcx", 2},
 	{NULL, 0, NULL, 0,
 	 "Roles of links whose names match, instead of the rules (see `fairlead links`):", 3},
@@ -379,6 +385,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	case OPTION_HOOKS:
 		hooks_parse(state, options, arg);
 		return 0;
+	case OPTION_HOOK_CHECK:
+		options->hook_check_s = number_parse(state, "hook-check", arg, 1, 86400);
+		return 0;
 	case OPTION_CLSACT:
 		options->force_clsact = true;
 		return 0;
@@ -405,6 +414,7 @@ void agent_options_parse(int argc, char **argv, struct agent_options *ret_option
 		.pin_dir = PIN_DIR_DEFAULT,
 		.state_dir = STATE_DIR_DEFAULT,
 		.api_silence_s = API_SILENCE_DEFAULT_S,
+		.hook_check_s = HOOK_CHECK_S,
 		.with_socket = true,
 		.with_tc = true,
 		.verbosity = LOG_INFO,

@@ -278,12 +278,14 @@ static size_t on_data(char *bytes, size_t size, size_t count, void *context)
 static size_t on_header(char *line, size_t size, size_t count, void *context)
 {
 	const struct http_call *call = context;
+	double seconds = 0;
 	long status = 0;
 
 	if (size && count && isspace((unsigned char)*line)) {
 		(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+		(void)curl_easy_getinfo(call->easy, CURLINFO_STARTTRANSFER_TIME, &seconds);
 		if (status >= 200 && call->events.begun)
-			call->events.begun(status, call->context);
+			call->events.begun(status, seconds, call->context);
 	}
 	return size * count;
 }
