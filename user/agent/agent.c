@@ -21,6 +21,7 @@
 
 #include "agent/datapath.h"
 #include "agent/left.h"
+#include "agent/log_timer.h"
 #include "agent/observe.h"
 #include "agent/options.h"
 #include "agent/size.h"
@@ -41,6 +42,7 @@ struct agent {
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
+	struct log_timer log_timer;
 	struct model *model;
 	struct source *source;
 	struct datapath *datapath; /* NULL until the source is complete, unless one was pinned */
@@ -249,6 +251,7 @@ static int loop_open(struct agent *agent)
 	(void)uv_signal_init(&agent->loop, &agent->interrupt);
 	(void)uv_signal_init(&agent->loop, &agent->hangup);
 	(void)uv_timer_init(&agent->loop, &agent->reclaim);
+	log_timer_open(&agent->loop, &agent->log_timer);
 	agent->terminate.data = agent;
 	agent->interrupt.data = agent;
 	agent->hangup.data = agent;
@@ -604,5 +607,6 @@ int agent_main(int argc, char **argv)
 	if (!err)
 		(void)uv_run(&agent.loop, UV_RUN_DEFAULT);
 	agent_stop(&agent);
+	log_repeats_tell_all();
 	return err || agent.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
