@@ -66,7 +66,7 @@ static bool node_write(yaml_emitter_t *emitter, const cJSON *node) // NOLINT(mis
 		return false;
 	cJSON_ArrayForEach(child, node)
 	{
-		if (is_mapping && !scalar_write(emitter, child->string, YAML_ANY_SCALAR_STYLE))
+		if (is_mapping && !scalar_write(emitter, child->string, YAML_PLAIN_SCALAR_STYLE))
 			return false;
 		if (!node_write(emitter, child))
 			return false;
