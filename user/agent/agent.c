@@ -18,13 +18,17 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "agent/config_watch.h"
 #include "agent/datapath.h"
 #include "agent/guard.h"
+#include "agent/kube_proxy_write.h"
 #include "agent/left.h"
+#include "agent/log_timer.h"
 #include "agent/observe.h"
 #include "agent/options.h"
 #include "agent/other_proxy.h"
 #include "agent/settle.h"
+#include "agent/prepare.h"
 #include "agent/size.h"
 #include "cleanup.h"
 #include "fairlead/agent.h"
@@ -47,6 +51,8 @@ struct agent {
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
+	struct log_timer log_timer;
+	struct config_watch *config_watch;
 	struct model *model;
 	struct source *source;
 	struct datapath *datapath; /* NULL until the source is complete, unless one was pinned */
@@ -277,6 +283,7 @@ static int loop_open(struct agent *agent)
 	(void)uv_signal_init(&agent->loop, &agent->interrupt);
 	(void)uv_signal_init(&agent->loop, &agent->hangup);
 	(void)uv_timer_init(&agent->loop, &agent->reclaim);
+	log_timer_open(&agent->loop, &agent->log_timer);
 	agent->terminate.data = agent;
 	agent->interrupt.data = agent;
 	agent->hangup.data = agent;
@@ -676,10 +683,33 @@ static int serve_begin(struct agent *agent)
 	return agent->failed;
 }
 
+/* Whoever started the agent starts it anew, with the new file; the datapath goes on meanwhile. */
+static void config_changed(void *context)
+{
+	struct agent *agent = context;
+
+	(void)log_err(0, "the configuration file %s has changed: ending, to be started anew",
+		      agent->options.config_file);
+	agent->failed = -ESTALE;
+	uv_stop(&agent->loop);
+}
+
+static int config_follow(struct agent *agent)
+{
+	const struct agent_options *options = &agent->options;
+
+	if (!options->config_file)
+		return 0;
+	return config_watch_open(&agent->loop, options->config_file, &options->config_stamp,
+				 config_changed, agent, &agent->config_watch);
+}
+
 static int agent_start(struct agent *agent)
 {
 	int err = loop_open(agent);
 
+	if (!err)
+		err = config_follow(agent);
 	if (!err)
 		err = capabilities_check();
 	if (!err)
@@ -719,6 +749,7 @@ static void agent_stop(struct agent *agent)
 {
 	source_close(agent->source);
 	guard_close(take_ptr(agent->guard));
+	config_watch_close(take_ptr(agent->config_watch));
 	observe_close(take_ptr(agent->observe));
 	datapath_end(agent);
 	uv_walk(&agent->loop, handle_close, NULL);
@@ -728,18 +759,43 @@ static void agent_stop(struct agent *agent)
 	free(agent->cgroup);
 }
 
+static int agent_run(struct agent *agent)
+{
+	int err;
+
+	oom_score_adjust(agent->options.oom_score_adj);
+	err = agent_start(agent);
+	if (!err)
+		(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
+	agent_stop(agent);
+	log_repeats_tell_all();
+	return err ? err : agent->failed;
+}
+
+/* In kube-proxy's order, where more than one is asked for. */
+static int task_run(struct agent *agent)
+{
+	const struct agent_options *options = &agent->options;
+
+	if (options->write_config_to)
+		return kube_proxy_config_write(&options->values, options->write_config_to);
+	if (options->cleanup)
+		return agent_cleanup(options->pin_dir);
+	if (options->init_only)
+		return agent_init_only(options->pin_dir);
+	return agent_run(agent);
+}
+
 int agent_main(int argc, char **argv)
 {
 	struct agent agent = {};
 	int err;
 
-	agent_options_parse(argc, argv, &agent.options);
-	log_set_level((enum log_level)agent.options.verbosity);
 	/* Whoever reads the log may go: Services must not notice. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	err = agent_start(&agent);
+	err = agent_options_read(argc, argv, &agent.options);
 	if (!err)
-		(void)uv_run(&agent.loop, UV_RUN_DEFAULT);
-	agent_stop(&agent);
-	return err || agent.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+		err = task_run(&agent);
+	agent_options_free(&agent.options);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -453,6 +453,9 @@ static int config_read(const struct kube_source_options *options, struct kube_co
 
 	if (options->kubeconfig)
 		err = kube_config_load(options->kubeconfig, ret_config);
+	else if (options->server_count && !kube_is_in_cluster())
+		return kube_config_from_servers(options->servers, options->server_count,
+						ret_config);
 	else
 		err = kube_config_in_cluster(ret_config);
 	if (err || !options->server_count)
