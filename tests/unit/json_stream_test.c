@@ -100,8 +100,9 @@ static void events_are_given_one_by_one_and_managed_fields_are_left_out(void **s
 		assert_int_equal(feed(&stream, text, sizeof(text) - 1, step), 0);
 		assert_true(json_stream_is_complete(&stream));
 		assert_int_equal(seen.count, 3);
-		assert_string_equal(seen.objects[0], "{\"type\":\"ADDED\",\"object\":{\"metadata\":{"
-						     "\"managedFields\":null,\"name\":\"x\"}}}");
+		assert_string_equal(seen.objects[0],
+				    "{\"type\":\"ADDED\",\"object\":{\"metadata\":{"
+				    "\"managedFields\":null,\"name\":\"x\"}}}");
 		assert_string_equal(seen.objects[1],
 				    "{\"o\":{\"m\":{\"n\":1,\"managedFields\":null}}}");
 		seen_fini(&seen);
