@@ -62,6 +62,7 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	if (options->with_tc)
 		(void)cJSON_AddItemToArray(hooks, cJSON_CreateString("tc"));
 	(void)cJSON_AddBoolToObject(object, "clsact", options->force_clsact);
+	(void)cJSON_AddNumberToObject(object, "hookCheckSeconds", options->hook_check_s);
 	add_text(links, "pod", options->links.pod);
 	add_text(links, "uplink", options->links.uplink);
 	add_text(links, "overlay", options->links.overlay);

@@ -29,6 +29,7 @@ enum option_key {
 	OPTION_PIN_DIR,
 	OPTION_HOOKS,
 	OPTION_CLSACT,
+	OPTION_HOOK_CHECK,
 	OPTION_LINKS_POD,
 	OPTION_LINKS_UPLINK,
 	OPTION_LINKS_OVERLAY,
@@ -65,6 +66,9 @@ static const struct argp_option option_table[] = {
 	{"pin-dir", OPTION_PIN_DIR, "DIR", 0,
 	 "Pin maps and links here; bpffs is mounted if need be (default: " PIN_DIR_DEFAULT ")", 2},
 	{"hooks", OPTION_HOOKS, "LIST", 0, "Attach these: socket, tc (default: socket,tc)", 2},
+	{"hook-check", OPTION_HOOK_CHECK, "SECONDS", 0,
+	 "Look so often whether somebody has removed hooks, and attach them again (default: 30)",
+	 2},
 	{"clsact", OPTION_CLSACT, NULL, 0, "Use clsact filters although the kernel has tcx", 2},
 	{NULL, 0, NULL, 0,
 	 "Roles of links whose names match, instead of the rules (see `fairlead links`):", 3},
@@ -392,6 +396,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPTION_HOOKS:
 		hooks_parse(state, options, arg);
+		return 0;
+	case OPTION_HOOK_CHECK:
+		options->hook_check_s = number_parse(state, "hook-check", arg, 1, 86400);
 		return 0;
 	case OPTION_CLSACT:
 		options->force_clsact = true;

@@ -35,6 +35,7 @@ static void defaults_set(struct agent_options *options)
 		.pin_dir = PIN_DIR_DEFAULT,
 		.state_dir = STATE_DIR_DEFAULT,
 		.api_silence_s = API_SILENCE_DEFAULT_S,
+		.hook_check_s = HOOK_CHECK_DEFAULT_S,
 		.with_socket = true,
 		.with_tc = true,
 		.config =

@@ -32,6 +32,7 @@ struct agent_options {
 	bool with_socket;
 	bool with_tc;
 	bool force_clsact;
+	uint32_t hook_check_s; /* how often hooks are looked after */
 	struct link_overrides links;
 	/* 0: sized by what the source holds */
 	uint32_t services_max, slots_max, backends_max, flows_max, affinity_max;

@@ -84,7 +84,7 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port);
 
 struct publisher_numbers {
-	uint32_t service_ports, backends, draining, slots, frontends;
+	uint32_t service_ports, backends, draining, slots, frontends, addresses;
 	uint64_t changed_service_ports; /* since open */
 	uint64_t refused_service_ports; /* since open */
 	uint32_t unfitting;             /* service ports that do not fit now */
