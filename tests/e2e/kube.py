@@ -11,7 +11,8 @@ import time
 from lab import Agent, HERE, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from apiserver.client import ApiServerProcess  # noqa: E402
+from apiserver.certificates import Certificates  # noqa: E402,F401
+from apiserver.client import ApiServerProcess  # noqa: E402,F401
 
 FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures" / "kube"
 

@@ -11,7 +11,6 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/capability.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "agent/left.h"
 #include "agent/observe.h"
 #include "agent/options.h"
+#include "agent/settle.h"
 #include "agent/size.h"
 #include "cleanup.h"
 #include "fairlead/agent.h"
@@ -66,8 +66,8 @@ static void status_store(const struct agent *agent)
 {
 	const __u32 zero = 0;
 
-	if (bpf_map_update_elem(datapath_status_map(agent->datapath), &zero, &agent->status,
-				BPF_ANY))
+	if (bpf_map_update_elem(datapath_map(agent->datapath, "agent_status"), &zero,
+				&agent->status, BPF_ANY))
 		(void)log_err(-errno, "cannot write the agent's status, continuing");
 }
 
@@ -262,13 +262,21 @@ static int loop_open(struct agent *agent)
 	return err ? log_err(err, "cannot watch for signals") : 0;
 }
 
+static int programs_of_links(bool is_layer3, struct link_programs *ret_programs, void *context)
+{
+	const struct agent *agent = context;
+
+	return datapath_link_programs(agent->datapath, is_layer3, ret_programs);
+}
+
 static int hooks_open(struct agent *agent)
 {
 	const struct link_options options = {
 		.overrides = agent->options.links,
-		.programs = datapath_link_programs(agent->datapath),
+		.programs = programs_of_links,
+		.programs_context = agent,
 		.pin_dir = agent->options.pin_dir,
-		.links_map = datapath_links_map(agent->datapath),
+		.links_map = datapath_map(agent->datapath, "links"),
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,
 	};
@@ -353,8 +361,8 @@ static int publisher_begin(struct agent *agent)
 	err = publisher_open(&maps, &agent->publisher);
 	if (err)
 		return err;
-	err = left_new(&agent->loop, datapath_socket_state_map(agent->datapath), agent->publisher,
-		       &agent->left);
+	err = left_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
+		       agent->publisher, &agent->left);
 	if (err)
 		return log_err(err, "cannot look after sockets");
 	addrs = link_watch_addresses(agent->links, &count);
@@ -471,11 +479,11 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 		return err;
 	agent->status.synced_ns = uv_hrtime();
 	status_write(agent);
-	/* What the source has read and decoded left holes between the objects of the model. */
-	(void)malloc_trim(0);
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
+	/* What the source has read and decoded left holes between the objects of the model. */
+	memory_settle();
 	return 0;
 }
 
@@ -496,7 +504,7 @@ static void own_socket_made(int fd, void *context)
 	const __u32 own = 1;
 
 	if (agent->datapath &&
-	    bpf_map_update_elem(datapath_agent_sockets_map(agent->datapath), &fd, &own, BPF_ANY))
+	    bpf_map_update_elem(datapath_map(agent->datapath, "agent_sockets"), &fd, &own, BPF_ANY))
 		log_warning("the agent's own connection may be treated as a client's: %s",
 			    strerror(errno));
 }

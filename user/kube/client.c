@@ -404,6 +404,11 @@ const char *kube_client_server(const struct kube_client *client)
 	return servers_current(&client->servers)->name;
 }
 
+uint64_t kube_client_woken_ns(const struct kube_client *client)
+{
+	return http_woken_ns(client->http);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
 	free(handle->data);

@@ -102,5 +102,8 @@ void kube_client_prefer_learned(struct kube_client *client);
 /* The server in use, for people. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);
 
+/* When what an event tells has come; see http_woken_ns. */
+uint64_t kube_client_woken_ns(const struct kube_client *client);
+
 /* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */
 void kube_client_close(struct kube_client *client);

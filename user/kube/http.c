@@ -54,6 +54,7 @@ struct http {
 	http_socket_fn own_socket;
 	void *context;
 	struct http_call *calls;
+	uint64_t woken_ns; /* 0: none of our handles is being served */
 	unsigned int open_handles;
 	bool is_closing, is_retired;
 };
@@ -118,13 +119,24 @@ static void ended_tell(struct http *http)
 	}
 }
 
-static void on_timer(uv_timer_t *timer)
+static void http_serve(struct http *http, curl_socket_t fd, int flags)
 {
-	struct http *http = timer->data;
 	int running;
 
-	(void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	http->woken_ns = uv_hrtime();
+	(void)curl_multi_socket_action(http->multi, fd, flags, &running);
 	ended_tell(http);
+	http->woken_ns = 0;
+}
+
+uint64_t http_woken_ns(const struct http *http)
+{
+	return http->woken_ns ? http->woken_ns : uv_hrtime();
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	http_serve(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
 static int on_timeout_set(CURLM *multi, long timeout_ms, void *context)
@@ -144,8 +156,7 @@ static int on_timeout_set(CURLM *multi, long timeout_ms, void *context)
 static void on_socket(uv_poll_t *poll, int status, int events)
 {
 	const struct watched_socket *socket = poll->data;
-	struct http *http = socket->http;
-	int running, flags = 0;
+	int flags = 0;
 
 	if (status < 0)
 		flags = CURL_CSELECT_ERR;
@@ -153,8 +164,7 @@ static void on_socket(uv_poll_t *poll, int status, int events)
 		flags |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
 		flags |= CURL_CSELECT_OUT;
-	(void)curl_multi_socket_action(http->multi, socket->fd, flags, &running);
-	ended_tell(http);
+	http_serve(socket->http, socket->fd, flags);
 }
 
 static void on_socket_closed(uv_handle_t *handle)
@@ -381,7 +391,8 @@ static int call_prepare(struct http_call *call, const struct http_request *reque
 	(void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
 	(void)curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
 	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	/* One HTTP/2 connection for all. TLS tells if there is that; without TLS nothing is waited for. */
+	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, !strncmp(request->url, "https:", 6) ? 1L : 0L);
 	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
 	(void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);

@@ -67,6 +67,11 @@ int http_send(struct http *http, const struct http_request *request,
 void http_cancel(struct http_call *call);
 
 /*
+ * uv_hrtime() of the wake-up that brought what `data` or `done` is being told; now, elsewhere.
+ */
+uint64_t http_woken_ns(const struct http *http);
+
+/*
  * No new exchange may use its connections, for they may be dead without a word; those that are there
  * go on. It closes itself when the last of them has ended. NULL is fine.
  */

@@ -129,8 +129,10 @@ static void version_note(struct reflector *reflector, const cJSON *metadata)
 
 static void list_begin(struct reflector *reflector)
 {
-	if (!reflector->in_list)
+	if (!reflector->in_list) {
+		log_debug("the list of %s begins", reflector->resource->name);
 		reflector->events->list_begun(reflector->context);
+	}
 	reflector->in_list = true;
 }
 
@@ -322,7 +324,7 @@ static void list_refused(struct reflector *reflector, const struct kube_answer *
 		attempt_in(reflector, 0);
 		return;
 	}
-	if ((answer->status == 410 || answer->status == 504) && !reflector->newest) {
+	if ((answer->status == 410 || answer->status == 504) && (!reflector->newest || had_token)) {
 		/* A page's token, or the version that the list was to be no older than. */
 		reflector->whole = had_token;
 		reflector->newest = true;
