@@ -147,8 +147,10 @@ static unsigned int file_read_lines(FILE *file, struct server_address *addresses
 	*ret_count = 0;
 	while (*ret_count < room && fgets(line, sizeof(line), file)) {
 		number++;
+		if (*line == '#' || *line == '\n')
+			continue;
 		line[strcspn(line, "\n")] = '\0';
-		if (*line != '#' && *line && address_read(line, &addresses[(*ret_count)++]))
+		if (address_read(line, &addresses[(*ret_count)++]))
 			return number;
 	}
 	return 0;
