@@ -154,8 +154,8 @@ static bool was_sent_with(const struct kube_call *call, const struct kube_secret
 }
 
 /*
- * The server does not take the credentials. Where others have come since, or may be had, it is asked
- * again with them, once; nobody hears of it.
+ * The server does not take the credentials. Where others have come since, or may be had, it is
+ * asked again with them, once; nobody hears of it.
  */
 static bool call_renews(struct kube_call *call)
 {
@@ -331,7 +331,7 @@ void kube_call_cancel(struct kube_call *call)
 
 /*
  * HTTP/2 keeps a connection whose exchange was cancelled, and would take the next one to the same
- * silence. What others are doing there they may end.
+ * silence. What has begun to be answered there may go on.
  */
 static void connections_renew(struct kube_client *client)
 {
@@ -355,8 +355,10 @@ void kube_call_give_up(struct kube_call *call, const char *why)
 	if (!was_sent)
 		return;
 	connections_renew(client);
-	if (server)
-		server_fail(client, server, why);
+	if (!server)
+		return;
+	calls_move(client, server->name);
+	server_fail(client, server, why);
 }
 
 int kube_client_open(uv_loop_t *loop, struct kube_config *config, const char *state_dir,
