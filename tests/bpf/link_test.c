@@ -491,6 +491,97 @@ static void what_is_attached_works_on_while_no_agent_runs(void **state)
 	then_hooked(fixture, "pod0");
 }
 
+static void count_lost(const char *link, void *context)
+{
+	assert_string_equal(link, "pod0");
+	(*(int *)context)++;
+}
+
+static int check(struct fixture *fixture)
+{
+	int lost = 0;
+
+	link_watch_check(fixture->watch, count_lost, &lost);
+	return lost;
+}
+
+static int pinned_link(const struct fixture *fixture, const char *direction)
+{
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/link_%d_%s", fixture->pin_dir, index_of("pod0"),
+		       direction);
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void a_hook_that_somebody_removes_is_attached_again(void **state)
+{
+	struct fixture *fixture = *state;
+	int link;
+
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	assert_int_equal(check(fixture), 0);
+
+	run("rm %s/link_%d_ingress", fixture->pin_dir, index_of("pod0"));
+	assert_int_equal(check(fixture), 1);
+	then_hooked(fixture, "pod0");
+
+	link = pinned_link(fixture, "egress");
+	assert_int_equal(bpf_link_detach(link), 0);
+	(void)close(link);
+	assert_int_equal(check(fixture), 1);
+	then_hooked(fixture, "pod0");
+	assert_int_equal(check(fixture), 0);
+	assert_int_equal(pins(fixture), 2);
+}
+
+static void a_hook_whose_program_somebody_replaces_gets_ours_again(void **state)
+{
+	struct fixture *fixture = *state;
+	int other = program_load("other"), link;
+
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	link = pinned_link(fixture, "ingress");
+	assert_int_equal(bpf_link_update(link, other, NULL), 0);
+	(void)close(link);
+
+	assert_int_equal(check(fixture), 1);
+
+	then_hooked(fixture, "pod0");
+	(void)close(other);
+}
+
+static void a_qdisc_that_somebody_removes_is_made_again(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->options.force_clsact = true;
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	assert_int_equal(check(fixture), 0);
+
+	run("tc qdisc del dev pod0 clsact");
+	assert_int_equal(check(fixture), 1);
+
+	assert_int_equal(check(fixture), 0);
+	assert_int_equal(info_of(fixture, "pod0").hook, LINK_HOOK_CLSACT);
+}
+
+static void a_link_that_went_has_lost_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	run("ip link del pod0");
+	assert_int_equal(check(fixture), 0);
+}
+
 static void a_restart_sees_that_an_index_was_given_to_another_link(void **state)
 {
 	struct fixture *fixture = *state;
@@ -865,6 +956,10 @@ int main(void)
 		link_test(a_veth_is_an_uplink_while_a_gateway_is_reached_by_it),
 		link_test(a_restart_replaces_programs_in_place),
 		link_test(what_is_attached_works_on_while_no_agent_runs),
+		link_test(a_hook_that_somebody_removes_is_attached_again),
+		link_test(a_hook_whose_program_somebody_replaces_gets_ours_again),
+		link_test(a_qdisc_that_somebody_removes_is_made_again),
+		link_test(a_link_that_went_has_lost_nothing),
 		link_test(a_restart_sees_that_an_index_was_given_to_another_link),
 		link_test(pins_of_another_namespace_are_not_taken_for_ours),
 		link_test(a_restart_forgets_links_that_went_meanwhile),

@@ -30,6 +30,7 @@ struct kube_call {
 	uint64_t tls_revision;
 	bool is_resent; /* for the first credentials were refused */
 	bool has_begun; /* the head of the answer is there */
+	bool is_observed;
 	struct kube_call *prev, *next;
 };
 
@@ -73,18 +74,22 @@ static const struct server *server_named(const struct servers *servers, const ch
 	return NULL;
 }
 
-static void observe(const struct kube_call *call, const struct http_outcome *outcome,
-		    const char *host)
+/*
+ * Once for each time it is sent: a watch when it is answered, not when it ends (as client-go does).
+ */
+static void observe(struct kube_call *call, long status, double seconds)
 {
 	const struct kube_client_events *events = &call->client->events;
+	const char *host = call->server;
 	const struct kube_observation observation = {
 		.method = call->body ? "POST" : "GET",
 		.verb = call->verb,
 		.host = strstr(host, "://") ? strstr(host, "://") + 3 : host,
-		.status = outcome->status,
-		.seconds = outcome->seconds,
+		.status = status,
+		.seconds = seconds,
 	};
 
+	call->is_observed = true;
 	if (events->observed)
 		events->observed(&observation, events->context);
 }
@@ -132,13 +137,14 @@ static void server_fail(struct kube_client *client, const struct server *server,
 }
 
 /* The head of an answer is there, long before a watch ends. */
-static void on_begun(long status, void *context)
+static void on_begun(long status, double seconds, void *context)
 {
 	struct kube_call *call = context;
 	struct kube_client *client = call->client;
 	const struct server *server = server_named(&client->servers, call->server);
 
 	call->has_begun = true;
+	observe(call, status, seconds);
 	if (!server || answer_is_of_broken_server(status))
 		return;
 	servers_answered(&client->servers, server);
@@ -183,7 +189,8 @@ static void on_done(const struct http_outcome *outcome, void *context)
 
 	call->http = NULL;
 	answer_describe(outcome, client->config->origin, &answer);
-	observe(call, outcome, call->server);
+	if (!call->is_observed)
+		observe(call, outcome->status, outcome->seconds);
 	if (outcome->status == 401 && call_renews(call))
 		return;
 	if (outcome->status == 401)
@@ -220,6 +227,7 @@ static int call_begin(struct kube_call *call, const struct kube_secrets *secrets
 	free(call->bearer);
 	call->server = strdup(server->name);
 	call->has_begun = false;
+	call->is_observed = false;
 	call->bearer = strdup(secrets->bearer ? secrets->bearer : "");
 	call->tls_revision = secrets->tls_revision;
 	if (!call->server || !call->bearer)
@@ -351,6 +359,8 @@ void kube_call_give_up(struct kube_call *call, const char *why)
 		call->server ? server_named(&client->servers, call->server) : NULL;
 	bool was_sent = call->http;
 
+	if (was_sent && !call->is_observed)
+		observe(call, 0, 0);
 	kube_call_cancel(call);
 	if (!was_sent)
 		return;

@@ -26,7 +26,7 @@ struct kube_observation {
 struct kube_client_events {
 	/* A socket of the client's, before it connects. Or NULL. */
 	void (*socket_made)(int fd, void *context);
-	/* An exchange has ended. Or NULL. */
+	/* An exchange was answered, or will not be. Nothing may be sent from here. Or NULL. */
 	void (*observed)(const struct kube_observation *observation, void *context);
 	/*
 	 * Whether a server can be used, when that changes: NULL, or why none can, in words; also

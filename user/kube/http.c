@@ -271,17 +271,21 @@ static size_t on_data(char *bytes, size_t size, size_t count, void *context)
 static size_t on_header(char *line, size_t size, size_t count, void *context)
 {
 	const struct http_call *call = context;
+	double seconds = 0;
 	long status = 0;
 
 	if (size && count && isspace((unsigned char)*line)) {
 		(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RESPONSE_CODE, &status);
+		(void)curl_easy_getinfo(call->easy.curl, CURLINFO_STARTTRANSFER_TIME, &seconds);
 		if (status >= 200 && call->events.begun)
-			call->events.begun(status, call->context);
+			call->events.begun(status, seconds, call->context);
 	}
 	return size * count;
 }
 
-/* The kernel finds a peer that has gone without a word, also in a watch where nobody writes. */
+/*
+ * A peer that has gone without a word is found by the kernel, also in a watch where nobody writes.
+ */
 static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
 {
 	const struct http *http = context;

@@ -40,8 +40,11 @@ struct http_outcome {
 };
 
 struct http_events {
-	/* The head of an answer is there: its status. Or NULL. What holds for `data` holds here. */
-	void (*begun)(long status, void *context);
+	/*
+	 * The head of an answer is there: its status, and how long after the exchange began. Or
+	 * NULL. What holds for `data` holds here.
+	 */
+	void (*begun)(long status, double seconds, void *context);
 	/*
 	 * Bytes of a successful answer (2xx). Not 0 ends the exchange. Nothing may be sent or
 	 * cancelled from here.

@@ -209,7 +209,9 @@ static int event_received(char *text, size_t size, void *context)
 		err = reflector->events->deleted(object, reflector->context);
 	else
 		err = reflector->events->put(object, reflector->context);
-	/* Only the end of a streamed list has a version to go on from: its events are in no order. */
+	/*
+	 * Only the end of a streamed list has a version to go on from: its events are in no order.
+	 */
 	if (!err && reflector->step == STEP_WATCH)
 		version_note(reflector, metadata);
 	return err;
@@ -292,7 +294,10 @@ static void page_done(struct reflector *reflector)
 	attempt_in(reflector, 0);
 }
 
-/* Servers that do not answer, or only that they cannot, are logged by name, all of them in one line. */
+/*
+ * Servers that do not answer, or only that they cannot, are logged by name, all of them in one
+ * line.
+ */
 static bool is_refusal(long status)
 {
 	return status && status != 500 && status != 502 && status != 503;
@@ -419,8 +424,8 @@ static uint32_t silence_limit(const struct reflector *reflector)
 }
 
 /*
- * A server older than streamed lists takes the question for a plain watch: objects come, the mark of
- * their end does not.
+ * A server older than streamed lists takes the question for a plain watch: objects come, the mark
+ * of their end does not.
  */
 static void on_patience(uv_timer_t *timer)
 {

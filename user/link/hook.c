@@ -84,6 +84,18 @@ int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info)
 	return err;
 }
 
+bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info)
+{
+	struct link_programs programs;
+
+	if (info->hook == LINK_HOOK_CLSACT)
+		return clsact_is_there(ifindex);
+	/* They were loaded when they were attached. */
+	if (hooks->programs(info->is_layer3, &programs, hooks->programs_context))
+		return false;
+	return tcx_is_there(hooks->pin_dir, ifindex, programs.ingress, programs.egress);
+}
+
 /* What an agent wrote down of a link; nothing where the map or the entry is gone. */
 static bool link_made_clsact(const char *pin_dir, __u32 ifindex)
 {

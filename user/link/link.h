@@ -86,6 +86,14 @@ struct link_watch;
 int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 		    const struct link_events *events, struct link_watch **ret_watch);
 
+/*
+ * Looks whether every hook is still there. What somebody else has removed or replaced is attached
+ * again, and told of by `lost` with the link's name, after a line in the log; links whose hook
+ * could not be attached are tried again.
+ */
+void link_watch_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
+		      void *context);
+
 /* Stops watching; what is attached stays. The loop's next turn frees the watch. NULL is fine. */
 void link_watch_close(struct link_watch *watch);
 

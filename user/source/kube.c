@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "kube/client.h"
 #include "kube/config.h"
+#include "kube/events.h"
 #include "kube/reflector.h"
 #include "log.h"
 #include "source/decode.h"
@@ -60,6 +61,7 @@ struct kube_source {
 	uv_timer_t node_wait;
 	unsigned int open_handles;
 	struct kube_client *client;
+	struct kube_events *told; /* about the own Node */
 	struct model *model;
 	struct source_events events;
 	struct kube_source_options options;
@@ -422,12 +424,23 @@ static void on_closed(uv_handle_t *handle)
 	free(source);
 }
 
+static void kube_tell(struct source *base, const struct event_text *text)
+{
+	kube_events_tell(((struct kube_source *)base)->told, text);
+}
+
+static bool kube_is_telling(const struct source *base)
+{
+	return kube_events_is_busy(((const struct kube_source *)base)->told);
+}
+
 static void kube_close(struct source *base)
 {
 	struct kube_source *source = (struct kube_source *)base;
 
 	for (size_t i = 0; i < RESOURCE_COUNT; i++)
 		reflector_close(take_ptr(source->watched[i].reflector));
+	kube_events_close(take_ptr(source->told));
 	kube_client_close(take_ptr(source->client));
 	uv_close((uv_handle_t *)&source->check, on_closed);
 	uv_close((uv_handle_t *)&source->idle, on_closed);
@@ -440,6 +453,9 @@ static int config_read(const struct kube_source_options *options, struct kube_co
 
 	if (options->kubeconfig)
 		err = kube_config_load(options->kubeconfig, ret_config);
+	else if (options->server_count && !kube_is_in_cluster())
+		return kube_config_from_servers(options->servers, options->server_count,
+						ret_config);
 	else
 		err = kube_config_in_cluster(ret_config);
 	if (err || !options->server_count)
@@ -469,6 +485,14 @@ static int source_begin(struct kube_source *source)
 			       &source->client);
 	if (err)
 		return err;
+	source->told = kube_events_new(source->check.loop, source->client,
+				       &(struct kube_events_options){
+					       .node_name = source->options.node_name,
+					       .counted = source->options.event_counted,
+					       .context = source->events.context,
+				       });
+	if (!source->told)
+		return log_err(-ENOMEM, "cannot watch the API server");
 	if (!source->options.kubeconfig && !source->options.server_count)
 		kube_client_prefer_learned(source->client);
 	err = resources_set(source);
@@ -486,7 +510,8 @@ int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 
 	if (!source)
 		return log_err(-ENOMEM, "cannot watch the API server");
-	source->source.close = kube_close;
+	source->source = (struct source){
+		.close = kube_close, .tell = kube_tell, .is_telling = kube_is_telling};
 	source->model = model;
 	source->events = *events;
 	source->options = *options;

@@ -31,9 +31,14 @@ struct source_events {
 	void *context;
 };
 
+struct event_text;
+
 struct source {
 	/* Closes handles and frees the source once the loop has run again. */
 	void (*close)(struct source *source);
+	/* See source_tell; NULL where there is nobody to tell. */
+	void (*tell)(struct source *source, const struct event_text *text);
+	bool (*is_telling)(const struct source *source);
 };
 
 /*
@@ -58,6 +63,8 @@ struct kube_source_options {
 	/* See struct kube_client_events; with the source_events' context. Or NULL. */
 	void (*socket_made)(int fd, void *context);
 	void (*observed)(const struct kube_observation *observation, void *context);
+	/* See struct kube_events_options. */
+	void (*event_counted)(const char *result, void *context);
 };
 
 /*
@@ -70,6 +77,19 @@ struct kube_source_options {
 int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 		     struct model *model, const struct source_events *events,
 		     struct source **ret_source);
+
+/* Tells something about the own Node where the objects come from, if anybody listens there. */
+static inline void source_tell(struct source *source, const struct event_text *text)
+{
+	if (source && source->tell)
+		source->tell(source, text);
+}
+
+/* True while something is on its way. */
+static inline bool source_is_telling(const struct source *source)
+{
+	return source && source->is_telling && source->is_telling(source);
+}
 
 /* Closes handles; the loop must run once more (uv_run) before it can be closed. NULL is fine. */
 static inline void source_close(struct source *source)
