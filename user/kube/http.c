@@ -385,7 +385,9 @@ static int call_prepare(struct http_call *call, const struct http_request *reque
 	(void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
 	(void)curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
 	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	/* Only TLS says before the answer whether the connection can be shared. */
+	if (!strncmp(request->url, "https:", strlen("https:")))
+		(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
 	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
 	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
