@@ -27,6 +27,7 @@ import threading
 import time
 
 from .certificates import Certificates
+from .resources import RESOURCES
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 DEADLINE = 30.0
@@ -414,19 +415,43 @@ class ApiServerProcess(Methods):
         """The control socket, for others that want to drive the server too."""
         return self._folder / "control"
 
-    def start(self):
-        """Starts the process; returns when it serves."""
+    def start(self, lists=()):
+        """Starts the process; returns when it serves. `lists`: what is in files like those of load()."""
         made = self._made
         self._folder = make_folder()
         try:
-            self._start_process(made)
+            self._start_process(made, self._write_lists(lists))
             self._connect()
             configure(self, made)
         except BaseException:
             self.stop()
             raise
 
-    def _start_process(self, made):
+    def restart(self):
+        """Ends the process as SIGKILL does, and starts it anew on the same port with the objects that it
+        had: history, faults and settings are those of the beginning."""
+        version, lists = self.resource_version, []
+        for resource in RESOURCES.values():
+            objects = self.objects(resource.name)
+            if objects:
+                lists.append({"kind": f"{resource.kind}List", "apiVersion": objects[0]["apiVersion"],
+                              "metadata": {"resourceVersion": str(version)}, "items": objects})
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        self._made |= {"listen": f"{host}:{self.port}", "load": (), "tokens": self.tokens}
+        if self.certificates and self.certificates.folder == self._folder:
+            raise ValueError("a server that made its own certificates cannot restart: give it some")
+        self.kill()
+        self.stop()
+        self.start(lists)
+
+    def _write_lists(self, lists):
+        paths = []
+        for number, made in enumerate(lists):
+            paths.append(self._folder / f"list-{number}.json")
+            paths[-1].write_text(json.dumps(made, separators=(",", ":")), encoding="utf-8")
+        return paths
+
+    def _start_process(self, made, lists):
         command = [sys.executable, "-m", PACKAGE.name, "--listen", made["listen"],
                    "--control", str(self.control_path), "--end-with-stdin"]
         if made["tls"]:
@@ -436,6 +461,8 @@ class ApiServerProcess(Methods):
             command += ["--certificates", str(self.certificates.folder)]
             if made["client_certificates"]:
                 command.append("--client-certificates")
+        if lists:
+            command += ["--load", *map(str, lists)]
         if self._netns:
             path = self._netns if "/" in str(self._netns) else f"/run/netns/{self._netns}"
             command = ["nsenter", f"--net={path}", *command]

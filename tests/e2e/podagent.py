@@ -7,6 +7,7 @@ a socket reports are results: their names, such as "ECONNREFUSED", or "timeout".
 """
 
 import ctypes
+import datetime
 import errno
 import itertools
 import json
@@ -33,6 +34,11 @@ def error_name(error):
     if isinstance(error, EOFError):
         return "closed"
     return errno.errorcode.get(error.errno, str(error))
+
+
+def clock():
+    """The time as the agent's log has it."""
+    return datetime.datetime.now().strftime("%H:%M:%S.%f")
 
 
 def family_of(address):
@@ -149,8 +155,8 @@ class Sockets:
 class Asking:
     """Asks again and again in a thread of its own until told to stop, and keeps what went wrong."""
 
-    def __init__(self, targets, **options):
-        self.targets, self.options = targets, options
+    def __init__(self, targets, pause=0.0, **options):
+        self.targets, self.pause, self.options = targets, pause, options
         self.answers, self.failures, self.count = {}, [], 0
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -162,9 +168,10 @@ class Asking:
                 return
             result = ask(proto, address, port, **self.options)
             self.count += 1
+            self.stopping.wait(self.pause)
             if "error" in result:
                 if len(self.failures) < 100:
-                    self.failures.append([proto, address, result["error"], result["step"], self.count])
+                    self.failures.append([proto, address, result["error"], result["step"], self.count, clock()])
                 continue
             key = f"{address} {proto} {result['answer']['name']}:{result['answer']['port']}"
             self.answers[key] = self.answers.get(key, 0) + 1
@@ -176,6 +183,46 @@ class Asking:
         self.stopping.set()
         self.thread.join()
         return self.state()
+
+
+class Holding(Asking):
+    """Keeps TCP connections open, one to each target, and uses all of them again and again. Each is
+    replaced after so many uses, so that some are always old."""
+
+    def __init__(self, targets, uses=200, **options):
+        self.uses = uses
+        super().__init__(targets, **options)
+
+    def run(self):
+        held = [None] * len(self.targets)
+        while not self.stopping.wait(self.pause):
+            for number, target in enumerate(self.targets):
+                held[number] = self.use(held[number], *target)
+        for sock, _ in filter(None, held):
+            sock.close()
+
+    def use(self, held, address, port, proto):
+        """One exchange on a connection; what is held of it afterwards."""
+        step = "use"
+        try:
+            if not held:
+                step = "connect"
+                held = socket.create_connection((address, port), **self.options), 0
+            sock, used = held
+            sock.sendall(b"hello\n")
+            name = parse_answer(receive_line(sock))["name"]
+        except (OSError, EOFError) as error:
+            if len(self.failures) < 100:
+                self.failures.append([proto, address, error_name(error), step, self.count, clock()])
+            if held:
+                held[0].close()
+            return None
+        self.count += 1
+        self.answers[name] = self.answers.get(name, 0) + 1
+        if used < self.uses:
+            return sock, used + 1
+        sock.close()
+        return None
 
 
 def ask(proto, address, port, message="hello\n", timeout=2.0, source=None, source_port=0, connected=True):
@@ -287,13 +334,20 @@ class Agent:
                 if not name.startswith("_") and callable(getattr(group, name)):
                     self.calls[name] = getattr(group, name)
         self.asking = {}
-        self.calls.update(asking_start=self.asking_start, asking_state=self.asking_state,
+        self.calls.update(asking_start=self.asking_start, holding_start=self.holding_start,
+                          asking_state=self.asking_state,
                           asking_stop=self.asking_stop)
         self.output = threading.Lock()
 
     def asking_start(self, targets, threads=1, **options):
+        return self._start(Asking, targets, threads, **options)
+
+    def holding_start(self, targets, threads=1, **options):
+        return self._start(Holding, targets, threads, **options)
+
+    def _start(self, kind, targets, threads, **options):
         handle = len(self.asking) + 1
-        self.asking[handle] = [Asking(targets, **options) for _ in range(threads)]
+        self.asking[handle] = [kind(targets, **options) for _ in range(threads)]
         return handle
 
     def asking_state(self, handle):

@@ -11,7 +11,6 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/capability.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +18,17 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "agent/config_watch.h"
 #include "agent/datapath.h"
 #include "agent/guard.h"
+#include "agent/kube_proxy_write.h"
 #include "agent/left.h"
+#include "agent/log_timer.h"
 #include "agent/observe.h"
 #include "agent/options.h"
 #include "agent/other_proxy.h"
+#include "agent/settle.h"
+#include "agent/prepare.h"
 #include "agent/size.h"
 #include "cleanup.h"
 #include "fairlead/agent.h"
@@ -47,6 +51,8 @@ struct agent {
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
+	struct log_timer log_timer;
+	struct config_watch *config_watch;
 	struct model *model;
 	struct source *source;
 	struct datapath *datapath; /* NULL until the source is complete, unless one was pinned */
@@ -74,8 +80,8 @@ static void status_store(const struct agent *agent)
 {
 	const __u32 zero = 0;
 
-	if (bpf_map_update_elem(datapath_status_map(agent->datapath), &zero, &agent->status,
-				BPF_ANY))
+	if (bpf_map_update_elem(datapath_map(agent->datapath, "agent_status"), &zero,
+				&agent->status, BPF_ANY))
 		(void)log_err(-errno, "cannot write the agent's status, continuing");
 }
 
@@ -279,6 +285,7 @@ static int loop_open(struct agent *agent)
 	(void)uv_signal_init(&agent->loop, &agent->interrupt);
 	(void)uv_signal_init(&agent->loop, &agent->hangup);
 	(void)uv_timer_init(&agent->loop, &agent->reclaim);
+	log_timer_open(&agent->loop, &agent->log_timer);
 	agent->terminate.data = agent;
 	agent->interrupt.data = agent;
 	agent->hangup.data = agent;
@@ -292,13 +299,21 @@ static int loop_open(struct agent *agent)
 	return err ? log_err(err, "cannot watch for signals") : 0;
 }
 
+static int programs_of_links(bool is_layer3, struct link_programs *ret_programs, void *context)
+{
+	const struct agent *agent = context;
+
+	return datapath_link_programs(agent->datapath, is_layer3, ret_programs);
+}
+
 static int hooks_open(struct agent *agent)
 {
 	const struct link_options options = {
 		.overrides = agent->options.links,
-		.programs = datapath_link_programs(agent->datapath),
+		.programs = programs_of_links,
+		.programs_context = agent,
 		.pin_dir = agent->options.pin_dir,
-		.links_map = datapath_links_map(agent->datapath),
+		.links_map = datapath_map(agent->datapath, "links"),
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,
 	};
@@ -383,8 +398,8 @@ static int publisher_begin(struct agent *agent)
 	err = publisher_open(&maps, &agent->publisher);
 	if (err)
 		return err;
-	err = left_new(&agent->loop, datapath_socket_state_map(agent->datapath), agent->publisher,
-		       &agent->left);
+	err = left_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
+		       agent->publisher, &agent->left);
 	if (err)
 		return log_err(err, "cannot look after sockets");
 	addrs = link_watch_addresses(agent->links, &count);
@@ -503,11 +518,11 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 		return err;
 	agent->status.synced_ns = uv_hrtime();
 	status_write(agent);
-	/* What the source has read and decoded left holes between the objects of the model. */
-	(void)malloc_trim(0);
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
+	/* What the source has read and decoded left holes between the objects of the model. */
+	memory_settle();
 	return 0;
 }
 
@@ -531,7 +546,7 @@ static void own_socket_made(int fd, void *context)
 	const __u32 own = 1;
 
 	if (agent->datapath &&
-	    bpf_map_update_elem(datapath_agent_sockets_map(agent->datapath), &fd, &own, BPF_ANY))
+	    bpf_map_update_elem(datapath_map(agent->datapath, "agent_sockets"), &fd, &own, BPF_ANY))
 		log_warning("the agent's own connection may be treated as a client's: %s",
 			    strerror(errno));
 }
@@ -544,7 +559,7 @@ static void request_observed(const struct kube_observation *seen, void *context)
 			(unsigned int)seen->status, seen->seconds);
 }
 
-static void server_reached(const char *why, void *context)
+static void source_reachable(const char *why, void *context)
 {
 	const struct agent *agent = context;
 
@@ -564,6 +579,7 @@ static int source_open(struct agent *agent)
 		.synced = source_synced,
 		.changed = source_changed,
 		.rejected = source_rejected,
+		.reachable = source_reachable,
 		.context = agent,
 	};
 
@@ -580,7 +596,6 @@ static int source_open(struct agent *agent)
 					.silence_s = agent->options.api_silence_s,
 					.socket_made = own_socket_made,
 					.observed = request_observed,
-					.reached = server_reached,
 					.event_counted = event_counted,
 				},
 				agent->model, &events, &agent->source);
@@ -670,10 +685,33 @@ static int serve_begin(struct agent *agent)
 	return agent->failed;
 }
 
+/* Whoever started the agent starts it anew, with the new file; the datapath goes on meanwhile. */
+static void config_changed(void *context)
+{
+	struct agent *agent = context;
+
+	(void)log_err(0, "the configuration file %s has changed: ending, to be started anew",
+		      agent->options.config_file);
+	agent->failed = -ESTALE;
+	uv_stop(&agent->loop);
+}
+
+static int config_follow(struct agent *agent)
+{
+	const struct agent_options *options = &agent->options;
+
+	if (!options->config_file)
+		return 0;
+	return config_watch_open(&agent->loop, options->config_file, &options->config_stamp,
+				 config_changed, agent, &agent->config_watch);
+}
+
 static int agent_start(struct agent *agent)
 {
 	int err = loop_open(agent);
 
+	if (!err)
+		err = config_follow(agent);
 	if (!err)
 		err = capabilities_check();
 	if (!err)
@@ -713,6 +751,7 @@ static void agent_stop(struct agent *agent)
 {
 	source_close(agent->source);
 	guard_close(take_ptr(agent->guard));
+	config_watch_close(take_ptr(agent->config_watch));
 	observe_close(take_ptr(agent->observe));
 	datapath_end(agent);
 	uv_walk(&agent->loop, handle_close, NULL);
@@ -722,18 +761,43 @@ static void agent_stop(struct agent *agent)
 	free(agent->cgroup);
 }
 
+static int agent_run(struct agent *agent)
+{
+	int err;
+
+	oom_score_adjust(agent->options.oom_score_adj);
+	err = agent_start(agent);
+	if (!err)
+		(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
+	agent_stop(agent);
+	log_repeats_tell_all();
+	return err ? err : agent->failed;
+}
+
+/* In kube-proxy's order, where more than one is asked for. */
+static int task_run(struct agent *agent)
+{
+	const struct agent_options *options = &agent->options;
+
+	if (options->write_config_to)
+		return kube_proxy_config_write(&options->values, options->write_config_to);
+	if (options->cleanup)
+		return agent_cleanup(options->pin_dir);
+	if (options->init_only)
+		return agent_init_only(options->pin_dir);
+	return agent_run(agent);
+}
+
 int agent_main(int argc, char **argv)
 {
 	struct agent agent = {};
 	int err;
 
-	agent_options_parse(argc, argv, &agent.options);
-	log_set_level((enum log_level)agent.options.verbosity);
 	/* Whoever reads the log may go: Services must not notice. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	err = agent_start(&agent);
+	err = agent_options_read(argc, argv, &agent.options);
 	if (!err)
-		(void)uv_run(&agent.loop, UV_RUN_DEFAULT);
-	agent_stop(&agent);
-	return err || agent.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+		err = task_run(&agent);
+	agent_options_free(&agent.options);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -14,13 +14,13 @@
 #include "kube/config.h"
 #include "kube/servers.h"
 
-/* One exchange, for statistics: told when its answer begins, or when it is clear that none comes. */
+/* One exchange as it ended, for statistics. */
 struct kube_observation {
 	const char *method; /* GET, POST */
 	const char *verb;   /* list, watch, ... */
 	const char *host;   /* of the server */
 	long status;        /* 0: no answer */
-	double seconds;     /* until then */
+	double seconds;
 };
 
 struct kube_client_events {
@@ -28,8 +28,11 @@ struct kube_client_events {
 	void (*socket_made)(int fd, void *context);
 	/* An exchange was answered, or will not be. Nothing may be sent from here. Or NULL. */
 	void (*observed)(const struct kube_observation *observation, void *context);
-	/* A server answers (`why` is NULL), or none does any more. Likewise. Or NULL. */
-	void (*reached)(const char *why, void *context);
+	/*
+	 * Whether a server can be used, when that changes: NULL, or why none can, in words; also
+	 * when it is for other reasons. Was logged, unless `why` is about the credentials. Or NULL.
+	 */
+	void (*reachable)(const char *why, void *context);
 	void *context;
 };
 
@@ -75,9 +78,15 @@ struct kube_call;
 struct kube_call *kube_client_send(struct kube_client *client, const struct kube_request *request,
 				   const struct kube_call_events *events, void *context);
 
+/* True if the head of the answer is there: what follows may take its time. */
+bool kube_call_has_begun(const struct kube_call *call);
+
 void kube_call_cancel(struct kube_call *call);
 
-/* Cancels a call whose server has gone silent: the next one is asked from now on. */
+/*
+ * Cancels a call whose server has gone silent: the next one is asked from now on, through new
+ * connections.
+ */
 void kube_call_give_up(struct kube_call *call, const char *why);
 
 /* See servers.h. */
@@ -93,8 +102,8 @@ void kube_client_prefer_learned(struct kube_client *client);
 /* The server in use, for people. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);
 
-/* True if the last that was heard of a server is an answer. */
-bool kube_client_is_connected(const struct kube_client *client);
+/* When what an event tells has come; see http_woken_ns. */
+uint64_t kube_client_woken_ns(const struct kube_client *client);
 
 /* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */
 void kube_client_close(struct kube_client *client);

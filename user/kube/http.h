@@ -31,6 +31,7 @@ struct http_request {
 struct http_outcome {
 	const char *error; /* why there was no answer, or not all of it; NULL: all of it is there */
 	bool is_abort;     /* the receiver ended it */
+	bool is_distrust;  /* the server's certificate is not trusted */
 	long status;       /* 0: none */
 	uint32_t retry_after_s;
 	double seconds;
@@ -38,8 +39,11 @@ struct http_outcome {
 };
 
 struct http_events {
-	/* The headers of an answer are there, so long after the exchange began. As for `data`, or NULL. */
-	void (*answered)(long status, double seconds, void *context);
+	/*
+	 * The head of an answer is there: its status, and how long after the exchange began. Or NULL.
+	 * What holds for `data` holds here.
+	 */
+	void (*begun)(long status, double seconds, void *context);
 	/*
 	 * Bytes of a successful answer (2xx). Not 0 ends the exchange. Nothing may be sent or
 	 * cancelled from here.
@@ -64,6 +68,17 @@ int http_send(struct http *http, const struct http_request *request,
 
 /* Ends an exchange without a word. */
 void http_cancel(struct http_call *call);
+
+/*
+ * uv_hrtime() of the wake-up that brought what `data` or `done` is being told; now, elsewhere.
+ */
+uint64_t http_woken_ns(const struct http *http);
+
+/*
+ * No new exchange may use its connections, for they may be dead without a word; those that are there
+ * go on. It closes itself when the last of them has ended. NULL is fine.
+ */
+void http_retire(struct http *http);
 
 /* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */
 void http_close(struct http *http);

@@ -37,6 +37,7 @@ struct json_stream {
 	bool in_string, is_escaped;
 	bool in_items;          /* of a list: between the brackets of its items */
 	bool has_ended;         /* a list is complete: nothing may follow */
+	char before;            /* the last byte outside strings that is no white space */
 	unsigned int left_out;  /* depth at which a left out value stands; 0: none */
 	char last_string[16];   /* the last string's beginning: it may be a member's name */
 	size_t last_string_len; /* its whole length */

@@ -13,7 +13,8 @@
 
 struct hooks {
 	const char *pin_dir; /* borrowed */
-	struct link_programs programs;
+	link_programs_fn programs;
+	void *programs_context;
 	bool force_clsact;
 	bool has_tcx; /* it has worked */
 	bool lacks_tcx;

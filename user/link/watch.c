@@ -136,6 +136,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	watch->hooks = (struct hooks){
 		.pin_dir = options->pin_dir,
 		.programs = options->programs,
+		.programs_context = options->programs_context,
 		.force_clsact = options->force_clsact,
 	};
 	/* Listening comes before reading: what changes in between is told of twice, never not at

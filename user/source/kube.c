@@ -57,6 +57,7 @@ struct watched {
 struct kube_source {
 	struct source source;
 	uv_check_t check;
+	uv_idle_t idle; /* runs while there is a change to tell */
 	uv_timer_t node_wait;
 	unsigned int open_handles;
 	struct kube_client *client;
@@ -73,10 +74,18 @@ struct kube_source {
 	bool servers_changed; /* the endpoints of default/kubernetes */
 };
 
+static void on_idle(uv_idle_t *idle)
+{
+	(void)idle;
+}
+
+/* What libcurl's timer brings comes before the loop waits for events: it must not wait then. */
 static void change_note(struct kube_source *source)
 {
-	if (!source->woken_ns)
-		source->woken_ns = uv_hrtime();
+	if (source->woken_ns)
+		return;
+	source->woken_ns = kube_client_woken_ns(source->client);
+	(void)uv_idle_start(&source->idle, on_idle);
 }
 
 static void object_rejected(const char *text, void *context)
@@ -97,28 +106,6 @@ static bool is_of_kubernetes(const struct object *object)
 	return name && !strcmp(object->namespace_, "default") && !strcmp(name, "kubernetes");
 }
 
-static int on_put(const cJSON *item, void *context)
-{
-	struct watched *watched = context;
-	struct kube_source *source = watched->source;
-	const struct decode_problems problems = {object_rejected, watched};
-	struct object *object;
-	int err = object_decode(item, &watched->defaults, &problems, &object);
-
-	watched->given++;
-	if (err || !object)
-		return err;
-	if (object->kind != watched->kind) {
-		object_free(object);
-		return 0;
-	}
-	object->origin = watched->list;
-	if (is_of_kubernetes(object))
-		source->servers_changed = true;
-	change_note(source);
-	return model_put(source->model, object);
-}
-
 static const char *text_of(const cJSON *metadata, const char *name)
 {
 	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, name));
@@ -135,6 +122,29 @@ static int on_deleted(const cJSON *item, void *context)
 	model_remove(watched->source->model, watched->kind, text_of(metadata, "namespace"),
 		     text_of(metadata, "name"));
 	return 0;
+}
+
+/* An object that cannot be used counts as none, as it will when all are listed again. */
+static int on_put(const cJSON *item, void *context)
+{
+	struct watched *watched = context;
+	struct kube_source *source = watched->source;
+	const struct decode_problems problems = {object_rejected, watched};
+	struct object *object;
+	int err = object_decode(item, &watched->defaults, &problems, &object);
+
+	watched->given++;
+	if (err)
+		return err;
+	if (!object || object->kind != watched->kind) {
+		object_free(object);
+		return on_deleted(item, context);
+	}
+	object->origin = watched->list;
+	if (is_of_kubernetes(object))
+		source->servers_changed = true;
+	change_note(source);
+	return model_put(source->model, object);
 }
 
 static void on_list_begun(void *context)
@@ -300,9 +310,10 @@ static size_t servers_of_slice(const struct slice_object *slice, struct server_a
 			number = slice->ports[i].port;
 	}
 	for (size_t i = 0; number && i < slice->endpoint_count && count < room; i++) {
-		if (slice->endpoints[i].ready)
-			addresses[count++] =
-				(struct server_address){slice->endpoints[i].addr, htons(number)};
+		const struct slice_endpoint endpoint = slice_endpoint_at(slice, i);
+
+		if (endpoint.ready)
+			addresses[count++] = (struct server_address){endpoint.addr, htons(number)};
 	}
 	return count;
 }
@@ -332,6 +343,7 @@ static void on_check(uv_check_t *check)
 		return;
 	endpoints_switch(source);
 	source->woken_ns = 0;
+	(void)uv_idle_stop(&source->idle);
 	if (source->servers_changed)
 		servers_note(source);
 	if (source->is_synced) {
@@ -431,6 +443,7 @@ static void kube_close(struct source *base)
 	kube_events_close(take_ptr(source->told));
 	kube_client_close(take_ptr(source->client));
 	uv_close((uv_handle_t *)&source->check, on_closed);
+	uv_close((uv_handle_t *)&source->idle, on_closed);
 	uv_close((uv_handle_t *)&source->node_wait, on_closed);
 }
 
@@ -440,6 +453,9 @@ static int config_read(const struct kube_source_options *options, struct kube_co
 
 	if (options->kubeconfig)
 		err = kube_config_load(options->kubeconfig, ret_config);
+	else if (options->server_count && !kube_is_in_cluster())
+		return kube_config_from_servers(options->servers, options->server_count,
+						ret_config);
 	else
 		err = kube_config_in_cluster(ret_config);
 	if (err || !options->server_count)
@@ -457,7 +473,7 @@ static int source_begin(struct kube_source *source)
 	const struct kube_client_events events = {
 		.socket_made = source->options.socket_made,
 		.observed = source->options.observed,
-		.reached = source->options.reached,
+		.reachable = source->events.reachable,
 		.context = source->events.context,
 	};
 	struct kube_config *config;
@@ -501,10 +517,12 @@ int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 	source->options = *options;
 	source->limits = (struct reflector_limits){
 		.watch_s = WATCH_S, .silence_s = options->silence_s, .absent_s = ABSENT_S};
-	source->open_handles = 2;
+	source->open_handles = 3;
 	(void)uv_check_init(loop, &source->check);
+	(void)uv_idle_init(loop, &source->idle);
 	(void)uv_timer_init(loop, &source->node_wait);
 	source->check.data = source;
+	source->idle.data = source;
 	source->node_wait.data = source;
 	err = source_begin(source);
 	if (err) {

@@ -23,6 +23,11 @@ struct source_events {
 	void (*changed)(uint64_t woken_ns, void *context);
 	/* An object could not be used; it was logged, with file, line and reason. */
 	void (*rejected)(void *context);
+	/*
+	 * Whether the source can be reached has changed: `why` says why not, in words; NULL: it can.
+	 * What was read stays in the model.
+	 */
+	void (*reachable)(const char *why, void *context);
 	void *context;
 };
 
@@ -58,7 +63,6 @@ struct kube_source_options {
 	/* See struct kube_client_events; with the source_events' context. Or NULL. */
 	void (*socket_made)(int fd, void *context);
 	void (*observed)(const struct kube_observation *observation, void *context);
-	void (*reached)(const char *why, void *context);
 	/* See struct kube_events_options. */
 	void (*event_counted)(const char *result, void *context);
 };
