@@ -93,7 +93,7 @@ class ConfinedAgent(KubeAgent):
     def command(self):
         names = [name.lower() for name in container_of(objects())["securityContext"]["capabilities"]["add"]]
         capabilities = ",".join(["-all", *(f"+{name}" for name in names)])
-        return ["setpriv", "--bounding-set", capabilities, "--inh-caps", capabilities, *super().command()]
+        return ["setpriv", "--bounding-set", capabilities, *super().command()]
 
 
 def test_the_capabilities_of_the_pod_are_enough(lab):
