@@ -74,7 +74,9 @@ static const struct server *server_named(const struct servers *servers, const ch
 	return NULL;
 }
 
-/* Once for each time it is sent: a watch when it is answered, not when it ends (as client-go does). */
+/*
+ * Once for each time it is sent: a watch when it is answered, not when it ends (as client-go does).
+ */
 static void observe(struct kube_call *call, long status, double seconds)
 {
 	const struct kube_client_events *events = &call->client->events;
@@ -158,8 +160,8 @@ static bool was_sent_with(const struct kube_call *call, const struct kube_secret
 }
 
 /*
- * The server does not take the credentials. Where others have come since, or may be had, it is asked
- * again with them, once; nobody hears of it.
+ * The server does not take the credentials. Where others have come since, or may be had, it is
+ * asked again with them, once; nobody hears of it.
  */
 static bool call_renews(struct kube_call *call)
 {

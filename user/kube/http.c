@@ -290,7 +290,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 	return size * count;
 }
 
-/* A peer that has gone without a word is found by the kernel, also in a watch where nobody writes. */
+/*
+ * A peer that has gone without a word is found by the kernel, also in a watch where nobody writes.
+ */
 static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
 {
 	const struct http *http = context;
@@ -393,8 +395,12 @@ static int call_prepare(struct http_call *call, const struct http_request *reque
 	(void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
 	(void)curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
 	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	/* One HTTP/2 connection for all. TLS tells if there is that; without TLS nothing is waited for. */
-	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, !strncmp(request->url, "https:", 6) ? 1L : 0L);
+	/*
+	 * One HTTP/2 connection for all. TLS tells if there is that; without TLS nothing is waited
+	 * for.
+	 */
+	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT,
+			       !strncmp(request->url, "https:", 6) ? 1L : 0L);
 	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
 	(void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
