@@ -44,7 +44,8 @@ unit_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/unit/*_test.c)
 bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
 c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] tests/*/*.[ch])
 
-.PHONY: all check check-unit check-bpf check-e2e check-random check-cluster demo format lint verify-stats bench install clean help tests
+.PHONY: all check check-unit check-bpf check-e2e check-random check-cluster demo format lint verify-stats bench \
+	bench-scale install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
 tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized
 
@@ -98,6 +99,11 @@ build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tes
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
 
+build/bench/json_bench: tests/bench/json_bench.c user/kube/json_stream.c user/source/file.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@
+
 -include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d)
 
 check: ## install what tests need, build, run all tests: "N passed, N failed"
@@ -119,6 +125,8 @@ verify-stats: all ## instructions and verifier complexity of each program
 bench: all build/bench/datapath_bench ## figures: publishing, memory, nanoseconds a packet
 	$(Q)scripts/bench
 	$(Q)build/bench/datapath_bench
+bench-scale: all build/bench/json_bench ## figures at 5,000x50, 44,000x1, 10,000x10; beside nft and iptables
+	$(Q)scripts/bench-scale $(BENCH_SCALE)
 format: ## clang-format in place
 	$(Q)clang-format -i $(c_files)
 lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, shellcheck

@@ -48,8 +48,8 @@ struct {
 } datagram_state SEC(".maps");
 
 /*
- * Sockets of the agent: its way to the API server must not depend on what it has programmed. Written
- * by the agent, before it connects.
+ * Sockets of the agent: its way to the API server must not depend on what it has programmed.
+ * Written by the agent, before it connects.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -211,25 +211,34 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 	return SOCKET_ALLOW;
 }
 
-/* The entry of a frontend, or, where it has none, the one to give it: a free one or the oldest. */
+/*
+ * The entry of a frontend, or, where it has none, the one to give it: a free one or the oldest. The
+ * verifier is to look at what follows once, not once for each entry that it may be: `unknown`, of
+ * which it cannot say anything, makes it forget which.
+ */
 static __always_inline struct socket_state *
 datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend, bool *ret_found)
 {
-	struct socket_state *oldest = &datagram->frontends[0];
+	__u32 oldest = 0, unknown = datagram->uses;
+	bool found = false;
 
-	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
-		struct socket_state *entry = &datagram->frontends[i];
+	for (__u32 i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
+		const struct socket_state *entry = &datagram->frontends[i];
 
 		if (entry->backend &&
 		    endpoint_is(frontend, &entry->frontend_addr, entry->frontend_port)) {
-			*ret_found = true;
-			return entry;
+			found = true;
+			oldest = i;
+			break;
 		}
-		if (entry->last_use < oldest->last_use)
-			oldest = entry;
+		if (entry->last_use < datagram->frontends[oldest].last_use)
+			oldest = i;
 	}
-	*ret_found = false;
-	return oldest;
+	*ret_found = found;
+	oldest ^= unknown;
+	barrier_var(oldest);
+	oldest ^= unknown;
+	return &datagram->frontends[oldest % DATAGRAM_FRONTENDS_MAX];
 }
 
 /*

@@ -3,50 +3,93 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "log_fold.h"
+#include "log_line.h"
+
+/* A message that is empty has nothing to say, and no place to be remembered in. */
+#define EMPTY_MESSAGE "(an empty message)"
+
+static void line_write(enum log_level level, const char *message, void *context);
 
 static enum log_level max_level = LOG_INFO;
+static enum log_format line_format = LOG_FORMAT_TEXT;
+static bool is_folding;
+static struct log_fold repeats = {.tell = line_write};
 
 void log_set_level(enum log_level level)
 {
 	max_level = level;
 }
 
-/* klog's prefix, which the tools that read kube-proxy's log know. */
-static size_t prefix_format(enum log_level level, char *buf, size_t size)
+void log_set_format(enum log_format format)
 {
-	static const char letters[] = {
-		[LOG_ERROR] = 'E', [LOG_WARNING] = 'W', [LOG_INFO] = 'I', [LOG_DEBUG] = 'D'};
-	struct timespec now;
-	struct tm tm;
-	int len;
+	line_format = format;
+}
 
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	(void)localtime_r(&now.tv_sec, &tm);
-	len = snprintf(buf, size, "%c%02d%02d %02d:%02d:%02d.%06ld ", letters[level], tm.tm_mon + 1,
-		       tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000);
-	return len > 0 ? (size_t)len : 0;
+void log_fold_repeats(void)
+{
+	is_folding = true;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t log_repeats_wait_ms(void)
+{
+	return is_folding ? log_fold_wait_ms(&repeats, now_ms()) : 0;
+}
+
+void log_repeats_tell(void)
+{
+	log_fold_tell_due(&repeats, now_ms());
+}
+
+void log_repeats_tell_all(void)
+{
+	log_fold_tell_all(&repeats, now_ms());
 }
 
 /* One write per line, so that lines of several processes do not mix. */
-static void line_write(enum log_level level, int err, const char *format, va_list args)
+static void line_write(enum log_level level, const char *message, void *context)
 {
-	char line[2048];
-	size_t room = sizeof(line) - 1; /* keeps one byte for the newline */
-	size_t len = prefix_format(level, line, room);
-	int added = vsnprintf(line + len, room - len, format, args);
+	char line[LOG_LINE_SIZE];
+	struct timespec now;
+	size_t length;
 
-	if (added > 0)
-		len = len + (size_t)added < room ? len + (size_t)added : room - 1;
-	if (err) {
-		added = snprintf(line + len, room - len, ": %s", strerror(-err));
-		if (added > 0)
-			len = len + (size_t)added < room ? len + (size_t)added : room - 1;
-	}
-	line[len++] = '\n';
-	(void)fwrite(line, 1, len, stderr);
+	(void)context;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	if (line_format == LOG_FORMAT_JSON)
+		length = log_line_json(level, &now, message, line);
+	else
+		length = log_line_text(level, &now, getpid(), message, line);
+	(void)fwrite(line, 1, length, stderr);
+}
+
+static void message_write(enum log_level level, int err, const char *format, va_list args)
+{
+	char message[LOG_MESSAGE_SIZE];
+	size_t length;
+
+	if (vsnprintf(message, sizeof(message), format, args) <= 0)
+		(void)snprintf(message, sizeof(message), EMPTY_MESSAGE);
+	length = strlen(message);
+	if (err)
+		(void)snprintf(message + length, sizeof(message) - length, ": %s", strerror(-err));
+	if (is_folding)
+		log_fold_offer(&repeats, level, message, now_ms());
+	else
+		line_write(level, message, NULL);
 }
 
 void log_write(enum log_level level, const char *format, ...)
@@ -56,7 +99,7 @@ void log_write(enum log_level level, const char *format, ...)
 	if (level > max_level)
 		return;
 	va_start(args, format);
-	line_write(level, 0, format, args);
+	message_write(level, 0, format, args);
 	va_end(args);
 }
 
@@ -65,7 +108,7 @@ int log_err(int err, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	line_write(LOG_ERROR, err, format, args);
+	message_write(LOG_ERROR, err, format, args);
 	va_end(args);
 	return err;
 }

@@ -5,7 +5,9 @@
 
 #define STATE_DIR_DEFAULT     "/var/lib/fairlead"
 #define API_SILENCE_DEFAULT_S 180
-#define PIN_DIR_DEFAULT       "/sys/fs/bpf/fairlead"
+/* How often the agent looks whether its hooks are still there. */
+#define HOOK_CHECK_DEFAULT_S 30
+#define PIN_DIR_DEFAULT      "/sys/fs/bpf/fairlead"
 
 /* Defaults of map sizes; user space sets the real ones before loading (--max-...). */
 #define SERVICES_DEFAULT  4096

@@ -138,6 +138,33 @@ static void hooks_outlive_their_maker_and_are_replaced_in_place(void **state)
 	programs_close(&second);
 }
 
+static void hooks_that_somebody_removed_or_replaced_are_counted(void **state)
+{
+	const struct programs programs = programs_load(), others = programs_load();
+	int link;
+
+	(void)state;
+	assert_int_equal(cgroup_attach(cgroup_a, BPFFS, programs.list, 2), 0);
+	assert_int_equal(cgroup_count_missing(cgroup_a, BPFFS, programs.list, 2), 0);
+
+	assert_int_equal(unlink(BPFFS "/cgroup_connect4"), 0);
+	/* The kernel lets go of it from a work queue. */
+	for (int i = 0; attached_program(cgroup_a, BPF_CGROUP_INET4_CONNECT) && i < 5000; i++)
+		(void)usleep(1000);
+	assert_int_equal(cgroup_count_missing(cgroup_a, BPFFS, programs.list, 2), 1);
+	link = bpf_obj_get(BPFFS "/cgroup_sendmsg6");
+	assert_int_equal(bpf_link_update(link, others.list[1].fd, NULL), 0);
+	(void)close(link);
+	assert_int_equal(cgroup_count_missing(cgroup_a, BPFFS, programs.list, 2), 2);
+
+	assert_int_equal(cgroup_attach(cgroup_a, BPFFS, programs.list, 2), 0);
+	assert_int_equal(cgroup_count_missing(cgroup_a, BPFFS, programs.list, 2), 0);
+	then_attached(cgroup_a, &programs);
+	assert_int_equal(cgroup_detach_all(BPFFS), 0);
+	programs_close(&programs);
+	programs_close(&others);
+}
+
 static void hooks_of_another_cgroup_move_to_the_new_one(void **state)
 {
 	const struct programs programs = programs_load();
@@ -213,6 +240,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_root_is_found_and_is_a_cgroup2),
 		cmocka_unit_test(hooks_outlive_their_maker_and_are_replaced_in_place),
+		cmocka_unit_test(hooks_that_somebody_removed_or_replaced_are_counted),
 		cmocka_unit_test(hooks_of_another_cgroup_move_to_the_new_one),
 		cmocka_unit_test(half_of_the_hooks_never_stay),
 		cmocka_unit_test(hooks_of_others_stay),

@@ -31,10 +31,16 @@
 #define PROGRAMS_MAX 16
 #define PATIENCE_MS  20000
 
+/* For links with a link-layer header, and without. */
+struct programs {
+	struct link_programs of[2];
+};
+
 struct fixture {
 	char pin_dir[64];
 	int elsewhere; /* another network namespace */
 	int links_map;
+	struct programs programs;
 	struct link_options options;
 	struct link_events events;
 	uv_loop_t loop;
@@ -65,22 +71,28 @@ static __u32 program_id(int fd)
 	return info.id;
 }
 
-static struct link_programs programs_load(void)
+static struct programs programs_load(void)
 {
-	return (struct link_programs){
-		.ingress = program_load("fl_ingress"),
-		.egress = program_load("fl_egress"),
-		.ingress_l3 = program_load("fl_ingress_l3"),
-		.egress_l3 = program_load("fl_egress_l3"),
+	return (struct programs){
+		.of = {{program_load("fl_ingress"), program_load("fl_egress")},
+		       {program_load("fl_ingress_l3"), program_load("fl_egress_l3")}},
 	};
 }
 
-static void programs_close(const struct link_programs *programs)
+static int programs_give(bool is_layer3, struct link_programs *ret_programs, void *context)
 {
-	(void)close(programs->ingress);
-	(void)close(programs->egress);
-	(void)close(programs->ingress_l3);
-	(void)close(programs->egress_l3);
+	const struct programs *programs = context;
+
+	*ret_programs = programs->of[is_layer3];
+	return 0;
+}
+
+static void programs_close(const struct programs *programs)
+{
+	for (size_t i = 0; i < 2; i++) {
+		(void)close(programs->of[i].ingress);
+		(void)close(programs->of[i].egress);
+	}
 }
 
 __attribute__((format(printf, 1, 2))) static void run(const char *format, ...)
@@ -150,8 +162,10 @@ static int setup(void **state)
 	assert_true(fixture->links_map >= 0);
 	(void)snprintf(path, sizeof(path), "%s/links", fixture->pin_dir);
 	assert_int_equal(bpf_obj_pin(fixture->links_map, path), 0);
+	fixture->programs = programs_load();
 	fixture->options = (struct link_options){
-		.programs = programs_load(),
+		.programs = programs_give,
+		.programs_context = &fixture->programs,
 		.pin_dir = fixture->pin_dir,
 		.links_map = fixture->links_map,
 		.attach = true,
@@ -185,8 +199,8 @@ static void agent_start(struct fixture *fixture)
 static void agent_restart(struct fixture *fixture)
 {
 	agent_stop(fixture);
-	programs_close(&fixture->options.programs);
-	fixture->options.programs = programs_load();
+	programs_close(&fixture->programs);
+	fixture->programs = programs_load();
 	agent_start(fixture);
 }
 
@@ -198,7 +212,7 @@ static int teardown(void **state)
 	uv_close((uv_handle_t *)&fixture->patience, NULL);
 	(void)uv_run(&fixture->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&fixture->loop), 0);
-	programs_close(&fixture->options.programs);
+	programs_close(&fixture->programs);
 	(void)close(fixture->links_map);
 	(void)close(fixture->elsewhere);
 	free(fixture);
@@ -258,8 +272,8 @@ static void then_tcx(const char *name, enum bpf_attach_type type, const int *pro
 static void then_hooked(const struct fixture *fixture, const char *name)
 {
 	assert_int_equal(info_of(fixture, name).hook, LINK_HOOK_TCX);
-	then_tcx(name, TCX_INGRESS, &fixture->options.programs.ingress, 1);
-	then_tcx(name, TCX_EGRESS, &fixture->options.programs.egress, 1);
+	then_tcx(name, TCX_INGRESS, &fixture->programs.of[false].ingress, 1);
+	then_tcx(name, TCX_EGRESS, &fixture->programs.of[false].egress, 1);
 }
 
 static void then_not_hooked(const char *name)
@@ -334,8 +348,8 @@ static void a_link_without_link_layer_header_gets_the_layer_3_programs(void **st
 
 	assert_int_equal(info_of(fixture, "tun0").role, LINK_OVERLAY);
 	assert_int_equal(info_of(fixture, "tun0").is_layer3, 1);
-	then_tcx("tun0", TCX_INGRESS, &fixture->options.programs.ingress_l3, 1);
-	then_tcx("tun0", TCX_EGRESS, &fixture->options.programs.egress_l3, 1);
+	then_tcx("tun0", TCX_INGRESS, &fixture->programs.of[true].ingress, 1);
+	then_tcx("tun0", TCX_EGRESS, &fixture->programs.of[true].egress, 1);
 	assert_int_equal(info_of(fixture, "tap0").role, LINK_POD);
 	then_hooked(fixture, "tap0");
 }
@@ -477,6 +491,97 @@ static void what_is_attached_works_on_while_no_agent_runs(void **state)
 	then_hooked(fixture, "pod0");
 }
 
+static void count_lost(const char *link, void *context)
+{
+	assert_string_equal(link, "pod0");
+	(*(int *)context)++;
+}
+
+static int check(struct fixture *fixture)
+{
+	int lost = 0;
+
+	link_watch_check(fixture->watch, count_lost, &lost);
+	return lost;
+}
+
+static int pinned_link(const struct fixture *fixture, const char *direction)
+{
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/link_%d_%s", fixture->pin_dir, index_of("pod0"),
+		       direction);
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void a_hook_that_somebody_removes_is_attached_again(void **state)
+{
+	struct fixture *fixture = *state;
+	int link;
+
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	assert_int_equal(check(fixture), 0);
+
+	run("rm %s/link_%d_ingress", fixture->pin_dir, index_of("pod0"));
+	assert_int_equal(check(fixture), 1);
+	then_hooked(fixture, "pod0");
+
+	link = pinned_link(fixture, "egress");
+	assert_int_equal(bpf_link_detach(link), 0);
+	(void)close(link);
+	assert_int_equal(check(fixture), 1);
+	then_hooked(fixture, "pod0");
+	assert_int_equal(check(fixture), 0);
+	assert_int_equal(pins(fixture), 2);
+}
+
+static void a_hook_whose_program_somebody_replaces_gets_ours_again(void **state)
+{
+	struct fixture *fixture = *state;
+	int other = program_load("other"), link;
+
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	link = pinned_link(fixture, "ingress");
+	assert_int_equal(bpf_link_update(link, other, NULL), 0);
+	(void)close(link);
+
+	assert_int_equal(check(fixture), 1);
+
+	then_hooked(fixture, "pod0");
+	(void)close(other);
+}
+
+static void a_qdisc_that_somebody_removes_is_made_again(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->options.force_clsact = true;
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	assert_int_equal(check(fixture), 0);
+
+	run("tc qdisc del dev pod0 clsact");
+	assert_int_equal(check(fixture), 1);
+
+	assert_int_equal(check(fixture), 0);
+	assert_int_equal(info_of(fixture, "pod0").hook, LINK_HOOK_CLSACT);
+}
+
+static void a_link_that_went_has_lost_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_pod_link(fixture, "pod0");
+	agent_start(fixture);
+	run("ip link del pod0");
+	assert_int_equal(check(fixture), 0);
+}
+
 static void a_restart_sees_that_an_index_was_given_to_another_link(void **state)
 {
 	struct fixture *fixture = *state;
@@ -578,7 +683,7 @@ static void tcx_programs_of_others_run_after_ours_and_stay(void **state)
 	assert_true(link >= 0);
 
 	agent_start(fixture);
-	both[0] = fixture->options.programs.ingress;
+	both[0] = fixture->programs.of[false].ingress;
 	both[1] = other;
 	then_tcx("pod0", TCX_INGRESS, both, 2);
 
@@ -851,6 +956,10 @@ int main(void)
 		link_test(a_veth_is_an_uplink_while_a_gateway_is_reached_by_it),
 		link_test(a_restart_replaces_programs_in_place),
 		link_test(what_is_attached_works_on_while_no_agent_runs),
+		link_test(a_hook_that_somebody_removes_is_attached_again),
+		link_test(a_hook_whose_program_somebody_replaces_gets_ours_again),
+		link_test(a_qdisc_that_somebody_removes_is_made_again),
+		link_test(a_link_that_went_has_lost_nothing),
 		link_test(a_restart_sees_that_an_index_was_given_to_another_link),
 		link_test(pins_of_another_namespace_are_not_taken_for_ours),
 		link_test(a_restart_forgets_links_that_went_meanwhile),

@@ -48,7 +48,7 @@ def scrape(place):
     return samples(get(place, f"{METRICS}/metrics").body)
 
 
-def value(scraped, name, **labels):
+def value(scraped, name, /, **labels):
     """The sum of the samples that have these labels."""
     wanted = set(labels.items())
     return sum(number for has, number in scraped.get(name, {}).items() if wanted <= has)

@@ -3,10 +3,12 @@
 
 import json
 import pathlib
+import subprocess
 import sys
+import threading
 import time
 
-from lab import Agent, wait_for
+from lab import Agent, HERE, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from apiserver.certificates import Certificates  # noqa: E402,F401
@@ -33,19 +35,21 @@ def kubeconfig(server, token=None, cluster=None, user=None):
 class KubeAgent(Agent):
     """`fairlead agent` with the API server as its source."""
 
-    def __init__(self, lab, node, config, *options, name=None, **more):
+    def __init__(self, lab, node, config, *options, name=None, environment=None, **more):
         super().__init__(lab, node, None, *options, **more)
         self.directory = lab.directory / (name or node)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.pin_dir = self.directory / "pins"
         self.state_dir = self.directory / "state"
+        self.environment = environment or {}
         self.config = self.directory / "kubeconfig"
         if config:
             self.config.write_text(config, encoding="utf-8")
 
     def command(self):
         source = ["--kubeconfig", self.config] if self.config.exists() else []
-        return [self.program, "agent", *source, "--node-name", self.node, "--state-dir", self.state_dir,
+        environment = ["env", *(f"{name}={value}" for name, value in self.environment.items())]
+        return [*environment, self.program, "agent", *source, "--node-name", self.node, "--state-dir", self.state_dir,
                 "--cgroup", self.lab.cgroup(self.node), "--pin-dir", self.pin_dir, *self.options]
 
     def end(self):
@@ -86,9 +90,66 @@ class KubeAgent(Agent):
     def status(self):
         return self.json("status")
 
+    def publishes(self):
+        return self.status()["publish"]["publishes"]
+
+    def warnings(self, text=""):
+        return [line for line in self.log if line.startswith(("W", "E")) and text in line]
+
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
+
+
+class Tunnel:
+    """tunnel.py in a place: what stands between the agent and a server, and can be made to fail."""
+
+    def __init__(self, lab, place, to=None, listen="127.0.0.1:0"):
+        self.lab, self.place, self.to, self.address = lab, place, to, listen.rpartition(":")[0]
+        self.port = int(listen.rpartition(":")[2])
+        self.process, self.said = None, []
+        self.start()
+
+    def start(self):
+        """Listens, where it has listened before if it has."""
+        listen = f"{self.address}:{self.port}"
+        self.said = []
+        self.process = self.lab.place(self.place).start(
+            sys.executable, HERE / "tunnel.py", listen, *([self.to] if self.to else []),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
+        self.port = self._wait("port")["port"]
+        return self
+
+    def _read(self, stream):
+        for line in stream:
+            self.said.append(json.loads(line))
+
+    def _wait(self, name, count=1):
+        wait_for(lambda: len([item for item in self.said if name in item]) >= count, f"the tunnel's {name}")
+        return [item for item in self.said if name in item][-1]
+
+    def tell(self, word):
+        count = len([item for item in self.said if "did" in item])
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        self._wait("did", count + 1)
+
+    def connections(self):
+        """Where connections went, the oldest first."""
+        return [item["to"] for item in self.said if "to" in item]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def where(self):
+        return f"{self.address}:{self.port}"
+
+    @property
+    def url(self):
+        return f"https://{self.where}"
 
 
 def settle():

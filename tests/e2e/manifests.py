@@ -4,6 +4,7 @@
 Objects are written as JSON, which is YAML as well; files named *.yaml are read by the YAML reader.
 """
 
+import datetime
 import ipaddress
 import itertools
 import json
@@ -11,6 +12,8 @@ import os
 import pathlib
 
 import lab as lab_module
+
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 _vips = itertools.count(16 * 256)
 
@@ -95,6 +98,14 @@ def slice_(service_name, endpoints, ports=None, family=4, name=None, namespace="
         "endpoints": made,
         "ports": ports if ports is not None else slice_ports(),
     }
+
+
+def triggered_slice(service_name, endpoints, when=None, **more):
+    """An EndpointSlice that says when what it tells has happened (default: now)."""
+    made = slice_(service_name, endpoints, **more)
+    when = when or datetime.datetime.now(datetime.timezone.utc)
+    made["metadata"]["annotations"] = {TRIGGER_TIME: when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    return made
 
 
 def slice_ports(port=8080):

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from http_get import HEALTH, METRICS, answers, get, scrape, value
+from http_get import HEALTH, METRICS, answers, get, samples, scrape, value
 from lab import DEADLINE, Agent, wait_for
-from manifests import Folder, next_vip, node, service, slice_
+from manifests import Folder, next_vip, node, service, triggered_slice
 
 OPTIONS = ["--service-metrics", "all", "--count-packets"]
 BACKENDS = ["pod1b", "pod2b"]
@@ -102,14 +102,30 @@ def test_the_metrics_port_says_ok_its_mode_and_the_options_in_effect(world, node
     assert config["fairlead"]["serviceMetrics"] == "all"
 
 
-def test_promtool_finds_nothing_wrong_but_a_name_of_kube_proxys(world, node1):
-    world.simple("web", 4, BACKENDS)
-    answer = get(node1, METRICS + "/metrics")
+def test_each_health_check_is_a_metric_too(node1):
+    get(node1, METRICS + "/healthz")
+    get(node1, HEALTH + "/livez")
+    get(node1, HEALTH + "/readyz")
+    scraped = samples(get(node1, METRICS + "/metrics/slis").body)
+    for kind, name in (("healthz", "ping"), ("livez", "sync"), ("readyz", "map room"),
+                       ("readyz", "link hooks")):
+        assert value(scraped, "kubernetes_healthcheck", type=kind, name=name) == 1
+        assert value(scraped, "kubernetes_healthchecks_total", type=kind, name=name, status="success") > 0
+    assert value(scraped, "kubernetes_healthchecks_total", status="error") == 0
+    assert complaints_of_promtool(node1, "/metrics/slis") == []
+
+
+def complaints_of_promtool(place, path):
+    answer = get(place, METRICS + path)
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     done = subprocess.run(["promtool", "check", "metrics"], input=answer.body, text=True,
                           capture_output=True, check=False)
-    complaints = [line for line in (done.stdout + done.stderr).splitlines() if UNLOVED not in line]
-    assert complaints == []
+    return [line for line in (done.stdout + done.stderr).splitlines() if UNLOVED not in line]
+
+
+def test_promtool_finds_nothing_wrong_but_a_name_of_kube_proxys(world, node1):
+    world.simple("web", 4, BACKENDS)
+    assert complaints_of_promtool(node1, "/metrics") == []
 
 
 def test_kube_proxys_metrics_have_their_names_labels_and_buckets(world, node1):
@@ -150,9 +166,7 @@ def test_the_delay_since_the_trigger_is_measured_for_slices_that_change_now(worl
     now = datetime.datetime.now(datetime.timezone.utc)
     long_ago = now - datetime.timedelta(days=1)
     for number, when in enumerate((now, long_ago)):
-        backends = slice_(f"web{number}", BACKENDS)
-        backends["metadata"]["annotations"] = {
-            "endpoints.kubernetes.io/last-change-trigger-time": when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        backends = triggered_slice(f"web{number}", BACKENDS, when)
         world.publish(service(f"web{number}", vip), backends)
     after = scrape(node1)
     assert value(after, name + "_count") == value(before, name + "_count") + 1
@@ -176,8 +190,11 @@ def test_service_ports_backends_and_traffic_are_counted(world, node1):
     assert grown(ip_family="IPv6", state="refuse") >= 2
     assert value(scraped, "fairlead_backends", state="active") >= 4
     assert value(scraped, "fairlead_service_connections_total", service="web", protocol="TCP") == 5
-    assert value(scraped, "fairlead_map_entries", map="services") > 0
-    assert value(scraped, "fairlead_map_max_entries", map="flows") > 0
+    for name in ("services", "frontends", "slots", "backends", "addresses", "links"):
+        entries = value(scraped, "fairlead_map_entries", map=name)
+        assert 0 < entries <= value(scraped, "fairlead_map_max_entries", map=name), name
+    for name in ("flows", "new_flows", "affinity"):
+        assert value(scraped, "fairlead_map_max_entries", map=name) > 0
     assert value(scraped, "fairlead_agent_synced") == 1
     assert value(scraped, "fairlead_source_reachable") == 1
     assert value(scraped, "fairlead_publishes_total", result="ok") > 1

@@ -100,8 +100,9 @@ static void events_are_given_one_by_one_and_managed_fields_are_left_out(void **s
 		assert_int_equal(feed(&stream, text, sizeof(text) - 1, step), 0);
 		assert_true(json_stream_is_complete(&stream));
 		assert_int_equal(seen.count, 3);
-		assert_string_equal(seen.objects[0], "{\"type\":\"ADDED\",\"object\":{\"metadata\":{"
-						     "\"managedFields\":null,\"name\":\"x\"}}}");
+		assert_string_equal(seen.objects[0],
+				    "{\"type\":\"ADDED\",\"object\":{\"metadata\":{"
+				    "\"managedFields\":null,\"name\":\"x\"}}}");
 		assert_string_equal(seen.objects[1],
 				    "{\"o\":{\"m\":{\"n\":1,\"managedFields\":null}}}");
 		seen_fini(&seen);
@@ -126,7 +127,17 @@ static void what_is_cut_off_is_not_complete(void **state)
 
 static void what_is_no_json_is_refused(void **state)
 {
-	static const char *const texts[] = {"<html>", "[1]", "}", "\"a\"", "1", "{}x", ",", "null"};
+	static const char *const texts[] = {"<html>",
+					    "[1]",
+					    "}",
+					    "\"a\"",
+					    "1",
+					    "{}x",
+					    ",",
+					    "null",
+					    "{\"a\":{}{",
+					    "{\"a\":\"\" \"b\"",
+					    "{\"a\":{}\n[1]}"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -117,7 +117,7 @@ static unsigned int dirty_count(struct fixture *fixture)
 
 static void when_opened(struct fixture *fixture)
 {
-	const struct source_events events = {on_synced, on_changed, on_rejected, fixture};
+	const struct source_events events = {on_synced, on_changed, on_rejected, NULL, fixture};
 
 	assert_int_equal(source_manifests_open(&fixture->loop, fixture->dir, fixture->model,
 					       &events, &fixture->source),
@@ -222,7 +222,7 @@ static void the_first_read_is_complete_and_calls_nobody(void **state)
 static void a_folder_that_does_not_exist_is_an_error(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct source_events events = {on_synced, on_changed, on_rejected, fixture};
+	const struct source_events events = {on_synced, on_changed, on_rejected, NULL, fixture};
 
 	assert_int_equal(source_manifests_open(&fixture->loop, "/nonexistent", fixture->model,
 					       &events, &fixture->source),

@@ -11,7 +11,6 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/capability.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,15 +18,23 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "agent/config_watch.h"
 #include "agent/datapath.h"
+#include "agent/guard.h"
+#include "agent/kube_proxy_write.h"
 #include "agent/left.h"
+#include "agent/log_timer.h"
 #include "agent/observe.h"
 #include "agent/options.h"
+#include "agent/other_proxy.h"
+#include "agent/settle.h"
+#include "agent/prepare.h"
 #include "agent/size.h"
 #include "cleanup.h"
 #include "fairlead/agent.h"
 #include "link/link.h"
 #include "kube/client.h"
+#include "kube/event_book.h"
 #include "log.h"
 #include "model/model.h"
 #include "plan/plan.h"
@@ -36,11 +43,16 @@
 
 #define ZONE_SIZE 64 /* a label's value: 63 characters */
 
+/* How long the end waits for what is to be said before. */
+#define LAST_WORDS_MS 3000
+
 struct agent {
 	struct agent_options options;
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
+	struct log_timer log_timer;
+	struct config_watch *config_watch;
 	struct model *model;
 	struct source *source;
 	struct datapath *datapath; /* NULL until the source is complete, unless one was pinned */
@@ -50,6 +62,8 @@ struct agent {
 	struct left_sockets *left;
 	struct agent_status status;
 	struct observe *observe;
+	struct guard *guard;
+	bool are_sockets_hooked;
 	char *cgroup;
 	int failed;           /* what ended the loop */
 	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
@@ -66,14 +80,32 @@ static void status_store(const struct agent *agent)
 {
 	const __u32 zero = 0;
 
-	if (bpf_map_update_elem(datapath_status_map(agent->datapath), &zero, &agent->status,
-				BPF_ANY))
+	if (bpf_map_update_elem(datapath_map(agent->datapath, "agent_status"), &zero,
+				&agent->status, BPF_ANY))
 		(void)log_err(-errno, "cannot write the agent's status, continuing");
+}
+
+static void warning_tell(struct agent *agent, const char *reason, const char *action,
+			 const char *note)
+{
+	source_tell(agent->source, &(struct event_text){"Warning", reason, action, note});
+}
+
+static void map_full_tell(struct agent *agent, uint32_t unfitting)
+{
+	char note[256];
+
+	(void)snprintf(note, sizeof(note),
+		       "%u service ports do not fit into the maps; `fairlead services` on the node "
+		       "names them and the option that makes room",
+		       unfitting);
+	warning_tell(agent, "MapFull", "Publish", note);
 }
 
 static void status_write(struct agent *agent)
 {
 	struct agent_status *status = &agent->status;
+	bool was_full = status->degraded & DEGRADED_MAP_FULL;
 	struct publisher_numbers numbers;
 
 	publisher_numbers(agent->publisher, &numbers);
@@ -85,6 +117,8 @@ static void status_write(struct agent *agent)
 			   left_degraded(agent->left);
 	if (numbers.unfitting)
 		status->degraded |= DEGRADED_MAP_FULL;
+	if (numbers.unfitting && !was_full)
+		map_full_tell(agent, numbers.unfitting);
 	if (!agent->options.with_socket)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
 	if (!agent->options.with_tc)
@@ -249,6 +283,7 @@ static int loop_open(struct agent *agent)
 	(void)uv_signal_init(&agent->loop, &agent->interrupt);
 	(void)uv_signal_init(&agent->loop, &agent->hangup);
 	(void)uv_timer_init(&agent->loop, &agent->reclaim);
+	log_timer_open(&agent->loop, &agent->log_timer);
 	agent->terminate.data = agent;
 	agent->interrupt.data = agent;
 	agent->hangup.data = agent;
@@ -262,13 +297,21 @@ static int loop_open(struct agent *agent)
 	return err ? log_err(err, "cannot watch for signals") : 0;
 }
 
+static int programs_of_links(bool is_layer3, struct link_programs *ret_programs, void *context)
+{
+	const struct agent *agent = context;
+
+	return datapath_link_programs(agent->datapath, is_layer3, ret_programs);
+}
+
 static int hooks_open(struct agent *agent)
 {
 	const struct link_options options = {
 		.overrides = agent->options.links,
-		.programs = datapath_link_programs(agent->datapath),
+		.programs = programs_of_links,
+		.programs_context = agent,
 		.pin_dir = agent->options.pin_dir,
-		.links_map = datapath_links_map(agent->datapath),
+		.links_map = datapath_map(agent->datapath, "links"),
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,
 	};
@@ -353,8 +396,8 @@ static int publisher_begin(struct agent *agent)
 	err = publisher_open(&maps, &agent->publisher);
 	if (err)
 		return err;
-	err = left_new(&agent->loop, datapath_socket_state_map(agent->datapath), agent->publisher,
-		       &agent->left);
+	err = left_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
+		       agent->publisher, &agent->left);
 	if (err)
 		return log_err(err, "cannot look after sockets");
 	addrs = link_watch_addresses(agent->links, &count);
@@ -387,6 +430,7 @@ static int datapath_finish(struct agent *agent)
 
 	if (err)
 		return err;
+	agent->are_sockets_hooked = true;
 	observe_hooked(agent->observe);
 	return datapath_commit(agent->datapath);
 }
@@ -394,6 +438,7 @@ static int datapath_finish(struct agent *agent)
 /* What is pinned and attached goes on. */
 static void datapath_end(struct agent *agent)
 {
+	agent->are_sockets_hooked = false;
 	left_tell_all(agent->left);
 	left_close(take_ptr(agent->left));
 	link_watch_close(take_ptr(agent->links));
@@ -471,11 +516,11 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 		return err;
 	agent->status.synced_ns = uv_hrtime();
 	status_write(agent);
-	/* What the source has read and decoded left holes between the objects of the model. */
-	(void)malloc_trim(0);
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
+	/* What the source has read and decoded left holes between the objects of the model. */
+	memory_settle();
 	return 0;
 }
 
@@ -483,6 +528,9 @@ static void source_synced(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
 
+	/* It ends, and only what it has to say is still on its way. */
+	if (agent->failed)
+		return;
 	observe_source_complete(agent->observe);
 	agent->failed = source_take(agent, woken_ns);
 	if (agent->failed)
@@ -496,7 +544,7 @@ static void own_socket_made(int fd, void *context)
 	const __u32 own = 1;
 
 	if (agent->datapath &&
-	    bpf_map_update_elem(datapath_agent_sockets_map(agent->datapath), &fd, &own, BPF_ANY))
+	    bpf_map_update_elem(datapath_map(agent->datapath, "agent_sockets"), &fd, &own, BPF_ANY))
 		log_warning("the agent's own connection may be treated as a client's: %s",
 			    strerror(errno));
 }
@@ -509,12 +557,27 @@ static void request_observed(const struct kube_observation *seen, void *context)
 			(unsigned int)seen->status, seen->seconds);
 }
 
+static void source_reachable(const char *why, void *context)
+{
+	const struct agent *agent = context;
+
+	observe_source_reachable(agent->observe, why);
+}
+
+static void event_counted(const char *result, void *context)
+{
+	const struct agent *agent = context;
+
+	observe_event(agent->observe, result);
+}
+
 static int source_open(struct agent *agent)
 {
 	const struct source_events events = {
 		.synced = source_synced,
 		.changed = source_changed,
 		.rejected = source_rejected,
+		.reachable = source_reachable,
 		.context = agent,
 	};
 
@@ -531,8 +594,14 @@ static int source_open(struct agent *agent)
 					.silence_s = agent->options.api_silence_s,
 					.socket_made = own_socket_made,
 					.observed = request_observed,
+					.event_counted = event_counted,
 				},
 				agent->model, &events, &agent->source);
+}
+
+static void health_unserved(const char *note, void *context)
+{
+	warning_tell(context, "FailedToStartProxierHealthcheck", "StartProxy", note);
 }
 
 static int observe_begin(struct agent *agent)
@@ -543,15 +612,104 @@ static int observe_begin(struct agent *agent)
 		.model = agent->model,
 		.datapath = &agent->datapath,
 		.publisher = &agent->publisher,
+		.unserved = health_unserved,
+		.context = agent,
 	};
 
 	return observe_open(&agent->loop, &sources, &agent->observe);
+}
+
+static void hook_lost(const char *note, void *context)
+{
+	warning_tell(context, "HookLost", "AttachHook", note);
+}
+
+static int guard_begin(struct agent *agent)
+{
+	agent->guard = guard_new(&agent->loop, &(struct guard_sources){
+						       .interval_s = agent->options.hook_check_s,
+						       .pin_dir = agent->options.pin_dir,
+						       .cgroup = agent->cgroup,
+						       .are_hooked = &agent->are_sockets_hooked,
+						       .datapath = &agent->datapath,
+						       .links = &agent->links,
+						       .observe = agent->observe,
+						       .lost = hook_lost,
+						       .context = agent,
+					       });
+	return agent->guard ? 0 : log_err(-ENOMEM, "cannot look after the hooks");
+}
+
+/* Two proxies serve the same Services without harm; that it stays so for long is a mistake. */
+static void other_proxy_tell(struct agent *agent)
+{
+	char found[OTHER_PROXY_SIZE], note[2 * OTHER_PROXY_SIZE];
+
+	if (!other_proxy_find(found))
+		return;
+	(void)snprintf(note, sizeof(note),
+		       "kube-proxy has programmed this node too (%s): stop it, then run "
+		       "`kube-proxy --cleanup`",
+		       found);
+	log_warning("%s", note);
+	warning_tell(agent, "OtherProxyFound", "StartProxy", note);
+}
+
+static void on_patience_ends(uv_timer_t *timer)
+{
+	uv_stop(timer->loop);
+}
+
+/* Lets what the source tells about the end be told, for a moment. */
+static void last_words_wait(struct agent *agent)
+{
+	uv_timer_t patience;
+
+	if (!source_is_telling(agent->source))
+		return;
+	(void)uv_timer_init(&agent->loop, &patience);
+	(void)uv_timer_start(&patience, on_patience_ends, LAST_WORDS_MS, 0);
+	while (source_is_telling(agent->source) && uv_is_active((uv_handle_t *)&patience))
+		(void)uv_run(&agent->loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&patience, NULL);
+	(void)uv_run(&agent->loop, UV_RUN_NOWAIT);
+}
+
+static int serve_begin(struct agent *agent)
+{
+	agent->failed = observe_serve(agent->observe);
+	if (agent->failed)
+		last_words_wait(agent);
+	return agent->failed;
+}
+
+/* Whoever started the agent starts it anew, with the new file; the datapath goes on meanwhile. */
+static void config_changed(void *context)
+{
+	struct agent *agent = context;
+
+	(void)log_err(0, "the configuration file %s has changed: ending, to be started anew",
+		      agent->options.config_file);
+	agent->failed = -ESTALE;
+	uv_stop(&agent->loop);
+}
+
+static int config_follow(struct agent *agent)
+{
+	const struct agent_options *options = &agent->options;
+
+	if (!options->config_file)
+		return 0;
+	return config_watch_open(&agent->loop, options->config_file, &options->config_stamp,
+				 config_changed, agent, &agent->config_watch);
 }
 
 static int agent_start(struct agent *agent)
 {
 	int err = loop_open(agent);
 
+	if (!err)
+		err = config_follow(agent);
 	if (!err)
 		err = capabilities_check();
 	if (!err)
@@ -564,10 +722,18 @@ static int agent_start(struct agent *agent)
 		return log_err(-ENOMEM, "cannot allocate the model");
 	err = observe_begin(agent);
 	if (!err)
+		err = guard_begin(agent);
+	if (!err)
 		err = source_open(agent);
-	if (!err && agent->options.manifests)
+	if (!err)
+		err = serve_begin(agent);
+	if (err)
+		return err;
+	source_tell(agent->source, &(struct event_text){"Normal", "Starting", "StartProxy", ""});
+	other_proxy_tell(agent);
+	if (agent->options.manifests)
 		observe_source_reachable(agent->observe, NULL);
-	if (!err && !agent->options.manifests)
+	else
 		err = datapath_take_up(agent);
 	return err;
 }
@@ -582,6 +748,8 @@ static void handle_close(uv_handle_t *handle, void *context)
 static void agent_stop(struct agent *agent)
 {
 	source_close(agent->source);
+	guard_close(take_ptr(agent->guard));
+	config_watch_close(take_ptr(agent->config_watch));
 	observe_close(take_ptr(agent->observe));
 	datapath_end(agent);
 	uv_walk(&agent->loop, handle_close, NULL);
@@ -591,18 +759,43 @@ static void agent_stop(struct agent *agent)
 	free(agent->cgroup);
 }
 
+static int agent_run(struct agent *agent)
+{
+	int err;
+
+	oom_score_adjust(agent->options.oom_score_adj);
+	err = agent_start(agent);
+	if (!err)
+		(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
+	agent_stop(agent);
+	log_repeats_tell_all();
+	return err ? err : agent->failed;
+}
+
+/* In kube-proxy's order, where more than one is asked for. */
+static int task_run(struct agent *agent)
+{
+	const struct agent_options *options = &agent->options;
+
+	if (options->write_config_to)
+		return kube_proxy_config_write(&options->values, options->write_config_to);
+	if (options->cleanup)
+		return agent_cleanup(options->pin_dir);
+	if (options->init_only)
+		return agent_init_only(options->pin_dir);
+	return agent_run(agent);
+}
+
 int agent_main(int argc, char **argv)
 {
 	struct agent agent = {};
 	int err;
 
-	agent_options_parse(argc, argv, &agent.options);
-	log_set_level((enum log_level)agent.options.verbosity);
 	/* Whoever reads the log may go: Services must not notice. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	err = agent_start(&agent);
+	err = agent_options_read(argc, argv, &agent.options);
 	if (!err)
-		(void)uv_run(&agent.loop, UV_RUN_DEFAULT);
-	agent_stop(&agent);
-	return err || agent.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+		err = task_run(&agent);
+	agent_options_free(&agent.options);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -75,7 +75,7 @@ static int maps_unpin(const char *pin_dir)
 	return err;
 }
 
-static int cleanup(const char *pin_dir)
+int agent_cleanup(const char *pin_dir)
 {
 	auto_cleanup(cleanup_fd) int lock_fd = -1;
 	int err, first;
@@ -110,5 +110,5 @@ int cleanup_main(int argc, char **argv)
 
 	argp_err_exit_status = EXIT_USAGE;
 	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &pin_dir);
-	return cleanup(pin_dir) ? EXIT_FAILURE : EXIT_SUCCESS;
+	return agent_cleanup(pin_dir) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

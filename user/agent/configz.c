@@ -3,7 +3,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "cleanup.h"
+#include "agent/kube_proxy_write.h"
 
 static void add_text(cJSON *object, const char *name, const char *text)
 {
@@ -11,19 +11,10 @@ static void add_text(cJSON *object, const char *name, const char *text)
 		(void)cJSON_AddStringToObject(object, name, text);
 }
 
-/* What both have, as kube-proxy calls it. */
-static void proxy_fields_add(cJSON *object, const struct agent_options *options)
+static void text_set(cJSON *object, const char *name, const char *text)
 {
-	cJSON *client = cJSON_AddObjectToObject(object, "clientConnection");
-
-	add_text(object, "kind", "KubeProxyConfiguration");
-	add_text(object, "apiVersion", "kubeproxy.config.k8s.io/v1alpha1");
-	add_text(object, "mode", "fairlead");
-	add_text(object, "hostnameOverride", options->node_name);
-	add_text(object, "healthzBindAddress", options->healthz_bind_address);
-	add_text(object, "metricsBindAddress", options->metrics_bind_address);
-	(void)cJSON_AddBoolToObject(object, "bindAddressHardFail", options->bind_address_hard_fail);
-	add_text(client, "kubeconfig", options->kubeconfig);
+	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+	add_text(object, name, text);
 }
 
 static void timeouts_add(cJSON *object, const struct config *config)
@@ -71,6 +62,7 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	if (options->with_tc)
 		(void)cJSON_AddItemToArray(hooks, cJSON_CreateString("tc"));
 	(void)cJSON_AddBoolToObject(object, "clsact", options->force_clsact);
+	(void)cJSON_AddNumberToObject(object, "hookCheckSeconds", options->hook_check_s);
 	add_text(links, "pod", options->links.pod);
 	add_text(links, "uplink", options->links.uplink);
 	add_text(links, "overlay", options->links.overlay);
@@ -88,10 +80,13 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 char *configz_write(const struct agent_options *options)
 {
 	cJSON *root = cJSON_CreateObject();
-	cJSON *proxy = cJSON_AddObjectToObject(root, "kubeproxy.config.k8s.io");
+	cJSON *proxy = kube_proxy_config_tree(&options->values);
 	char *text;
 
-	proxy_fields_add(proxy, options);
+	(void)cJSON_AddItemToObject(root, "kubeproxy.config.k8s.io", proxy);
+	/* What is so, where it is not what was said. */
+	text_set(proxy, "mode", "fairlead");
+	text_set(proxy, "hostnameOverride", options->node_name);
 	fairlead_fields_add(cJSON_AddObjectToObject(proxy, "fairlead"), options);
 	text = cJSON_PrintUnformatted(root);
 	cJSON_Delete(root);

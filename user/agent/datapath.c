@@ -7,9 +7,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/grow.h"
+#include "agent/kept.h"
 #include "agent/pin_dir.h"
 #include "cleanup.h"
 #include "fairlead/limits.h"
@@ -22,15 +24,19 @@
 struct datapath {
 	char pin_dir[PATH_MAX];
 	int lock_fd;
-	struct tc_bpf *tc;
+	struct tc_bpf *tc; /* both only until everything is loaded */
 	struct socket_bpf *socket;
 	struct config config;
-	/* Pinned maps that are too small: the old descriptor, until commit. -1: none. */
+	/* Pinned maps that are too small, until commit. */
 	struct {
-		struct bpf_map *map;
+		char name[KEPT_NAME_SIZE];
 		int old_fd;
 	} grown[PINNED_MAPS_MAX];
 	size_t grown_count;
+	struct kept_maps maps;
+	/* For links with a link-layer header, and without; -1: not loaded. */
+	struct link_programs link_programs[2];
+	struct cgroup_program socket_programs[SOCKET_PROGRAM_COUNT];
 };
 
 /*
@@ -61,9 +67,9 @@ static bool map_is_private(const struct bpf_map *map)
 	return bpf_map__is_internal(map);
 }
 
-static int pin_path(const struct datapath *datapath, const struct bpf_map *map, char path[PATH_MAX])
+static int pin_path(const struct datapath *datapath, const char *name, char path[PATH_MAX])
 {
-	int len = snprintf(path, PATH_MAX, "%s/%s", datapath->pin_dir, bpf_map__name(map));
+	int len = snprintf(path, PATH_MAX, "%s/%s", datapath->pin_dir, name);
 
 	return len < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
@@ -77,7 +83,7 @@ static int map_adopt(struct datapath *datapath, struct bpf_map *map)
 	char path[PATH_MAX];
 	int err;
 
-	err = pin_path(datapath, map, path);
+	err = pin_path(datapath, bpf_map__name(map), path);
 	if (err)
 		return err;
 	fd = bpf_obj_get(path);
@@ -98,7 +104,8 @@ static int map_adopt(struct datapath *datapath, struct bpf_map *map)
 	if (grow_is_possible(bpf_map__name(map)) && info.max_entries < bpf_map__max_entries(map)) {
 		if (datapath->grown_count == PINNED_MAPS_MAX)
 			return -E2BIG;
-		datapath->grown[datapath->grown_count].map = map;
+		(void)snprintf(datapath->grown[datapath->grown_count].name, KEPT_NAME_SIZE, "%s",
+			       bpf_map__name(map));
 		datapath->grown[datapath->grown_count++].old_fd = take_fd(fd);
 		return 0;
 	}
@@ -161,6 +168,15 @@ static void grown_forget(struct datapath *datapath)
 	datapath->grown_count = 0;
 }
 
+/* Either the programs for links without a link-layer header are loaded, or the others. */
+static void layer3_choose(struct tc_bpf *tc, bool is_layer3)
+{
+	(void)bpf_program__set_autoload(tc->progs.fl_ingress, !is_layer3);
+	(void)bpf_program__set_autoload(tc->progs.fl_egress, !is_layer3);
+	(void)bpf_program__set_autoload(tc->progs.fl_ingress_l3, is_layer3);
+	(void)bpf_program__set_autoload(tc->progs.fl_egress_l3, is_layer3);
+}
+
 static int tc_load_once(struct datapath *datapath, const struct datapath_options *options)
 {
 	int err;
@@ -170,6 +186,7 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 	if (!datapath->tc)
 		return log_err(-errno, "cannot open the TC programs");
 	datapath->tc->rodata->config = datapath->config;
+	layer3_choose(datapath->tc, false);
 	err = maps_resize(options, datapath->tc->obj);
 	if (!err)
 		err = maps_adopt(datapath, datapath->tc->obj);
@@ -234,6 +251,28 @@ static int socket_load(struct datapath *datapath)
 	return err;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* All of them; what that takes is the kernel's verifier, and most of a start. */
+static int programs_load(struct datapath *datapath, const struct datapath_options *options)
+{
+	uint64_t begun_ms = now_ms();
+	int err = tc_load(datapath, options);
+
+	if (!err)
+		err = socket_load(datapath);
+	if (!err)
+		log_debug("the programs are loaded, in %llu ms",
+			  (unsigned long long)(now_ms() - begun_ms));
+	return err;
+}
+
 /* Pins the maps of an object that are not pinned yet. */
 static int maps_pin(struct datapath *datapath, struct bpf_object *object)
 {
@@ -244,7 +283,7 @@ static int maps_pin(struct datapath *datapath, struct bpf_object *object)
 	bpf_object__for_each_map (map, object) {
 		if (map_is_private(map))
 			continue;
-		err = pin_path(datapath, map, path);
+		err = pin_path(datapath, bpf_map__name(map), path);
 		if (err)
 			return err;
 		if (bpf_obj_pin(bpf_map__fd(map), path) && errno != EEXIST)
@@ -258,14 +297,14 @@ static int maps_copy_grown(struct datapath *datapath)
 	int err;
 
 	for (size_t i = 0; i < datapath->grown_count; i++) {
-		const char *name = bpf_map__name(datapath->grown[i].map);
+		const char *name = datapath->grown[i].name;
 
 		err = grow_copy(name, datapath->grown[i].old_fd,
-				bpf_map__fd(datapath->grown[i].map));
+				kept_maps_fd(&datapath->maps, name));
 		if (err)
 			return log_err(err, "cannot copy the map %s into a larger one", name);
 		log_info("map %s grows to %u entries", name,
-			 bpf_map__max_entries(datapath->grown[i].map));
+			 kept_maps_entries(&datapath->maps, name));
 	}
 	return 0;
 }
@@ -276,23 +315,112 @@ int datapath_commit(struct datapath *datapath)
 	int err;
 
 	for (size_t i = 0; i < datapath->grown_count; i++) {
-		const struct bpf_map *map = datapath->grown[i].map;
+		const char *name = datapath->grown[i].name;
 
-		err = pin_path(datapath, map, path);
+		err = pin_path(datapath, name, path);
 		if (err)
 			return err;
 		/* A rename puts the new pin in place of the old in one step. */
 		(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
 		(void)unlink(temporary);
-		if (bpf_obj_pin(bpf_map__fd(map), temporary) || rename(temporary, path))
+		if (bpf_obj_pin(kept_maps_fd(&datapath->maps, name), temporary) ||
+		    rename(temporary, path))
 			return log_err(-errno, "cannot pin the map %s", path);
 	}
 	if (datapath->grown_count)
-		grow_recount(bpf_map__fd(datapath->tc->maps.flows),
-			     bpf_map__fd(datapath->tc->maps.addresses),
-			     bpf_map__fd(datapath->tc->maps.address_flows));
+		grow_recount(datapath_map(datapath, "flows"), datapath_map(datapath, "addresses"),
+			     datapath_map(datapath, "address_flows"));
 	grown_forget(datapath);
 	return 0;
+}
+
+static int program_keep(const struct bpf_program *program, int *ret_fd)
+{
+	int kept = kept_descriptor(bpf_program__fd(program));
+
+	if (kept < 0)
+		return kept;
+	*ret_fd = kept;
+	return 0;
+}
+
+static int socket_programs_keep(struct datapath *datapath)
+{
+	const struct socket_bpf *socket = datapath->socket;
+	const struct {
+		const struct bpf_program *program;
+		enum bpf_attach_type type;
+		const char *name;
+	} hooks[SOCKET_PROGRAM_COUNT] = {
+		/* What names replies comes before what makes them, so that none is met halfway. */
+		{socket->progs.fl_recvmsg4, BPF_CGROUP_UDP4_RECVMSG, "recvmsg4"},
+		{socket->progs.fl_recvmsg6, BPF_CGROUP_UDP6_RECVMSG, "recvmsg6"},
+		{socket->progs.fl_getpeername4, BPF_CGROUP_INET4_GETPEERNAME, "getpeername4"},
+		{socket->progs.fl_getpeername6, BPF_CGROUP_INET6_GETPEERNAME, "getpeername6"},
+		{socket->progs.fl_sendmsg4, BPF_CGROUP_UDP4_SENDMSG, "sendmsg4"},
+		{socket->progs.fl_sendmsg6, BPF_CGROUP_UDP6_SENDMSG, "sendmsg6"},
+		{socket->progs.fl_connect4, BPF_CGROUP_INET4_CONNECT, "connect4"},
+		{socket->progs.fl_connect6, BPF_CGROUP_INET6_CONNECT, "connect6"},
+	};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < SOCKET_PROGRAM_COUNT; i++) {
+		struct cgroup_program *kept = &datapath->socket_programs[i];
+
+		kept->type = hooks[i].type;
+		kept->name = hooks[i].name;
+		err = program_keep(hooks[i].program, &kept->fd);
+	}
+	return err;
+}
+
+static int descriptors_keep(struct datapath *datapath)
+{
+	struct link_programs *programs = &datapath->link_programs[false];
+	int err = kept_maps_add(&datapath->maps, datapath->tc->obj);
+
+	if (!err)
+		err = kept_maps_add(&datapath->maps, datapath->socket->obj);
+	if (!err)
+		err = program_keep(datapath->tc->progs.fl_ingress, &programs->ingress);
+	if (!err)
+		err = program_keep(datapath->tc->progs.fl_egress, &programs->egress);
+	if (!err)
+		err = socket_programs_keep(datapath);
+	return err ? log_err(err, "cannot keep the descriptors of the datapath") : 0;
+}
+
+static void objects_close(struct datapath *datapath)
+{
+	socket_bpf__destroy(take_ptr(datapath->socket));
+	tc_bpf__destroy(take_ptr(datapath->tc));
+}
+
+static void cleanup_tc(struct tc_bpf **tc)
+{
+	tc_bpf__destroy(*tc);
+}
+
+/* The programs for links without a link-layer header, with the maps of the others. */
+static int layer3_load(struct datapath *datapath, struct link_programs *ret_programs)
+{
+	auto_cleanup(cleanup_tc) struct tc_bpf *tc = NULL;
+	int err;
+
+	first_complaint[0] = '\0';
+	tc = tc_bpf__open();
+	if (!tc)
+		return log_err(-errno, "cannot open the TC programs");
+	tc->rodata->config = datapath->config;
+	layer3_choose(tc, true);
+	err = kept_maps_reuse(&datapath->maps, tc->obj);
+	if (!err)
+		err = tc_bpf__load(tc);
+	if (err)
+		return log_err(err, "the kernel does not take the TC programs of layer 3 (%s)",
+			       first_complaint);
+	err = program_keep(tc->progs.fl_ingress_l3, &ret_programs->ingress);
+	return err ? err : program_keep(tc->progs.fl_egress_l3, &ret_programs->egress);
 }
 
 static void datapath_freep(struct datapath **datapath)
@@ -308,6 +436,9 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	if (!datapath)
 		return log_err(-ENOMEM, "cannot allocate the datapath");
 	datapath->lock_fd = -1;
+	memset(datapath->link_programs, -1, sizeof(datapath->link_programs));
+	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
+		datapath->socket_programs[i].fd = -1;
 	datapath->config = options->config;
 	if (snprintf(datapath->pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
 		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
@@ -325,9 +456,9 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	}
 	if (datapath->lock_fd < 0)
 		return log_err(datapath->lock_fd, "cannot lock %s", options->pin_dir);
-	err = tc_load(datapath, options);
+	err = programs_load(datapath, options);
 	if (!err)
-		err = socket_load(datapath);
+		err = descriptors_keep(datapath);
 	if (!err)
 		err = maps_copy_grown(datapath);
 	if (!err)
@@ -336,6 +467,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 		err = maps_pin(datapath, datapath->socket->obj);
 	if (err)
 		return err;
+	objects_close(datapath);
 	*ret_datapath = take_ptr(datapath);
 	return 0;
 }
@@ -348,102 +480,72 @@ bool datapath_is_pinned(const char *pin_dir)
 	       !access(path, F_OK);
 }
 
+static void descriptor_close(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static void programs_close(const struct datapath *datapath)
+{
+	for (size_t i = 0; i < 2; i++) {
+		descriptor_close(datapath->link_programs[i].ingress);
+		descriptor_close(datapath->link_programs[i].egress);
+	}
+	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
+		descriptor_close(datapath->socket_programs[i].fd);
+}
+
 void datapath_close(struct datapath *datapath)
 {
 	if (!datapath)
 		return;
 	grown_forget(datapath);
-	socket_bpf__destroy(datapath->socket);
-	tc_bpf__destroy(datapath->tc);
+	objects_close(datapath);
+	programs_close(datapath);
+	kept_maps_close(&datapath->maps);
 	if (datapath->lock_fd >= 0)
 		(void)close(datapath->lock_fd);
 	free(datapath);
 }
 
-struct link_programs datapath_link_programs(const struct datapath *datapath)
+int datapath_link_programs(struct datapath *datapath, bool is_layer3,
+			   struct link_programs *ret_programs)
 {
-	return (struct link_programs){
-		.ingress = bpf_program__fd(datapath->tc->progs.fl_ingress),
-		.egress = bpf_program__fd(datapath->tc->progs.fl_egress),
-		.ingress_l3 = bpf_program__fd(datapath->tc->progs.fl_ingress_l3),
-		.egress_l3 = bpf_program__fd(datapath->tc->progs.fl_egress_l3),
-	};
+	struct link_programs *programs = &datapath->link_programs[is_layer3];
+	int err = programs->egress < 0 ? layer3_load(datapath, programs) : 0;
+
+	*ret_programs = *programs;
+	return err;
 }
 
 void datapath_socket_programs(const struct datapath *datapath,
 			      struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT])
 {
-	const struct {
-		const struct bpf_program *program;
-		enum bpf_attach_type type;
-		const char *name;
-	} hooks[SOCKET_PROGRAM_COUNT] = {
-		/* What names replies comes before what makes them, so that none is met halfway. */
-		{datapath->socket->progs.fl_recvmsg4, BPF_CGROUP_UDP4_RECVMSG, "recvmsg4"},
-		{datapath->socket->progs.fl_recvmsg6, BPF_CGROUP_UDP6_RECVMSG, "recvmsg6"},
-		{datapath->socket->progs.fl_getpeername4, BPF_CGROUP_INET4_GETPEERNAME,
-		 "getpeername4"},
-		{datapath->socket->progs.fl_getpeername6, BPF_CGROUP_INET6_GETPEERNAME,
-		 "getpeername6"},
-		{datapath->socket->progs.fl_sendmsg4, BPF_CGROUP_UDP4_SENDMSG, "sendmsg4"},
-		{datapath->socket->progs.fl_sendmsg6, BPF_CGROUP_UDP6_SENDMSG, "sendmsg6"},
-		{datapath->socket->progs.fl_connect4, BPF_CGROUP_INET4_CONNECT, "connect4"},
-		{datapath->socket->progs.fl_connect6, BPF_CGROUP_INET6_CONNECT, "connect6"},
-	};
-
-	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
-		ret_programs[i] = (struct cgroup_program){
-			.fd = bpf_program__fd(hooks[i].program),
-			.type = hooks[i].type,
-			.name = hooks[i].name,
-		};
+	memcpy(ret_programs, datapath->socket_programs, sizeof(datapath->socket_programs));
 }
 
 struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 {
-	const struct tc_bpf *tc = datapath->tc;
-
 	return (struct publish_maps){
-		.frontends = bpf_map__fd(tc->maps.frontends),
-		.addresses = bpf_map__fd(tc->maps.addresses),
-		.address_flows = bpf_map__fd(tc->maps.address_flows),
-		.services = bpf_map__fd(tc->maps.services),
-		.slots = bpf_map__fd(tc->maps.slots),
-		.backends = bpf_map__fd(tc->maps.backends),
-		.service_names = bpf_map__fd(tc->maps.service_names),
-		.service_stats = bpf_map__fd(tc->maps.service_stats),
-		.unprogrammed = bpf_map__fd(tc->maps.unprogrammed),
-		.services_max = bpf_map__max_entries(tc->maps.services),
-		.slots_max = bpf_map__max_entries(tc->maps.slots),
-		.backends_max = bpf_map__max_entries(tc->maps.backends),
+		.frontends = datapath_map(datapath, "frontends"),
+		.addresses = datapath_map(datapath, "addresses"),
+		.address_flows = datapath_map(datapath, "address_flows"),
+		.services = datapath_map(datapath, "services"),
+		.slots = datapath_map(datapath, "slots"),
+		.backends = datapath_map(datapath, "backends"),
+		.service_names = datapath_map(datapath, "service_names"),
+		.service_stats = datapath_map(datapath, "service_stats"),
+		.unprogrammed = datapath_map(datapath, "unprogrammed"),
+		.services_max = kept_maps_entries(&datapath->maps, "services"),
+		.slots_max = kept_maps_entries(&datapath->maps, "slots"),
+		.backends_max = kept_maps_entries(&datapath->maps, "backends"),
 	};
-}
-
-int datapath_links_map(const struct datapath *datapath)
-{
-	return bpf_map__fd(datapath->tc->maps.links);
-}
-
-int datapath_status_map(const struct datapath *datapath)
-{
-	return bpf_map__fd(datapath->tc->maps.agent_status);
-}
-
-int datapath_socket_state_map(const struct datapath *datapath)
-{
-	return bpf_map__fd(datapath->socket->maps.socket_state);
-}
-
-int datapath_agent_sockets_map(const struct datapath *datapath)
-{
-	return bpf_map__fd(datapath->socket->maps.agent_sockets);
 }
 
 int datapath_map(const struct datapath *datapath, const char *name)
 {
-	int fd = bpf_object__find_map_fd_by_name(datapath->tc->obj, name);
-
-	return fd < 0 ? -1 : fd;
+	return kept_maps_fd(&datapath->maps, name);
 }
 
 uint32_t datapath_degraded(const struct datapath *datapath)

@@ -55,15 +55,18 @@ int datapath_commit(struct datapath *datapath);
 /* Unloads what is not pinned or attached. NULL is fine. */
 void datapath_close(struct datapath *datapath);
 
-/* Descriptors, borrowed until datapath_close. */
-struct link_programs datapath_link_programs(const struct datapath *datapath);
+/* Descriptors here and below are borrowed until datapath_close. */
+
+/*
+ * The TC programs for links with a link-layer header, or for those without: what few nodes need is
+ * only loaded when it is first asked for. Returns 0 or a negative errno. Logs.
+ */
+int datapath_link_programs(struct datapath *datapath, bool is_layer3,
+			   struct link_programs *ret_programs);
 void datapath_socket_programs(const struct datapath *datapath,
 			      struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT]);
 struct publish_maps datapath_publish_maps(const struct datapath *datapath);
-int datapath_links_map(const struct datapath *datapath);
-int datapath_status_map(const struct datapath *datapath);
-int datapath_socket_state_map(const struct datapath *datapath);
-int datapath_agent_sockets_map(const struct datapath *datapath);
+
 /* Any map by its name, or -1. */
 int datapath_map(const struct datapath *datapath, const char *name);
 

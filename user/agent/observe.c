@@ -17,6 +17,7 @@
 #include "http/metrics.h"
 #include "http/process_metrics.h"
 #include "http/server.h"
+#include "http/sli_metrics.h"
 #include "log.h"
 
 #define NS_PER_S 1e9
@@ -26,10 +27,12 @@ static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
 #define FAMILY_COUNT (sizeof(families) / sizeof(families[0]))
 
 struct observe {
+	uv_loop_t *loop;
 	struct observe_sources sources;
 	struct metrics *metrics;
 	struct kube_proxy_metrics *kube_proxy;
 	struct fairlead_metrics *fairlead;
+	struct sli_metrics *slis;
 	struct health *health;
 	struct http_server *health_server, *metrics_server;
 	struct triggers triggers;
@@ -65,6 +68,34 @@ static void configz_answer(const struct observe *observe, struct http_response *
 	http_respond_text(response, 200, "application/json", text ? text : "{}");
 }
 
+static size_t ready_checks_now(struct observe *observe,
+			       struct health_check ret_checks[HEALTH_CHECKS_MAX])
+{
+	observe->ready.pending_ns = health_pending_ns(observe->health);
+	return ready_checks(&observe->ready, observe->sources.options, observe->sources.status,
+			    ret_checks);
+}
+
+static void slis_answer(struct observe *observe, struct http_response *response)
+{
+	struct health_check checks[HEALTH_CHECKS_MAX] = {};
+	size_t count = ready_checks_now(observe, checks);
+
+	for (size_t i = 0; i < count; i++)
+		sli_metrics_state(observe->slis, "readyz", checks[i].name, checks[i].is_passed);
+	sli_metrics_state(observe->slis, "livez", "sync", health_is_alive(observe->health));
+	response->status = 200;
+	response->headers[0] = (struct http_header){"Content-Type", EXPOSITION_CONTENT_TYPE};
+	response->body = sli_metrics_write(observe->slis, &response->body_size);
+}
+
+/* As kube-proxy's on this port: it says no more than that somebody answers. */
+static void ping_answer(const struct observe *observe, struct http_response *response)
+{
+	sli_metrics_checked(observe->slis, "healthz", "ping", true);
+	http_respond_text(response, 200, "text/plain; charset=utf-8", "ok");
+}
+
 static void metrics_handle(const struct http_request *request, struct http_response *response,
 			   void *context)
 {
@@ -72,12 +103,14 @@ static void metrics_handle(const struct http_request *request, struct http_respo
 
 	if (!strcmp(request->path, "/metrics"))
 		metrics_answer(observe, response);
+	else if (!strcmp(request->path, "/metrics/slis"))
+		slis_answer(observe, response);
 	else if (!strcmp(request->path, "/configz"))
 		configz_answer(observe, response);
 	else if (!strcmp(request->path, "/proxyMode"))
 		http_respond_text(response, 200, "text/plain; charset=utf-8", "fairlead");
 	else if (!strcmp(request->path, "/healthz"))
-		http_respond_text(response, 200, "text/plain; charset=utf-8", "ok");
+		ping_answer(observe, response);
 }
 
 static int datapath_map_of(const char *name, void *context)
@@ -111,10 +144,12 @@ static bool is_node_eligible(void *context)
 static size_t ready_checks_of(struct health_check ret_checks[HEALTH_CHECKS_MAX], void *context)
 {
 	struct observe *observe = context;
+	size_t count = ready_checks_now(observe, ret_checks);
 
-	observe->ready.pending_ns = health_pending_ns(observe->health);
-	return ready_checks(&observe->ready, observe->sources.options, observe->sources.status,
-			    ret_checks);
+	for (size_t i = 0; i < count; i++)
+		sli_metrics_checked(observe->slis, "readyz", ret_checks[i].name,
+				    ret_checks[i].is_passed);
+	return count;
 }
 
 static void probe_answered(const char *probe, unsigned int status, void *context)
@@ -122,6 +157,7 @@ static void probe_answered(const char *probe, unsigned int status, void *context
 	const struct observe *observe = context;
 
 	kube_proxy_metrics_probed(observe->kube_proxy, probe, status);
+	sli_metrics_checked(observe->slis, probe, "sync", health_is_alive(observe->health));
 }
 
 static int facts_open(struct observe *observe, uv_loop_t *loop)
@@ -142,7 +178,8 @@ static int facts_open(struct observe *observe, uv_loop_t *loop)
 
 	observe->health = health_new(&health);
 	observe->metrics = metrics_new();
-	if (!observe->health || !observe->metrics)
+	observe->slis = sli_metrics_new();
+	if (!observe->health || !observe->metrics || !observe->slis)
 		return -ENOMEM;
 	observe->kube_proxy = kube_proxy_metrics_new(observe->metrics);
 	if (!observe->kube_proxy)
@@ -154,7 +191,17 @@ static int facts_open(struct observe *observe, uv_loop_t *loop)
 	return metrics_add_collector(observe->metrics, process_metrics_collect, NULL);
 }
 
-static int servers_open(struct observe *observe, uv_loop_t *loop)
+static void health_unserved(const char *why, void *context)
+{
+	const struct observe *observe = context;
+	char note[256];
+
+	(void)snprintf(note, sizeof(note), "failed to start proxy healthz on %s: %s",
+		       observe->sources.options->healthz_bind_address, why);
+	observe->sources.unserved(note, observe->sources.context);
+}
+
+int observe_serve(struct observe *observe)
 {
 	const struct agent_options *options = observe->sources.options;
 	const struct http_server_options health = {
@@ -163,6 +210,8 @@ static int servers_open(struct observe *observe, uv_loop_t *loop)
 		.is_bind_fatal = options->bind_address_hard_fail,
 		.handler = health_handle,
 		.context = observe->health,
+		.failed = health_unserved,
+		.failed_context = observe,
 	};
 	const struct http_server_options metrics = {
 		.what = "metrics",
@@ -174,9 +223,9 @@ static int servers_open(struct observe *observe, uv_loop_t *loop)
 	int err = 0;
 
 	if (*health.address)
-		err = http_server_open(loop, &health, &observe->health_server);
+		err = http_server_open(observe->loop, &health, &observe->health_server);
 	if (!err && *metrics.address)
-		err = http_server_open(loop, &metrics, &observe->metrics_server);
+		err = http_server_open(observe->loop, &metrics, &observe->metrics_server);
 	return err;
 }
 
@@ -188,19 +237,18 @@ int observe_open(uv_loop_t *loop, const struct observe_sources *sources,
 
 	if (!observe)
 		return log_err(-ENOMEM, "cannot allocate what metrics are counted in");
+	observe->loop = loop;
 	observe->sources = *sources;
 	(void)snprintf(observe->ready.unreachable, sizeof(observe->ready.unreachable),
 		       "it was not reached yet");
 	triggers_begin(&observe->triggers, sources->model);
 	err = facts_open(observe, loop);
-	if (err)
-		(void)log_err(err, "cannot prepare the metrics");
-	else
-		err = servers_open(observe, loop);
 	if (err) {
 		observe_close(observe);
-		return err;
+		return log_err(err, "cannot prepare the metrics");
 	}
+	if (sources->options->with_socket)
+		observe_socket_hooks(observe, 0, SOCKET_PROGRAM_COUNT);
 	*ret_observe = observe;
 	return 0;
 }
@@ -215,6 +263,7 @@ void observe_close(struct observe *observe)
 	fairlead_metrics_free(observe->fairlead);
 	kube_proxy_metrics_free(observe->kube_proxy);
 	metrics_free(observe->metrics);
+	sli_metrics_free(observe->slis);
 	health_free(observe->health);
 	free(observe);
 }
@@ -241,6 +290,24 @@ void observe_source_complete(struct observe *observe)
 void observe_hooked(struct observe *observe)
 {
 	observe->ready.is_hooked = true;
+	if (observe->sources.options->with_socket)
+		observe_socket_hooks(observe, SOCKET_PROGRAM_COUNT, 0);
+}
+
+void observe_socket_hooks(struct observe *observe, unsigned int attached, unsigned int missing)
+{
+	observe->ready.is_hooked = !missing;
+	fairlead_metrics_socket_hooks(observe->fairlead, attached, missing);
+}
+
+void observe_hooks_lost(struct observe *observe, const char *hook, unsigned int count)
+{
+	fairlead_metrics_hooks_lost(observe->fairlead, hook, count);
+}
+
+void observe_event(struct observe *observe, const char *result)
+{
+	fairlead_metrics_event(observe->fairlead, result);
 }
 
 void observe_all_touched(struct observe *observe)

@@ -22,13 +22,19 @@ struct observe_sources {
 	struct model *model;
 	struct datapath *const *datapath;
 	struct publisher *const *publisher;
+	/* The health server's address cannot be had, in words. */
+	void (*unserved)(const char *note, void *context);
+	void *context;
 };
 
 struct observe;
 
-/* Begins to serve, as the options say. Logs. Returns 0 or a negative errno. */
+/* Begins to count. Logs. Returns 0 or a negative errno. */
 int observe_open(uv_loop_t *loop, const struct observe_sources *sources,
 		 struct observe **ret_observe);
+
+/* Begins to serve, as the options say. Logs. Returns 0 or a negative errno. */
+int observe_serve(struct observe *observe);
 
 /* Before the model and the datapath go; the loop's next turn frees it. NULL is fine. */
 void observe_close(struct observe *observe);
@@ -36,7 +42,7 @@ void observe_close(struct observe *observe);
 /* The source can be reached, or cannot: `why` says why not, in words; NULL: it can. */
 void observe_source_reachable(struct observe *observe, const char *why);
 
-/* A request to the API server has ended; see kube_proxy_metrics_request. */
+/* The API server has answered a request, or has not; see kube_proxy_metrics_request. */
 void observe_request(struct observe *observe, const char *method, const char *verb,
 		     const char *host, unsigned int code, double seconds);
 
@@ -45,6 +51,15 @@ void observe_source_complete(struct observe *observe);
 
 /* The socket hooks are attached. */
 void observe_hooked(struct observe *observe);
+
+/* How many socket hooks are attached, and how many should be and are not. */
+void observe_socket_hooks(struct observe *observe, unsigned int attached, unsigned int missing);
+
+/* Somebody has removed or replaced hooks: "tc", "socket". */
+void observe_hooks_lost(struct observe *observe, const char *hook, unsigned int count);
+
+/* An Event about the Node was "posted", "failed" or "folded" into another. */
+void observe_event(struct observe *observe, const char *result);
 
 /* Every Service was made dirty: the next publish is a full one. */
 void observe_all_touched(struct observe *observe);

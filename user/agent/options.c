@@ -1,415 +1,43 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "agent/options.h"
 
-#include <argp.h>
 #include <ctype.h>
 #include <errno.h>
-#include <fnmatch.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "address.h"
+#include "agent/fairlead_flags.h"
+#include "agent/kube_proxy_check.h"
+#include "agent/kube_proxy_config.h"
+#include "agent/name_list.h"
+#include "cleanup.h"
 #include "fairlead/limits.h"
-#include "http/server.h"
-#include "log.h"
 
-#define EXIT_USAGE 2
-
-/* kube-proxy's. */
-#define HEALTHZ_BIND_ADDRESS "0.0.0.0:10256"
-#define METRICS_BIND_ADDRESS "127.0.0.1:10249"
-
-enum option_key {
-	OPTION_MANIFESTS = 256,
-	OPTION_NODE_NAME,
-	OPTION_KUBECONFIG,
-	OPTION_SERVER,
-	OPTION_STATE_DIR,
-	OPTION_API_SILENCE,
-	OPTION_CGROUP,
-	OPTION_PIN_DIR,
-	OPTION_HOOKS,
-	OPTION_CLSACT,
-	OPTION_LINKS_POD,
-	OPTION_LINKS_UPLINK,
-	OPTION_LINKS_OVERLAY,
-	OPTION_LINKS_IGNORE,
-	OPTION_MAX_SERVICES,
-	OPTION_MAX_SLOTS,
-	OPTION_MAX_BACKENDS,
-	OPTION_MAX_FLOWS,
-	OPTION_MAX_AFFINITY,
-	OPTION_TIMEOUT,
-	OPTION_REJECT_LIMIT,
-	OPTION_SOURCE_PORTS,
-	OPTION_COUNT_PACKETS,
-	OPTION_HEALTHZ_BIND_ADDRESS,
-	OPTION_METRICS_BIND_ADDRESS,
-	OPTION_BIND_ADDRESS_HARD_FAIL,
-	OPTION_SERVICE_METRICS,
+/* What is named in one warning each. */
+struct notices {
+	struct name_list ignored;     /* flags, because of --config */
+	struct name_list meaningless; /* flags and fields */
 };
 
-static const struct argp_option option_table[] = {
-	{NULL, 0, NULL, 0, "Where objects come from:", 1},
-	{"manifests", OPTION_MANIFESTS, "DIR", 0,
-	 "Watch the *.yaml, *.yml and *.json files of this folder", 1},
-	{"kubeconfig", OPTION_KUBECONFIG, "FILE", 0,
-	 "Watch the API server of this file's current context (default: what a Pod is given)", 1},
-	{"server", OPTION_SERVER, "URL", 0,
-	 "Ask this API server instead of the kubeconfig's; may be given more than once", 1},
-	{"state-dir", OPTION_STATE_DIR, "DIR", 0,
-	 "Keep the API servers' addresses here for the next boot (default: " STATE_DIR_DEFAULT ")",
-	 1},
-	{"api-silence", OPTION_API_SILENCE, "SECONDS", 0,
-	 "Ask anew when the API server has said nothing for so long (default: 180)", 1},
-	{"node-name", OPTION_NODE_NAME, "NAME", 0,
-	 "This node's name in Node objects and endpoints (default: the host's name)", 1},
-	{NULL, 0, NULL, 0, "Where the datapath is:", 2},
-	{"cgroup", OPTION_CGROUP, "PATH", 0,
-	 "The cgroup v2 whose processes the socket hooks serve (default: the root, found)", 2},
-	{"pin-dir", OPTION_PIN_DIR, "DIR", 0,
-	 "Pin maps and links here; bpffs is mounted if need be (default: " PIN_DIR_DEFAULT ")", 2},
-	{"hooks", OPTION_HOOKS, "LIST", 0, "Attach these: socket, tc (default: socket,tc)", 2},
-	{"clsact", OPTION_CLSACT, NULL, 0, "Use clsact filters although the kernel has tcx", 2},
-	{NULL, 0, NULL, 0,
-	 "Roles of links whose names match, instead of the rules (see `fairlead links`):", 3},
-	{"links-pod", OPTION_LINKS_POD, "GLOB,...", 0, "Pods are behind these", 3},
-	{"links-uplink", OPTION_LINKS_UPLINK, "GLOB,...", 0, "The network is behind these", 3},
-	{"links-overlay", OPTION_LINKS_OVERLAY, "GLOB,...", 0, "Tunnels to other nodes", 3},
-	{"links-ignore", OPTION_LINKS_IGNORE, "GLOB,...", 0, "Not ours", 3},
-	{NULL, 0, NULL, 0, "Sizes of maps (default: twice what the source holds at the start):", 4},
-	{"max-services", OPTION_MAX_SERVICES, "N", 0, "Service ports", 4},
-	{"max-slots", OPTION_MAX_SLOTS, "N", 0, "Places in their lists of backends", 4},
-	{"max-backends", OPTION_MAX_BACKENDS, "N", 0, "Backends", 4},
-	{"max-flows", OPTION_MAX_FLOWS, "N", 0, "Established flows through TC (default: 65536)", 4},
-	{"max-affinity", OPTION_MAX_AFFINITY, "N", 0, "Clients of Services with affinity", 4},
-	{NULL, 0, NULL, 0, "Behaviour:", 5},
-	{"timeout", OPTION_TIMEOUT, "NAME=SECONDS", 0,
-	 "How long an idle flow lives: tcp-new (60), tcp-established (86400), tcp-closing (3600), tcp-closed "
-	 "(120), udp-new (30), udp (120)",
-	 5},
-	{"reject-limit", OPTION_REJECT_LIMIT, "N", 0,
-	 "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)", 5},
-	{"source-ports", OPTION_SOURCE_PORTS, "MIN-MAX", 0,
-	 "Source ports for flows whose own port is taken (default: 61000-65535)", 5},
-	{"count-packets", OPTION_COUNT_PACKETS, NULL, 0,
-	 "Count packets and bytes of each service port, not only connections", 5},
-	{NULL, 0, NULL, 0, "What it tells:", 6},
-	{"healthz-bind-address", OPTION_HEALTHZ_BIND_ADDRESS, "ADDRESS:PORT", 0,
-	 "Serve /healthz, /livez and /readyz here; \"\" switches that off (default: " HEALTHZ_BIND_ADDRESS
-	 ")",
-	 6},
-	{"metrics-bind-address", OPTION_METRICS_BIND_ADDRESS, "ADDRESS:PORT", 0,
-	 "Serve /metrics, /configz and /proxyMode here; \"\" switches that off (default: " METRICS_BIND_ADDRESS
-	 ")",
-	 6},
-	{"bind-address-hard-fail", OPTION_BIND_ADDRESS_HARD_FAIL, NULL, 0,
-	 "End where one of them cannot be had, instead of trying again", 6},
-	{"service-metrics", OPTION_SERVICE_METRICS, "none|all", 0,
-	 "Metrics of the traffic of each service port (default: none)", 6},
-	{"verbosity", 'v', "LEVEL", 0, "How much is logged: 0 errors to 3 details (default: 2)", 6},
-	{0},
-};
-
-static const char doc[] =
-	"Programs the kernel with the Services of a source, and keeps it true to it."
-	"\v"
-	"Stopping the agent changes nothing in the kernel: Services go on working. `fairlead cleanup` removes "
-	"all of it.\n"
-	"\n"
-	"Examples:\n"
-	"  fairlead agent --manifests /etc/fairlead/manifests\n"
-	"  fairlead agent --manifests ./objects --node-name node-1 --hooks tc -v 3\n"
-	"\n"
-	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
-
-/* `name` is the option, with what stands before the number. */
-static uint32_t number_parse(struct argp_state *state, const char *name, const char *text,
-			     uint32_t min, uint32_t max)
+bool kernel_has_ipv6(void)
 {
-	char *end;
-	unsigned long value;
+	auto_cleanup(cleanup_fd) int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (errno || end == text || *end || !isdigit((unsigned char)*text) || value < min ||
-	    value > max)
-		argp_error(state, "--%s %s: not a number from %u to %u", name, text, min, max);
-	return (uint32_t)value;
+	return fd >= 0;
 }
 
-static void hooks_parse(struct argp_state *state, struct agent_options *options, const char *text)
+static void defaults_set(struct agent_options *options)
 {
-	char list[64], *rest = list, *hook;
-
-	options->with_socket = false;
-	options->with_tc = false;
-	if (snprintf(list, sizeof(list), "%s", text) >= (int)sizeof(list))
-		argp_error(state, "--hooks %s: a list of socket and tc is wanted", text);
-	while ((hook = strsep(&rest, ","))) {
-		if (!strcmp(hook, "socket"))
-			options->with_socket = true;
-		else if (!strcmp(hook, "tc"))
-			options->with_tc = true;
-		else
-			argp_error(state, "--hooks %s: '%s' is no hook, there are socket and tc",
-				   text, hook);
-	}
-}
-
-static void timeout_parse(struct argp_state *state, struct config *config, const char *text)
-{
-	const struct {
-		const char *name;
-		__u32 *seconds;
-	} timeouts[] = {
-		{"tcp-new", &config->timeout_tcp_new_s},
-		{"tcp-established", &config->timeout_tcp_established_s},
-		{"tcp-closing", &config->timeout_tcp_closing_s},
-		{"tcp-closed", &config->timeout_tcp_closed_s},
-		{"udp-new", &config->timeout_udp_new_s},
-		{"udp", &config->timeout_udp_s},
-	};
-	const char *equals = strchr(text, '=');
-	char option[64];
-
-	for (size_t i = 0; equals && i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
-		if (strlen(timeouts[i].name) == (size_t)(equals - text) &&
-		    !strncmp(text, timeouts[i].name, (size_t)(equals - text))) {
-			(void)snprintf(option, sizeof(option), "timeout %s", timeouts[i].name);
-			*timeouts[i].seconds = number_parse(state, option, equals + 1, 1, 604800);
-			return;
-		}
-	}
-	argp_error(state,
-		   "--timeout %s: NAME=SECONDS is wanted, with one of tcp-new, tcp-established, "
-		   "tcp-closing, tcp-closed, udp-new, udp",
-		   text);
-}
-
-static void source_ports_parse(struct argp_state *state, struct config *config, const char *text)
-{
-	unsigned int min, max;
-	char rest;
-
-	if (sscanf(text, "%u-%u%c", &min, &max, &rest) != 2 || !min || min > max || max > 65535)
-		argp_error(state, "--source-ports %s: MIN-MAX is wanted, both from 1 to 65535",
-			   text);
-	config->source_port_min = (__u16)min;
-	config->source_port_max = (__u16)max;
-}
-
-/*
- * The host's name where none is given; as the kubelet registers it, in lower case (kube-proxy's
- * N165).
- */
-static void node_name_set(struct argp_state *state, struct agent_options *options, const char *name)
-{
-	size_t length;
-
-	while (isspace((unsigned char)*name))
-		name++;
-	length = strlen(name);
-	while (length && isspace((unsigned char)name[length - 1]))
-		length--;
-	if (!length || length >= sizeof(options->node_name))
-		argp_error(state, "--node-name: a name of 1 to %zu characters is wanted",
-			   sizeof(options->node_name) - 1);
-	for (size_t i = 0; i < length; i++)
-		options->node_name[i] = (char)tolower((unsigned char)name[i]);
-	options->node_name[length] = '\0';
-}
-
-static void options_check(struct argp_state *state, struct agent_options *options)
-{
-	char host[NODE_NAME_SIZE] = "";
-
-	if (options->manifests && (options->kubeconfig || options->server_count))
-		argp_error(state, "--manifests and an API server: there can be one source only");
-	if (options->pin_dir[0] != '/')
-		argp_error(state, "--pin-dir %s: an absolute path is wanted", options->pin_dir);
-	if (!options->node_name[0]) {
-		(void)gethostname(host, sizeof(host) - 1);
-		node_name_set(state, options, host);
-	}
-}
-
-static error_t option_parse_size(int key, char *arg, struct argp_state *state,
-				 struct agent_options *options)
-{
-	switch (key) {
-	case OPTION_MAX_SERVICES:
-		options->services_max = number_parse(state, "max-services", arg, 2, 1U << 20);
-		return 0;
-	case OPTION_MAX_SLOTS:
-		options->slots_max = number_parse(state, "max-slots", arg, 2, 1U << 26);
-		return 0;
-	case OPTION_MAX_BACKENDS:
-		options->backends_max = number_parse(state, "max-backends", arg, 2, 1U << 24);
-		return 0;
-	case OPTION_MAX_FLOWS:
-		options->flows_max = number_parse(state, "max-flows", arg, 1, 1U << 24);
-		return 0;
-	case OPTION_MAX_AFFINITY:
-		options->affinity_max = number_parse(state, "max-affinity", arg, 1, 1U << 24);
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-static error_t option_parse_links(int key, char *arg, struct agent_options *options)
-{
-	switch (key) {
-	case OPTION_LINKS_POD:
-		options->links.pod = arg;
-		return 0;
-	case OPTION_LINKS_UPLINK:
-		options->links.uplink = arg;
-		return 0;
-	case OPTION_LINKS_OVERLAY:
-		options->links.overlay = arg;
-		return 0;
-	case OPTION_LINKS_IGNORE:
-		options->links.ignore = arg;
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-static error_t option_parse_behaviour(int key, char *arg, struct argp_state *state,
-				      struct agent_options *options)
-{
-	switch (key) {
-	case OPTION_TIMEOUT:
-		timeout_parse(state, &options->config, arg);
-		return 0;
-	case OPTION_REJECT_LIMIT:
-		options->config.rejects_per_second =
-			number_parse(state, "reject-limit", arg, 0, 1000000);
-		return 0;
-	case OPTION_SOURCE_PORTS:
-		source_ports_parse(state, &options->config, arg);
-		return 0;
-	case OPTION_COUNT_PACKETS:
-		options->config.count_packets = 1;
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-static void bind_address_parse(struct argp_state *state, const char *option, const char *text,
-			       const char **ret_address)
-{
-	struct sockaddr_storage addr;
-
-	if (*text && http_address_parse(text, &addr) < 0)
-		argp_error(state, "--%s %s: ADDRESS:PORT is wanted, an IPv6 address in brackets",
-			   option, text);
-	*ret_address = text;
-}
-
-static void service_metrics_parse(struct argp_state *state, struct agent_options *options,
-				  const char *text)
-{
-	options->service_metrics = !strcmp(text, "all");
-	if (!options->service_metrics && strcmp(text, "none"))
-		argp_error(state, "--service-metrics %s: none or all is wanted", text);
-}
-
-static error_t option_parse_telling(int key, char *arg, struct argp_state *state,
-				    struct agent_options *options)
-{
-	switch (key) {
-	case OPTION_HEALTHZ_BIND_ADDRESS:
-		bind_address_parse(state, "healthz-bind-address", arg,
-				   &options->healthz_bind_address);
-		return 0;
-	case OPTION_METRICS_BIND_ADDRESS:
-		bind_address_parse(state, "metrics-bind-address", arg,
-				   &options->metrics_bind_address);
-		return 0;
-	case OPTION_BIND_ADDRESS_HARD_FAIL:
-		options->bind_address_hard_fail = true;
-		return 0;
-	case OPTION_SERVICE_METRICS:
-		service_metrics_parse(state, options, arg);
-		return 0;
-	case 'v':
-		options->verbosity = (int)number_parse(state, "verbosity", arg, 0, 10);
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-static error_t option_parse(int key, char *arg, struct argp_state *state)
-{
-	struct agent_options *options = state->input;
-
-	switch (key) {
-	case OPTION_MANIFESTS:
-		options->manifests = arg;
-		return 0;
-	case OPTION_NODE_NAME:
-		node_name_set(state, options, arg);
-		return 0;
-	case OPTION_KUBECONFIG:
-		options->kubeconfig = arg;
-		return 0;
-	case OPTION_SERVER:
-		if (options->server_count == SERVERS_MAX)
-			argp_error(state, "--server: at most %d servers", SERVERS_MAX);
-		options->servers[options->server_count++] = arg;
-		return 0;
-	case OPTION_STATE_DIR:
-		options->state_dir = arg;
-		return 0;
-	case OPTION_API_SILENCE:
-		options->api_silence_s = number_parse(state, "api-silence", arg, 1, 86400);
-		return 0;
-	case OPTION_CGROUP:
-		options->cgroup = arg;
-		return 0;
-	case OPTION_PIN_DIR:
-		options->pin_dir = arg;
-		return 0;
-	case OPTION_HOOKS:
-		hooks_parse(state, options, arg);
-		return 0;
-	case OPTION_CLSACT:
-		options->force_clsact = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is not an option of fairlead agent", arg);
-		return EINVAL;
-	case ARGP_KEY_END:
-		options_check(state, options);
-		return 0;
-	default:
-		if (option_parse_size(key, arg, state, options) != ARGP_ERR_UNKNOWN ||
-		    option_parse_links(key, arg, options) != ARGP_ERR_UNKNOWN ||
-		    option_parse_telling(key, arg, state, options) != ARGP_ERR_UNKNOWN)
-			return 0;
-		return option_parse_behaviour(key, arg, state, options);
-	}
-}
-
-void agent_options_parse(int argc, char **argv, struct agent_options *ret_options)
-{
-	const struct argp argp = {.options = option_table, .parser = option_parse, .doc = doc};
-
-	*ret_options = (struct agent_options){
+	*options = (struct agent_options){
 		.pin_dir = PIN_DIR_DEFAULT,
 		.state_dir = STATE_DIR_DEFAULT,
 		.api_silence_s = API_SILENCE_DEFAULT_S,
+		.hook_check_s = HOOK_CHECK_DEFAULT_S,
 		.with_socket = true,
 		.with_tc = true,
-		.verbosity = LOG_INFO,
-		.healthz_bind_address = HEALTHZ_BIND_ADDRESS,
-		.metrics_bind_address = METRICS_BIND_ADDRESS,
 		.config =
 			{
 				.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
@@ -425,7 +53,186 @@ void agent_options_parse(int argc, char **argv, struct agent_options *ret_option
 				.has_retval = 1,
 			},
 	};
-	argp_err_exit_status = EXIT_USAGE;
-	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, ret_options);
-	ret_options->config.tc_attached = ret_options->with_tc;
+}
+
+/*
+ * The host's name where none is given; trimmed and in lower case, as the kubelet registers it (rule
+ * N165).
+ */
+static void node_name_set(struct agent_options *options)
+{
+	const char *name = setting_text(&options->values, SETTING_HOSTNAME_OVERRIDE);
+	char host[NODE_NAME_SIZE] = "";
+	size_t length;
+
+	if (!*name) {
+		(void)gethostname(host, sizeof(host) - 1);
+		name = host;
+	}
+	while (isspace((unsigned char)*name))
+		name++;
+	length = strnlen(name, sizeof(options->node_name) - 1);
+	while (length && isspace((unsigned char)name[length - 1]))
+		length--;
+	for (size_t i = 0; i < length; i++)
+		options->node_name[i] = (char)tolower((unsigned char)name[i]);
+	options->node_name[length] = '\0';
+}
+
+static void log_set(struct agent_options *options)
+{
+	const struct setting_values *values = &options->values;
+
+	options->verbosity = setting_number(values, SETTING_VERBOSITY);
+	options->log_format = strcmp(setting_text(values, SETTING_LOG_FORMAT), "json") != 0
+				      ? LOG_FORMAT_TEXT
+				      : LOG_FORMAT_JSON;
+	/* As klog does, which tells warnings at every verbosity. */
+	log_set_level(options->verbosity < LOG_WARNING ? LOG_WARNING
+		      : options->verbosity > LOG_DEBUG ? LOG_DEBUG
+						       : (enum log_level)options->verbosity);
+	log_set_format(options->log_format);
+}
+
+/* The values were checked: nothing can fail. */
+static void traffic_set(const struct setting_values *values, struct traffic_options *traffic)
+{
+	const char *why;
+	int count;
+
+	(void)local_mode_parse(setting_text(values, SETTING_DETECT_LOCAL_MODE),
+			       &traffic->local_mode);
+	count = cluster_cidrs_parse(setting_text(values, SETTING_CLUSTER_CIDR),
+				    traffic->cluster_cidrs, &why);
+	traffic->cluster_cidr_count = count > 0 ? (size_t)count : 0;
+	count = nodeport_addresses_parse(setting_text(values, SETTING_NODEPORT_ADDRESSES),
+					 traffic->nodeport_addresses, &traffic->is_nodeport_primary,
+					 &why);
+	traffic->nodeport_address_count = count > 0 ? (size_t)count : 0;
+	traffic->bridge_interface = setting_text(values, SETTING_BRIDGE_INTERFACE);
+	traffic->interface_name_prefix = setting_text(values, SETTING_INTERFACE_NAME_PREFIX);
+	traffic->masquerade_all =
+		setting_bool(values, !strcmp(setting_text(values, SETTING_MODE), "nftables")
+					     ? SETTING_NFTABLES_MASQUERADE_ALL
+					     : SETTING_MASQUERADE_ALL);
+	(void)address_parse(setting_text(values, SETTING_BIND_ADDRESS), &traffic->bind_address);
+}
+
+/* What code reads, from what was said. */
+static void options_set(struct agent_options *options)
+{
+	const struct setting_values *values = &options->values;
+	const char *kubeconfig = setting_text(values, SETTING_KUBECONFIG);
+
+	options->kubeconfig = *kubeconfig ? kubeconfig : NULL;
+	options->healthz_bind_address = setting_text(values, SETTING_HEALTHZ_BIND_ADDRESS);
+	options->metrics_bind_address = setting_text(values, SETTING_METRICS_BIND_ADDRESS);
+	options->bind_address_hard_fail = setting_bool(values, SETTING_BIND_ADDRESS_HARD_FAIL);
+	options->oom_score_adj = setting_number(values, SETTING_OOM_SCORE_ADJ);
+	node_name_set(options);
+	traffic_set(values, &options->traffic);
+	options->config.tc_attached = options->with_tc;
+}
+
+static void flags_note(const struct setting_values *flags, struct name_list *meaningless)
+{
+	for (size_t id = 0; id < settings_count(); id++) {
+		if (flags->texts[id] && settings[id].flag && !(settings[id].marks & MEANS))
+			name_list_add(meaningless, "--", settings[id].flag);
+	}
+}
+
+/* Puts flags that count beside a file over what the file says; the others are noted. */
+static int flags_merge(const struct setting_values *flags, struct setting_values *values,
+		       struct name_list *ignored)
+{
+	for (size_t id = 0; id < settings_count(); id++) {
+		const struct setting *setting = &settings[id];
+
+		if (!flags->texts[id] || !setting->flag)
+			continue;
+		if (!(setting->marks & WITH_CONFIG)) {
+			name_list_add(ignored, "--", setting->flag);
+			continue;
+		}
+		/* An empty name says nothing: `--hostname-override=$(NODE_NAME)`. */
+		if (id == SETTING_HOSTNAME_OVERRIDE && !*flags->texts[id])
+			continue;
+		if (setting_say(values, id, flags->texts[id]))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Logs. */
+static int file_check(struct agent_options *options)
+{
+	struct setting_problem problem;
+	const struct setting *setting;
+	bool is_flag;
+
+	if (settings_complete(&options->values))
+		return log_err(-ENOMEM, "cannot read %s", options->config_file);
+	if (!settings_check(&options->values, kernel_has_ipv6(), &problem))
+		return 0;
+	setting = &settings[problem.id];
+	is_flag =
+		setting->marks & WITH_CONFIG && setting->flag && options->values.texts[problem.id];
+	(void)log_err(0, "%s: %s%s%s is \"%.120s\", but it %s: correct the file%s",
+		      options->config_file, setting->field ? setting->field : "",
+		      is_flag ? " or --" : "", is_flag ? setting->flag : "",
+		      setting_text(&options->values, problem.id), problem.why,
+		      is_flag ? " or the flag" : "");
+	return -EINVAL;
+}
+
+/* Logs. */
+static int file_read_over(struct agent_options *options, struct notices *notices)
+{
+	auto_cleanup(setting_values_free) struct setting_values flags = options->values;
+	int err;
+
+	options->values = (struct setting_values){};
+	err = kube_proxy_config_read(options->config_file, &options->values, &notices->meaningless,
+				     &options->config_stamp);
+	if (err)
+		return err;
+	if (flags_merge(&flags, &options->values, &notices->ignored))
+		return log_err(-ENOMEM, "cannot read %s", options->config_file);
+	return file_check(options);
+}
+
+static void notices_tell(const struct agent_options *options, const struct notices *notices)
+{
+	if (notices->ignored.count)
+		log_warning("ignored, because --config %s counts instead: %s", options->config_file,
+			    notices->ignored.text);
+	if (notices->meaningless.count)
+		log_warning("accepted for kube-proxy's sake, without a meaning here: %s",
+			    notices->meaningless.text);
+}
+
+int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
+{
+	struct notices notices = {};
+	int err = 0;
+
+	defaults_set(ret_options);
+	fairlead_flags_parse(argc, argv, ret_options);
+	log_set(ret_options);
+	if (ret_options->config_file)
+		err = file_read_over(ret_options, &notices);
+	else
+		flags_note(&ret_options->values, &notices.meaningless);
+	if (err)
+		return err;
+	log_set(ret_options);
+	options_set(ret_options);
+	notices_tell(ret_options, &notices);
+	return 0;
+}
+
+void agent_options_free(struct agent_options *options)
+{
+	setting_values_free(&options->values);
 }

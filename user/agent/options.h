@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Options of `fairlead agent`, read and checked. */
+/*
+ * Options of `fairlead agent`, read and checked: fairlead's own flags, kube-proxy's flags, and
+ * kube-proxy's configuration file.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/kube_proxy_settings.h"
+#include "agent/traffic.h"
 #include "fairlead/config.h"
 #include "link/link.h"
-
-#define NODE_NAME_SIZE 256
+#include "log.h"
+#include "source/file.h"
 
 #define SERVERS_MAX 16
 
@@ -27,19 +32,37 @@ struct agent_options {
 	bool with_socket;
 	bool with_tc;
 	bool force_clsact;
+	uint32_t hook_check_s; /* how often hooks are looked after */
 	struct link_overrides links;
 	/* 0: sized by what the source holds */
 	uint32_t services_max, slots_max, backends_max, flows_max, affinity_max;
 	struct config config;
+	struct traffic_options traffic;
 	const char *healthz_bind_address; /* "": no such server */
 	const char *metrics_bind_address;
 	bool bind_address_hard_fail;
 	bool service_metrics; /* a series for each service port */
 	int verbosity;
+	enum log_format log_format;
+	int oom_score_adj;
+	const char *config_file;        /* kube-proxy's configuration; NULL: none */
+	struct file_stamp config_stamp; /* of what was read */
+	const char *write_config_to;    /* NULL: nowhere. These three end the agent when done. */
+	bool cleanup;
+	bool init_only;
+	struct setting_values values; /* kube-proxy's settings; what is above points into it */
 };
 
 /*
- * Reads the command line. Says what is wrong, naming the option, and exits with status 2 on misuse;
- * exits with 0 after --help.
+ * Reads the command line and the file of --config, and sets the log up as they say. Exits with
+ * status 2 on misuse of the command line and with 0 after --help. Logs what is wrong with the file,
+ * and in one warning each the flags that --config makes ignored and all that means nothing here.
+ * Returns 0 or a negative errno. `ret_options` must not move after that, and is freed with
+ * agent_options_free in any case; it borrows `argv`.
  */
-void agent_options_parse(int argc, char **argv, struct agent_options *ret_options);
+int agent_options_read(int argc, char **argv, struct agent_options *ret_options);
+
+void agent_options_free(struct agent_options *options);
+
+/* Whether sockets of IPv6 can be made here. */
+bool kernel_has_ipv6(void);

@@ -38,11 +38,32 @@ static const struct metric_spec reachable_spec = {
 	NULL,
 	0};
 
+static const struct metric_spec socket_hooks_spec = {"fairlead_socket_hooks",
+						     "Socket hooks, by whether they are attached.",
+						     METRIC_GAUGE,
+						     {"state"},
+						     NULL,
+						     0};
+static const struct metric_spec hooks_lost_spec = {
+	"fairlead_hooks_lost_total",
+	"Hooks that somebody else has removed or replaced.",
+	METRIC_COUNTER,
+	{"hook"},
+	NULL,
+	0};
+static const struct metric_spec events_spec = {
+	"fairlead_node_events_total",
+	"Kubernetes Events about the Node, by what became of them.",
+	METRIC_COUNTER,
+	{"result"},
+	NULL,
+	0};
+
 struct fairlead_metrics {
 	struct fairlead_metrics_source source;
 	struct kube_proxy_metrics *kube_proxy;
 	struct flow_survey *flows;
-	struct metric *published, *duration, *reachable;
+	struct metric *published, *duration, *reachable, *socket_hooks, *hooks_lost, *events;
 };
 
 /* Counters of the datapath are three families, by how their sentences begin. */
@@ -106,6 +127,23 @@ static void counters_write(FILE *out, const struct fairlead_metrics_source *sour
 	}
 }
 
+static void entry_count(const void *key, const void *value, void *context)
+{
+	double *count = context;
+
+	(void)key;
+	(void)value;
+	(*count)++;
+}
+
+/* The entries of a map that is known to have few; -1: it cannot be read. */
+static double entries_of(const struct fairlead_metrics_source *source, const char *name)
+{
+	double count = 0;
+
+	return map_walk_all(source->map(name, source->context), entry_count, &count) ? -1 : count;
+}
+
 static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		       const struct publisher_numbers *numbers, const struct flow_counts *flows)
 {
@@ -121,10 +159,10 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		{"flows", flows ? (double)flows->entries : -1},
 		{"new_flows", -1},
 		{"affinity", -1},
-		{"addresses", -1},
+		{"addresses", numbers->addresses},
 		{"fragments", -1},
-		{"unprogrammed", -1},
-		{"links", -1},
+		{"unprogrammed", entries_of(source, "unprogrammed")},
+		{"links", entries_of(source, "links")},
 	};
 
 	exposition_family(out, "fairlead_map_entries", METRIC_GAUGE, "Entries of maps in use.");
@@ -269,6 +307,19 @@ static void fairlead_metrics_freep(struct fairlead_metrics **fairlead)
 	fairlead_metrics_free(*fairlead);
 }
 
+/* What could be asked for before anything has happened is there as zero. */
+static void zeros_set(struct fairlead_metrics *fairlead)
+{
+	metric_add(fairlead->published, (const char *const[]){"ok"}, 0);
+	metric_add(fairlead->published, (const char *const[]){"failed"}, 0);
+	fairlead_metrics_socket_hooks(fairlead, 0, 0);
+	fairlead_metrics_hooks_lost(fairlead, "tc", 0);
+	fairlead_metrics_hooks_lost(fairlead, "socket", 0);
+	metric_add(fairlead->events, (const char *const[]){"posted"}, 0);
+	metric_add(fairlead->events, (const char *const[]){"failed"}, 0);
+	metric_add(fairlead->events, (const char *const[]){"folded"}, 0);
+}
+
 struct fairlead_metrics *fairlead_metrics_new(uv_loop_t *loop, struct metrics *metrics,
 					      struct kube_proxy_metrics *kube_proxy,
 					      const struct fairlead_metrics_source *source)
@@ -284,11 +335,14 @@ struct fairlead_metrics *fairlead_metrics_new(uv_loop_t *loop, struct metrics *m
 	fairlead->published = metrics_add(metrics, &published_spec);
 	fairlead->duration = metrics_add(metrics, &duration_spec);
 	fairlead->reachable = metrics_add(metrics, &reachable_spec);
+	fairlead->socket_hooks = metrics_add(metrics, &socket_hooks_spec);
+	fairlead->hooks_lost = metrics_add(metrics, &hooks_lost_spec);
+	fairlead->events = metrics_add(metrics, &events_spec);
 	if (!fairlead->flows || !fairlead->published || !fairlead->duration ||
-	    !fairlead->reachable || metrics_add_collector(metrics, collect, fairlead))
+	    !fairlead->reachable || !fairlead->socket_hooks || !fairlead->hooks_lost ||
+	    !fairlead->events || metrics_add_collector(metrics, collect, fairlead))
 		return NULL;
-	metric_add(fairlead->published, (const char *const[]){"ok"}, 0);
-	metric_add(fairlead->published, (const char *const[]){"failed"}, 0);
+	zeros_set(fairlead);
 	return take_ptr(fairlead);
 }
 
@@ -309,4 +363,22 @@ void fairlead_metrics_published(struct fairlead_metrics *fairlead, bool is_well,
 void fairlead_metrics_source_reachable(struct fairlead_metrics *fairlead, bool is_reachable)
 {
 	metric_set(fairlead->reachable, NULL, is_reachable);
+}
+
+void fairlead_metrics_socket_hooks(struct fairlead_metrics *fairlead, unsigned int attached,
+				   unsigned int missing)
+{
+	metric_set(fairlead->socket_hooks, (const char *const[]){"attached"}, attached);
+	metric_set(fairlead->socket_hooks, (const char *const[]){"missing"}, missing);
+}
+
+void fairlead_metrics_hooks_lost(struct fairlead_metrics *fairlead, const char *hook,
+				 unsigned int count)
+{
+	metric_add(fairlead->hooks_lost, (const char *const[]){hook}, count);
+}
+
+void fairlead_metrics_event(struct fairlead_metrics *fairlead, const char *result)
+{
+	metric_add(fairlead->events, (const char *const[]){result}, 1);
 }

@@ -43,5 +43,16 @@ void fairlead_metrics_free(struct fairlead_metrics *fairlead);
 /* A publish has ended, well or not. */
 void fairlead_metrics_published(struct fairlead_metrics *fairlead, bool is_well, double seconds);
 
+/* How many socket hooks are attached, and how many should be and are not. */
+void fairlead_metrics_socket_hooks(struct fairlead_metrics *fairlead, unsigned int attached,
+				   unsigned int missing);
+
+/* Somebody has removed or replaced hooks: "tc", "socket". */
+void fairlead_metrics_hooks_lost(struct fairlead_metrics *fairlead, const char *hook,
+				 unsigned int count);
+
+/* An Event about the Node was "posted", "failed" or "folded" into another. */
+void fairlead_metrics_event(struct fairlead_metrics *fairlead, const char *result);
+
 /* Whether the source can be reached now. */
 void fairlead_metrics_source_reachable(struct fairlead_metrics *fairlead, bool is_reachable);

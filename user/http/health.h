@@ -16,7 +16,7 @@
 
 #define HEALTH_TIMEOUT_NS 60000000000ULL /* twice kube-proxy's sync period */
 #define HEALTH_CHECKS_MAX 12
-#define HEALTH_WHY_SIZE   192
+#define HEALTH_WHY_SIZE   512
 
 struct health_clock {
 	uint64_t monotonic_ns;

@@ -245,6 +245,8 @@ void kube_proxy_metrics_request(struct kube_proxy_metrics *metrics, const char *
 	if (code)
 		(void)snprintf(text, sizeof(text), "%u", code);
 	metric_add(metrics->items[REQUESTS_TOTAL], (const char *const[]){text, method, host}, 1);
-	metric_observe(metrics->items[REQUEST_DURATION], (const char *const[]){verb, host},
-		       seconds);
+	/* Like client-go, which does not time watches and calls a method a verb here. */
+	if (strcmp(verb, "watch") != 0)
+		metric_observe(metrics->items[REQUEST_DURATION],
+			       (const char *const[]){method, host}, seconds);
 }

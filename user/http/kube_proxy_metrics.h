@@ -46,8 +46,8 @@ void kube_proxy_metrics_probed(struct kube_proxy_metrics *metrics, const char *p
 			       unsigned int status);
 
 /*
- * A request to the API server has ended. `method` is of HTTP ("GET"), `verb` of Kubernetes ("LIST",
- * "WATCH"), `host` "address:port"; `code` is the status, or 0 where there was no answer. `seconds`
+ * The API server has answered a request, or has not. `method` is of HTTP ("GET"), `verb` of
+ * Kubernetes ("list", "watch"), `host` "address:port"; `code` is the status, or 0 where there was no answer. `seconds`
  * is the time to the answer's headers.
  */
 void kube_proxy_metrics_request(struct kube_proxy_metrics *metrics, const char *method,

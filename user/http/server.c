@@ -208,6 +208,8 @@ static int server_listen(struct http_server *server)
 		log_info("serving %s at %s", options->what, options->address);
 		return 0;
 	}
+	if (!server->is_complaint_made && options->failed)
+		options->failed(strerror(-err), options->failed_context);
 	/* What fails behind the bind is no matter of waiting. */
 	if (options->is_bind_fatal || fd >= 0 || err == -EINVAL)
 		return log_err(err,

@@ -43,6 +43,9 @@ struct http_server_options {
 	bool is_bind_fatal;  /* an address that cannot be had is an error, not tried again */
 	http_handler_fn handler;
 	void *context; /* of the handler; borrowed */
+	/* The address cannot be had, for this reason; told once. Or NULL. */
+	void (*failed)(const char *why, void *context);
+	void *failed_context;
 };
 
 struct http_server;

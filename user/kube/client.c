@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "kube/client.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <utlist.h>
 
 #include "cleanup.h"
+#include "kube/answer.h"
 #include "kube/credentials.h"
 #include "kube/http.h"
 #include "log.h"
@@ -25,6 +25,12 @@ struct kube_call {
 	uint32_t total_s;
 	struct http_call *http; /* NULL: waits for credentials */
 	char *server;           /* the name of the one that is asked */
+	/* What it was sent with. */
+	char *bearer;
+	uint64_t tls_revision;
+	bool is_resent; /* for the first credentials were refused */
+	bool has_begun; /* the head of the answer is there */
+	bool is_observed;
 	struct kube_call *prev, *next;
 };
 
@@ -36,7 +42,8 @@ struct kube_client {
 	struct servers servers;
 	struct kube_client_events events;
 	struct kube_call *calls;
-	bool is_connected;
+	bool is_told;  /* the receiver knows whether a server can be reached: */
+	char *problem; /* why none can; NULL: one can */
 };
 
 static void call_free(struct kube_call *call)
@@ -45,6 +52,7 @@ static void call_free(struct kube_call *call)
 	free(call->path);
 	free(call->body);
 	free(call->server);
+	free(call->bearer);
 	free(call);
 }
 
@@ -57,46 +65,6 @@ static void call_end(struct kube_call *call, const struct kube_answer *answer)
 	events.done(answer, context);
 }
 
-/* A Status says it in its message; a proxy or a filter may say it in plain text. */
-static void refusal_describe(const struct http_outcome *outcome, char *buf, size_t size)
-{
-	cJSON *status = cJSON_Parse(outcome->body);
-	const char *message =
-		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "message"));
-	int len = (int)strcspn(outcome->body, "\r\n");
-
-	if (message)
-		(void)snprintf(buf, size, "HTTP %ld: %.400s", outcome->status, message);
-	else if (len && *outcome->body != '<' && *outcome->body != '{')
-		(void)snprintf(buf, size, "HTTP %ld: %.*s", outcome->status, len < 200 ? len : 200,
-			       outcome->body);
-	else
-		(void)snprintf(buf, size, "HTTP %ld", outcome->status);
-	for (char *at = buf; *at; at++) {
-		if (*at < ' ' || *at > '~')
-			*at = '?';
-	}
-	cJSON_Delete(status);
-}
-
-static void answer_describe(const struct http_outcome *outcome, struct kube_answer *ret_answer)
-{
-	bool is_success = outcome->status >= 200 && outcome->status <= 299;
-
-	*ret_answer = (struct kube_answer){
-		.ok = is_success && !outcome->error,
-		.is_abort = outcome->is_abort,
-		.status = outcome->status,
-		.retry_after_s = outcome->retry_after_s,
-	};
-	if (ret_answer->ok || outcome->is_abort)
-		return;
-	if (outcome->status && !is_success)
-		refusal_describe(outcome, ret_answer->why, sizeof(ret_answer->why));
-	else
-		(void)snprintf(ret_answer->why, sizeof(ret_answer->why), "%s", outcome->error);
-}
-
 static const struct server *server_named(const struct servers *servers, const char *name)
 {
 	for (size_t i = 0; i < servers->count; i++) {
@@ -106,29 +74,110 @@ static const struct server *server_named(const struct servers *servers, const ch
 	return NULL;
 }
 
-/* A server that cannot serve is as bad as none, except that it may be too young for the question. */
-static bool is_server_failure(const struct http_outcome *outcome)
-{
-	if (outcome->is_abort)
-		return false;
-	return !outcome->status || outcome->status == 500 || outcome->status == 502 ||
-	       outcome->status == 503;
-}
-
-static void observe(const struct kube_call *call, const struct http_outcome *outcome,
-		    const char *host)
+/*
+ * Once for each time it is sent: a watch when it is answered, not when it ends (as client-go does).
+ */
+static void observe(struct kube_call *call, long status, double seconds)
 {
 	const struct kube_client_events *events = &call->client->events;
+	const char *host = call->server;
 	const struct kube_observation observation = {
 		.method = call->body ? "POST" : "GET",
 		.verb = call->verb,
 		.host = strstr(host, "://") ? strstr(host, "://") + 3 : host,
-		.status = outcome->status,
-		.seconds = outcome->seconds,
+		.status = status,
+		.seconds = seconds,
 	};
 
+	call->is_observed = true;
 	if (events->observed)
 		events->observed(&observation, events->context);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+/* Tells the receiver where that is news. `why`: NULL: a server can be used. */
+static void reachable_tell(struct kube_client *client, const char *why)
+{
+	bool is_same = why ? client->problem && !strcmp(client->problem, why) : !client->problem;
+
+	if (client->is_told && is_same)
+		return;
+	client->is_told = true;
+	free(client->problem);
+	client->problem = why ? strdup(why) : NULL;
+	if (client->events.reachable)
+		client->events.reachable(why, client->events.context);
+}
+
+/*
+ * Exchanges that wait for a server which is given up go to the next one: those that would share its
+ * connection would else wait for it one after the other.
+ */
+static void calls_move(struct kube_client *client, const char *server)
+{
+	struct kube_call *call;
+
+	DL_FOREACH(client->calls, call)
+	{
+		if (call->http && !call->has_begun && !strcmp(call->server, server)) {
+			http_cancel(take_ptr(call->http));
+			(void)uv_timer_start(&client->timer, on_timer, 0, 0);
+		}
+	}
+}
+
+static void server_fail(struct kube_client *client, const struct server *server, const char *why)
+{
+	servers_failed(&client->servers, server, why);
+	if (servers_problem(&client->servers))
+		reachable_tell(client, servers_problem(&client->servers));
+	else if (servers_current(&client->servers) != server)
+		calls_move(client, server->name);
+}
+
+/* The head of an answer is there, long before a watch ends. */
+static void on_begun(long status, double seconds, void *context)
+{
+	struct kube_call *call = context;
+	struct kube_client *client = call->client;
+	const struct server *server = server_named(&client->servers, call->server);
+
+	call->has_begun = true;
+	observe(call, status, seconds);
+	if (!server || answer_is_of_broken_server(status))
+		return;
+	servers_answered(&client->servers, server);
+	if (status != 401)
+		reachable_tell(client, NULL);
+}
+
+static bool was_sent_with(const struct kube_call *call, const struct kube_secrets *secrets)
+{
+	const char *bearer = secrets->bearer ? secrets->bearer : "";
+
+	return call->tls_revision == secrets->tls_revision && !strcmp(call->bearer, bearer);
+}
+
+/*
+ * The server does not take the credentials. Where others have come since, or may be had, it is
+ * asked again with them, once; nobody hears of it.
+ */
+static bool call_renews(struct kube_call *call)
+{
+	struct kube_client *client = call->client;
+	struct kube_secrets secrets;
+	int err = kube_credentials_get(client->credentials, &secrets);
+
+	if (!err && was_sent_with(call, &secrets)) {
+		kube_credentials_refuse(client->credentials);
+		err = kube_credentials_get(client->credentials, &secrets);
+	}
+	if (call->is_resent || (err && err != -EAGAIN) || (!err && was_sent_with(call, &secrets)))
+		return false;
+	call->is_resent = true;
+	(void)uv_timer_start(&client->timer, on_timer, 0, 0);
+	return true;
 }
 
 static void on_done(const struct http_outcome *outcome, void *context)
@@ -138,30 +187,36 @@ static void on_done(const struct http_outcome *outcome, void *context)
 	const struct server *server = server_named(&client->servers, call->server);
 	struct kube_answer answer;
 
-	answer_describe(outcome, &answer);
-	observe(call, outcome, call->server);
-	client->is_connected = outcome->status != 0;
-	if (server && is_server_failure(outcome))
-		servers_failed(&client->servers, server, answer.why);
-	else if (server && outcome->status)
-		servers_answered(&client->servers, server);
+	call->http = NULL;
+	answer_describe(outcome, client->config->origin, &answer);
+	if (!call->is_observed)
+		observe(call, outcome->status, outcome->seconds);
+	if (outcome->status == 401 && call_renews(call))
+		return;
 	if (outcome->status == 401)
-		kube_credentials_refuse(client->credentials);
+		reachable_tell(client, answer.why);
+	else if (server && !outcome->is_abort &&
+		 (!outcome->status || answer_is_of_broken_server(outcome->status)))
+		server_fail(client, server, answer.why);
 	call_end(call, &answer);
+}
+
+bool kube_call_has_begun(const struct kube_call *call)
+{
+	return call->has_begun;
 }
 
 static int on_data(const char *bytes, size_t size, void *context)
 {
 	const struct kube_call *call = context;
 
-	if (!call->client->is_connected)
-		call->client->is_connected = true;
 	return call->events.data ? call->events.data(bytes, size, call->context) : 0;
 }
 
 static int call_begin(struct kube_call *call, const struct kube_secrets *secrets)
 {
-	static const struct http_events events = {.data = on_data, .done = on_done};
+	static const struct http_events events = {
+		.begun = on_begun, .data = on_data, .done = on_done};
 	struct kube_client *client = call->client;
 	const struct server *server = servers_current(&client->servers);
 	auto_cleanup(cleanup_free) char *url = NULL;
@@ -169,8 +224,13 @@ static int call_begin(struct kube_call *call, const struct kube_secrets *secrets
 	if (asprintf(&url, "%s%s", server->url, call->path) < 0)
 		return -ENOMEM;
 	free(call->server);
+	free(call->bearer);
 	call->server = strdup(server->name);
-	if (!call->server)
+	call->has_begun = false;
+	call->is_observed = false;
+	call->bearer = strdup(secrets->bearer ? secrets->bearer : "");
+	call->tls_revision = secrets->tls_revision;
+	if (!call->server || !call->bearer)
 		return -ENOMEM;
 	return http_send(client->http,
 			 &(struct http_request){
@@ -186,8 +246,6 @@ static int call_begin(struct kube_call *call, const struct kube_secrets *secrets
 			 },
 			 &events, call, &call->http);
 }
-
-static void on_timer(uv_timer_t *timer);
 
 /* Sends the call, or ends it where there is no way to. False: it waits for its credentials. */
 static bool call_go(struct kube_call *call)
@@ -206,6 +264,8 @@ static bool call_go(struct kube_call *call)
 		err = call_begin(call, &secrets);
 	if (err && !*answer.why)
 		(void)snprintf(answer.why, sizeof(answer.why), "%s", strerror(-err));
+	if (err)
+		reachable_tell(client, answer.why);
 	if (err)
 		call_end(call, &answer);
 	return true;
@@ -277,14 +337,36 @@ void kube_call_cancel(struct kube_call *call)
 	call_free(call);
 }
 
+/*
+ * HTTP/2 keeps a connection whose exchange was cancelled, and would take the next one to the same
+ * silence. What others are doing there they may end.
+ */
+static void connections_renew(struct kube_client *client)
+{
+	struct http *fresh;
+
+	if (http_open(client->timer.loop, client->events.socket_made, client->events.context,
+		      &fresh))
+		return;
+	http_retire(client->http);
+	client->http = fresh;
+}
+
 void kube_call_give_up(struct kube_call *call, const char *why)
 {
+	struct kube_client *client = call->client;
 	const struct server *server =
-		call->server ? server_named(&call->client->servers, call->server) : NULL;
+		call->server ? server_named(&client->servers, call->server) : NULL;
+	bool was_sent = call->http;
 
-	if (server && call->http)
-		servers_failed(&call->client->servers, server, why);
+	if (was_sent && !call->is_observed)
+		observe(call, 0, 0);
 	kube_call_cancel(call);
+	if (!was_sent)
+		return;
+	connections_renew(client);
+	if (server)
+		server_fail(client, server, why);
 }
 
 int kube_client_open(uv_loop_t *loop, struct kube_config *config, const char *state_dir,
@@ -332,9 +414,9 @@ const char *kube_client_server(const struct kube_client *client)
 	return servers_current(&client->servers)->name;
 }
 
-bool kube_client_is_connected(const struct kube_client *client)
+uint64_t kube_client_woken_ns(const struct kube_client *client)
 {
-	return client->is_connected;
+	return http_woken_ns(client->http);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -348,13 +430,14 @@ void kube_client_close(struct kube_client *client)
 
 	if (!client)
 		return;
-	http_close(client->http);
 	DL_FOREACH_SAFE(client->calls, call, next)
 	{
-		call_free(call);
+		kube_call_cancel(call);
 	}
+	http_close(client->http);
 	kube_credentials_close(client->credentials);
 	servers_fini(&client->servers);
+	free(client->problem);
 	kube_config_free(client->config);
 	uv_close((uv_handle_t *)&client->timer, on_closed);
 }

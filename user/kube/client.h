@@ -26,8 +26,13 @@ struct kube_observation {
 struct kube_client_events {
 	/* A socket of the client's, before it connects. Or NULL. */
 	void (*socket_made)(int fd, void *context);
-	/* An exchange has ended. Or NULL. */
+	/* An exchange was answered, or will not be. Nothing may be sent from here. Or NULL. */
 	void (*observed)(const struct kube_observation *observation, void *context);
+	/*
+	 * Whether a server can be used, when that changes: NULL, or why none can, in words; also
+	 * when it is for other reasons. Was logged, unless `why` is about the credentials. Or NULL.
+	 */
+	void (*reachable)(const char *why, void *context);
 	void *context;
 };
 
@@ -67,15 +72,21 @@ struct kube_call;
 
 /*
  * Begins an exchange; strings are borrowed until it returns. `done` is called from the loop, once,
- * also where there are no credentials, unless the call is cancelled first. Returns NULL where memory
- * is short; then `done` is not called.
+ * also where there are no credentials, unless the call is cancelled first. Returns NULL where
+ * memory is short; then `done` is not called.
  */
 struct kube_call *kube_client_send(struct kube_client *client, const struct kube_request *request,
 				   const struct kube_call_events *events, void *context);
 
+/* True if the head of the answer is there: what follows may take its time. */
+bool kube_call_has_begun(const struct kube_call *call);
+
 void kube_call_cancel(struct kube_call *call);
 
-/* Cancels a call whose server has gone silent: the next one is asked from now on. */
+/*
+ * Cancels a call whose server has gone silent: the next one is asked from now on, through new
+ * connections.
+ */
 void kube_call_give_up(struct kube_call *call, const char *why);
 
 /* See servers.h. */
@@ -91,8 +102,8 @@ void kube_client_prefer_learned(struct kube_client *client);
 /* The server in use, for people. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);
 
-/* True if the last exchange that ended had an answer. */
-bool kube_client_is_connected(const struct kube_client *client);
+/* When what an event tells has come; see http_woken_ns. */
+uint64_t kube_client_woken_ns(const struct kube_client *client);
 
 /* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */
 void kube_client_close(struct kube_client *client);

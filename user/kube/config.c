@@ -81,6 +81,27 @@ int kube_config_set_servers(struct kube_config *config, const char *const *serve
 	return 0;
 }
 
+static void cleanup_config(struct kube_config **config)
+{
+	kube_config_free(*config);
+}
+
+int kube_config_from_servers(const char *const *servers, size_t count,
+			     struct kube_config **ret_config)
+{
+	auto_cleanup(cleanup_config) struct kube_config *config = calloc(1, sizeof(*config));
+	int err;
+
+	if (config)
+		config->origin = strdup("--server");
+	if (!config || !config->origin)
+		return log_err(-ENOMEM, "cannot keep the API servers' addresses");
+	err = kube_config_set_servers(config, servers, count);
+	if (!err)
+		*ret_config = take_ptr(config);
+	return err;
+}
+
 static void exec_free(struct kube_exec *exec)
 {
 	if (!exec)

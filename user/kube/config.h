@@ -60,6 +60,16 @@ int kube_config_load(const char *path, struct kube_config **ret_config);
  */
 int kube_config_in_cluster(struct kube_config **ret_config);
 
+/* True if the environment is that of a Pod, as far as kube_config_in_cluster needs it. */
+bool kube_is_in_cluster(void);
+
+/*
+ * The servers at these URLs and nothing else: no credentials, and the system's certificates where
+ * they are https. Logs.
+ */
+int kube_config_from_servers(const char *const *servers, size_t count,
+			     struct kube_config **ret_config);
+
 /*
  * Puts `servers` (https URLs, from the command line) in place of the configuration's own, which
  * stay where this fails. Logs a URL that is none. Returns 0 or a negative errno.

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * HTTP exchanges through libcurl's multi interface in the event loop: HTTP/2 where the server has it
- * (all watches share one connection then), HTTP/1.1 else, gzip, TLS always verified. Nothing blocks.
+ * HTTP exchanges through libcurl's multi interface in the event loop: HTTP/2 where the server has
+ * it (all watches share one connection then), HTTP/1.1 else, gzip, TLS always verified. Nothing
+ * blocks.
  */
 
 #include <stdbool.h>
@@ -31,6 +32,7 @@ struct http_request {
 struct http_outcome {
 	const char *error; /* why there was no answer, or not all of it; NULL: all of it is there */
 	bool is_abort;     /* the receiver ended it */
+	bool is_distrust;  /* the server's certificate is not trusted */
 	long status;       /* 0: none */
 	uint32_t retry_after_s;
 	double seconds;
@@ -38,6 +40,11 @@ struct http_outcome {
 };
 
 struct http_events {
+	/*
+	 * The head of an answer is there: its status, and how long after the exchange began. Or
+	 * NULL. What holds for `data` holds here.
+	 */
+	void (*begun)(long status, double seconds, void *context);
 	/*
 	 * Bytes of a successful answer (2xx). Not 0 ends the exchange. Nothing may be sent or
 	 * cancelled from here.
@@ -62,6 +69,17 @@ int http_send(struct http *http, const struct http_request *request,
 
 /* Ends an exchange without a word. */
 void http_cancel(struct http_call *call);
+
+/*
+ * uv_hrtime() of the wake-up that brought what `data` or `done` is being told; now, elsewhere.
+ */
+uint64_t http_woken_ns(const struct http *http);
+
+/*
+ * No new exchange may use its connections, for they may be dead without a word; those that are
+ * there go on. It closes itself when the last of them has ended. NULL is fine.
+ */
+void http_retire(struct http *http);
 
 /* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */
 void http_close(struct http *http);

@@ -23,10 +23,12 @@ static void cleanup_config(struct kube_config **config)
 /* Logs. */
 static int outside(const char *missing)
 {
-	(void)log_err(0,
-		      "cannot find the API server: %s, so this is no Pod with a service account; "
-		      "name a kubeconfig with --kubeconfig or the API server with --server",
-		      missing);
+	(void)log_err(
+		0,
+		"cannot find the API server: %s, so this is no Pod with a service account; "
+		"name a kubeconfig with --kubeconfig, the API server with --server, or a folder "
+		"of manifests with --manifests",
+		missing);
 	return -ENOENT;
 }
 
@@ -60,6 +62,13 @@ static int server_set(struct kube_config *config, const char *host, const char *
 		return log_err(-ENOMEM, "cannot read " ORIGIN);
 	}
 	return kube_config_set_servers(config, (const char *const *)&server, 1);
+}
+
+bool kube_is_in_cluster(void)
+{
+	const char *host = getenv("KUBERNETES_SERVICE_HOST");
+
+	return host && *host;
 }
 
 int kube_config_in_cluster(struct kube_config **ret_config)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "kube/json_stream.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,20 +183,29 @@ static int comma_read(struct json_stream *stream, struct span *span, const char 
 	return span_turn(stream, span, at);
 }
 
+/*
+ * A value begins. Where none may begin an object was cut off and another one follows, which must be
+ * noticed now: all that comes would be taken for the first one's.
+ */
+static bool may_begin(const struct json_stream *stream)
+{
+	return !stream->depth || strchr("{[,:", stream->before);
+}
+
 static int byte_read(struct json_stream *stream, struct span *span, const char *at)
 {
 	switch (*at) {
 	case '"':
 		stream->in_string = true;
 		stream->last_string_len = 0;
-		return stream->depth ? 0 : -EINVAL;
+		return stream->depth && may_begin(stream) ? 0 : -EINVAL;
 	case ':':
 		return colon_read(stream, span, at);
 	case ',':
 		return stream->depth ? comma_read(stream, span, at) : -EINVAL;
 	case '{':
 	case '[':
-		return opening_read(stream, span, at);
+		return may_begin(stream) ? opening_read(stream, span, at) : -EINVAL;
 	case '}':
 	case ']':
 		return closing_read(stream, span, at);
@@ -221,6 +231,8 @@ int json_stream_feed(struct json_stream *stream, const char *bytes, size_t size)
 			continue;
 		}
 		err = byte_read(stream, &span, at);
+		if (!isspace((unsigned char)*at))
+			stream->before = *at;
 		at++;
 	}
 	if (!err)

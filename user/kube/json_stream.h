@@ -3,9 +3,9 @@
 
 /*
  * JSON as it arrives: cut into objects of which each is handed on when its last byte is there, so
- * that memory holds one object, never a list of 44,000. What the server sends in two shapes is read:
- * a list ({"kind":"ServiceList","metadata":{...},"items":[...]}) item by item, and the events of a
- * watch, one object behind the other.
+ * that memory holds one object, never a list of 44,000. What the server sends in two shapes is
+ * read: a list ({"kind":"ServiceList","metadata":{...},"items":[...]}) item by item, and the events
+ * of a watch, one object behind the other.
  *
  * Only brackets and strings are looked at; whoever parses an object finds what else is wrong with
  * it. Values of members called managedFields, up to half of an object's bytes, are left out.
@@ -37,6 +37,7 @@ struct json_stream {
 	bool in_string, is_escaped;
 	bool in_items;          /* of a list: between the brackets of its items */
 	bool has_ended;         /* a list is complete: nothing may follow */
+	char before;            /* the last byte outside strings that is no white space */
 	unsigned int left_out;  /* depth at which a left out value stands; 0: none */
 	char last_string[16];   /* the last string's beginning: it may be a member's name */
 	size_t last_string_len; /* its whole length */
@@ -54,7 +55,9 @@ void json_stream_init(struct json_stream *stream, enum json_shape shape, json_ob
  */
 int json_stream_feed(struct json_stream *stream, const char *bytes, size_t size);
 
-/* True if what has arrived ends where an object ends: a list is complete, an event is not cut off. */
+/*
+ * True if what has arrived ends where an object ends: a list is complete, an event is not cut off.
+ */
 bool json_stream_is_complete(const struct json_stream *stream);
 
 /*

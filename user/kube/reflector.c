@@ -129,8 +129,10 @@ static void version_note(struct reflector *reflector, const cJSON *metadata)
 
 static void list_begin(struct reflector *reflector)
 {
-	if (!reflector->in_list)
+	if (!reflector->in_list) {
+		log_debug("the list of %s begins", reflector->resource->name);
 		reflector->events->list_begun(reflector->context);
+	}
 	reflector->in_list = true;
 }
 
@@ -207,7 +209,9 @@ static int event_received(char *text, size_t size, void *context)
 		err = reflector->events->deleted(object, reflector->context);
 	else
 		err = reflector->events->put(object, reflector->context);
-	/* Only the end of a streamed list has a version to go on from: its events are in no order. */
+	/*
+	 * Only the end of a streamed list has a version to go on from: its events are in no order.
+	 */
 	if (!err && reflector->step == STEP_WATCH)
 		version_note(reflector, metadata);
 	return err;
@@ -290,7 +294,10 @@ static void page_done(struct reflector *reflector)
 	attempt_in(reflector, 0);
 }
 
-/* Servers that do not answer, or only that they cannot, are logged by name, all of them in one line. */
+/*
+ * Servers that do not answer, or only that they cannot, are logged by name, all of them in one
+ * line.
+ */
 static bool is_refusal(long status)
 {
 	return status && status != 500 && status != 502 && status != 503;
@@ -322,7 +329,7 @@ static void list_refused(struct reflector *reflector, const struct kube_answer *
 		attempt_in(reflector, 0);
 		return;
 	}
-	if ((answer->status == 410 || answer->status == 504) && !reflector->newest) {
+	if ((answer->status == 410 || answer->status == 504) && (!reflector->newest || had_token)) {
 		/* A page's token, or the version that the list was to be no older than. */
 		reflector->whole = had_token;
 		reflector->newest = true;
@@ -402,16 +409,23 @@ static void on_done(const struct kube_answer *answer, void *context)
 	json_stream_fini(&reflector->stream);
 }
 
+/* A server that has begun to answer, and says no more. */
+static bool is_mark_missing(const struct reflector *reflector)
+{
+	return reflector->step == STEP_STREAM && reflector->call &&
+	       kube_call_has_begun(reflector->call);
+}
+
 static uint32_t silence_limit(const struct reflector *reflector)
 {
-	if (reflector->step == STEP_STREAM)
+	if (is_mark_missing(reflector))
 		return MARK_PATIENCE_S;
 	return reflector->step == STEP_WATCH ? reflector->limits->silence_s : LIST_SILENCE_S;
 }
 
 /*
- * A server older than streamed lists takes the question for a plain watch: objects come, the mark of
- * their end does not.
+ * A server older than streamed lists takes the question for a plain watch: objects come, the mark
+ * of their end does not.
  */
 static void on_patience(uv_timer_t *timer)
 {
@@ -425,7 +439,7 @@ static void on_patience(uv_timer_t *timer)
 		return;
 	}
 	(void)snprintf(why, sizeof(why), "it has said nothing for %u s", silence_limit(reflector));
-	if (reflector->step == STEP_STREAM) {
+	if (is_mark_missing(reflector)) {
 		reflector->no_stream = true;
 		kube_call_cancel(take_ptr(reflector->call));
 		reflector->step = STEP_LIST;
@@ -486,8 +500,10 @@ static void attempt(struct reflector *reflector)
 	static const struct kube_call_events events = {.data = on_data, .done = on_done};
 	auto_cleanup(cleanup_free) char *path = NULL;
 	struct kube_request request;
+	uint32_t patience_s;
 
 	step_choose(reflector);
+	patience_s = silence_limit(reflector);
 	if (path_of_step(reflector, &path) < 0) {
 		path = NULL;
 		attempt_later(reflector, 0);
@@ -514,8 +530,10 @@ static void attempt(struct reflector *reflector)
 		attempt_later(reflector, 0);
 		return;
 	}
-	(void)uv_timer_start(&reflector->patience, on_patience, silence_limit(reflector) * 1000ULL,
-			     0);
+	/* How long it may last is not known before the answer has begun: it is looked at again. */
+	if (patience_s > MARK_PATIENCE_S)
+		patience_s = MARK_PATIENCE_S;
+	(void)uv_timer_start(&reflector->patience, on_patience, patience_s * 1000ULL, 0);
 }
 
 struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,

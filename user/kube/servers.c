@@ -77,6 +77,20 @@ static int server_configure(struct servers *servers, const char *url)
 	return err || !server->name || !server->url ? -ENOMEM : 0;
 }
 
+/* True if a configured server is at that address, HOST:PORT. */
+static bool is_configured(const struct servers *servers, const char *address)
+{
+	for (size_t i = 0; i < servers->count; i++) {
+		const struct server *server = &servers->items[i];
+		const char *host_port = strstr(server->name, "://") + 3;
+
+		if (!server->is_learned && strcspn(host_port, "/") == strlen(address) &&
+		    !strncmp(host_port, address, strlen(address)))
+			return true;
+	}
+	return false;
+}
+
 static int server_learn(struct servers *servers, const struct server_address *address)
 {
 	char text[ADDRESS_TEXT_SIZE];
@@ -86,6 +100,7 @@ static int server_learn(struct servers *servers, const struct server_address *ad
 	(void)endpoint_format(&address->addr, address->port, text);
 	*server = (struct server){
 		.is_learned = true,
+		.is_covered = is_configured(servers, text),
 		.name = format_text("https://%s", text),
 		.url = format_text("https://%s:%u", name, ntohs(address->port)),
 		.connect_to = format_text("::%s", text),
@@ -99,33 +114,53 @@ static int server_learn(struct servers *servers, const struct server_address *ad
 	return 0;
 }
 
-static int address_read(char *line, struct server_address *ret_address)
+/* Reads "10.0.0.1:6443" or "[fd00::1]:6443"; writes to the text. */
+static int address_read(char *text, struct server_address *ret_address)
 {
-	char *colon = strrchr(line, ':');
+	char *colon = strrchr(text, ':');
+	unsigned long port;
 	size_t len;
-	int port;
+	char *end;
 
-	if (!colon)
+	if (!colon || colon[1] < '0' || colon[1] > '9')
 		return -EINVAL;
 	*colon = '\0';
-	port = atoi(colon + 1);
-	len = strlen(line);
-	if (*line == '[' && len && line[len - 1] == ']') {
-		line[len - 1] = '\0';
-		line++;
-	}
-	if (port < 1 || port > 65535)
+	port = strtoul(colon + 1, &end, 10);
+	if (*end || port < 1 || port > 65535)
 		return -EINVAL;
 	ret_address->port = htons((uint16_t)port);
-	return address_parse(line, &ret_address->addr);
+	len = strlen(text);
+	if (*text == '[' && len && text[len - 1] == ']') {
+		text[len - 1] = '\0';
+		text++;
+	}
+	return address_parse(text, &ret_address->addr);
 }
 
-/* What an earlier run has learned. */
+/* Returns 0 or the number of the line that is no address. */
+static unsigned int file_read_lines(FILE *file, struct server_address *addresses, size_t room,
+				    size_t *ret_count)
+{
+	unsigned int number = 0;
+	char line[128];
+
+	*ret_count = 0;
+	while (*ret_count < room && fgets(line, sizeof(line), file)) {
+		number++;
+		line[strcspn(line, "\n")] = '\0';
+		if (*line != '#' && *line && address_read(line, &addresses[(*ret_count)++]))
+			return number;
+	}
+	return 0;
+}
+
+/* What an earlier run has learned. A file that is not what we have written is worth nothing. */
 static void file_load(struct servers *servers)
 {
 	auto_cleanup(cleanup_file) FILE *file = fopen(servers->path, "re");
-	struct server_address address;
-	char line[128];
+	struct server_address addresses[SERVERS_KNOWN_MAX / 2];
+	unsigned int bad;
+	size_t count;
 
 	if (!file) {
 		if (errno != ENOENT)
@@ -135,14 +170,15 @@ static void file_load(struct servers *servers)
 				      servers->path);
 		return;
 	}
-	while (servers->count < SERVERS_KNOWN_MAX && fgets(line, sizeof(line), file)) {
-		line[strcspn(line, "\n")] = '\0';
-		if (*line == '#' || !*line)
-			continue;
-		if (address_read(line, &address) || server_learn(servers, &address))
-			log_warning("%s: a line is no address with a port and is left out",
-				    servers->path);
+	bad = file_read_lines(file, addresses, sizeof(addresses) / sizeof(addresses[0]), &count);
+	if (bad) {
+		log_warning("%s is ignored: line %u is no address with a port; it is written anew "
+			    "when an API server answers",
+			    servers->path, bad);
+		return;
 	}
+	for (size_t i = 0; i < count; i++)
+		(void)server_learn(servers, &addresses[i]);
 }
 
 static int file_write(const struct servers *servers, const char *path)
@@ -200,6 +236,8 @@ void servers_fini(struct servers *servers)
 		server_fini(&servers->items[i]);
 	free(servers->tls_name);
 	free(servers->path);
+	free(servers->problem);
+	free(servers->answered);
 	*servers = (struct servers){};
 }
 
@@ -211,7 +249,7 @@ const struct server *servers_current(const struct servers *servers)
 void servers_prefer_learned(struct servers *servers)
 {
 	for (size_t i = servers->count; i-- > 0;) {
-		if (servers->items[i].is_learned)
+		if (servers->items[i].is_learned && !servers->items[i].is_covered)
 			servers->current = i;
 	}
 }
@@ -219,55 +257,89 @@ void servers_prefer_learned(struct servers *servers)
 static bool all_have_failed(const struct servers *servers)
 {
 	for (size_t i = 0; i < servers->count; i++) {
-		if (!*servers->items[i].why)
+		if (!servers->items[i].has_failed && !servers->items[i].is_covered)
 			return false;
 	}
 	return true;
 }
 
-static void failures_log(const struct servers *servers)
+/* Each server with why it has failed. The caller frees; NULL where memory is short. */
+static char *failures_write(const struct servers *servers)
 {
-	char text[1600] = "";
-	size_t len = 0;
+	char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
 
-	for (size_t i = 0; i < servers->count && len < sizeof(text); i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s: %s", i ? "; " : "",
-					servers->items[i].name, servers->items[i].why);
+	for (size_t i = 0; stream && i < servers->count; i++) {
+		if (!servers->items[i].is_covered)
+			(void)fprintf(stream, "%s%s: %s", i ? "; " : "", servers->items[i].name,
+				      servers->items[i].why);
+	}
+	if (stream && fclose(stream))
+		free(take_ptr(text));
+	return text;
+}
+
+/* All were tried in vain. The next round of attempts begins. */
+static void round_end(struct servers *servers)
+{
+	char *text = failures_write(servers);
+
+	for (size_t i = 0; i < servers->count; i++)
+		servers->items[i].has_failed = false;
+	if (!text || (servers->problem && !strcmp(servers->problem, text))) {
+		free(text);
+		return;
+	}
+	free(servers->problem);
+	servers->problem = text;
 	log_warning(
 		"no API server answers as it should, trying on; the datapath stays as it is (%s)",
 		text);
+}
+
+static void current_move(struct servers *servers)
+{
+	do
+		servers->current = (servers->current + 1) % servers->count;
+	while (servers->items[servers->current].is_covered);
 }
 
 void servers_failed(struct servers *servers, const struct server *failed, const char *why)
 {
 	struct server *server = (struct server *)failed;
 	size_t index = (size_t)(failed - servers->items);
-	bool is_news = strcmp(server->why, why) != 0;
 
 	(void)snprintf(server->why, sizeof(server->why), "%s", why);
 	if (index != servers->current)
 		return;
-	servers->current = (servers->current + 1) % servers->count;
-	if (!all_have_failed(servers)) {
+	server->has_failed = true;
+	current_move(servers);
+	if (all_have_failed(servers))
+		round_end(servers);
+	else if (!servers->problem)
 		log_info("API server %s does not answer (%s), trying %s", server->name, why,
 			 servers->items[servers->current].name);
-		return;
-	}
-	if (is_news || !servers->is_reported)
-		failures_log(servers);
-	servers->is_reported = true;
+}
+
+const char *servers_problem(const struct servers *servers)
+{
+	return servers->problem;
 }
 
 void servers_answered(struct servers *servers, const struct server *answering)
 {
-	struct server *server = (struct server *)answering;
+	bool is_other = servers->answered && strcmp(servers->answered, answering->name) != 0;
 
-	if (!*server->why && !servers->is_reported)
-		return;
-	log_info("API server %s answers", server->name);
+	if (servers->problem || is_other || answering->has_failed)
+		log_info("API server %s answers", answering->name);
 	for (size_t i = 0; i < servers->count; i++)
-		servers->items[i].why[0] = '\0';
-	servers->is_reported = false;
+		servers->items[i].has_failed = false;
+	free(take_ptr(servers->problem));
+	if (!servers->answered || is_other) {
+		free(servers->answered);
+		servers->answered = strdup(answering->name);
+	}
 }
 
 static bool is_known(const struct servers *servers, const struct server_address *address)

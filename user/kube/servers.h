@@ -3,8 +3,8 @@
 
 /*
  * The API servers that may be asked: those of the configuration, then those that the cluster itself
- * names (the endpoints of default/kubernetes), which are kept in a file for the next boot. One is in
- * use until it fails.
+ * names (the endpoints of default/kubernetes), which are kept in a file for the next boot. One is
+ * in use until it fails.
  */
 
 #include <stdbool.h>
@@ -20,15 +20,18 @@ struct server {
 	char *connect_to; /* curl's, or NULL: connect to url's host */
 	char *host;       /* the Host header, or NULL: url's */
 	bool is_learned;  /* named by the cluster */
-	char why[160];    /* of the last failure; "" */
+	bool is_covered;  /* learned, and at the address of a configured one: it is not asked */
+	bool has_failed;  /* since all of them were tried last */
+	char why[320];    /* of the last failure */
 };
 
 struct servers {
 	struct server items[SERVERS_KNOWN_MAX];
 	size_t count, current;
-	char *tls_name;   /* or NULL */
-	char *path;       /* the file, or NULL */
-	bool is_reported; /* that none answers */
+	char *tls_name; /* or NULL */
+	char *path;     /* the file, or NULL */
+	char *problem;  /* why none answers, which was logged; NULL: one may */
+	char *answered; /* the name of the one that has answered last, or NULL */
 };
 
 /*
@@ -45,10 +48,13 @@ const struct server *servers_current(const struct servers *servers);
 
 /*
  * That server has not answered: another one is in use from now on, unless that has happened since.
- * When all have failed one line is logged that names each and why; so it is when they fail for other
- * reasons later.
+ * When all have been tried in vain one line is logged that names each and why; so it is when all
+ * have been tried again and the reasons are others.
  */
 void servers_failed(struct servers *servers, const struct server *server, const char *why);
+
+/* Why none answers, with all their names; NULL: one may answer. Borrowed until the next call. */
+const char *servers_problem(const struct servers *servers);
 
 /* That server has answered. Logs where that is news. */
 void servers_answered(struct servers *servers, const struct server *server);
@@ -61,5 +67,7 @@ struct server_address {
 	__be16 port;
 };
 
-/* The cluster names these now. Keeps them, in the file too where they are others than before. Logs. */
+/*
+ * The cluster names these now. Keeps them, in the file too where they are others than before. Logs.
+ */
 void servers_learn(struct servers *servers, const struct server_address *addresses, size_t count);

@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "link/pin.h"
+#include "link/program.h"
 #include "log.h"
 
 #define PIN_PREFIX "cgroup_"
@@ -94,28 +95,38 @@ static int cgroup_id(int cgroup, __u64 *ret_id)
 	return 0;
 }
 
-static bool link_is_on_cgroup(int link, __u64 id, enum bpf_attach_type type)
+static bool link_is_on_cgroup(int link, __u64 id, enum bpf_attach_type type, __u32 *ret_program)
 {
 	struct bpf_link_info info = {};
 	__u32 size = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(link, &info, &size);
 
-	return !bpf_obj_get_info_by_fd(link, &info, &size) && info.type == BPF_LINK_TYPE_CGROUP &&
-	       info.cgroup.cgroup_id == id && info.cgroup.attach_type == type;
+	*ret_program = info.prog_id;
+	return !err && info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == id &&
+	       info.cgroup.attach_type == type;
+}
+
+static int program_pin_path(char path[PATH_MAX], const char *pin_dir,
+			    const struct cgroup_program *program)
+{
+	char name[64];
+
+	(void)snprintf(name, sizeof(name), PIN_PREFIX "%s", program->name);
+	return pin_path(path, pin_dir, name);
 }
 
 static int program_attach(int cgroup, __u64 id, const char *pin_dir,
 			  const struct cgroup_program *program)
 {
 	auto_cleanup(cleanup_fd) int link = -1;
-	char name[64], path[PATH_MAX];
-	int err;
+	char path[PATH_MAX];
+	__u32 old_program;
+	int err = program_pin_path(path, pin_dir, program);
 
-	(void)snprintf(name, sizeof(name), PIN_PREFIX "%s", program->name);
-	err = pin_path(path, pin_dir, name);
 	if (err)
 		return err;
 	link = bpf_obj_get(path);
-	if (link >= 0 && link_is_on_cgroup(link, id, program->type))
+	if (link >= 0 && link_is_on_cgroup(link, id, program->type, &old_program))
 		return bpf_link_update(link, program->fd, NULL);
 	cleanup_fd(&link);
 	link = -1;
@@ -176,6 +187,32 @@ int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		return err;
 	}
 	return 0;
+}
+
+static bool program_is_there(__u64 id, const char *pin_dir, const struct cgroup_program *program)
+{
+	auto_cleanup(cleanup_fd) int link = -1;
+	char path[PATH_MAX];
+	__u32 attached;
+
+	if (program_pin_path(path, pin_dir, program))
+		return false;
+	link = bpf_obj_get(path);
+	return link >= 0 && link_is_on_cgroup(link, id, program->type, &attached) &&
+	       attached == program_id(program->fd);
+}
+
+int cgroup_count_missing(const char *cgroup_path, const char *pin_dir,
+			 const struct cgroup_program *programs, size_t count)
+{
+	struct stat status;
+	int missing = 0;
+
+	if (stat(cgroup_path, &status))
+		return -errno;
+	for (size_t i = 0; i < count; i++)
+		missing += !program_is_there(status.st_ino, pin_dir, &programs[i]);
+	return missing;
 }
 
 int cgroup_detach_all(const char *pin_dir)

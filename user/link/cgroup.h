@@ -29,5 +29,12 @@ int cgroup_check(const char *path);
 int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		  const struct cgroup_program *programs, size_t count);
 
+/*
+ * How many of the programs are not on the cgroup any more: their link was detached, unpinned or
+ * given another program. Silent. Or a negative errno.
+ */
+int cgroup_count_missing(const char *cgroup_path, const char *pin_dir,
+			 const struct cgroup_program *programs, size_t count);
+
 /* Removes every socket hook that is pinned below `pin_dir`. Logs. Returns 0 or a negative errno. */
 int cgroup_detach_all(const char *pin_dir);

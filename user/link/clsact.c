@@ -86,6 +86,15 @@ int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *ma
 	return err;
 }
 
+bool clsact_is_there(int ifindex)
+{
+	auto_cleanup(libbpf_unsilence) libbpf_print_fn_t print = libbpf_silence();
+	LIBBPF_OPTS(bpf_tc_hook, ingress, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, egress, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+
+	return filter_owner(&ingress) == FILTER_OURS && filter_owner(&egress) == FILTER_OURS;
+}
+
 /* We made it, and nobody else has come to use it. */
 static bool qdisc_is_idle(int ifindex)
 {

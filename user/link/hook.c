@@ -32,16 +32,15 @@ static int tcx_try(struct hooks *hooks, int ifindex, int ingress, int egress)
 	return -EOPNOTSUPP;
 }
 
-int hook_attach(struct hooks *hooks, int ifindex, struct link_info *info)
+static int programs_attach(struct hooks *hooks, int ifindex, const struct link_programs *programs,
+			   struct link_info *info)
 {
-	const struct link_programs *programs = &hooks->programs;
-	const int ingress = info->is_layer3 ? programs->ingress_l3 : programs->ingress;
-	const int egress = info->is_layer3 ? programs->egress_l3 : programs->egress;
 	const bool had_clsact = info->hook == LINK_HOOK_CLSACT;
-	int err = tcx_try(hooks, ifindex, ingress, egress);
+	int err = tcx_try(hooks, ifindex, programs->ingress, programs->egress);
 
 	if (err == -EOPNOTSUPP) {
-		err = clsact_attach(ifindex, ingress, egress, &info->made_clsact);
+		err = clsact_attach(ifindex, programs->ingress, programs->egress,
+				    &info->made_clsact);
 		info->hook = LINK_HOOK_CLSACT;
 		/* Those of an earlier run that had tcx: a packet must not meet both. */
 		if (!err)
@@ -51,6 +50,16 @@ int hook_attach(struct hooks *hooks, int ifindex, struct link_info *info)
 		if (!err && had_clsact)
 			err = clsact_detach(ifindex, info->made_clsact);
 	}
+	return err;
+}
+
+int hook_attach(struct hooks *hooks, int ifindex, struct link_info *info)
+{
+	struct link_programs programs;
+	int err = hooks->programs(info->is_layer3, &programs, hooks->programs_context);
+
+	if (!err)
+		err = programs_attach(hooks, ifindex, &programs, info);
 	info->err = err;
 	if (err)
 		info->hook = LINK_HOOK_FAILED;
@@ -73,6 +82,18 @@ int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info)
 	info->err = 0;
 	info->made_clsact = 0;
 	return err;
+}
+
+bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info)
+{
+	struct link_programs programs;
+
+	if (info->hook == LINK_HOOK_CLSACT)
+		return clsact_is_there(ifindex);
+	/* They were loaded when they were attached. */
+	if (hooks->programs(info->is_layer3, &programs, hooks->programs_context))
+		return false;
+	return tcx_is_there(hooks->pin_dir, ifindex, programs.ingress, programs.egress);
 }
 
 /* What an agent wrote down of a link; nothing where the map or the entry is gone. */

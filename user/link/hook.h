@@ -13,7 +13,8 @@
 
 struct hooks {
 	const char *pin_dir; /* borrowed */
-	struct link_programs programs;
+	link_programs_fn programs;
+	void *programs_context;
 	bool force_clsact;
 	bool has_tcx; /* it has worked */
 	bool lacks_tcx;
@@ -30,9 +31,13 @@ int hook_attach(struct hooks *hooks, int ifindex, struct link_info *info);
 /* Removes what `info` says is attached. Returns 0 or the first error. Silent. */
 int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info);
 
+/* Whether both directions of a link have our programs, where and as `info` says. Silent. */
+bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
+
 /* tcx.c: a link for each direction, kept by its pin. */
 int tcx_attach(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
 int tcx_detach(const char *pin_dir, int ifindex);
+bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
 
 /* Removes the pins of links that `is_managed` does not know: their devices went while nobody
  * watched. */
@@ -41,3 +46,4 @@ int tcx_sweep(const char *pin_dir, bool (*is_managed)(void *context, int ifindex
 /* clsact.c. `*made_clsact` is set where the qdisc was not there, and left alone otherwise. */
 int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *made_clsact);
 int clsact_detach(int ifindex, bool made_clsact);
+bool clsact_is_there(int ifindex);

@@ -47,15 +47,21 @@ enum link_role link_role_decide(const struct link_facts *facts,
 /* Its packets begin with the IP header. */
 bool link_is_layer3(const struct link_facts *facts);
 
-/* The programs to attach, by file descriptor; the _l3 ones are for links without a link-layer
- * header. */
+/* The programs to attach, by file descriptor. */
 struct link_programs {
-	int ingress, egress, ingress_l3, egress_l3;
+	int ingress, egress;
 };
+
+/*
+ * Gives the programs for links without a link-layer header, or with one. The descriptors are
+ * borrowed. Returns 0 or a negative errno.
+ */
+typedef int (*link_programs_fn)(bool is_layer3, struct link_programs *ret_programs, void *context);
 
 struct link_options {
 	struct link_overrides overrides;
-	struct link_programs programs;
+	link_programs_fn programs;
+	void *programs_context;
 	const char *pin_dir; /* tcx links are pinned below it, as link_<ifindex>_<ingress|egress> */
 	int links_map;       /* `links`; borrowed */
 	bool attach;         /* false: TC hooks are switched off, links are only recorded */
@@ -79,6 +85,14 @@ struct link_watch;
  */
 int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 		    const struct link_events *events, struct link_watch **ret_watch);
+
+/*
+ * Looks whether every hook is still there. What somebody else has removed or replaced is attached
+ * again, and told of by `lost` with the link's name, after a line in the log; links whose hook
+ * could not be attached are tried again.
+ */
+void link_watch_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
+		      void *context);
 
 /* Stops watching; what is attached stays. The loop's next turn frees the watch. NULL is fine. */
 void link_watch_close(struct link_watch *watch);

@@ -2,6 +2,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <limits.h>
+#include <net/if.h>
 #include <string.h>
 
 #include "link/watch.h"
@@ -99,6 +100,31 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 	watch->links_changed = true;
 	link_publish(watch, link);
 	link_log(link, was_managed);
+}
+
+void hooks_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
+		 void *context)
+{
+	struct watched_link *link, *next;
+
+	HASH_ITER (hh, watch->links, link, next) {
+		const __u8 hook = link->info.hook;
+		const bool is_hooked = hook == LINK_HOOK_TCX || hook == LINK_HOOK_CLSACT;
+
+		if (hook == LINK_HOOK_FAILED)
+			link->is_changed = true;
+		if (!is_hooked || hook_is_there(&watch->hooks, link->facts.ifindex, &link->info))
+			continue;
+		/* One that is going has lost its hooks too, and says so in a moment. */
+		if (!if_indextoname((unsigned int)link->facts.ifindex, (char[IF_NAMESIZE]){}))
+			continue;
+		log_warning("link %s: somebody has removed or replaced the %s hook, attaching it "
+			    "again",
+			    link->info.name, hook_name(hook));
+		link->info.hook = LINK_HOOK_NONE;
+		link->is_changed = true;
+		lost(link->info.name, context);
+	}
 }
 
 /* The link with the default route, then uplinks, then the others; of a kind the first made. */

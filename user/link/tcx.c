@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "link/hook.h"
 #include "link/pin.h"
+#include "link/program.h"
 
 /* Numbers of the kernel's ABI (6.6) that older headers do not name. */
 #define ATTACH_TYPE_TCX_INGRESS ((enum bpf_attach_type)46)
@@ -51,7 +52,7 @@ static bool program_is_on_link(__u32 program, int ifindex, enum bpf_attach_type 
  * Does this pinned link serve the link `ifindex` of our namespace? The index may have been given to
  * another device since, or the pin may be of another namespace that used the directory before.
  */
-static bool pin_serves(int link, int ifindex, enum bpf_attach_type type)
+static bool pin_serves(int link, int ifindex, enum bpf_attach_type type, __u32 *ret_program)
 {
 	struct bpf_link_info info = {};
 	__u32 size = sizeof(info);
@@ -59,6 +60,7 @@ static bool pin_serves(int link, int ifindex, enum bpf_attach_type type)
 
 	if (bpf_obj_get_info_by_fd(link, &info, &size))
 		return false;
+	*ret_program = info.prog_id;
 	return info.type == LINK_TYPE_TCX && tcx->ifindex == (__u32)ifindex &&
 	       tcx->attach_type == type && program_is_on_link(info.prog_id, ifindex, type);
 }
@@ -70,13 +72,14 @@ static int direction_attach(const char *pin_dir, int ifindex, enum bpf_attach_ty
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = LINK_CREATE_BEFORE);
 	auto_cleanup(cleanup_fd) int link = -1;
 	char path[PATH_MAX];
+	__u32 old_program;
 	int err;
 
 	err = hook_pin_path(path, pin_dir, ifindex, type);
 	if (err)
 		return err;
 	link = bpf_obj_get(path);
-	if (link >= 0 && pin_serves(link, ifindex, type))
+	if (link >= 0 && pin_serves(link, ifindex, type, &old_program))
 		return bpf_link_update(link, program, NULL);
 	if (link >= 0) {
 		err = pin_remove(path);
@@ -116,6 +119,26 @@ int tcx_detach(const char *pin_dir, int ifindex)
 			first_err = err;
 	}
 	return first_err;
+}
+
+static bool direction_is_there(const char *pin_dir, int ifindex, enum bpf_attach_type type,
+			       int program)
+{
+	auto_cleanup(cleanup_fd) int link = -1;
+	char path[PATH_MAX];
+	__u32 attached;
+
+	if (hook_pin_path(path, pin_dir, ifindex, type))
+		return false;
+	link = bpf_obj_get(path);
+	return link >= 0 && pin_serves(link, ifindex, type, &attached) &&
+	       attached == program_id(program);
+}
+
+bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program)
+{
+	return direction_is_there(pin_dir, ifindex, ATTACH_TYPE_TCX_INGRESS, ingress_program) &&
+	       direction_is_there(pin_dir, ifindex, ATTACH_TYPE_TCX_EGRESS, egress_program);
 }
 
 struct sweep {

@@ -34,10 +34,27 @@ static void messages_read(struct link_watch *watch)
 	}
 }
 
+static void changes_tell(struct link_watch *watch)
+{
+	bool addresses_changed = watch_settle(watch);
+
+	if (watch->links_changed && watch->events.links_changed)
+		watch->events.links_changed(watch->events.context);
+	if (addresses_changed && watch->events.addresses_changed)
+		watch->events.addresses_changed(watch->events.context);
+}
+
+void link_watch_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
+		      void *context)
+{
+	watch->links_changed = false;
+	hooks_check(watch, lost, context);
+	changes_tell(watch);
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct link_watch *watch = poll->data;
-	bool addresses_changed;
 
 	(void)events;
 	/* A socket that has lost messages is in error, which makes libuv stop polling it
@@ -54,11 +71,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 		log_warning("messages about links were lost, reading all of them again");
 		(void)everything_read(watch);
 	}
-	addresses_changed = watch_settle(watch);
-	if (watch->links_changed && watch->events.links_changed)
-		watch->events.links_changed(watch->events.context);
-	if (addresses_changed && watch->events.addresses_changed)
-		watch->events.addresses_changed(watch->events.context);
+	changes_tell(watch);
 }
 
 static bool ifindex_is_managed(void *context, int ifindex)
@@ -123,6 +136,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	watch->hooks = (struct hooks){
 		.pin_dir = options->pin_dir,
 		.programs = options->programs,
+		.programs_context = options->programs_context,
 		.force_clsact = options->force_clsact,
 	};
 	/* Listening comes before reading: what changes in between is told of twice, never not at

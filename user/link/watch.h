@@ -65,5 +65,9 @@ void routes_read(struct link_watch *watch);
 /* Reads one link whose facts may be old. Logs. */
 void link_refresh(struct link_watch *watch, struct watched_link *link);
 
+/* For link_watch_check: marks the links that must be hooked again. */
+void hooks_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
+		 void *context);
+
 /* Acts upon everything that was marked. Returns whether the node's addresses have changed. Logs. */
 bool watch_settle(struct link_watch *watch);

@@ -283,7 +283,10 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 
 void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
 {
+	const struct id_pool *addresses = &publisher->address_ids;
+
 	*ret_numbers = publisher->numbers;
+	ret_numbers->addresses = addresses->next_fresh - 1 - addresses->freed_count;
 }
 
 int map_size(int map, uint32_t *ret_entries)

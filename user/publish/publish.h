@@ -58,8 +58,9 @@ int publisher_set_node_addresses(struct publisher *publisher, const struct ip_ad
 				 size_t count);
 
 /*
- * The end of a publish. Frees retired entries whose grace period is over (`now_ns`: CLOCK_MONOTONIC) and whose flows have
- * ended. Returns the time until it should be called again, in ms, or 0: nothing waits.
+ * The end of a publish. Frees retired entries whose grace period is over (`now_ns`:
+ * CLOCK_MONOTONIC) and whose flows have ended. Returns the time until it should be called again, in
+ * ms, or 0: nothing waits.
  */
 uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
 
@@ -84,7 +85,7 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port);
 
 struct publisher_numbers {
-	uint32_t service_ports, backends, draining, slots, frontends;
+	uint32_t service_ports, backends, draining, slots, frontends, addresses;
 	uint64_t changed_service_ports; /* since open */
 	uint64_t refused_service_ports; /* since open */
 	uint32_t unfitting;             /* service ports that do not fit now */

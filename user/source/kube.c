@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "kube/client.h"
 #include "kube/config.h"
+#include "kube/events.h"
 #include "kube/reflector.h"
 #include "log.h"
 #include "source/decode.h"
@@ -56,9 +57,11 @@ struct watched {
 struct kube_source {
 	struct source source;
 	uv_check_t check;
+	uv_idle_t idle; /* runs while there is a change to tell */
 	uv_timer_t node_wait;
 	unsigned int open_handles;
 	struct kube_client *client;
+	struct kube_events *told; /* about the own Node */
 	struct model *model;
 	struct source_events events;
 	struct kube_source_options options;
@@ -71,10 +74,18 @@ struct kube_source {
 	bool servers_changed; /* the endpoints of default/kubernetes */
 };
 
+static void on_idle(uv_idle_t *idle)
+{
+	(void)idle;
+}
+
+/* What libcurl's timer brings comes before the loop waits for events: it must not wait then. */
 static void change_note(struct kube_source *source)
 {
-	if (!source->woken_ns)
-		source->woken_ns = uv_hrtime();
+	if (source->woken_ns)
+		return;
+	source->woken_ns = kube_client_woken_ns(source->client);
+	(void)uv_idle_start(&source->idle, on_idle);
 }
 
 static void object_rejected(const char *text, void *context)
@@ -299,9 +310,10 @@ static size_t servers_of_slice(const struct slice_object *slice, struct server_a
 			number = slice->ports[i].port;
 	}
 	for (size_t i = 0; number && i < slice->endpoint_count && count < room; i++) {
-		if (slice->endpoints[i].ready)
-			addresses[count++] =
-				(struct server_address){slice->endpoints[i].addr, htons(number)};
+		const struct slice_endpoint endpoint = slice_endpoint_at(slice, i);
+
+		if (endpoint.ready)
+			addresses[count++] = (struct server_address){endpoint.addr, htons(number)};
 	}
 	return count;
 }
@@ -331,6 +343,7 @@ static void on_check(uv_check_t *check)
 		return;
 	endpoints_switch(source);
 	source->woken_ns = 0;
+	(void)uv_idle_stop(&source->idle);
 	if (source->servers_changed)
 		servers_note(source);
 	if (source->is_synced) {
@@ -411,14 +424,26 @@ static void on_closed(uv_handle_t *handle)
 	free(source);
 }
 
+static void kube_tell(struct source *base, const struct event_text *text)
+{
+	kube_events_tell(((struct kube_source *)base)->told, text);
+}
+
+static bool kube_is_telling(const struct source *base)
+{
+	return kube_events_is_busy(((const struct kube_source *)base)->told);
+}
+
 static void kube_close(struct source *base)
 {
 	struct kube_source *source = (struct kube_source *)base;
 
 	for (size_t i = 0; i < RESOURCE_COUNT; i++)
 		reflector_close(take_ptr(source->watched[i].reflector));
+	kube_events_close(take_ptr(source->told));
 	kube_client_close(take_ptr(source->client));
 	uv_close((uv_handle_t *)&source->check, on_closed);
+	uv_close((uv_handle_t *)&source->idle, on_closed);
 	uv_close((uv_handle_t *)&source->node_wait, on_closed);
 }
 
@@ -428,6 +453,9 @@ static int config_read(const struct kube_source_options *options, struct kube_co
 
 	if (options->kubeconfig)
 		err = kube_config_load(options->kubeconfig, ret_config);
+	else if (options->server_count && !kube_is_in_cluster())
+		return kube_config_from_servers(options->servers, options->server_count,
+						ret_config);
 	else
 		err = kube_config_in_cluster(ret_config);
 	if (err || !options->server_count)
@@ -445,6 +473,7 @@ static int source_begin(struct kube_source *source)
 	const struct kube_client_events events = {
 		.socket_made = source->options.socket_made,
 		.observed = source->options.observed,
+		.reachable = source->events.reachable,
 		.context = source->events.context,
 	};
 	struct kube_config *config;
@@ -456,6 +485,14 @@ static int source_begin(struct kube_source *source)
 			       &source->client);
 	if (err)
 		return err;
+	source->told = kube_events_new(source->check.loop, source->client,
+				       &(struct kube_events_options){
+					       .node_name = source->options.node_name,
+					       .counted = source->options.event_counted,
+					       .context = source->events.context,
+				       });
+	if (!source->told)
+		return log_err(-ENOMEM, "cannot watch the API server");
 	if (!source->options.kubeconfig && !source->options.server_count)
 		kube_client_prefer_learned(source->client);
 	err = resources_set(source);
@@ -473,16 +510,19 @@ int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 
 	if (!source)
 		return log_err(-ENOMEM, "cannot watch the API server");
-	source->source.close = kube_close;
+	source->source = (struct source){
+		.close = kube_close, .tell = kube_tell, .is_telling = kube_is_telling};
 	source->model = model;
 	source->events = *events;
 	source->options = *options;
 	source->limits = (struct reflector_limits){
 		.watch_s = WATCH_S, .silence_s = options->silence_s, .absent_s = ABSENT_S};
-	source->open_handles = 2;
+	source->open_handles = 3;
 	(void)uv_check_init(loop, &source->check);
+	(void)uv_idle_init(loop, &source->idle);
 	(void)uv_timer_init(loop, &source->node_wait);
 	source->check.data = source;
+	source->idle.data = source;
 	source->node_wait.data = source;
 	err = source_begin(source);
 	if (err) {

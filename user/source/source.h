@@ -23,12 +23,22 @@ struct source_events {
 	void (*changed)(uint64_t woken_ns, void *context);
 	/* An object could not be used; it was logged, with file, line and reason. */
 	void (*rejected)(void *context);
+	/*
+	 * Whether the source can be reached has changed: `why` says why not, in words; NULL: it
+	 * can. What was read stays in the model.
+	 */
+	void (*reachable)(const char *why, void *context);
 	void *context;
 };
+
+struct event_text;
 
 struct source {
 	/* Closes handles and frees the source once the loop has run again. */
 	void (*close)(struct source *source);
+	/* See source_tell; NULL where there is nobody to tell. */
+	void (*tell)(struct source *source, const struct event_text *text);
+	bool (*is_telling)(const struct source *source);
 };
 
 /*
@@ -53,18 +63,33 @@ struct kube_source_options {
 	/* See struct kube_client_events; with the source_events' context. Or NULL. */
 	void (*socket_made)(int fd, void *context);
 	void (*observed)(const struct kube_observation *observation, void *context);
+	/* See struct kube_events_options. */
+	void (*event_counted)(const char *result, void *context);
 };
 
 /*
  * Watches the Services, EndpointSlices (Endpoints where the server has none), ServiceCIDRs and the
- * own Node of an API server. `synced` comes when Services and endpoints are complete and the Node is
- * known, or has not been told for 30 s. Losing the server changes nothing. Strings in `options`,
+ * own Node of an API server. `synced` comes when Services and endpoints are complete and the Node
+ * is known, or has not been told for 30 s. Losing the server changes nothing. Strings in `options`,
  * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
  * errno.
  */
 int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 		     struct model *model, const struct source_events *events,
 		     struct source **ret_source);
+
+/* Tells something about the own Node where the objects come from, if anybody listens there. */
+static inline void source_tell(struct source *source, const struct event_text *text)
+{
+	if (source && source->tell)
+		source->tell(source, text);
+}
+
+/* True while something is on its way. */
+static inline bool source_is_telling(const struct source *source)
+{
+	return source && source->is_telling && source->is_telling(source);
+}
 
 /* Closes handles; the loop must run once more (uv_run) before it can be closed. NULL is fine. */
 static inline void source_close(struct source *source)

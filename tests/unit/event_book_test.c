@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kube/event_book.h"
+
+#define SECOND 1000000000ULL
+
+static struct event_book book;
+static struct event_time now;
+
+static int setup(void **state)
+{
+	(void)state;
+	book = (struct event_book){};
+	now = (struct event_time){.monotonic_ns = 7 * SECOND, .realtime_ns = 1000 * SECOND};
+	return 0;
+}
+
+static void when_time_passes(uint64_t ns)
+{
+	now.monotonic_ns += ns;
+	now.realtime_ns += ns;
+}
+
+static void when_told(const char *reason, const char *note)
+{
+	const struct event_text text = {"Warning", reason, "Look", note};
+
+	assert_true(event_book_note(&book, &text, &now));
+}
+
+static struct event_entry *taken(void)
+{
+	uint64_t wait_ns;
+
+	return event_book_take(&book, now.monotonic_ns, &wait_ns);
+}
+
+static uint64_t then_waits(void)
+{
+	uint64_t wait_ns;
+
+	assert_null(event_book_take(&book, now.monotonic_ns, &wait_ns));
+	return wait_ns;
+}
+
+static void when_done(struct event_entry *entry, enum event_result result)
+{
+	assert_true(event_book_done(entry, result, now.monotonic_ns));
+}
+
+static void test_what_is_told_is_posted_at_once(void **state)
+{
+	struct event_entry *entry;
+
+	(void)state;
+	assert_int_equal(then_waits(), 0);
+	assert_false(event_book_is_busy(&book));
+	when_told("MapFull", "no room");
+	assert_true(event_book_is_busy(&book));
+	entry = taken();
+	assert_non_null(entry);
+	assert_string_equal(entry->reason, "MapFull");
+	assert_string_equal(entry->note, "no room");
+	assert_int_equal(entry->posting, 1);
+	assert_int_equal(entry->posting_first.realtime_ns, 1000 * SECOND);
+	assert_true(event_book_is_busy(&book));
+	assert_int_equal(then_waits(), 0);
+	when_done(entry, EVENT_POSTED);
+	assert_false(event_book_is_busy(&book));
+}
+
+static void test_after_a_few_it_is_one_every_five_minutes(void **state)
+{
+	(void)state;
+	for (int i = 0; i < EVENT_BURST; i++) {
+		when_told("HookLost", "eth0");
+		when_done(taken(), EVENT_POSTED);
+	}
+	when_told("HookLost", "eth0");
+	assert_int_equal(then_waits(), 300 * SECOND);
+	assert_false(event_book_is_busy(&book));
+	when_time_passes(299 * SECOND);
+	assert_int_equal(then_waits(), SECOND);
+	when_time_passes(SECOND);
+	when_done(taken(), EVENT_POSTED);
+	when_told("HookLost", "eth0");
+	assert_int_equal(then_waits(), 300 * SECOND);
+}
+
+static void test_a_long_silence_allows_a_few_at_once_again_and_not_more(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < EVENT_BURST; i++) {
+			when_told("HookLost", "eth0");
+			when_done(taken(), EVENT_POSTED);
+		}
+		when_told("HookLost", "eth0");
+		assert_int_equal(then_waits(), 300 * SECOND);
+		when_time_passes(86400 * SECOND);
+		when_done(taken(), EVENT_POSTED);
+		when_time_passes(86400 * SECOND);
+	}
+}
+
+static void test_what_is_told_meanwhile_is_a_series_with_the_last_note(void **state)
+{
+	struct event_entry *entry;
+
+	(void)state;
+	for (int i = 0; i < EVENT_BURST; i++) {
+		when_told("HookLost", "eth0");
+		when_done(taken(), EVENT_POSTED);
+	}
+	for (int i = 0; i < 100; i++) {
+		char note[16];
+
+		(void)snprintf(note, sizeof(note), "pod%d", i);
+		when_told("HookLost", note);
+		when_time_passes(SECOND);
+	}
+	when_time_passes(200 * SECOND);
+	entry = taken();
+	assert_non_null(entry);
+	assert_int_equal(entry->posting, 100);
+	assert_string_equal(entry->note, "pod99");
+	assert_int_equal(entry->posting_first.realtime_ns, 1000 * SECOND);
+	assert_int_equal(entry->last.realtime_ns, 1099 * SECOND);
+}
+
+static void test_reasons_do_not_take_each_others_turn(void **state)
+{
+	(void)state;
+	for (int i = 0; i < EVENT_BURST; i++) {
+		when_told("HookLost", "eth0");
+		when_done(taken(), EVENT_POSTED);
+	}
+	when_told("HookLost", "eth0");
+	when_told("MapFull", "no room");
+	assert_string_equal(taken()->reason, "MapFull");
+	assert_int_equal(then_waits(), 300 * SECOND);
+}
+
+static void test_one_of_a_reason_is_on_its_way_at_a_time(void **state)
+{
+	struct event_entry *entry;
+
+	(void)state;
+	when_told("HookLost", "eth0");
+	entry = taken();
+	when_told("HookLost", "eth1");
+	assert_int_equal(then_waits(), 0);
+	when_done(entry, EVENT_POSTED);
+	assert_ptr_equal(taken(), entry);
+	assert_int_equal(entry->posting, 1);
+	assert_string_equal(entry->note, "eth1");
+}
+
+static void test_what_could_not_be_posted_is_tried_again_ever_later(void **state)
+{
+	struct event_entry *entry;
+
+	(void)state;
+	when_told("Starting", "");
+	when_done(taken(), EVENT_TRY_AGAIN);
+	assert_int_equal(then_waits(), 10 * SECOND);
+	when_told("Starting", "again");
+	when_time_passes(10 * SECOND);
+	entry = taken();
+	assert_int_equal(entry->posting, 2);
+	assert_int_equal(entry->posting_first.realtime_ns, 1000 * SECOND);
+	when_done(entry, EVENT_TRY_AGAIN);
+	assert_int_equal(then_waits(), 20 * SECOND);
+}
+
+static void test_it_is_given_up_after_some_failures_and_at_once_where_it_is_refused(void **state)
+{
+	(void)state;
+	when_told("Starting", "");
+	for (int i = 0; i < EVENT_TRIES_MAX - 1; i++) {
+		when_done(taken(), EVENT_TRY_AGAIN);
+		when_time_passes(then_waits());
+	}
+	assert_false(event_book_done(taken(), EVENT_TRY_AGAIN, now.monotonic_ns));
+	assert_int_equal(then_waits(), 0);
+	when_told("Starting", "");
+	assert_false(event_book_done(taken(), EVENT_REFUSED, now.monotonic_ns));
+	assert_int_equal(then_waits(), 0);
+}
+
+static void test_there_is_room_for_so_many_reasons(void **state)
+{
+	char reasons[EVENT_REASONS_MAX + 1][8];
+
+	(void)state;
+	for (size_t i = 0; i <= EVENT_REASONS_MAX; i++) {
+		const struct event_text text = {"Warning", reasons[i], "Look", ""};
+
+		(void)snprintf(reasons[i], sizeof(reasons[i]), "R%zu", i);
+		assert_int_equal(event_book_note(&book, &text, &now), i < EVENT_REASONS_MAX);
+	}
+}
+
+#define book_test(name) cmocka_unit_test_setup(name, setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		book_test(test_what_is_told_is_posted_at_once),
+		book_test(test_after_a_few_it_is_one_every_five_minutes),
+		book_test(test_a_long_silence_allows_a_few_at_once_again_and_not_more),
+		book_test(test_what_is_told_meanwhile_is_a_series_with_the_last_note),
+		book_test(test_reasons_do_not_take_each_others_turn),
+		book_test(test_one_of_a_reason_is_on_its_way_at_a_time),
+		book_test(test_what_could_not_be_posted_is_tried_again_ever_later),
+		book_test(test_it_is_given_up_after_some_failures_and_at_once_where_it_is_refused),
+		book_test(test_there_is_room_for_so_many_reasons),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "log_fold.h"
+#include "log_line.h"
+
+#define SECOND 1000ULL
+
+static const struct timespec noon = {.tv_sec = 1777898096, .tv_nsec = 123456789};
+
+/* What was told: lines as "E text". */
+struct told {
+	char lines[64][LOG_MESSAGE_SIZE];
+	size_t count;
+	struct log_fold fold;
+	uint64_t now_ms;
+};
+
+static void note(enum log_level level, const char *message, void *context)
+{
+	struct told *told = context;
+
+	assert_true(told->count < 64);
+	(void)snprintf(told->lines[told->count++], LOG_MESSAGE_SIZE, "%c %.*s", "EWID"[level],
+		       LOG_MESSAGE_SIZE - 3, message);
+}
+
+static int setup(void **state)
+{
+	struct told *told = calloc(1, sizeof(*told));
+
+	assert_non_null(told);
+	told->fold.tell = note;
+	told->fold.context = told;
+	told->now_ms = 3 * SECOND;
+	*state = told;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	free(*state);
+	return 0;
+}
+
+static void when_said(struct told *told, const char *message)
+{
+	log_fold_offer(&told->fold, LOG_WARNING, message, told->now_ms);
+}
+
+static void when_time_passes(struct told *told, uint64_t ms)
+{
+	told->now_ms += ms;
+	log_fold_tell_due(&told->fold, told->now_ms);
+}
+
+static void then_told(struct told *told, size_t count, const char *last)
+{
+	assert_int_equal(told->count, count);
+	assert_string_equal(told->lines[count - 1], last);
+}
+
+static void a_message_is_told_at_once(void **state)
+{
+	struct told *told = *state;
+
+	when_said(told, "the server is gone");
+	then_told(told, 1, "W the server is gone");
+	when_said(told, "the server is back");
+	then_told(told, 2, "W the server is back");
+	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), 0);
+}
+
+static void repeats_are_counted_and_told_when_the_window_ends(void **state)
+{
+	struct told *told = *state;
+
+	when_said(told, "the server is gone");
+	for (int i = 0; i < 1000; i++)
+		when_said(told, "the server is gone");
+	then_told(told, 1, "W the server is gone");
+	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), LOG_FOLD_WINDOW_MS);
+	when_time_passes(told, LOG_FOLD_WINDOW_MS - 1);
+	then_told(told, 1, "W the server is gone");
+	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), 1);
+	when_time_passes(told, 1);
+	then_told(told, 2, "W the server is gone (repeated 1000 times in 10.0 s)");
+	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), 0);
+	when_time_passes(told, 100 * SECOND);
+	assert_int_equal(told->count, 2);
+}
+
+static void a_message_that_goes_on_takes_one_line_a_window(void **state)
+{
+	struct told *told = *state;
+
+	for (int i = 0; i < 601; i++) {
+		when_said(told, "the server is gone");
+		when_time_passes(told, 100);
+	}
+	log_fold_tell_all(&told->fold, told->now_ms);
+	/* A minute: the first, and a count for each of six windows and what was left. */
+	assert_in_range(told->count, 7, 8);
+}
+
+static void no_repeat_is_lost_from_the_counts(void **state)
+{
+	struct told *told = *state;
+	unsigned int sum = 0;
+
+	for (int i = 0; i < 777; i++) {
+		when_said(told, "again");
+		when_time_passes(told, 97);
+	}
+	log_fold_tell_all(&told->fold, told->now_ms);
+	for (size_t i = 0; i < told->count; i++) {
+		unsigned int repeats = 0;
+
+		sum += sscanf(told->lines[i], "W again (repeated %u", &repeats) == 1 ? repeats : 1;
+	}
+	assert_int_equal(sum, 777);
+}
+
+static void after_a_quiet_window_it_is_told_at_once_again(void **state)
+{
+	struct told *told = *state;
+
+	when_said(told, "the server is gone");
+	when_time_passes(told, LOG_FOLD_WINDOW_MS);
+	when_said(told, "the server is gone");
+	then_told(told, 2, "W the server is gone");
+}
+
+static void the_same_text_of_another_level_is_another_message(void **state)
+{
+	struct told *told = *state;
+
+	when_said(told, "gone");
+	log_fold_offer(&told->fold, LOG_ERROR, "gone", told->now_ms);
+	then_told(told, 2, "E gone");
+}
+
+static void texts_that_alternate_are_folded_each(void **state)
+{
+	struct told *told = *state;
+
+	for (int i = 0; i < 50; i++) {
+		when_said(told, "server a is gone");
+		when_said(told, "server b is gone");
+	}
+	assert_int_equal(told->count, 2);
+	log_fold_tell_all(&told->fold, told->now_ms);
+	then_told(told, 4, "W server b is gone (repeated 49 times in 0.0 s)");
+}
+
+static void a_text_that_loses_its_place_tells_its_count_first(void **state)
+{
+	struct told *told = *state;
+	char message[32];
+
+	when_said(told, "old");
+	when_said(told, "old");
+	for (int i = 0; i < LOG_FOLD_PLACES; i++) {
+		told->now_ms++;
+		(void)snprintf(message, sizeof(message), "new %d", i);
+		when_said(told, message);
+	}
+	assert_int_equal(told->count, LOG_FOLD_PLACES + 2);
+	assert_string_equal(told->lines[LOG_FOLD_PLACES], "W old (repeated 1 times in 0.0 s)");
+	then_told(told, LOG_FOLD_PLACES + 2, "W new 15");
+}
+
+static void a_message_of_full_length_keeps_its_count(void **state)
+{
+	struct told *told = *state;
+	char message[LOG_MESSAGE_SIZE + 50];
+
+	memset(message, 'x', sizeof(message) - 1);
+	message[sizeof(message) - 1] = '\0';
+	when_said(told, message);
+	when_said(told, message);
+	log_fold_tell_all(&told->fold, told->now_ms);
+	assert_int_equal(told->count, 2);
+	assert_non_null(strstr(told->lines[1], " (repeated 1 times in 0.0"));
+}
+
+static void text_has_klogs_header(void **state)
+{
+	char line[LOG_LINE_SIZE];
+	size_t length;
+
+	(void)state;
+	assert_int_equal(setenv("TZ", "UTC", 1), 0);
+	tzset();
+	length = log_line_text(LOG_WARNING, &noon, 4711, "a map is full", line);
+	assert_string_equal(line, "W0504 12:34:56.123456    4711 fairlead] a map is full\n");
+	assert_int_equal(length, strlen(line));
+}
+
+static void a_text_line_is_one_line(void **state)
+{
+	char line[LOG_LINE_SIZE];
+	size_t length;
+
+	(void)state;
+	length = log_line_text(LOG_INFO, &noon, 1, "two\nlines\x1b[31m", line);
+	assert_non_null(strstr(line, "two lines [31m\n"));
+	assert_ptr_equal(strchr(line, '\n'), line + length - 1);
+}
+
+static void then_json(const char *message, const char *wanted)
+{
+	char line[LOG_LINE_SIZE];
+	size_t length = log_line_json(LOG_INFO, &noon, message, line);
+	cJSON *root = cJSON_Parse(line);
+
+	assert_int_equal(length, strlen(line));
+	assert_ptr_equal(strchr(line, '\n'), line + length - 1);
+	assert_non_null(root);
+	assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(root, "msg")), wanted);
+	cJSON_Delete(root);
+}
+
+static void json_keeps_every_message_readable(void **state)
+{
+	(void)state;
+	then_json("plain", "plain");
+	then_json("a \"quote\", a \\ and\na line", "a \"quote\", a \\ and\na line");
+	then_json("\x01\x7f", "\x01\x7f");
+	then_json("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
+	/* Cut off, overlong, a surrogate, a byte that begins nothing. */
+	then_json("x\xe2\x82", "x\xef\xbf\xbd\xef\xbf\xbd");
+	then_json("\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd");
+	then_json("\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+	then_json("\xff", "\xef\xbf\xbd");
+}
+
+static void json_names_time_and_level(void **state)
+{
+	char line[LOG_LINE_SIZE];
+
+	(void)state;
+	(void)log_line_json(LOG_ERROR, &noon, "no", line);
+	assert_string_equal(line,
+			    "{\"ts\":1777898096123.456,\"level\":\"error\",\"msg\":\"no\"}\n");
+	(void)log_line_json(LOG_DEBUG, &noon, "no", line);
+	assert_string_equal(
+		line, "{\"ts\":1777898096123.456,\"level\":\"debug\",\"v\":3,\"msg\":\"no\"}\n");
+}
+
+static void the_longest_message_fits_whatever_is_in_it(void **state)
+{
+	char message[LOG_MESSAGE_SIZE + 100], line[LOG_LINE_SIZE];
+
+	(void)state;
+	memset(message, 1, sizeof(message) - 1);
+	message[sizeof(message) - 1] = '\0';
+	assert_true(log_line_json(LOG_WARNING, &noon, message, line) < sizeof(line));
+	assert_true(log_line_text(LOG_WARNING, &noon, 1, message, line) < sizeof(line));
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(a_message_is_told_at_once),
+		test(repeats_are_counted_and_told_when_the_window_ends),
+		test(a_message_that_goes_on_takes_one_line_a_window),
+		test(no_repeat_is_lost_from_the_counts),
+		test(after_a_quiet_window_it_is_told_at_once_again),
+		test(the_same_text_of_another_level_is_another_message),
+		test(texts_that_alternate_are_folded_each),
+		test(a_text_that_loses_its_place_tells_its_count_first),
+		test(a_message_of_full_length_keeps_its_count),
+		cmocka_unit_test(text_has_klogs_header),
+		cmocka_unit_test(a_text_line_is_one_line),
+		cmocka_unit_test(json_keeps_every_message_readable),
+		cmocka_unit_test(json_names_time_and_level),
+		cmocka_unit_test(the_longest_message_fits_whatever_is_in_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

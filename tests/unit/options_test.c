@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <setjmp.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "address.h"
+#include "agent/go_value.h"
+#include "agent/kube_proxy_check.h"
+#include "agent/options.h"
+
+#define ARGUMENTS_MAX 96
+
+/* What the agent was told and what it said. */
+struct fixture {
+	struct agent_options options;
+	char words[ARGUMENTS_MAX][128]; /* options point into them */
+	char said[16384];
+};
+
+static int setup(void **state)
+{
+	*state = calloc(1, sizeof(struct fixture));
+	return *state ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+
+	agent_options_free(&fixture->options);
+	free(fixture);
+	return 0;
+}
+
+/* Splits at spaces; '' is an empty word. */
+static int arguments_make(struct fixture *fixture, const char *line, char **argv)
+{
+	int argc = 1;
+
+	(void)snprintf(fixture->words[0], sizeof(fixture->words[0]), "fairlead agent");
+	while (*line) {
+		size_t length = strcspn(line, " ");
+
+		assert_true(argc < ARGUMENTS_MAX - 1 && length < sizeof(fixture->words[0]));
+		memcpy(fixture->words[argc], line, length);
+		fixture->words[argc][length] = '\0';
+		if (!strcmp(fixture->words[argc], "''"))
+			fixture->words[argc][0] = '\0';
+		argc++;
+		line += length;
+		line += *line == ' ';
+	}
+	for (int i = 0; i < argc; i++)
+		argv[i] = fixture->words[i];
+	argv[argc] = NULL;
+	return argc;
+}
+
+static void said_read(struct fixture *fixture, FILE *file)
+{
+	size_t size;
+
+	rewind(file);
+	size = fread(fixture->said, 1, sizeof(fixture->said) - 1, file);
+	fixture->said[size] = '\0';
+	(void)fclose(file);
+}
+
+/* The exit status of a process that reads these words; what it says is kept. */
+static int when_tried(struct fixture *fixture, const char *line)
+{
+	char *argv[ARGUMENTS_MAX];
+	int argc = arguments_make(fixture, line, argv), status;
+	FILE *file = tmpfile();
+	pid_t child;
+
+	assert_non_null(file);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		struct agent_options options;
+
+		(void)dup2(fileno(file), STDERR_FILENO);
+		(void)dup2(fileno(file), STDOUT_FILENO);
+		_exit(agent_options_read(argc, argv, &options) ? 1 : 0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	said_read(fixture, file);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void when_read(struct fixture *fixture, const char *line)
+{
+	char *argv[ARGUMENTS_MAX];
+	FILE *file = tmpfile();
+	int saved = dup(STDERR_FILENO), argc, err;
+
+	assert_non_null(file);
+	agent_options_free(&fixture->options);
+	argc = arguments_make(fixture, line, argv);
+	(void)dup2(fileno(file), STDERR_FILENO);
+	err = agent_options_read(argc, argv, &fixture->options);
+	(void)dup2(saved, STDERR_FILENO);
+	(void)close(saved);
+	said_read(fixture, file);
+	if (err)
+		fail_msg("%s: %s", line, fixture->said);
+}
+
+static void then_said(const struct fixture *fixture, const char *text)
+{
+	if (!strstr(fixture->said, text))
+		fail_msg("\"%s\" is not in: %s", text, fixture->said);
+}
+
+static unsigned int lines_said(const struct fixture *fixture)
+{
+	unsigned int count = 0;
+
+	for (const char *at = fixture->said; *at; at++)
+		count += *at == '\n';
+	return count;
+}
+
+static void then_refused(struct fixture *fixture, const char *line, const char *why)
+{
+	if (when_tried(fixture, line) != 2)
+		fail_msg("%s is not refused: %s", line, fixture->said);
+	then_said(fixture, why);
+}
+
+static void then_taken(struct fixture *fixture, const char *line)
+{
+	if (when_tried(fixture, line))
+		fail_msg("%s is refused: %s", line, fixture->said);
+}
+
+static void without_flags_there_are_kube_proxys_defaults(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct agent_options *options = &fixture->options;
+
+	when_read(fixture, "");
+	assert_string_equal(options->healthz_bind_address, "0.0.0.0:10256");
+	assert_string_equal(options->metrics_bind_address, "127.0.0.1:10249");
+	assert_false(options->bind_address_hard_fail);
+	assert_int_equal(options->oom_score_adj, -999);
+	assert_int_equal(options->traffic.local_mode, LOCAL_CLUSTER_CIDR);
+	assert_int_equal(options->traffic.cluster_cidr_count, 0);
+	assert_int_equal(options->traffic.nodeport_address_count, 0);
+	assert_false(options->traffic.is_nodeport_primary);
+	assert_false(options->traffic.masquerade_all);
+	assert_null(options->kubeconfig);
+	assert_null(options->config_file);
+	assert_true(*options->node_name);
+	assert_int_equal(options->verbosity, 2);
+	assert_string_equal(fixture->said, "");
+}
+
+static void flags_are_read_under_kube_proxys_names(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct agent_options *options = &fixture->options;
+	char text[ADDRESS_TEXT_SIZE];
+
+	when_read(fixture,
+		  "--kubeconfig=/k --master=https://a:6443 --hostname-override=N1 --v=3 "
+		  "--bind-address=192.0.2.1 --healthz-bind-address=0.0.0.0:1 "
+		  "--metrics-bind-address=[::1]:2 --bind-address-hard-fail --oom-score-adj=-5 "
+		  "--cluster-cidr=10.244.0.0/16,fd00::/56 --detect-local-mode=InterfaceNamePrefix "
+		  "--pod-bridge-interface=cni0 --pod-interface-name-prefix=veth --masquerade-all "
+		  "--nodeport-addresses=192.0.2.0/24 --logging-format=json");
+	assert_string_equal(options->kubeconfig, "/k");
+	assert_int_equal(options->server_count, 1);
+	assert_string_equal(options->servers[0], "https://a:6443");
+	assert_string_equal(options->node_name, "n1");
+	assert_int_equal(options->verbosity, 3);
+	assert_string_equal(address_format(&options->traffic.bind_address, text), "192.0.2.1");
+	assert_string_equal(options->healthz_bind_address, "0.0.0.0:1");
+	assert_string_equal(options->metrics_bind_address, "[::1]:2");
+	assert_true(options->bind_address_hard_fail);
+	assert_int_equal(options->oom_score_adj, -5);
+	assert_int_equal(options->traffic.cluster_cidr_count, 2);
+	assert_int_equal(options->traffic.cluster_cidrs[0].prefix, 96 + 16);
+	assert_int_equal(options->traffic.cluster_cidrs[1].prefix, 56);
+	assert_int_equal(options->traffic.local_mode, LOCAL_INTERFACE_NAME_PREFIX);
+	assert_string_equal(options->traffic.bridge_interface, "cni0");
+	assert_string_equal(options->traffic.interface_name_prefix, "veth");
+	assert_true(options->traffic.masquerade_all);
+	assert_int_equal(options->traffic.nodeport_address_count, 1);
+	assert_int_equal(options->log_format, LOG_FORMAT_JSON);
+	assert_string_equal(fixture->said, "");
+}
+
+static void flags_are_spelled_as_go_spells_them(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture, "--bind-address-hard-fail=false --masquerade-all=T -v=3");
+	assert_false(fixture->options.bind_address_hard_fail);
+	assert_true(fixture->options.traffic.masquerade_all);
+	assert_int_equal(fixture->options.verbosity, 3);
+	when_read(fixture, "-v 1 --bind_address_hard_fail --cluster_cidr 10.0.0.0/8");
+	assert_true(fixture->options.bind_address_hard_fail);
+	assert_int_equal(fixture->options.verbosity, 1);
+	assert_int_equal(fixture->options.traffic.cluster_cidr_count, 1);
+	when_read(fixture, "--v 0");
+	assert_int_equal(fixture->options.verbosity, 0);
+	when_read(fixture, "-v3");
+	assert_int_equal(fixture->options.verbosity, 3);
+	when_read(fixture, "--cleanup=false --init-only=0");
+	assert_false(fixture->options.cleanup || fixture->options.init_only);
+	when_read(fixture, "--cleanup --init-only=true");
+	assert_true(fixture->options.cleanup && fixture->options.init_only);
+}
+
+static void a_list_may_be_given_in_several_flags(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture,
+		  "--nodeport-addresses=192.0.2.0/24,fd00::/8 --nodeport-addresses=10.0.0.0/8");
+	assert_int_equal(fixture->options.traffic.nodeport_address_count, 3);
+	when_read(fixture, "--nodeport-addresses=primary");
+	assert_int_equal(fixture->options.traffic.nodeport_address_count, 0);
+	assert_true(fixture->options.traffic.is_nodeport_primary);
+}
+
+static void the_node_name_is_trimmed_and_lower_case(void **state)
+{
+	struct fixture *fixture = *state;
+	char host[256] = "";
+
+	when_read(fixture, "--hostname-override=Node-A.Example");
+	assert_string_equal(fixture->options.node_name, "node-a.example");
+	when_read(fixture, "--node-name=\tB\t");
+	assert_string_equal(fixture->options.node_name, "b");
+	/* `--hostname-override=$(NODE_NAME)` without the variable: the host's own. */
+	when_read(fixture, "--hostname-override=");
+	assert_int_equal(gethostname(host, sizeof(host) - 1), 0);
+	assert_int_equal(strcasecmp(fixture->options.node_name, host), 0);
+	then_refused(fixture, "--hostname-override=\t", "must be a name of 1 to 255 characters");
+	then_refused(fixture, "--node-name=", "--node-name: a name is wanted");
+}
+
+static void servers_listen_where_flags_say(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct agent_options *options = &fixture->options;
+
+	when_read(fixture, "--healthz-bind-address= --metrics-bind-address ''");
+	assert_string_equal(options->healthz_bind_address, "");
+	assert_string_equal(options->metrics_bind_address, "");
+	when_read(fixture, "--bind-address=fd00::1");
+	assert_string_equal(options->healthz_bind_address, "[::]:10256");
+	assert_string_equal(options->metrics_bind_address, "[::1]:10249");
+	when_read(fixture, "--healthz-bind-address=192.0.2.1 --metrics-bind-address=fd00::1");
+	assert_string_equal(options->healthz_bind_address, "192.0.2.1:10256");
+	assert_string_equal(options->metrics_bind_address, "[fd00::1]:10249");
+	when_read(fixture, "--healthz-port=0 --metrics-bind-address=::1 --metrics-port=7");
+	assert_string_equal(options->healthz_bind_address, "");
+	assert_string_equal(options->metrics_bind_address, "[::1]:7");
+	assert_string_equal(fixture->said, "");
+}
+
+static void what_means_nothing_is_taken_and_named_in_one_warning(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture,
+		  "--proxy-mode=ipvs --iptables-sync-period=30s --iptables-min-sync-period=0 "
+		  "--iptables-masquerade-bit=3 --iptables-localhost-nodeports=false "
+		  "--ipvs-scheduler=lc --ipvs-exclude-cidrs=10.0.0.0/8 --ipvs-strict-arp "
+		  "--ipvs-sync-period=1m --ipvs-min-sync-period=5s --ipvs-tcp-timeout=1h "
+		  "--ipvs-tcpfin-timeout=1m --ipvs-udp-timeout=1.5s --conntrack-max-per-core=0 "
+		  "--conntrack-min=1 --conntrack-tcp-timeout-established=24h "
+		  "--conntrack-tcp-timeout-close-wait=1h0m0s --conntrack-tcp-be-liberal "
+		  "--conntrack-udp-timeout=0s --conntrack-udp-timeout-stream=2m "
+		  "--kube-api-content-type=application/json --kube-api-qps=50.5 "
+		  "--kube-api-burst=100 --config-sync-period=15m --feature-gates=A=true,B=false "
+		  "--show-hidden-metrics-for-version=1.33 --profiling --proxy-port-range=1-2 "
+		  "--vmodule=x=3 --log-flush-frequency=5s --logtostderr=true --log_dir=/var/log "
+		  "--alsologtostderr --cleanup-ipvs=false --enable-dsr --source-vip=10.0.0.1 "
+		  "--windows-service=false");
+	assert_int_equal(lines_said(fixture), 1);
+	then_said(fixture, "without a meaning here: ");
+	for (size_t id = 0; id < settings_count(); id++) {
+		const bool is_given = fixture->options.values.texts[id] && settings[id].flag;
+
+		if (is_given && !(settings[id].marks & MEANS))
+			then_said(fixture, settings[id].flag);
+	}
+	then_said(fixture, "--ipvs-strict-arp");
+	then_said(fixture, "--log-dir");
+	then_said(fixture, "--windows-service");
+}
+
+static void what_means_something_is_not_named(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture, "--masquerade-all --cluster-cidr=10.0.0.0/8 --bind-address=0.0.0.0 "
+			   "--nodeport-addresses=primary --detect-local-mode=NodeCIDR "
+			   "--oom-score-adj=0 -v=2 --ipvs-strict-arp");
+	then_said(fixture, "without a meaning here: --ipvs-strict-arp\n");
+}
+
+static void every_flag_of_kube_proxy_is_known(void **state)
+{
+	static const char *const flags[] = {
+		"bind-address",
+		"bind-address-hard-fail",
+		"cleanup",
+		"cluster-cidr",
+		"config",
+		"config-sync-period",
+		"conntrack-max-per-core",
+		"conntrack-min",
+		"conntrack-tcp-be-liberal",
+		"conntrack-tcp-timeout-close-wait",
+		"conntrack-tcp-timeout-established",
+		"conntrack-udp-timeout",
+		"conntrack-udp-timeout-stream",
+		"detect-local-mode",
+		"feature-gates",
+		"healthz-bind-address",
+		"healthz-port",
+		"hostname-override",
+		"init-only",
+		"iptables-localhost-nodeports",
+		"iptables-masquerade-bit",
+		"iptables-min-sync-period",
+		"iptables-sync-period",
+		"ipvs-exclude-cidrs",
+		"ipvs-min-sync-period",
+		"ipvs-scheduler",
+		"ipvs-strict-arp",
+		"ipvs-sync-period",
+		"ipvs-tcp-timeout",
+		"ipvs-tcpfin-timeout",
+		"ipvs-udp-timeout",
+		"kube-api-burst",
+		"kube-api-content-type",
+		"kube-api-qps",
+		"kubeconfig",
+		"log-flush-frequency",
+		"logging-format",
+		"masquerade-all",
+		"master",
+		"metrics-bind-address",
+		"metrics-port",
+		"nodeport-addresses",
+		"oom-score-adj",
+		"pod-bridge-interface",
+		"pod-interface-name-prefix",
+		"profiling",
+		"proxy-mode",
+		"proxy-port-range",
+		"show-hidden-metrics-for-version",
+		"v",
+		"version",
+		"vmodule",
+		"write-config-to",
+	};
+	struct fixture *fixture = *state;
+
+	assert_int_equal(when_tried(fixture, "--help"), 0);
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		char word[64];
+
+		(void)snprintf(word, sizeof(word), "--%s", flags[i]);
+		then_said(fixture, word);
+	}
+}
+
+static void bad_values_are_refused_with_flag_value_and_remedy(void **state)
+{
+	static const struct {
+		const char *flags, *why;
+	} cases[] = {
+		{"--iptables-masquerade-bit=32", "--iptables-masquerade-bit 32: it must be a "
+						 "whole number from 0 to 31"},
+		{"--iptables-masquerade-bit=-1", "from 0 to 31"},
+		{"--iptables-sync-period=0", "must be greater than 0"},
+		{"--iptables-sync-period=-5s", "must be greater than 0"},
+		{"--iptables-sync-period=1s --iptables-min-sync-period=2s",
+		 "--iptables-sync-period 1s: it must not be less than the minimum, which is 2s"},
+		{"--iptables-min-sync-period=-1s", "must not be less than 0"},
+		{"--proxy-mode=ipvs --ipvs-sync-period=0s", "must be greater than 0"},
+		{"--proxy-mode=nftables --iptables-sync-period=0s", "must be greater than 0"},
+		{"--iptables-sync-period=soon", "must be a duration such as 30s or 1h15m"},
+		{"--iptables-sync-period=30", "must be a duration"},
+		{"--conntrack-max-per-core=-1", "from 0 to"},
+		{"--conntrack-min=-1", "from 0 to"},
+		{"--conntrack-tcp-timeout-established=-1s", "must not be less than 0"},
+		{"--conntrack-tcp-timeout-close-wait=-1s", "must not be less than 0"},
+		{"--conntrack-udp-timeout=-1s", "must not be less than 0"},
+		{"--conntrack-udp-timeout-stream=-1s", "must not be less than 0"},
+		{"--config-sync-period=0", "must be greater than 0"},
+		{"--cluster-cidr=10.244.0.0", "is no CIDR such as 10.244.0.0/16"},
+		{"--cluster-cidr=10.244.0.0/33", "is no CIDR"},
+		{"--cluster-cidr=10.0.0.0/8,", "is no CIDR"},
+		{"--cluster-cidr=10.0.0.0/8,fd00::/8,fd01::/8", "has more than two CIDRs"},
+		{"--cluster-cidr=10.0.0.0/8,11.0.0.0/8", "has two CIDRs of one family"},
+		{"--cluster-cidr=fd00::/16,fd01::/16", "has two CIDRs of one family"},
+		{"--bind-address=node-1", "must be an IP address"},
+		{"--bind-address=192.0.2.1:80", "must be an IP address"},
+		{"--healthz-bind-address=10256", "must be ADDRESS:PORT such as 127.0.0.1:10256"},
+		{"--healthz-bind-address=localhost:10256", "must be ADDRESS:PORT"},
+		{"--metrics-bind-address=127.0.0.1:0", "must be ADDRESS:PORT"},
+		{"--metrics-bind-address=127.0.0.1:65536", "must be ADDRESS:PORT"},
+		{"--oom-score-adj=1001", "from -1000 to 1000"},
+		{"--oom-score-adj=-1001", "from -1000 to 1000"},
+		{"--oom-score-adj=low", "from -1000 to 1000"},
+		{"--proxy-mode=userspace", "must be iptables, ipvs, nftables, fairlead or empty"},
+		{"--proxy-mode=kernelspace", "must be iptables"},
+		{"--detect-local-mode=Cluster", "must be ClusterCIDR, NodeCIDR"},
+		{"--detect-local-mode=BridgeInterface", "--pod-bridge-interface : it must not be "
+							"empty"},
+		{"--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix"},
+		{"--nodeport-addresses=primary,10.0.0.0/8", "is no list of CIDRs"},
+		{"--nodeport-addresses=192.0.2.1", "is no list of CIDRs"},
+		{"--ipvs-exclude-cidrs=a/b", "must be CIDRs"},
+		{"--ipvs-scheduler=fast", "must be a scheduler of IPVS"},
+		{"--feature-gates=A", "must be names with true or false"},
+		{"--feature-gates=A=maybe", "must be names with true or false"},
+		{"--masquerade-all=maybe", "must be true or false"},
+		{"--cleanup=maybe", "true or false is wanted"},
+		{"--logging-format=xml", "must be text or json"},
+		{"-v=much", "--v much: it must be a whole number"},
+		{"-v -1", "must be a whole number"},
+		{"--kube-api-qps=fast", "must be a number"},
+		{"--kube-api-burst=-1", "from 0 to"},
+		{"--healthz-port=65536", "from 0 to 65535"},
+		{"--no-such-flag", "no-such-flag"},
+		{"surplus", "'surplus' is not an option"},
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		then_refused(fixture, cases[i].flags, cases[i].why);
+}
+
+static void good_values_at_the_edges_are_taken(void **state)
+{
+	struct fixture *fixture = *state;
+
+	then_taken(fixture, "--iptables-masquerade-bit=0 --oom-score-adj=1000");
+	then_taken(fixture, "--iptables-masquerade-bit=31 --oom-score-adj=-1000");
+	then_taken(fixture, "--iptables-sync-period=1s --iptables-min-sync-period=1s");
+	/* Of another mode: nobody looks. */
+	then_taken(fixture, "--ipvs-sync-period=-1s --proxy-mode=iptables");
+	then_taken(fixture, "--iptables-sync-period=-1s --proxy-mode=ipvs");
+	then_taken(fixture, "--proxy-mode= --detect-local-mode= --cluster-cidr= "
+			    "--nodeport-addresses= --master= --kubeconfig= --config=");
+	then_taken(fixture, "--proxy-mode=fairlead");
+	then_taken(fixture, "--cluster-cidr=fd00::/16,10.0.0.0/8");
+}
+
+static void a_kernel_without_ipv6_is_told_so(void **state)
+{
+	struct fixture *fixture = *state;
+	struct setting_problem problem;
+	const struct setting_values *values = &fixture->options.values;
+
+	when_read(fixture, "--cluster-cidr=fd00::/16");
+	assert_int_equal(settings_check(values, false, &problem), -EINVAL);
+	assert_int_equal(problem.id, SETTING_CLUSTER_CIDR);
+	/* Only the mode that compares with it minds, and a pair has one that fits. */
+	when_read(fixture, "--cluster-cidr=fd00::/16 --detect-local-mode=NodeCIDR");
+	assert_int_equal(settings_check(values, false, &problem), 0);
+	when_read(fixture, "--cluster-cidr=fd00::/16,10.0.0.0/8");
+	assert_int_equal(settings_check(values, false, &problem), 0);
+	when_read(fixture, "--bind-address=fd00::1");
+	assert_int_equal(settings_check(values, false, &problem), -EINVAL);
+	assert_int_equal(problem.id, SETTING_BIND_ADDRESS);
+	when_read(fixture, "");
+	assert_int_equal(settings_check(values, false, &problem), 0);
+}
+
+static void one_source_only(void **state)
+{
+	struct fixture *fixture = *state;
+
+	then_refused(fixture, "--manifests=/m --server=https://a", "one source only");
+	then_refused(fixture, "--manifests=/m --kubeconfig=/k", "one source only");
+	then_refused(fixture, "--manifests=/m --master=https://a", "one source only");
+	then_taken(fixture, "--manifests=/m --kubeconfig= --master=");
+}
+
+static void durations_are_gos(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t ns;
+	} good[] = {{"0", 0},
+		    {"5s", 5000000000},
+		    {"1h15m", 4500000000000},
+		    {"1.5s", 1500000000},
+		    {".5s", 500000000},
+		    {"250ms", 250000000},
+		    {"3us", 3000},
+		    {"3\xc2\xb5s", 3000},
+		    {"7ns", 7},
+		    {"-1m", -60000000000},
+		    {"+1m", 60000000000}};
+	static const char *const bad[] = {"",   "5",   "s",    "5 s", "five",        "1h-5m",
+					  ".s", "5sx", "--5s", "1d",  "99999999999h"};
+	int64_t ns;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(go_duration_parse(good[i].text, &ns), 0);
+		assert_int_equal(ns, good[i].ns);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		if (!go_duration_parse(bad[i], &ns))
+			fail_msg("\"%s\" is taken for a duration", bad[i]);
+	}
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(without_flags_there_are_kube_proxys_defaults),
+		test(flags_are_read_under_kube_proxys_names),
+		test(flags_are_spelled_as_go_spells_them),
+		test(a_list_may_be_given_in_several_flags),
+		test(the_node_name_is_trimmed_and_lower_case),
+		test(servers_listen_where_flags_say),
+		test(what_means_nothing_is_taken_and_named_in_one_warning),
+		test(what_means_something_is_not_named),
+		test(every_flag_of_kube_proxy_is_known),
+		test(bad_values_are_refused_with_flag_value_and_remedy),
+		test(good_values_at_the_edges_are_taken),
+		test(a_kernel_without_ipv6_is_told_so),
+		test(one_source_only),
+		test(durations_are_gos),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/guard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "link/cgroup.h"
+#include "log.h"
+
+#define NOTE_SIZE  256
+#define MSEC_PER_S 1000ULL
+
+struct guard {
+	uv_timer_t timer;
+	struct guard_sources sources;
+};
+
+static void link_lost(const char *link, void *context)
+{
+	const struct guard_sources *sources = &((struct guard *)context)->sources;
+	char note[NOTE_SIZE];
+
+	(void)snprintf(
+		note, sizeof(note),
+		"Somebody has removed or replaced the TC hook of link %s; it is attached again",
+		link);
+	observe_hooks_lost(sources->observe, "tc", 1);
+	sources->lost(note, sources->context);
+}
+
+static void sockets_lost(const struct guard_sources *sources, int missing)
+{
+	char note[NOTE_SIZE];
+
+	(void)snprintf(
+		note, sizeof(note),
+		"Somebody has removed or replaced %d socket hooks of the cgroup %s; they are "
+		"attached again",
+		missing, sources->cgroup);
+	log_warning("%s", note);
+	observe_hooks_lost(sources->observe, "socket", (unsigned int)missing);
+	sources->lost(note, sources->context);
+}
+
+static void sockets_check(const struct guard_sources *sources)
+{
+	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
+	int missing;
+
+	datapath_socket_programs(*sources->datapath, programs);
+	missing = cgroup_count_missing(sources->cgroup, sources->pin_dir, programs,
+				       SOCKET_PROGRAM_COUNT);
+	if (missing > 0) {
+		sockets_lost(sources, missing);
+		/* It says itself what fails. */
+		if (!cgroup_attach(sources->cgroup, sources->pin_dir, programs,
+				   SOCKET_PROGRAM_COUNT))
+			missing = 0;
+	} else if (missing < 0) {
+		(void)log_err(missing, "cannot look after the socket hooks of the cgroup %s",
+			      sources->cgroup);
+		missing = SOCKET_PROGRAM_COUNT;
+	}
+	observe_socket_hooks(sources->observe, SOCKET_PROGRAM_COUNT - (unsigned int)missing,
+			     (unsigned int)missing);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct guard *guard = timer->data;
+	const struct guard_sources *sources = &guard->sources;
+
+	if (*sources->links)
+		link_watch_check(*sources->links, link_lost, guard);
+	if (sources->cgroup && *sources->datapath && *sources->are_hooked)
+		sockets_check(sources);
+}
+
+struct guard *guard_new(uv_loop_t *loop, const struct guard_sources *sources)
+{
+	struct guard *guard = calloc(1, sizeof(*guard));
+	uint64_t interval_ms = sources->interval_s * MSEC_PER_S;
+
+	if (!guard)
+		return NULL;
+	guard->sources = *sources;
+	(void)uv_timer_init(loop, &guard->timer);
+	guard->timer.data = guard;
+	(void)uv_timer_start(&guard->timer, on_timer, interval_ms, interval_ms);
+	return guard;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void guard_close(struct guard *guard)
+{
+	if (guard)
+		uv_close((uv_handle_t *)&guard->timer, on_closed);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * kube-proxy's settings: one table of flags of its command line and fields of its configuration
+ * file (group N of its behaviour), with what each may be. Values are kept as text, whichever way
+ * they came; what means something to us is then read from them (options.c).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define SETTINGS_MAX   112
+#define NODE_NAME_SIZE 256
+
+enum setting_kind {
+	KIND_TEXT,
+	KIND_NODE_NAME, /* "": none */
+	KIND_BOOL,
+	KIND_NUMBER, /* whole, from min to max */
+	KIND_DECIMAL,
+	KIND_DURATION,
+	KIND_ADDRESS,
+	KIND_ADDRESS_PORT, /* "": none; the port may be left out */
+	KIND_CLUSTER_CIDR,
+	KIND_NODEPORT_ADDRESSES,
+	KIND_CIDR_LIST,
+	KIND_LOCAL_MODE,
+	KIND_PROXY_MODE,
+	KIND_SCHEDULER,
+	KIND_LOG_FORMAT,
+	KIND_GATES, /* a=true,b=false */
+	KIND_ANY,   /* a part of the file that is not looked into */
+};
+
+enum setting_mark {
+	MEANS = 1U << 0,       /* something to us; what does not is named in one warning */
+	WITH_CONFIG = 1U << 1, /* the flag counts although --config is given (rule N153) */
+	/* In the file, zero or nothing is the default: Go's files cannot tell it from absence. */
+	ZERO_IS_DEFAULT = 1U << 2,
+	NOT_BELOW_ZERO = 1U << 3, /* a duration */
+	ABOVE_ZERO = 1U << 4,     /* a duration */
+};
+
+/* Those that the code names. */
+enum setting_id {
+	SETTING_KUBECONFIG,
+	SETTING_HOSTNAME_OVERRIDE,
+	SETTING_BIND_ADDRESS,
+	SETTING_HEALTHZ_BIND_ADDRESS,
+	SETTING_METRICS_BIND_ADDRESS,
+	SETTING_HEALTHZ_PORT,
+	SETTING_METRICS_PORT,
+	SETTING_BIND_ADDRESS_HARD_FAIL,
+	SETTING_OOM_SCORE_ADJ,
+	SETTING_CLUSTER_CIDR,
+	SETTING_DETECT_LOCAL_MODE,
+	SETTING_BRIDGE_INTERFACE,
+	SETTING_INTERFACE_NAME_PREFIX,
+	SETTING_NODEPORT_ADDRESSES,
+	SETTING_MASQUERADE_ALL,
+	SETTING_NFTABLES_MASQUERADE_ALL,
+	SETTING_VERBOSITY,
+	SETTING_LOG_FORMAT,
+	SETTING_MODE,
+	SETTING_IPTABLES_SYNC_PERIOD,
+	SETTING_IPTABLES_MIN_SYNC_PERIOD,
+	SETTING_NFTABLES_SYNC_PERIOD,
+	SETTING_NFTABLES_MIN_SYNC_PERIOD,
+	SETTING_IPVS_SYNC_PERIOD,
+	SETTING_IPVS_MIN_SYNC_PERIOD,
+	SETTINGS_NAMED, /* the others follow */
+};
+
+struct setting {
+	const char *flag;     /* without its dashes; NULL: only a field */
+	const char *field;    /* "iptables.syncPeriod"; NULL: only a flag */
+	const char *fallback; /* what it is when nobody says; NULL: nothing */
+	enum setting_kind kind;
+	unsigned int marks;   /* enum setting_mark */
+	int min, max;         /* of a number */
+	const char *argument; /* for --help */
+	const char *help;
+	int group; /* of --help */
+};
+
+/* The table, and how many there are: ids are indices. */
+extern const struct setting settings[SETTINGS_MAX];
+size_t settings_count(void);
+
+/* The setting of that field ("iptables.syncPeriod"), or -1. */
+int setting_of_field(const char *field);
+
+/* True if fields of the table lie below this one ("iptables"). */
+bool setting_is_block(const char *field);
+
+/* What was said, by id; NULL: nothing. */
+struct setting_values {
+	char *texts[SETTINGS_MAX];
+};
+
+void setting_values_free(struct setting_values *values);
+
+/* Says it, instead of what was said before. Returns 0 or -ENOMEM. Silent. */
+int setting_say(struct setting_values *values, size_t id, const char *text);
+
+/* What was said, or the default; "" where there is neither. */
+const char *setting_text(const struct setting_values *values, size_t id);
+
+/* The same as a number or a truth; the text must have been checked. */
+int setting_number(const struct setting_values *values, size_t id);
+bool setting_bool(const struct setting_values *values, size_t id);

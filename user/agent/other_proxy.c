@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/other_proxy.h"
+
+/* Before the kernel's headers, which leave out then what these declare. */
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_ipv4/ip_tables.h>
+#include <linux/netfilter_ipv6/ip6_tables.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "cleanup.h"
+#include "link/netlink.h"
+
+#define CHAIN "KUBE-SERVICES"
+
+struct search {
+	char *found;
+	int name_attribute;  /* NFTA_TABLE_NAME, or of a chain */
+	int table_attribute; /* NFTA_CHAIN_TABLE; 0: tables are searched */
+	const char *name;
+};
+
+static void found_add(char found[OTHER_PROXY_SIZE], const char *what, const char *name)
+{
+	size_t length = strlen(found);
+
+	(void)snprintf(found + length, OTHER_PROXY_SIZE - length, "%s%s %s", length ? ", " : "",
+		       what, name);
+}
+
+static const char *family_name(uint8_t family)
+{
+	return family == NFPROTO_IPV4 ? "ip" : family == NFPROTO_IPV6 ? "ip6" : "inet";
+}
+
+/* Attributes of the kernel's answer are strings with an end. */
+static const char *attribute_text(const struct nlmsghdr *message, int type)
+{
+	const struct nlattr *attribute;
+
+	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(attribute) == type &&
+		    !mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING))
+			return mnl_attr_get_str(attribute);
+	}
+	return "";
+}
+
+static int on_object(const struct nlmsghdr *message, void *data)
+{
+	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
+	const struct search *search = data;
+	char what[64];
+
+	if (strcmp(attribute_text(message, search->name_attribute), search->name) != 0)
+		return MNL_CB_OK;
+	if (!search->table_attribute)
+		(void)snprintf(what, sizeof(what), "nftables table %s",
+			       family_name(header->nfgen_family));
+	else if (strcmp(attribute_text(message, search->table_attribute), "nat") != 0)
+		return MNL_CB_OK;
+	else
+		(void)snprintf(what, sizeof(what), "%stables chain",
+			       family_name(header->nfgen_family));
+	found_add(search->found, what, search->name);
+	return MNL_CB_OK;
+}
+
+static void nftables_search(uint16_t type, struct search *search)
+{
+	char buf[256] __attribute__((aligned(NLMSG_ALIGNTO)));
+	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_NETFILTER);
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+
+	request->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	header->nfgen_family = NFPROTO_UNSPEC;
+	header->version = NFNETLINK_V0;
+	if (socket)
+		(void)netlink_request(socket, request, on_object, search);
+}
+
+/* Asking for a table makes it: only those are asked for that are there. */
+static bool has_legacy_nat(const char *path)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen(path, "re");
+	char line[64];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strcmp(line, "nat\n"))
+			return true;
+	}
+	return false;
+}
+
+/* A chain's name stands in the entry that begins it. IPv6's structures begin as IPv4's do. */
+static bool has_legacy_chain(int family, int level, int get_info, int get_entries)
+{
+	auto_cleanup(cleanup_fd) int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	auto_cleanup(cleanup_free) struct ipt_get_entries *entries = NULL;
+	struct ipt_getinfo info = {.name = "nat"};
+	socklen_t size = sizeof(info);
+
+	if (fd < 0 || getsockopt(fd, level, get_info, &info, &size))
+		return false;
+	size = (socklen_t)(sizeof(*entries) + info.size);
+	entries = calloc(1, size);
+	if (!entries)
+		return false;
+	memcpy(entries->name, info.name, sizeof(entries->name));
+	entries->size = info.size;
+	return !getsockopt(fd, level, get_entries, entries, &size) &&
+	       memmem(entries->entrytable, info.size, CHAIN, sizeof(CHAIN));
+}
+
+bool other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
+{
+	struct search tables = {
+		.found = ret_found, .name_attribute = NFTA_TABLE_NAME, .name = "kube-proxy"};
+	struct search chains = {.found = ret_found,
+				.name_attribute = NFTA_CHAIN_NAME,
+				.table_attribute = NFTA_CHAIN_TABLE,
+				.name = CHAIN};
+
+	*ret_found = '\0';
+	nftables_search(NFT_MSG_GETTABLE, &tables);
+	nftables_search(NFT_MSG_GETCHAIN, &chains);
+	if (has_legacy_nat("/proc/self/net/ip_tables_names") &&
+	    has_legacy_chain(AF_INET, IPPROTO_IP, IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES))
+		found_add(ret_found, "iptables-legacy chain", CHAIN);
+	if (has_legacy_nat("/proc/self/net/ip6_tables_names") &&
+	    has_legacy_chain(AF_INET6, IPPROTO_IPV6, IP6T_SO_GET_INFO, IP6T_SO_GET_ENTRIES))
+		found_add(ret_found, "ip6tables-legacy chain", CHAIN);
+	if (if_nametoindex("kube-ipvs0"))
+		found_add(ret_found, "link", "kube-ipvs0");
+	return *ret_found;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * /metrics/slis, as Kubernetes components serve it: each health check's state as a metric, so that
+ * its availability can be told over time.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct sli_metrics;
+
+/* NULL: memory is short. */
+struct sli_metrics *sli_metrics_new(void);
+void sli_metrics_free(struct sli_metrics *slis);
+
+/* A check stands so now. `type` is the probe that asks: "healthz", "livez", "readyz". */
+void sli_metrics_state(struct sli_metrics *slis, const char *type, const char *name,
+		       bool is_passed);
+
+/* Likewise, and counted: somebody has asked. */
+void sli_metrics_checked(struct sli_metrics *slis, const char *type, const char *name,
+			 bool is_passed);
+
+/* See metrics_write. */
+char *sli_metrics_write(const struct sli_metrics *slis, size_t *ret_size);
