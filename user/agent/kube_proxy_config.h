@@ -23,7 +23,8 @@ struct config_mark {
  * Reads the file at `path` (YAML or JSON). What it says goes to `ret_values`, which the caller
  * frees in any case; values are of the field's type and not looked at further. Fields that are not
  * known, or there twice (the last counts), are named in one line of the log and do no harm (rule
- * N154). `ret_meaningless` gets the fields that say something and mean nothing here. `ret_mark` tells whether the file is still this one (config_watch.h). Logs one sentence with the file, the
+ * N154). `ret_meaningless` gets the fields that say something and mean nothing here. `ret_mark`
+ * tells whether the file is still this one (config_watch.h). Logs one sentence with the file, the
  * line or the field, and what helps. Returns 0 or a negative errno.
  */
 int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
