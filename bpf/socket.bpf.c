@@ -48,8 +48,8 @@ struct {
 } datagram_state SEC(".maps");
 
 /*
- * Sockets of the agent: its way to the API server must not depend on what it has programmed. Written
- * by the agent, before it connects.
+ * Sockets of the agent: its way to the API server must not depend on what it has programmed.
+ * Written by the agent, before it connects.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -7,7 +7,7 @@
 #define API_SILENCE_DEFAULT_S 180
 /* How often the agent looks whether its hooks are still there. */
 #define HOOK_CHECK_DEFAULT_S 30
-#define PIN_DIR_DEFAULT       "/sys/fs/bpf/fairlead"
+#define PIN_DIR_DEFAULT      "/sys/fs/bpf/fairlead"
 
 /* Defaults of map sizes; user space sets the real ones before loading (--max-...). */
 #define SERVICES_DEFAULT  4096

@@ -235,7 +235,9 @@ static void then_indexes_are_unique(struct fixture *fixture)
 	}
 }
 
-/* The last step of a change fails, when its addresses are written; one is VIP and backend at once. */
+/*
+ * The last step of a change fails, when its addresses are written; one is VIP and backend at once.
+ */
 static void test_last_step_that_fails(void **state)
 {
 	const struct sizes sizes = {16, 64, 64, 16, 8}; /* 7 addresses */

@@ -127,8 +127,17 @@ static void what_is_cut_off_is_not_complete(void **state)
 
 static void what_is_no_json_is_refused(void **state)
 {
-	static const char *const texts[] = {"<html>", "[1]", "}", "\"a\"", "1", "{}x", ",", "null",
-					   "{\"a\":{}{", "{\"a\":\"\" \"b\"", "{\"a\":{}\n[1]}"};
+	static const char *const texts[] = {"<html>",
+					    "[1]",
+					    "}",
+					    "\"a\"",
+					    "1",
+					    "{}x",
+					    ",",
+					    "null",
+					    "{\"a\":{}{",
+					    "{\"a\":\"\" \"b\"",
+					    "{\"a\":{}\n[1]}"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Looks after the hooks: others may detach them, and nobody tells. What is missing is attached again,
- * logged, counted and told as an Event.
+ * Looks after the hooks: others may detach them, and nobody tells. What is missing is attached
+ * again, logged, counted and told as an Event.
  */
 
 #include <stdint.h>

@@ -37,7 +37,10 @@ int kept_maps_fd(const struct kept_maps *kept, const char *name);
 /* 0: there is none of that name. */
 uint32_t kept_maps_entries(const struct kept_maps *kept, const char *name);
 
-/* Lets an object that is not loaded yet use the kept maps as its own. Returns 0 or a negative errno. */
+/*
+ * Lets an object that is not loaded yet use the kept maps as its own. Returns 0 or a negative
+ * errno.
+ */
 int kept_maps_reuse(const struct kept_maps *kept, struct bpf_object *object);
 
 void kept_maps_close(struct kept_maps *kept);

@@ -74,7 +74,9 @@ static const struct server *server_named(const struct servers *servers, const ch
 	return NULL;
 }
 
-/* Once for each time it is sent: a watch when it is answered, not when it ends (as client-go does). */
+/*
+ * Once for each time it is sent: a watch when it is answered, not when it ends (as client-go does).
+ */
 static void observe(struct kube_call *call, long status, double seconds)
 {
 	const struct kube_client_events *events = &call->client->events;
@@ -158,8 +160,8 @@ static bool was_sent_with(const struct kube_call *call, const struct kube_secret
 }
 
 /*
- * The server does not take the credentials. Where others have come since, or may be had, it is asked
- * again with them, once; nobody hears of it.
+ * The server does not take the credentials. Where others have come since, or may be had, it is
+ * asked again with them, once; nobody hears of it.
  */
 static bool call_renews(struct kube_call *call)
 {
@@ -337,7 +339,7 @@ void kube_call_cancel(struct kube_call *call)
 
 /*
  * HTTP/2 keeps a connection whose exchange was cancelled, and would take the next one to the same
- * silence. What others are doing there they may end.
+ * silence. What has begun to be answered there may go on.
  */
 static void connections_renew(struct kube_client *client)
 {
@@ -363,8 +365,10 @@ void kube_call_give_up(struct kube_call *call, const char *why)
 	if (!was_sent)
 		return;
 	connections_renew(client);
-	if (server)
-		server_fail(client, server, why);
+	if (!server)
+		return;
+	calls_move(client, server->name);
+	server_fail(client, server, why);
 }
 
 int kube_client_open(uv_loop_t *loop, struct kube_config *config, const char *state_dir,

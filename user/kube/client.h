@@ -72,8 +72,8 @@ struct kube_call;
 
 /*
  * Begins an exchange; strings are borrowed until it returns. `done` is called from the loop, once,
- * also where there are no credentials, unless the call is cancelled first. Returns NULL where memory
- * is short; then `done` is not called.
+ * also where there are no credentials, unless the call is cancelled first. Returns NULL where
+ * memory is short; then `done` is not called.
  */
 struct kube_call *kube_client_send(struct kube_client *client, const struct kube_request *request,
 				   const struct kube_call_events *events, void *context);

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What is to be told as Kubernetes Events, and when: an entry for each reason, which may be posted a
- * few times at once and then every few minutes. What is told meanwhile is counted, and posted as a
- * series. What could not be posted is tried again for a while. No clock and no network in here.
+ * What is to be told as Kubernetes Events, and when: an entry for each reason, which may be posted
+ * a few times at once and then every few minutes. What is told meanwhile is counted, and posted as
+ * a series. What could not be posted is tried again for a while. No clock and no network in here.
  */
 
 #include <stdbool.h>

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * HTTP exchanges through libcurl's multi interface in the event loop: HTTP/2 where the server has it
- * (all watches share one connection then), HTTP/1.1 else, gzip, TLS always verified. Nothing blocks.
+ * HTTP exchanges through libcurl's multi interface in the event loop: HTTP/2 where the server has
+ * it (all watches share one connection then), HTTP/1.1 else, gzip, TLS always verified. Nothing
+ * blocks.
  */
 
 #include <stdbool.h>
@@ -40,8 +41,8 @@ struct http_outcome {
 
 struct http_events {
 	/*
-	 * The head of an answer is there: its status, and how long after the exchange began. Or NULL.
-	 * What holds for `data` holds here.
+	 * The head of an answer is there: its status, and how long after the exchange began. Or
+	 * NULL. What holds for `data` holds here.
 	 */
 	void (*begun)(long status, double seconds, void *context);
 	/*
@@ -75,8 +76,8 @@ void http_cancel(struct http_call *call);
 uint64_t http_woken_ns(const struct http *http);
 
 /*
- * No new exchange may use its connections, for they may be dead without a word; those that are there
- * go on. It closes itself when the last of them has ended. NULL is fine.
+ * No new exchange may use its connections, for they may be dead without a word; those that are
+ * there go on. It closes itself when the last of them has ended. NULL is fine.
  */
 void http_retire(struct http *http);
 

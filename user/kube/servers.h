@@ -3,8 +3,8 @@
 
 /*
  * The API servers that may be asked: those of the configuration, then those that the cluster itself
- * names (the endpoints of default/kubernetes), which are kept in a file for the next boot. One is in
- * use until it fails.
+ * names (the endpoints of default/kubernetes), which are kept in a file for the next boot. One is
+ * in use until it fails.
  */
 
 #include <stdbool.h>
@@ -48,8 +48,8 @@ const struct server *servers_current(const struct servers *servers);
 
 /*
  * That server has not answered: another one is in use from now on, unless that has happened since.
- * When all have been tried in vain one line is logged that names each and why; so it is when all have
- * been tried again and the reasons are others.
+ * When all have been tried in vain one line is logged that names each and why; so it is when all
+ * have been tried again and the reasons are others.
  */
 void servers_failed(struct servers *servers, const struct server *server, const char *why);
 
@@ -67,5 +67,5 @@ struct server_address {
 	__be16 port;
 };
 
-/* The cluster names these now. Keeps them, in the file too where they are others than before. Logs. */
+/* The cluster names these now. They are kept, in the file too where they have changed. Logs. */
 void servers_learn(struct servers *servers, const struct server_address *addresses, size_t count);

@@ -30,8 +30,8 @@ int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		  const struct cgroup_program *programs, size_t count);
 
 /*
- * How many of the programs are not on the cgroup any more: their link was detached, unpinned or given
- * another program. Silent. Or a negative errno.
+ * How many of the programs are not on the cgroup any more: their link was detached, unpinned or
+ * given another program. Silent. Or a negative errno.
  */
 int cgroup_count_missing(const char *cgroup_path, const char *pin_dir,
 			 const struct cgroup_program *programs, size_t count);

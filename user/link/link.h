@@ -88,8 +88,8 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 
 /*
  * Looks whether every hook is still there. What somebody else has removed or replaced is attached
- * again, and told of by `lost` with the link's name, after a line in the log; links whose hook could
- * not be attached are tried again.
+ * again, and told of by `lost` with the link's name, after a line in the log; links whose hook
+ * could not be attached are tried again.
  */
 void link_watch_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
 		      void *context);

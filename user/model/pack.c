@@ -34,7 +34,9 @@ struct packer {
 /* The place of `field` in element `i` of an array in the copy. */
 #define FIELD(array, i, field) ((array) ? &(array)[i].field : NULL)
 
-/* Makes room for a copy of `size` bytes and fills it in, with zeros for NULL; NULL while counting. */
+/*
+ * Makes room for a copy of `size` bytes and fills it in, with zeros for NULL; NULL while counting.
+ */
 static void *bytes_pack(struct packer *packer, const void *bytes, size_t size, size_t alignment)
 {
 	size_t offset = (packer->used + alignment - 1) & ~(alignment - 1);

@@ -24,7 +24,7 @@ struct source_events {
 	/* An object could not be used; it was logged, with file, line and reason. */
 	void (*rejected)(void *context);
 	/*
-	 * Whether the source can be reached has changed: `why` says why not, in words; NULL: it can.
+	 * Whether the source can be reached has changed. `why` says why not; NULL: it can.
 	 * What was read stays in the model.
 	 */
 	void (*reachable)(const char *why, void *context);
@@ -69,8 +69,8 @@ struct kube_source_options {
 
 /*
  * Watches the Services, EndpointSlices (Endpoints where the server has none), ServiceCIDRs and the
- * own Node of an API server. `synced` comes when Services and endpoints are complete and the Node is
- * known, or has not been told for 30 s. Losing the server changes nothing. Strings in `options`,
+ * own Node of an API server. `synced` comes when Services and endpoints are complete and the Node
+ * is known, or has not been told for 30 s. Losing the server changes nothing. Strings in `options`,
  * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
  * errno.
  */
