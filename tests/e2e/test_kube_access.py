@@ -736,6 +736,7 @@ def request_count(lab, **labels):
 
 
 def test_requests_are_counted_by_code_method_and_host(server, start, lab):
+    server.set(streaming_lists="invalid")  # lists are timed, watches are not
     agent = start(kubeconfig(server))
     host = f"127.0.0.1:{server.port}"
     server.wait_for_watch("services", "endpointslices", "nodes")
