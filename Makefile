@@ -44,7 +44,8 @@ unit_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/unit/*_test.c)
 bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
 c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] tests/*/*.[ch])
 
-.PHONY: all check check-unit check-bpf check-e2e demo format lint verify-stats bench bench-scale install clean help tests
+.PHONY: all check check-unit check-bpf check-e2e check-random check-cluster demo format lint verify-stats bench \
+	bench-scale install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
 tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized
 
@@ -98,7 +99,8 @@ build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tes
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
 
-build/bench/json_bench: tests/bench/json_bench.c user/kube/json_stream.c user/source/file.c
+build/bench/json_bench: tests/bench/json_bench.c user/kube/json_room.c user/kube/json_stream.c \
+		user/source/file.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@
@@ -111,6 +113,10 @@ check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/check unit bpf lint e2e
 check-unit check-bpf check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
+check-random: all ## random changes, faults and restarts for ten minutes: FAIRLEAD_RANDOM_SECONDS, FAIRLEAD_SEED
+	$(Q)scripts/check random
+check-cluster: all ## the agent with a real API server: FAIRLEAD_TEST_KUBECONFIG
+	$(Q)scripts/check cluster
 demo: ## install what the demo needs, build, and show the main job in a lab of namespaces
 	$(Q)scripts/setup
 	$(Q)$(MAKE) all

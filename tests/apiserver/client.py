@@ -11,7 +11,8 @@
 
 `ApiServerProcess` is the one to use: a process of its own, in another network namespace if asked, driven
 through a unix socket. `ApiServer` is a thread of this process, for tests without namespaces and for
-debuggers. Resources are named as in paths: services, endpoints, endpointslices, nodes, servicecidrs, events.
+debuggers. Resources are named as in paths: services, endpoints, endpointslices, nodes,
+namespaces, servicecidrs, events.
 """
 
 import contextlib
@@ -42,7 +43,8 @@ class Faults:
 
     Conditions (all that are given must hold):
         resource="services"  this resource only
-        verb="list"          list, watch, get, create, or path (what is no resource: /version, /readyz)
+        verb="list"          list, watch, get, create, update, delete, or path (what is no resource:
+                             /version, /readyz)
         continued=True       pages after the first only; False: first pages only
         path="/apis"         the path begins so
         skip=2               lets the first two requests that match pass
@@ -237,8 +239,9 @@ class Methods:
     # Who may do what.
 
     def set_tokens(self, tokens):
-        """The bearer tokens that are valid from now on: a list, or a dict of token to user name. With
-        none (and without client certificates) everybody may do everything."""
+        """The bearer tokens that are valid from now on: a list, or a dict of token to user name; users may
+        read, "kubernetes-admin" may do everything. With none (and without client certificates) everybody
+        may do everything."""
         if not isinstance(tokens, dict):
             tokens = {token: None for token in tokens}
         self.call("set_tokens", tokens=tokens)

@@ -35,6 +35,7 @@ RESOURCES = {resource.name: resource for resource in (
     Resource("nodes", "Node", "", False, NODE_BOOKMARK),
     Resource("endpointslices", "EndpointSlice", DISCOVERY, True,
              ',"addressType":"","endpoints":null,"ports":null', ("v1", "v1beta1")),
+    Resource("namespaces", "Namespace", "", False, ',"spec":{},"status":{}'),
     Resource("servicecidrs", "ServiceCIDR", "networking.k8s.io", False, ',"spec":{},"status":{}'),
     Resource("events", "Event", "events.k8s.io", True, ',"eventTime":null'),
 )}

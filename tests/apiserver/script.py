@@ -6,7 +6,7 @@ CONDITIONS = {"resource", "verb", "continued", "path", "skip", "times"}
 EFFECTS = {"status", "headers", "body", "gone", "empty", "malformed", "truncate", "close", "close_after",
            "reset", "silent", "drip", "after_events"}
 ALLOWED = {"gone": ("status", "event"), "close": ("now", "mid-object", "unfinished"),
-           "verb": ("list", "watch", "get", "create", "path")}
+           "verb": ("list", "watch", "get", "create", "update", "delete", "path")}
 
 
 class Script:

@@ -114,6 +114,18 @@ def exists_already(resource, name):
                    details=details_of(resource, name))
 
 
+def conflict(resource, name):
+    return failure(409, f'Operation cannot be fulfilled on {resource.qualified} "{name}": the object has been '
+                        "modified; please apply your changes to the latest version and try again", "Conflict",
+                   details=details_of(resource, name))
+
+
+def success(resource, stored):
+    """The Status of a deletion."""
+    details = details_of(resource, stored.name) | {"uid": stored.dict()["metadata"]["uid"]}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
 def not_acceptable():
     status = status_dict(406, "406: Not Acceptable", "NotAcceptable", {})
     return Answer(406, json.dumps(status, indent=2).encode())

@@ -19,7 +19,7 @@ import time
 import manifests
 import pytest
 from kube import ApiServerProcess, Certificates, KubeAgent, kubeconfig
-from lab import FAIRLEAD, wait_for
+from lab import FAIRLEAD, ROOT, wait_for
 from manifests import both_protocols, endpoint, next_vip, service, slice_
 from podagent import clock
 from random_faults import RandomFaults
@@ -28,6 +28,7 @@ from random_objects import NODES_OF_ENDPOINTS, ZONES, RandomObjects
 SECONDS = float(os.environ.get("FAIRLEAD_RANDOM_SECONDS") or 25)
 SEED = int(os.environ.get("FAIRLEAD_SEED") or random.SystemRandom().randrange(1 << 32))
 CATCH_UP = 90.0
+LOG = ROOT / "build" / "random.log"  # of all agents, after a failure
 BALLAST = 520  # Services that only make lists longer than one page
 ROUND = 250    # changes between two quiet points, about
 PORT = "172.18.0.1:6443"  # on the wire, which both nodes reach
@@ -214,7 +215,7 @@ class Cluster:
         """In a pod, where sockets are translated, and in one whose packets are."""
         for place in (self.lab.place(CLIENT), self.lab.place(UNSEEN_CLIENT, unseen=True)):
             asking = place.call("asking_start", targets=self.steady.targets("tcp", "udp"), threads=2,
-                                pause=0.01, timeout=10)
+                                pause=0.03, timeout=10, udp_tries=2)
             holding = place.call("holding_start", targets=self.steady.targets("tcp") * 2, pause=0.1,
                                  timeout=10)
             self.clients += [(place, asking), (place, holding)]
@@ -226,26 +227,29 @@ class Cluster:
             state = place.call("asking_state", handle=handle)
             assert not state["failures"], (
                 f"connections of {place.name}, {'unseen by' if place.unseen else 'through'} socket hooks, failed: "
-                f"{state['failures'][:5]}\n" + "\n".join(self.steady.history[-100:]))
+                f"{state['failures'][:5]}; counted was {self.agent.status()['counters']}; what changed:\n"
+                + "\n".join(self.steady.history[-100:]))
             count += state["count"]
         return count
 
     # The agent.
 
     def remember(self):
-        self.past = self.agent.log[-2000:]
+        """Keeps what an agent has said for whoever looks into a failure."""
+        self.past += [*self.agent.log, f"{clock()} --- the agent ends"]
+        self.agent.log = []
 
     def start_agent(self):
         self.agent.start(ready=False)
         self.agent.wait_for_log("ready: " if self.chance.random() < 0.5 else "watching the API server")
 
     def stop_agent(self):
-        self.remember()
         self.agent.stop()
+        self.remember()
 
     def kill_agent(self):
-        self.remember()
         self.agent.kill()
+        self.remember()
 
     # Rounds.
 
@@ -267,6 +271,7 @@ class Cluster:
             self.some_changes()
             if self.chance.random() < 0.3:
                 self.faults.strike()
+                self.connections()
             assert self.agent.running(), f"the agent ended:\n{self.agent.text()[-4000:]}"
         self.faults.calm()
 
@@ -313,8 +318,10 @@ def test_the_maps_are_those_of_a_fresh_agent_at_every_quiet_point_and_no_connect
             rounds += 1
         cluster.compare(whole=True)
     except BaseException:
-        print(f"seed {SEED}, round {rounds}; the agent's log, before its last end and after it:\n"
-              + "\n".join(cluster.past[-300:] + ["---"] + cluster.agent.log[-600:]))
+        cluster.remember()
+        LOG.write_text("\n".join(cluster.past + [""]), encoding="utf-8")
+        print(f"seed {SEED}, round {rounds}; the agents' logs are in {LOG}, their end is\n"
+              + "\n".join(cluster.past[-300:]))
         raise
     with capsys.disabled():
         print(f"{rounds} quiet points, {cluster.objects.count} changes, {cluster.faults.count} faults, "

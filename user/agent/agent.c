@@ -702,7 +702,7 @@ static int config_follow(struct agent *agent)
 
 	if (!options->config_file)
 		return 0;
-	return config_watch_open(&agent->loop, options->config_file, &options->config_stamp,
+	return config_watch_open(&agent->loop, options->config_file, &options->config_mark,
 				 config_changed, agent, &agent->config_watch);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "kube/json_room.h"
 #include "kube/json_stream.h"
 #include "log.h"
 
@@ -154,10 +155,15 @@ static void cleanup_json(cJSON **json)
 	cJSON_Delete(*json);
 }
 
+static void cleanup_room(cJSON **tree)
+{
+	json_room_leave(*tree);
+}
+
 static int item_received(char *text, size_t size, void *context)
 {
 	struct reflector *reflector = context;
-	auto_cleanup(cleanup_json) cJSON *item = cJSON_ParseWithLength(text, size);
+	auto_cleanup(cleanup_room) cJSON *item = json_room_parse(text, size);
 
 	if (!item)
 		return answer_is_broken(reflector, "an item of the list is no JSON");
@@ -192,7 +198,7 @@ static void bookmark_received(struct reflector *reflector, const cJSON *metadata
 static int event_received(char *text, size_t size, void *context)
 {
 	struct reflector *reflector = context;
-	auto_cleanup(cleanup_json) cJSON *event = cJSON_ParseWithLength(text, size);
+	auto_cleanup(cleanup_room) cJSON *event = json_room_parse(text, size);
 	const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "type"));
 	const cJSON *object = cJSON_GetObjectItemCaseSensitive(event, "object");
 	const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
