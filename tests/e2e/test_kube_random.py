@@ -33,8 +33,9 @@ BALLAST = 520  # Services that only make lists longer than one page
 ROUND = 250    # changes between two quiet points, about
 PORT = "172.18.0.1:6443"  # on the wire, which both nodes reach
 # Places that always serve, as backends that stay and as those that come and go; and those of clients.
-STEADY, OTHERS = "pod1b", ("pod2a", "pod2b", "pod2c")
+STEADY, OTHERS = "pod1b", ("pod2a", "pod2b")
 CLIENT, UNSEEN_CLIENT = "pod1a", "pod1c"
+NOBODY = "pod2c"  # no process is in its cgroup
 
 
 class Marker:
@@ -89,7 +90,7 @@ class FreshAgent(KubeAgent):
 
     def command(self):
         words = super().command()
-        for option, value in (("--node-name", "node1"), ("--cgroup", self.lab.cgroup("outside"))):
+        for option, value in (("--node-name", "node1"), ("--cgroup", self.lab.cgroup("node2") / NOBODY)):
             words[words.index(option) + 1] = value
         return words
 
