@@ -199,12 +199,22 @@ class Cluster:
                 if item["addresses"][0].startswith("10.244.9."):
                     node = NODES_OF_ENDPOINTS[int(item["addresses"][0].split(".")[3]) % 3]
                     item.update({"nodeName": node} if node else {})
-        self.server.put_all(self.kept)
+        self.server.put_all(self.steady.kept() + [manifests.zoned_node("node1", "a")])
         self.objects = RandomObjects(chance, self.server)
         self.faults = RandomFaults(chance, self, self.some_changes)
         self.agent = KubeAgent(lab, "node1", self.config, "--api-silence", "1", "-v", "3")
         self.clients = []
         self.past = []
+
+    def start(self):
+        """An agent that knows little, clients, and an agent whose maps have to grow under them."""
+        self.agent.start()
+        self.start_clients()
+        self.server.put_all(self.kept)
+        wait_for(self.connections, "the first connections")
+        self.stop_agent()
+        self.agent.start()
+        self.agent.wait_for_log("grows to")
 
     def close(self):
         try:
@@ -215,8 +225,9 @@ class Cluster:
     def start_clients(self):
         """In a pod, where sockets are translated, and in one whose packets are."""
         for place in (self.lab.place(CLIENT), self.lab.place(UNSEEN_CLIENT, unseen=True)):
+            # A UDP socket whose backend left is told so.
             asking = place.call("asking_start", targets=self.steady.targets("tcp", "udp"), threads=2,
-                                pause=0.03, timeout=10, udp_tries=2)
+                                pause=0.01, timeout=10, again_after=["ECONNABORTED"])
             holding = place.call("holding_start", targets=self.steady.targets("tcp") * 2, pause=0.1,
                                  timeout=10)
             self.clients += [(place, asking), (place, holding)]
@@ -308,8 +319,7 @@ def cluster(lab):
 def test_the_maps_are_those_of_a_fresh_agent_at_every_quiet_point_and_no_connection_fails(cluster, capsys):
     with capsys.disabled():
         print(f"\nFAIRLEAD_SEED={SEED} for {SECONDS:g} s", flush=True)
-    cluster.agent.start()
-    cluster.start_clients()
+    cluster.start()
     rounds, end = 0, time.monotonic() + SECONDS
     try:
         while time.monotonic() < end:
