@@ -99,7 +99,8 @@ build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tes
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
 
-build/bench/json_bench: tests/bench/json_bench.c user/kube/json_stream.c user/source/file.c
+build/bench/json_bench: tests/bench/json_bench.c user/kube/json_room.c user/kube/json_stream.c \
+		user/source/file.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@

@@ -182,7 +182,7 @@ class Scale:
 
     def single_changes(self, count, pause=0.002):
         """One endpoint replaced, `count` times, each in another Service: microseconds."""
-        slices, arrivals, writes, published = self.changeable(), [], [], []
+        slices, arrivals, published = self.changeable(), [], []
         since = self.server.resource_version
         for number in range(count):
             before = self.status.read()["publishes"]

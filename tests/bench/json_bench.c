@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kube/json_room.h"
 #include "kube/json_stream.h"
 #include "source/file.h"
 
@@ -29,12 +30,12 @@ static double now_ms(void)
 
 static int object_parse(char *text, size_t size, void *context)
 {
-	cJSON *tree = cJSON_ParseWithLength(text, size);
+	cJSON *tree = json_room_parse(text, size);
 	size_t *count = context;
 
 	if (!tree)
 		return -1;
-	cJSON_Delete(tree);
+	json_room_leave(tree);
 	(*count)++;
 	return 0;
 }

@@ -6,12 +6,10 @@ import datetime
 import itertools
 import json
 import os
-import pathlib
 import subprocess
 
 import pytest
 
-import http_get
 from http_get import HEALTH, get, scrape, value
 from kube import KubeAgent, Tunnel, kubeconfig, settle
 from lab import address_of, wait_for
@@ -33,11 +31,11 @@ def certificates(lab):
 
 @pytest.fixture
 def serve(lab, certificates):
-    """Starts API servers on the node, with TLS."""
+    """Starts API servers with TLS, on the node if nothing else is said."""
     servers = []
 
-    def make(**settings):
-        made = ApiServerProcess(netns=f"/run/netns/{lab.id}-{NODE}", **{"tls": certificates, **settings})
+    def make(place=NODE, **settings):
+        made = ApiServerProcess(netns=f"/run/netns/{lab.id}-{place}", **{"tls": certificates, **settings})
         made.start()
         servers.append(made)
         made.put(node(NODE))
@@ -302,12 +300,13 @@ def test_a_plugin_is_run_again_when_its_token_expires(server, start, plugin):
     assert agent.warnings() == []
 
 
-def test_a_plugin_that_fails_is_named_and_tried_again(server, start, plugin):
+def test_a_plugin_that_fails_is_named(server, start, plugin, lab):
     plugin.says("no credential")
     agent = start(kubeconfig(server, user=plugin.user()), wait=False)
     agent.wait_for_log(f"the credential plugin {plugin.path} of {agent.config}")
-    plugin.says(credential("secret"))
-    agent.wait_for_log("ready: ")
+    wait_for(lambda: readiness(lab)[0].startswith("[-]source reachable failed: there are no credentials"),
+             "a reason in /readyz")
+    assert server.requests() == []
 
 
 # The kubeconfig.
@@ -532,9 +531,8 @@ def test_addresses_that_the_cluster_names_no_more_are_forgotten(named, start):
     wait_for(lambda: set(kept(agent)) == {"172.18.0.77:6443", "172.18.0.78:6443"}, "the others")
 
 
-@pytest.mark.parametrize("content", ["172.18.0.11:6443\n172.18.0.11\n", "\x00\x01\x02", "a:b:c\n",
-                                     "172.18.0.11:70000\n"],
-                         ids=["no-port", "bytes", "words", "large-port"])
+@pytest.mark.parametrize("content", ["172.18.0.11:6443\n172.18.0.11\n", "\x00\x01\x02"],
+                         ids=["no-port", "bytes"])
 def test_a_damaged_file_of_addresses_is_named_and_ignored(named, start, content):
     server, way = named
     agent = start(kubeconfig(server), "--server", way.url, files={"state/api-servers": content})
@@ -546,16 +544,17 @@ def test_a_damaged_file_of_addresses_is_named_and_ignored(named, start, content)
 # Our own Services.
 
 
-@pytest.mark.parametrize("backends", [["172.18.0.11"], []], ids=["dead-backend", "none"])
+@pytest.mark.parametrize("backends", [["172.18.0.12"], []], ids=["dead-backend", "none"])
 def test_a_service_at_the_api_servers_address_does_not_lead_the_agent_astray(serve, start, lab, backends):
-    server = serve(listen=f"{address_of(NODE, 4)}:0", tokens=["secret"])
+    server = serve("node2", listen=f"{address_of('node2', 4)}:0", tokens=["secret"])
     agent = start(kubeconfig(server, cluster={"tls-server-name": "localhost"}))
     server.put_all([
         service("claims", server.address, [service_port(server.port, name="https", target=9)]),
         slice_("claims", backends, [{"name": "https", "protocol": "TCP", "port": 9}])])
-    wait_for(lambda: "claims" in agent.services(), lambda: f"the Service; {agent.json('services')}", deadline=5)
+    wait_for(lambda: "claims" in agent.services(), "the Service")
     place = lab.place(NODE)
-    wait_for(lambda: "error" in place.ask(server.address, server.port), "others are sent to its backends")
+    wait_for(lambda: place.ask(server.address, server.port).get("step") == "connect",
+             "others are sent to its backends and find nobody")
     server.drop_connections(reset=True)
     check_follows(server, agent)
     agent.stop()
@@ -593,7 +592,7 @@ def test_when_no_server_answers_one_line_says_why_each_does_not(server, start, t
     assert both in readiness(lab)[0] and readiness(lab)[0].startswith("[-]source reachable")
     assert reached(lab) == 0
     count = request_count(lab, code="<error>")
-    wait_for(lambda: request_count(lab, code="<error>") >= count + 8, "more attempts")
+    wait_for(lambda: request_count(lab, code="<error>") >= count + 6, "more attempts")
     assert len(agent.warnings(both)) == 1
     second.to = "127.0.0.1:9"  # it listens and closes: another reason
     second.start()

@@ -46,6 +46,15 @@ def node1(lab):
     return lab.place("node1")
 
 
+@pytest.fixture
+def taken_port(node1):
+    """Somebody else has the health server's port."""
+    holder = hold_port(node1, 10256)
+    yield
+    holder.stdin.close()
+    assert holder.wait(DEADLINE) == 0
+
+
 def told(server, reason):
     return [event for event in server.posted_events() if event["reason"] == reason]
 
@@ -174,35 +183,29 @@ def test_other_rules_on_the_node_are_no_proxy(server, start, node1):
     assert "kube-proxy has programmed" not in agent.text()
 
 
-def test_a_health_address_that_is_taken_is_told(server, start, node1):
-    holder = hold_port(node1, 10256)
+@pytest.mark.usefixtures("taken_port")
+def test_a_health_address_that_is_taken_is_told(server, start):
     start(server)
     event, = wait_for_event(server, "FailedToStartProxierHealthcheck")
     assert event["type"] == "Warning"
     assert "0.0.0.0:10256" in event["note"] and "Address already in use" in event["note"]
-    holder.stdin.close()
-    assert holder.wait(DEADLINE) == 0
 
 
-def test_it_is_told_before_the_agent_ends_where_that_is_asked_for(server, start, node1):
-    holder = hold_port(node1, 10256)
+@pytest.mark.usefixtures("taken_port")
+def test_it_is_told_before_the_agent_ends_where_that_is_asked_for(server, start):
     agent = start(server, "--bind-address-hard-fail", wait=False)
     assert agent.process.wait(DEADLINE) == 1
     assert told(server, "FailedToStartProxierHealthcheck")
     assert told(server, "Starting") == []
     agent.check_sanitizers()
-    holder.stdin.close()
-    assert holder.wait(DEADLINE) == 0
 
 
-def test_the_end_does_not_wait_for_a_server_that_is_silent(server, start, node1):
+@pytest.mark.usefixtures("taken_port")
+def test_the_end_does_not_wait_for_a_server_that_is_silent(server, start):
     server.faults.add(resource="events", silent="forever")
-    holder = hold_port(node1, 10256)
     agent = start(server, "--bind-address-hard-fail", wait=False)
     assert agent.process.wait(DEADLINE) == 1
     agent.check_sanitizers()
-    holder.stdin.close()
-    assert holder.wait(DEADLINE) == 0
 
 
 def test_without_the_permission_everything_else_works(server, start, node1):

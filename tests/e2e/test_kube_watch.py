@@ -331,7 +331,7 @@ def test_an_object_that_cannot_be_used_is_named_and_the_others_are_served(cluste
     bad = service("bad", next_vip(4))
     bad["spec"]["clusterIPs"] = ["10.96.0.300"]
     cluster.server.put(bad)
-    cluster.agent.wait_for_log("Service default/bad: spec.clusterIPs: \"10.96.0.300\" is not an IP address")
+    cluster.agent.wait_for_log("Service default/bad: spec.clusterIPs \"10.96.0.300\" is not an IP address")
     name = cluster.make("10.244.9.1")
     assert cluster.agent.services() == {name}
 

@@ -65,7 +65,7 @@ struct agent {
 	struct guard *guard;
 	bool are_sockets_hooked;
 	char *cgroup;
-	int failed;           /* what ended the loop */
+	int failed;           /* why it ends */
 	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
 };
 
@@ -221,6 +221,8 @@ static void source_changed(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
 
+	if (agent->failed)
+		return;
 	node_note(agent);
 	if (publish(agent, woken_ns))
 		log_warning("not everything could be published, the next change tries again");
@@ -528,7 +530,7 @@ static void source_synced(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
 
-	/* It ends, and only what it has to say is still on its way. */
+	/* It is about to end, and only waits until that is told. */
 	if (agent->failed)
 		return;
 	observe_source_complete(agent->observe);
@@ -700,7 +702,7 @@ static int config_follow(struct agent *agent)
 
 	if (!options->config_file)
 		return 0;
-	return config_watch_open(&agent->loop, options->config_file, &options->config_stamp,
+	return config_watch_open(&agent->loop, options->config_file, &options->config_mark,
 				 config_changed, agent, &agent->config_watch);
 }
 

@@ -8,34 +8,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "log.h"
+#include "source/file.h"
 
 /* Of links on the way, each with a folder; the kernel follows 40, people two. */
 #define FOLDERS_MAX 8
+/* Who writes a file empties it first: what comes of it is to be looked at. */
+#define SETTLE_MS 100
 
 struct config_watch {
 	const char *path;
-	struct file_stamp stamp;
+	struct config_mark mark;
 	void (*changed)(void *context);
 	void *context;
 	uv_fs_event_t folders[FOLDERS_MAX];
 	size_t folder_count;
-	uv_timer_t first_look;
+	uv_timer_t settle; /* until the next look */
 	size_t open_handles;
 };
 
-/* Other names and other rights are no other content. */
 static bool is_unchanged(const struct config_watch *watch)
 {
+	auto_cleanup(file_content_fini) struct file_content content = {};
 	struct stat st;
 
-	return !stat(watch->path, &st) && st.st_dev == watch->stamp.dev &&
-	       st.st_ino == watch->stamp.inode && st.st_size == watch->stamp.size &&
-	       st.st_mtim.tv_sec == watch->stamp.modified.tv_sec &&
-	       st.st_mtim.tv_nsec == watch->stamp.modified.tv_nsec;
+	if (stat(watch->path, &st) || st.st_dev != watch->mark.dev ||
+	    st.st_ino != watch->mark.inode)
+		return false;
+	return !file_read(watch->path, CONFIG_SIZE_MAX, &content) &&
+	       content.hash == watch->mark.hash;
 }
 
 static void look(struct config_watch *watch)
@@ -48,17 +53,21 @@ static void look(struct config_watch *watch)
 	changed(watch->context);
 }
 
+static void on_settled(uv_timer_t *timer)
+{
+	look(timer->data);
+}
+
 static void on_event(uv_fs_event_t *event, const char *name, int events, int status)
 {
+	struct config_watch *watch = event->data;
+
 	(void)name;
 	(void)events;
 	(void)status;
-	look(event->data);
-}
-
-static void on_first_look(uv_timer_t *timer)
-{
-	look(timer->data);
+	/* Not begun anew: in a busy folder it would never end. */
+	if (!uv_is_active((uv_handle_t *)&watch->settle))
+		(void)uv_timer_start(&watch->settle, on_settled, SETTLE_MS, 0);
 }
 
 static int folder_watch(uv_loop_t *loop, struct config_watch *watch, const char *file)
@@ -111,7 +120,7 @@ static int folders_watch(uv_loop_t *loop, struct config_watch *watch)
 	return err;
 }
 
-int config_watch_open(uv_loop_t *loop, const char *path, const struct file_stamp *stamp,
+int config_watch_open(uv_loop_t *loop, const char *path, const struct config_mark *mark,
 		      void (*changed)(void *context), void *context,
 		      struct config_watch **ret_watch)
 {
@@ -121,11 +130,11 @@ int config_watch_open(uv_loop_t *loop, const char *path, const struct file_stamp
 	if (!watch)
 		return log_err(-ENOMEM, "cannot watch %s", path);
 	watch->path = path;
-	watch->stamp = *stamp;
+	watch->mark = *mark;
 	watch->changed = changed;
 	watch->context = context;
-	(void)uv_timer_init(loop, &watch->first_look);
-	watch->first_look.data = watch;
+	(void)uv_timer_init(loop, &watch->settle);
+	watch->settle.data = watch;
 	watch->open_handles = 1;
 	err = folders_watch(loop, watch);
 	if (err) {
@@ -136,7 +145,7 @@ int config_watch_open(uv_loop_t *loop, const char *path, const struct file_stamp
 			       path);
 	}
 	/* What changed between reading and watching. */
-	(void)uv_timer_start(&watch->first_look, on_first_look, 0, 0);
+	(void)uv_timer_start(&watch->settle, on_settled, 0, 0);
 	*ret_watch = watch;
 	return 0;
 }
@@ -155,5 +164,5 @@ void config_watch_close(struct config_watch *watch)
 		return;
 	for (size_t i = 0; i < watch->folder_count; i++)
 		uv_close((uv_handle_t *)&watch->folders[i], on_closed);
-	uv_close((uv_handle_t *)&watch->first_look, on_closed);
+	uv_close((uv_handle_t *)&watch->settle, on_closed);
 }

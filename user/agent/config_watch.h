@@ -3,20 +3,21 @@
 
 /*
  * Tells when the configuration file is not the one that was read any more: written, renamed,
- * removed, or replaced through a symbolic link on the way to it, as ConfigMaps are (rule N155).
+ * removed, or replaced through a symbolic link on the way to it, as ConfigMaps are (rule N155). The
+ * same file with the same content, other rights or another time is no change.
  */
 
 #include <uv.h>
 
-#include "source/file.h"
+#include "agent/kube_proxy_config.h"
 
 struct config_watch;
 
 /*
- * Calls `changed` once, on the loop. `path` is borrowed, `stamp` is of what was read; a change
+ * Calls `changed` once, on the loop. `path` is borrowed, `mark` is of what was read; a change
  * since then is noticed too. The loop is not kept from ending. Logs. Returns 0 or a negative errno.
  */
-int config_watch_open(uv_loop_t *loop, const char *path, const struct file_stamp *stamp,
+int config_watch_open(uv_loop_t *loop, const char *path, const struct config_mark *mark,
 		      void (*changed)(void *context), void *context,
 		      struct config_watch **ret_watch);
 

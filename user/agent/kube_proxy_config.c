@@ -7,17 +7,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/name_list.h"
 #include "cleanup.h"
 #include "log.h"
+#include "source/file.h"
 #include "source/items.h"
 
-#define CONFIG_SIZE_MAX (1U << 20)
-#define API_VERSION     "kubeproxy.config.k8s.io/v1alpha1"
-#define KIND            "KubeProxyConfiguration"
-#define FIELD_SIZE      256
-#define DEPTH_MAX       8
+#define API_VERSION "kubeproxy.config.k8s.io/v1alpha1"
+#define KIND        "KubeProxyConfiguration"
+#define FIELD_SIZE  256
+#define DEPTH_MAX   8
 
 struct reading {
 	const char *path;
@@ -235,11 +236,16 @@ static void lenience_tell(const struct reading *reading)
 }
 
 /* Logs. */
-static int document_read(const char *path, cJSON **ret_root, struct file_stamp *ret_stamp)
+static int document_read(const char *path, cJSON **ret_root, struct config_mark *ret_mark)
 {
 	auto_cleanup(file_content_fini) struct file_content content = {};
 	struct items_error error = {};
-	int err = file_read(path, CONFIG_SIZE_MAX, &content);
+	struct stat st = {};
+	int err;
+
+	/* First: a file that is replaced in between counts as changed, not as read. */
+	(void)stat(path, &st);
+	err = file_read(path, CONFIG_SIZE_MAX, &content);
 
 	if (err == -ENOENT)
 		(void)log_err(
@@ -251,7 +257,7 @@ static int document_read(const char *path, cJSON **ret_root, struct file_stamp *
 		(void)log_err(err, "cannot read the configuration file %s", path);
 	if (err)
 		return err;
-	*ret_stamp = content.stamp;
+	*ret_mark = (struct config_mark){st.st_dev, st.st_ino, content.hash};
 	err = yaml_document_read(content.text, content.size, ret_root, &error);
 	if (err == -EINVAL)
 		(void)log_err(0, "%s:%u: this is no YAML: %s; correct the file", path, error.line,
@@ -262,12 +268,12 @@ static int document_read(const char *path, cJSON **ret_root, struct file_stamp *
 }
 
 int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
-			   struct name_list *ret_meaningless, struct file_stamp *ret_stamp)
+			   struct name_list *ret_meaningless, struct config_mark *ret_mark)
 {
 	struct reading reading = {
 		.path = path, .values = ret_values, .meaningless = ret_meaningless};
 	auto_cleanup(cleanup_cjson) cJSON *root = NULL;
-	int err = document_read(path, &root, ret_stamp);
+	int err = document_read(path, &root, ret_mark);
 
 	if (!err)
 		err = identity_check(path, root);

@@ -194,7 +194,7 @@ static int file_read_over(struct agent_options *options, struct notices *notices
 
 	options->values = (struct setting_values){};
 	err = kube_proxy_config_read(options->config_file, &options->values, &notices->meaningless,
-				     &options->config_stamp);
+				     &options->config_mark);
 	if (err)
 		return err;
 	if (flags_merge(&flags, &options->values, &notices->ignored))

@@ -9,12 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/kube_proxy_config.h"
 #include "agent/kube_proxy_settings.h"
 #include "agent/traffic.h"
 #include "fairlead/config.h"
 #include "link/link.h"
 #include "log.h"
-#include "source/file.h"
 
 #define SERVERS_MAX 16
 
@@ -46,7 +46,7 @@ struct agent_options {
 	enum log_format log_format;
 	int oom_score_adj;
 	const char *config_file;        /* kube-proxy's configuration; NULL: none */
-	struct file_stamp config_stamp; /* of what was read */
+	struct config_mark config_mark; /* of what was read */
 	const char *write_config_to;    /* NULL: nowhere. These three end the agent when done. */
 	bool cleanup;
 	bool init_only;

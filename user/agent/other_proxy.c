@@ -106,7 +106,7 @@ static bool has_legacy_nat(const char *path)
 /* A chain's name stands in the entry that begins it. IPv6's structures begin as IPv4's do. */
 static bool has_legacy_chain(int family, int level, int get_info, int get_entries)
 {
-	auto_cleanup(cleanup_fd) int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	auto_cleanup(cleanup_fd) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	auto_cleanup(cleanup_free) struct ipt_get_entries *entries = NULL;
 	struct ipt_getinfo info = {.name = "nat"};
 	socklen_t size = sizeof(info);

@@ -339,7 +339,7 @@ void kube_call_cancel(struct kube_call *call)
 
 /*
  * HTTP/2 keeps a connection whose exchange was cancelled, and would take the next one to the same
- * silence. What others are doing there they may end.
+ * silence. What has begun to be answered there may go on.
  */
 static void connections_renew(struct kube_client *client)
 {
@@ -365,8 +365,10 @@ void kube_call_give_up(struct kube_call *call, const char *why)
 	if (!was_sent)
 		return;
 	connections_renew(client);
-	if (server)
-		server_fail(client, server, why);
+	if (!server)
+		return;
+	calls_move(client, server->name);
+	server_fail(client, server, why);
 }
 
 int kube_client_open(uv_loop_t *loop, struct kube_config *config, const char *state_dir,

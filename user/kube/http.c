@@ -18,6 +18,7 @@
 #include <utlist.h>
 
 #include "cleanup.h"
+#include "kube/http_easy.h"
 #include "kube/http_error.h"
 #include "log.h"
 
@@ -25,18 +26,13 @@
 #define KEEPALIVE_IDLE_S     15
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_PROBES     3
-#define CONNECT_TIMEOUT_S    10
-#define BUFFER_SIZE          (64L << 10)
 
 struct http_call {
 	struct http *http;
-	CURL *easy;
-	struct curl_slist *headers, *connect_to;
+	struct http_easy easy;
 	struct http_events events;
 	void *context;
 	bool is_abort, has_proxy;
-	char *body; /* to be sent */
-	char error[CURL_ERROR_SIZE];
 	struct http_outcome outcome;
 	size_t kept;
 	struct http_call *prev, *next;
@@ -70,13 +66,9 @@ static void call_free(struct http_call *call)
 	struct http *http = call->http;
 
 	DL_DELETE(http->calls, call);
-	if (call->easy) {
-		(void)curl_multi_remove_handle(http->multi, call->easy);
-		curl_easy_cleanup(call->easy);
-	}
-	curl_slist_free_all(call->headers);
-	curl_slist_free_all(call->connect_to);
-	free(call->body);
+	if (call->easy.curl)
+		(void)curl_multi_remove_handle(http->multi, call->easy.curl);
+	http_easy_close(&call->easy);
 	free(call);
 	if (http->is_retired && !http->calls && !http->is_closing)
 		http_close(http);
@@ -90,13 +82,14 @@ static void call_finish(struct http_call *call, CURLcode code)
 	curl_off_t retry_after = 0;
 	char error[CURL_ERROR_SIZE];
 
-	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->outcome.status);
-	(void)curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &retry_after);
-	(void)curl_easy_getinfo(call->easy, CURLINFO_TOTAL_TIME, &call->outcome.seconds);
+	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RESPONSE_CODE, &call->outcome.status);
+	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RETRY_AFTER, &retry_after);
+	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_TOTAL_TIME, &call->outcome.seconds);
 	call->outcome.retry_after_s =
 		retry_after > 0 && retry_after < 3600 ? (uint32_t)retry_after : 0;
 	call->outcome.is_abort = call->is_abort;
-	http_error_describe(call->easy, code, call->error, call->has_proxy, error, sizeof(error));
+	http_error_describe(call->easy.curl, code, call->easy.error, call->has_proxy, error,
+			    sizeof(error));
 	outcome = call->outcome;
 	outcome.is_distrust = http_error_is_distrust(code);
 	outcome.error = code == CURLE_OK ? NULL : error;
@@ -262,7 +255,7 @@ static size_t on_data(char *bytes, size_t size, size_t count, void *context)
 	struct http_call *call = context;
 	long status = 0;
 
-	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status < 200 || status > 299) {
 		body_keep(call, bytes, size * count);
 		return size * count;
@@ -282,8 +275,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 	long status = 0;
 
 	if (size && count && isspace((unsigned char)*line)) {
-		(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-		(void)curl_easy_getinfo(call->easy, CURLINFO_STARTTRANSFER_TIME, &seconds);
+		(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RESPONSE_CODE, &status);
+		(void)curl_easy_getinfo(call->easy.curl, CURLINFO_STARTTRANSFER_TIME, &seconds);
 		if (status >= 200 && call->events.begun)
 			call->events.begun(status, seconds, call->context);
 	}
@@ -314,117 +307,17 @@ static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
 	return CURL_SOCKOPT_OK;
 }
 
-static bool header_add(struct http_call *call, const char *name, const char *value)
+static void call_prepare(struct http_call *call)
 {
-	struct curl_slist *list;
-	char *line = NULL;
+	CURL *curl = call->easy.curl;
 
-	if (!value)
-		return true;
-	if (asprintf(&line, "%s: %s", name, value) < 0)
-		return false;
-	list = curl_slist_append(call->headers, line);
-	free(line);
-	if (list)
-		call->headers = list;
-	return list;
-}
-
-static void blob_set(CURL *easy, CURLoption option, const char *text)
-{
-	struct curl_blob blob = {.data = (void *)text, .len = text ? strlen(text) : 0};
-
-	blob.flags = CURL_BLOB_COPY;
-	if (text)
-		(void)curl_easy_setopt(easy, option, &blob);
-}
-
-static void tls_set(CURL *easy, const struct http_request *request)
-{
-	blob_set(easy, CURLOPT_CAINFO_BLOB, request->secrets.ca_pem);
-	blob_set(easy, CURLOPT_SSLCERT_BLOB, request->secrets.client_cert_pem);
-	blob_set(easy, CURLOPT_SSLKEY_BLOB, request->secrets.client_key_pem);
-	if (request->secrets.client_cert_pem) {
-		(void)curl_easy_setopt(easy, CURLOPT_SSLCERTTYPE, "PEM");
-		(void)curl_easy_setopt(easy, CURLOPT_SSLKEYTYPE, "PEM");
-	}
-	(void)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	if (request->insecure) {
-		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
-	}
-}
-
-static bool headers_set(struct http_call *call, const struct http_request *request)
-{
-	bool ok = header_add(call, "Accept", "application/json") &&
-		  header_add(call, "Host", request->host);
-
-	if (request->body)
-		ok = ok && header_add(call, "Content-Type", "application/json");
-	if (request->secrets.bearer) {
-		auto_cleanup(cleanup_free) char *value = NULL;
-
-		if (asprintf(&value, "Bearer %s", request->secrets.bearer) < 0)
-			return false;
-		ok = ok && header_add(call, "Authorization", value);
-	} else if (request->secrets.user) {
-		(void)curl_easy_setopt(call->easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
-		(void)curl_easy_setopt(call->easy, CURLOPT_USERNAME, request->secrets.user);
-		(void)curl_easy_setopt(call->easy, CURLOPT_PASSWORD, request->secrets.password);
-	}
-	(void)curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers);
-	return ok;
-}
-
-static void limits_set(CURL *easy, const struct http_request *request)
-{
-	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
-	(void)curl_easy_setopt(easy, CURLOPT_TIMEOUT, (long)request->total_s);
-	(void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
-}
-
-static int call_prepare(struct http_call *call, const struct http_request *request)
-{
-	CURL *easy = call->easy;
-
-	(void)curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
-	(void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error);
-	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	(void)curl_easy_setopt(easy, CURLOPT_URL, request->url);
-	(void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
-	(void)curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
-	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	/*
-	 * One HTTP/2 connection for all. TLS tells if there is that; without TLS nothing is waited
-	 * for.
-	 */
-	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT,
-			       !strncmp(request->url, "https:", 6) ? 1L : 0L);
-	(void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-	(void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
-	(void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	(void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
-	(void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
-	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, call->http);
-	if (request->proxy_url)
-		(void)curl_easy_setopt(easy, CURLOPT_PROXY, request->proxy_url);
-	tls_set(easy, request);
-	limits_set(easy, request);
-	if (request->connect_to) {
-		call->connect_to = curl_slist_append(NULL, request->connect_to);
-		if (!call->connect_to)
-			return -ENOMEM;
-		(void)curl_easy_setopt(easy, CURLOPT_CONNECT_TO, call->connect_to);
-	}
-	if (request->body) {
-		call->body = strdup(request->body);
-		if (!call->body)
-			return -ENOMEM;
-		(void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, call->body);
-	}
-	return headers_set(call, request) ? 0 : -ENOMEM;
+	(void)curl_easy_setopt(curl, CURLOPT_PRIVATE, call);
+	(void)curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+	(void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, call);
+	(void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+	(void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, call);
+	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
+	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTDATA, call->http);
 }
 
 int http_send(struct http *http, const struct http_request *request,
@@ -440,9 +333,10 @@ int http_send(struct http *http, const struct http_request *request,
 	call->events = *events;
 	call->context = context;
 	DL_APPEND(http->calls, call);
-	call->easy = curl_easy_init();
-	err = call->easy ? call_prepare(call, request) : -ENOMEM;
-	if (!err && curl_multi_add_handle(http->multi, call->easy))
+	err = http_easy_open(&call->easy, request);
+	if (!err)
+		call_prepare(call);
+	if (!err && curl_multi_add_handle(http->multi, call->easy.curl))
 		err = -ENOMEM;
 	if (err) {
 		call_free(call);

@@ -8,7 +8,6 @@
 
 /* etcd takes 1.5 MiB by default and 8 MiB at most that anybody recommends; escapes need room. */
 #define OBJECT_SIZE_MAX (16U << 20)
-#define LEFT_OUT        "managedFields"
 
 /* What is read now goes to `sink` (NULL: nowhere), from `begin` on. */
 struct span {
@@ -114,13 +113,24 @@ static bool last_string_is(const struct json_stream *stream, const char *name)
 	       !memcmp(stream->last_string, name, len);
 }
 
+static bool value_is_left_out(const struct json_stream *stream)
+{
+	static const char *const names[] = {"managedFields", "targetRef", "ownerReferences"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (last_string_is(stream, names[i]))
+			return true;
+	}
+	return false;
+}
+
 /* A value follows: it may be one that is left out. */
 static int colon_read(struct json_stream *stream, struct span *span, const char *at)
 {
 	static const char nothing[] = ":null";
 	int err;
 
-	if (stream->left_out || !last_string_is(stream, LEFT_OUT) || stream->depth < 2)
+	if (stream->left_out || stream->depth < 2 || !value_is_left_out(stream))
 		return 0;
 	err = span_turn(stream, span, at);
 	if (!err && span->sink)

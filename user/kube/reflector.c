@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "kube/json_room.h"
 #include "kube/json_stream.h"
 #include "log.h"
 
@@ -16,6 +17,7 @@
 #define LIST_TOTAL_S        600
 #define MARK_PATIENCE_S     5 /* see stream_is_unmarked */
 #define BACKOFF_MIN_MS      500
+#define ABSENT_MIN_MS       1000
 #define BACKOFF_MAX_MS      30000
 #define WATCH_WORTH_NS      5000000000ULL /* a watch that lasted so long was no failure */
 #define WATCH_GRACE_S       15
@@ -45,7 +47,7 @@ struct reflector {
 	char broken[160];     /* what was wrong with the answer; "" */
 	char problem[512];    /* what has been logged and is not over */
 	uint64_t begun_ns, heard_ns;
-	uint32_t backoff_ms, watch_s;
+	uint32_t backoff_ms, absent_ms, watch_s;
 	bool has_listed;
 	bool in_list;   /* list_begun was called, listed was not */
 	bool no_stream; /* the server does not stream lists */
@@ -143,6 +145,7 @@ static void list_end(struct reflector *reflector)
 	reflector->whole = false;
 	reflector->newest = false;
 	backoff_reset(reflector);
+	reflector->absent_ms = ABSENT_MIN_MS;
 	problem_over(reflector);
 	reflector->events->listed(reflector->context);
 }
@@ -152,10 +155,15 @@ static void cleanup_json(cJSON **json)
 	cJSON_Delete(*json);
 }
 
+static void cleanup_room(cJSON **tree)
+{
+	json_room_leave(*tree);
+}
+
 static int item_received(char *text, size_t size, void *context)
 {
 	struct reflector *reflector = context;
-	auto_cleanup(cleanup_json) cJSON *item = cJSON_ParseWithLength(text, size);
+	auto_cleanup(cleanup_room) cJSON *item = json_room_parse(text, size);
 
 	if (!item)
 		return answer_is_broken(reflector, "an item of the list is no JSON");
@@ -190,7 +198,7 @@ static void bookmark_received(struct reflector *reflector, const cJSON *metadata
 static int event_received(char *text, size_t size, void *context)
 {
 	struct reflector *reflector = context;
-	auto_cleanup(cleanup_json) cJSON *event = cJSON_ParseWithLength(text, size);
+	auto_cleanup(cleanup_room) cJSON *event = json_room_parse(text, size);
 	const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "type"));
 	const cJSON *object = cJSON_GetObjectItemCaseSensitive(event, "object");
 	const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
@@ -316,7 +324,10 @@ static void list_refused(struct reflector *reflector, const struct kube_answer *
 	if (answer->status == 404) {
 		reflector->problem[0] = '\0';
 		reflector->events->absent(reflector->context);
-		attempt_in(reflector, reflector->limits->absent_s * 1000ULL + random_below(1000));
+		attempt_in(reflector, reflector->absent_ms + random_below(reflector->absent_ms));
+		reflector->absent_ms *= 2;
+		if (reflector->absent_ms > reflector->limits->absent_s * 1000)
+			reflector->absent_ms = reflector->limits->absent_s * 1000;
 		return;
 	}
 	if (reflector->step == STEP_STREAM && is_client_error(answer->status)) {
@@ -553,6 +564,7 @@ struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,
 		.context = context,
 		.open_handles = 2,
 		.backoff_ms = BACKOFF_MIN_MS,
+		.absent_ms = ABSENT_MIN_MS,
 	};
 	(void)uv_timer_init(loop, &reflector->timer);
 	(void)uv_timer_init(loop, &reflector->patience);

@@ -41,7 +41,7 @@ struct reflector_events {
 struct reflector_limits {
 	uint32_t watch_s;   /* a watch is made anew after this to twice this */
 	uint32_t silence_s; /* a server that says nothing in a watch for so long is given up */
-	uint32_t absent_s;  /* how often a missing resource is asked for */
+	uint32_t absent_s;  /* how often a missing resource is asked for; at first more often */
 };
 
 struct reflector;

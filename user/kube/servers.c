@@ -11,6 +11,7 @@
 
 #include "address.h"
 #include "cleanup.h"
+#include "kube/servers_file.h"
 #include "log.h"
 
 /* The name that every API server's certificate has, for Pods ask for it. */
@@ -114,101 +115,27 @@ static int server_learn(struct servers *servers, const struct server_address *ad
 	return 0;
 }
 
-/* Reads "10.0.0.1:6443" or "[fd00::1]:6443"; writes to the text. */
-static int address_read(char *text, struct server_address *ret_address)
-{
-	char *colon = strrchr(text, ':');
-	unsigned long port;
-	size_t len;
-	char *end;
-
-	if (!colon || colon[1] < '0' || colon[1] > '9')
-		return -EINVAL;
-	*colon = '\0';
-	port = strtoul(colon + 1, &end, 10);
-	if (*end || port < 1 || port > 65535)
-		return -EINVAL;
-	ret_address->port = htons((uint16_t)port);
-	len = strlen(text);
-	if (*text == '[' && len && text[len - 1] == ']') {
-		text[len - 1] = '\0';
-		text++;
-	}
-	return address_parse(text, &ret_address->addr);
-}
-
-/* Returns 0 or the number of the line that is no address. */
-static unsigned int file_read_lines(FILE *file, struct server_address *addresses, size_t room,
-				    size_t *ret_count)
-{
-	unsigned int number = 0;
-	char line[128];
-
-	*ret_count = 0;
-	while (*ret_count < room && fgets(line, sizeof(line), file)) {
-		number++;
-		line[strcspn(line, "\n")] = '\0';
-		if (*line != '#' && *line && address_read(line, &addresses[(*ret_count)++]))
-			return number;
-	}
-	return 0;
-}
-
-/* What an earlier run has learned. A file that is not what we have written is worth nothing. */
+/* What an earlier run has learned. */
 static void file_load(struct servers *servers)
 {
-	auto_cleanup(cleanup_file) FILE *file = fopen(servers->path, "re");
 	struct server_address addresses[SERVERS_KNOWN_MAX / 2];
-	unsigned int bad;
-	size_t count;
+	size_t count = servers_file_read(servers->path, addresses,
+					 sizeof(addresses) / sizeof(addresses[0]));
 
-	if (!file) {
-		if (errno != ENOENT)
-			(void)log_err(-errno,
-				      "cannot read the API servers of an earlier run in %s, "
-				      "continuing",
-				      servers->path);
-		return;
-	}
-	bad = file_read_lines(file, addresses, sizeof(addresses) / sizeof(addresses[0]), &count);
-	if (bad) {
-		log_warning("%s is ignored: line %u is no address with a port; it is written anew "
-			    "when an API server answers",
-			    servers->path, bad);
-		return;
-	}
 	for (size_t i = 0; i < count; i++)
 		(void)server_learn(servers, &addresses[i]);
 }
 
-static int file_write(const struct servers *servers, const char *path)
-{
-	auto_cleanup(cleanup_file) FILE *file = fopen(path, "we");
-
-	if (!file)
-		return -errno;
-	(void)fputs("# The API servers of the cluster, kept by fairlead for the next boot.\n",
-		    file);
-	for (size_t i = 0; i < servers->count; i++) {
-		if (servers->items[i].is_learned)
-			(void)fprintf(file, "%s\n", servers->items[i].host);
-	}
-	return fflush(file) || ferror(file) ? -EIO : 0;
-}
-
-/* A crash leaves the old file or the new one. */
 static void file_save(const struct servers *servers)
 {
-	auto_cleanup(cleanup_free) char *temporary = format_text("%s.new", servers->path);
-	int err = temporary ? file_write(servers, temporary) : -ENOMEM;
+	const char *texts[SERVERS_KNOWN_MAX];
+	size_t count = 0;
 
-	if (!err && rename(temporary, servers->path))
-		err = -errno;
-	if (err)
-		(void)log_err(err,
-			      "cannot keep the API servers' addresses in %s for the next boot, "
-			      "continuing",
-			      servers->path);
+	for (size_t i = 0; i < servers->count; i++) {
+		if (servers->items[i].is_learned)
+			texts[count++] = servers->items[i].host;
+	}
+	servers_file_write(servers->path, texts, count);
 }
 
 int servers_init(struct servers *servers, char *const *urls, size_t count, const char *tls_name,

@@ -67,7 +67,5 @@ struct server_address {
 	__be16 port;
 };
 
-/*
- * The cluster names these now. Keeps them, in the file too where they are others than before. Logs.
- */
+/* The cluster names these now. They are kept, in the file too where they have changed. Logs. */
 void servers_learn(struct servers *servers, const struct server_address *addresses, size_t count);

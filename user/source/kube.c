@@ -22,7 +22,7 @@
 #include "source/source.h"
 
 #define WATCH_S      300
-#define ABSENT_S     30
+#define ABSENT_S     60
 #define NODE_WAIT_MS 30000 /* rule P177 */
 
 /* Rule A2: other proxies' objects and headless Services are not even sent. */

@@ -24,8 +24,8 @@ struct source_events {
 	/* An object could not be used; it was logged, with file, line and reason. */
 	void (*rejected)(void *context);
 	/*
-	 * Whether the source can be reached has changed: `why` says why not, in words; NULL: it
-	 * can. What was read stays in the model.
+	 * Whether the source can be reached has changed. `why` says why not; NULL: it can.
+	 * What was read stays in the model.
 	 */
 	void (*reachable)(const char *why, void *context);
 	void *context;
