@@ -207,8 +207,11 @@ class Cluster:
         self.past = []
 
     def start(self):
-        """An agent that knows little, clients, and an agent whose maps have to grow under them."""
+        """An agent with small maps, clients, and an agent whose maps have to grow under them."""
+        options = self.agent.options
+        self.agent.options = (*options, "--max-services", "64", "--max-backends", "64", "--max-slots", "256")
         self.agent.start()
+        self.agent.options = options
         self.start_clients()
         self.server.put_all(self.kept)
         wait_for(self.connections, "the first connections")
