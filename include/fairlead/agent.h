@@ -32,7 +32,8 @@ struct link_info {
 	__u8 is_layer3;            /* no link-layer header: tun, wireguard, ipip */
 	__u8 made_clsact;          /* the clsact qdisc is of our making, so ours to remove */
 	__s32 err;                 /* LINK_HOOK_FAILED: negative errno of the attempt */
-	char why[88];              /* the rule that decided, in words */
+	__u8 is_near;              /* clients behind it are near: pods of this node */
+	char why[87];              /* the rule that decided, in words */
 };
 _Static_assert(sizeof(struct link_info) == 128, "map value: every byte is named");
 

@@ -3,6 +3,12 @@
 
 #include <linux/types.h>
 
+/* How packets of near clients (pods of this node) are told from those of far ones. */
+enum near_by {
+	NEAR_BY_LINK = 0,  /* they arrive by a link whose link_info says so */
+	NEAR_BY_RANGE = 1, /* their source is in `near_ranges` */
+};
+
 /*
  * Read-only configuration of the programs: user space sets it before loading, the verifier removes
  * what it disables.
@@ -21,5 +27,7 @@ struct config {
 	__u8 has_retval;    /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
 	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
+	__u8 near_by;       /* enum near_by */
+	__u8 pad[3];
 };
-_Static_assert(sizeof(struct config) == 36, "every byte is named");
+_Static_assert(sizeof(struct config) == 40, "every byte is named");

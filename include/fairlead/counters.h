@@ -44,7 +44,13 @@
 	X(COUNTER_SOCKET_STATE_FULL, "socket-state",                                               \
 	  "refused: the kernel gave no memory for a socket's state")                               \
 	X(COUNTER_AFFINITY_FULL, "affinity-insert",                                                \
-	  "affinity not remembered: the table took no entry")
+	  "affinity not remembered: the table took no entry")                                      \
+	X(COUNTER_DROP_SOURCE_RANGE, "source-range",                                               \
+	  "dropped: the client is in none of the Service's source ranges")                         \
+	X(COUNTER_DROP_UNUSED_ADDRESS, "unused-address",                                           \
+	  "dropped: an address of the service range that no Service has")                          \
+	X(COUNTER_TOO_BIG, "too-big", "answered: too big for the way to the backend (PMTU)")       \
+	X(COUNTER_TIME_EXCEEDED, "time-exceeded", "answered: the TTL or hop limit ran out here")
 
 enum counter_reason {
 #define X(reason, name, sentence) reason,

@@ -18,6 +18,10 @@
 #define AFFINITY_DEFAULT  65536
 #define FRAGMENTS_DEFAULT 8192
 #define LINKS_MAX         4096
+#define NEAR_RANGES_MAX   256
+
+/* Entries are made as they are needed. */
+#define SOURCE_RANGES_DEFAULT 65536
 
 /* A list may not have more backends: binary search over it takes this many steps at most. */
 #define SLOT_RANGE_MAX    65536

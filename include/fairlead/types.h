@@ -30,6 +30,10 @@ enum address_flag {
 	ADDRESS_BACKEND = 1U << 2,
 	/* Assigned to a link of this node: replies to clients on the node itself arrive for it. */
 	ADDRESS_NODE = 1U << 3,
+	/* An external or load-balancer IP: a port that it does not have is left alone (rule C48). */
+	ADDRESS_EXTERNAL = 1U << 4,
+	/* An address of this node at which NodePorts are served (rules B32 to B39). */
+	ADDRESS_NODE_PORTS = 1U << 5,
 };
 
 /*
@@ -64,6 +68,9 @@ _Static_assert(sizeof(struct frontend) == 20, "map key: every byte is named");
 
 enum frontend_kind {
 	FRONTEND_CLUSTER_IP = 1,
+	FRONTEND_NODE_PORT = 2,
+	FRONTEND_EXTERNAL_IP = 3,
+	FRONTEND_LOAD_BALANCER_IP = 4, /* an ingress IP; its clients may be limited to ranges */
 };
 
 struct frontend_target {
@@ -94,6 +101,51 @@ enum service_flag {
 	SERVICE_IN_USE = 1U << 0,
 	SERVICE_INTERNAL_LOCAL = 1U << 1, /* internalTrafficPolicy: Local */
 	SERVICE_EXTERNAL_LOCAL = 1U << 2, /* externalTrafficPolicy: Local */
+	/* Clients of its load-balancer IPs must be in `source_ranges` (rules I107 to I115). */
+	SERVICE_SOURCE_RANGES = 1U << 3,
+};
+
+/*
+ * A range of addresses that may use a service port's load-balancer IPs; key of `source_ranges`, a
+ * trie. The value says nothing.
+ */
+struct source_range {
+	__u32 prefix; /* bits that count: 32 for the service port, and those of the range, 96 more
+			 for IPv4 */
+	__be32 service;
+	struct ip_addr addr;
+};
+_Static_assert(sizeof(struct source_range) == 24, "map key: every byte is named");
+
+/*
+ * Addresses of near clients, pods of this node or (with a range of the whole cluster) of any; key of
+ * `near_ranges`, a trie. Counts where config.near_by is NEAR_BY_RANGE.
+ */
+struct near_range {
+	__u32 prefix; /* bits that count: 96 more for IPv4 */
+	struct ip_addr addr;
+};
+_Static_assert(sizeof(struct near_range) == 20, "map key: every byte is named");
+
+/* Where ClusterIPs are from: an address of such a range that no Service has is dropped (rule C44). */
+#define SERVICE_RANGES_MAX 16
+
+struct service_ranges {
+	__u32 count; /* written last */
+	__u32 pad;
+	struct {
+		struct ip_addr addr;
+		struct ip_addr mask;
+	} ranges[SERVICE_RANGES_MAX];
+};
+
+/*
+ * The addresses that packets get as their source where they leave by a link; value of
+ * `link_sources`, keyed by ifindex. All zero: there is none of that family.
+ */
+struct link_source {
+	struct ip_addr ipv4;
+	struct ip_addr ipv6;
 };
 
 /*
@@ -252,6 +304,11 @@ enum flow_flag {
 	FLOW_HAIRPIN = 1U << 2,
 	/* The client is a process of this node that only the egress hook could see. */
 	FLOW_LOCAL_CLIENT = 1U << 3,
+	/*
+	 * A far client and a backend elsewhere: an address of this node takes the client's place, so
+	 * that the reply comes back to us. Both directions are routed at the ingress hook.
+	 */
+	FLOW_SOURCE_NAT = 1U << 4,
 };
 
 /*
