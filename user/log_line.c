@@ -56,10 +56,8 @@ static size_t character_escape(const unsigned char **at, char *buf)
 	size_t length = utf8_length(*at);
 
 	*at += length ? length : 1;
-	if (!length) {
-		memcpy(buf, REPLACEMENT, strlen(REPLACEMENT));
-		return strlen(REPLACEMENT);
-	}
+	if (!length)
+		return (size_t)sprintf(buf, "%s", REPLACEMENT);
 	if (c < ' ' || c == 0x7f)
 		return (size_t)sprintf(buf, "\\u%04x", c);
 	if (c == '"' || c == '\\') {

@@ -155,9 +155,9 @@ class Sockets:
 class Asking:
     """Asks again and again in a thread of its own until told to stop, and keeps what went wrong."""
 
-    def __init__(self, targets, pause=0.0, udp_tries=1, **options):
+    def __init__(self, targets, pause=0.0, again_after=(), **options):
         self.targets, self.pause, self.options = targets, pause, options
-        self.udp_tries = udp_tries  # a datagram may be lost, so that clients ask more often
+        self.again_after = again_after  # errors of UDP after which a client asks once more
         self.answers, self.failures, self.count = {}, [], 0
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -167,10 +167,9 @@ class Asking:
         for address, port, proto in itertools.cycle(self.targets):
             if self.stopping.is_set():
                 return
-            for _ in range(self.udp_tries if proto == "udp" else 1):
+            result = ask(proto, address, port, **self.options)
+            if proto == "udp" and result.get("error") in self.again_after:
                 result = ask(proto, address, port, **self.options)
-                if "error" not in result:
-                    break
             self.count += 1
             self.stopping.wait(self.pause)
             if "error" in result:

@@ -155,7 +155,7 @@ def test_another_proxy_on_the_node_is_found(server, start, node1, rules, tool):
         pytest.skip(f"{tool} is not installed")
     add, remove = {
         "nft": (["nft", "-f", "-"], ["nft", "delete", *(rules or "").split()[1:]]),
-        "ipvs": (["ip", "link", "add", "kube-ipvs0", "type", "dummy"], ["ip", "link", "del", "kube-ipvs0"]),
+        "ipvs": (["ip", "link", "add", "kube-ipvs0", "type", "ifb"], ["ip", "link", "del", "kube-ipvs0"]),
     }.get(tool, ([tool], [tool.replace("-restore", ""), "-t", "nat", "-X", "KUBE-SERVICES"]))
     done = subprocess.run(node1.command(*add), input=rules, text=True, capture_output=True, check=False)
     if done.returncode:

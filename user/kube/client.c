@@ -80,7 +80,7 @@ static const struct server *server_named(const struct servers *servers, const ch
 static void observe(struct kube_call *call, long status, double seconds)
 {
 	const struct kube_client_events *events = &call->client->events;
-	const char *host = call->server;
+	const char *host = call->server ? call->server : "";
 	const struct kube_observation observation = {
 		.method = call->body ? "POST" : "GET",
 		.verb = call->verb,
