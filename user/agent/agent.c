@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "agent/bind_watch.h"
 #include "agent/config_watch.h"
 #include "agent/datapath.h"
 #include "agent/guard.h"
@@ -29,10 +30,13 @@
 #include "agent/other_proxy.h"
 #include "agent/settle.h"
 #include "agent/prepare.h"
+#include "agent/near.h"
 #include "agent/size.h"
+#include "agent/surroundings.h"
 #include "cleanup.h"
 #include "fairlead/agent.h"
 #include "link/link.h"
+#include "link/netns.h"
 #include "kube/client.h"
 #include "kube/event_book.h"
 #include "log.h"
@@ -60,12 +64,14 @@ struct agent {
 	struct link_watch *links;
 	struct publisher *publisher;
 	struct left_sockets *left;
+	struct bind_watch *bind_watch;
 	struct agent_status status;
 	struct observe *observe;
 	struct guard *guard;
 	bool are_sockets_hooked;
 	char *cgroup;
-	int failed;           /* why it ends */
+	int failed; /* why it ends */
+	struct surroundings surroundings;
 	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
 };
 
@@ -126,13 +132,18 @@ static void status_write(struct agent *agent)
 	status_store(agent);
 }
 
-/* The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). */
+/*
+ * The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). So
+ * does one of the addresses that NodePorts are served on.
+ */
 static void node_note(struct agent *agent)
 {
 	const struct object *node = model_node(agent->model, agent->options.node_name);
 	const char *zone = node ? labels_get(&node->labels, LABEL_ZONE) : NULL;
+	const bool is_elsewhere = surroundings_look(&agent->surroundings, &agent->options,
+						    agent->model, agent->links, agent->datapath);
 
-	if (!strcmp(agent->zone, zone ? zone : ""))
+	if (!strcmp(agent->zone, zone ? zone : "") && !is_elsewhere)
 		return;
 	(void)snprintf(agent->zone, sizeof(agent->zone), "%s", zone ? zone : "");
 	model_touch_all(agent->model);
@@ -142,7 +153,7 @@ static void node_note(struct agent *agent)
 static int service_publish(const char *namespace_, const char *name, void *context)
 {
 	struct agent *agent = context;
-	const struct plan_context plan_context = {
+	struct plan_context plan_context = {
 		.node_name = agent->options.node_name,
 		.zone = *agent->zone ? agent->zone : NULL,
 		.link_with_address = link_with_address,
@@ -153,6 +164,7 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct plan plan;
 	int count, err;
 
+	surroundings_tell(&agent->surroundings, &plan_context);
 	if (!service)
 		return publisher_apply(agent->publisher, namespace_, name, NULL);
 	count = model_slices(agent->model, service, &slices);
@@ -246,6 +258,7 @@ static void addresses_changed(void *context)
 		log_warning("the node's addresses could not all be recorded");
 	if (!agent->status.synced_ns)
 		return;
+	node_note(agent);
 	/* A ClusterIP may have come to a link, or gone from one. */
 	model_touch_all(agent->model);
 	observe_all_touched(agent->observe);
@@ -310,10 +323,12 @@ static int hooks_open(struct agent *agent)
 {
 	const struct link_options options = {
 		.overrides = agent->options.links,
+		.near = near_links_of(&agent->options.traffic),
 		.programs = programs_of_links,
 		.programs_context = agent,
 		.pin_dir = agent->options.pin_dir,
 		.links_map = datapath_map(agent->datapath, "links"),
+		.sources_map = datapath_map(agent->datapath, "link_sources"),
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,
 	};
@@ -361,11 +376,12 @@ static int capabilities_check(void)
 static int socket_hooks_attach(struct agent *agent)
 {
 	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
+	size_t count;
 
 	if (!agent->options.with_socket)
 		return cgroup_detach_all(agent->options.pin_dir);
-	datapath_socket_programs(agent->datapath, programs);
-	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, SOCKET_PROGRAM_COUNT);
+	count = datapath_socket_programs(agent->datapath, programs);
+	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, count);
 }
 
 static void status_begin(struct agent *agent)
@@ -393,6 +409,8 @@ static int publisher_begin(struct agent *agent)
 
 	/* Pinned maps may be larger than what was asked for. */
 	agent->sizes.services = maps.services_max;
+	agent->sizes.frontends = datapath_map_entries(agent->datapath, "frontends");
+	agent->sizes.source_ranges = datapath_map_entries(agent->datapath, "source_ranges");
 	agent->sizes.slots = maps.slots_max;
 	agent->sizes.backends = maps.backends_max;
 	err = publisher_open(&maps, &agent->publisher);
@@ -415,9 +433,16 @@ static int datapath_begin(struct agent *agent)
 		.sizes = agent->sizes,
 		.config = agent->options.config,
 		.with_tc = agent->options.with_tc,
+		.bind_protection = agent->options.bind_protection,
 	};
 	int err = datapath_open(&options, &agent->datapath);
 
+	if (err)
+		return err;
+	if (agent->options.with_socket && agent->options.bind_protection)
+		err = bind_watch_open(&agent->loop, datapath_map(agent->datapath, "bind_attempts"),
+				      datapath_map(agent->datapath, "service_names"),
+				      &agent->bind_watch);
 	if (err)
 		return err;
 	/* What an earlier agent said of itself is no longer so: this one is not synced. */
@@ -443,6 +468,7 @@ static void datapath_end(struct agent *agent)
 	agent->are_sockets_hooked = false;
 	left_tell_all(agent->left);
 	left_close(take_ptr(agent->left));
+	bind_watch_close(take_ptr(agent->bind_watch));
 	link_watch_close(take_ptr(agent->links));
 	publisher_close(take_ptr(agent->publisher));
 	datapath_close(take_ptr(agent->datapath));
@@ -472,9 +498,11 @@ static int datapath_take_up(struct agent *agent)
 static int datapath_prepare(struct agent *agent, bool *ret_begun)
 {
 	struct datapath_sizes sizes;
-	int err = sizes_of_model(agent->model, &agent->options, &sizes);
+	int err;
 
 	*ret_begun = false;
+	node_note(agent);
+	err = sizes_of_model(agent->model, &agent->options, &agent->surroundings, &sizes);
 	if (err)
 		return log_err(err, "cannot size the maps");
 	if (agent->datapath && sizes_fit(&sizes, &agent->sizes))
@@ -718,6 +746,7 @@ static int agent_start(struct agent *agent)
 		err = cgroup_choose(agent);
 	if (err)
 		return err;
+	agent->options.config.netns_cookie = netns_cookie();
 	status_begin(agent);
 	agent->model = model_new();
 	if (!agent->model)
@@ -757,6 +786,7 @@ static void agent_stop(struct agent *agent)
 	uv_walk(&agent->loop, handle_close, NULL);
 	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&agent->loop);
+	surroundings_fini(&agent->surroundings);
 	model_free(agent->model);
 	free(agent->cgroup);
 }
