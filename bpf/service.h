@@ -60,10 +60,23 @@ static __always_inline bool backend_is_alive(__u32 id, __u32 generation)
 	       (backend->state == BACKEND_ACTIVE || backend->state == BACKEND_DRAINING);
 }
 
-/* The list that applies: a ClusterIP follows internalTrafficPolicy only (kube-proxy's rule F78). */
-static __always_inline union slot_word service_slots(const struct service *service)
+/*
+ * True if policy Local applies: a ClusterIP follows internalTrafficPolicy only, what clients from
+ * outside dial externalTrafficPolicy only, and near clients of that are served as by policy Cluster
+ * (kube-proxy's rules F78 to F84).
+ */
+static __always_inline bool service_is_local(const struct service *service, __u8 kind, bool is_near)
 {
-	const struct slot_range *range = service->flags & SERVICE_INTERNAL_LOCAL
+	if (kind == FRONTEND_CLUSTER_IP)
+		return service->flags & SERVICE_INTERNAL_LOCAL;
+	return service->flags & SERVICE_EXTERNAL_LOCAL && !is_near;
+}
+
+/* The list that applies. */
+static __always_inline union slot_word service_slots(const struct service *service, __u8 kind,
+						     bool is_near)
+{
+	const struct slot_range *range = service_is_local(service, kind, is_near)
 						 ? &service->local_slots
 						 : &service->cluster_slots;
 	union slot_word slots;
@@ -102,10 +115,10 @@ static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
  * True if a client may go on with the backend it was given from `*slot`: it stands there still,
  * inside of the list that applies, or elsewhere in that list; then `*slot` says where.
  */
-static __always_inline bool service_still_has(__u32 service_id, __u32 id, __u32 generation,
-					      __u32 *slot)
+static __always_inline bool service_still_has(const struct frontend_target *target, bool is_near,
+					      __u32 id, __u32 generation, __u32 *slot)
 {
-	const struct service *service = service_lookup(service_id);
+	const struct service *service = service_lookup(target->service);
 	const struct backend *backend = backend_lookup(id);
 	__u32 index = *slot, found;
 	const struct slot *entry;
@@ -113,7 +126,7 @@ static __always_inline bool service_still_has(__u32 service_id, __u32 id, __u32 
 
 	if (!service || !backend || backend->generation != generation)
 		return false;
-	list = service_slots(service);
+	list = service_slots(service, target->kind, is_near);
 	entry = bpf_map_lookup_elem(&slots, &index);
 	if (entry && entry->backend == id && index - list.range.first < list.range.count)
 		return true;
@@ -179,9 +192,11 @@ static __always_inline bool choice_from_slot(__u32 service, __u32 index, struct 
  * Chooses a backend of a service port for a client. Returns 0, or -COUNTER_REJECT_NO_BACKEND: to be
  * refused, or -COUNTER_DROP_NO_LOCAL: to be dropped.
  */
-static __noinline int service_select(const struct client *client, __u32 service_id,
+static __noinline int service_select(const struct client *client,
+				     const struct frontend_target *target, bool is_near,
 				     struct choice *ret_choice)
 {
+	__u32 service_id = target->service;
 	const struct service *service = service_lookup(service_id);
 	struct affinity_key key = {.client = client->addr, .client_kind = client->kind};
 	bool remembered = false;
@@ -190,7 +205,7 @@ static __noinline int service_select(const struct client *client, __u32 service_
 
 	if (!service)
 		return -COUNTER_REJECT_NO_BACKEND;
-	list = service_slots(service);
+	list = service_slots(service, target->kind, is_near);
 	if (!list.range.count)
 		return list.range.first == EMPTY_DROP ? -COUNTER_DROP_NO_LOCAL
 						      : -COUNTER_REJECT_NO_BACKEND;

@@ -182,7 +182,7 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 			       : VERDICT_NEXT;
 	if (packet->proto == IPPROTO_TCP && !packet_opens_tcp(packet))
 		return reject(skb, packet, hook, COUNTER_REJECT_NO_FLOW);
-	err = service_select(&client, target->service, &draft->choice);
+	err = service_select(&client, target, true, &draft->choice);
 	if (err == -COUNTER_REJECT_NO_BACKEND)
 		return reject(skb, packet, hook, COUNTER_REJECT_NO_BACKEND);
 	if (err)
@@ -205,6 +205,8 @@ enum flow_use {
 static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
 						 const struct address_info *address)
 {
+	const struct frontend_target target = {.service = flow->service,
+					       .kind = FRONTEND_CLUSTER_IP};
 	bool opens = packet->proto == IPPROTO_TCP && packet_opens_tcp(packet) &&
 		     packet->fragment != FRAGMENT_LATER;
 
@@ -218,7 +220,7 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 		return FLOW_ANEW;
 	if (packet->proto != IPPROTO_TCP || opens)
 		return address->flags & ADDRESS_CLUSTER_IP &&
-				       service_still_has(flow->service, flow->backend,
+				       service_still_has(&target, true, flow->backend,
 							 flow->generation, &flow->slot)
 			       ? FLOW_GO_ON
 			       : FLOW_MOVE;

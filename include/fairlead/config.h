@@ -29,5 +29,7 @@ struct config {
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
 	__u8 near_by;       /* enum near_by */
 	__u8 pad[3];
+	__u64 netns_cookie; /* of the node's network namespace, whose loopback addresses serve
+			       NodePorts; 0: not known */
 };
-_Static_assert(sizeof(struct config) == 40, "every byte is named");
+_Static_assert(sizeof(struct config) == 48, "every byte is named");

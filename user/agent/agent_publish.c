@@ -27,13 +27,18 @@ static const char *link_with_address(const struct ip_addr *addr, void *context)
 	return link_watch_owner(agent->links, addr);
 }
 
-/* The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). */
-static void node_note(struct agent *agent)
+/*
+ * The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). So
+ * does one of the addresses that NodePorts are served on.
+ */
+void agent_look_around(struct agent *agent)
 {
 	const struct object *node = model_node(agent->model, agent->options.node_name);
 	const char *zone = node ? labels_get(&node->labels, LABEL_ZONE) : NULL;
+	const bool is_elsewhere = surroundings_look(&agent->surroundings, &agent->options,
+						    agent->model, agent->links, agent->datapath);
 
-	if (!strcmp(agent->zone, zone ? zone : ""))
+	if (!strcmp(agent->zone, zone ? zone : "") && !is_elsewhere)
 		return;
 	(void)snprintf(agent->zone, sizeof(agent->zone), "%s", zone ? zone : "");
 	model_touch_all(agent->model);
@@ -43,7 +48,7 @@ static void node_note(struct agent *agent)
 static int service_publish(const char *namespace_, const char *name, void *context)
 {
 	struct agent *agent = context;
-	const struct plan_context plan_context = {
+	struct plan_context plan_context = {
 		.node_name = agent->options.node_name,
 		.zone = *agent->zone ? agent->zone : NULL,
 		.link_with_address = link_with_address,
@@ -54,6 +59,7 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct plan plan;
 	int count, err;
 
+	surroundings_tell(&agent->surroundings, &plan_context);
 	if (!service)
 		return publisher_apply(agent->publisher, namespace_, name, NULL);
 	count = model_slices(agent->model, service, &slices);
@@ -120,7 +126,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns)
 {
-	node_note(agent);
+	agent_look_around(agent);
 	return publish(agent, woken_ns);
 }
 
@@ -148,6 +154,7 @@ void agent_addresses_changed(void *context)
 		log_warning("the node's addresses could not all be recorded");
 	if (!agent->status.synced_ns)
 		return;
+	agent_look_around(agent);
 	/* A ClusterIP may have come to a link, or gone from one. */
 	model_touch_all(agent->model);
 	observe_all_touched(agent->observe);
