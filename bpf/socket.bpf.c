@@ -196,7 +196,7 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 	if (bpf_sk_storage_get(&agent_sockets, ctx->sk, NULL, 0))
 		return SOCKET_ALLOW;
 	client_of(ctx, &client);
-	err = service_select(&client, target->service, &choice);
+	err = service_select(&client, target, true, &choice);
 	if (err)
 		return err == -COUNTER_DROP_NO_LOCAL ? socket_drop() : socket_refuse(-err);
 	state = bpf_sk_storage_get(&socket_state, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -263,7 +263,8 @@ static __always_inline bool datagram_backend_is_taken(const struct datagram_stat
 /* Chooses a backend, another one than the socket's other frontends have if that can be had. */
 static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 					   const struct datagram_state *datagram,
-					   const struct socket_state *entry, __u32 service,
+					   const struct socket_state *entry,
+					   const struct frontend_target *target,
 					   struct choice *ret_choice)
 {
 	struct client client;
@@ -271,7 +272,7 @@ static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 
 	client_of(ctx, &client);
 	for (int i = 0; i < DATAGRAM_TRIES; i++) {
-		err = service_select(&client, service, ret_choice);
+		err = service_select(&client, target, true, ret_choice);
 		if (err || !datagram_backend_is_taken(datagram, entry, ret_choice))
 			break;
 	}
@@ -297,8 +298,9 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
 	entry = datagram_entry(datagram, endpoint, &found);
 	if (!found || entry->service != target->service ||
-	    !service_still_has(entry->service, entry->backend, entry->generation, &entry->slot)) {
-		err = datagram_select(ctx, datagram, entry, target->service, &choice);
+	    !service_still_has(entry->service, (struct list_for){target->kind, true},
+			       entry->backend, entry->generation, &entry->slot)) {
+		err = datagram_select(ctx, datagram, entry, target, &choice);
 		if (err)
 			return err == -COUNTER_DROP_NO_LOCAL ? socket_drop() : socket_refuse(-err);
 		counter_add(found ? COUNTER_RESELECTED : COUNTER_CONNECTED, 0);

@@ -28,6 +28,8 @@ struct config {
 	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
 	__u8 near_by;       /* enum near_by */
-	__u8 pad[3];
+	__u8 pad;
+	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
+	__u16 host_port_min;
 };
 _Static_assert(sizeof(struct config) == 40, "every byte is named");
