@@ -27,6 +27,7 @@
 #include "agent/observe.h"
 #include "agent/options.h"
 #include "agent/other_proxy.h"
+#include "agent/service_health_ports.h"
 #include "agent/settle.h"
 #include "agent/prepare.h"
 #include "agent/size.h"
@@ -37,6 +38,7 @@
 #include "kube/event_book.h"
 #include "log.h"
 #include "model/model.h"
+#include "plan/health_check.h"
 #include "plan/plan.h"
 #include "publish/publish.h"
 #include "source/source.h"
@@ -62,6 +64,7 @@ struct agent {
 	struct left_sockets *left;
 	struct agent_status status;
 	struct observe *observe;
+	struct service_health_ports *health_ports;
 	struct guard *guard;
 	bool are_sockets_hooked;
 	char *cgroup;
@@ -139,6 +142,21 @@ static void node_note(struct agent *agent)
 	observe_all_touched(agent->observe);
 }
 
+static int health_check_note(struct agent *agent, const struct plan_context *context,
+			     const struct object *service, const struct slice_object *const *slices,
+			     size_t slice_count)
+{
+	struct planned_health_check check;
+	int err = plan_health_check(context, service, slices, slice_count, &check);
+
+	if (!err)
+		err = service_health_ports_note(agent->health_ports, service->namespace_,
+						service->name, &check);
+	return err ? log_err(err, "cannot plan the health check of service %s/%s",
+			     service->namespace_, service->name)
+		   : 0;
+}
+
 static int service_publish(const char *namespace_, const char *name, void *context)
 {
 	struct agent *agent = context;
@@ -153,12 +171,17 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct plan plan;
 	int count, err;
 
-	if (!service)
+	if (!service) {
+		(void)service_health_ports_note(agent->health_ports, namespace_, name, NULL);
 		return publisher_apply(agent->publisher, namespace_, name, NULL);
+	}
 	count = model_slices(agent->model, service, &slices);
 	if (count < 0)
 		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_,
 			       name);
+	err = health_check_note(agent, &plan_context, service, slices, (size_t)count);
+	if (err)
+		return err;
 	err = plan_service(&plan_context, service, slices, (size_t)count, &plan);
 	if (err)
 		return log_err(err, "cannot plan service %s/%s", namespace_, name);
@@ -200,6 +223,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	observe_changed(agent->observe);
 	publisher_numbers(agent->publisher, &before);
 	err = model_drain_dirty(agent->model, service_publish, agent);
+	service_health_ports_apply(agent->health_ports);
 	publisher_numbers(agent->publisher, &after);
 	if (after.changed_service_ports != before.changed_service_ports) {
 		agent->status.last_publish_ns = uv_hrtime();
@@ -621,6 +645,31 @@ static int observe_begin(struct agent *agent)
 	return observe_open(&agent->loop, &sources, &agent->observe);
 }
 
+static bool proxy_is_alive(void *context)
+{
+	const struct agent *agent = context;
+
+	return observe_is_alive(agent->observe);
+}
+
+static void service_health_unserved(const char *note, void *context)
+{
+	warning_tell(context, "FailedToStartServiceHealthcheck", "Listen", note);
+}
+
+static int health_ports_begin(struct agent *agent)
+{
+	const struct service_health_options options = {
+		.node_name = agent->options.node_name,
+		.is_alive = proxy_is_alive,
+		.failed = service_health_unserved,
+		.context = agent,
+	};
+
+	agent->health_ports = service_health_ports_new(&agent->loop, &options);
+	return agent->health_ports ? 0 : log_err(-ENOMEM, "cannot prepare Services' health checks");
+}
+
 static void hook_lost(const char *note, void *context)
 {
 	warning_tell(context, "HookLost", "AttachHook", note);
@@ -724,6 +773,8 @@ static int agent_start(struct agent *agent)
 		return log_err(-ENOMEM, "cannot allocate the model");
 	err = observe_begin(agent);
 	if (!err)
+		err = health_ports_begin(agent);
+	if (!err)
 		err = guard_begin(agent);
 	if (!err)
 		err = source_open(agent);
@@ -752,6 +803,7 @@ static void agent_stop(struct agent *agent)
 	source_close(agent->source);
 	guard_close(take_ptr(agent->guard));
 	config_watch_close(take_ptr(agent->config_watch));
+	service_health_ports_close(take_ptr(agent->health_ports));
 	observe_close(take_ptr(agent->observe));
 	datapath_end(agent);
 	uv_walk(&agent->loop, handle_close, NULL);
