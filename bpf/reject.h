@@ -97,21 +97,7 @@ static __always_inline __u32 network_header_size(const struct packet *packet)
 static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *packet,
 					    const struct tcphdr *tcp)
 {
-	__be16 length = 0;
-	__u32 payload;
-
-	if (packet->family == FAMILY_IPV4) {
-		(void)bpf_skb_load_bytes(skb, packet->l3_offset + offsetof(struct iphdr, tot_len),
-					 &length, sizeof(length));
-		payload = bpf_ntohs(length);
-	} else {
-		(void)bpf_skb_load_bytes(skb,
-					 packet->l3_offset + offsetof(struct ipv6hdr, payload_len),
-					 &length, sizeof(length));
-		payload = bpf_ntohs(length) + sizeof(struct ipv6hdr);
-	}
-	return payload - (packet->l4_offset - packet->l3_offset) - tcp->doff * 4 + tcp->syn +
-	       tcp->fin;
+	return packet_transport_size(skb, packet) - tcp->doff * 4 + tcp->syn + tcp->fin;
 }
 
 static __always_inline void reset_fill(const struct tcphdr *segment, __u32 length,

@@ -180,7 +180,7 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 		return address->flags & ADDRESS_CLUSTER_IP
 			       ? reject(skb, packet, hook, COUNTER_REJECT_NO_PORT)
 			       : VERDICT_NEXT;
-	if (packet->proto == IPPROTO_TCP && !packet_opens_tcp(packet))
+	if (!packet_opens(packet))
 		return reject(skb, packet, hook, COUNTER_REJECT_NO_FLOW);
 	err = service_select(&client, target->service, &draft->choice);
 	if (err == -COUNTER_REJECT_NO_BACKEND)
@@ -205,7 +205,7 @@ enum flow_use {
 static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
 						 const struct address_info *address)
 {
-	bool opens = packet->proto == IPPROTO_TCP && packet_opens_tcp(packet) &&
+	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
 		     packet->fragment != FRAGMENT_LATER;
 
 	if (flow_is_expired(flow, packet->proto, now_seconds()))
@@ -216,7 +216,7 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 	 */
 	if (opens && flow->state >= FLOW_ESTABLISHED)
 		return FLOW_ANEW;
-	if (packet->proto != IPPROTO_TCP || opens)
+	if (!proto_has_handshake(packet->proto) || opens)
 		return address->flags & ADDRESS_CLUSTER_IP &&
 				       service_still_has(flow->service, flow->backend,
 							 flow->generation, &flow->slot)
@@ -369,7 +369,7 @@ static __always_inline int to_vip(struct __sk_buff *skb, struct packet *packet,
 		return is_ours ? err : VERDICT_NEXT;
 	if (packet_is_icmp(packet))
 		return vip_icmp(skb, packet, address, hook);
-	if (packet->proto == IPPROTO_TCP || packet->proto == IPPROTO_UDP)
+	if (proto_has_ports(packet->proto))
 		return original(skb, packet, address, hook);
 	return is_ours ? reject(skb, packet, hook, COUNTER_REJECT_PROTOCOL) : VERDICT_NEXT;
 }
@@ -401,7 +401,7 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
  */
 static __always_inline bool flow_is_stale(const struct packet *packet, const struct flow *flow)
 {
-	if (packet->proto == IPPROTO_TCP && flow->state >= FLOW_ESTABLISHED)
+	if (proto_has_handshake(packet->proto) && flow->state >= FLOW_ESTABLISHED)
 		return true;
 	return now_seconds() - flow->last_use_s > 1;
 }
@@ -418,14 +418,13 @@ static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
 	bool is_confirmed;
 	struct flow *flow;
 
-	if (packet->proto != IPPROTO_TCP && packet->proto != IPPROTO_UDP &&
-	    !proto_is_extension(packet->proto))
+	if (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto))
 		return VERDICT_NEXT;
 	if (!address_may_have_flows(address, now_seconds()))
 		return VERDICT_NEXT;
 	if (read_ports(skb, packet) || packet->fragment == FRAGMENT_LATER)
 		return VERDICT_NEXT;
-	if (packet->proto == IPPROTO_TCP ? !packet_opens_tcp(packet) : packet->proto != IPPROTO_UDP)
+	if (!proto_has_ports(packet->proto) || !packet_opens(packet))
 		return VERDICT_NEXT;
 	packet_flow_key_back(packet, FLOW_REPLY, &reply_key);
 	flow = flow_find(&reply_key, &is_confirmed);
@@ -444,7 +443,7 @@ static __always_inline int from_backend(struct __sk_buff *skb, struct packet *pa
 		return VERDICT_NEXT;
 	if (read_ports(skb, packet))
 		return VERDICT_NEXT;
-	if (packet->proto != IPPROTO_TCP && packet->proto != IPPROTO_UDP)
+	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	return reply(skb, packet, hook);
 }

@@ -142,9 +142,8 @@ static int port_plan(const struct plan_input *input, const struct service_port *
 	(void)snprintf(port->name.port_name, NAME_SIZE, "%s", service_port->name);
 	port->name.proto = service_port->proto;
 	port->name.family = address_family(vip);
-	if (service_port->proto != IPPROTO_TCP && service_port->proto != IPPROTO_UDP) {
+	if (!service_port->proto) {
 		port->unprogrammed = UNPROGRAMMED_PROTOCOL;
-		detail_set(port, proto_name(service_port->proto));
 		return 0;
 	}
 	link = context->link_with_address(vip, context->link_context);
