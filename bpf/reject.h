@@ -155,6 +155,16 @@ struct icmp_header {
 #define QUOTE_WORDS_MAX  32
 
 /*
+ * SCTP's whole common header: the kernel does not cut a packet before a checksum that the sender
+ * left to it. That one is zero, and stays so, for such an answer does not leave the node.
+ */
+static __always_inline __u32 quoted_transport(const struct packet *packet)
+{
+	return packet->proto == IPPROTO_SCTP ? offsetof(struct sctp_header, chunk)
+					     : QUOTED_TRANSPORT;
+}
+
+/*
  * The sum of the quote, from `offset` on. An IPv4 header that is right sums to zero, so only what
  * follows counts there; an IPv6 header has no checksum. Where the transport checksum is unfinished,
  * whoever finishes it makes these last bytes sum to the complement of what the field holds now.
@@ -163,7 +173,7 @@ static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packe
 				       bool is_partial, __u16 unfinished)
 {
 	__u32 offset = packet->family == FAMILY_IPV4 ? packet->l4_offset : packet->l3_offset;
-	__u32 end = is_partial ? packet->l4_offset : packet->l4_offset + QUOTED_TRANSPORT;
+	__u32 end = is_partial ? packet->l4_offset : packet->l4_offset + quoted_transport(packet);
 	__u64 sum = is_partial ? (__u16)~unfinished : 0;
 	__u32 word;
 
@@ -178,7 +188,7 @@ static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packe
 /* Puts an ICMP port unreachable before the first bytes of the packet. */
 static __noinline int reject_icmp(struct __sk_buff *skb, const struct packet *packet)
 {
-	__u32 quote_size = packet->l4_offset - packet->l3_offset + QUOTED_TRANSPORT;
+	__u32 quote_size = packet->l4_offset - packet->l3_offset + quoted_transport(packet);
 	__u32 room = network_header_size(packet) + sizeof(struct icmp_header);
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
 	struct icmp_header icmp = {

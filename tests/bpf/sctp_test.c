@@ -249,7 +249,7 @@ static struct frame port_unreachable(const struct frame *refused)
 	return packet(.src = {vip(0).addr, 0}, .dst = {client(0).addr, 0},
 		      .proto = is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
 		      .icmp_type = is_ipv4 ? 3 : 1, .icmp_code = is_ipv4 ? 3 : 4, .quote = refused,
-		      .quote_transport = 8, .is_fresh = true, .is_returned = true);
+		      .quote_transport = 12, .is_fresh = true, .is_returned = true);
 }
 
 static void without_a_backend_an_init_is_answered_with_port_unreachable(void **state)

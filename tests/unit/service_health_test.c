@@ -459,6 +459,9 @@ static void listeners_follow_the_addresses(void **state)
 	assert_false(answers_for(fixture, port, "web"));
 	assert_string_not_equal(asked(fixture, AF_INET, "127.0.0.2", port, GET), "");
 	assert_string_not_equal(asked(fixture, AF_INET6, "::1", port, GET), "");
+	assert_int_equal(service_health_ports_set_addresses(fixture->ports, one, 0), 0);
+	service_health_ports_apply(fixture->ports);
+	assert_string_equal(asked(fixture, AF_INET6, "::1", port, GET), "");
 	assert_int_equal(service_health_ports_set_addresses(fixture->ports, NULL, 0), 0);
 	service_health_ports_apply(fixture->ports);
 	assert_true(answers_for(fixture, port, "web"));

@@ -85,7 +85,8 @@ struct service_health_ports *service_health_ports_new(uv_loop_t *loop,
 		return NULL;
 	ports->options = *options;
 	ports->server = port_server_new(loop, answer, ports);
-	if (!ports->server) {
+	if (!ports->server || service_health_ports_set_addresses(ports, NULL, 0)) {
+		port_server_close(ports->server);
 		free(ports);
 		return NULL;
 	}
@@ -156,17 +157,20 @@ void service_health_ports_close(struct service_health_ports *ports)
 int service_health_ports_set_addresses(struct service_health_ports *ports,
 				       const struct ip_addr *addrs, size_t count)
 {
-	struct ip_addr *copy;
 	struct entry *entry, *next;
+	struct ip_addr *copy;
 
+	if (!addrs) {
+		addrs = &everywhere;
+		count = 1;
+	}
 	if (count == ports->addr_count &&
 	    (!count || !memcmp(addrs, ports->addrs, count * sizeof(*addrs))))
 		return 0;
 	copy = calloc(count + 1, sizeof(*copy));
 	if (!copy)
 		return -ENOMEM;
-	if (count)
-		memcpy(copy, addrs, count * sizeof(*copy));
+	memcpy(copy, addrs, count * sizeof(*copy));
 	free(ports->addrs);
 	ports->addrs = copy;
 	ports->addr_count = count;
@@ -233,7 +237,7 @@ static struct listening *place_find(struct listening *places, size_t count,
 /* Closes what is at another port or address than it is to be; what stays is kept. */
 static void entry_drop(struct service_health_ports *ports, struct entry *entry)
 {
-	size_t count = ports->addr_count ? ports->addr_count : 1;
+	size_t count = ports->addr_count;
 	struct listening *places, *kept;
 
 	if (entry->port != entry->check.port)
@@ -241,9 +245,9 @@ static void entry_drop(struct service_health_ports *ports, struct entry *entry)
 	if (!entry->check.port ||
 	    (entry->places && entry->addresses_version == ports->addresses_version))
 		return;
-	places = calloc(count, sizeof(*places));
+	places = calloc(count + 1, sizeof(*places));
 	for (size_t i = 0; places && i < count; i++) {
-		places[i].addr = ports->addr_count ? ports->addrs[i] : everywhere;
+		places[i].addr = ports->addrs[i];
 		kept = place_find(entry->places, entry->place_count, &places[i].addr);
 		if (kept)
 			places[i].listener = take_ptr(kept->listener);
@@ -273,13 +277,15 @@ static int entry_own(struct service_health_ports *ports, struct entry *entry)
 static int entry_open(struct service_health_ports *ports, struct entry *entry)
 {
 	int failed = entry->places ? entry_own(ports, entry) : -ENOMEM;
+	const struct ip_addr *addr;
 	int err;
 
 	for (size_t i = 0; entry->port && i < entry->place_count; i++) {
 		if (entry->places[i].listener)
 			continue;
+		addr = &entry->places[i].addr;
 		err = port_listener_open(ports->server,
-					 ports->addr_count ? &entry->places[i].addr : NULL,
+					 address_equal(addr, &everywhere) ? NULL : addr,
 					 entry->port, &entry->places[i].listener);
 		if (err)
 			failed = err;

@@ -34,8 +34,8 @@ struct service_health_ports *service_health_ports_new(uv_loop_t *loop,
 void service_health_ports_close(struct service_health_ports *ports);
 
 /*
- * The addresses to listen at from the next apply on: copied. An unspecified address is all of its
- * family; none at all is all addresses, of both families in one listener. Returns 0 or -ENOMEM.
+ * The addresses to listen at from the next apply on; copied. An unspecified address is all of its
+ * family. NULL, as at first: all addresses, of both families in one listener. Returns 0 or -ENOMEM.
  */
 int service_health_ports_set_addresses(struct service_health_ports *ports,
 				       const struct ip_addr *addrs, size_t count);
