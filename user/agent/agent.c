@@ -21,6 +21,7 @@
 #include "agent/observe.h"
 #include "agent/options.h"
 #include "agent/prepare.h"
+#include "agent/service_health_ports.h"
 #include "cleanup.h"
 #include "link/netns.h"
 #include "log.h"
@@ -79,6 +80,26 @@ static int observe_begin(struct agent *agent)
 	};
 
 	return observe_open(&agent->loop, &sources, &agent->observe);
+}
+
+static bool proxy_is_alive(void *context)
+{
+	const struct agent *agent = context;
+
+	return observe_is_alive(agent->observe);
+}
+
+static int health_ports_begin(struct agent *agent)
+{
+	const struct service_health_options options = {
+		.node_name = agent->options.node_name,
+		.is_alive = proxy_is_alive,
+		.failed = agent_tell_service_unserved,
+		.context = agent,
+	};
+
+	agent->health_ports = service_health_ports_new(&agent->loop, &options);
+	return agent->health_ports ? 0 : log_err(-ENOMEM, "cannot prepare Services' health checks");
 }
 
 static int guard_begin(struct agent *agent)
@@ -145,6 +166,8 @@ static int agent_start(struct agent *agent)
 		return log_err(-ENOMEM, "cannot allocate the model");
 	err = observe_begin(agent);
 	if (!err)
+		err = health_ports_begin(agent);
+	if (!err)
 		err = guard_begin(agent);
 	if (!err)
 		err = agent_source_open(agent);
@@ -172,6 +195,7 @@ static void agent_stop(struct agent *agent)
 	source_close(agent->source);
 	guard_close(take_ptr(agent->guard));
 	config_watch_close(take_ptr(agent->config_watch));
+	service_health_ports_close(take_ptr(agent->health_ports));
 	observe_close(take_ptr(agent->observe));
 	agent_datapath_end(agent);
 	uv_walk(&agent->loop, handle_close, NULL);

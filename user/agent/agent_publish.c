@@ -13,10 +13,12 @@
 
 #include "agent/left.h"
 #include "agent/observe.h"
+#include "agent/service_health_ports.h"
 #include "cleanup.h"
 #include "link/link.h"
 #include "log.h"
 #include "model/model.h"
+#include "plan/health_check.h"
 #include "plan/plan.h"
 #include "publish/publish.h"
 
@@ -45,6 +47,21 @@ void agent_look_around(struct agent *agent)
 	observe_all_touched(agent->observe);
 }
 
+static int health_check_note(struct agent *agent, const struct plan_context *context,
+			     const struct object *service, const struct slice_object *const *slices,
+			     size_t slice_count)
+{
+	struct planned_health_check check;
+	int err = plan_health_check(context, service, slices, slice_count, &check);
+
+	if (!err)
+		err = service_health_ports_note(agent->health_ports, service->namespace_,
+						service->name, &check);
+	return err ? log_err(err, "cannot plan the health check of service %s/%s",
+			     service->namespace_, service->name)
+		   : 0;
+}
+
 static int service_publish(const char *namespace_, const char *name, void *context)
 {
 	struct agent *agent = context;
@@ -60,12 +77,17 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	int count, err;
 
 	surroundings_tell(&agent->surroundings, &plan_context);
-	if (!service)
+	if (!service) {
+		(void)service_health_ports_note(agent->health_ports, namespace_, name, NULL);
 		return publisher_apply(agent->publisher, namespace_, name, NULL);
+	}
 	count = model_slices(agent->model, service, &slices);
 	if (count < 0)
 		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_,
 			       name);
+	err = health_check_note(agent, &plan_context, service, slices, (size_t)count);
+	if (err)
+		return err;
 	err = plan_service(&plan_context, service, slices, (size_t)count, &plan);
 	if (err)
 		return log_err(err, "cannot plan service %s/%s", namespace_, name);
@@ -107,6 +129,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	observe_changed(agent->observe);
 	publisher_numbers(agent->publisher, &before);
 	err = model_drain_dirty(agent->model, service_publish, agent);
+	service_health_ports_apply(agent->health_ports);
 	publisher_numbers(agent->publisher, &after);
 	if (after.changed_service_ports != before.changed_service_ports) {
 		agent->status.last_publish_ns = uv_hrtime();

@@ -32,6 +32,7 @@ struct agent {
 	struct bind_watch *bind_watch;
 	struct agent_status status;
 	struct observe *observe;
+	struct service_health_ports *health_ports;
 	struct guard *guard;
 	bool are_sockets_hooked;
 	char *cgroup;
@@ -103,6 +104,7 @@ void agent_tell_map_full(struct agent *agent, uint32_t unfitting);
 
 /* `context`: the agent. */
 void agent_tell_unserved(const char *note, void *context);
+void agent_tell_service_unserved(const char *note, void *context);
 void agent_tell_hook_lost(const char *note, void *context);
 
 /* Lets what was told about the end be sent, for a moment. */
