@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The life of a publisher: the maps are mapped, and what an earlier run left in them is taken up. */
+/* A publisher's life: the maps are mapped, and what an earlier run left in them is taken up. */
 
 #include "publish/publisher.h"
 
