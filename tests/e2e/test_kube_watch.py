@@ -521,6 +521,19 @@ def test_a_node_that_never_comes_is_waited_for_30_seconds(server, start):
     assert agent.warnings("has not told of Node node1 for 30 s: going on without its zone")
 
 
+def test_pod_cidrs_that_change_do_not_end_it(server, start):
+    wanted = fill(server, 1)
+    agent = start(server, "--detect-local-mode", "NodeCIDR")
+    agent.wait_for_services(wanted)
+    for cidrs in (["10.244.1.0/24"], ["10.244.2.0/24", "fd00:244::/64"], []):
+        server.put({**node("node1"), "spec": {"podCIDRs": cidrs}})
+        server.put_all([service("later", next_vip(4))])
+        agent.wait_for_services(wanted | {"later"})
+        server.delete("services", "later", "default")
+        agent.wait_for_services(wanted)
+    assert agent.running()
+
+
 # Endpoints of old servers.
 
 
