@@ -472,9 +472,11 @@ def test_losing_the_server_changes_nothing(cluster):
     cluster.agent.wait_for_log("no API server answers as it should")
     settle()
     assert cluster.agent.table() == table
+    assert "source-unreachable" in cluster.agent.degraded()
     cluster.server.start_listening()
     cluster.change(name, "10.244.9.2")
     cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+    assert "source-unreachable" not in cluster.agent.degraded()
 
 
 # Start and restart.
