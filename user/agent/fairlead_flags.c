@@ -120,7 +120,7 @@ static const char doc[] =
 	"\n"
 	"Examples:\n"
 	"  fairlead agent --kubeconfig /etc/fairlead/kubeconfig\n"
-	"  fairlead agent --server https://10.0.0.11:6443 --server https://10.0.0.12:6443\n"
+	"  fairlead agent --server https://api-1:6443 --server https://api-2:6443\n"
 	"  fairlead agent --config /etc/kube-proxy.conf --hostname-override node-1\n"
 	"  fairlead agent --manifests ./objects --node-name node-1 --hooks tc -v 3\n"
 	"Without a source it is the API server that a Pod's service account belongs to.\n"
