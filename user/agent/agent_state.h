@@ -32,6 +32,7 @@ struct agent {
 	struct observe *observe;
 	struct guard *guard;
 	bool are_sockets_hooked;
+	bool is_source_away;
 	char *cgroup;
 	int failed;           /* why it ends */
 	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
