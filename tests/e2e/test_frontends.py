@@ -2,16 +2,17 @@
 """External frontends as clients on the node see them: NodePorts, external IPs, load-balancer IPs."""
 
 import itertools
+import json
 import subprocess
 import sys
 
 import pytest
 
-from lab import HERE, address_of, wait_for
-from manifests import both_protocols, endpoint, next_vip, node, service, service_port, slice_, \
-    slice_ports
+from lab import HERE, address_of, ip_text, wait_for
+from manifests import both_protocols, next_vip, node, service, slice_, slice_ports
 
 HOOKS = ["socket,tc", "socket"]
+LINK_POD = 1
 BACKENDS = ["pod1b", "pod2b"]
 LOOPBACKS = {4: ["127.0.0.1", "127.1.2.3"], 6: ["::1"]}
 EXTERNAL = {4: "203.0.113.", 6: "2001:db8:113::"}
@@ -307,6 +308,7 @@ def test_a_restart_changes_nothing_that_need_not_change(world):
     agent = world.agents["node1"]
     publish(world, 4, ports, type="LoadBalancer", ingress=[address],
             loadBalancerSourceRanges=["10.244.0.0/16", "172.18.0.0/16", "2001:db8::/32"])
+
     def programmed():
         return {name: sorted(map(repr, agent.dump(name)))
                 for name in ("frontends", "addresses", "services", "source_ranges")}
@@ -404,30 +406,48 @@ def test_without_bind_protection_a_node_port_can_be_bound(world, node1_again):
 # What programs are told of the surroundings.
 
 
+def link_index(world, place, name):
+    return json.loads(world.place(place).run("ip", "-j", "link", "show", name).stdout)[0]["ifindex"]
+
+
 def test_links_of_pods_are_near_and_others_are_not(world, node1_again):
     agent = world.agents["node1"]
-    near = {bytes(int(octet, 0) if isinstance(octet, str) else octet for octet in
-                  entry["value"]["name"]).rstrip(b"\0").decode() if isinstance(
-                      entry["value"]["name"], list) else entry["value"]["name"]:
-            entry["value"]["is_near"] for entry in agent.dump("links")}
-    assert near["eth0"] == 0 and sum(near.values()) == 3, near
+    by_role = {entry["key"]: (entry["value"]["role"], entry["value"]["is_near"])
+               for entry in agent.dump("links")}
+    assert sorted(near for _, near in by_role.values())[-3:] == [1, 1, 1], by_role
+    assert all(near == (role == LINK_POD) for role, near in by_role.values()), by_role
+    agent = node1_again("--detect-local-mode", "InterfaceNamePrefix", "--pod-interface-name-prefix", "eth")
+    near = [entry["key"] for entry in agent.dump("links") if entry["value"]["is_near"]]
+    assert near == [link_index(world, "node1", "eth0")]
+
+
+def test_ports_of_the_named_bridge_are_near(world):
+    agent = world.agents["node2"]
+    options = agent.options
+    agent.stop()
+    agent.options = (*options, "--detect-local-mode", "BridgeInterface", "--pod-bridge-interface", "cni0")
+    agent.start()
+    try:
+        near = {entry["key"] for entry in agent.dump("links") if entry["value"]["is_near"]}
+        ports = [item["ifname"] for item in json.loads(
+            world.place("node2").run("ip", "-j", "link", "show", "master", "cni0").stdout)]
+        assert near == {link_index(world, "node2", port) for port in ports}
+    finally:
+        agent.stop()
+        agent.options = options
+        agent.start()
 
 
 def test_sources_are_the_addresses_of_the_links_or_of_the_node(world):
-    from lab import ip_text
-
     agent = world.agents["node1"]
-    index = int(world.place("node1").run("cat", "/sys/class/net/eth0/ifindex").stdout)
     sources = {entry["key"]: (ip_text(entry["value"]["ipv4"]["bytes"]),
                               ip_text(entry["value"]["ipv6"]["bytes"]))
                for entry in agent.dump("link_sources")}
-    assert sources[index] == (address_of("node1", 4), address_of("node1", 6))
+    assert sources[link_index(world, "node1", "eth0")] == (address_of("node1", 4), address_of("node1", 6))
     assert all(own[0] != "::" for own in sources.values()), sources
 
 
 def test_near_ranges_follow_the_options_and_the_node(world, node1_again):
-    from lab import ip_text
-
     def ranges(agent):
         return {(ip_text(entry["key"]["addr"]["bytes"]), entry["key"]["prefix"])
                 for entry in agent.dump("near_ranges")}
