@@ -14,6 +14,7 @@ int outside_load(void (*configure)(struct tc_bpf *skeleton))
 		"ip link add fl-up type veth peer name fl-far",
 		"ip link add fl-over type veth peer name fl-in",
 		"sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+		"for l in fl-over fl-in; do ip link set $l mtu 1400; done",
 		"for l in fl-up fl-far fl-over fl-in; do ip link set $l up; done",
 		"ip addr add 192.168.0.1/24 dev fl-up",
 		"ip addr add fdee::1/64 dev fl-up nodad",
@@ -21,8 +22,8 @@ int outside_load(void (*configure)(struct tc_bpf *skeleton))
 		"ip addr add fd20::1/64 dev fl-over nodad",
 		"ip route add default via 192.168.0.254",
 		"ip -6 route add default via fdee::fe",
-		"ip route add 10.1.0.0/24 via 172.20.0.2 mtu 1400",
-		"ip -6 route add fd01::/64 via fd20::2 mtu 1400",
+		"ip route add 10.1.0.0/24 via 172.20.0.2",
+		"ip -6 route add fd01::/64 via fd20::2",
 		"ip route add unreachable 10.1.0.9/32",
 		"ip -6 route add unreachable fd01::9/128",
 		/* Who is not known yet, the kernel asks for; known ones say the route's MTU. */
