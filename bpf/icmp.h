@@ -34,7 +34,7 @@ static __always_inline bool icmp_read_quote(struct __sk_buff *skb, const struct 
 	}
 	if (ret_quote->fragment == FRAGMENT_LATER)
 		return false;
-	if (ret_quote->proto != IPPROTO_TCP && ret_quote->proto != IPPROTO_UDP)
+	if (!proto_has_ports(ret_quote->proto))
 		return false;
 	if (packet_load(skb, ret_quote->l4_offset, ports, sizeof(ports)))
 		return false;

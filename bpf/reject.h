@@ -103,21 +103,7 @@ static __always_inline __u32 network_header_size(const struct packet *packet)
 static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *packet,
 					    const struct tcphdr *tcp)
 {
-	__be16 length = 0;
-	__u32 payload;
-
-	if (packet->family == FAMILY_IPV4) {
-		(void)bpf_skb_load_bytes(skb, packet->l3_offset + offsetof(struct iphdr, tot_len),
-					 &length, sizeof(length));
-		payload = bpf_ntohs(length);
-	} else {
-		(void)bpf_skb_load_bytes(skb,
-					 packet->l3_offset + offsetof(struct ipv6hdr, payload_len),
-					 &length, sizeof(length));
-		payload = bpf_ntohs(length) + sizeof(struct ipv6hdr);
-	}
-	return payload - (packet->l4_offset - packet->l3_offset) - tcp->doff * 4 + tcp->syn +
-	       tcp->fin;
+	return packet_transport_size(skb, packet) - tcp->doff * 4 + tcp->syn + tcp->fin;
 }
 
 static __always_inline void reset_fill(const struct tcphdr *segment, __u32 length,
@@ -179,12 +165,20 @@ struct icmp_answer {
 };
 
 /*
- * What a quote holds of the packet's transport header: enough for ports (RFC 792); of TCP all that
- * is fixed, for a checksum that the hardware is to finish must not be cut off.
+ * What a quote holds of the packet's transport header: enough for ports (RFC 792). Of TCP all that
+ * is fixed, and of SCTP the common header: a checksum that is yet to be finished must not be cut
+ * off.
  */
 static __always_inline __u32 quoted_transport(const struct packet *packet)
 {
-	return packet->proto == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	switch (packet->proto) {
+	case IPPROTO_TCP:
+		return sizeof(struct tcphdr);
+	case IPPROTO_SCTP:
+		return offsetof(struct sctp_header, chunk);
+	default:
+		return sizeof(struct udphdr);
+	}
 }
 
 #define QUOTE_WORDS_MAX 40

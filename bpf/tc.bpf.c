@@ -362,7 +362,7 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 		return to_unknown_port(packet, address);
 	if (!source_is_allowed(&packet->src, target))
 		return -COUNTER_DROP_SOURCE_RANGE;
-	if (packet->proto == IPPROTO_TCP && !packet_opens_tcp(packet))
+	if (!packet_opens(packet))
 		return -COUNTER_REJECT_NO_FLOW;
 	draft->target = *target;
 	(void)client_find(skb, packet, hook, &draft->place);
@@ -389,7 +389,7 @@ enum flow_use {
 static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
 						 const struct address_info *address)
 {
-	bool opens = packet->proto == IPPROTO_TCP && packet_opens_tcp(packet) &&
+	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
 		     packet->fragment != FRAGMENT_LATER;
 
 	if (flow_is_expired(flow, packet->proto, now_seconds()))
@@ -400,7 +400,7 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 	 */
 	if (opens && flow->state >= FLOW_ESTABLISHED)
 		return FLOW_ANEW;
-	if (packet->proto != IPPROTO_TCP || opens)
+	if (!proto_has_handshake(packet->proto) || opens)
 		return address->flags & ADDRESS_SERVED &&
 				       service_still_has(
 					       flow->service,
@@ -573,7 +573,7 @@ static __always_inline int to_vip(struct __sk_buff *skb, struct packet *packet,
 		return is_ours ? err : VERDICT_NEXT;
 	if (packet_is_icmp(packet))
 		return vip_icmp(skb, packet, address, hook);
-	if (packet->proto == IPPROTO_TCP || packet->proto == IPPROTO_UDP)
+	if (proto_has_ports(packet->proto))
 		return original(skb, packet, address, hook);
 	return is_ours ? -COUNTER_REJECT_PROTOCOL : VERDICT_NEXT;
 }
@@ -605,7 +605,7 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
  */
 static __always_inline bool flow_is_stale(const struct packet *packet, const struct flow *flow)
 {
-	if (packet->proto == IPPROTO_TCP && flow->state >= FLOW_ESTABLISHED)
+	if (proto_has_handshake(packet->proto) && flow->state >= FLOW_ESTABLISHED)
 		return true;
 	return now_seconds() - flow->last_use_s > 1;
 }
@@ -622,14 +622,13 @@ static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
 	bool is_confirmed;
 	struct flow *flow;
 
-	if (packet->proto != IPPROTO_TCP && packet->proto != IPPROTO_UDP &&
-	    !proto_is_extension(packet->proto))
+	if (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto))
 		return VERDICT_NEXT;
 	if (!address_may_have_flows(address, now_seconds()))
 		return VERDICT_NEXT;
 	if (read_ports(skb, packet) || packet->fragment == FRAGMENT_LATER)
 		return VERDICT_NEXT;
-	if (packet->proto == IPPROTO_TCP ? !packet_opens_tcp(packet) : packet->proto != IPPROTO_UDP)
+	if (!proto_has_ports(packet->proto) || !packet_opens(packet))
 		return VERDICT_NEXT;
 	packet_flow_key_back(packet, FLOW_REPLY, &reply_key);
 	flow = flow_find(&reply_key, &is_confirmed);
@@ -648,7 +647,7 @@ static __always_inline int from_backend(struct __sk_buff *skb, struct packet *pa
 		return VERDICT_NEXT;
 	if (read_ports(skb, packet))
 		return VERDICT_NEXT;
-	if (packet->proto != IPPROTO_TCP && packet->proto != IPPROTO_UDP)
+	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	return reply(skb, packet, hook);
 }

@@ -38,6 +38,11 @@
 #define TIMEOUT_UDP_NEW_S         30
 #define TIMEOUT_UDP_S             120
 
+/* SCTP's likewise, except that a handshake may take an INIT sent again (RFC 9260: a second). */
+#define TIMEOUT_SCTP_NEW_S         10
+#define TIMEOUT_SCTP_ESTABLISHED_S 210 /* a HEARTBEAT comes every 30 */
+#define TIMEOUT_SCTP_CLOSED_S      10
+
 /* How many refusals (RST, ICMP) one CPU sends in a second. */
 #define REJECTS_PER_SECOND_DEFAULT 1000
 

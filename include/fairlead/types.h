@@ -103,6 +103,10 @@ enum service_flag {
 	SERVICE_EXTERNAL_LOCAL = 1U << 2, /* externalTrafficPolicy: Local */
 	/* Clients of its load-balancer IPs must be in `source_ranges` (rules I107 to I115). */
 	SERVICE_SOURCE_RANGES = 1U << 3,
+	/* ... and the node's own address is in one of them (rule I110). */
+	SERVICE_NODE_ALLOWED = 1U << 4,
+	/* It has, or may have, frontends besides its ClusterIP (rule B30). For user space. */
+	SERVICE_EXTERNAL = 1U << 5,
 };
 
 /*
@@ -401,3 +405,14 @@ struct service_stats {
 	__u64 packets;
 	__u64 bytes;
 };
+
+#define PROCESS_NAME_SIZE 16 /* TASK_COMM_LEN */
+
+/* A process has tried to bind a NodePort, and was refused; what `bind_attempts` tells. */
+struct bind_attempt {
+	struct frontend wanted; /* the unspecified address: all of them */
+	__u32 service;
+	__u32 pid;
+	char process[PROCESS_NAME_SIZE];
+};
+_Static_assert(sizeof(struct bind_attempt) == 44, "message: every byte is named");

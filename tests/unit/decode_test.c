@@ -280,13 +280,14 @@ static void scalars_are_typed_by_the_core_schema(void **state)
 	struct outcome outcome = when_read(
 		YAML,
 		"apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: ~}\n"
-		"spec: {publishNotReadyAddresses: True, selector: {a: \"1\", b: !!str 2, c: yes},"
+		"spec: {publishNotReadyAddresses: True, healthCheckNodePort: 31234, selector: {a: \"1\", b: !!str 2, c: yes},"
 		" ports: [{port: 0x50, targetPort: 8080, nodePort: null, name: '443'}]}\n");
 	const struct service_object *service;
 
 	(void)state;
 	service = &then_service(&outcome, "default", "web")->service;
 	assert_true(service->publish_not_ready);
+	assert_int_equal(service->health_check_node_port, 31234);
 	assert_string_equal(labels_get(&service->selector, "b"), "2");
 	assert_string_equal(labels_get(&service->selector, "c"), "yes");
 	assert_int_equal(service->ports[0].port, 80);
@@ -403,6 +404,7 @@ static void objects_of_wrong_types_are_named_with_the_reason(void **state)
 		{"{internalTrafficPolicy: Here}", "is neither Cluster nor Local"},
 		{"{sessionAffinity: Cookie}", "is neither None nor ClientIP"},
 		{"{publishNotReadyAddresses: 1}", "is neither true nor false"},
+		{"{healthCheckNodePort: 65536}", "spec.healthCheckNodePort"},
 	};
 
 	(void)state;
