@@ -689,7 +689,7 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 		return VERDICT_NEXT;
 	if (read_ports(skb, packet))
 		return VERDICT_NEXT;
-	if (packet->proto != IPPROTO_TCP && packet->proto != IPPROTO_UDP)
+	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	if (may_be_reply) {
 		flow = reply_flow(packet, &key);

@@ -22,6 +22,18 @@ const char *service_type_word(__u8 type)
 	return word_of(words, type);
 }
 
+const char *frontend_kind_word(__u8 kind)
+{
+	static const char *const words[] = {
+		[FRONTEND_CLUSTER_IP] = "ClusterIP",
+		[FRONTEND_NODE_PORT] = "NodePort",
+		[FRONTEND_EXTERNAL_IP] = "ExternalIP",
+		[FRONTEND_LOAD_BALANCER_IP] = "LoadBalancer",
+	};
+
+	return word_of(words, kind);
+}
+
 const char *backend_state_word(__u8 state)
 {
 	static const char *const words[] = {
