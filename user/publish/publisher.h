@@ -182,6 +182,9 @@ int publisher_is_full(struct publisher *publisher, enum full full);
 uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr);
 uint32_t address_find(const struct publisher *publisher, const struct ip_addr *addr);
 
+/* True if the record is of this address. */
+bool address_is(const struct publisher *publisher, uint32_t index, const struct ip_addr *addr);
+
 /* Makes the map say what the record's counts mean; the entry goes when nobody needs it. Returns 0
  * or a negative errno, which only a new entry can meet. */
 int address_settle(struct publisher *publisher, uint32_t index);

@@ -45,12 +45,12 @@ struct kube_source;
 /* One resource, as its reflector's context. */
 struct watched {
 	struct kube_source *source;
-	enum object_kind kind;
 	struct reflector_resource resource;
 	struct decode_defaults defaults;
 	struct reflector *reflector;
-	__u32 list;   /* the number of the last list that has begun */
-	size_t given; /* objects of that list */
+	size_t given; /* objects of the list that has begun last */
+	__u32 list;   /* its number */
+	enum object_kind kind;
 	bool is_absent;
 };
 
