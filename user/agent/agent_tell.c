@@ -42,6 +42,11 @@ void agent_tell_unserved(const char *note, void *context)
 	warning_tell(context, "FailedToStartProxierHealthcheck", "StartProxy", note);
 }
 
+void agent_tell_service_unserved(const char *note, void *context)
+{
+	warning_tell(context, "FailedToStartServiceHealthcheck", "Listen", note);
+}
+
 void agent_tell_hook_lost(const char *note, void *context)
 {
 	warning_tell(context, "HookLost", "AttachHook", note);
