@@ -36,7 +36,7 @@ static int range_read(__u16 *ret_min, __u16 *ret_max)
 
 void host_ports_set(struct config *config)
 {
-	__u16 min, max;
+	__u16 min = 0, max = 0;
 	int err;
 
 	config->host_port_min = HOST_PORT_MIN_DEFAULT;
