@@ -728,7 +728,7 @@ static void test_address_on_a_link(void **state)
 static void test_sctp(void **state)
 {
 	struct service_port ports[] = {{.name = "sip", .proto = IPPROTO_SCTP, .port = 5060},
-				       {.name = "http", .proto = IPPROTO_TCP, .port = 80}};
+				       {.name = "odd", .proto = 0, .port = 80}};
 	struct object service = given_service();
 	struct plan plan;
 
@@ -739,10 +739,9 @@ static void test_sctp(void **state)
 	plan = when_planned(&here, &service, NULL, 0);
 
 	assert_int_equal(plan.port_count, 2);
-	assert_int_equal(plan.ports[0].unprogrammed, UNPROGRAMMED_PROTOCOL);
-	assert_string_equal(plan.ports[0].detail, "SCTP");
 	assert_string_equal(plan.ports[0].name.port_name, "sip");
-	then_frontend(&plan.ports[1], "10.96.0.1:80");
+	then_frontend(&plan.ports[0], "10.96.0.1:5060");
+	assert_int_equal(plan.ports[1].unprogrammed, UNPROGRAMMED_PROTOCOL);
 	plan_fini(&plan);
 }
 
@@ -773,7 +772,7 @@ static const struct CMUnitTest single_tests[] = {
 	 NULL},
 	{"a ClusterIP on a link of the node is left alone, port by port", test_address_on_a_link,
 	 NULL, NULL, NULL},
-	{"an SCTP port is not served, the others are", test_sctp, NULL, NULL, NULL},
+	{"an SCTP port is served, one of an unknown protocol is not", test_sctp, NULL, NULL, NULL},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
