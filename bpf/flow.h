@@ -167,12 +167,22 @@ static __always_inline void flow_start_timer(const struct flow_key *original_key
 	(void)bpf_timer_start(&confirmed->timer, (timeout_s + 1) * NSEC_PER_SEC, 0);
 }
 
+/* Where a client is. */
+struct client_place {
+	bool is_near;	   /* to the traffic policies */
+	bool returns_here; /* replies to its own address pass this node */
+};
+
 /*
  * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
  * interrupt each other on a CPU, so nobody else writes it meanwhile.
  */
 struct flow_draft {
+	struct frontend_target target;
+	struct client_place place;
 	struct choice choice;
+	struct packet quote; /* of an ICMP error */
+	bool is_from_node; /* an address of this node is its source: not all ports are ours */
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
@@ -373,19 +383,20 @@ static __noinline int flow_share_state(const struct flow_key *key, const struct 
 }
 
 /* A flow that ends sooner than its timer thinks gets a new time. */
-static __always_inline void flow_hurry_timer(const struct flow_key *key, const struct flow *flow)
+static __noinline int flow_hurry_timer(const struct flow_key *key, const struct flow *flow)
 {
 	struct confirmed_flow *confirmed;
 	struct flow_key peer_key;
 
 	if (!config.has_timer)
-		return;
+		return 0;
 	flow_peer_key(key, flow, &peer_key);
 	confirmed = bpf_map_lookup_elem(&flows, key->direction == FLOW_ORIGINAL ? key : &peer_key);
 	if (confirmed)
 		(void)bpf_timer_start(&confirmed->timer,
 				      (flow_timeout_s(key->proto, flow->state) + 1) * NSEC_PER_SEC,
 				      0);
+	return 0;
 }
 
 /* Follows the conversation: what this packet makes of the flow. */
@@ -409,5 +420,5 @@ static __always_inline void flow_follow(const struct flow_key *key, struct flow 
 	flow->state = state;
 	(void)flow_share_state(key, flow);
 	if (is_confirmed && state >= FLOW_CLOSING)
-		flow_hurry_timer(key, flow);
+		(void)flow_hurry_timer(key, flow);
 }

@@ -31,6 +31,8 @@ enum icmp_type {
 	ICMP_TIME_EXCEEDED = 11,
 	ICMP_PARAMETER_PROBLEM = 12,
 	ICMPV6_DESTINATION_UNREACHABLE = 1,
+	ICMPV6_PACKET_TOO_BIG = 2,
+	ICMPV6_TIME_EXCEEDED = 3,
 	ICMPV6_INFORMATIONAL = 128, /* from here on no errors */
 	ICMPV6_ECHO_REQUEST = 128,
 	ICMPV6_ECHO_REPLY = 129,
@@ -38,6 +40,7 @@ enum icmp_type {
 
 enum icmp_code {
 	ICMP_PORT_UNREACHABLE = 3,
+	ICMP_FRAGMENTATION_NEEDED = 4,
 	ICMPV6_PORT_UNREACHABLE = 4,
 };
 
@@ -78,6 +81,7 @@ struct vlan_header {
 };
 
 #define VLAN_TAGS_MAX              2
+#define TCP_DATA_OFFSET            12 /* in its upper half, of 4 bytes */
 #define IPV4_OFFSET_MASK           bpf_htons(0x1fff)
 #define IPV4_MORE_FRAGMENTS        bpf_htons(0x2000)
 #define IPV6_EXTENSION_HEADERS_MAX 8

@@ -10,6 +10,7 @@
  * sendmsg4/6      As connect, for each datagram of an unconnected UDP socket, which keeps
  *                 its backends.
  * recvmsg4/6      Replies appear to come from the frontend.
+ * bind4/6         A NodePort that a Service has cannot be taken by a process of the node.
  *
  * What a socket remembers lives in socket-local storage and goes with the socket. An IPv6 socket
  * that talks to ::ffff:a.b.c.d runs connect6, getpeername6 and recvmsg6 (but sendmsg4): addresses
@@ -28,8 +29,17 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
+#define AF_INET6 10
+
 #define SOCKET_ALLOW  1
 #define SOCKET_REFUSE 0
+
+#define BIND_ATTEMPTS_SIZE 4096 /* bytes, a page at least: what does not fit is not told */
+
+#define LOOPBACK_NET  ((__u32)bpf_htonl(0x7f000000))
+#define LOOPBACK_MASK ((__u32)bpf_htonl(0xff000000))
+#define LOOPBACK_IPV4 ((__u32)bpf_htonl(0x7f000001))
+#define LOOPBACK_IPV6 ((__u32)bpf_htonl(1)) /* the last word of ::1 */
 
 /* What a connected socket dialled. Written by these programs. */
 struct {
@@ -57,6 +67,12 @@ struct {
 	__type(key, int);
 	__type(value, __u32);
 } agent_sockets SEC(".maps");
+
+/* Who was refused a NodePort. Read by the agent, which logs them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, BIND_ATTEMPTS_SIZE);
+} bind_attempts SEC(".maps");
 
 /* An address and port of the call, whatever its family. */
 struct endpoint {
@@ -106,6 +122,110 @@ static __always_inline bool endpoint_is(const struct endpoint *endpoint, const s
 	return endpoint->port == port && address_equal(&endpoint->addr, addr);
 }
 
+/* True if the address is unspecified, which is loopback to connect() and everything to bind(). */
+static __always_inline bool address_is_any(const struct ip_addr *addr)
+{
+	const __u32 *words = address_words_const(addr);
+
+	return !words[3] && !words[0] && !words[1] && (!words[2] || words[2] == MAPPED_PREFIX_WORD);
+}
+
+static __always_inline bool address_is_loopback(const struct ip_addr *addr)
+{
+	const __u32 *words = address_words_const(addr);
+
+	if (address_is_ipv4(addr))
+		return (words[3] & LOOPBACK_MASK) == LOOPBACK_NET;
+	return !words[0] && !words[1] && !words[2] && words[3] == LOOPBACK_IPV6;
+}
+
+/* The one loopback address of its family that has frontends. */
+static __always_inline void address_set_loopback(struct ip_addr *addr)
+{
+	address_words(addr)[3] = address_is_ipv4(addr) ? LOOPBACK_IPV4 : LOOPBACK_IPV6;
+}
+
+/* False in pods, whose loopback addresses are their own. */
+static __always_inline bool is_on_node(struct bpf_sock_addr *ctx)
+{
+	return config.netns_cookie && bpf_get_netns_cookie(ctx) == config.netns_cookie;
+}
+
+/*
+ * The address that a socket is bound to; all zero or unspecified: the kernel will choose one, which
+ * it does when it knows the backend.
+ */
+static __always_inline void source_read(const struct bpf_sock_addr *ctx, struct ip_addr *ret_addr)
+{
+	const struct bpf_sock *socket = ctx->sk;
+	__u32 *words = address_words(ret_addr);
+
+	__builtin_memset(ret_addr, 0, sizeof(*ret_addr));
+	if (!socket)
+		return;
+	if (socket->family != AF_INET6) {
+		address_set_ipv4(ret_addr, socket->src_ip4);
+		return;
+	}
+	words[0] = socket->src_ip6[0];
+	words[1] = socket->src_ip6[1];
+	words[2] = socket->src_ip6[2];
+	words[3] = socket->src_ip6[3];
+}
+
+/*
+ * The frontend that is dialled. On the node every loopback address is one of its NodePort
+ * addresses. A socket that is bound to one is left alone: nothing it sends could leave the node.
+ */
+static __always_inline const struct frontend_target *
+frontend_dialled(struct bpf_sock_addr *ctx, const struct endpoint *endpoint, __u8 proto)
+{
+	struct ip_addr addr = endpoint->addr, source;
+
+	if (address_is_loopback(&addr) || address_is_any(&addr)) {
+		if (!is_on_node(ctx))
+			return NULL;
+		source_read(ctx, &source);
+		if (address_is_loopback(&source))
+			return NULL;
+		address_set_loopback(&addr);
+	}
+	return frontend_lookup(&addr, endpoint->port, proto);
+}
+
+static __always_inline bool source_is_in_range(__u32 service, const struct ip_addr *source)
+{
+	const struct source_range key = {
+		.prefix = 32 + 128,
+		.service = bpf_htonl(service),
+		.addr = *source,
+	};
+
+	return bpf_map_lookup_elem(&source_ranges, &key);
+}
+
+/*
+ * Whether the client may use a load-balancer IP. The source of a socket that is not bound is not
+ * known yet: on the node it is taken for the node's own address (rule I110). That of a pod is only
+ * seen by the TC hooks, so there it is not allowed here.
+ */
+static __always_inline bool socket_is_allowed(struct bpf_sock_addr *ctx,
+					      const struct frontend_target *target)
+{
+	const struct service *service;
+	struct ip_addr source;
+
+	if (target->kind != FRONTEND_LOAD_BALANCER_IP)
+		return true;
+	service = service_lookup(target->service);
+	if (!service || !(service->flags & SERVICE_SOURCE_RANGES))
+		return true;
+	source_read(ctx, &source);
+	if (!address_is_any(&source))
+		return source_is_in_range(target->service, &source);
+	return service->flags & SERVICE_NODE_ALLOWED && is_on_node(ctx);
+}
+
 /* A pod is its network namespace: the source address is not chosen yet. */
 static __always_inline void client_of(struct bpf_sock_addr *ctx, struct client *ret_client)
 {
@@ -134,11 +254,11 @@ static __always_inline int socket_refuse(enum counter_reason reason)
  * To be dropped in silence, which TC does with what is sent. Without TC the client gets EPERM, as
  * it does from netfilter when the node's own packets are dropped.
  */
-static __always_inline int socket_drop(void)
+static __always_inline int socket_drop(enum counter_reason reason)
 {
 	if (config.tc_attached)
 		return SOCKET_ALLOW;
-	counter_add(COUNTER_DROP_NO_LOCAL, 0);
+	counter_add(reason, 0);
 	return SOCKET_REFUSE;
 }
 
@@ -180,7 +300,7 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 	struct client client;
 	int err;
 
-	target = frontend_lookup(&endpoint->addr, endpoint->port, ctx->protocol);
+	target = frontend_dialled(ctx, endpoint, ctx->protocol);
 	if (!target) {
 		/* A socket that is connected again must not go on under its old name. */
 		if (bpf_sk_storage_get(&socket_state, ctx->sk, NULL, 0))
@@ -195,10 +315,12 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 	}
 	if (bpf_sk_storage_get(&agent_sockets, ctx->sk, NULL, 0))
 		return SOCKET_ALLOW;
+	if (!socket_is_allowed(ctx, target))
+		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
 	client_of(ctx, &client);
-	err = service_select(&client, target->service, &choice);
+	err = service_select(&client, target, true, &choice);
 	if (err)
-		return err == -COUNTER_DROP_NO_LOCAL ? socket_drop() : socket_refuse(-err);
+		return err == -COUNTER_DROP_NO_LOCAL ? socket_drop(-err) : socket_refuse(-err);
 	state = bpf_sk_storage_get(&socket_state, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!state)
 		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
@@ -263,7 +385,8 @@ static __always_inline bool datagram_backend_is_taken(const struct datagram_stat
 /* Chooses a backend, another one than the socket's other frontends have if that can be had. */
 static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 					   const struct datagram_state *datagram,
-					   const struct socket_state *entry, __u32 service,
+					   const struct socket_state *entry,
+					   const struct frontend_target *target,
 					   struct choice *ret_choice)
 {
 	struct client client;
@@ -271,7 +394,7 @@ static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 
 	client_of(ctx, &client);
 	for (int i = 0; i < DATAGRAM_TRIES; i++) {
-		err = service_select(&client, service, ret_choice);
+		err = service_select(&client, target, true, ret_choice);
 		if (err || !datagram_backend_is_taken(datagram, entry, ret_choice))
 			break;
 	}
@@ -289,18 +412,22 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	bool found;
 	int err;
 
-	target = frontend_lookup(&endpoint->addr, endpoint->port, IPPROTO_UDP);
+	target = frontend_dialled(ctx, endpoint, IPPROTO_UDP);
 	if (!target)
 		return socket_no_frontend(endpoint);
+	if (!socket_is_allowed(ctx, target))
+		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
 	datagram = bpf_sk_storage_get(&datagram_state, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!datagram)
 		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
 	entry = datagram_entry(datagram, endpoint, &found);
 	if (!found || entry->service != target->service ||
-	    !service_still_has(entry->service, entry->backend, entry->generation, &entry->slot)) {
-		err = datagram_select(ctx, datagram, entry, target->service, &choice);
+	    !service_still_has(entry->service, (struct list_for){target->kind, true},
+			       entry->backend, entry->generation, &entry->slot)) {
+		err = datagram_select(ctx, datagram, entry, target, &choice);
 		if (err)
-			return err == -COUNTER_DROP_NO_LOCAL ? socket_drop() : socket_refuse(-err);
+			return err == -COUNTER_DROP_NO_LOCAL ? socket_drop(-err)
+							     : socket_refuse(-err);
 		counter_add(found ? COUNTER_RESELECTED : COUNTER_CONNECTED, 0);
 		if (!found && entry->backend)
 			counter_add(COUNTER_SOCKET_EVICTED, 0);
@@ -359,6 +486,76 @@ static __always_inline bool socket_name_sender(struct bpf_sock_addr *ctx, struct
 	endpoint->addr = entry->frontend_addr;
 	endpoint->port = entry->frontend_port;
 	return true;
+}
+
+/* True if a Service has the place as its NodePort. */
+static __always_inline bool is_node_port(const struct ip_addr *addr, __be16 port, __u8 proto,
+					 __u32 *ret_service)
+{
+	const struct frontend_target *target = frontend_lookup(addr, port, proto);
+
+	if (!target || target->kind != FRONTEND_NODE_PORT)
+		return false;
+	*ret_service = target->service;
+	return true;
+}
+
+/*
+ * True if the endpoint covers a NodePort. The unspecified address covers all: loopback stands for
+ * them, which has every NodePort. That of IPv6 covers IPv4 as well.
+ */
+static __always_inline bool endpoint_covers_node_port(const struct endpoint *endpoint, __u8 proto,
+						      __u32 *ret_service)
+{
+	struct ip_addr addr = endpoint->addr;
+	bool is_any = address_is_any(&addr), is_ipv4 = address_is_ipv4(&addr);
+
+	if (is_any || address_is_loopback(&addr))
+		address_set_loopback(&addr);
+	if (is_node_port(&addr, endpoint->port, proto, ret_service))
+		return true;
+	if (!is_any || is_ipv4)
+		return false;
+	address_set_ipv4(&addr, LOOPBACK_IPV4);
+	return is_node_port(&addr, endpoint->port, proto, ret_service);
+}
+
+/* For the agent's log; where it has no room the attempt is not told. */
+static __always_inline void bind_attempt_tell(const struct endpoint *endpoint, __u8 proto,
+					      __u32 service)
+{
+	struct bind_attempt *attempt = bpf_ringbuf_reserve(&bind_attempts, sizeof(*attempt), 0);
+
+	if (!attempt)
+		return;
+	attempt->wanted.vip = endpoint->addr;
+	attempt->wanted.port = endpoint->port;
+	attempt->wanted.proto = proto;
+	attempt->wanted.pad = 0;
+	attempt->service = service;
+	attempt->pid = (__u32)(bpf_get_current_pid_tgid() >> 32);
+	if (bpf_get_current_comm(attempt->process, sizeof(attempt->process)))
+		attempt->process[0] = '\0';
+	bpf_ringbuf_submit(attempt, 0);
+}
+
+/*
+ * A process of the node would listen at a NodePort, and be silent: its clients are the Service's.
+ * One that listens already goes on. Kernels before 5.18 can only say EPERM.
+ */
+static __always_inline int socket_bind(struct bpf_sock_addr *ctx, const struct endpoint *endpoint)
+{
+	__u8 proto = ctx->protocol;
+	__u32 service;
+
+	if (!endpoint->port || !is_on_node(ctx) ||
+	    bpf_sk_storage_get(&agent_sockets, ctx->sk, NULL, 0) ||
+	    !endpoint_covers_node_port(endpoint, proto, &service))
+		return SOCKET_ALLOW;
+	bind_attempt_tell(endpoint, proto, service);
+	if (config.has_retval)
+		bpf_set_retval(-EADDRINUSE);
+	return SOCKET_REFUSE;
 }
 
 SEC("cgroup/connect4")
@@ -459,4 +656,22 @@ int fl_getpeername6(struct bpf_sock_addr *ctx)
 	if (socket_name_peer(ctx, &endpoint))
 		endpoint_write6(ctx, &endpoint);
 	return SOCKET_ALLOW;
+}
+
+SEC("cgroup/bind4")
+int fl_bind4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+
+	endpoint_read4(ctx, &endpoint);
+	return socket_bind(ctx, &endpoint);
+}
+
+SEC("cgroup/bind6")
+int fl_bind6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint;
+
+	endpoint_read6(ctx, &endpoint);
+	return socket_bind(ctx, &endpoint);
 }

@@ -49,6 +49,11 @@
 /* Source ports for flows whose own port is taken: above Linux's default ip_local_port_range. */
 #define SOURCE_PORT_MIN_DEFAULT 61000
 #define SOURCE_PORT_MAX_DEFAULT 65535
+/* Where Linux's default ip_local_port_range begins. */
+#define HOST_PORT_MIN_DEFAULT 32768
+
+/* Service ports that are remembered as out of source ports. */
+#define EXHAUSTED_MAX 256
 
 /* How many source ports are tried before a flow is given up. */
 #define PORT_TRIES 16

@@ -103,6 +103,10 @@ enum service_flag {
 	SERVICE_EXTERNAL_LOCAL = 1U << 2, /* externalTrafficPolicy: Local */
 	/* Clients of its load-balancer IPs must be in `source_ranges` (rules I107 to I115). */
 	SERVICE_SOURCE_RANGES = 1U << 3,
+	/* ... and the node's own address is in one of them (rule I110). */
+	SERVICE_NODE_ALLOWED = 1U << 4,
+	/* It has, or may have, frontends besides its ClusterIP (rule B30). For user space. */
+	SERVICE_EXTERNAL = 1U << 5,
 };
 
 /*
@@ -312,6 +316,22 @@ enum flow_flag {
 };
 
 /*
+ * Ports that were NodePorts of this node, or of an address it shares with a frontend, at some time:
+ * only packets to these ask the flow tables. The one value of `node_ports`.
+ */
+struct node_ports {
+	__u8 used[65536]; /* by port, host order */
+};
+
+/* How often no source port was left for flows of a service port; value of `exhausted`. */
+struct exhausted {
+	__u64 count;
+	__u32 last_s;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct exhausted) == 16, "map value: every byte is named");
+
+/*
  * One direction of a flow: the whole rewrite and the state. Each half can be made anew from the
  * other: the reply key is the rewritten original tuple turned round, and the other way about.
  */
@@ -329,7 +349,10 @@ struct flow {
 	__u8 mac[6];   /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	__u8 state;    /* enum flow_state */
 	__u8 flags;    /* enum flow_flag */
-	__u32 pad;
+	/* Which list its backend is from is worked out again from what was dialled, and by whom. */
+	__u8 kind;    /* enum frontend_kind; 0: from a version that had only ClusterIPs */
+	__u8 is_near; /* the client is a pod of this node, or the node itself */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct flow) == 72, "map value: every byte is named");
 
@@ -382,3 +405,14 @@ struct service_stats {
 	__u64 packets;
 	__u64 bytes;
 };
+
+#define PROCESS_NAME_SIZE 16 /* TASK_COMM_LEN */
+
+/* A process has tried to bind a NodePort, and was refused; what `bind_attempts` tells. */
+struct bind_attempt {
+	struct frontend wanted; /* the unspecified address: all of them */
+	__u32 service;
+	__u32 pid;
+	char process[PROCESS_NAME_SIZE];
+};
+_Static_assert(sizeof(struct bind_attempt) == 44, "message: every byte is named");

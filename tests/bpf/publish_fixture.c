@@ -74,6 +74,9 @@ struct fixture *given_maps(const struct sizes *sizes)
 	maps->unprogrammed =
 		map_make(BPF_MAP_TYPE_HASH, "unprogrammed", sizeof(struct unprogrammed_key),
 			 sizeof(struct unprogrammed), 4096, BPF_F_NO_PREALLOC);
+	maps->source_ranges =
+		map_make(BPF_MAP_TYPE_LPM_TRIE, "source_ranges", sizeof(struct source_range),
+			 sizeof(uint32_t), SOURCE_RANGES, BPF_F_NO_PREALLOC);
 	maps->services = array_make("services", sizeof(struct service), sizes->services,
 				    (void **)&fixture->services);
 	maps->slots =
@@ -93,7 +96,8 @@ void fixture_free(struct fixture *fixture)
 	const struct publish_maps *maps = &fixture->maps;
 	const int fds[] = {maps->frontends,     maps->addresses,     maps->address_flows,
 			   maps->services,      maps->slots,         maps->backends,
-			   maps->service_names, maps->service_stats, maps->unprogrammed};
+			   maps->service_names, maps->service_stats, maps->unprogrammed,
+			   maps->source_ranges};
 
 	publisher_close(fixture->publisher);
 	(void)munmap(fixture->services, sizeof(struct service) * fixture->sizes.services);
@@ -421,6 +425,7 @@ struct dump dump_of(struct fixture *fixture)
 	dump_add_hash(&dump, maps->service_names, sizeof(uint32_t), sizeof(struct service_name));
 	dump_add_hash(&dump, maps->unprogrammed, sizeof(struct unprogrammed_key),
 		      sizeof(struct unprogrammed));
+	dump_add_hash(&dump, maps->source_ranges, sizeof(struct source_range), sizeof(uint32_t));
 	return dump;
 }
 

@@ -15,10 +15,11 @@
 
 #include "publish/publish.h"
 
-#define NS_PER_S     1000000000ULL
-#define GRACE_S      2ULL
-#define BACKENDS_MAX 300 /* of one planned port */
-#define TEXT_SIZE    4096
+#define NS_PER_S      1000000000ULL
+#define GRACE_S       2ULL
+#define SOURCE_RANGES 8
+#define BACKENDS_MAX  300 /* of one planned port */
+#define TEXT_SIZE     4096
 
 struct sizes {
 	uint32_t services, slots, backends, frontends, addresses;

@@ -184,7 +184,7 @@ static void test_room_of_a_frontend(void **state)
 	when_started(fixture);
 	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1"), 0);
 	assert_int_equal(when_service(fixture, "api", "10.96.0.2", "2"), -ENOSPC);
-	then_full(fixture, "api", "frontends", "--max-services");
+	then_full(fixture, "api", "frontends", "--max-frontends");
 	/* Flows keep the address, not the room in the map. */
 	flows_of(fixture, "10.96.0.1")->confirmed = 1;
 	when_gone(fixture, "web");

@@ -96,7 +96,7 @@ static void test_backends_full(void **state)
 static void test_frontends_full(void **state)
 {
 	(void)state;
-	then_refused_until_room(&(struct sizes){16, 64, 64, 1, 64}, "frontends", "--max-services");
+	then_refused_until_room(&(struct sizes){16, 64, 64, 1, 64}, "frontends", "--max-frontends");
 }
 
 static void test_addresses_full(void **state)

@@ -23,6 +23,7 @@
 #include "agent/prepare.h"
 #include "agent/service_health_ports.h"
 #include "cleanup.h"
+#include "link/netns.h"
 #include "log.h"
 #include "model/model.h"
 #include "source/source.h"
@@ -158,6 +159,7 @@ static int agent_start(struct agent *agent)
 		err = agent_choose_cgroup(agent);
 	if (err)
 		return err;
+	agent->options.config.netns_cookie = netns_cookie();
 	agent_status_begin(agent);
 	agent->model = model_new();
 	if (!agent->model)
@@ -199,6 +201,7 @@ static void agent_stop(struct agent *agent)
 	uv_walk(&agent->loop, handle_close, NULL);
 	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&agent->loop);
+	surroundings_fini(&agent->surroundings);
 	model_free(agent->model);
 	free(agent->cgroup);
 }

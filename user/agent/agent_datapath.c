@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/bind_watch.h"
 #include "agent/datapath.h"
 #include "agent/left.h"
+#include "agent/near.h"
 #include "agent/observe.h"
 #include "agent/size.h"
 #include "cleanup.h"
@@ -53,10 +55,12 @@ static int hooks_open(struct agent *agent)
 {
 	const struct link_options options = {
 		.overrides = agent->options.links,
+		.near = near_links_of(&agent->options.traffic),
 		.programs = programs_of_links,
 		.programs_context = agent,
 		.pin_dir = agent->options.pin_dir,
 		.links_map = datapath_map(agent->datapath, "links"),
+		.sources_map = datapath_map(agent->datapath, "link_sources"),
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,
 	};
@@ -72,11 +76,12 @@ static int hooks_open(struct agent *agent)
 static int socket_hooks_attach(struct agent *agent)
 {
 	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
+	size_t count;
 
 	if (!agent->options.with_socket)
 		return cgroup_detach_all(agent->options.pin_dir);
-	datapath_socket_programs(agent->datapath, programs);
-	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, SOCKET_PROGRAM_COUNT);
+	count = datapath_socket_programs(agent->datapath, programs);
+	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, count);
 }
 
 /* Takes up what an earlier run has left in the maps, to be changed by the publishes to come. */
@@ -89,6 +94,8 @@ static int publisher_begin(struct agent *agent)
 
 	/* Pinned maps may be larger than what was asked for. */
 	agent->sizes.services = maps.services_max;
+	agent->sizes.frontends = datapath_map_entries(agent->datapath, "frontends");
+	agent->sizes.source_ranges = datapath_map_entries(agent->datapath, "source_ranges");
 	agent->sizes.slots = maps.slots_max;
 	agent->sizes.backends = maps.backends_max;
 	err = publisher_open(&maps, &agent->publisher);
@@ -111,9 +118,16 @@ static int datapath_begin(struct agent *agent)
 		.sizes = agent->sizes,
 		.config = agent->options.config,
 		.with_tc = agent->options.with_tc,
+		.bind_protection = agent->options.bind_protection,
 	};
 	int err = datapath_open(&options, &agent->datapath);
 
+	if (err)
+		return err;
+	if (agent->options.with_socket && agent->options.bind_protection)
+		err = bind_watch_open(&agent->loop, datapath_map(agent->datapath, "bind_attempts"),
+				      datapath_map(agent->datapath, "service_names"),
+				      &agent->bind_watch);
 	if (err)
 		return err;
 	/* What an earlier agent said of itself is no longer so: this one is not synced. */
@@ -138,6 +152,7 @@ void agent_datapath_end(struct agent *agent)
 	agent->are_sockets_hooked = false;
 	left_tell_all(agent->left);
 	left_close(take_ptr(agent->left));
+	bind_watch_close(take_ptr(agent->bind_watch));
 	link_watch_close(take_ptr(agent->links));
 	publisher_close(take_ptr(agent->publisher));
 	datapath_close(take_ptr(agent->datapath));
@@ -162,9 +177,11 @@ int agent_datapath_take_up(struct agent *agent)
 int agent_datapath_prepare(struct agent *agent, bool *ret_begun)
 {
 	struct datapath_sizes sizes;
-	int err = sizes_of_model(agent->model, &agent->options, &sizes);
+	int err;
 
 	*ret_begun = false;
+	agent_look_around(agent);
+	err = sizes_of_model(agent->model, &agent->options, &agent->surroundings, &sizes);
 	if (err)
 		return log_err(err, "cannot size the maps");
 	if (agent->datapath && sizes_fit(&sizes, &agent->sizes))

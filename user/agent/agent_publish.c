@@ -29,13 +29,18 @@ static const char *link_with_address(const struct ip_addr *addr, void *context)
 	return link_watch_owner(agent->links, addr);
 }
 
-/* The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). */
-static void node_note(struct agent *agent)
+/*
+ * The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). So
+ * does one of the addresses that NodePorts are served on.
+ */
+void agent_look_around(struct agent *agent)
 {
 	const struct object *node = model_node(agent->model, agent->options.node_name);
 	const char *zone = node ? labels_get(&node->labels, LABEL_ZONE) : NULL;
+	const bool is_elsewhere = surroundings_look(&agent->surroundings, &agent->options,
+						    agent->model, agent->links, agent->datapath);
 
-	if (!strcmp(agent->zone, zone ? zone : ""))
+	if (!strcmp(agent->zone, zone ? zone : "") && !is_elsewhere)
 		return;
 	(void)snprintf(agent->zone, sizeof(agent->zone), "%s", zone ? zone : "");
 	model_touch_all(agent->model);
@@ -60,7 +65,7 @@ static int health_check_note(struct agent *agent, const struct plan_context *con
 static int service_publish(const char *namespace_, const char *name, void *context)
 {
 	struct agent *agent = context;
-	const struct plan_context plan_context = {
+	struct plan_context plan_context = {
 		.node_name = agent->options.node_name,
 		.zone = *agent->zone ? agent->zone : NULL,
 		.link_with_address = link_with_address,
@@ -71,6 +76,7 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct plan plan;
 	int count, err;
 
+	surroundings_tell(&agent->surroundings, &plan_context);
 	if (!service) {
 		(void)service_health_ports_note(agent->health_ports, namespace_, name, NULL);
 		return publisher_apply(agent->publisher, namespace_, name, NULL);
@@ -114,6 +120,24 @@ static void reclaim(uv_timer_t *timer)
 	agent_status_write(agent);
 }
 
+/*
+ * Health checks are answered where NodePorts are, if that was limited. Else everywhere: one listener
+ * answers for all addresses.
+ */
+static void health_ports_apply(struct agent *agent)
+{
+	const struct traffic_options *traffic = &agent->options.traffic;
+	const struct node_port_addresses *addresses = &agent->surroundings.node_ports;
+	bool is_limited = traffic->nodeport_address_count || traffic->is_nodeport_primary;
+
+	if (service_health_ports_set_addresses(agent->health_ports,
+					       is_limited ? addresses->addresses : NULL,
+					       addresses->count))
+		log_warning("memory is short: health checks of Services are answered at the "
+			    "addresses of before");
+	service_health_ports_apply(agent->health_ports);
+}
+
 /* Publishes every dirty Service. `woken_ns`: when the change came. */
 static int publish(struct agent *agent, uint64_t woken_ns)
 {
@@ -123,7 +147,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	observe_changed(agent->observe);
 	publisher_numbers(agent->publisher, &before);
 	err = model_drain_dirty(agent->model, service_publish, agent);
-	service_health_ports_apply(agent->health_ports);
+	health_ports_apply(agent);
 	publisher_numbers(agent->publisher, &after);
 	if (after.changed_service_ports != before.changed_service_ports) {
 		agent->status.last_publish_ns = uv_hrtime();
@@ -143,7 +167,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns)
 {
-	node_note(agent);
+	agent_look_around(agent);
 	return publish(agent, woken_ns);
 }
 
@@ -171,6 +195,7 @@ void agent_addresses_changed(void *context)
 		log_warning("the node's addresses could not all be recorded");
 	if (!agent->status.synced_ns)
 		return;
+	agent_look_around(agent);
 	/* A ClusterIP may have come to a link, or gone from one. */
 	model_touch_all(agent->model);
 	observe_all_touched(agent->observe);

@@ -10,6 +10,7 @@
 #include "agent/datapath.h"
 #include "agent/log_timer.h"
 #include "agent/options.h"
+#include "agent/surroundings.h"
 #include "fairlead/agent.h"
 
 #define ZONE_SIZE 64 /* a label's value: 63 characters */
@@ -28,13 +29,15 @@ struct agent {
 	struct link_watch *links;
 	struct publisher *publisher;
 	struct left_sockets *left;
+	struct bind_watch *bind_watch;
 	struct agent_status status;
 	struct observe *observe;
 	struct service_health_ports *health_ports;
 	struct guard *guard;
 	bool are_sockets_hooked;
 	char *cgroup;
-	int failed;           /* why it ends */
+	int failed; /* why it ends */
+	struct surroundings surroundings;
 	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
 };
 
@@ -62,6 +65,9 @@ int agent_datapath_finish(struct agent *agent);
 void agent_datapath_end(struct agent *agent);
 
 /* agent_publish.c */
+
+/* What the plans depend on besides their Services is looked at: whatever changed makes all dirty. */
+void agent_look_around(struct agent *agent);
 
 /* Publishes every Service that is dirty. `woken_ns`: when the change came. Logs. */
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns);

@@ -37,6 +37,7 @@ struct datapath {
 	/* For links with a link-layer header, and without; -1: not loaded. */
 	struct link_programs link_programs[2];
 	struct cgroup_program socket_programs[SOCKET_PROGRAM_COUNT];
+	bool wants_bind, has_bind; /* programs that keep processes off NodePorts */
 };
 
 /*
@@ -121,9 +122,10 @@ static int maps_resize(const struct datapath_options *options, struct bpf_object
 {
 	const struct datapath_sizes *sizes = &options->sizes;
 	/* VIPs, backends, and the node's own addresses. */
-	const uint32_t addresses = sizes->services + sizes->backends + 1024;
+	const uint32_t addresses = sizes->frontends + sizes->backends + 1024;
 	const struct map_size wanted[] = {
-		{"frontends", sizes->services},
+		{"frontends", sizes->frontends},
+		{"source_ranges", sizes->source_ranges},
 		{"addresses", addresses},
 		{"address_flows", addresses},
 		{"services", sizes->services},
@@ -223,6 +225,8 @@ static int socket_load_once(struct datapath *datapath)
 	if (!datapath->socket)
 		return log_err(-errno, "cannot open the socket programs");
 	datapath->socket->rodata->config = datapath->config;
+	(void)bpf_program__set_autoload(datapath->socket->progs.fl_bind4, datapath->has_bind);
+	(void)bpf_program__set_autoload(datapath->socket->progs.fl_bind6, datapath->has_bind);
 	bpf_object__for_each_map (map, datapath->socket->obj) {
 		if (bpf_map__is_internal(map))
 			continue;
@@ -235,7 +239,7 @@ static int socket_load_once(struct datapath *datapath)
 	return socket_bpf__load(datapath->socket);
 }
 
-/* Loads the socket programs; again without bpf_set_retval (before 5.18). */
+/* Loads the socket programs; again without bpf_set_retval (before 5.18), then without bind. */
 static int socket_load(struct datapath *datapath)
 {
 	int err = socket_load_once(datapath);
@@ -243,6 +247,11 @@ static int socket_load(struct datapath *datapath)
 	if (err && err != -EPROTO && datapath->config.has_retval) {
 		socket_bpf__destroy(take_ptr(datapath->socket));
 		datapath->config.has_retval = 0;
+		err = socket_load_once(datapath);
+	}
+	if (err && err != -EPROTO && datapath->has_bind) {
+		socket_bpf__destroy(take_ptr(datapath->socket));
+		datapath->has_bind = false;
 		err = socket_load_once(datapath);
 	}
 	if (err && err != -EPROTO)
@@ -344,6 +353,11 @@ static int program_keep(const struct bpf_program *program, int *ret_fd)
 	return 0;
 }
 
+static size_t socket_program_count(const struct datapath *datapath)
+{
+	return SOCKET_PROGRAM_COUNT - (datapath->has_bind ? 0 : BIND_PROGRAM_COUNT);
+}
+
 static int socket_programs_keep(struct datapath *datapath)
 {
 	const struct socket_bpf *socket = datapath->socket;
@@ -361,10 +375,12 @@ static int socket_programs_keep(struct datapath *datapath)
 		{socket->progs.fl_sendmsg6, BPF_CGROUP_UDP6_SENDMSG, "sendmsg6"},
 		{socket->progs.fl_connect4, BPF_CGROUP_INET4_CONNECT, "connect4"},
 		{socket->progs.fl_connect6, BPF_CGROUP_INET6_CONNECT, "connect6"},
+		{socket->progs.fl_bind4, BPF_CGROUP_INET4_BIND, "bind4"},
+		{socket->progs.fl_bind6, BPF_CGROUP_INET6_BIND, "bind6"},
 	};
 	int err = 0;
 
-	for (size_t i = 0; !err && i < SOCKET_PROGRAM_COUNT; i++) {
+	for (size_t i = 0; !err && i < socket_program_count(datapath); i++) {
 		struct cgroup_program *kept = &datapath->socket_programs[i];
 
 		kept->type = hooks[i].type;
@@ -440,6 +456,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
 		datapath->socket_programs[i].fd = -1;
 	datapath->config = options->config;
+	datapath->wants_bind = datapath->has_bind = options->bind_protection;
 	if (snprintf(datapath->pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
 		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
 	(void)libbpf_set_print(libbpf_print);
@@ -519,10 +536,11 @@ int datapath_link_programs(struct datapath *datapath, bool is_layer3,
 	return err;
 }
 
-void datapath_socket_programs(const struct datapath *datapath,
-			      struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT])
+size_t datapath_socket_programs(const struct datapath *datapath,
+				struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT])
 {
 	memcpy(ret_programs, datapath->socket_programs, sizeof(datapath->socket_programs));
+	return socket_program_count(datapath);
 }
 
 struct publish_maps datapath_publish_maps(const struct datapath *datapath)
@@ -537,6 +555,7 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 		.service_names = datapath_map(datapath, "service_names"),
 		.service_stats = datapath_map(datapath, "service_stats"),
 		.unprogrammed = datapath_map(datapath, "unprogrammed"),
+		.source_ranges = datapath_map(datapath, "source_ranges"),
 		.services_max = kept_maps_entries(&datapath->maps, "services"),
 		.slots_max = kept_maps_entries(&datapath->maps, "slots"),
 		.backends_max = kept_maps_entries(&datapath->maps, "backends"),
@@ -548,6 +567,11 @@ int datapath_map(const struct datapath *datapath, const char *name)
 	return kept_maps_fd(&datapath->maps, name);
 }
 
+uint32_t datapath_map_entries(const struct datapath *datapath, const char *name)
+{
+	return kept_maps_entries(&datapath->maps, name);
+}
+
 uint32_t datapath_degraded(const struct datapath *datapath)
 {
 	uint32_t degraded = 0;
@@ -556,5 +580,7 @@ uint32_t datapath_degraded(const struct datapath *datapath)
 		degraded |= DEGRADED_NO_TIMER;
 	if (!datapath->config.has_retval)
 		degraded |= DEGRADED_NO_RETVAL;
+	if (datapath->wants_bind && !datapath->has_bind)
+		degraded |= DEGRADED_NO_BIND_HOOKS;
 	return degraded;
 }

@@ -18,6 +18,8 @@
 /* How many entries maps shall have. */
 struct datapath_sizes {
 	uint32_t services;
+	uint32_t frontends;
+	uint32_t source_ranges;
 	uint32_t slots;
 	uint32_t backends;
 	uint32_t flows; /* directions */
@@ -30,9 +32,11 @@ struct datapath_options {
 	struct datapath_sizes sizes;
 	struct config config; /* what the kernel lacks is switched off in it by trying */
 	bool with_tc;         /* false: the flow tables are not needed and stay tiny */
+	bool bind_protection; /* the last two socket programs are wanted */
 };
 
-#define SOCKET_PROGRAM_COUNT 8
+#define SOCKET_PROGRAM_COUNT 10 /* at most */
+#define BIND_PROGRAM_COUNT   2  /* of them */
 
 struct datapath;
 
@@ -63,12 +67,17 @@ void datapath_close(struct datapath *datapath);
  */
 int datapath_link_programs(struct datapath *datapath, bool is_layer3,
 			   struct link_programs *ret_programs);
-void datapath_socket_programs(const struct datapath *datapath,
-			      struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT]);
+
+/* Returns how many there are. */
+size_t datapath_socket_programs(const struct datapath *datapath,
+				struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT]);
 struct publish_maps datapath_publish_maps(const struct datapath *datapath);
 
 /* Any map by its name, or -1. */
 int datapath_map(const struct datapath *datapath, const char *name);
+
+/* How many entries it has room for; 0: there is no such map. */
+uint32_t datapath_map_entries(const struct datapath *datapath, const char *name);
 
 /* enum degraded bits: what this kernel lacks. */
 uint32_t datapath_degraded(const struct datapath *datapath);

@@ -35,6 +35,8 @@ enum option_key {
 	OPTION_LINKS_OVERLAY,
 	OPTION_LINKS_IGNORE,
 	OPTION_MAX_SERVICES,
+	OPTION_MAX_FRONTENDS,
+	OPTION_MAX_SOURCE_RANGES,
 	OPTION_MAX_SLOTS,
 	OPTION_MAX_BACKENDS,
 	OPTION_MAX_FLOWS,
@@ -43,6 +45,8 @@ enum option_key {
 	OPTION_REJECT_LIMIT,
 	OPTION_SOURCE_PORTS,
 	OPTION_COUNT_PACKETS,
+	OPTION_SERVICE_CIDR,
+	OPTION_BIND_PROTECTION,
 	OPTION_SERVICE_METRICS,
 };
 
@@ -78,6 +82,11 @@ static const struct argp_option option_table[] = {
 	{"links-ignore", OPTION_LINKS_IGNORE, "GLOB,...", 0, "Not ours", 3},
 	{NULL, 0, NULL, 0, "Sizes of maps (default: twice what the source holds at the start):", 4},
 	{"max-services", OPTION_MAX_SERVICES, "N", 0, "Service ports", 4},
+	{"max-frontends", OPTION_MAX_FRONTENDS, "N", 0,
+	 "Addresses and ports that they answer at: a NodePort counts once for each address it is served on",
+	 4},
+	{"max-source-ranges", OPTION_MAX_SOURCE_RANGES, "N", 0,
+	 "Ranges that clients of load-balancer IPs are limited to", 4},
 	{"max-slots", OPTION_MAX_SLOTS, "N", 0, "Places in their lists of backends", 4},
 	{"max-backends", OPTION_MAX_BACKENDS, "N", 0, "Backends", 4},
 	{"max-flows", OPTION_MAX_FLOWS, "N", 0, "Established flows through TC (default: 65536)", 4},
@@ -93,6 +102,12 @@ static const struct argp_option option_table[] = {
 	 "Source ports for flows whose own port is taken (default: 61000-65535)", 5},
 	{"count-packets", OPTION_COUNT_PACKETS, NULL, 0,
 	 "Count packets and bytes of each service port, not only connections", 5},
+	{"service-cidr", OPTION_SERVICE_CIDR, "CIDR,...", 0,
+	 "ClusterIPs are from these; ServiceCIDR objects add to them. Addresses there that no Service has are "
+	 "dropped",
+	 5},
+	{"nodeport-bind-protection", OPTION_BIND_PROTECTION, "true|false", OPTION_ARG_OPTIONAL,
+	 "Processes of the node cannot bind a NodePort that a Service has (default: true)", 5},
 	{NULL, 0, NULL, 0, "How it runs:", 6},
 	{"config", OPTION_CONFIG, "FILE", 0,
 	 "Read kube-proxy's configuration file; of kube-proxy's flags only those that choose the node's name, the "
@@ -211,6 +226,17 @@ static bool truth_parse(struct argp_state *state, const char *name, const char *
 	return value;
 }
 
+static void service_cidrs_read(struct argp_state *state, struct traffic_options *traffic,
+			       const char *text)
+{
+	const char *why;
+	int count = service_cidrs_parse(text, traffic->service_cidrs, &why);
+
+	if (count < 0)
+		argp_error(state, "--service-cidr %s: it %s", text, why);
+	traffic->service_cidr_count = count > 0 ? (size_t)count : 0;
+}
+
 static void server_add(struct argp_state *state, struct agent_options *options, const char *url)
 {
 	if (options->server_count == SERVERS_MAX)
@@ -260,6 +286,13 @@ static error_t option_parse_size(int key, char *arg, struct argp_state *state,
 	switch (key) {
 	case OPTION_MAX_SERVICES:
 		options->services_max = number_parse(state, "max-services", arg, 2, 1U << 20);
+		return 0;
+	case OPTION_MAX_FRONTENDS:
+		options->frontends_max = number_parse(state, "max-frontends", arg, 2, 1U << 24);
+		return 0;
+	case OPTION_MAX_SOURCE_RANGES:
+		options->source_ranges_max =
+			number_parse(state, "max-source-ranges", arg, 1, 1U << 24);
 		return 0;
 	case OPTION_MAX_SLOTS:
 		options->slots_max = number_parse(state, "max-slots", arg, 2, 1U << 26);
@@ -311,6 +344,12 @@ static error_t option_parse_behaviour(int key, char *arg, struct argp_state *sta
 		return 0;
 	case OPTION_SOURCE_PORTS:
 		source_ports_parse(state, &options->config, arg);
+		return 0;
+	case OPTION_SERVICE_CIDR:
+		service_cidrs_read(state, &options->traffic, arg);
+		return 0;
+	case OPTION_BIND_PROTECTION:
+		options->bind_protection = truth_parse(state, "nodeport-bind-protection", arg);
 		return 0;
 	case OPTION_COUNT_PACKETS:
 		options->config.count_packets = 1;

@@ -15,7 +15,7 @@ bool grow_is_possible(const char *map_name)
 {
 	static const char *const names[] = {"frontends", "addresses",     "address_flows",
 					    "services",  "service_names", "service_stats",
-					    "slots",     "backends"};
+					    "slots",     "backends",      "source_ranges"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (!strcmp(map_name, names[i]))
@@ -72,7 +72,7 @@ int grow_copy(const char *map_name, int from, int to)
 	value = calloc((size_t)cpus, (info.value_size + 7U) / 8 * 8);
 	if (!value)
 		return -ENOMEM;
-	if (info.type == BPF_MAP_TYPE_HASH)
+	if (info.type == BPF_MAP_TYPE_HASH || info.type == BPF_MAP_TYPE_LPM_TRIE)
 		return copy_hash(from, to, &info, value);
 	return copy_array(from, to, &info, value);
 }

@@ -45,23 +45,20 @@ static void sockets_lost(const struct guard_sources *sources, int missing)
 static void sockets_check(const struct guard_sources *sources)
 {
 	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
-	int missing;
+	int count = (int)datapath_socket_programs(*sources->datapath, programs), missing;
 
-	datapath_socket_programs(*sources->datapath, programs);
-	missing = cgroup_count_missing(sources->cgroup, sources->pin_dir, programs,
-				       SOCKET_PROGRAM_COUNT);
+	missing = cgroup_count_missing(sources->cgroup, sources->pin_dir, programs, (size_t)count);
 	if (missing > 0) {
 		sockets_lost(sources, missing);
 		/* It says itself what fails. */
-		if (!cgroup_attach(sources->cgroup, sources->pin_dir, programs,
-				   SOCKET_PROGRAM_COUNT))
+		if (!cgroup_attach(sources->cgroup, sources->pin_dir, programs, (size_t)count))
 			missing = 0;
 	} else if (missing < 0) {
 		(void)log_err(missing, "cannot look after the socket hooks of the cgroup %s",
 			      sources->cgroup);
-		missing = SOCKET_PROGRAM_COUNT;
+		missing = count;
 	}
-	observe_socket_hooks(sources->observe, SOCKET_PROGRAM_COUNT - (unsigned int)missing,
+	observe_socket_hooks(sources->observe, (unsigned int)(count - missing),
 			     (unsigned int)missing);
 }
 

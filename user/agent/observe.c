@@ -229,6 +229,18 @@ int observe_serve(struct observe *observe)
 	return err;
 }
 
+/* Those that are loaded, or are to be. */
+static unsigned int socket_programs_count(const struct observe *observe)
+{
+	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
+	const struct datapath *datapath = *observe->sources.datapath;
+
+	if (datapath)
+		return (unsigned int)datapath_socket_programs(datapath, programs);
+	return SOCKET_PROGRAM_COUNT -
+	       (observe->sources.options->bind_protection ? 0 : BIND_PROGRAM_COUNT);
+}
+
 int observe_open(uv_loop_t *loop, const struct observe_sources *sources,
 		 struct observe **ret_observe)
 {
@@ -248,7 +260,7 @@ int observe_open(uv_loop_t *loop, const struct observe_sources *sources,
 		return log_err(err, "cannot prepare the metrics");
 	}
 	if (sources->options->with_socket)
-		observe_socket_hooks(observe, 0, SOCKET_PROGRAM_COUNT);
+		observe_socket_hooks(observe, 0, socket_programs_count(observe));
 	*ret_observe = observe;
 	return 0;
 }
@@ -296,7 +308,7 @@ void observe_hooked(struct observe *observe)
 {
 	observe->ready.is_hooked = true;
 	if (observe->sources.options->with_socket)
-		observe_socket_hooks(observe, SOCKET_PROGRAM_COUNT, 0);
+		observe_socket_hooks(observe, socket_programs_count(observe), 0);
 }
 
 void observe_socket_hooks(struct observe *observe, unsigned int attached, unsigned int missing)

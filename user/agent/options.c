@@ -10,6 +10,7 @@
 
 #include "address.h"
 #include "agent/fairlead_flags.h"
+#include "agent/near.h"
 #include "agent/kube_proxy_check.h"
 #include "agent/kube_proxy_config.h"
 #include "agent/name_list.h"
@@ -38,6 +39,7 @@ static void defaults_set(struct agent_options *options)
 		.hook_check_s = HOOK_CHECK_DEFAULT_S,
 		.with_socket = true,
 		.with_tc = true,
+		.bind_protection = true,
 		.config =
 			{
 				.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
@@ -132,6 +134,7 @@ static void options_set(struct agent_options *options)
 	node_name_set(options);
 	traffic_set(values, &options->traffic);
 	options->config.tc_attached = options->with_tc;
+	options->config.near_by = near_by_of(&options->traffic);
 }
 
 static void flags_note(const struct setting_values *flags, struct name_list *meaningless)

@@ -32,10 +32,12 @@ struct agent_options {
 	bool with_socket;
 	bool with_tc;
 	bool force_clsact;
+	bool bind_protection;  /* processes may not bind NodePorts */
 	uint32_t hook_check_s; /* how often hooks are looked after */
 	struct link_overrides links;
 	/* 0: sized by what the source holds */
 	uint32_t services_max, slots_max, backends_max, flows_max, affinity_max;
+	uint32_t frontends_max, source_ranges_max;
 	struct config config;
 	struct traffic_options traffic;
 	const char *healthz_bind_address; /* "": no such server */

@@ -8,7 +8,7 @@
 struct needs {
 	struct model *model;
 	struct plan_context context;
-	uint64_t services, slots, backends;
+	uint64_t services, frontends, source_ranges, slots, backends;
 };
 
 static void needs_add(struct needs *needs, const struct plan *plan)
@@ -19,6 +19,8 @@ static void needs_add(struct needs *needs, const struct plan *plan)
 		if (port->unprogrammed)
 			continue;
 		needs->services++;
+		needs->frontends += port->frontend_count;
+		needs->source_ranges += port->source_range_count;
 		needs->backends += port->backend_count;
 		for (size_t j = 0; j < port->backend_count; j++)
 			needs->slots += port->backends[j].in_cluster + port->backends[j].in_local;
@@ -65,8 +67,14 @@ static uint32_t size_of(uint32_t flag, uint64_t need, uint32_t factor, uint32_t 
 static void sizes_set(const struct agent_options *options, const struct needs *needs,
 		      struct datapath_sizes *ret_sizes)
 {
+	uint32_t services = size_of(options->services_max, needs->services, 2, SERVICES_DEFAULT);
+
 	*ret_sizes = (struct datapath_sizes){
-		.services = size_of(options->services_max, needs->services, 2, SERVICES_DEFAULT),
+		.services = services,
+		/* Each has one at least. */
+		.frontends = size_of(options->frontends_max, needs->frontends, 2, services),
+		.source_ranges = size_of(options->source_ranges_max, needs->source_ranges, 2,
+					 SOURCE_RANGES_DEFAULT),
 		/* A changed list stands beside the old one for a while. */
 		.slots = size_of(options->slots_max, needs->slots, 3, SLOTS_DEFAULT),
 		.backends = size_of(options->backends_max, needs->backends, 2, BACKENDS_DEFAULT),
@@ -86,11 +94,13 @@ void sizes_of_options(const struct agent_options *options, struct datapath_sizes
 bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present)
 {
 	return needed->services <= present->services && needed->slots <= present->slots &&
+	       needed->frontends <= present->frontends &&
+	       needed->source_ranges <= present->source_ranges &&
 	       needed->backends <= present->backends;
 }
 
 int sizes_of_model(struct model *model, const struct agent_options *options,
-		   struct datapath_sizes *ret_sizes)
+		   const struct surroundings *surroundings, struct datapath_sizes *ret_sizes)
 {
 	struct needs needs = {
 		.model = model,
@@ -98,6 +108,7 @@ int sizes_of_model(struct model *model, const struct agent_options *options,
 	};
 	int err;
 
+	surroundings_tell(surroundings, &needs.context);
 	/* Not by a drain: what is dirty is to be published in the order it came in. */
 	err = model_each(model, OBJECT_SERVICE, needs_of_service, &needs);
 	model_touch_all(model);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "address.h"
+#include "model/cidr.h"
 
 #define CIDR_TEXT_SIZE (INET6_ADDRSTRLEN + sizeof("/128"))
 
@@ -50,30 +51,41 @@ static int part_next(const char **text, struct cidr *ret_cidr)
 	return traffic_cidr_parse(part, ret_cidr);
 }
 
-static bool is_ipv4(const struct cidr *cidr)
+/* Returns how many, or -EINVAL with `ret_why`. */
+static int list_parse(const char *text, struct cidr *ret_cidrs, int max, const char *too_many,
+		      const char *malformed, const char **ret_why)
 {
-	return address_is_ipv4(&cidr->addr) && cidr->prefix >= 96;
+	int count = 0;
+
+	while (text) {
+		*ret_why = count == max ? too_many : malformed;
+		if (count == max || part_next(&text, &ret_cidrs[count++]))
+			return -EINVAL;
+	}
+	return count;
+}
+
+int service_cidrs_parse(const char *text, struct cidr ret_cidrs[SERVICE_CIDRS_MAX],
+			const char **ret_why)
+{
+	return list_parse(text, ret_cidrs, SERVICE_CIDRS_MAX, "has more than 16 CIDRs",
+			  "is no list of CIDRs such as 10.96.0.0/12,fd00:96::/108", ret_why);
 }
 
 int cluster_cidrs_parse(const char *text, struct cidr ret_cidrs[CLUSTER_CIDRS_MAX],
 			const char **ret_why)
 {
-	int count = 0;
+	int count;
 
 	if (!*text)
 		return 0;
-	while (text) {
-		if (count == CLUSTER_CIDRS_MAX) {
-			*ret_why = "has more than two CIDRs: give one, or one of each family";
-			return -EINVAL;
-		}
-		if (part_next(&text, &ret_cidrs[count++])) {
-			*ret_why = "is no CIDR such as 10.244.0.0/16, nor a pair such as "
-				   "10.244.0.0/16,fd00:244::/64";
-			return -EINVAL;
-		}
-	}
-	if (count == CLUSTER_CIDRS_MAX && is_ipv4(&ret_cidrs[0]) == is_ipv4(&ret_cidrs[1])) {
+	count = list_parse(text, ret_cidrs, CLUSTER_CIDRS_MAX,
+			   "has more than two CIDRs: give one, or one of each family",
+			   "is no CIDR such as 10.244.0.0/16, nor a pair such as "
+			   "10.244.0.0/16,fd00:244::/64",
+			   ret_why);
+	if (count == CLUSTER_CIDRS_MAX &&
+	    cidr_family(&ret_cidrs[0]) == cidr_family(&ret_cidrs[1])) {
 		*ret_why = "has two CIDRs of one family: give one, or one of each family";
 		return -EINVAL;
 	}
@@ -83,21 +95,12 @@ int cluster_cidrs_parse(const char *text, struct cidr ret_cidrs[CLUSTER_CIDRS_MA
 int nodeport_addresses_parse(const char *text, struct cidr ret_cidrs[NODEPORT_ADDRESSES_MAX],
 			     bool *ret_is_primary, const char **ret_why)
 {
-	int count = 0;
-
 	*ret_is_primary = !strcmp(text, "primary");
 	if (*ret_is_primary || !*text)
 		return 0;
-	while (text) {
-		if (count == NODEPORT_ADDRESSES_MAX) {
-			*ret_why = "has more than 64 CIDRs: give fewer, larger ones";
-			return -EINVAL;
-		}
-		if (part_next(&text, &ret_cidrs[count++])) {
-			*ret_why = "is no list of CIDRs such as 192.0.2.0/24,2001:db8::/64, nor "
-				   "the word primary alone";
-			return -EINVAL;
-		}
-	}
-	return count;
+	return list_parse(text, ret_cidrs, NODEPORT_ADDRESSES_MAX,
+			  "has more than 64 CIDRs: give fewer, larger ones",
+			  "is no list of CIDRs such as 192.0.2.0/24,2001:db8::/64, nor "
+			  "the word primary alone",
+			  ret_why);
 }

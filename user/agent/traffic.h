@@ -14,6 +14,7 @@
 
 #define CLUSTER_CIDRS_MAX      2
 #define NODEPORT_ADDRESSES_MAX 64
+#define SERVICE_CIDRS_MAX      16
 
 /* How a client that is a pod of this node is told from others. */
 enum local_mode {
@@ -29,10 +30,12 @@ struct traffic_options {
 	size_t cluster_cidr_count;
 	const char *bridge_interface;
 	const char *interface_name_prefix;
-	/* NodePorts are served on addresses of the node in these; none: on all. */
+	struct cidr service_cidrs[SERVICE_CIDRS_MAX]; /* where ClusterIPs are from */
+	size_t service_cidr_count;
+	/* NodePorts are served on addresses of the node in these; none: on the primary ones. */
 	struct cidr nodeport_addresses[NODEPORT_ADDRESSES_MAX];
 	size_t nodeport_address_count;
-	bool is_nodeport_primary;    /* ... on the Node's primary addresses only */
+	bool is_nodeport_primary;    /* ... which was asked for */
 	bool masquerade_all;         /* ClusterIP traffic gets the node's source address */
 	struct ip_addr bind_address; /* a hint at the node's address; unspecified: none, and its
 					family is the primary one */
@@ -49,6 +52,10 @@ int traffic_cidr_parse(const char *text, struct cidr *ret_cidr);
  * sentence's end.
  */
 int cluster_cidrs_parse(const char *text, struct cidr ret_cidrs[CLUSTER_CIDRS_MAX],
+			const char **ret_why);
+
+/* Reads CIDRs with commas between them. Returns how many, or -EINVAL with `ret_why`. */
+int service_cidrs_parse(const char *text, struct cidr ret_cidrs[SERVICE_CIDRS_MAX],
 			const char **ret_why);
 
 /*

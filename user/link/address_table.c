@@ -179,6 +179,26 @@ int address_table_owner(const struct address_table *table, const struct ip_addr 
 	return found ? table->owners[found - table->addresses] : 0;
 }
 
+static bool entry_fits(const struct address_entry *entry, enum ip_family family)
+{
+	return address_family(&entry->key.addr) == family && !(entry->flags & FLAGS_UNFIT) &&
+	       (entry->scope == RT_SCOPE_UNIVERSE || entry->scope == RT_SCOPE_SITE);
+}
+
+struct ip_addr address_table_of_link(const struct address_table *table, int ifindex,
+				     enum ip_family family)
+{
+	const struct address_entry *best = NULL;
+	const struct address_entry *entry, *next;
+
+	HASH_ITER (hh, table->entries, entry, next) {
+		if (entry->key.ifindex == ifindex && entry_fits(entry, family) &&
+		    (!best || entry->order < best->order))
+			best = entry;
+	}
+	return best ? best->key.addr : (struct ip_addr){};
+}
+
 struct ip_addr address_table_best(const struct address_table *table, enum ip_family family,
 				  address_rank_fn rank, void *context)
 {
@@ -189,8 +209,7 @@ struct ip_addr address_table_best(const struct address_table *table, enum ip_fam
 	HASH_ITER (hh, table->entries, entry, next) {
 		unsigned int entry_rank;
 
-		if (address_family(&entry->key.addr) != family || (entry->flags & FLAGS_UNFIT) ||
-		    (entry->scope != RT_SCOPE_UNIVERSE && entry->scope != RT_SCOPE_SITE))
+		if (!entry_fits(entry, family))
 			continue;
 		entry_rank = rank(context, entry->key.ifindex, family);
 		if (!best || entry_rank < best_rank ||

@@ -41,6 +41,10 @@ int address_table_publish(struct address_table *table);
 /* The ifindex of the link that has the address, or 0. */
 int address_table_owner(const struct address_table *table, const struct ip_addr *addr);
 
+/* A link's primary address of a family; all zero where it has none of global scope. */
+struct ip_addr address_table_of_link(const struct address_table *table, int ifindex,
+				     enum ip_family family);
+
 /* The node's own address of a family, all zero where there is none of global scope. */
 struct ip_addr address_table_best(const struct address_table *table, enum ip_family family,
 				  address_rank_fn rank, void *context);

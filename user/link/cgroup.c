@@ -164,6 +164,22 @@ int cgroup_check(const char *path)
 	return -EINVAL;
 }
 
+struct wanted {
+	const struct cgroup_program *programs;
+	size_t count;
+};
+
+static bool pin_is_wanted(void *context, const char *name)
+{
+	const struct wanted *wanted = context;
+
+	for (size_t i = 0; i < wanted->count; i++) {
+		if (!strcmp(name + strlen(PIN_PREFIX), wanted->programs[i].name))
+			return true;
+	}
+	return false;
+}
+
 int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		  const struct cgroup_program *programs, size_t count)
 {
@@ -186,7 +202,8 @@ int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		(void)cgroup_detach_all(pin_dir);
 		return err;
 	}
-	return 0;
+	/* An earlier run may have had more. */
+	return pins_remove(pin_dir, PIN_PREFIX, pin_is_wanted, &(struct wanted){programs, count});
 }
 
 static bool program_is_there(__u64 id, const char *pin_dir, const struct cgroup_program *program)

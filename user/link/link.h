@@ -36,6 +36,19 @@ struct link_overrides {
 	const char *ignore;
 };
 
+/*
+ * Which links have near clients behind them: with `bridge` its ports, with `name_prefix` those
+ * whose name, or whose master's, begins so; else those with role pod.
+ */
+struct link_near {
+	const char *bridge;
+	const char *name_prefix;
+};
+
+/* `master` is the name of the link it is a member of, or NULL. Pure. */
+bool link_is_near(const struct link_near *near, const struct link_facts *facts, enum link_role role,
+		  const char *master);
+
 #define LINK_WHY_SIZE sizeof(((struct link_info *)0)->why)
 
 /*
@@ -60,10 +73,12 @@ typedef int (*link_programs_fn)(bool is_layer3, struct link_programs *ret_progra
 
 struct link_options {
 	struct link_overrides overrides;
+	struct link_near near;
 	link_programs_fn programs;
 	void *programs_context;
 	const char *pin_dir; /* tcx links are pinned below it, as link_<ifindex>_<ingress|egress> */
-	int links_map;       /* `links`; borrowed */
+	int links_map;       /* `links`; borrowed, as is the next */
+	int sources_map;     /* `link_sources` */
 	bool attach;         /* false: TC hooks are switched off, links are only recorded */
 	bool force_clsact;   /* for tests: as on kernels without tcx */
 };

@@ -224,3 +224,19 @@ enum link_role link_role_decide(const struct link_facts *facts,
 	}
 	return kind_decide(facts->kind, why);
 }
+
+static bool name_begins(const char *name, const char *prefix)
+{
+	return name && !strncmp(name, prefix, strlen(prefix));
+}
+
+bool link_is_near(const struct link_near *near, const struct link_facts *facts, enum link_role role,
+		  const char *master)
+{
+	if (near->bridge)
+		return master && text_is(master, near->bridge);
+	if (near->name_prefix)
+		return name_begins(facts->name, near->name_prefix) ||
+		       name_begins(master, near->name_prefix);
+	return role == LINK_POD;
+}

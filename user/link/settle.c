@@ -77,6 +77,14 @@ static bool link_hook(struct link_watch *watch, const struct watched_link *link,
 	return err != -ENODEV;
 }
 
+static const char *master_name(const struct link_watch *watch, const struct watched_link *link)
+{
+	const struct watched_link *master =
+		link->facts.master ? link_find(watch, link->facts.master) : NULL;
+
+	return master ? master->facts.name : NULL;
+}
+
 static void link_settle(struct link_watch *watch, struct watched_link *link)
 {
 	const bool was_managed = link->is_settled && link_is_managed(link);
@@ -91,6 +99,8 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 	memcpy(info.name, link->facts.name, sizeof(info.name));
 	memcpy(info.kind, link->facts.kind, sizeof(info.kind));
 	info.role = link_role_decide(&link->facts, &watch->options.overrides, info.why);
+	info.is_near = link_is_near(&watch->options.near, &link->facts, info.role,
+				    master_name(watch, link));
 	if (!link_hook(watch, link, &info))
 		return;
 	if (link->is_settled && !memcmp(&info, &link->info, sizeof(info)))
@@ -162,6 +172,7 @@ static bool addresses_settle(struct link_watch *watch)
 bool watch_settle(struct link_watch *watch)
 {
 	struct watched_link *link, *next;
+	bool addresses_changed;
 
 	if (watch->routes_dirty)
 		routes_read(watch);
@@ -175,5 +186,9 @@ bool watch_settle(struct link_watch *watch)
 	}
 	if (watch->links_changed)
 		watch->addresses_dirty = true; /* their rank looks at roles */
-	return watch->addresses_dirty && addresses_settle(watch);
+	if (!watch->addresses_dirty)
+		return false;
+	addresses_changed = addresses_settle(watch);
+	link_sources_write(watch);
+	return addresses_changed;
 }

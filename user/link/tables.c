@@ -66,6 +66,7 @@ static void link_forget(struct link_watch *watch, struct watched_link *link)
 		(void)log_err(err, "cannot remove the pins of the link %s, continuing",
 			      link->info.name);
 	(void)bpf_map_delete_elem(watch->options.links_map, &key);
+	link_source_forget(watch, link->facts.ifindex);
 	if (link_is_managed(link))
 		log_info("link %s: gone", link->info.name);
 	if (link_is_pair(link))

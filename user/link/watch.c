@@ -149,6 +149,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 		return err;
 	(void)watch_settle(watch);
 	map_sweep(watch);
+	link_sources_sweep(watch);
 	err = hooks_clean(watch);
 	if (err)
 		return err;

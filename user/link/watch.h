@@ -18,11 +18,13 @@
 
 struct watched_link {
 	struct link_facts facts;
-	struct link_info info; /* as it is in `links` */
-	bool is_changed;       /* its facts are new: it must be settled */
-	bool is_stale;         /* its facts may be old: it must be read again */
-	bool is_settled;       /* it has been, at least once */
-	bool has_gateway;      /* found while the routes are read */
+	struct link_info info;     /* as it is in `links` */
+	struct link_source source; /* as it is in `link_sources` */
+	bool has_source;
+	bool is_changed;  /* its facts are new: it must be settled */
+	bool is_stale;    /* its facts may be old: it must be read again */
+	bool is_settled;  /* it has been, at least once */
+	bool has_gateway; /* found while the routes are read */
 	unsigned int generation;
 	UT_hash_handle hh;
 };
@@ -68,6 +70,11 @@ void link_refresh(struct link_watch *watch, struct watched_link *link);
 /* For link_watch_check: marks the links that must be hooked again. */
 void hooks_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
 		 void *context);
+
+/* sources.c: `link_sources`. Writes what is new; forgets a link; forgets those that went unseen. */
+void link_sources_write(struct link_watch *watch);
+void link_source_forget(const struct link_watch *watch, int ifindex);
+void link_sources_sweep(const struct link_watch *watch);
 
 /* Acts upon everything that was marked. Returns whether the node's addresses have changed. Logs. */
 bool watch_settle(struct link_watch *watch);

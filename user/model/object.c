@@ -124,6 +124,14 @@ static bool service_equal(const struct service_object *a, const struct service_o
 	       a->publish_not_ready == b->publish_not_ready &&
 	       a->health_check_node_port == b->health_check_node_port &&
 	       a->affinity_timeout_s == b->affinity_timeout_s &&
+	       a->health_check_node_port == b->health_check_node_port &&
+	       a->has_bad_source_range == b->has_bad_source_range &&
+	       addresses_equal(a->external_ips, a->external_ip_count, b->external_ips,
+			       b->external_ip_count) &&
+	       addresses_equal(a->load_balancer_ips, a->load_balancer_ip_count,
+			       b->load_balancer_ips, b->load_balancer_ip_count) &&
+	       cidrs_equal(a->source_ranges, a->source_range_count, b->source_ranges,
+			   b->source_range_count) &&
 	       addresses_equal(a->cluster_ips, a->cluster_ip_count, b->cluster_ips,
 			       b->cluster_ip_count) &&
 	       labels_equal(&a->selector, &b->selector) && service_ports_equal(a, b);

@@ -50,10 +50,22 @@ struct service_port {
 	struct target_port target_port; /* number 0 and no name: the same as port */
 };
 
+/* Addresses whose first `prefix` bits are those of `addr`; 128 bits, also for IPv4 (mapped). */
+struct cidr {
+	struct ip_addr addr;
+	__u8 prefix;
+};
+
 struct service_object {
 	struct service_port *ports;
 	struct labels selector;
 	struct ip_addr cluster_ips[2];
+	struct ip_addr *external_ips;
+	struct ip_addr *load_balancer_ips; /* those of ipMode VIP: packets for them are ours */
+	struct cidr *source_ranges;        /* who may use load_balancer_ips; none: everybody */
+	__u32 external_ip_count;
+	__u32 load_balancer_ip_count;
+	__u32 source_range_count;
 	__u32 port_count;
 	__u32 affinity_timeout_s;     /* 0: sessionAffinity None */
 	__u16 health_check_node_port; /* host order; 0: none */
@@ -63,6 +75,7 @@ struct service_object {
 	bool internal_local; /* internalTrafficPolicy: Local */
 	bool external_local;
 	bool publish_not_ready;
+	bool has_bad_source_range; /* one was skipped: what is left does not open it to everybody */
 };
 
 struct slice_port {
@@ -101,12 +114,6 @@ struct slice_endpoint slice_endpoint_at(const struct slice_object *slice, size_t
 struct endpoints_object {
 	struct slice_object *slices;
 	size_t slice_count;
-};
-
-/* Addresses whose first `prefix` bits are those of `addr`; 128 bits, also for IPv4 (mapped). */
-struct cidr {
-	struct ip_addr addr;
-	__u8 prefix;
 };
 
 struct node_object {

@@ -115,6 +115,12 @@ static void service_pack(struct packer *packer, const struct service_object *ser
 	struct service_port *ports = array_pack(packer, service->ports, service->port_count,
 						sizeof(*service->ports), FIELD(copy, 0, ports));
 
+	(void)array_pack(packer, service->external_ips, service->external_ip_count,
+			 sizeof(*service->external_ips), FIELD(copy, 0, external_ips));
+	(void)array_pack(packer, service->load_balancer_ips, service->load_balancer_ip_count,
+			 sizeof(*service->load_balancer_ips), FIELD(copy, 0, load_balancer_ips));
+	(void)array_pack(packer, service->source_ranges, service->source_range_count,
+			 sizeof(*service->source_ranges), FIELD(copy, 0, source_ranges));
 	labels_pack(packer, &service->selector, FIELD(copy, 0, selector.items));
 	for (size_t i = 0; i < service->port_count; i++) {
 		string_pack(packer, service->ports[i].name, FIELD(ports, i, name));

@@ -10,6 +10,7 @@
 #include "address.h"
 #include "cleanup.h"
 #include "plan/endpoints.h"
+#include "plan/frontends.h"
 
 static void detail_set(struct planned_port *port, const char *text)
 {
@@ -57,22 +58,6 @@ static int plan_unprogrammed(const struct object *service, enum unprogrammed_rea
 	return 0;
 }
 
-static int port_add_frontend(const struct ip_addr *vip, const struct service_port *service_port,
-			     struct planned_port *port)
-{
-	port->frontends = calloc(1, sizeof(*port->frontends));
-	if (!port->frontends)
-		return -ENOMEM;
-	port->frontend_count = 1;
-	port->frontends->kind = FRONTEND_CLUSTER_IP;
-	port->frontends->frontend = (struct frontend){
-		.vip = *vip,
-		.port = htons(service_port->port),
-		.proto = service_port->proto,
-	};
-	return 0;
-}
-
 static int port_take_backends(const struct candidates *candidates, struct planned_port *port)
 {
 	if (!candidates->count)
@@ -101,12 +86,22 @@ static int port_take_backends(const struct candidates *candidates, struct planne
 	return 0;
 }
 
-/* The sets a ClusterIP needs: by internalTrafficPolicy one of the two (rules E59, E60, F78). */
+/*
+ * The sets it needs (rules E59 and E60): the ClusterIP by internalTrafficPolicy one of the two;
+ * frontends for clients from outside by externalTrafficPolicy, and near clients of those always the
+ * Cluster set.
+ */
 static void port_select(const struct plan_context *context, const struct service_object *spec,
 			struct candidates *candidates, struct planned_port *port)
 {
-	port->uses_local = spec->internal_local;
-	port->uses_cluster = !spec->internal_local;
+	bool is_external = port->flags & SERVICE_EXTERNAL;
+
+	if (spec->internal_local)
+		port->flags |= SERVICE_INTERNAL_LOCAL;
+	if (spec->external_local && is_external)
+		port->flags |= SERVICE_EXTERNAL_LOCAL;
+	port->uses_cluster = !spec->internal_local || is_external;
+	port->uses_local = port->flags & (SERVICE_INTERNAL_LOCAL | SERVICE_EXTERNAL_LOCAL);
 	if (port->uses_cluster)
 		candidates_mark_cluster(context, candidates);
 	if (port->uses_local)
@@ -114,7 +109,6 @@ static void port_select(const struct plan_context *context, const struct service
 	port->empty_cluster = EMPTY_REJECT;
 	port->empty_local = candidates_any_usable(candidates) ? EMPTY_DROP : EMPTY_REJECT;
 	port->affinity_timeout_s = spec->affinity_timeout_s;
-	port->flags = spec->internal_local ? SERVICE_INTERNAL_LOCAL : 0;
 }
 
 static void cleanup_candidates(const struct candidates *candidates)
@@ -129,36 +123,53 @@ struct plan_input {
 	struct slice_list slices;
 };
 
-/* One port in the family of one ClusterIP. */
-static int port_plan(const struct plan_input *input, const struct service_port *service_port,
-		     const struct ip_addr *vip, struct planned_port *port)
+static void port_name(const struct object *service, const struct service_port *service_port,
+		      enum ip_family family, struct planned_port *port)
 {
-	auto_cleanup(cleanup_candidates) struct candidates candidates = {};
-	const struct plan_context *context = input->context;
-	const char *link;
-	int err;
-
-	name_set(input->service, port);
+	name_set(service, port);
 	(void)snprintf(port->name.port_name, NAME_SIZE, "%s", service_port->name);
 	port->name.proto = service_port->proto;
-	port->name.family = address_family(vip);
+	port->name.family = (__u8)family;
+}
+
+/* Who answers there. */
+static int port_plan_backends(const struct plan_input *input,
+			      const struct service_port *service_port, struct planned_port *port)
+{
+	auto_cleanup(cleanup_candidates) struct candidates candidates = {};
+	int err = candidates_gather(input->context, service_port, port->name.family, &input->slices,
+				    &candidates);
+
+	if (err)
+		return err;
+	port_select(input->context, &input->service->service, &candidates, port);
+	return port_take_backends(&candidates, port);
+}
+
+/* One port in the family of one ClusterIP. */
+static int port_plan(const struct plan_input *input, const struct service_port *service_port,
+		     const struct ip_addr *cluster_ip, struct planned_port *port)
+{
+	const struct plan_context *context = input->context;
+	const struct service_object *spec = &input->service->service;
+	const char *link = context->link_with_address(cluster_ip, context->link_context);
+	int err;
+
+	port_name(input->service, service_port, address_family(cluster_ip), port);
 	if (!service_port->proto) {
 		port->unprogrammed = UNPROGRAMMED_PROTOCOL;
 		return 0;
 	}
-	link = context->link_with_address(vip, context->link_context);
-	if (link) {
+	err = port_plan_frontends(context, spec, service_port, link ? NULL : cluster_ip, port);
+	if (err)
+		return err;
+	if (!port->frontend_count) {
 		port->unprogrammed = UNPROGRAMMED_LOCAL_ADDRESS;
 		detail_set(port, link);
 		return 0;
 	}
-	err = candidates_gather(context, service_port, port->name.family, &input->slices,
-				&candidates);
-	if (err)
-		return err;
-	port_select(context, &input->service->service, &candidates, port);
-	err = port_add_frontend(vip, service_port, port);
-	return err ? err : port_take_backends(&candidates, port);
+	err = port_plan_source_ranges(context, spec, port);
+	return err ? err : port_plan_backends(input, service_port, port);
 }
 
 int plan_service(const struct plan_context *context, const struct object *service,
@@ -195,6 +206,7 @@ void plan_fini(struct plan *plan)
 {
 	for (size_t i = 0; i < plan->port_count; i++) {
 		free(plan->ports[i].frontends);
+		free(plan->ports[i].source_ranges);
 		free(plan->ports[i].backends);
 	}
 	free(plan->ports);

@@ -22,12 +22,26 @@ struct plan_context {
 	 */
 	const char *(*link_with_address)(const struct ip_addr *addr, void *context);
 	void *link_context;
+	/*
+	 * Where NodePorts are served, each address once. A loopback address stands for all of its
+	 * family's: clients on the node dial it.
+	 */
+	const struct ip_addr *node_port_addresses;
+	size_t node_port_address_count;
+	/* The node's primary addresses, IPv4 and IPv6 (rule N166); all zero: not known. */
+	struct ip_addr node_ips[2];
 };
 
 struct planned_frontend {
 	struct frontend frontend;
 	enum frontend_kind kind;
 };
+
+/*
+ * Where an address and port could be of several kinds, the lowest rank wins: nobody takes a
+ * ClusterIP away by an external IP, and NodePorts come last (rule B31).
+ */
+unsigned int frontend_rank(enum frontend_kind kind);
 
 struct planned_backend {
 	struct ip_addr addr;
@@ -44,13 +58,16 @@ struct planned_port {
 	struct service_name name;
 	enum unprogrammed_reason unprogrammed; /* 0: programmed */
 	char detail[sizeof(((struct unprogrammed *)0)->detail)];
-	struct planned_frontend *frontends;
+	struct planned_frontend *frontends; /* each once, ascending by their bytes */
 	size_t frontend_count;
+	/* SERVICE_SOURCE_RANGES: who may use its load-balancer IPs; each once, ascending */
+	struct cidr *source_ranges;
+	size_t source_range_count;
 	struct planned_backend
 		*backends; /* each address:port once, ascending by address and port */
 	size_t backend_count;
-	bool uses_cluster; /* the Cluster set is needed: rule E59 */
-	bool uses_local;
+	bool uses_cluster;                /* the Cluster set is needed: rule E59 */
+	bool uses_local;                  /* rule E60 */
 	enum empty_verdict empty_cluster; /* what an empty set means */
 	enum empty_verdict empty_local;
 	__u32 affinity_timeout_s;

@@ -6,7 +6,13 @@
 #include "address.h"
 #include "publish/publisher.h"
 
-#define ADDRESS_ALL (ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE)
+#define ADDRESS_ALL                                                              \
+	(ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE | \
+	 ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
+
+/* What the counts of a record can hold. */
+#define CLUSTER_IPS_MAX ((1U << 13) - 1)
+#define FRONTENDS_MAX   ((1U << 19) - 1)
 
 static uint32_t hash_of(const struct ip_addr *addr)
 {
@@ -80,7 +86,11 @@ static uint32_t flags_of(const struct address_record *record)
 
 	if (record->vips)
 		flags |= ADDRESS_CLUSTER_IP;
-	else if (record->retired)
+	if (record->externals)
+		flags |= ADDRESS_EXTERNAL;
+	if (record->node_ports)
+		flags |= ADDRESS_NODE_PORTS;
+	if (!flags && record->retired)
 		flags |= ADDRESS_RETIRED;
 	if (record->backends)
 		flags |= ADDRESS_BACKEND;
@@ -133,13 +143,42 @@ void address_drop_unused(struct publisher *publisher, uint32_t index)
 		address_remove(publisher, index);
 }
 
-void address_release_vip(struct publisher *publisher, uint32_t index, uint32_t service)
+void address_count_frontend(struct publisher *publisher, uint32_t index, enum frontend_kind kind,
+			    int change)
 {
 	struct address_record *record = &publisher->address_records[index];
 
-	record->vips--;
+	if (kind == FRONTEND_CLUSTER_IP)
+		record->vips = (record->vips + (uint32_t)change) & CLUSTER_IPS_MAX;
+	else if (kind == FRONTEND_NODE_PORT)
+		record->node_ports = (record->node_ports + (uint32_t)change) & FRONTENDS_MAX;
+	else
+		record->externals = (record->externals + (uint32_t)change) & FRONTENDS_MAX;
+}
+
+bool address_can_count(const struct publisher *publisher, uint32_t index, enum frontend_kind kind)
+{
+	const struct address_record *record = &publisher->address_records[index];
+
+	if (kind == FRONTEND_CLUSTER_IP)
+		return record->vips < CLUSTER_IPS_MAX;
+	return (kind == FRONTEND_NODE_PORT ? record->node_ports : record->externals) <
+	       FRONTENDS_MAX;
+}
+
+void address_release(struct publisher *publisher, uint32_t index, enum frontend_kind kind,
+		     uint32_t service)
+{
+	struct address_record *record = &publisher->address_records[index];
+
+	address_count_frontend(publisher, index, kind, -1);
+	if (record->retired == FRONTENDS_MAX) {
+		(void)address_settle(publisher, index);
+		return;
+	}
 	record->retired++;
 	(void)address_settle(publisher, index);
+	publisher->service_uses[service]++;
 	retire_when_idle(publisher, RETIRED_SERVICE, service, index);
 }
 

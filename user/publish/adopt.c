@@ -6,6 +6,7 @@
  * matters: addresses, then backends, then service ports, then what is left over.
  */
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +16,9 @@
 #include "log.h"
 #include "publish/publisher.h"
 #include "publish/room.h"
+
+/* What an address is that flows may be to. */
+#define ADDRESS_VIP (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS | ADDRESS_RETIRED)
 
 struct adoption {
 	struct publisher *publisher;
@@ -228,6 +232,7 @@ static int visit_name(struct adoption *adoption, const void *key, const void *va
 	if (!port)
 		return -ENOMEM;
 	(void)id_pool_reserve(&publisher->service_ids, id);
+	publisher->service_uses[id] = 1;
 	adoption->ports[id] = port;
 	ranges_adopt(adoption, service_at(publisher, id));
 	list_empty_unused(publisher, id);
@@ -258,23 +263,61 @@ static int visit_frontend(struct adoption *adoption, const void *key, const void
 	struct publisher *publisher = adoption->publisher;
 	const struct frontend_target *target = value;
 	struct port_record *port = NULL;
-	bool is_sound = false;
+	int err = -EINVAL;
 
 	if (target->service < publisher->maps.services_max)
 		port = adoption->ports[target->service];
-	if (port && !port->vip) {
-		memcpy(&port->frontend, key, sizeof(port->frontend));
-		port->kind = target->kind;
-		port->vip = address_take(publisher, &port->frontend.vip);
-		is_sound = port->vip;
+	if (port)
+		err = frontend_adopt(publisher, port, key, target);
+	if (err != -EINVAL)
+		return err;
+	adoption->frontends++;
+	return bpf_map_delete_elem(publisher->maps.frontends, key) ? -errno : 0;
+}
+
+/* A range of no service port would let its clients use the next one that gets the id. */
+static int visit_range(struct adoption *adoption, const struct source_range *key)
+{
+	struct publisher *publisher = adoption->publisher;
+	const uint32_t id = ntohl(key->service);
+	struct port_record *port = NULL;
+	int err = -EINVAL;
+
+	if (id < publisher->maps.services_max)
+		port = adoption->ports[id];
+	if (port)
+		err = source_range_adopt(port, key);
+	publisher->numbers.source_ranges += !err;
+	if (err != -EINVAL)
+		return err;
+	return bpf_map_delete_elem(publisher->maps.source_ranges, key) ? -errno : 0;
+}
+
+/* A trie is walked key by key, and one that is to go only when the next is known. */
+static int ranges_adopt_all(struct adoption *adoption)
+{
+	const int map = adoption->publisher->maps.source_ranges;
+	struct source_range key, next;
+	bool has_next = !bpf_map_get_next_key(map, NULL, &next);
+	int err = 0;
+
+	while (!err && has_next) {
+		key = next;
+		has_next = !bpf_map_get_next_key(map, &key, &next);
+		err = visit_range(adoption, &key);
 	}
-	if (!is_sound) {
-		adoption->frontends++;
-		return bpf_map_delete_elem(publisher->maps.frontends, key) ? -errno : 0;
+	return err;
+}
+
+/* Both were read in no order. */
+static void ports_settle(struct adoption *adoption)
+{
+	for (uint32_t id = 1; id < adoption->publisher->maps.services_max; id++) {
+		if (!adoption->ports[id])
+			continue;
+		frontends_adopted(adoption->ports[id]);
+		ranges_adopted(adoption->ports[id]);
 	}
-	publisher->address_records[port->vip].vips++;
-	publisher->numbers.frontends++;
-	return 0;
 }
 
 static int visit_reason(struct adoption *adoption, const void *key, const void *value)
@@ -310,7 +353,8 @@ static void leftovers_settle(struct publisher *publisher)
 
 		if (!id_pool_has(&publisher->address_ids, index))
 			continue;
-		if (record->flags & (ADDRESS_CLUSTER_IP | ADDRESS_RETIRED) && !record->vips) {
+		if (record->flags & ADDRESS_VIP && !record->vips && !record->externals &&
+		    !record->node_ports) {
 			record->retired++;
 			retire_when_idle(publisher, RETIRED_SERVICE, 0, index);
 		}
@@ -337,6 +381,9 @@ static int maps_adopt(struct adoption *adoption)
 	services_repair(publisher);
 	err = map_visit(maps->frontends, sizeof(struct frontend), sizeof(struct frontend_target),
 			visit_frontend, adoption);
+	if (!err)
+		err = ranges_adopt_all(adoption);
+	ports_settle(adoption);
 	if (!err)
 		err = map_visit(maps->unprogrammed, sizeof(struct unprogrammed_key),
 				sizeof(struct unprogrammed), visit_reason, adoption);

@@ -57,14 +57,37 @@ static void list_retire(struct publisher *publisher, struct slot_range range)
 	retire(publisher, RETIRED_SLOTS, range.first, range.count);
 }
 
+/* Rules E59 and E60, from the flags that a plan gives. */
+static bool uses_cluster(__u32 flags)
+{
+	return !(flags & SERVICE_INTERNAL_LOCAL) || flags & SERVICE_EXTERNAL;
+}
+
+static bool uses_local(__u32 flags)
+{
+	return flags & (SERVICE_INTERNAL_LOCAL | SERVICE_EXTERNAL_LOCAL);
+}
+
+static void list_empty(struct publisher *publisher, struct slot_range *word)
+{
+	if (word->count || word->first)
+		list_swing(publisher, word, (struct slot_range){});
+}
+
 void list_empty_unused(struct publisher *publisher, uint32_t service)
 {
 	struct service *entry = service_at(publisher, service);
-	struct slot_range *unused =
-		entry->flags & SERVICE_INTERNAL_LOCAL ? &entry->cluster_slots : &entry->local_slots;
 
-	if (unused->count || unused->first)
-		list_swing(publisher, unused, (struct slot_range){});
+	if (!uses_cluster(entry->flags))
+		list_empty(publisher, &entry->cluster_slots);
+	if (!uses_local(entry->flags))
+		list_empty(publisher, &entry->local_slots);
+}
+
+bool lists_change_use(__u32 before, __u32 after)
+{
+	return (uses_cluster(before) && !uses_cluster(after)) ||
+	       (uses_local(before) && !uses_local(after));
 }
 
 void list_swing(struct publisher *publisher, struct slot_range *word, struct slot_range range)
@@ -100,8 +123,9 @@ bool service_lists(const struct publisher *publisher, uint32_t service, uint32_t
 {
 	const struct service *entry = service_at(publisher, service);
 
-	return list_has(publisher,
-			entry->flags & SERVICE_INTERNAL_LOCAL ? entry->local_slots
-							      : entry->cluster_slots,
-			backend);
+	/* Clients on the node are near: external frontends give them the Cluster set (rule F80). */
+	if (uses_cluster(entry->flags) && list_has(publisher, entry->cluster_slots, backend))
+		return true;
+	return entry->flags & SERVICE_INTERNAL_LOCAL &&
+	       list_has(publisher, entry->local_slots, backend);
 }

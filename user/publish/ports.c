@@ -39,6 +39,14 @@ struct port_record *port_new(struct service_record *service, const struct servic
 	return port;
 }
 
+void port_free(struct port_record *port)
+{
+	free(port->frontends);
+	free(port->backends);
+	free(port->ranges);
+	free(port);
+}
+
 static void port_unlink(struct service_record *service, struct port_record *port)
 {
 	struct port_record **link = &service->ports;
@@ -47,8 +55,7 @@ static void port_unlink(struct service_record *service, struct port_record *port
 		link = &(*link)->next;
 	if (*link)
 		*link = port->next;
-	free(port->backends);
-	free(port);
+	port_free(port);
 }
 
 /* Everything a change needs, made before anything is changed. */
@@ -59,7 +66,7 @@ struct change {
 	uint32_t cluster_count, local_count;
 	struct slot_range cluster_range, local_range;
 	bool swings_cluster, swings_local;
-	uint32_t vip; /* index of the address that the frontend moves to; 0: it stays */
+	uint32_t *addresses; /* of frontends that are new, as they are planned; 0: it is not */
 };
 
 static void change_fini(const struct change *change)
@@ -67,6 +74,7 @@ static void change_fini(const struct change *change)
 	free(change->backends);
 	free(change->cluster);
 	free(change->local);
+	free(change->addresses);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -153,11 +161,15 @@ static int change_write_addresses(struct publisher *publisher, const struct chan
 
 /* All that can fail. Programs see nothing of it yet, so where it fails change_undo takes it back.
  */
-static int change_prepare(struct publisher *publisher, const struct port_record *port,
+static int change_prepare(struct publisher *publisher, struct port_record *port,
 			  const struct planned_port *planned, struct change *change)
 {
-	int err = frontend_prepare(publisher, port, planned->frontends, &change->vip);
+	int err;
 
+	change->addresses = calloc(planned->frontend_count + 1, sizeof(*change->addresses));
+	if (!change->addresses)
+		return -ENOMEM;
+	err = frontends_prepare(publisher, port, planned, change->addresses);
 	if (!err)
 		err = change_take_backends(publisher, planned, change);
 	if (err)
@@ -167,13 +179,14 @@ static int change_prepare(struct publisher *publisher, const struct port_record 
 	return err ? err : change_write_addresses(publisher, change);
 }
 
-static void change_undo(struct publisher *publisher, const struct change *change)
+static void change_undo(struct publisher *publisher, const struct planned_port *planned,
+			const struct change *change)
 {
 	list_drop(publisher, change->cluster_range);
 	list_drop(publisher, change->local_range);
 	/* Before the backends: one may be the last to have this address, and take it along. */
-	if (change->vip)
-		address_drop_unused(publisher, change->vip);
+	if (change->addresses)
+		frontends_undo(publisher, planned, change->addresses);
 	for (uint32_t i = 0; i < change->count; i++)
 		backend_drop_unused(publisher, change->backends[i].id);
 }
@@ -220,8 +233,9 @@ static void port_uncount_backends(struct publisher *publisher, uint32_t service,
 }
 
 /*
- * The lists are complete: swing them, then say which of them applies. The one that applied before
- * stays as it is for a grace period, for a program that has read the old flags looks at it next.
+ * The lists are complete: swing them, then say which of them applies. One that applied before stays
+ * as it is for a grace period, for a program that has read the old flags looks at it next. Source
+ * ranges go on being asked for until the frontends are what is planned (change_open).
  */
 static void change_swing(struct publisher *publisher, const struct planned_port *planned,
 			 uint32_t service_id, const struct change *change)
@@ -234,9 +248,22 @@ static void change_swing(struct publisher *publisher, const struct planned_port 
 		list_swing(publisher, &service->cluster_slots, change->cluster_range);
 	if (change->swings_local)
 		list_swing(publisher, &service->local_slots, change->local_range);
-	__atomic_store_n(&service->flags, planned->flags | SERVICE_IN_USE, __ATOMIC_RELEASE);
-	if (before & SERVICE_IN_USE && (before ^ planned->flags) & SERVICE_INTERNAL_LOCAL)
+	__atomic_store_n(&service->flags,
+			 planned->flags | SERVICE_IN_USE | (before & SERVICE_SOURCE_RANGES),
+			 __ATOMIC_RELEASE);
+	if (before & SERVICE_IN_USE && lists_change_use(before, planned->flags))
 		retire(publisher, RETIRED_LIST, service_id, 0);
+}
+
+/* A load-balancer IP that is about to go must not be open to everybody for its last moment. */
+static void change_open(struct publisher *publisher, const struct planned_port *planned,
+			uint32_t service_id)
+{
+	struct service *service = service_at(publisher, service_id);
+
+	if (service->flags != (planned->flags | SERVICE_IN_USE))
+		__atomic_store_n(&service->flags, planned->flags | SERVICE_IN_USE,
+				 __ATOMIC_RELEASE);
 }
 
 /* True if programs are to see something new. */
@@ -288,15 +315,14 @@ void port_retire(struct publisher *publisher, struct service_record *service,
 {
 	struct service *entry = service_at(publisher, port->id);
 
-	if (port->vip)
-		frontend_remove(publisher, port);
-	else
-		retire(publisher, RETIRED_SERVICE, port->id, 1);
+	frontends_remove(publisher, port);
 	list_swing(publisher, &entry->cluster_slots, (struct slot_range){});
 	list_swing(publisher, &entry->local_slots, (struct slot_range){});
 	__atomic_store_n(&entry->flags, 0, __ATOMIC_RELEASE);
 	entry->affinity_timeout_s = 0;
 	(void)bpf_map_delete_elem(publisher->maps.service_names, &port->id);
+	(void)ranges_remove_others(publisher, port, NULL);
+	retire(publisher, RETIRED_SERVICE, port->id, 1);
 	port_uncount_backends(publisher, port->id, port->backends, port->backend_count);
 	publisher->numbers.service_ports--;
 	port_unlink(service, port);
@@ -331,6 +357,7 @@ static struct port_record *port_make(struct publisher *publisher, struct service
 		return NULL;
 	}
 	*service_at(publisher, id) = (struct service){};
+	publisher->service_uses[id] = 1;
 	publisher->numbers.service_ports++;
 	return port;
 }
@@ -339,7 +366,7 @@ static struct port_record *port_make(struct publisher *publisher, struct service
 static void port_unmake(struct publisher *publisher, struct service_record *service,
 			struct port_record *port)
 {
-	id_pool_give(&publisher->service_ids, port->id);
+	service_id_release(publisher, port->id);
 	publisher->numbers.service_ports--;
 	port_unlink(service, port);
 }
@@ -361,8 +388,10 @@ int port_apply(struct publisher *publisher, struct service_record *service,
 	err = change_prepare(publisher, port, planned, &change);
 	if (!err)
 		err = name_write(publisher, port->id, &planned->name);
+	if (!err)
+		err = ranges_add(publisher, port, planned);
 	if (err) {
-		change_undo(publisher, &change);
+		change_undo(publisher, planned, &change);
 		if (is_new)
 			port_unmake(publisher, service, port);
 		return err;
@@ -370,9 +399,12 @@ int port_apply(struct publisher *publisher, struct service_record *service,
 	if (is_new)
 		stats_clear(publisher, port->id);
 	is_seen = change_commit(publisher, port, planned, &change);
-	if (change.vip)
-		err = frontend_move(publisher, port, planned->frontends, change.vip);
-	publisher->numbers.changed_service_ports += is_seen || change.vip;
+	err = frontends_apply(publisher, port, planned, change.addresses, &is_seen);
+	change_open(publisher, planned, port->id);
+	is_seen |= ranges_remove_others(publisher, port, planned);
+	publisher->numbers.changed_service_ports += is_seen;
+	if (err)
+		frontends_undo(publisher, planned, change.addresses);
 	if (err && is_new)
 		port_retire(publisher, service, port);
 	return err;

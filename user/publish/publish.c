@@ -21,10 +21,11 @@
 /* What a full map is called, and the flag that makes it larger. */
 static const char *const full_texts[] = {
 	[FULL_SERVICES] = "map services is full: raise --max-services",
-	[FULL_FRONTENDS] = "map frontends is full: raise --max-services",
+	[FULL_FRONTENDS] = "map frontends is full: raise --max-frontends",
 	[FULL_SLOTS] = "map slots is full: raise --max-slots",
 	[FULL_BACKENDS] = "map backends is full: raise --max-backends",
 	[FULL_ADDRESSES] = "map addresses is full: raise --max-backends",
+	[FULL_SOURCE_RANGES] = "map source_ranges is full: raise --max-source-ranges",
 	[FULL_LIST] = ("more than " TEXT_OF(SLOT_RANGE_MAX) " endpoints: split the Service"),
 };
 
@@ -102,6 +103,10 @@ static void log_full(const struct service_record *service, const struct planned_
 	char text[ADDRESS_TEXT_SIZE];
 	const struct frontend *frontend = &planned->frontends->frontend;
 
+	for (size_t i = 0; i < planned->frontend_count; i++) {
+		if (planned->frontends[i].kind == FRONTEND_CLUSTER_IP)
+			frontend = &planned->frontends[i].frontend;
+	}
 	log_warning("service %s port %s (%s/%s) does not fit and is left as it was: %s",
 		    service->name,
 		    planned->name.port_name[0] ? planned->name.port_name : "(unnamed)",
@@ -354,8 +359,9 @@ static int tables_init(struct publisher *publisher)
 	publisher->address_records =
 		room_new(publisher->addresses_max, sizeof(*publisher->address_records));
 	publisher->ipv6 = room_new(publisher->addresses_max, sizeof(*publisher->ipv6));
+	publisher->service_uses = room_new(maps->services_max, sizeof(*publisher->service_uses));
 	if (!publisher->backend_records || !publisher->address_records || !publisher->ipv6 ||
-	    id_pool_init(&publisher->service_ids, maps->services_max) ||
+	    !publisher->service_uses || id_pool_init(&publisher->service_ids, maps->services_max) ||
 	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
 	    id_pool_init(&publisher->address_ids, publisher->addresses_max) ||
 	    id_pool_init(&publisher->ipv6_ids, publisher->addresses_max) ||
@@ -403,8 +409,7 @@ static void services_free(struct publisher *publisher)
 			struct port_record *port = service->ports;
 
 			service->ports = port->next;
-			free(port->backends);
-			free(port);
+			port_free(port);
 		}
 		free(service->unprogrammed);
 		free(service);
@@ -433,6 +438,8 @@ void publisher_close(struct publisher *publisher)
 	room_free(publisher->address_records, publisher->addresses_max,
 		  sizeof(*publisher->address_records));
 	room_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
+	room_free(publisher->service_uses, publisher->maps.services_max,
+		  sizeof(*publisher->service_uses));
 	free(publisher->grace.items);
 	free(publisher->waiting.items);
 	free(publisher->left);

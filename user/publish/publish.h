@@ -21,7 +21,7 @@
 /* File descriptors and sizes of the maps, borrowed from the datapath. */
 struct publish_maps {
 	int frontends, addresses, address_flows, services, slots, backends;
-	int service_names, service_stats, unprogrammed;
+	int service_names, service_stats, unprogrammed, source_ranges;
 	uint32_t services_max, slots_max, backends_max;
 };
 
@@ -85,7 +85,7 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port);
 
 struct publisher_numbers {
-	uint32_t service_ports, backends, draining, slots, frontends, addresses;
+	uint32_t service_ports, backends, draining, slots, frontends, addresses, source_ranges;
 	uint64_t changed_service_ports; /* since open */
 	uint64_t refused_service_ports; /* since open */
 	uint32_t unfitting;             /* service ports that do not fit now */

@@ -22,15 +22,17 @@
  * an IPv4 address is kept in 4 bytes.
  */
 struct address_record {
-	uint32_t addr;          /* an IPv4 address, or which of `ipv6` it is */
-	uint64_t backends : 18; /* backend ids that have it: 65536 ports of three protocols */
-	uint64_t vips : 20;     /* service ports that have it as a VIP */
-	uint64_t retired : 19; /* service ports that had it as a VIP: their flows may still exist */
-	uint64_t flags : 5;    /* enum address_flag, as they are in the map */
+	uint32_t addr;            /* an IPv4 address, or which of `ipv6` it is */
+	uint64_t backends : 18;   /* backend ids that have it: 65536 ports of three protocols */
+	uint64_t externals : 19;  /* frontends that are external or load-balancer IPs here */
+	uint64_t node_ports : 19; /* ... that are NodePorts */
+	uint64_t flags : 6;       /* enum address_flag, as they are in the map */
 	uint64_t is_node : 1;
 	uint64_t is_ipv6 : 1;
+	uint32_t vips : 13;    /* ... that are ClusterIPs */
+	uint32_t retired : 19; /* ... that were any of them: their flows may still exist */
 } __attribute__((packed, aligned(4)));
-_Static_assert(sizeof(struct address_record) == 12, "bit fields fill their word");
+_Static_assert(sizeof(struct address_record) == 16, "bit fields fill their words");
 
 /* What user space knows of a backend, by its id. */
 struct backend_record {
@@ -54,14 +56,21 @@ struct port_backend {
 	uint32_t facts : 4; /* MEMBER_..., BACKEND_... */
 };
 
+/* Where a service port answers, or would if no other had the place. */
+struct port_frontend {
+	struct frontend frontend;
+	uint32_t kind : 3; /* enum frontend_kind */
+	uint32_t
+		address : 29; /* index of its address record; 0: a loopback address, which has none */
+};
+
 struct port_record {
 	struct port_record *next; /* of the same Service */
 	uint32_t id;
-	uint32_t vip; /* index of its address record */
-	struct frontend frontend;
-	enum frontend_kind kind;
-	struct port_backend *backends; /* ascending by id */
-	uint32_t backend_count;
+	uint32_t frontend_count, backend_count, range_count;
+	struct port_frontend *frontends; /* ascending by their bytes */
+	struct port_backend *backends;   /* ascending by id */
+	struct cidr *ranges;             /* those of `source_ranges`, ascending */
 	uint8_t proto, family;
 	bool is_claimed; /* by a plan since open */
 	char port_name[];
@@ -84,6 +93,7 @@ enum full {
 	FULL_SLOTS,
 	FULL_BACKENDS,
 	FULL_ADDRESSES,
+	FULL_SOURCE_RANGES,
 	FULL_LIST, /* no map: SLOT_RANGE_MAX */
 };
 
@@ -91,7 +101,7 @@ enum retired_kind {
 	RETIRED_SLOTS,
 	RETIRED_LIST, /* the list that a service port does not use any more, by the port's id */
 	RETIRED_BACKEND,
-	RETIRED_SERVICE, /* id 0: a service port that has moved away from its VIP */
+	RETIRED_SERVICE, /* a service port, or one of its frontends */
 	RETIRED_ADDRESS,
 };
 
@@ -99,7 +109,7 @@ struct retired {
 	enum retired_kind kind;
 	uint32_t id; /* or the range's first */
 	uint32_t count;
-	uint32_t vip; /* RETIRED_SERVICE: whose flows may still exist; 0: none */
+	uint32_t vip; /* RETIRED_SERVICE: whose flows may still exist; 0: only the grace period */
 	uint64_t ready_ns;
 };
 
@@ -128,7 +138,13 @@ struct publisher {
 	struct id_pool ipv6_ids;
 	struct lookup by_name; /* struct service_record */
 
-	uint32_t displaced; /* service ports whose frontend another one has now */
+	/*
+	 * What keeps a service port's id from being another's, by the id: the port itself, and each
+	 * frontend it had whose flows may still exist.
+	 */
+	uint32_t *service_uses;
+
+	uint32_t displaced; /* frontends of service ports that another one has now */
 
 	struct retired_queue grace;   /* freed when their time has come */
 	struct retired_queue waiting; /* freed when their flows have ended */
@@ -197,9 +213,16 @@ bool address_has_flows(const struct publisher *publisher, uint32_t index, uint64
 int address_adopt(struct publisher *publisher, const struct ip_addr *addr,
 		  const struct address_info *info);
 
-/* A service port has left its VIP, and its id (0: it keeps it) is free when the VIP's flows have
- * ended. */
-void address_release_vip(struct publisher *publisher, uint32_t index, uint32_t service);
+/* Which of its counts a frontend of that kind is. `change` is 1 or -1. */
+void address_count_frontend(struct publisher *publisher, uint32_t index, enum frontend_kind kind,
+			    int change);
+
+/* False where it has as many frontends of that kind as can be counted. */
+bool address_can_count(const struct publisher *publisher, uint32_t index, enum frontend_kind kind);
+
+/* A frontend of that kind has gone: the service port's id is used until its flows have ended. */
+void address_release(struct publisher *publisher, uint32_t index, enum frontend_kind kind,
+		     uint32_t service);
 
 /* backends.c: ids of backends, and the state that their counts give. */
 
@@ -232,9 +255,12 @@ void retire(struct publisher *publisher, enum retired_kind kind, uint32_t id, ui
 void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint32_t id,
 		      uint32_t vip);
 
+/* A use of the service port's id has ended; 0: of none. */
+void service_id_release(struct publisher *publisher, uint32_t id);
+
 /* lists.c: lists of slots. */
 
-/* True if the backend is in the list that applies to clients of the service port. */
+/* True if clients on the node may be given the backend by a frontend of the service port. */
 bool service_lists(const struct publisher *publisher, uint32_t service, uint32_t backend);
 
 /* Writes the ids into a free range, and takes that back. Returns 0 and the word, or -ENOSPC. */
@@ -246,8 +272,11 @@ void list_drop(struct publisher *publisher, struct slot_range range);
 bool list_equals(const struct publisher *publisher, struct slot_range range, const uint32_t *ids,
 		 uint32_t count, enum empty_verdict verdict);
 
-/* Empties the list that the policy of a service port does not look at. */
+/* Empties the lists that the policies of a service port do not look at. */
 void list_empty_unused(struct publisher *publisher, uint32_t service);
+
+/* True if a list that applied before does not apply after. */
+bool lists_change_use(__u32 before, __u32 after);
 
 /* The swing: one store. The range that was there is retired. */
 void list_swing(struct publisher *publisher, struct slot_range *word, struct slot_range range);
@@ -255,19 +284,51 @@ void list_swing(struct publisher *publisher, struct slot_range *word, struct slo
 /* frontends.c: which service port answers where. */
 
 /*
- * The index of the address that the port is to move to, taken; 0 where it stays. Returns 0 or
- * -ENOSPC.
+ * Makes room for the frontends that the plan has and the port has not. `ret_addresses`, one for
+ * each that is planned, is the index of its address, taken; 0 where the port has it already.
+ * Returns 0, -ENOSPC or -ENOMEM; frontends_undo takes back what it took in any case.
  */
-int frontend_prepare(struct publisher *publisher, const struct port_record *port,
-		     const struct planned_frontend *planned, uint32_t *ret_vip);
+int frontends_prepare(struct publisher *publisher, struct port_record *port,
+		      const struct planned_port *planned, uint32_t *ret_addresses);
+void frontends_undo(struct publisher *publisher, const struct planned_port *planned,
+		    const uint32_t *addresses);
 
-/* Makes the service port, which is complete, answer at its frontend, and no longer at another. */
-int frontend_move(struct publisher *publisher, struct port_record *port,
-		  const struct planned_frontend *planned, uint32_t vip);
+/*
+ * Makes the service port, which is complete, answer where the plan says, then nowhere else. Sets
+ * `ret_changed` if anything is new. What cannot be written is left out, with an error; then what
+ * was there stays.
+ */
+int frontends_apply(struct publisher *publisher, struct port_record *port,
+		    const struct planned_port *planned, const uint32_t *addresses,
+		    bool *ret_changed);
 
-/* The service port, which has one, leaves its frontend; its id is free when the VIP's flows have
- * ended. */
-void frontend_remove(struct publisher *publisher, const struct port_record *port);
+/* The service port leaves all its frontends. */
+void frontends_remove(struct publisher *publisher, struct port_record *port);
+
+/* Takes one that an earlier run had. Returns 0, -ENOMEM, or -EINVAL: it cannot be used. */
+int frontend_adopt(struct publisher *publisher, struct port_record *port,
+		   const struct frontend *frontend, const struct frontend_target *target);
+
+/* When all are adopted. */
+void frontends_adopted(struct port_record *port);
+
+/* ranges.c: who may use load-balancer IPs. */
+
+/*
+ * Adds the planned ranges to those that are there. Before the port is told to look at them, so that
+ * nobody who may use it meets a gap. Returns 0, -ENOSPC or another negative errno; then the map is
+ * as before.
+ */
+int ranges_add(struct publisher *publisher, struct port_record *port,
+	       const struct planned_port *planned);
+
+/* Removes those that the plan does not have; NULL: all. Returns whether there were any. */
+bool ranges_remove_others(struct publisher *publisher, struct port_record *port,
+			  const struct planned_port *planned);
+
+/* Takes one that an earlier run had. Returns 0, -ENOMEM or -EINVAL. */
+int source_range_adopt(struct port_record *port, const struct source_range *key);
+void ranges_adopted(struct port_record *port);
 
 /* ports.c: service ports. */
 int port_apply(struct publisher *publisher, struct service_record *service,
@@ -278,6 +339,7 @@ struct port_record *port_find(const struct service_record *service, const char *
 			      __u8 proto, __u8 family);
 struct port_record *port_new(struct service_record *service, const struct service_name *name,
 			     uint32_t id);
+void port_free(struct port_record *port);
 
 /* services.c: Services by name. */
 struct service_record *service_get(struct publisher *publisher, const char *namespace_,

@@ -94,6 +94,12 @@ static bool queue_has_list(const struct retired_queue *queue, uint32_t service)
 	return false;
 }
 
+void service_id_release(struct publisher *publisher, uint32_t id)
+{
+	if (id && !--publisher->service_uses[id])
+		id_pool_give(&publisher->service_ids, id);
+}
+
 static void item_free(struct publisher *publisher, const struct retired *item)
 {
 	uint32_t freed = 0;
@@ -112,8 +118,7 @@ static void item_free(struct publisher *publisher, const struct retired *item)
 		freed = 1U << FULL_BACKENDS;
 		break;
 	case RETIRED_SERVICE:
-		if (item->id)
-			id_pool_give(&publisher->service_ids, item->id);
+		service_id_release(publisher, item->id);
 		freed = 1U << FULL_SERVICES | 1U << FULL_FRONTENDS;
 		break;
 	case RETIRED_ADDRESS:

@@ -163,13 +163,14 @@ static void problem_tell(struct decoder *decoder, const char *kind, const struct
 	decoder->problems->found(text, decoder->problems->context);
 }
 
-void decoder_skip_endpoint(struct decoder *decoder)
+bool decoder_skip(struct decoder *decoder, const char *consequence)
 {
 	if (decoder->err != -EINVAL)
-		return;
+		return false;
 	problem_tell(decoder, object_kind_name(decoder->object->kind), decoder->object,
-		     "the endpoint is skipped");
+		     consequence);
 	decoder->err = 0;
+	return true;
 }
 
 static int known_decode(struct decoder *decoder, const cJSON *item, const struct known_kind *known,

@@ -141,7 +141,7 @@ static void slice_endpoints_decode(struct decoder *decoder, const cJSON *item,
 		has_address = endpoint_decode(decoder, endpoint, slice->family,
 					      &slice->endpoints[slice->endpoint_count]);
 		if (decoder->err)
-			decoder_skip_endpoint(decoder);
+			(void)decoder_skip(decoder, "the endpoint is skipped");
 		else if (has_address)
 			slice->endpoint_count++;
 	}
@@ -177,7 +177,7 @@ static void subset_address_decode(struct decoder *decoder, const cJSON *item, bo
 	if (endpoint.node_name && !*endpoint.node_name)
 		endpoint.node_name = NULL;
 	if (decoder->err) {
-		decoder_skip_endpoint(decoder);
+		(void)decoder_skip(decoder, "the endpoint is skipped");
 		return;
 	}
 	slice = &slices[address_family(&endpoint.addr) == FAMILY_IPV6];

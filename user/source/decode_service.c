@@ -173,4 +173,7 @@ void service_decode(struct decoder *decoder, const cJSON *item, struct service_o
 		(__u16)field_number(decoder, spec, "healthCheckNodePort", 0, PORT_MAX, 0);
 	field_labels(decoder, spec, "selector", NULL, &ret_service->selector);
 	ports_decode(decoder, spec, ret_service);
+	/* Last: only what is wrong with the rest costs the whole Service. */
+	if (!decoder->err)
+		service_external_decode(decoder, item, spec, ret_service);
 }

@@ -74,6 +74,8 @@ void field_labels(struct decoder *decoder, const cJSON *object, const char *name
 
 /* A decoder for each kind fills in the loose object. */
 void service_decode(struct decoder *decoder, const cJSON *item, struct service_object *ret_service);
+void service_external_decode(struct decoder *decoder, const cJSON *item, const cJSON *spec,
+			     struct service_object *service);
 void slice_decode(struct decoder *decoder, const cJSON *item, struct slice_object *ret_slice);
 void endpoints_decode(struct decoder *decoder, const cJSON *item,
 		      struct endpoints_object *ret_endpoints);
@@ -82,5 +84,8 @@ void pod_decode(struct decoder *decoder, const cJSON *item, struct pod_object *r
 void service_cidr_decode(struct decoder *decoder, const cJSON *item,
 			 struct service_cidr_object *ret_service_cidr);
 
-/* Tells of an endpoint that is left out, and forgets the problem. */
-void decoder_skip_endpoint(struct decoder *decoder);
+/*
+ * Tells of a part that is left out, `consequence` ("the endpoint is skipped"), and forgets the
+ * problem. True if there was one.
+ */
+bool decoder_skip(struct decoder *decoder, const char *consequence);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/service_cidrs.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fairlead/types.h"
+#include "log.h"
+
+struct gathering {
+	struct service_ranges ranges;
+	bool has_more; /* than there is room for */
+};
+
+static void gather(struct gathering *gathering, const struct cidr *cidr)
+{
+	struct service_ranges *ranges = &gathering->ranges;
+	struct ip_addr mask = {};
+
+	for (unsigned int bit = 0; bit < cidr->prefix; bit++)
+		mask.bytes[bit / 8] |= (__u8)(0x80 >> bit % 8);
+	for (__u32 i = 0; i < ranges->count; i++) {
+		if (!memcmp(&ranges->ranges[i].addr, &cidr->addr, sizeof(cidr->addr)) &&
+		    !memcmp(&ranges->ranges[i].mask, &mask, sizeof(mask)))
+			return;
+	}
+	if (ranges->count == SERVICE_RANGES_MAX) {
+		gathering->has_more = true;
+		return;
+	}
+	ranges->ranges[ranges->count].addr = cidr->addr;
+	ranges->ranges[ranges->count].mask = mask;
+	ranges->count++;
+}
+
+static int gather_object(const struct object *object, void *context)
+{
+	for (size_t i = 0; i < object->service_cidr.cidr_count; i++)
+		gather(context, &object->service_cidr.cidrs[i]);
+	return 0;
+}
+
+/* Programs that look meanwhile see fewer ranges: a packet more goes on, none is lost. */
+static void ranges_store(struct service_ranges *shared, const struct service_ranges *ranges)
+{
+	if (!memcmp(shared, ranges, sizeof(*ranges)))
+		return;
+	__atomic_store_n(&shared->count, 0, __ATOMIC_SEQ_CST);
+	memcpy(shared->ranges, ranges->ranges, sizeof(ranges->ranges));
+	__atomic_store_n(&shared->count, ranges->count, __ATOMIC_RELEASE);
+}
+
+void service_cidrs_write(int map, const struct traffic_options *traffic, struct model *model)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct gathering gathering = {};
+	struct service_ranges *shared;
+
+	_Static_assert(sizeof(struct service_ranges) <= 4096, "it is in one page");
+	for (size_t i = 0; i < traffic->service_cidr_count; i++)
+		gather(&gathering, &traffic->service_cidrs[i]);
+	(void)model_each(model, OBJECT_SERVICE_CIDR, gather_object, &gathering);
+	if (gathering.has_more)
+		log_warning("there are more than %d ranges of ClusterIPs: unused addresses of the "
+			    "others are not dropped",
+			    SERVICE_RANGES_MAX);
+	shared = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+	if (shared == MAP_FAILED) {
+		(void)log_err(-errno, "cannot write the ranges of ClusterIPs, continuing: unused "
+				      "addresses of them are not dropped");
+		return;
+	}
+	ranges_store(shared, &gathering.ranges);
+	(void)munmap(shared, page);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/surroundings.h"
+
+#include <string.h>
+
+#include "address.h"
+#include "agent/near.h"
+#include "agent/service_cidrs.h"
+#include "cleanup.h"
+#include "log.h"
+
+static void node_ports_log(const struct node_port_addresses *ports)
+{
+	char text[512] = "", one[ADDRESS_TEXT_SIZE];
+
+	for (size_t i = 0; i < ports->count; i++) {
+		size_t length = strlen(text);
+
+		(void)snprintf(text + length, sizeof(text) - length, "%s%s", length ? ", " : "",
+			       address_format(&ports->addresses[i], one));
+	}
+	log_info("NodePorts are served on %s", *text ? text : "no address");
+}
+
+static bool node_ports_look(struct surroundings *surroundings, struct node_facts *facts,
+			    const struct link_watch *links)
+{
+	auto_cleanup(cleanup_free) struct ip_addr *read = NULL;
+	struct node_port_addresses ports;
+	int err = 0;
+
+	if (links) {
+		facts->assigned = link_watch_addresses(links, &facts->assigned_count);
+		facts->guesses[0] = link_watch_node_address(links, FAMILY_IPV4);
+		facts->guesses[1] = link_watch_node_address(links, FAMILY_IPV6);
+	} else {
+		err = node_addresses_read(&read, &facts->assigned_count);
+		facts->assigned = read;
+	}
+	if (!err)
+		err = node_ports_choose(facts, &ports);
+	if (err) {
+		(void)log_err(err, "cannot tell where NodePorts are to be served, continuing");
+		return false;
+	}
+	if (node_ports_equal(&ports, &surroundings->node_ports)) {
+		node_ports_fini(&ports);
+		return false;
+	}
+	node_ports_fini(&surroundings->node_ports);
+	surroundings->node_ports = ports;
+	if (links)
+		node_ports_log(&ports);
+	return true;
+}
+
+bool surroundings_look(struct surroundings *surroundings, const struct agent_options *options,
+		       struct model *model, const struct link_watch *links,
+		       const struct datapath *datapath)
+{
+	const struct object *node = model_node(model, options->node_name);
+	struct node_facts facts = {
+		.traffic = &options->traffic,
+		.node = node ? &node->node : NULL,
+		.with_loopback = options->with_socket,
+	};
+	uint64_t changes;
+
+	changes = model_changes(model, OBJECT_NODE) + model_changes(model, OBJECT_SERVICE_CIDR);
+	if (datapath && (datapath != surroundings->told || changes != surroundings->told_changes)) {
+		surroundings->told = datapath;
+		surroundings->told_changes = changes;
+		near_ranges_write(datapath_map(datapath, "near_ranges"), &options->traffic,
+				  facts.node);
+		service_cidrs_write(datapath_map(datapath, "service_ranges"), &options->traffic,
+				    model);
+	}
+	return node_ports_look(surroundings, &facts, links);
+}
+
+void surroundings_tell(const struct surroundings *surroundings, struct plan_context *context)
+{
+	const struct node_port_addresses *ports = &surroundings->node_ports;
+
+	context->node_port_addresses = ports->addresses;
+	context->node_port_address_count = ports->count;
+	memcpy(context->node_ips, ports->node_ips, sizeof(context->node_ips));
+}
+
+void surroundings_fini(struct surroundings *surroundings)
+{
+	node_ports_fini(&surroundings->node_ports);
+}

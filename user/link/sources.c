@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Sources: the address that a packet gets where it leaves by a link and the node takes its client's
+ * place. The kernel would choose the link's own primary one; a link without any borrows the node's.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "address.h"
+#include "fairlead/limits.h"
+#include "link/watch.h"
+#include "log.h"
+
+static struct link_source source_of(const struct link_watch *watch, const struct watched_link *link)
+{
+	const int ifindex = link->facts.ifindex;
+	struct link_source source = {
+		.ipv4 = address_table_of_link(&watch->addresses, ifindex, FAMILY_IPV4),
+		.ipv6 = address_table_of_link(&watch->addresses, ifindex, FAMILY_IPV6),
+	};
+
+	if (address_is_zero(&source.ipv4))
+		source.ipv4 = watch->address4;
+	if (address_is_zero(&source.ipv6))
+		source.ipv6 = watch->address6;
+	return source;
+}
+
+void link_sources_write(struct link_watch *watch)
+{
+	struct watched_link *link, *next;
+
+	HASH_ITER (hh, watch->links, link, next) {
+		const __u32 key = (__u32)link->facts.ifindex;
+		const struct link_source source = source_of(watch, link);
+
+		if (link->has_source && !memcmp(&source, &link->source, sizeof(source)))
+			continue;
+		link->source = source;
+		link->has_source = true;
+		if (bpf_map_update_elem(watch->options.sources_map, &key, &source, BPF_ANY))
+			(void)log_err(-errno,
+				      "link %s: cannot write its addresses to the map of sources, "
+				      "continuing: NodePort traffic may not leave by it",
+				      link->facts.name);
+	}
+}
+
+void link_source_forget(const struct link_watch *watch, int ifindex)
+{
+	const __u32 key = (__u32)ifindex;
+
+	(void)bpf_map_delete_elem(watch->options.sources_map, &key);
+}
+
+void link_sources_sweep(const struct link_watch *watch)
+{
+	const int map = watch->options.sources_map;
+	__u32 keys[LINKS_MAX];
+	size_t count = 0;
+
+	while (count < LINKS_MAX &&
+	       !bpf_map_get_next_key(map, count ? &keys[count - 1] : NULL, &keys[count]))
+		count++;
+	for (size_t i = 0; i < count; i++) {
+		if (!link_find(watch, (int)keys[i]))
+			link_source_forget(watch, (int)keys[i]);
+	}
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Source ranges: who may use the load-balancer IPs of a service port. */
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "publish/publisher.h"
+
+#define SERVICE_BITS 32
+
+static int range_compare(const void *a, const void *b)
+{
+	const struct cidr *left = a, *right = b;
+	int order = memcmp(&left->addr, &right->addr, sizeof(left->addr));
+
+	return order ? order : left->prefix - right->prefix;
+}
+
+static bool range_is_among(const struct cidr *range, const struct cidr *ranges, size_t count)
+{
+	return count && bsearch(range, ranges, count, sizeof(*ranges), range_compare);
+}
+
+static struct source_range key_of(const struct port_record *port, const struct cidr *range)
+{
+	return (struct source_range){
+		.prefix = SERVICE_BITS + range->prefix,
+		.service = htonl(port->id),
+		.addr = range->addr,
+	};
+}
+
+static int range_write(struct publisher *publisher, const struct port_record *port,
+		       const struct cidr *range)
+{
+	const struct source_range key = key_of(port, range);
+	const __u32 value = 1;
+
+	if (!bpf_map_update_elem(publisher->maps.source_ranges, &key, &value, BPF_ANY))
+		return 0;
+	/* A trie says ENOSPC where other maps say E2BIG. */
+	return errno == ENOSPC || errno == E2BIG ? publisher_is_full(publisher, FULL_SOURCE_RANGES)
+						 : -errno;
+}
+
+static void range_remove(struct publisher *publisher, const struct port_record *port,
+			 const struct cidr *range)
+{
+	const struct source_range key = key_of(port, range);
+
+	(void)bpf_map_delete_elem(publisher->maps.source_ranges, &key);
+	publisher->numbers.source_ranges--;
+	publisher->has_room |= (publisher->wanted & 1U << FULL_SOURCE_RANGES) != 0;
+}
+
+static void ranges_sort(struct port_record *port)
+{
+	if (port->range_count)
+		qsort(port->ranges, port->range_count, sizeof(*port->ranges), range_compare);
+}
+
+int ranges_add(struct publisher *publisher, struct port_record *port,
+	       const struct planned_port *planned)
+{
+	uint32_t before = port->range_count;
+	int err = 0;
+	void *room;
+
+	if (!planned->source_range_count)
+		return 0;
+	room = realloc(port->ranges,
+		       (before + planned->source_range_count) * sizeof(*port->ranges));
+	if (!room)
+		return -ENOMEM;
+	port->ranges = room;
+	for (size_t i = 0; !err && i < planned->source_range_count; i++) {
+		const struct cidr *range = &planned->source_ranges[i];
+
+		if (range_is_among(range, port->ranges, before))
+			continue;
+		err = range_write(publisher, port, range);
+		if (err)
+			break;
+		port->ranges[port->range_count++] = *range;
+		publisher->numbers.source_ranges++;
+	}
+	while (err && port->range_count > before)
+		range_remove(publisher, port, &port->ranges[--port->range_count]);
+	ranges_sort(port);
+	return err;
+}
+
+bool ranges_remove_others(struct publisher *publisher, struct port_record *port,
+			  const struct planned_port *planned)
+{
+	uint32_t kept = 0, before = port->range_count;
+
+	for (uint32_t i = 0; i < before; i++) {
+		if (planned && range_is_among(&port->ranges[i], planned->source_ranges,
+					      planned->source_range_count))
+			port->ranges[kept++] = port->ranges[i];
+		else
+			range_remove(publisher, port, &port->ranges[i]);
+	}
+	port->range_count = kept;
+	return kept != before;
+}
+
+int source_range_adopt(struct port_record *port, const struct source_range *key)
+{
+	struct cidr range = {.addr = key->addr};
+	struct cidr *room;
+
+	if (key->prefix < SERVICE_BITS || key->prefix > SERVICE_BITS + 128)
+		return -EINVAL;
+	range.prefix = (__u8)(key->prefix - SERVICE_BITS);
+	/* Room for powers of two. */
+	if (!(port->range_count & (port->range_count - 1))) {
+		room = realloc(port->ranges,
+			       (size_t)(port->range_count ? port->range_count * 2 : 1) *
+				       sizeof(*room));
+		if (!room)
+			return -ENOMEM;
+		port->ranges = room;
+	}
+	port->ranges[port->range_count++] = range;
+	return 0;
+}
+
+void ranges_adopted(struct port_record *port)
+{
+	ranges_sort(port);
+}
