@@ -78,8 +78,7 @@ static __always_inline union slot_word service_slots(const struct service *servi
 	bool is_local = list_for.kind > FRONTEND_CLUSTER_IP
 				? service->flags & SERVICE_EXTERNAL_LOCAL && !list_for.is_near
 				: service->flags & SERVICE_INTERNAL_LOCAL;
-	const struct slot_range *range =
-		is_local ? &service->local_slots : &service->cluster_slots;
+	const struct slot_range *range = is_local ? &service->local_slots : &service->cluster_slots;
 	union slot_word slots;
 
 	slots.word = *(const volatile __u64 *)range;
@@ -91,7 +90,7 @@ static __always_inline union slot_word service_slots(const struct service *servi
  * sources (rules I107 to I115). It is asked before everything else, of near clients too.
  */
 static __always_inline bool source_is_allowed(const struct ip_addr *client,
-					 const struct frontend_target *target)
+					      const struct frontend_target *target)
 {
 	const struct service *service = service_lookup(target->service);
 	struct source_range key = {

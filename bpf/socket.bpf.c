@@ -145,6 +145,18 @@ static __always_inline void address_set_loopback(struct ip_addr *addr)
 	address_words(addr)[3] = address_is_ipv4(addr) ? LOOPBACK_IPV4 : LOOPBACK_IPV6;
 }
 
+/*
+ * The socket, loaded once: where the compiler finds several places that load it, it may share the
+ * address instead, which the verifier does not take.
+ */
+static __always_inline struct bpf_sock *socket_of(const struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *socket = ctx->sk;
+
+	barrier_var(socket);
+	return socket;
+}
+
 /* False in pods, whose loopback addresses are their own. */
 static __always_inline bool is_on_node(struct bpf_sock_addr *ctx)
 {
@@ -155,9 +167,8 @@ static __always_inline bool is_on_node(struct bpf_sock_addr *ctx)
  * The address that a socket is bound to; all zero or unspecified: the kernel will choose one, which
  * it does when it knows the backend.
  */
-static __always_inline void source_read(const struct bpf_sock_addr *ctx, struct ip_addr *ret_addr)
+static __always_inline void source_read(const struct bpf_sock *socket, struct ip_addr *ret_addr)
 {
-	const struct bpf_sock *socket = ctx->sk;
 	__u32 *words = address_words(ret_addr);
 
 	__builtin_memset(ret_addr, 0, sizeof(*ret_addr));
@@ -178,14 +189,15 @@ static __always_inline void source_read(const struct bpf_sock_addr *ctx, struct 
  * addresses. A socket that is bound to one is left alone: nothing it sends could leave the node.
  */
 static __always_inline const struct frontend_target *
-frontend_dialled(struct bpf_sock_addr *ctx, const struct endpoint *endpoint, __u8 proto)
+frontend_dialled(struct bpf_sock_addr *ctx, const struct bpf_sock *socket,
+		 const struct endpoint *endpoint, __u8 proto)
 {
 	struct ip_addr addr = endpoint->addr, source;
 
 	if (address_is_loopback(&addr) || address_is_any(&addr)) {
 		if (!is_on_node(ctx))
 			return NULL;
-		source_read(ctx, &source);
+		source_read(socket, &source);
 		if (address_is_loopback(&source))
 			return NULL;
 		address_set_loopback(&addr);
@@ -210,6 +222,7 @@ static __always_inline bool source_is_in_range(__u32 service, const struct ip_ad
  * seen by the TC hooks, so there it is not allowed here.
  */
 static __always_inline bool socket_is_allowed(struct bpf_sock_addr *ctx,
+					      const struct bpf_sock *socket,
 					      const struct frontend_target *target)
 {
 	const struct service *service;
@@ -220,7 +233,7 @@ static __always_inline bool socket_is_allowed(struct bpf_sock_addr *ctx,
 	service = service_lookup(target->service);
 	if (!service || !(service->flags & SERVICE_SOURCE_RANGES))
 		return true;
-	source_read(ctx, &source);
+	source_read(socket, &source);
 	if (!address_is_any(&source))
 		return source_is_in_range(target->service, &source);
 	return service->flags & SERVICE_NODE_ALLOWED && is_on_node(ctx);
@@ -294,17 +307,18 @@ static __always_inline void state_fill(struct socket_state *state, const struct 
 static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endpoint *endpoint,
 					  bool *ret_rewritten)
 {
+	struct bpf_sock *socket = socket_of(ctx);
 	const struct frontend_target *target;
 	struct choice choice = {};
 	struct socket_state *state;
 	struct client client;
 	int err;
 
-	target = frontend_dialled(ctx, endpoint, ctx->protocol);
+	target = frontend_dialled(ctx, socket, endpoint, ctx->protocol);
 	if (!target) {
 		/* A socket that is connected again must not go on under its old name. */
-		if (bpf_sk_storage_get(&socket_state, ctx->sk, NULL, 0))
-			(void)bpf_sk_storage_delete(&socket_state, ctx->sk);
+		if (bpf_sk_storage_get(&socket_state, socket, NULL, 0))
+			(void)bpf_sk_storage_delete(&socket_state, socket);
 		/*
 		 * ping and traceroute connect a UDP socket to any port, only to learn their own
 		 * address; should it really send, TC refuses.
@@ -313,15 +327,15 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 			return SOCKET_ALLOW;
 		return socket_no_frontend(endpoint);
 	}
-	if (bpf_sk_storage_get(&agent_sockets, ctx->sk, NULL, 0))
+	if (bpf_sk_storage_get(&agent_sockets, socket, NULL, 0))
 		return SOCKET_ALLOW;
-	if (!socket_is_allowed(ctx, target))
+	if (!socket_is_allowed(ctx, socket, target))
 		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
 	client_of(ctx, &client);
 	err = service_select(&client, target, true, &choice);
 	if (err)
 		return err == -COUNTER_DROP_NO_LOCAL ? socket_drop(-err) : socket_refuse(-err);
-	state = bpf_sk_storage_get(&socket_state, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	state = bpf_sk_storage_get(&socket_state, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!state)
 		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
 	state_fill(state, endpoint, &choice);
@@ -405,6 +419,7 @@ static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoint *endpoint,
 				       bool *ret_rewritten)
 {
+	struct bpf_sock *socket = socket_of(ctx);
 	const struct frontend_target *target;
 	struct datagram_state *datagram;
 	struct choice choice = {};
@@ -412,12 +427,12 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	bool found;
 	int err;
 
-	target = frontend_dialled(ctx, endpoint, IPPROTO_UDP);
+	target = frontend_dialled(ctx, socket, endpoint, IPPROTO_UDP);
 	if (!target)
 		return socket_no_frontend(endpoint);
-	if (!socket_is_allowed(ctx, target))
+	if (!socket_is_allowed(ctx, socket, target))
 		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
-	datagram = bpf_sk_storage_get(&datagram_state, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	datagram = bpf_sk_storage_get(&datagram_state, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!datagram)
 		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
 	entry = datagram_entry(datagram, endpoint, &found);

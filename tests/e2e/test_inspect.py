@@ -33,7 +33,7 @@ def test_services_shows_frontends_backends_and_readiness(world):
     vip = world.simple("web", 4, BACKENDS, internalTrafficPolicy="Local")
     row = next(row for row in world.agents["node1"].json("services", "default/web")
                if row["protocol"] == "TCP")
-    assert row["frontends"] == [{"address": vip, "port": 80}]
+    assert row["frontends"] == [{"address": vip, "port": 80, "kind": "ClusterIP"}]
     assert (row["ready"], row["total"], row["internal_policy"]) == (2, 2, "Local")
     assert {backend["address"] for backend in row["backends"]} == {
         address_of(pod, 4) for pod in BACKENDS}

@@ -91,9 +91,12 @@ static void request_observed(const struct kube_observation *seen, void *context)
 
 static void source_reachable(const char *why, void *context)
 {
-	const struct agent *agent = context;
+	struct agent *agent = context;
 
 	observe_source_reachable(agent->observe, why);
+	agent->is_source_away = why;
+	if (agent->publisher)
+		agent_status_write(agent);
 }
 
 static void event_counted(const char *result, void *context)

@@ -35,6 +35,7 @@ struct agent {
 	struct service_health_ports *health_ports;
 	struct guard *guard;
 	bool are_sockets_hooked;
+	bool is_source_away;
 	char *cgroup;
 	int failed; /* why it ends */
 	struct surroundings surroundings;

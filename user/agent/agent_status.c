@@ -56,6 +56,8 @@ void agent_status_write(struct agent *agent)
 		status->degraded |= DEGRADED_MAP_FULL;
 	if (numbers.unfitting && !was_full)
 		agent_tell_map_full(agent, numbers.unfitting);
+	if (agent->is_source_away)
+		status->degraded |= DEGRADED_SOURCE_AWAY;
 	if (!agent->options.with_socket)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
 	if (!agent->options.with_tc)

@@ -18,6 +18,8 @@
 #include "cli/words.h"
 
 #define FRONTENDS_TEXT_SIZE 512
+/* One of them, with its kind, and what stands for the rest. */
+#define FRONTEND_TEXT_SIZE (ADDRESS_TEXT_SIZE + sizeof(",(LoadBalancer),..."))
 
 /* Everything that one invocation shows. */
 struct services_view {
@@ -44,20 +46,28 @@ static const char *frontends_text(const struct snapshot *snapshot, __u32 id,
 	size_t len = 0;
 
 	buf[0] = '\0';
-	for (size_t i = 0; id && i < count && len + ADDRESS_TEXT_SIZE + 1 < FRONTENDS_TEXT_SIZE;
-	     i++) {
+	for (size_t i = 0; id && i < count; i++) {
+		const __u8 kind = frontends[i].target.kind;
 		char text[ADDRESS_TEXT_SIZE];
 
+		if (len + FRONTEND_TEXT_SIZE >= FRONTENDS_TEXT_SIZE) {
+			(void)snprintf(buf + len, FRONTENDS_TEXT_SIZE - len, ",...");
+			break;
+		}
 		(void)endpoint_format(&frontends[i].frontend.vip, frontends[i].frontend.port, text);
-		len += (size_t)snprintf(buf + len, FRONTENDS_TEXT_SIZE - len, "%s%s", i ? "," : "",
-					text);
+		len += (size_t)snprintf(buf + len, FRONTENDS_TEXT_SIZE - len, "%s%s%s%s%s",
+					i ? "," : "", text, kind == FRONTEND_CLUSTER_IP ? "" : "(",
+					kind == FRONTEND_CLUSTER_IP ? "" : frontend_kind_word(kind),
+					kind == FRONTEND_CLUSTER_IP ? "" : ")");
 	}
 	return buf;
 }
 
-static bool row_has_external_policy(const struct service_row *row)
+/* A Service of type ClusterIP may have external IPs. */
+static bool row_has_external_policy(const struct service_row *row, __u32 flags)
 {
-	return row->type == SERVICE_TYPE_NODE_PORT || row->type == SERVICE_TYPE_LOAD_BALANCER;
+	return row->type == SERVICE_TYPE_NODE_PORT || row->type == SERVICE_TYPE_LOAD_BALANCER ||
+	       flags & SERVICE_EXTERNAL;
 }
 
 static const char *policy_word(bool is_local)
@@ -82,7 +92,7 @@ static void policy_cell(struct table *table, const struct service_row *row, __u3
 {
 	const char *internal = policy_word(flags & SERVICE_INTERNAL_LOCAL);
 
-	if (row_has_external_policy(row))
+	if (row_has_external_policy(row, flags))
 		table_cell(table, "%s/%s", internal, policy_word(flags & SERVICE_EXTERNAL_LOCAL));
 	else
 		table_cell(table, "%s", internal);
@@ -171,17 +181,35 @@ static void detail_print_backends(const struct services_view *view, __u32 id)
 		table_print(table, stdout, 4, 0);
 }
 
+static void detail_print_frontends(const struct services_view *view, __u32 id)
+{
+	size_t count;
+	const struct snapshot_frontend *frontends = snapshot_frontends(&view->snapshot, id, &count);
+
+	if (!count)
+		(void)printf("  frontends  none\n");
+	for (size_t i = 0; i < count; i++) {
+		char text[ADDRESS_TEXT_SIZE];
+
+		(void)printf("  %-9s  %s %s\n", i ? "" : "frontends",
+			     endpoint_format(&frontends[i].frontend.vip, frontends[i].frontend.port,
+					     text),
+			     frontend_kind_word(frontends[i].target.kind));
+	}
+}
+
 static void detail_print_programmed(const struct services_view *view, const struct service_row *row)
 {
 	const struct service *service = &view->snapshot.services[row->id];
 	const struct service_name *name = &view->snapshot.names[row->id];
 	const struct service_stats *stats = &view->stats[row->id];
-	char frontends[FRONTENDS_TEXT_SIZE];
 
-	(void)printf("  frontends  %s\n", frontends_text(&view->snapshot, row->id, frontends));
+	detail_print_frontends(view, row->id);
+	if (service->flags & SERVICE_SOURCE_RANGES)
+		(void)printf("  limited    load-balancer IPs are for clients of source ranges only\n");
 	(void)printf("  policy     internal %s",
 		     policy_word(service->flags & SERVICE_INTERNAL_LOCAL));
-	if (row_has_external_policy(row))
+	if (row_has_external_policy(row, service->flags))
 		(void)printf(", external %s", policy_word(service->flags & SERVICE_EXTERNAL_LOCAL));
 	if (service->affinity_timeout_s)
 		(void)printf("\n  affinity   ClientIP, %u seconds\n", service->affinity_timeout_s);
@@ -253,12 +281,19 @@ static void json_add_programmed(cJSON *item, const struct services_view *view,
 	const struct snapshot_frontend *entries =
 		snapshot_frontends(&view->snapshot, row->id, &count);
 
-	for (size_t i = 0; i < count; i++)
-		(void)json_add_endpoint(json_add_item(frontends), NULL, &entries[i].frontend.vip,
+	for (size_t i = 0; i < count; i++) {
+		cJSON *entry = json_add_item(frontends);
+
+		(void)json_add_endpoint(entry, NULL, &entries[i].frontend.vip,
 					entries[i].frontend.port);
+		(void)cJSON_AddStringToObject(entry, "kind",
+					      frontend_kind_word(entries[i].target.kind));
+	}
+	(void)cJSON_AddBoolToObject(item, "source_ranges",
+				    (service->flags & SERVICE_SOURCE_RANGES) != 0);
 	(void)cJSON_AddStringToObject(item, "internal_policy",
 				      policy_word(service->flags & SERVICE_INTERNAL_LOCAL));
-	if (row_has_external_policy(row))
+	if (row_has_external_policy(row, service->flags))
 		(void)cJSON_AddStringToObject(item, "external_policy",
 					      policy_word(service->flags & SERVICE_EXTERNAL_LOCAL));
 	else

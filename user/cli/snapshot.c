@@ -96,6 +96,12 @@ static void frontend_add(const void *key, const void *value, void *context)
 	memcpy(&item->target, value, sizeof(item->target));
 }
 
+/* The ClusterIP first, and NodePorts, which have another port, last. */
+static int kind_order(__u8 kind)
+{
+	return kind == FRONTEND_NODE_PORT ? UINT8_MAX + 1 : kind;
+}
+
 static int frontend_compare(const void *left, const void *right)
 {
 	const struct snapshot_frontend *a = left;
@@ -103,6 +109,8 @@ static int frontend_compare(const void *left, const void *right)
 
 	if (a->target.service != b->target.service)
 		return a->target.service < b->target.service ? -1 : 1;
+	if (kind_order(a->target.kind) != kind_order(b->target.kind))
+		return kind_order(a->target.kind) - kind_order(b->target.kind);
 	return memcmp(&a->frontend, &b->frontend, sizeof(a->frontend));
 }
 

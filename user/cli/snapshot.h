@@ -52,7 +52,7 @@ struct snapshot {
 	struct backend *backends;
 	__u32 backend_count;
 	struct service_name *names;          /* as many as services */
-	struct snapshot_frontend *frontends; /* by service, then address, port, protocol */
+	struct snapshot_frontend *frontends; /* by service, kind, address, port */
 	size_t frontend_count;
 	struct snapshot_unprogrammed *unprogrammed; /* by namespace, name, port, family */
 	size_t unprogrammed_count;

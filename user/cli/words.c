@@ -22,6 +22,18 @@ const char *service_type_word(__u8 type)
 	return word_of(words, type);
 }
 
+const char *frontend_kind_word(__u8 kind)
+{
+	static const char *const words[] = {
+		[FRONTEND_CLUSTER_IP] = "ClusterIP",
+		[FRONTEND_NODE_PORT] = "NodePort",
+		[FRONTEND_EXTERNAL_IP] = "ExternalIP",
+		[FRONTEND_LOAD_BALANCER_IP] = "LoadBalancer",
+	};
+
+	return word_of(words, kind);
+}
+
 const char *backend_state_word(__u8 state)
 {
 	static const char *const words[] = {
@@ -229,6 +241,9 @@ const struct degraded_words degraded_words[] = {
 	 "a link has no hook: packets of clients behind it do not reach Services; `fairlead links` "
 	 "says "
 	 "which and why"},
+	{DEGRADED_SOURCE_AWAY, "source-unreachable",
+	 "the source cannot be reached: Services work as they were last known, changes are not "
+	 "followed; the agent's log and /readyz?verbose say why"},
 	{DEGRADED_NO_BIND_HOOKS, "no-bind-hooks",
 	 "the kernel does not take the hooks of bind(): a process of this node may listen at a "
 	 "NodePort, where no client reaches it"},

@@ -14,6 +14,8 @@
 
 /* Each is "unknown" for a number that this version does not know. */
 const char *
+frontend_kind_word(__u8 kind); /* "ClusterIP", "NodePort", "ExternalIP", "LoadBalancer" */
+const char *
 service_type_word(__u8 type); /* "ClusterIP", "NodePort", ... as Kubernetes spells them */
 const char *backend_state_word(__u8 state); /* "active", "draining", "dead" */
 const char *flow_state_word(__u8 state); /* "new", "replied", "established", "closing", "closed" */

@@ -151,8 +151,10 @@ static bool pin_is_managed(void *context, const char *name)
 	const struct sweep *sweep = context;
 	int ifindex;
 
-	return sweep->is_managed && sscanf(name, PIN_PREFIX "%d_", &ifindex) == 1 &&
-	       sweep->is_managed(sweep->context, ifindex);
+	/* The map `link_sources` is no link. */
+	if (sscanf(name, PIN_PREFIX "%d_", &ifindex) != 1)
+		return true;
+	return sweep->is_managed && sweep->is_managed(sweep->context, ifindex);
 }
 
 int tcx_sweep(const char *pin_dir, bool (*is_managed)(void *context, int ifindex), void *context)
