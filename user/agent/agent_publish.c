@@ -22,6 +22,8 @@
 #include "plan/plan.h"
 #include "publish/publish.h"
 
+#define RETRY_S 2
+
 static const char *link_with_address(const struct ip_addr *addr, void *context)
 {
 	const struct agent *agent = context;
@@ -138,6 +140,19 @@ static void health_ports_apply(struct agent *agent)
 	service_health_ports_apply(agent->health_ports);
 }
 
+static void retry(uv_timer_t *timer);
+
+/* What could not be published stays dirty (rule Q184). */
+static void retry_schedule(struct agent *agent, int err)
+{
+	if (!err) {
+		(void)uv_timer_stop(&agent->retry);
+		return;
+	}
+	log_warning("not everything could be published, trying again in %d s", RETRY_S);
+	(void)uv_timer_start(&agent->retry, retry, RETRY_S * 1000, 0);
+}
+
 /* Publishes every dirty Service. `woken_ns`: when the change came. */
 static int publish(struct agent *agent, uint64_t woken_ns)
 {
@@ -162,7 +177,13 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	reclaim_schedule(agent);
 	agent_status_write(agent);
 	observe_published(agent->observe, woken_ns, err);
+	retry_schedule(agent, err);
 	return err;
+}
+
+static void retry(uv_timer_t *timer)
+{
+	(void)agent_publish_changed(timer->data, uv_hrtime());
 }
 
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns)
