@@ -189,6 +189,104 @@ static void affinity_has_its_own_timeout_or_three_hours(void **state)
 	model_free(outcome.model);
 }
 
+/* "10.0.0.1 fd00::1" */
+static void then_addresses(const struct ip_addr *addrs, size_t count, const char *expected)
+{
+	char text[256] = "", one[ADDRESS_TEXT_SIZE];
+
+	for (size_t i = 0; i < count; i++) {
+		size_t length = strlen(text);
+
+		(void)snprintf(text + length, sizeof(text) - length, "%s%s", i ? " " : "",
+			       address_format(&addrs[i], one));
+	}
+	assert_string_equal(text, expected);
+}
+
+#define BALANCED_YAML                                                                         \
+	SERVICE_YAML "    nodePort: 30080\n"                                                  \
+		     "  type: LoadBalancer\n  externalTrafficPolicy: Local\n"                 \
+		     "  healthCheckNodePort: 31000\n  allocateLoadBalancerNodePorts: false\n" \
+		     "  externalIPs: ['203.0.113.9', '2001:db8::9']\n"                        \
+		     "  loadBalancerSourceRanges: [' 10.0.0.0/8 ', '2001:db8::/32']\n"
+
+static void what_is_external_is_read(void **state)
+{
+	struct outcome outcome = when_read(
+		YAML, BALANCED_YAML
+		"status: {loadBalancer: {ingress: [{ip: 203.0.113.1}, {hostname: lb.example},\n"
+		"  {ip: 203.0.113.2, ipMode: VIP}, {ip: 203.0.113.3, ipMode: Proxy},\n"
+		"  {ip: '2001:db8::1'}]}}\n");
+	const struct service_object *service = &then_service(&outcome, "default", "web")->service;
+
+	(void)state;
+	assert_int_equal(outcome.problems, 0);
+	assert_true(service->external_local);
+	assert_int_equal(service->ports[0].node_port, 30080);
+	assert_int_equal(service->health_check_node_port, 31000);
+	then_addresses(service->external_ips, service->external_ip_count,
+		       "203.0.113.9 2001:db8::9");
+	then_addresses(service->load_balancer_ips, service->load_balancer_ip_count,
+		       "203.0.113.1 203.0.113.2 2001:db8::1");
+	assert_int_equal(service->source_range_count, 2);
+	assert_int_equal(service->source_ranges[0].prefix, 96 + 8);
+	assert_int_equal(service->source_ranges[1].prefix, 32);
+	assert_false(service->has_bad_source_range);
+	model_free(outcome.model);
+}
+
+static void a_bad_external_address_or_range_is_named_and_only_it_is_skipped(void **state)
+{
+	static const struct {
+		const char *more, *problem, *external, *balanced;
+		bool bad_range;
+	} rows[] = {
+		{"  externalIPs: [203.0.113.300, 203.0.113.9]\n",
+		 "Service default/web: spec.externalIPs \"203.0.113.300\" is not an IP address; the "
+		 "address is skipped",
+		 "203.0.113.9", "", false},
+		{"  externalIPs: [127.0.0.1, 203.0.113.9]\n",
+		 "Service default/web: spec.externalIPs \"127.0.0.1\" is an address no Service can "
+		 "have; the address is skipped",
+		 "203.0.113.9", "", false},
+		{"  externalIPs: ['::', '2001:db8::9']\n",
+		 "Service default/web: spec.externalIPs \"::\" is an address no Service can have; "
+		 "the address is skipped",
+		 "2001:db8::9", "", false},
+		{"  loadBalancerSourceRanges: [10.0.0.0/99]\n",
+		 "Service default/web: spec.loadBalancerSourceRanges \"10.0.0.0/99\" is not a range "
+		 "of addresses; the range is skipped: it lets nobody in",
+		 "", "", true},
+		{"status: {loadBalancer: {ingress: [{ip: x}, {ip: 203.0.113.1}]}}\n",
+		 "Service default/web: status.loadBalancer.ingress[0].ip \"x\" is not an IP address; "
+		 "the address is skipped",
+		 "", "203.0.113.1", false},
+		{"status: {loadBalancer: {ingress: [{ip: 203.0.113.2, ipMode: Odd}, {ip: "
+		 "203.0.113.1}]}}\n",
+		 "Service default/web: status.loadBalancer.ingress[0].ipMode \"Odd\" is neither VIP "
+		 "nor Proxy; the address is skipped",
+		 "", "203.0.113.1", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[2048];
+		struct outcome outcome;
+		const struct service_object *service;
+
+		(void)snprintf(text, sizeof(text), "%s%s", SERVICE_YAML, rows[i].more);
+		outcome = when_read(YAML, text);
+		service = &then_service(&outcome, "default", "web")->service;
+		assert_int_equal(outcome.problems, 1);
+		assert_string_equal(outcome.problem, rows[i].problem);
+		then_addresses(service->external_ips, service->external_ip_count, rows[i].external);
+		then_addresses(service->load_balancer_ips, service->load_balancer_ip_count,
+			       rows[i].balanced);
+		assert_int_equal(service->has_bad_source_range, rows[i].bad_range);
+		model_free(outcome.model);
+	}
+}
+
 static void documents_lists_marks_and_line_ends_are_read_in_yaml(void **state)
 {
 	struct outcome outcome = when_read(
@@ -698,6 +796,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_written_service_gets_the_defaults),
 		cmocka_unit_test(affinity_has_its_own_timeout_or_three_hours),
+		cmocka_unit_test(what_is_external_is_read),
+		cmocka_unit_test(a_bad_external_address_or_range_is_named_and_only_it_is_skipped),
 		cmocka_unit_test(documents_lists_marks_and_line_ends_are_read_in_yaml),
 		cmocka_unit_test(lists_in_json_may_name_their_kind_behind_their_items),
 		cmocka_unit_test(aliases_and_merge_keys_stand_for_what_was_anchored),

@@ -320,6 +320,25 @@ static void a_long_glob_is_cut_not_overrun(void **state)
 	assert_string_equal(why, "matched --links-uplink dummy*");
 }
 
+static void near_is_what_the_options_say_or_the_role(void **state)
+{
+	const struct link_near by_role = {}, by_bridge = {.bridge = "cni0"},
+			       by_prefix = {.name_prefix = "veth"};
+	const struct link_facts port = {.name = "veth12", .kind = "veth", ETHERNET};
+	const struct link_facts uplink = {.name = "eth0", ETHERNET};
+
+	(void)state;
+	assert_true(link_is_near(&by_role, &port, LINK_POD, NULL));
+	assert_false(link_is_near(&by_role, &uplink, LINK_UPLINK, "cni0"));
+	assert_false(link_is_near(&by_role, &uplink, LINK_OVERLAY, NULL));
+	assert_true(link_is_near(&by_bridge, &port, LINK_POD, "cni0"));
+	assert_false(link_is_near(&by_bridge, &port, LINK_POD, "cni1"));
+	assert_false(link_is_near(&by_bridge, &port, LINK_POD, NULL));
+	assert_true(link_is_near(&by_prefix, &port, LINK_UPLINK, NULL));
+	assert_true(link_is_near(&by_prefix, &uplink, LINK_UPLINK, "vethbridge"));
+	assert_false(link_is_near(&by_prefix, &uplink, LINK_UPLINK, "br0"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +346,7 @@ int main(void)
 		cmocka_unit_test(a_glob_overrides_the_rules_and_is_named),
 		cmocka_unit_test(overrides_are_asked_in_the_order_ignore_pod_uplink_overlay),
 		cmocka_unit_test(no_override_makes_loopback_or_unknown_headers_managed),
+		cmocka_unit_test(near_is_what_the_options_say_or_the_role),
 		cmocka_unit_test(a_long_glob_is_cut_not_overrun),
 	};
 

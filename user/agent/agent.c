@@ -53,11 +53,13 @@ static int loop_open(struct agent *agent)
 	(void)uv_signal_init(&agent->loop, &agent->interrupt);
 	(void)uv_signal_init(&agent->loop, &agent->hangup);
 	(void)uv_timer_init(&agent->loop, &agent->reclaim);
+	(void)uv_timer_init(&agent->loop, &agent->retry);
 	log_timer_open(&agent->loop, &agent->log_timer);
 	agent->terminate.data = agent;
 	agent->interrupt.data = agent;
 	agent->hangup.data = agent;
 	agent->reclaim.data = agent;
+	agent->retry.data = agent;
 	err = uv_signal_start(&agent->terminate, stop, SIGTERM);
 	if (!err)
 		err = uv_signal_start(&agent->interrupt, stop, SIGINT);

@@ -22,6 +22,8 @@
 #include "plan/plan.h"
 #include "publish/publish.h"
 
+#define RETRY_S 2
+
 static const char *link_with_address(const struct ip_addr *addr, void *context)
 {
 	const struct agent *agent = context;
@@ -120,6 +122,37 @@ static void reclaim(uv_timer_t *timer)
 	agent_status_write(agent);
 }
 
+/*
+ * Health checks are answered where NodePorts are, if that was limited. Else everywhere: one listener
+ * answers for all addresses.
+ */
+static void health_ports_apply(struct agent *agent)
+{
+	const struct traffic_options *traffic = &agent->options.traffic;
+	const struct node_port_addresses *addresses = &agent->surroundings.node_ports;
+	bool is_limited = traffic->nodeport_address_count || traffic->is_nodeport_primary;
+
+	if (service_health_ports_set_addresses(agent->health_ports,
+					       is_limited ? addresses->addresses : NULL,
+					       addresses->count))
+		log_warning("memory is short: health checks of Services are answered at the "
+			    "addresses of before");
+	service_health_ports_apply(agent->health_ports);
+}
+
+static void retry(uv_timer_t *timer);
+
+/* What could not be published stays dirty (rule Q184). */
+static void retry_schedule(struct agent *agent, int err)
+{
+	if (!err) {
+		(void)uv_timer_stop(&agent->retry);
+		return;
+	}
+	log_warning("not everything could be published, trying again in %d s", RETRY_S);
+	(void)uv_timer_start(&agent->retry, retry, RETRY_S * 1000, 0);
+}
+
 /* Publishes every dirty Service. `woken_ns`: when the change came. */
 static int publish(struct agent *agent, uint64_t woken_ns)
 {
@@ -129,7 +162,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	observe_changed(agent->observe);
 	publisher_numbers(agent->publisher, &before);
 	err = model_drain_dirty(agent->model, service_publish, agent);
-	service_health_ports_apply(agent->health_ports);
+	health_ports_apply(agent);
 	publisher_numbers(agent->publisher, &after);
 	if (after.changed_service_ports != before.changed_service_ports) {
 		agent->status.last_publish_ns = uv_hrtime();
@@ -144,7 +177,13 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	reclaim_schedule(agent);
 	agent_status_write(agent);
 	observe_published(agent->observe, woken_ns, err);
+	retry_schedule(agent, err);
 	return err;
+}
+
+static void retry(uv_timer_t *timer)
+{
+	(void)agent_publish_changed(timer->data, uv_hrtime());
 }
 
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns)

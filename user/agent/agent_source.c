@@ -23,8 +23,7 @@ static void source_changed(uint64_t woken_ns, void *context)
 
 	if (agent->failed)
 		return;
-	if (agent_publish_changed(agent, woken_ns))
-		log_warning("not everything could be published, the next change tries again");
+	(void)agent_publish_changed(agent, woken_ns);
 }
 
 static void source_rejected(void *context)

@@ -20,6 +20,7 @@ struct agent {
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
+	uv_timer_t retry; /* of a publish that has failed */
 	struct log_timer log_timer;
 	struct config_watch *config_watch;
 	struct model *model;

@@ -10,6 +10,7 @@ void exposition_family(FILE *out, const char *name, enum metric_type type, const
 		[METRIC_COUNTER] = "counter",
 		[METRIC_GAUGE] = "gauge",
 		[METRIC_HISTOGRAM] = "histogram",
+		[METRIC_UNTYPED] = "untyped",
 	};
 
 	(void)fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, words[type]);

@@ -16,6 +16,7 @@ enum metric_type {
 	METRIC_COUNTER,
 	METRIC_GAUGE,
 	METRIC_HISTOGRAM,
+	METRIC_UNTYPED, /* whose name says another type than it has */
 };
 
 struct metric_label {

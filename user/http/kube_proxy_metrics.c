@@ -79,10 +79,11 @@ static const struct metric_spec specs[METRIC_COUNT] = {
 				     .type = METRIC_GAUGE},
 	[SERVICE_CHANGES_TOTAL] = {SYNC_PREFIX "service_changes_total", "Changes of Services.",
 				   .type = METRIC_COUNTER},
+	/* A gauge that is called like a counter: kube-proxy's name. */
 	[NO_LOCAL_ENDPOINTS] = {SYNC_PREFIX "no_local_endpoints_total",
 				"Service ports with traffic policy Local that have endpoints, but "
 				"none on this node.",
-				.type = METRIC_GAUGE, .labels = {"ip_family", "traffic_policy"}},
+				.type = METRIC_UNTYPED, .labels = {"ip_family", "traffic_policy"}},
 	[HEALTHZ_TOTAL] = {"kubeproxy_proxy_healthz_total", "Answers of /healthz.",
 			   .type = METRIC_COUNTER, .labels = {"code"}},
 	[LIVEZ_TOTAL] = {"kubeproxy_proxy_livez_total", "Answers of /livez.",
