@@ -47,7 +47,7 @@ c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] te
 .PHONY: all check check-unit check-bpf check-e2e check-random check-cluster demo format lint verify-stats bench \
 	bench-scale install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
-tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized
+tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized build/bench/json_bench
 
 build/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 	$(call say,BPF,$<)

@@ -17,8 +17,17 @@
 #include "packet.h"
 #include "service.h"
 
+static __always_inline __u32 flow_timeout_sctp_s(__u8 state)
+{
+	if (state < FLOW_ESTABLISHED)
+		return TIMEOUT_SCTP_NEW_S;
+	return state == FLOW_ESTABLISHED ? TIMEOUT_SCTP_ESTABLISHED_S : TIMEOUT_SCTP_CLOSED_S;
+}
+
 static __always_inline __u32 flow_timeout_s(__u8 proto, __u8 state)
 {
+	if (proto == IPPROTO_SCTP)
+		return flow_timeout_sctp_s(state);
 	if (proto != IPPROTO_TCP)
 		return state == FLOW_ESTABLISHED ? config.timeout_udp_s : config.timeout_udp_new_s;
 	switch (state) {
@@ -158,12 +167,22 @@ static __always_inline void flow_start_timer(const struct flow_key *original_key
 	(void)bpf_timer_start(&confirmed->timer, (timeout_s + 1) * NSEC_PER_SEC, 0);
 }
 
+/* Where a client is. */
+struct client_place {
+	bool is_near;	   /* to the traffic policies */
+	bool returns_here; /* replies to its own address pass this node */
+};
+
 /*
  * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
  * interrupt each other on a CPU, so nobody else writes it meanwhile.
  */
 struct flow_draft {
+	struct frontend_target target;
+	struct client_place place;
 	struct choice choice;
+	struct packet quote; /* of an ICMP error */
+	bool is_from_node; /* an address of this node is its source: not all ports are ours */
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
@@ -331,6 +350,24 @@ static __always_inline __u8 flow_next_state(struct flow *flow, __u8 tcp_flags,
 	return flow->state;
 }
 
+/*
+ * What an SCTP packet makes of its flow's state (RFC 9260, 4): INIT ACK answers, COOKIE ECHO ends
+ * the handshake, and either side may close.
+ */
+static __always_inline __u8 flow_next_state_sctp(const struct flow *flow, __u8 chunk,
+						 enum flow_direction direction)
+{
+	if (chunk == SCTP_ABORT || chunk == SCTP_SHUTDOWN_COMPLETE || flow->state == FLOW_CLOSED)
+		return FLOW_CLOSED;
+	if (chunk == SCTP_SHUTDOWN || chunk == SCTP_SHUTDOWN_ACK)
+		return FLOW_CLOSING;
+	if (flow->state == FLOW_NEW && direction == FLOW_REPLY)
+		return FLOW_REPLIED;
+	if (flow->state == FLOW_REPLIED && direction == FLOW_ORIGINAL && chunk != SCTP_INIT)
+		return FLOW_ESTABLISHED;
+	return flow->state;
+}
+
 /* Both halves know the state; it changes a few times in a flow's life. */
 static __noinline int flow_share_state(const struct flow_key *key, const struct flow *flow)
 {
@@ -346,19 +383,20 @@ static __noinline int flow_share_state(const struct flow_key *key, const struct 
 }
 
 /* A flow that ends sooner than its timer thinks gets a new time. */
-static __always_inline void flow_hurry_timer(const struct flow_key *key, const struct flow *flow)
+static __noinline int flow_hurry_timer(const struct flow_key *key, const struct flow *flow)
 {
 	struct confirmed_flow *confirmed;
 	struct flow_key peer_key;
 
 	if (!config.has_timer)
-		return;
+		return 0;
 	flow_peer_key(key, flow, &peer_key);
 	confirmed = bpf_map_lookup_elem(&flows, key->direction == FLOW_ORIGINAL ? key : &peer_key);
 	if (confirmed)
 		(void)bpf_timer_start(&confirmed->timer,
 				      (flow_timeout_s(key->proto, flow->state) + 1) * NSEC_PER_SEC,
 				      0);
+	return 0;
 }
 
 /* Follows the conversation: what this packet makes of the flow. */
@@ -371,6 +409,8 @@ static __always_inline void flow_follow(const struct flow_key *key, struct flow 
 		return;
 	if (key->proto == IPPROTO_TCP)
 		state = flow_next_state(flow, packet->tcp_flags, key->direction);
+	else if (key->proto == IPPROTO_SCTP)
+		state = flow_next_state_sctp(flow, packet->sctp_chunk, key->direction);
 	else if (key->direction == FLOW_REPLY)
 		state = flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
 	else
@@ -380,5 +420,5 @@ static __always_inline void flow_follow(const struct flow_key *key, struct flow 
 	flow->state = state;
 	(void)flow_share_state(key, flow);
 	if (is_confirmed && state >= FLOW_CLOSING)
-		flow_hurry_timer(key, flow);
+		(void)flow_hurry_timer(key, flow);
 }

@@ -62,38 +62,82 @@ static __always_inline int packet_add_link_header(struct __sk_buff *skb)
 	return 0;
 }
 
+/* A way out of this node. */
+struct route {
+	__u32 ifindex;
+	__u32 mtu; /* of what the way takes, learned from routers too */
+	struct bpf_redir_neigh next_hop;
+};
+
 /*
- * Routes a packet of this node anew, for its destination is another one now. Returns a verdict, or
- * -COUNTER_DROP_NO_ROUTE. Neighbours that are not known yet are asked by the kernel.
+ * Asks the kernel for the way of a packet as it will be. Neighbours that are not known yet are no
+ * obstacle: the kernel asks for them when the packet is sent. Returns 0 or -COUNTER_DROP_NO_ROUTE.
+ */
+static __noinline int route_find(struct __sk_buff *skb, const struct packet *packet,
+				 const struct rewrite *rewrite, struct route *ret_route)
+{
+	struct bpf_fib_lookup fib = {
+		.ifindex = skb->ifindex,
+		.l4_protocol = packet->proto,
+		/* A length that always fits: so the kernel says what would. */
+		.tot_len = 1,
+	};
+	__u32 mtu = 0;
+	long found;
+
+	if (packet->fragment == FRAGMENT_NONE) {
+		fib.sport = rewrite->src_port;
+		fib.dport = rewrite->dst_port;
+	}
+	if (packet->family == FAMILY_IPV4) {
+		fib.family = 2; /* AF_INET */
+		fib.ipv4_src = address_ipv4(&rewrite->src);
+		fib.ipv4_dst = address_ipv4(&rewrite->dst);
+	} else {
+		fib.family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib.ipv6_src, rewrite->src.bytes, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, rewrite->dst.bytes, sizeof(fib.ipv6_dst));
+	}
+	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (found == BPF_FIB_LKUP_RET_SUCCESS)
+		mtu = fib.mtu_result;
+	else if (found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return -COUNTER_DROP_NO_ROUTE;
+	else /* it does not get as far as saying the route's */
+		(void)bpf_check_mtu(skb, fib.ifindex, &mtu, 0, 0);
+	ret_route->ifindex = fib.ifindex;
+	ret_route->mtu = mtu;
+	__builtin_memset(&ret_route->next_hop, 0, sizeof(ret_route->next_hop));
+	ret_route->next_hop.nh_family = fib.family;
+	__builtin_memcpy(ret_route->next_hop.ipv6_nh, fib.ipv6_dst,
+			 sizeof(ret_route->next_hop.ipv6_nh));
+	return 0;
+}
+
+/* Sends the packet by a route. Returns a verdict or -COUNTER_DROP_REWRITE. */
+static __always_inline int route_send(struct __sk_buff *skb, struct route *route,
+				      const struct hook *hook)
+{
+	if (!hook->link_header_size && packet_add_link_header(skb))
+		return -COUNTER_DROP_REWRITE;
+	return bpf_redirect_neigh(route->ifindex, &route->next_hop, sizeof(route->next_hop), 0);
+}
+
+/* Routes a packet of this node anew, for its destination is another one now. Returns a verdict or
+ * -COUNTER_DROP_...
  */
 static __always_inline int forward_route(struct __sk_buff *skb, const struct packet *packet,
 					 const struct rewrite *rewrite, const struct hook *hook)
 {
-	struct bpf_fib_lookup route = {.ifindex = skb->ifindex, .l4_protocol = packet->proto};
-	struct bpf_redir_neigh next_hop = {};
-	long found;
+	struct route route;
+	int err;
 
-	if (packet->family == FAMILY_IPV4) {
-		route.family = 2; /* AF_INET */
-		route.ipv4_src = address_ipv4(&rewrite->src);
-		route.ipv4_dst = address_ipv4(&rewrite->dst);
-	} else {
-		route.family = 10; /* AF_INET6 */
-		__builtin_memcpy(route.ipv6_src, rewrite->src.bytes, sizeof(route.ipv6_src));
-		__builtin_memcpy(route.ipv6_dst, rewrite->dst.bytes, sizeof(route.ipv6_dst));
-	}
-	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return -COUNTER_DROP_NO_ROUTE;
-	if (!hook->link_header_size) {
-		if (route.ifindex == skb->ifindex)
-			return VERDICT_NEXT;
-		if (packet_add_link_header(skb))
-			return -COUNTER_DROP_REWRITE;
-	}
-	next_hop.nh_family = route.family;
-	__builtin_memcpy(next_hop.ipv6_nh, route.ipv6_dst, sizeof(next_hop.ipv6_nh));
-	return bpf_redirect_neigh(route.ifindex, &next_hop, sizeof(next_hop), 0);
+	err = route_find(skb, packet, rewrite, &route);
+	if (err)
+		return err;
+	if (!hook->link_header_size && route.ifindex == skb->ifindex)
+		return VERDICT_NEXT;
+	return route_send(skb, &route, hook);
 }
 
 /* False where the link that the client's packets leave by has no link-layer header. */

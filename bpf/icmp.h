@@ -34,7 +34,7 @@ static __always_inline bool icmp_read_quote(struct __sk_buff *skb, const struct 
 	}
 	if (ret_quote->fragment == FRAGMENT_LATER)
 		return false;
-	if (ret_quote->proto != IPPROTO_TCP && ret_quote->proto != IPPROTO_UDP)
+	if (!proto_has_ports(ret_quote->proto))
 		return false;
 	if (packet_load(skb, ret_quote->l4_offset, ports, sizeof(ports)))
 		return false;
@@ -81,9 +81,23 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 		       : 0;
 }
 
+/*
+ * The error's own addresses as they shall be. A router on the way keeps its name; the backend's is
+ * not the client's business.
+ */
+static __always_inline void icmp_outer(const struct packet *packet, const struct packet *quote,
+				       const struct flow *flow, struct rewrite *ret_outer)
+{
+	ret_outer->src = address_equal(&packet->src, &quote->dst) ? flow->new_src : packet->src;
+	ret_outer->dst = address_equal(&packet->dst, &quote->src) ? flow->new_dst : packet->dst;
+	ret_outer->src_port = 0;
+	ret_outer->dst_port = 0;
+}
+
 /* Rewrites the error itself: the quoted packet, its addresses, and its checksum for both. */
 static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *packet,
-				   const struct packet *quote, const struct flow *flow)
+				   const struct packet *quote, const struct flow *flow,
+				   const struct rewrite *outer)
 {
 	struct rewrite inner = {
 		.src = flow->new_dst,
@@ -91,15 +105,8 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 		.src_port = flow->new_dst_port,
 		.dst_port = flow->new_src_port,
 	};
-	struct rewrite outer = {
-		/*
-		 * A router on the way keeps its name; the backend's is not the client's business.
-		 */
-		.src = address_equal(&packet->src, &quote->dst) ? flow->new_src : packet->src,
-		.dst = address_equal(&packet->dst, &quote->src) ? flow->new_dst : packet->dst,
-	};
 	__u32 checksum_offset = packet->l4_offset + offsetof(struct icmp_header, checksum);
-	__u64 outer_change = (__u32)nat_address_difference(packet, &outer);
+	__u64 outer_change = (__u32)nat_address_difference(packet, outer);
 	__u64 change;
 	int err;
 
@@ -107,8 +114,8 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 	if (err)
 		return err;
 	err = packet->family == FAMILY_IPV4
-		      ? nat_write_ipv4(skb, packet->l3_offset, &outer, outer_change)
-		      : nat_write_ipv6(skb, packet->l3_offset, &outer, 0);
+		      ? nat_write_ipv4(skb, packet->l3_offset, outer, outer_change)
+		      : nat_write_ipv6(skb, packet->l3_offset, outer, 0);
 	if (err)
 		return err;
 	if (packet->family == FAMILY_IPV6)

@@ -146,6 +146,25 @@ struct {
 	__type(value, struct link_source);
 } link_sources SEC(".maps");
 
+/*
+ * Which ports of the node's own addresses may have flows. Written by programs; a port that was a
+ * NodePort once stays one here, which costs its packets a look at the flow tables.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct node_ports);
+} node_ports SEC(".maps");
+
+/* Service ports whose flows found no free source port, by id. Written by programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, EXHAUSTED_MAX);
+	__type(key, __u32);
+	__type(value, struct exhausted);
+} exhausted SEC(".maps");
+
 /* Why packets died or were refused: enum counter_reason. Written by programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

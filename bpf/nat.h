@@ -86,6 +86,35 @@ static __always_inline bool transport_checksum(__u8 proto, __u32 *ret_offset, __
 	}
 }
 
+/*
+ * SCTP's ports, and its checksum where they change. What that becomes depends on how much follows:
+ * of a fragmented packet nobody knows it yet, and a wrong checksum would only be dropped later.
+ */
+static __always_inline int nat_write_sctp(struct __sk_buff *skb, const struct packet *packet,
+				     const struct rewrite *rewrite)
+{
+	__be16 ports[2] = {rewrite->src_port, rewrite->dst_port};
+	struct sctp_header header;
+	__u32 old_ports, new_ports;
+
+	if (packet_load(skb, packet->l4_offset, &header, sizeof(header)))
+		return -COUNTER_DROP_REWRITE;
+	__builtin_memcpy(&old_ports, &header, sizeof(old_ports));
+	__builtin_memcpy(&new_ports, ports, sizeof(new_ports));
+	if (old_ports == new_ports)
+		return 0;
+	if (packet->fragment != FRAGMENT_NONE)
+		return -COUNTER_DROP_FRAGMENT;
+	header.src_port = ports[0];
+	header.dst_port = ports[1];
+	header.checksum = sctp_checksum_correct(old_ports, new_ports, header.checksum,
+						packet_transport_size(skb, packet));
+	return bpf_skb_store_bytes(skb, packet->l4_offset, &header, sizeof(header),
+				   BPF_F_RECOMPUTE_CSUM)
+		       ? -COUNTER_DROP_REWRITE
+		       : 0;
+}
+
 static __always_inline int nat_write_transport(struct __sk_buff *skb, const struct packet *packet,
 					       const struct rewrite *rewrite, __s64 difference)
 {
@@ -94,6 +123,8 @@ static __always_inline int nat_write_transport(struct __sk_buff *skb, const stru
 	__u32 checksum_offset;
 	__u64 flags;
 
+	if (packet->proto == IPPROTO_SCTP)
+		return nat_write_sctp(skb, packet, rewrite);
 	if (!transport_checksum(packet->proto, &checksum_offset, &flags))
 		return 0;
 	checksum_offset += packet->l4_offset;

@@ -20,6 +20,7 @@
 #include "address.h"
 #include "config.h"
 #include "maps.h"
+#include "sctp.h"
 
 /* RFC 792 and RFC 4443; <linux/icmp.h> cannot be included here, it wants a C library. */
 enum icmp_type {
@@ -30,6 +31,8 @@ enum icmp_type {
 	ICMP_TIME_EXCEEDED = 11,
 	ICMP_PARAMETER_PROBLEM = 12,
 	ICMPV6_DESTINATION_UNREACHABLE = 1,
+	ICMPV6_PACKET_TOO_BIG = 2,
+	ICMPV6_TIME_EXCEEDED = 3,
 	ICMPV6_INFORMATIONAL = 128, /* from here on no errors */
 	ICMPV6_ECHO_REQUEST = 128,
 	ICMPV6_ECHO_REPLY = 129,
@@ -37,6 +40,7 @@ enum icmp_type {
 
 enum icmp_code {
 	ICMP_PORT_UNREACHABLE = 3,
+	ICMP_FRAGMENTATION_NEEDED = 4,
 	ICMPV6_PORT_UNREACHABLE = 4,
 };
 
@@ -67,7 +71,8 @@ struct packet {
 	__u8 fragment;  /* enum packet_fragment */
 	__u8 ttl;       /* or hop limit */
 	__u8 icmp_type;
-	__u8 pad[2];
+	__u8 sctp_chunk; /* enum sctp_chunk, or another: the first one's type */
+	__u8 pad;
 };
 
 struct vlan_header {
@@ -76,6 +81,7 @@ struct vlan_header {
 };
 
 #define VLAN_TAGS_MAX              2
+#define TCP_DATA_OFFSET            12 /* in its upper half, of 4 bytes */
 #define IPV4_OFFSET_MASK           bpf_htons(0x1fff)
 #define IPV4_MORE_FRAGMENTS        bpf_htons(0x2000)
 #define IPV6_EXTENSION_HEADERS_MAX 8
@@ -251,6 +257,7 @@ static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct 
 		__be16 length;
 		__sum16 checksum;
 	} udp;
+	struct sctp_header sctp;
 
 	switch (packet->proto) {
 	case IPPROTO_TCP:
@@ -265,6 +272,13 @@ static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct 
 			return false;
 		packet->src_port = udp.src_port;
 		packet->dst_port = udp.dst_port;
+		return true;
+	case IPPROTO_SCTP:
+		if (packet_load(skb, packet->l4_offset, &sctp, sizeof(sctp)))
+			return false;
+		packet->src_port = sctp.src_port;
+		packet->dst_port = sctp.dst_port;
+		packet->sctp_chunk = sctp.chunk;
 		return true;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -298,6 +312,43 @@ static __always_inline bool icmp_type_is_echo(__u8 family, __u8 type)
 static __always_inline bool packet_opens_tcp(const struct packet *packet)
 {
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* The protocols that are served. */
+static __always_inline bool proto_has_ports(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
+/* Protocols whose conversations begin with packets of their own: both sides keep a state. */
+static __always_inline bool proto_has_handshake(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
+}
+
+/* True if a conversation may begin with the packet. */
+static __always_inline bool packet_opens(const struct packet *packet)
+{
+	if (packet->proto == IPPROTO_SCTP)
+		return packet->sctp_chunk == SCTP_INIT;
+	return packet->proto != IPPROTO_TCP || packet_opens_tcp(packet);
+}
+
+/* How many bytes there are behind the IP header and its extensions, by that header. */
+static __always_inline __u32 packet_transport_size(struct __sk_buff *skb,
+						   const struct packet *packet)
+{
+	__u32 header = packet->l4_offset - packet->l3_offset;
+	__be16 length = 0;
+
+	if (packet->family == FAMILY_IPV4) {
+		(void)packet_load(skb, packet->l3_offset + offsetof(struct iphdr, tot_len), &length,
+				  sizeof(length));
+		return bpf_ntohs(length) - header;
+	}
+	(void)packet_load(skb, packet->l3_offset + offsetof(struct ipv6hdr, payload_len), &length,
+			  sizeof(length));
+	return bpf_ntohs(length) + sizeof(struct ipv6hdr) - header;
 }
 
 static __always_inline void packet_flow_key(const struct packet *packet,

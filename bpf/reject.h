@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Refusals: the packet becomes its own answer and goes back. TCP gets a RST, for which a client
- * does not wait (an ICMP error costs it a second); everything else gets an ICMP port unreachable. A
- * limit for each CPU keeps us from answering a flood.
+ * Refusals and other answers: the packet becomes its own answer and goes back. TCP is refused with a
+ * RST, for which a client does not wait (an ICMP error costs it a second); everything else with an
+ * ICMP port unreachable. What a router would say of a packet that it cannot pass on is an ICMP error
+ * for all. A limit for each CPU keeps us from answering a flood.
  */
 
 #include "checksum.h"
@@ -35,16 +36,19 @@ static __always_inline bool reject_is_allowed(void)
  * The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1); it is the same in both directions. A
  * mapped address sums to its IPv4 address, for 0xffff, the prefix, is nothing in one's complement.
  */
-static __always_inline __u64 pseudo_header_sum(const struct packet *packet, __u8 proto,
-					       __u16 length)
+static __always_inline __u64 pseudo_header_sum(const struct packet *packet,
+					       const struct ip_addr *from, __u8 proto, __u16 length)
 {
-	return (__u64)(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&packet->src, ADDRESS_PAIR_SIZE, 0) +
-	       bpf_htons(proto) + bpf_htons(length);
+	return (__u64)(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&packet->src,
+					   sizeof(packet->src), 0) +
+	       (__u32)bpf_csum_diff(NULL, 0, (__be32 *)from, sizeof(*from), 0) + bpf_htons(proto) +
+	       bpf_htons(length);
 }
 
-/* A fresh IPv4 header from the VIP to the client; the packet's own addresses, turned round. */
+/* A fresh IPv4 header, from whom the answer is, to where the packet came from. */
 static __always_inline int answer_write_ipv4(struct __sk_buff *skb, const struct packet *packet,
-					     __u8 proto, __u16 payload_size)
+					     const struct ip_addr *from, __u8 proto,
+					     __u16 payload_size)
 {
 	struct iphdr header = {
 		.version = 4,
@@ -52,7 +56,7 @@ static __always_inline int answer_write_ipv4(struct __sk_buff *skb, const struct
 		.tot_len = bpf_htons(sizeof(header) + payload_size),
 		.ttl = ANSWER_TTL,
 		.protocol = proto,
-		.saddr = address_ipv4(&packet->dst),
+		.saddr = address_ipv4(from),
 		.daddr = address_ipv4(&packet->src),
 	};
 
@@ -63,7 +67,8 @@ static __always_inline int answer_write_ipv4(struct __sk_buff *skb, const struct
 }
 
 static __always_inline int answer_write_ipv6(struct __sk_buff *skb, const struct packet *packet,
-					     __u8 proto, __u16 payload_size)
+					     const struct ip_addr *from, __u8 proto,
+					     __u16 payload_size)
 {
 	struct ipv6hdr header = {
 		.version = 6,
@@ -72,18 +77,19 @@ static __always_inline int answer_write_ipv6(struct __sk_buff *skb, const struct
 		.hop_limit = ANSWER_TTL,
 	};
 
-	__builtin_memcpy(&header.saddr, packet->dst.bytes, sizeof(header.saddr));
+	__builtin_memcpy(&header.saddr, from->bytes, sizeof(header.saddr));
 	__builtin_memcpy(&header.daddr, packet->src.bytes, sizeof(header.daddr));
 	return bpf_skb_store_bytes(skb, packet->l3_offset, &header, sizeof(header),
 				   BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int answer_write_network(struct __sk_buff *skb, const struct packet *packet,
-						__u8 proto, __u16 payload_size)
+						const struct ip_addr *from, __u8 proto,
+						__u16 payload_size)
 {
 	int err = packet->family == FAMILY_IPV4
-			  ? answer_write_ipv4(skb, packet, proto, payload_size)
-			  : answer_write_ipv6(skb, packet, proto, payload_size);
+			  ? answer_write_ipv4(skb, packet, from, proto, payload_size)
+			  : answer_write_ipv6(skb, packet, from, proto, payload_size);
 
 	return err ? -COUNTER_DROP_REWRITE : 0;
 }
@@ -97,21 +103,7 @@ static __always_inline __u32 network_header_size(const struct packet *packet)
 static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *packet,
 					    const struct tcphdr *tcp)
 {
-	__be16 length = 0;
-	__u32 payload;
-
-	if (packet->family == FAMILY_IPV4) {
-		(void)bpf_skb_load_bytes(skb, packet->l3_offset + offsetof(struct iphdr, tot_len),
-					 &length, sizeof(length));
-		payload = bpf_ntohs(length);
-	} else {
-		(void)bpf_skb_load_bytes(skb,
-					 packet->l3_offset + offsetof(struct ipv6hdr, payload_len),
-					 &length, sizeof(length));
-		payload = bpf_ntohs(length) + sizeof(struct ipv6hdr);
-	}
-	return payload - (packet->l4_offset - packet->l3_offset) - tcp->doff * 4 + tcp->syn +
-	       tcp->fin;
+	return packet_transport_size(skb, packet) - tcp->doff * 4 + tcp->syn + tcp->fin;
 }
 
 static __always_inline void reset_fill(const struct tcphdr *segment, __u32 length,
@@ -143,7 +135,7 @@ static __noinline int reject_tcp(struct __sk_buff *skb, const struct packet *pac
 		return -COUNTER_DROP_REWRITE;
 	reset_fill(&segment, segment_length(skb, packet, &segment), &reset);
 	is_partial = checksum_is_partial(skb, packet->l4_offset + offsetof(struct tcphdr, check));
-	sum = pseudo_header_sum(packet, IPPROTO_TCP, sizeof(reset));
+	sum = pseudo_header_sum(packet, &packet->dst, IPPROTO_TCP, sizeof(reset));
 	if (is_partial)
 		reset.check = checksum_fold(sum);
 	else
@@ -154,7 +146,7 @@ static __noinline int reject_tcp(struct __sk_buff *skb, const struct packet *pac
 	if (bpf_skb_store_bytes(skb, packet->l3_offset + size, &reset, sizeof(reset),
 				BPF_F_RECOMPUTE_CSUM))
 		return -COUNTER_DROP_REWRITE;
-	return answer_write_network(skb, packet, IPPROTO_TCP, sizeof(reset));
+	return answer_write_network(skb, packet, &packet->dst, IPPROTO_TCP, sizeof(reset));
 }
 
 struct icmp_header {
@@ -164,9 +156,32 @@ struct icmp_header {
 	__be32 rest;
 };
 
-/* What a quote holds of the refused packet's transport header: enough for ports (RFC 792). */
-#define QUOTED_TRANSPORT 8
-#define QUOTE_WORDS_MAX  32
+/* What an answer of this node says of a packet. */
+struct icmp_answer {
+	__u8 type;
+	__u8 code;
+	__be32 rest;
+	struct ip_addr from;
+};
+
+/*
+ * What a quote holds of the packet's transport header: enough for ports (RFC 792). Of TCP all that
+ * is fixed, and of SCTP the common header: a checksum that is yet to be finished must not be cut
+ * off.
+ */
+static __always_inline __u32 quoted_transport(const struct packet *packet)
+{
+	switch (packet->proto) {
+	case IPPROTO_TCP:
+		return sizeof(struct tcphdr);
+	case IPPROTO_SCTP:
+		return offsetof(struct sctp_header, chunk);
+	default:
+		return sizeof(struct udphdr);
+	}
+}
+
+#define QUOTE_WORDS_MAX 40
 
 /*
  * The sum of the quote, from `offset` on. An IPv4 header that is right sums to zero, so only what
@@ -177,7 +192,7 @@ static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packe
 				       bool is_partial, __u16 unfinished)
 {
 	__u32 offset = packet->family == FAMILY_IPV4 ? packet->l4_offset : packet->l3_offset;
-	__u32 end = is_partial ? packet->l4_offset : packet->l4_offset + QUOTED_TRANSPORT;
+	__u32 end = packet->l4_offset + (is_partial ? 0 : quoted_transport(packet));
 	__u64 sum = is_partial ? (__u16)~unfinished : 0;
 	__u32 word;
 
@@ -189,41 +204,97 @@ static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packe
 	return sum;
 }
 
-/* Puts an ICMP port unreachable before the first bytes of the packet. */
-static __noinline int reject_icmp(struct __sk_buff *skb, const struct packet *packet)
+/* Puts an ICMP error before the first bytes of the packet. */
+static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *packet,
+				  const struct icmp_answer *answer)
 {
-	__u32 quote_size = packet->l4_offset - packet->l3_offset + QUOTED_TRANSPORT;
+	__u32 quote_size = packet->l4_offset - packet->l3_offset + quoted_transport(packet);
 	__u32 room = network_header_size(packet) + sizeof(struct icmp_header);
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
 	struct icmp_header icmp = {
-		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_DESTINATION_UNREACHABLE,
-		.code = is_ipv4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE,
+		.type = answer->type,
+		.code = answer->code,
+		.rest = answer->rest,
 	};
-	__u32 checksum_offset = packet->l4_offset + offsetof(struct udphdr, check);
 	bool is_partial = false;
+	__u32 checksum_offset;
 	__u16 unfinished = 0;
-	__u64 sum;
+	__u64 flags, sum;
 
 	if (quote_size > QUOTE_WORDS_MAX * sizeof(__u32))
 		return -COUNTER_DROP_REWRITE;
-	if (packet->proto == IPPROTO_UDP &&
-	    !bpf_skb_load_bytes(skb, checksum_offset, &unfinished, sizeof(unfinished)))
-		is_partial = checksum_is_partial(skb, checksum_offset);
+	if (packet->fragment != FRAGMENT_LATER &&
+	    transport_checksum(packet->proto, &checksum_offset, &flags) &&
+	    !bpf_skb_load_bytes(skb, packet->l4_offset + checksum_offset, &unfinished,
+				sizeof(unfinished)))
+		is_partial = checksum_is_partial(skb, packet->l4_offset + checksum_offset);
 	/* First the size: what a short packet lacks is zero in the quote, and in its sum. */
 	if (bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0))
 		return -COUNTER_DROP_REWRITE;
 	sum = quote_sum(skb, packet, is_partial, unfinished) +
-	      bpf_htons(icmp.type << 8 | icmp.code);
+	      bpf_htons(icmp.type << 8 | icmp.code) + (__u64)icmp.rest;
 	if (!is_ipv4)
-		sum += pseudo_header_sum(packet, IPPROTO_ICMPV6, sizeof(icmp) + quote_size);
+		sum += pseudo_header_sum(packet, &answer->from, IPPROTO_ICMPV6,
+					 sizeof(icmp) + quote_size);
 	icmp.checksum = ~checksum_fold(sum);
 	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
 	if (bpf_skb_store_bytes(skb, packet->l3_offset + network_header_size(packet), &icmp,
 				sizeof(icmp), BPF_F_RECOMPUTE_CSUM))
 		return -COUNTER_DROP_REWRITE;
-	return answer_write_network(skb, packet, is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+	return answer_write_network(skb, packet, &answer->from,
+				    is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
 				    sizeof(icmp) + quote_size);
+}
+
+static __always_inline int reject_icmp(struct __sk_buff *skb, const struct packet *packet)
+{
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	struct icmp_answer answer = {
+		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_DESTINATION_UNREACHABLE,
+		.code = is_ipv4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE,
+		.from = packet->dst,
+	};
+
+	return answer_icmp(skb, packet, &answer);
+}
+
+/*
+ * Sends an answer back, and counts it for its reason; or what became of it, if it could not be
+ * made. Returns a verdict.
+ */
+static __always_inline int answer_send(struct __sk_buff *skb, const struct hook *hook, __u32 size,
+				       int err, enum counter_reason reason)
+{
+	int verdict = err ? err : forward_back(skb, hook);
+
+	if (verdict < 0) {
+		counter_add(-verdict, size);
+		return VERDICT_DROP;
+	}
+	counter_add(reason, size);
+	return verdict;
+}
+
+/*
+ * Tells whoever sent a packet that it cannot pass, as a router does: for `reason`, which is counted
+ * even where nobody may be told (RFC 1122, 3.2.2). Returns a verdict.
+ */
+static __noinline int answer_error(struct __sk_buff *skb, const struct packet *packet,
+				   const struct hook *hook, const struct icmp_answer *answer,
+				   enum counter_reason reason)
+{
+	__u32 size = skb->len;
+
+	if (packet->fragment == FRAGMENT_LATER || packet_is_icmp(packet)) {
+		counter_add(reason, size);
+		return VERDICT_DROP;
+	}
+	if (!reject_is_allowed()) {
+		counter_add(COUNTER_DROP_REJECT_LIMIT, size);
+		return VERDICT_DROP;
+	}
+	return answer_send(skb, hook, size, answer_icmp(skb, packet, answer), reason);
 }
 
 /*
@@ -234,7 +305,6 @@ static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
 			     const struct hook *hook, enum counter_reason reason)
 {
 	__u32 size = skb->len;
-	int verdict;
 
 	/*
 	 * Nobody answers a RST (RFC 9293, 3.10.7.1), nor a fragment that is not the first (RFC
@@ -249,13 +319,8 @@ static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
 		counter_add(COUNTER_DROP_REJECT_LIMIT, size);
 		return VERDICT_DROP;
 	}
-	verdict = packet->proto == IPPROTO_TCP ? reject_tcp(skb, packet) : reject_icmp(skb, packet);
-	if (!verdict)
-		verdict = forward_back(skb, hook);
-	if (verdict < 0) {
-		counter_add(-verdict, size);
-		return VERDICT_DROP;
-	}
-	counter_add(reason, size);
-	return verdict;
+	return answer_send(skb, hook, size,
+			   packet->proto == IPPROTO_TCP ? reject_tcp(skb, packet)
+							: reject_icmp(skb, packet),
+			   reason);
 }

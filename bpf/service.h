@@ -23,6 +23,7 @@ struct choice {
 	__u32 slot;
 	__u32 backend;
 	__u32 generation;
+	__u32 flags; /* enum backend_flag */
 	struct ip_addr addr;
 	__be16 port;
 };
@@ -60,29 +61,48 @@ static __always_inline bool backend_is_alive(__u32 id, __u32 generation)
 	       (backend->state == BACKEND_ACTIVE || backend->state == BACKEND_DRAINING);
 }
 
-/*
- * True if policy Local applies: a ClusterIP follows internalTrafficPolicy only, what clients from
- * outside dial externalTrafficPolicy only, and near clients of that are served as by policy Cluster
- * (kube-proxy's rules F78 to F84).
- */
-static __always_inline bool service_is_local(const struct service *service, __u8 kind, bool is_near)
-{
-	if (kind == FRONTEND_CLUSTER_IP)
-		return service->flags & SERVICE_INTERNAL_LOCAL;
-	return service->flags & SERVICE_EXTERNAL_LOCAL && !is_near;
-}
+/* Who a list is for: what a client dialled, and where it is. */
+struct list_for {
+	__u8 kind; /* enum frontend_kind */
+	bool is_near;
+};
 
-/* The list that applies. */
-static __always_inline union slot_word service_slots(const struct service *service, __u8 kind,
-						     bool is_near)
+/*
+ * The list that applies: a ClusterIP follows internalTrafficPolicy only, whoever asks; all other
+ * frontends follow externalTrafficPolicy only, and that counts for far clients (kube-proxy's rules
+ * F78 to F82).
+ */
+static __always_inline union slot_word service_slots(const struct service *service,
+						     struct list_for list_for)
 {
-	const struct slot_range *range = service_is_local(service, kind, is_near)
-						 ? &service->local_slots
-						 : &service->cluster_slots;
+	bool is_local = list_for.kind > FRONTEND_CLUSTER_IP
+				? service->flags & SERVICE_EXTERNAL_LOCAL && !list_for.is_near
+				: service->flags & SERVICE_INTERNAL_LOCAL;
+	const struct slot_range *range = is_local ? &service->local_slots : &service->cluster_slots;
 	union slot_word slots;
 
 	slots.word = *(const volatile __u64 *)range;
 	return slots;
+}
+
+/*
+ * True if a client may use the frontend at all: load-balancer IPs can be limited to ranges of
+ * sources (rules I107 to I115). It is asked before everything else, of near clients too.
+ */
+static __always_inline bool source_is_allowed(const struct ip_addr *client,
+					      const struct frontend_target *target)
+{
+	const struct service *service = service_lookup(target->service);
+	struct source_range key = {
+		.prefix = 8 * (sizeof(key.service) + sizeof(key.addr)),
+		.service = bpf_htonl(target->service),
+		.addr = *client,
+	};
+
+	if (target->kind != FRONTEND_LOAD_BALANCER_IP || !service ||
+	    !(service->flags & SERVICE_SOURCE_RANGES))
+		return true;
+	return bpf_map_lookup_elem(&source_ranges, &key);
 }
 
 /* Finds the backend in the list by binary search, for ids ascend. */
@@ -115,10 +135,10 @@ static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
  * True if a client may go on with the backend it was given from `*slot`: it stands there still,
  * inside of the list that applies, or elsewhere in that list; then `*slot` says where.
  */
-static __always_inline bool service_still_has(const struct frontend_target *target, bool is_near,
-					      __u32 id, __u32 generation, __u32 *slot)
+static __always_inline bool service_still_has(__u32 service_id, struct list_for list_for, __u32 id,
+					      __u32 generation, __u32 *slot)
 {
-	const struct service *service = service_lookup(target->service);
+	const struct service *service = service_lookup(service_id);
 	const struct backend *backend = backend_lookup(id);
 	__u32 index = *slot, found;
 	const struct slot *entry;
@@ -126,7 +146,7 @@ static __always_inline bool service_still_has(const struct frontend_target *targ
 
 	if (!service || !backend || backend->generation != generation)
 		return false;
-	list = service_slots(service, target->kind, is_near);
+	list = service_slots(service, list_for);
 	entry = bpf_map_lookup_elem(&slots, &index);
 	if (entry && entry->backend == id && index - list.range.first < list.range.count)
 		return true;
@@ -183,19 +203,22 @@ static __always_inline bool choice_from_slot(__u32 service, __u32 index, struct 
 	ret_choice->slot = index;
 	ret_choice->backend = slot->backend;
 	ret_choice->generation = backend->generation;
+	ret_choice->flags = backend->flags;
 	ret_choice->addr = backend->addr;
 	ret_choice->port = backend->port;
 	return true;
 }
 
 /*
- * Chooses a backend of a service port for a client. Returns 0, or -COUNTER_REJECT_NO_BACKEND: to be
- * refused, or -COUNTER_DROP_NO_LOCAL: to be dropped.
+ * Chooses a backend for a client of a frontend; a near client is a pod of this node or the node
+ * itself. Returns 0, or -COUNTER_REJECT_NO_BACKEND: to be refused, or -COUNTER_DROP_NO_LOCAL: to be
+ * dropped.
  */
 static __noinline int service_select(const struct client *client,
 				     const struct frontend_target *target, bool is_near,
 				     struct choice *ret_choice)
 {
+	struct list_for list_for = {.kind = target->kind, .is_near = is_near};
 	__u32 service_id = target->service;
 	const struct service *service = service_lookup(service_id);
 	struct affinity_key key = {.client = client->addr, .client_kind = client->kind};
@@ -205,7 +228,7 @@ static __noinline int service_select(const struct client *client,
 
 	if (!service)
 		return -COUNTER_REJECT_NO_BACKEND;
-	list = service_slots(service, target->kind, is_near);
+	list = service_slots(service, list_for);
 	if (!list.range.count)
 		return list.range.first == EMPTY_DROP ? -COUNTER_DROP_NO_LOCAL
 						      : -COUNTER_REJECT_NO_BACKEND;

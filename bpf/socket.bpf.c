@@ -205,23 +205,12 @@ frontend_dialled(struct bpf_sock_addr *ctx, const struct bpf_sock *socket,
 	return frontend_lookup(&addr, endpoint->port, proto);
 }
 
-static __always_inline bool source_is_in_range(__u32 service, const struct ip_addr *source)
-{
-	const struct source_range key = {
-		.prefix = 32 + 128,
-		.service = bpf_htonl(service),
-		.addr = *source,
-	};
-
-	return bpf_map_lookup_elem(&source_ranges, &key);
-}
-
 /*
  * Whether the client may use a load-balancer IP. The source of a socket that is not bound is not
  * known yet: on the node it is taken for the node's own address (rule I110). That of a pod is only
  * seen by the TC hooks, so there it is not allowed here.
  */
-static __always_inline bool source_is_allowed(struct bpf_sock_addr *ctx,
+static __always_inline bool socket_is_allowed(struct bpf_sock_addr *ctx,
 					      const struct bpf_sock *socket,
 					      const struct frontend_target *target)
 {
@@ -235,7 +224,7 @@ static __always_inline bool source_is_allowed(struct bpf_sock_addr *ctx,
 		return true;
 	source_read(socket, &source);
 	if (!address_is_any(&source))
-		return source_is_in_range(target->service, &source);
+		return source_is_allowed(&source, target);
 	return service->flags & SERVICE_NODE_ALLOWED && is_on_node(ctx);
 }
 
@@ -329,7 +318,7 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 	}
 	if (bpf_sk_storage_get(&agent_sockets, socket, NULL, 0))
 		return SOCKET_ALLOW;
-	if (!source_is_allowed(ctx, socket, target))
+	if (!socket_is_allowed(ctx, socket, target))
 		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
 	client_of(ctx, &client);
 	err = service_select(&client, target, true, &choice);
@@ -430,14 +419,15 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	target = frontend_dialled(ctx, socket, endpoint, IPPROTO_UDP);
 	if (!target)
 		return socket_no_frontend(endpoint);
-	if (!source_is_allowed(ctx, socket, target))
+	if (!socket_is_allowed(ctx, socket, target))
 		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
 	datagram = bpf_sk_storage_get(&datagram_state, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!datagram)
 		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
 	entry = datagram_entry(datagram, endpoint, &found);
 	if (!found || entry->service != target->service ||
-	    !service_still_has(target, true, entry->backend, entry->generation, &entry->slot)) {
+	    !service_still_has(entry->service, (struct list_for){target->kind, true},
+			       entry->backend, entry->generation, &entry->slot)) {
 		err = datagram_select(ctx, datagram, entry, target, &choice);
 		if (err)
 			return err == -COUNTER_DROP_NO_LOCAL ? socket_drop(-err)

@@ -123,6 +123,7 @@ static void help_print(FILE *out)
 	for (size_t i = 0; i < SUBCOMMAND_COUNT; i++)
 		(void)fprintf(out, "  %-11s %s\n", subcommands[i].name, subcommands[i].summary);
 	(void)fputs("\nExamples:\n"
+		    "  fairlead agent --kubeconfig /etc/fairlead/kubeconfig\n"
 		    "  fairlead agent --manifests /etc/fairlead/manifests\n"
 		    "  fairlead services shop/web\n"
 		    "  fairlead status -o json\n"

@@ -46,7 +46,8 @@ enum degraded {
 	DEGRADED_NO_SOCKET_DESTROY = 1U << 5, /* CONFIG_INET_DIAG_DESTROY is missing */
 	DEGRADED_MAP_FULL = 1U << 6,          /* at least one service port did not fit */
 	DEGRADED_LINK_FAILED = 1U << 7,       /* at least one managed link has no hook */
-	DEGRADED_NO_BIND_HOOKS = 1U << 8,     /* processes may take NodePorts */
+	DEGRADED_SOURCE_AWAY = 1U << 8,       /* the source cannot be reached */
+	DEGRADED_NO_BIND_HOOKS = 1U << 9,     /* processes may take NodePorts */
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */

@@ -28,7 +28,9 @@ struct config {
 	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
 	__u8 near_by;       /* enum near_by */
-	__u8 pad[3];
+	__u8 pad;
+	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
+	__u16 host_port_min;
 	__u64 netns_cookie; /* of the node's network namespace, whose loopback addresses serve
 			       NodePorts; 0: not known */
 };

@@ -28,7 +28,7 @@
 	X(COUNTER_DROP_NO_PORT_FREE, "no-port-free",                                               \
 	  "dropped: no source port left to tell this flow from others")                            \
 	X(COUNTER_DROP_NO_ROUTE, "no-route",                                                       \
-	  "dropped: this node has no route to the backend its own process was given")              \
+	  "dropped: this node has no route to the other end of the flow")                          \
 	X(COUNTER_DROP_TTL, "ttl", "dropped: the TTL or hop limit ran out")                        \
 	X(COUNTER_DROP_REWRITE, "rewrite", "dropped: the kernel refused to rewrite the packet")    \
 	X(COUNTER_DROP_NEW_FLOWS, "new-flow-insert",                                               \

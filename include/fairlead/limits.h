@@ -38,12 +38,22 @@
 #define TIMEOUT_UDP_NEW_S         30
 #define TIMEOUT_UDP_S             120
 
+/* SCTP's likewise, except that a handshake may take an INIT sent again (RFC 9260: a second). */
+#define TIMEOUT_SCTP_NEW_S         10
+#define TIMEOUT_SCTP_ESTABLISHED_S 210 /* a HEARTBEAT comes every 30 */
+#define TIMEOUT_SCTP_CLOSED_S      10
+
 /* How many refusals (RST, ICMP) one CPU sends in a second. */
 #define REJECTS_PER_SECOND_DEFAULT 1000
 
 /* Source ports for flows whose own port is taken: above Linux's default ip_local_port_range. */
 #define SOURCE_PORT_MIN_DEFAULT 61000
 #define SOURCE_PORT_MAX_DEFAULT 65535
+/* Where Linux's default ip_local_port_range begins. */
+#define HOST_PORT_MIN_DEFAULT 32768
+
+/* Service ports that are remembered as out of source ports. */
+#define EXHAUSTED_MAX 256
 
 /* How many source ports are tried before a flow is given up. */
 #define PORT_TRIES 16

@@ -122,8 +122,8 @@ struct source_range {
 _Static_assert(sizeof(struct source_range) == 24, "map key: every byte is named");
 
 /*
- * Addresses of near clients, pods of this node or (with a range of the whole cluster) of any; key of
- * `near_ranges`, a trie. Counts where config.near_by is NEAR_BY_RANGE.
+ * Addresses of near clients, pods of this node or (with a range of the whole cluster) of any; key
+ * of `near_ranges`, a trie. Counts where config.near_by is NEAR_BY_RANGE.
  */
 struct near_range {
 	__u32 prefix; /* bits that count: 96 more for IPv4 */
@@ -131,7 +131,9 @@ struct near_range {
 };
 _Static_assert(sizeof(struct near_range) == 20, "map key: every byte is named");
 
-/* Where ClusterIPs are from: an address of such a range that no Service has is dropped (rule C44). */
+/*
+ * Where ClusterIPs are from: an address of such a range that no Service has is dropped (rule C44).
+ */
 #define SERVICE_RANGES_MAX 16
 
 struct service_ranges {
@@ -316,6 +318,22 @@ enum flow_flag {
 };
 
 /*
+ * Ports that were NodePorts of this node, or of an address it shares with a frontend, at some time:
+ * only packets to these ask the flow tables. The one value of `node_ports`.
+ */
+struct node_ports {
+	__u8 used[65536]; /* by port, host order */
+};
+
+/* How often no source port was left for flows of a service port; value of `exhausted`. */
+struct exhausted {
+	__u64 count;
+	__u32 last_s;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct exhausted) == 16, "map value: every byte is named");
+
+/*
  * One direction of a flow: the whole rewrite and the state. Each half can be made anew from the
  * other: the reply key is the rewritten original tuple turned round, and the other way about.
  */
@@ -333,7 +351,10 @@ struct flow {
 	__u8 mac[6];   /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	__u8 state;    /* enum flow_state */
 	__u8 flags;    /* enum flow_flag */
-	__u32 pad;
+	/* Which list its backend is from is worked out again from what was dialled, and by whom. */
+	__u8 kind;    /* enum frontend_kind; 0: from a version that had only ClusterIPs */
+	__u8 is_near; /* the client is a pod of this node, or the node itself */
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct flow) == 72, "map value: every byte is named");
 

@@ -8,6 +8,7 @@ from .store import dump, event_line
 from .statuses import watch_gone
 
 MALFORMED = b'{"type":"MODIFIED","object":{"kind":"Service","metadata":{"name":"broken,"spec":{]}\n'
+BATCH = 500                  # events that are sent as one flush
 SLOWEST = 256 * 1024 * 1024  # bytes that may wait for a client; then the watch is ended
 
 
@@ -30,13 +31,13 @@ class Watch:
         """Queues what the watch begins with. False if its version is compacted."""
         wanted, store, name = self.wanted, self.store, self.wanted.resource.name
         if wanted.initial:
-            for stored in random.sample(store.in_order(name), len(store.in_order(name))):
-                if not wanted.selects or wanted.selects(stored):
-                    self.queue(event_line("ADDED", stored.whole(wanted.api)))
+            # As objects, which become lines when they are sent: so it begins at once, however many.
+            self.pending = [stored for stored in random.sample(store.in_order(name), len(store.in_order(name)))
+                            if not wanted.selects or wanted.selects(stored)]
             self.version = store.revision
             if wanted.announces_end:
                 self.bookmark(store.revision, end=True)
-            self.waiting = 0  # what exists may be long; only what is not fetched counts
+            self.wake.set()
             return True
         if wanted.version < store.floor[name]:
             return False
@@ -116,11 +117,22 @@ class Watch:
         while self.frozen:
             await self.wake.wait()
             self.wake.clear()
-        lines, self.pending, self.waiting = self.pending, [], 0
+        lines = self.take(BATCH)
+        if self.pending:
+            self.wake.set()
         after = self.strikes_after(output.fault)
         if after is None or self.events + len(lines) < after + (output.fault.get("close") == "mid-object"):
             return await self.send(output, lines)
         return await self.strike(output, lines, max(0, after - self.events))
+
+    def take(self, count):
+        """The next lines."""
+        taken = [line if isinstance(line, bytes) else event_line("ADDED", line.whole(self.wanted.api))
+                 for line in self.pending[:count]]
+        del self.pending[:count]
+        if not self.pending:
+            self.waiting = 0
+        return taken
 
     @staticmethod
     def strikes_after(fault):
@@ -146,7 +158,7 @@ class Watch:
         if fault.get("gone"):
             self.pending.clear()
             self.gone()
-            await self.send(output, self.pending)
+            await self.send(output, self.take(None))
             self.ending = "end"
             return True
         if fault.get("close") == "mid-object":
@@ -165,5 +177,5 @@ class Watch:
             self.gone()
         if self.ending == "timeout" and self.wanted.bookmarks:
             self.regular_bookmark()
-        await self.send(output, self.pending)
+        await self.send(output, self.take(None))
         await output.end()

@@ -129,6 +129,45 @@ static void build_udp(const struct packet_spec *spec, struct frame *segment)
 		placed->check = 0xffff;
 }
 
+__u32 crc32c(const __u8 *bytes, __u32 size)
+{
+	__u32 crc = 0xffffffff;
+
+	for (__u32 i = 0; i < size; i++) {
+		crc ^= bytes[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+	}
+	return ~crc;
+}
+
+static void build_sctp(const struct packet_spec *spec, struct frame *segment)
+{
+	struct {
+		__be16 source, dest;
+		__be32 tag;
+		__u8 checksum[4];
+		__u8 chunk, flags;
+		__be16 length;
+	} header =
+		{
+			.source = htons(spec->src.port),
+			.dest = htons(spec->dst.port),
+			.tag = htonl(spec->seq),
+			.chunk = spec->sctp_chunk,
+			.length = htons((__u16)(4 + spec->payload)),
+		},
+	  *placed = frame_add(segment, &header, sizeof(header));
+	__u32 crc;
+
+	add_payload(segment, spec->payload);
+	if (spec->no_checksum)
+		return;
+	crc = crc32c(segment->bytes, segment->size);
+	for (int i = 0; i < 4; i++)
+		placed->checksum[i] = (__u8)(crc >> 8 * i);
+}
+
 static __u32 network_offset(const struct frame *frame)
 {
 	__u32 offset = 2 * ETH_ALEN;
@@ -176,6 +215,8 @@ static void build_transport(const struct packet_spec *spec, struct frame *segmen
 		build_tcp(spec, segment);
 	else if (spec->proto == IPPROTO_UDP)
 		build_udp(spec, segment);
+	else if (spec->proto == IPPROTO_SCTP)
+		build_sctp(spec, segment);
 	else if (spec->proto == IPPROTO_ICMP || spec->proto == IPPROTO_ICMPV6)
 		build_icmp(spec, segment);
 	else

@@ -55,7 +55,8 @@ struct packet_spec {
 	__u32 seq, ack;
 	__u32 payload;      /* how many bytes */
 	__u32 tcp_options;  /* bytes, a multiple of 4 */
-	bool no_checksum;   /* UDP: zero */
+	bool no_checksum;   /* UDP, SCTP: zero */
+	__u8 sctp_chunk;    /* the type of its only chunk */
 	__u8 ttl;           /* 0: TTL_DEFAULT */
 	bool is_fresh;      /* made by a program: no id, no flow label, no window */
 	bool is_returned;   /* the MAC addresses have changed places */
@@ -82,6 +83,9 @@ struct peer peer(const char *addr, __u16 port);
 __u32 frame_transport(const struct frame *frame);
 
 struct frame frame_cut(const struct frame *frame, __u32 size);
+
+/* CRC32c, bit by bit (RFC 9260, appendix A). */
+__u32 crc32c(const __u8 *bytes, __u32 size);
 
 /* Prints where they differ. */
 bool frame_equal(const struct frame *actual, const struct frame *expected);

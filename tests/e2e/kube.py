@@ -91,6 +91,9 @@ class KubeAgent(Agent):
     def status(self):
         return self.json("status")
 
+    def degraded(self):
+        return {item["name"] for item in self.status()["degraded"]}
+
     def publishes(self):
         return self.status()["publish"]["publishes"]
 

@@ -20,6 +20,7 @@ from scapy.layers.inet6 import (
     in6_chksum,
 )
 from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 from scapy.utils import checksum
 
@@ -40,7 +41,7 @@ def ip_of(packet):
 
 
 def transport_of(packet):
-    return packet[TCP] if TCP in packet else packet[UDP]
+    return next(packet[layer] for layer in (TCP, UDP, SCTP) if layer in packet)
 
 
 @functools.cache
@@ -88,6 +89,9 @@ class Ghost:
 
     def udp(self, dst, sport, dport, payload=b"hello"):
         return built(self.ip(dst) / UDP(sport=sport, dport=dport) / Raw(payload))
+
+    def sctp(self, dst, sport, dport, chunk, tag=0x01020304):
+        return built(self.ip(dst) / SCTP(sport=sport, dport=dport, tag=tag) / chunk)
 
     def send(self, *packets, times=1):
         """IP packets go to the gateway; frames with an Ethernet header go as they are."""
@@ -149,6 +153,9 @@ class Ghost:
 
     def receive_udp(self, **fields):
         return self._receive_transport(UDP, fields)
+
+    def receive_sctp(self, **fields):
+        return self._receive_transport(SCTP, fields)
 
     def _receive_transport(self, layer, fields):
         def match(packet):

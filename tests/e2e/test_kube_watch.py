@@ -3,6 +3,7 @@
 
 import itertools
 import json
+import time
 
 import pytest
 
@@ -41,6 +42,9 @@ class Cluster:
 
     def change(self, name, *backends):
         self.server.put(slice_(name, backends))
+
+    def changed_service_ports(self):
+        return self.agent.status()["publish"]["changed_service_ports"]
 
     def reset(self):
         self.server.faults.clear()
@@ -113,12 +117,25 @@ def test_services_and_slices_come_change_and_go(cluster):
 
 
 def test_the_selectors_are_kube_proxys(cluster):
-    request = cluster.server.requests("services")[0]
-    assert request["query"]["labelSelector"] == (
-        "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless")
-    assert request["query"]["fieldSelector"] == "spec.clusterIP!=None"
-    request = cluster.server.requests("nodes")[0]
-    assert request["query"]["fieldSelector"] == "metadata.name=node1"
+    queries = {name: cluster.server.requests(name)[0]["query"]
+               for name in ("services", "endpointslices", "servicecidrs", "nodes")}
+    for name in ("services", "endpointslices", "servicecidrs"):
+        assert queries[name]["labelSelector"] == (
+            "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless")
+    assert queries["services"]["fieldSelector"] == "spec.clusterIP!=None"
+    assert queries["nodes"]["fieldSelector"] == "metadata.name=node1"
+
+
+def test_a_server_that_cannot_select_by_cluster_ip_is_asked_without(server, start):
+    """As those before 1.33 answer, whether or not they stream lists."""
+    wanted = fill(server, 2)
+    server.put(service("headless", "None"))
+    fault = server.faults.add(resource="services", status=400, times=2)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    assert server.faults.struck(fault) == 2
+    assert "fieldSelector" not in server.requests("services")[-1]["query"]
+    assert agent.warnings("services") == []
 
 
 @pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
@@ -130,6 +147,56 @@ def test_a_label_for_another_proxy_makes_a_service_vanish_and_its_removal_brings
     cluster.agent.wait_for_services(set())
     cluster.server.put({**made, "metadata": {**made["metadata"], "labels": {}}})
     cluster.agent.wait_for_backends(name, ["10.244.9.1"])
+
+
+@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
+def test_a_slice_with_such_a_label_is_not_seen(cluster, label):
+    name = cluster.make("10.244.9.1")
+    labelled = slice_(name, ["10.244.9.1"])
+    labelled["metadata"]["labels"][f"service.kubernetes.io/{label}"] = ""
+    cluster.server.put(labelled)
+    cluster.agent.wait_for_backends(name, [])
+    assert {row["verdict"] for row in cluster.agent.json("services")} == {"refuse"}
+    cluster.change(name, "10.244.9.1")
+    cluster.agent.wait_for_backends(name, ["10.244.9.1"])
+
+
+def test_a_slice_is_the_services_that_its_label_names_whoever_made_it(cluster):
+    name = cluster.make("10.244.9.1")
+    unlabelled = slice_(name, ["10.244.9.2"], name=f"{name}-unlabelled")
+    del unlabelled["metadata"]["labels"]
+    made_by_hand = slice_(name, ["10.244.9.3"], name="by-hand")
+    made_by_hand["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] = "nobody"
+    elsewhere = slice_(name, ["10.244.9.4"], namespace="elsewhere")
+    cluster.server.put_all([unlabelled, elsewhere, made_by_hand])
+    cluster.agent.wait_for_backends(name, ["10.244.9.1", "10.244.9.3"])
+
+
+def test_fields_that_decide_nothing_change_nothing(cluster):
+    name = cluster.make("10.244.9.1")
+    before = cluster.changed_service_ports()
+    made = cluster.server.get("services", name, "default")
+    made["metadata"]["annotations"] = {"service.kubernetes.io/topology-mode": "Auto",
+                                       "service.beta.kubernetes.io/load-balancer-source-ranges": "10.0.0.0/8"}
+    made["spec"].update(selector={"app": "another"}, trafficDistribution="PreferClose", loadBalancerIP="192.0.2.1",
+                        publishNotReadyAddresses=True, loadBalancerClass="example.com/none",
+                        allocateLoadBalancerNodePorts=False)
+    for port in made["spec"]["ports"]:
+        port.update(targetPort=9, appProtocol="https")
+    cluster.server.put(made)
+    settle()
+    assert cluster.agent.backends_of(name) == {"10.244.9.1"}
+    assert cluster.changed_service_ports() == before
+
+
+def test_other_labels_of_the_node_change_nothing(cluster):
+    cluster.make("10.244.9.1")
+    before = cluster.agent.publishes(), cluster.changed_service_ports()
+    cluster.server.put(node("node1", kubernetes__io__hostname="other", color="red"))
+    settle()
+    after = cluster.agent.publishes(), cluster.changed_service_ports()
+    cluster.server.put(node("node1"))
+    assert after == before
 
 
 def test_the_own_nodes_zone_chooses_among_endpoints_with_hints(cluster):
@@ -309,6 +376,19 @@ def test_410_makes_it_list_again_and_publish_only_the_difference(cluster, kind):
     cluster.server.set(gone="event")
 
 
+def test_a_list_of_what_is_known_changes_nothing(cluster):
+    cluster.make("10.244.9.1")
+    before = cluster.changed_service_ports()
+    cluster.server.compact()
+    for resource in RESOURCES:
+        seen = cluster.server.requests()[-1]["number"]
+        cluster.server.drop_watches(resource, how="gone")
+        cluster.server.wait_for_request(resource, since=seen, count=1)
+        cluster.server.wait_for_watch(resource)
+    settle()
+    assert cluster.changed_service_ports() == before
+
+
 def test_half_of_all_objects_gone_after_a_restore(cluster):
     names = {cluster.make("10.244.9.1") for _ in range(6)}
     cluster.server.come_back(lose=0.5)
@@ -392,9 +472,11 @@ def test_losing_the_server_changes_nothing(cluster):
     cluster.agent.wait_for_log("no API server answers as it should")
     settle()
     assert cluster.agent.table() == table
+    assert "source-unreachable" in cluster.agent.degraded()
     cluster.server.start_listening()
     cluster.change(name, "10.244.9.2")
     cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+    assert "source-unreachable" not in cluster.agent.degraded()
 
 
 # Start and restart.
@@ -429,6 +511,29 @@ def test_the_first_publish_waits_for_the_node(server, start):
     assert "ready: " not in agent.text()
     server.put(node("node1"))
     agent.wait_for_services(wanted)
+
+
+def test_a_node_that_never_comes_is_waited_for_30_seconds(server, start):
+    wanted = fill(server, 1)
+    server.delete("nodes", "node1")
+    begun = time.monotonic()
+    agent = start(server, wait=False)
+    wait_for(lambda: agent.services() == wanted, "the Services", deadline=60)
+    assert 29 < time.monotonic() - begun
+    assert agent.warnings("has not told of Node node1 for 30 s: going on without its zone")
+
+
+def test_pod_cidrs_that_change_do_not_end_it(server, start):
+    wanted = fill(server, 1)
+    agent = start(server, "--detect-local-mode", "NodeCIDR")
+    agent.wait_for_services(wanted)
+    for cidrs in (["10.244.1.0/24"], ["10.244.2.0/24", "fd00:244::/64"], []):
+        server.put({**node("node1"), "spec": {"podCIDRs": cidrs}})
+        server.put_all([service("later", next_vip(4))])
+        agent.wait_for_services(wanted | {"later"})
+        server.delete("services", "later", "default")
+        agent.wait_for_services(wanted)
+    assert agent.running()
 
 
 # Endpoints of old servers.
@@ -467,6 +572,28 @@ def test_what_comes_together_is_published_together(cluster):
     cluster.server.thaw_watches()
     wait_for(lambda: all(backends for _, backends in cluster.agent.table().values()), "their backends")
     assert cluster.agent.status()["publish"]["publishes"] - before < 60
+
+
+def modified(*objects):
+    """Events of a watch, as one text."""
+    return "\n".join(json.dumps({"type": "MODIFIED", "object": {**item, "metadata": {
+        **item["metadata"], "resourceVersion": "999999999"}}}, separators=(",", ":")) for item in objects)
+
+
+def test_events_of_one_wake_up_are_one_publish_and_may_cancel_out(server, start):
+    wanted = fill(server, 20)
+    agent = start(server)
+    agent.wait_for_services(wanted)
+    before = agent.status()["publish"]
+    server.send_to_watches(modified(*(slice_(name, ["10.244.9.2"]) for name in sorted(wanted))), "endpointslices")
+    wait_for(lambda: all(agent.backends_of(name) == {"10.244.9.2"} for name in wanted), "the new backends")
+    after = agent.status()["publish"]
+    assert after["publishes"] == before["publishes"] + 1
+    assert after["changed_service_ports"] == before["changed_service_ports"] + 2 * len(wanted)
+    server.send_to_watches(modified(slice_("svc-0", ["10.244.9.3"]), slice_("svc-0", ["10.244.9.2"])),
+                           "endpointslices")
+    settle()
+    assert agent.status()["publish"]["changed_service_ports"] == after["changed_service_ports"]
 
 
 def test_idle_costs_nothing(cluster):

@@ -378,13 +378,14 @@ static void scalars_are_typed_by_the_core_schema(void **state)
 	struct outcome outcome = when_read(
 		YAML,
 		"apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: ~}\n"
-		"spec: {publishNotReadyAddresses: True, selector: {a: \"1\", b: !!str 2, c: yes},"
+		"spec: {publishNotReadyAddresses: True, healthCheckNodePort: 31234, selector: {a: \"1\", b: !!str 2, c: yes},"
 		" ports: [{port: 0x50, targetPort: 8080, nodePort: null, name: '443'}]}\n");
 	const struct service_object *service;
 
 	(void)state;
 	service = &then_service(&outcome, "default", "web")->service;
 	assert_true(service->publish_not_ready);
+	assert_int_equal(service->health_check_node_port, 31234);
 	assert_string_equal(labels_get(&service->selector, "b"), "2");
 	assert_string_equal(labels_get(&service->selector, "c"), "yes");
 	assert_int_equal(service->ports[0].port, 80);
@@ -423,13 +424,38 @@ static void a_bad_endpoint_does_not_take_the_others_with_it(void **state)
 	assert_int_equal(slices[0]->endpoint_count, 2);
 	first = slice_endpoint_at(slices[0], 0);
 	second = slice_endpoint_at(slices[0], 1);
-	assert_true(first.ready && first.serving);
-	assert_true(second.ready && !second.serving);
+	assert_true(first.ready && first.serving && !first.terminating);
+	assert_true(second.ready && !second.serving && !second.terminating);
+	assert_int_equal(address_parse("10.0.0.1", &expected), 0);
+	assert_true(address_equal(&first.addr, &expected));
 	assert_int_equal(address_parse("10.0.0.4", &expected), 0);
 	assert_true(address_equal(&second.addr, &expected));
 	assert_int_equal(second.zone_hint_count, 2);
 	assert_string_equal(second.zone_hints[1], "b");
 	assert_string_equal(second.node_name, "n1");
+	free(slices);
+	model_free(outcome.model);
+}
+
+static void slice_ports_without_a_name_are_unnamed_and_without_a_number_are_0(void **state)
+{
+	struct outcome outcome = when_read(
+		YAML, "apiVersion: discovery.k8s.io/v1\n" SLICE_HEAD
+		      "addressType: IPv4\nports: [{port: 8080}, {name: http}, {name: null}]\n"
+		      "endpoints: [{addresses: [10.0.0.1]}]\n" WEB_IN_SHOP);
+	const struct slice_object **slices;
+
+	(void)state;
+	assert_int_equal(outcome.problems, 0);
+	assert_int_equal(
+		model_slices(outcome.model, then_service(&outcome, "shop", "web"), &slices), 1);
+	assert_int_equal(slices[0]->port_count, 3);
+	assert_string_equal(slices[0]->ports[0].name, "");
+	assert_int_equal(slices[0]->ports[0].port, 8080);
+	assert_int_equal(slices[0]->ports[0].proto, IPPROTO_TCP);
+	assert_string_equal(slices[0]->ports[1].name, "http");
+	assert_int_equal(slices[0]->ports[1].port, 0);
+	assert_int_equal(slices[0]->ports[2].port, 0);
 	free(slices);
 	model_free(outcome.model);
 }
@@ -501,6 +527,7 @@ static void objects_of_wrong_types_are_named_with_the_reason(void **state)
 		{"{internalTrafficPolicy: Here}", "is neither Cluster nor Local"},
 		{"{sessionAffinity: Cookie}", "is neither None nor ClientIP"},
 		{"{publishNotReadyAddresses: 1}", "is neither true nor false"},
+		{"{healthCheckNodePort: 65536}", "spec.healthCheckNodePort"},
 	};
 
 	(void)state;
@@ -777,6 +804,7 @@ int main(void)
 		cmocka_unit_test(a_text_of_one_document_is_one_tree),
 		cmocka_unit_test(scalars_are_typed_by_the_core_schema),
 		cmocka_unit_test(a_bad_endpoint_does_not_take_the_others_with_it),
+		cmocka_unit_test(slice_ports_without_a_name_are_unnamed_and_without_a_number_are_0),
 		cmocka_unit_test(v1beta1_has_the_node_among_its_topology),
 		cmocka_unit_test(subsets_become_slices_of_each_family),
 		cmocka_unit_test(objects_of_wrong_types_are_named_with_the_reason),

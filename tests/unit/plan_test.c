@@ -728,7 +728,7 @@ static void test_address_on_a_link(void **state)
 static void test_sctp(void **state)
 {
 	struct service_port ports[] = {{.name = "sip", .proto = IPPROTO_SCTP, .port = 5060},
-				       {.name = "odd", .proto = 0, .port = 80}};
+				       {.name = "new", .proto = 0, .port = 80}};
 	struct object service = given_service();
 	struct plan plan;
 
@@ -739,9 +739,10 @@ static void test_sctp(void **state)
 	plan = when_planned(&here, &service, NULL, 0);
 
 	assert_int_equal(plan.port_count, 2);
-	assert_string_equal(plan.ports[0].name.port_name, "sip");
 	then_frontend(&plan.ports[0], "10.96.0.1:5060");
+	assert_int_equal(plan.ports[0].frontends->frontend.proto, IPPROTO_SCTP);
 	assert_int_equal(plan.ports[1].unprogrammed, UNPROGRAMMED_PROTOCOL);
+	assert_string_equal(plan.ports[1].name.port_name, "new");
 	plan_fini(&plan);
 }
 

@@ -10,29 +10,21 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/grow.h"
 #include "agent/kept.h"
 #include "agent/pin_dir.h"
+#include "agent/pinned_maps.h"
 #include "cleanup.h"
 #include "fairlead/limits.h"
 #include "log.h"
 #include "skeleton/socket.skel.h"
 #include "skeleton/tc.skel.h"
 
-#define PINNED_MAPS_MAX 32
-
 struct datapath {
-	char pin_dir[PATH_MAX];
+	struct pinned_maps pinned;
 	int lock_fd;
 	struct tc_bpf *tc; /* both only until everything is loaded */
 	struct socket_bpf *socket;
 	struct config config;
-	/* Pinned maps that are too small, until commit. */
-	struct {
-		char name[KEPT_NAME_SIZE];
-		int old_fd;
-	} grown[PINNED_MAPS_MAX];
-	size_t grown_count;
 	struct kept_maps maps;
 	/* For links with a link-layer header, and without; -1: not loaded. */
 	struct link_programs link_programs[2];
@@ -53,64 +45,6 @@ static int libbpf_print(enum libbpf_print_level level, const char *format, va_li
 	(void)vsnprintf(first_complaint, sizeof(first_complaint), format, args);
 	first_complaint[strcspn(first_complaint, "\n")] = '\0';
 	return 0;
-}
-
-/* Maps of the object that live only as long as its programs do. */
-static bool map_is_private(const struct bpf_map *map)
-{
-	static const char *const names[] = {"flow_drafts", "reject_budget"};
-	const char *name = bpf_map__name(map);
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (!strcmp(name, names[i]))
-			return true;
-	}
-	return bpf_map__is_internal(map);
-}
-
-static int pin_path(const struct datapath *datapath, const char *name, char path[PATH_MAX])
-{
-	int len = snprintf(path, PATH_MAX, "%s/%s", datapath->pin_dir, name);
-
-	return len < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
-/* Uses a pinned map again where it is large enough; remembers it to be replaced where it is not. */
-static int map_adopt(struct datapath *datapath, struct bpf_map *map)
-{
-	struct bpf_map_info info = {};
-	__u32 info_size = sizeof(info);
-	auto_cleanup(cleanup_fd) int fd = -1;
-	char path[PATH_MAX];
-	int err;
-
-	err = pin_path(datapath, bpf_map__name(map), path);
-	if (err)
-		return err;
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : log_err(-errno, "cannot open the pinned map %s", path);
-	err = bpf_obj_get_info_by_fd(fd, &info, &info_size);
-	if (err)
-		return log_err(-errno, "cannot read what the pinned map %s is", path);
-	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
-	    info.value_size != bpf_map__value_size(map)) {
-		(void)log_err(
-			0,
-			"%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "
-			"and start the agent again",
-			path, datapath->pin_dir);
-		return -EPROTO;
-	}
-	if (grow_is_possible(bpf_map__name(map)) && info.max_entries < bpf_map__max_entries(map)) {
-		if (datapath->grown_count == PINNED_MAPS_MAX)
-			return -E2BIG;
-		(void)snprintf(datapath->grown[datapath->grown_count].name, KEPT_NAME_SIZE, "%s",
-			       bpf_map__name(map));
-		datapath->grown[datapath->grown_count++].old_fd = take_fd(fd);
-		return 0;
-	}
-	return bpf_map__reuse_fd(map, fd);
 }
 
 struct map_size {
@@ -148,28 +82,6 @@ static int maps_resize(const struct datapath_options *options, struct bpf_object
 	return 0;
 }
 
-static int maps_adopt(struct datapath *datapath, struct bpf_object *object)
-{
-	struct bpf_map *map;
-	int err;
-
-	bpf_object__for_each_map (map, object) {
-		if (map_is_private(map))
-			continue;
-		err = map_adopt(datapath, map);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static void grown_forget(struct datapath *datapath)
-{
-	for (size_t i = 0; i < datapath->grown_count; i++)
-		(void)close(datapath->grown[i].old_fd);
-	datapath->grown_count = 0;
-}
-
 /* Either the programs for links without a link-layer header are loaded, or the others. */
 static void layer3_choose(struct tc_bpf *tc, bool is_layer3)
 {
@@ -191,7 +103,7 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 	layer3_choose(datapath->tc, false);
 	err = maps_resize(options, datapath->tc->obj);
 	if (!err)
-		err = maps_adopt(datapath, datapath->tc->obj);
+		err = pinned_maps_adopt(&datapath->pinned, datapath->tc->obj);
 	return err ? err : tc_bpf__load(datapath->tc);
 }
 
@@ -204,7 +116,7 @@ static int tc_load(struct datapath *datapath, const struct datapath_options *opt
 	int err = tc_load_once(datapath, options);
 
 	if (err && err != -EPROTO && datapath->config.has_timer) {
-		grown_forget(datapath);
+		pinned_maps_forget(&datapath->pinned);
 		tc_bpf__destroy(take_ptr(datapath->tc));
 		datapath->config.has_timer = 0;
 		err = tc_load_once(datapath, options);
@@ -232,7 +144,7 @@ static int socket_load_once(struct datapath *datapath)
 			continue;
 		shared = bpf_object__find_map_by_name(datapath->tc->obj, bpf_map__name(map));
 		err = shared ? bpf_map__reuse_fd(map, bpf_map__fd(shared))
-			     : map_adopt(datapath, map);
+			     : pinned_map_adopt(&datapath->pinned, map);
 		if (err)
 			return err;
 	}
@@ -280,67 +192,6 @@ static int programs_load(struct datapath *datapath, const struct datapath_option
 		log_debug("the programs are loaded, in %llu ms",
 			  (unsigned long long)(now_ms() - begun_ms));
 	return err;
-}
-
-/* Pins the maps of an object that are not pinned yet. */
-static int maps_pin(struct datapath *datapath, struct bpf_object *object)
-{
-	struct bpf_map *map;
-	char path[PATH_MAX];
-	int err;
-
-	bpf_object__for_each_map (map, object) {
-		if (map_is_private(map))
-			continue;
-		err = pin_path(datapath, bpf_map__name(map), path);
-		if (err)
-			return err;
-		if (bpf_obj_pin(bpf_map__fd(map), path) && errno != EEXIST)
-			return log_err(-errno, "cannot pin the map %s", path);
-	}
-	return 0;
-}
-
-static int maps_copy_grown(struct datapath *datapath)
-{
-	int err;
-
-	for (size_t i = 0; i < datapath->grown_count; i++) {
-		const char *name = datapath->grown[i].name;
-
-		err = grow_copy(name, datapath->grown[i].old_fd,
-				kept_maps_fd(&datapath->maps, name));
-		if (err)
-			return log_err(err, "cannot copy the map %s into a larger one", name);
-		log_info("map %s grows to %u entries", name,
-			 kept_maps_entries(&datapath->maps, name));
-	}
-	return 0;
-}
-
-int datapath_commit(struct datapath *datapath)
-{
-	char path[PATH_MAX], temporary[PATH_MAX + 8];
-	int err;
-
-	for (size_t i = 0; i < datapath->grown_count; i++) {
-		const char *name = datapath->grown[i].name;
-
-		err = pin_path(datapath, name, path);
-		if (err)
-			return err;
-		/* A rename puts the new pin in place of the old in one step. */
-		(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
-		(void)unlink(temporary);
-		if (bpf_obj_pin(kept_maps_fd(&datapath->maps, name), temporary) ||
-		    rename(temporary, path))
-			return log_err(-errno, "cannot pin the map %s", path);
-	}
-	if (datapath->grown_count)
-		grow_recount(datapath_map(datapath, "flows"), datapath_map(datapath, "addresses"),
-			     datapath_map(datapath, "address_flows"));
-	grown_forget(datapath);
-	return 0;
 }
 
 static int program_keep(const struct bpf_program *program, int *ret_fd)
@@ -457,7 +308,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 		datapath->socket_programs[i].fd = -1;
 	datapath->config = options->config;
 	datapath->wants_bind = datapath->has_bind = options->bind_protection;
-	if (snprintf(datapath->pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
+	if (snprintf(datapath->pinned.pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
 		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
 	(void)libbpf_set_print(libbpf_print);
 	err = pin_dir_make(options->pin_dir);
@@ -477,16 +328,21 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	if (!err)
 		err = descriptors_keep(datapath);
 	if (!err)
-		err = maps_copy_grown(datapath);
+		err = pinned_maps_copy(&datapath->pinned, &datapath->maps);
 	if (!err)
-		err = maps_pin(datapath, datapath->tc->obj);
+		err = pinned_maps_add(&datapath->pinned, datapath->tc->obj);
 	if (!err)
-		err = maps_pin(datapath, datapath->socket->obj);
+		err = pinned_maps_add(&datapath->pinned, datapath->socket->obj);
 	if (err)
 		return err;
 	objects_close(datapath);
 	*ret_datapath = take_ptr(datapath);
 	return 0;
+}
+
+int datapath_commit(struct datapath *datapath)
+{
+	return pinned_maps_commit(&datapath->pinned, &datapath->maps);
 }
 
 bool datapath_is_pinned(const char *pin_dir)
@@ -517,7 +373,7 @@ void datapath_close(struct datapath *datapath)
 {
 	if (!datapath)
 		return;
-	grown_forget(datapath);
+	pinned_maps_forget(&datapath->pinned);
 	objects_close(datapath);
 	programs_close(datapath);
 	kept_maps_close(&datapath->maps);

@@ -134,9 +134,11 @@ static const char doc[] =
 	"all of it.\n"
 	"\n"
 	"Examples:\n"
-	"  fairlead agent --manifests /etc/fairlead/manifests\n"
+	"  fairlead agent --kubeconfig /etc/fairlead/kubeconfig\n"
+	"  fairlead agent --server https://api-1:6443 --server https://api-2:6443\n"
+	"  fairlead agent --config /etc/kube-proxy.conf --hostname-override node-1\n"
 	"  fairlead agent --manifests ./objects --node-name node-1 --hooks tc -v 3\n"
-	"  fairlead agent --config /var/lib/kube-proxy/config.conf --hostname-override node-1\n"
+	"Without a source it is the API server that a Pod's service account belongs to.\n"
 	"\n"
 	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
 

@@ -52,7 +52,7 @@ const struct setting settings[SETTINGS_MAX] = {
 		"For a --metrics-bind-address without a port; 0 switches that off", 7},
 	[SETTING_BIND_ADDRESS_HARD_FAIL] = {
 		"bind-address-hard-fail", "bindAddressHardFail", "false", KIND_BOOL, MEANS, 0, 0, NULL,
-		"End where one of them cannot be had, instead of trying again", 7},
+		"End where a server's address cannot be had, instead of trying again", 7},
 	[SETTING_OOM_SCORE_ADJ] = {
 		"oom-score-adj", "oomScoreAdj", "-999", KIND_NUMBER, MEANS, -1000, 1000, "N",
 		"How readily the kernel ends the agent when memory is short (default: -999)", 6},

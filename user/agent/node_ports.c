@@ -69,7 +69,7 @@ static bool address_is_listed(const struct traffic_options *traffic, const struc
 	return false;
 }
 
-static void take(struct node_ports *ports, const struct ip_addr *addr)
+static void take(struct node_port_addresses *ports, const struct ip_addr *addr)
 {
 	ports->addresses[ports->count++] = *addr;
 }
@@ -79,7 +79,7 @@ static int compare(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct ip_addr));
 }
 
-static void sort(struct node_ports *ports)
+static void sort(struct node_port_addresses *ports)
 {
 	size_t kept = 0;
 
@@ -92,7 +92,7 @@ static void sort(struct node_ports *ports)
 	ports->count = kept;
 }
 
-static void primary_take(struct node_ports *ports)
+static void primary_take(struct node_port_addresses *ports)
 {
 	for (size_t i = 0; i < FAMILIES; i++) {
 		if (!address_is_zero(&ports->node_ips[i]))
@@ -100,7 +100,8 @@ static void primary_take(struct node_ports *ports)
 	}
 }
 
-static void assigned_take(const struct node_facts *facts, bool all, struct node_ports *ports)
+static void assigned_take(const struct node_facts *facts, bool all,
+			  struct node_port_addresses *ports)
 {
 	for (size_t i = 0; i < facts->assigned_count; i++) {
 		if (all || address_is_listed(facts->traffic, &facts->assigned[i]))
@@ -108,14 +109,14 @@ static void assigned_take(const struct node_facts *facts, bool all, struct node_
 	}
 }
 
-int node_ports_choose(const struct node_facts *facts, struct node_ports *ret_ports)
+int node_ports_choose(const struct node_facts *facts, struct node_port_addresses *ret_ports)
 {
 	static const struct ip_addr loopbacks[FAMILIES] = {
 		{.bytes = {[10] = 0xff, [11] = 0xff, [12] = IN_LOOPBACKNET, [15] = 1}},
 		{.bytes = {[15] = 1}},
 	};
 
-	*ret_ports = (struct node_ports){};
+	*ret_ports = (struct node_port_addresses){};
 	ret_ports->addresses =
 		calloc(facts->assigned_count + 2 * FAMILIES, sizeof(*ret_ports->addresses));
 	if (!ret_ports->addresses)
@@ -135,13 +136,13 @@ int node_ports_choose(const struct node_facts *facts, struct node_ports *ret_por
 	return 0;
 }
 
-void node_ports_fini(struct node_ports *ports)
+void node_ports_fini(struct node_port_addresses *ports)
 {
 	free(ports->addresses);
-	*ports = (struct node_ports){};
+	*ports = (struct node_port_addresses){};
 }
 
-bool node_ports_equal(const struct node_ports *a, const struct node_ports *b)
+bool node_ports_equal(const struct node_port_addresses *a, const struct node_port_addresses *b)
 {
 	return a->count == b->count &&
 	       (!a->count ||

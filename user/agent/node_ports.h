@@ -16,7 +16,7 @@ struct node_facts {
 	bool with_loopback;        /* processes of the node may dial loopback addresses */
 };
 
-struct node_ports {
+struct node_port_addresses {
 	struct ip_addr *addresses; /* each once, ascending */
 	size_t count;
 	struct ip_addr node_ips[2]; /* IPv4, IPv6; all zero: not known */
@@ -28,11 +28,11 @@ struct node_ports {
  * is an address, the Node's first InternalIP of each family, or the guess; where there is none of
  * either family, all. The caller frees with node_ports_fini. Returns 0 or -ENOMEM. Pure.
  */
-int node_ports_choose(const struct node_facts *facts, struct node_ports *ret_ports);
+int node_ports_choose(const struct node_facts *facts, struct node_port_addresses *ret_ports);
 
-void node_ports_fini(struct node_ports *ports);
+void node_ports_fini(struct node_port_addresses *ports);
 
-bool node_ports_equal(const struct node_ports *a, const struct node_ports *b);
+bool node_ports_equal(const struct node_port_addresses *a, const struct node_port_addresses *b);
 
 /*
  * The addresses that are assigned to links now, without those of 127/8, ::1 and fe80::/10; for who

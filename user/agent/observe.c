@@ -280,6 +280,11 @@ void observe_close(struct observe *observe)
 	free(observe);
 }
 
+bool observe_is_alive(const struct observe *observe)
+{
+	return health_is_alive(observe->health);
+}
+
 void observe_source_reachable(struct observe *observe, const char *why)
 {
 	(void)snprintf(observe->ready.unreachable, sizeof(observe->ready.unreachable), "%s",

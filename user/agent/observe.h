@@ -6,6 +6,7 @@
  * behind them. The agent says what happens; everything else is read when somebody asks.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -38,6 +39,9 @@ int observe_serve(struct observe *observe);
 
 /* Before the model and the datapath go; the loop's next turn frees it. NULL is fine. */
 void observe_close(struct observe *observe);
+
+/* True if the agent is well, as /livez says. */
+bool observe_is_alive(const struct observe *observe);
 
 /* The source can be reached, or cannot: `why` says why not, in words; NULL: it can. */
 void observe_source_reachable(struct observe *observe, const char *why);

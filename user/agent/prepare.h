@@ -10,6 +10,12 @@
 void oom_score_adjust(int score);
 
 /*
+ * Whether the kernel will take programs of this process; to be asked before it says no to one of
+ * them. Returns 0 or a negative errno. Logs.
+ */
+int capabilities_check(void);
+
+/*
  * What needs more rights than a later run has: mounts bpffs and makes the pin directory (rule
  * Q192). Logs. Returns 0 or a negative errno.
  */

@@ -9,7 +9,7 @@
 #include "cleanup.h"
 #include "log.h"
 
-static void node_ports_log(const struct node_ports *ports)
+static void node_ports_log(const struct node_port_addresses *ports)
 {
 	char text[512] = "", one[ADDRESS_TEXT_SIZE];
 
@@ -26,7 +26,7 @@ static bool node_ports_look(struct surroundings *surroundings, struct node_facts
 			    const struct link_watch *links)
 {
 	auto_cleanup(cleanup_free) struct ip_addr *read = NULL;
-	struct node_ports ports;
+	struct node_port_addresses ports;
 	int err = 0;
 
 	if (links) {
@@ -80,7 +80,7 @@ bool surroundings_look(struct surroundings *surroundings, const struct agent_opt
 
 void surroundings_tell(const struct surroundings *surroundings, struct plan_context *context)
 {
-	const struct node_ports *ports = &surroundings->node_ports;
+	const struct node_port_addresses *ports = &surroundings->node_ports;
 
 	context->node_port_addresses = ports->addresses;
 	context->node_port_address_count = ports->count;

@@ -15,7 +15,7 @@
 #include "plan/plan.h"
 
 struct surroundings {
-	struct node_ports node_ports;
+	struct node_port_addresses node_ports;
 	/* What the programs were told last, and of what. */
 	const struct datapath *told;
 	uint64_t told_changes;

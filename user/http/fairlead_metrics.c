@@ -187,7 +187,7 @@ static void flows_write(FILE *out, const struct flow_counts *flows)
 {
 	exposition_family(out, "fairlead_flows", METRIC_GAUGE,
 			  "Answered flows by state, at most 30 seconds old.");
-	for (__u8 state = FLOW_REPLIED; state <= FLOW_CLOSED; state++) {
+	for (unsigned int state = FLOW_REPLIED; state <= FLOW_CLOSED; state++) {
 		for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
 			const struct metric_label labels[] = {
 				{"ip_family", is_ipv6 ? "IPv6" : "IPv4"},
@@ -228,8 +228,8 @@ static void links_write(FILE *out, const struct fairlead_metrics_source *source)
 	if (map_walk_all(source->map("links", source->context), link_count, &counts))
 		return;
 	exposition_family(out, "fairlead_links", METRIC_GAUGE, "Links by role and TC hook.");
-	for (__u8 role = LINK_POD; role <= LINK_OVERLAY; role++) {
-		for (__u8 hook = LINK_HOOK_NONE; hook <= LINK_HOOK_FAILED; hook++) {
+	for (unsigned int role = LINK_POD; role <= LINK_OVERLAY; role++) {
+		for (unsigned int hook = LINK_HOOK_NONE; hook <= LINK_HOOK_FAILED; hook++) {
 			const struct metric_label labels[] = {{"role", link_role_word(role)},
 							      {"hook", link_hook_word(hook)}};
 

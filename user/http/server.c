@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "http/response.h"
 #include "log.h"
 
 #define CONNECTIONS_MAX        64
@@ -89,26 +90,6 @@ static int socket_listen(const char *address)
 	return take_fd(fd);
 }
 
-static struct MHD_Response *response_make(struct http_response *answer)
-{
-	static char failed[] = "not enough memory\n";
-	struct MHD_Response *response;
-
-	if (!answer->body) {
-		answer->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
-		return MHD_create_response_from_buffer(strlen(failed), failed,
-						       MHD_RESPMEM_PERSISTENT);
-	}
-	response = MHD_create_response_from_buffer(answer->body_size, answer->body,
-						   MHD_RESPMEM_MUST_FREE);
-	if (!response)
-		free(answer->body);
-	for (size_t i = 0; response && i < HTTP_HEADERS_MAX && answer->headers[i].name; i++)
-		(void)MHD_add_response_header(response, answer->headers[i].name,
-					      answer->headers[i].value);
-	return response;
-}
-
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
 				  const char *method, const char *version, const char *upload,
 				  size_t *upload_size, void **request_context)
@@ -143,7 +124,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 			http_respond_text(&answer, MHD_HTTP_NOT_FOUND, "text/plain",
 					  "404 page not found\n");
 	}
-	response = response_make(&answer);
+	response = http_response_make(&answer);
 	if (!response)
 		return MHD_NO;
 	result = MHD_queue_response(connection, answer.status, response);
@@ -287,15 +268,4 @@ unsigned int http_server_port(const struct http_server *server)
 	if (!info || getsockname(info->listen_fd, (struct sockaddr *)&addr, &length))
 		return 0;
 	return ntohs(addr.sin6_port);
-}
-
-void http_respond_text(struct http_response *response, unsigned int status,
-		       const char *content_type, const char *text)
-{
-	*response = (struct http_response){
-		.status = status,
-		.headers = {{"Content-Type", content_type}},
-		.body = strdup(text),
-		.body_size = strlen(text),
-	};
 }

@@ -23,12 +23,13 @@ struct http_request {
 
 struct http_header {
 	const char *name;
-	const char *value; /* static */
+	const char *value; /* static, or the response's number_text */
 };
 
 struct http_response {
 	unsigned int status;
 	struct http_header headers[HTTP_HEADERS_MAX]; /* ends with a name of NULL, or is full */
+	char number_text[24];
 	char *body; /* malloc'ed, freed by the server; NULL: memory was short, which is a 500 */
 	size_t body_size;
 };

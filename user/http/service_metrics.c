@@ -214,7 +214,7 @@ static void backends_write(FILE *out, const struct fairlead_metrics_source *sour
 			counts[backends[id].state]++;
 	}
 	exposition_family(out, "fairlead_backends", METRIC_GAUGE, "Backends by state.");
-	for (__u8 state = BACKEND_ACTIVE; state < BACKEND_STATE_COUNT; state++) {
+	for (unsigned int state = BACKEND_ACTIVE; state < BACKEND_STATE_COUNT; state++) {
 		const struct metric_label label = {"state", backend_state_word(state)};
 
 		exposition_sample(out, "fairlead_backends", "", &label, 1, (double)counts[state]);

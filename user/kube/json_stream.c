@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "kube/json_stream.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,24 +74,33 @@ static int object_give(struct json_stream *stream)
 	return err;
 }
 
+/* The string's next bytes: only as many are kept as a member's name may have that we look for. */
+static void string_note(struct json_stream *stream, const char *bytes, size_t size)
+{
+	size_t known = stream->last_string_len, kept = size;
+
+	if (known < sizeof(stream->last_string)) {
+		if (kept > sizeof(stream->last_string) - known)
+			kept = sizeof(stream->last_string) - known;
+		memcpy(stream->last_string + known, bytes, kept);
+	}
+	stream->last_string_len += size;
+}
+
 /* Goes behind the string at `at`, or to the end of what has arrived. */
 static const char *string_read(struct json_stream *stream, const char *at, const char *end)
 {
 	while (at < end) {
 		const char *begin = at;
-		size_t known;
 
-		while (at < end && *at != '"' && *at != '\\' && !stream->is_escaped)
-			at++;
-		if (at < end && stream->is_escaped) {
+		if (stream->is_escaped) {
 			stream->is_escaped = false;
 			at++;
 			continue;
 		}
-		known = stream->last_string_len;
-		stream->last_string_len += (size_t)(at - begin);
-		for (const char *byte = begin; byte < at && known < sizeof(stream->last_string);)
-			stream->last_string[known++] = *byte++;
+		while (at < end && *at != '"' && *at != '\\')
+			at++;
+		string_note(stream, begin, (size_t)(at - begin));
 		if (at == end)
 			break;
 		if (*at++ == '"') {
@@ -199,7 +207,15 @@ static int comma_read(struct json_stream *stream, struct span *span, const char 
  */
 static bool may_begin(const struct json_stream *stream)
 {
-	return !stream->depth || strchr("{[,:", stream->before);
+	switch (stream->before) {
+	case '{':
+	case '[':
+	case ',':
+	case ':':
+		return true;
+	default:
+		return !stream->depth;
+	}
 }
 
 static int byte_read(struct json_stream *stream, struct span *span, const char *at)
@@ -241,7 +257,7 @@ int json_stream_feed(struct json_stream *stream, const char *bytes, size_t size)
 			continue;
 		}
 		err = byte_read(stream, &span, at);
-		if (!isspace((unsigned char)*at))
+		if (*at != ' ' && *at != '\t' && *at != '\r' && *at != '\n')
 			stream->before = *at;
 		at++;
 	}

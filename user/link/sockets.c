@@ -12,38 +12,23 @@
 #include "link/sockets.h"
 
 #include <bpf/bpf.h>
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <uthash.h>
 
 #include "address.h"
 #include "cleanup.h"
+#include "link/namespaces.h"
 #include "link/netlink.h"
 #include "link/process_sockets.h"
 #include "log.h"
 
 #define REQUEST_BUFFER_SIZE 256
-#define OWN_NAMESPACE       "/proc/thread-self/ns/net"
-
-/* A network namespace that was looked into. */
-struct namespace_seen {
-	ino_t inode;
-	int fd; /* kept where sockets were found, else -1 */
-	UT_hash_handle hh;
-};
 
 struct socket_found {
 	ino_t inode;
@@ -57,11 +42,10 @@ struct socket_found {
 /* One pass over all namespaces. */
 struct pass {
 	int socket_state_map;
-	int own_namespace;
 	struct socket_target *targets; /* sorted */
 	size_t target_count;
-	struct namespace_seen *seen; /* uthash */
-	ino_t namespace;             /* the one at hand */
+	struct namespaces namespaces;
+	ino_t namespace; /* the one at hand */
 	struct socket_found *found;
 	size_t found_count;
 	size_t found_room;
@@ -171,7 +155,7 @@ static int family_list(struct pass *pass, struct mnl_socket *socket, __u8 family
 }
 
 /* In the namespace that the calling thread is in. */
-static int namespace_list(struct pass *pass)
+static int here_list(struct pass *pass)
 {
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_SOCK_DIAG);
 	int err;
@@ -185,6 +169,19 @@ static int namespace_list(struct pass *pass)
 	return err == -ENOENT ? 0 : err;
 }
 
+/* The namespace is entered again where there is a socket to end. */
+static int namespace_list(ino_t inode, bool *ret_keep, void *context)
+{
+	struct pass *pass = context;
+	const size_t found_before = pass->found_count;
+	int err;
+
+	pass->namespace = inode;
+	err = here_list(pass);
+	*ret_keep = pass->found_count > found_before;
+	return err;
+}
+
 static int ack_message(const struct nlmsghdr *message, void *data)
 {
 	(void)message;
@@ -196,8 +193,9 @@ static int ack_message(const struct nlmsghdr *message, void *data)
  * Ends the sockets of the namespace at hand. -ENOENT and -ESTALE: it was closed, or its ports were
  * taken by another one, since it was listed.
  */
-static int namespace_destroy(struct pass *pass)
+static int namespace_destroy(ino_t inode, void *context)
 {
+	struct pass *pass = context;
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_SOCK_DIAG);
 
 	if (!socket)
@@ -208,7 +206,7 @@ static int namespace_destroy(struct pass *pass)
 		struct inet_diag_req_v2 *body;
 		int err;
 
-		if (!found->is_ours || found->namespace != pass->namespace)
+		if (!found->is_ours || found->namespace != inode)
 			continue;
 		body = request_init(buf, SOCK_DESTROY, NLM_F_ACK, found->family);
 		body->id = found->id;
@@ -219,115 +217,6 @@ static int namespace_destroy(struct pass *pass)
 			return err;
 	}
 	return 0;
-}
-
-/* Calls `action` inside of a namespace. */
-static int namespace_run(struct pass *pass, const struct namespace_seen *seen, int fd,
-			 int (*action)(struct pass *pass))
-{
-	int err;
-
-	if (setns(fd, CLONE_NEWNET))
-		return -errno;
-	pass->namespace = seen->inode;
-	err = action(pass);
-	if (setns(pass->own_namespace, CLONE_NEWNET)) {
-		(void)log_err(-errno, "cannot come back to the agent's own network namespace");
-		abort(); /* everything that follows would be done to another node */
-	}
-	return err;
-}
-
-/* Returns NULL where it was seen before, or no memory is left to remember it. */
-static struct namespace_seen *namespace_new(struct pass *pass, ino_t inode)
-{
-	struct namespace_seen *seen;
-
-	HASH_FIND(hh, pass->seen, &inode, sizeof(inode), seen);
-	if (seen)
-		return NULL;
-	seen = calloc(1, sizeof(*seen));
-	if (!seen)
-		return NULL;
-	seen->inode = inode;
-	seen->fd = -1;
-	HASH_ADD(hh, pass->seen, inode, sizeof(seen->inode), seen);
-	return seen;
-}
-
-/*
- * Looks into the namespace that `path` names, unless that was done. One that cannot be entered does
- * not keep the others waiting; that the kernel lacks what it takes ends the pass.
- */
-static int path_list(struct pass *pass, const char *path)
-{
-	auto_cleanup(cleanup_fd) int fd = -1;
-	const size_t found_before = pass->found_count;
-	struct namespace_seen *seen;
-	struct stat status;
-	int err;
-
-	/* Asked before it is opened: most processes share a few namespaces. */
-	if (stat(path, &status))
-		return 0;
-	seen = namespace_new(pass, status.st_ino);
-	if (!seen)
-		return 0;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0; /* its last process has just ended */
-	err = namespace_run(pass, seen, fd, namespace_list);
-	if (pass->found_count > found_before)
-		seen->fd = take_fd(fd);
-	if (err == -EOPNOTSUPP || err == -ENOMEM)
-		return err;
-	/* EINVAL: a name that nothing is mounted on any more is a plain file. */
-	if (err && err != -EINVAL)
-		(void)log_err(err, "cannot look for stale UDP sockets in %s, continuing", path);
-	return 0;
-}
-
-static void cleanup_dir(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
-/* Looks into DIR/<entry>SUFFIX for every entry whose first character `is_wanted` likes. */
-static int directory_list(struct pass *pass, const char *dir, const char *suffix,
-			  int (*is_wanted)(int character))
-{
-	auto_cleanup(cleanup_dir) DIR *entries = opendir(dir);
-	const struct dirent *entry;
-
-	if (!entries)
-		return errno == ENOENT ? 0 : log_err(-errno, "cannot read %s", dir);
-	while ((entry = readdir(entries))) {
-		char path[PATH_MAX];
-		int err;
-
-		if (!is_wanted((unsigned char)entry->d_name[0]))
-			continue;
-		(void)snprintf(path, sizeof(path), "%s/%s%s", dir, entry->d_name, suffix);
-		err = path_list(pass, path);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static int is_name(int character)
-{
-	return character != '.';
-}
-
-static int everything_list(struct pass *pass)
-{
-	int err = path_list(pass, OWN_NAMESPACE);
-
-	if (!err)
-		err = directory_list(pass, "/proc", "/ns/net", isdigit);
-	return err ? err : directory_list(pass, "/run/netns", "", is_name);
 }
 
 static int found_compare(const void *a, const void *b)
@@ -395,41 +284,26 @@ static int found_ask(struct pass *pass)
 	return err;
 }
 
-static int found_destroy(struct pass *pass)
-{
-	const struct namespace_seen *seen, *next;
-
-	HASH_ITER (hh, pass->seen, seen, next) {
-		int err = seen->fd < 0 ? 0 : namespace_run(pass, seen, seen->fd, namespace_destroy);
-
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
 static int pass_run(struct pass *pass)
 {
-	int err = everything_list(pass);
+	const struct namespace_visitor visitor = {
+		.look = namespace_list,
+		.purpose = "look for stale UDP sockets",
+		.context = pass,
+	};
+	int err = namespaces_visit(&pass->namespaces, &visitor);
 	int ask_err;
 
 	if (err || !pass->found_count)
 		return err;
 	ask_err = found_ask(pass);
-	err = found_destroy(pass);
+	err = namespaces_revisit(&pass->namespaces, namespace_destroy, pass);
 	return err ? err : ask_err;
 }
 
 static void pass_fini(struct pass *pass)
 {
-	struct namespace_seen *seen, *next;
-
-	HASH_ITER (hh, pass->seen, seen, next) {
-		HASH_DEL(pass->seen, seen);
-		cleanup_fd(&seen->fd);
-		free(seen);
-	}
-	cleanup_fd(&pass->own_namespace);
+	namespaces_fini(&pass->namespaces);
 	free(pass->targets);
 	free(pass->found);
 }
@@ -439,7 +313,7 @@ int sockets_destroy_udp(int socket_state_map, const struct socket_target *target
 {
 	auto_cleanup(pass_fini) struct pass pass = {
 		.socket_state_map = socket_state_map,
-		.own_namespace = -1,
+		.namespaces = {.own = -1},
 		.target_count = count,
 	};
 	int err;
@@ -452,9 +326,9 @@ int sockets_destroy_udp(int socket_state_map, const struct socket_target *target
 		return -ENOMEM;
 	memcpy(pass.targets, targets, count * sizeof(*targets));
 	qsort(pass.targets, count, sizeof(*pass.targets), target_compare);
-	pass.own_namespace = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC);
-	if (pass.own_namespace < 0)
-		return -errno;
+	err = namespaces_init(&pass.namespaces);
+	if (err)
+		return err;
 	err = pass_run(&pass);
 	*ret_count = pass.destroyed;
 	return err;

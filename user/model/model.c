@@ -1,209 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/*
- * Everything about one Service hangs on its struct service_entry: the Service, its Endpoints (which
- * have its name), its EndpointSlices (which name it in a label) and whether it is dirty. The entry
- * is there as long as one of them is, in whatever order they come. Pods concern the Services of
- * their namespace that have a selector and nothing else: those are listed in struct
- * namespace_entry.
- */
 #include "model/model.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
 #include "cleanup.h"
-#include "lookup.h"
-#include "model/derive.h"
-#include "model/table.h"
-
-/* An EndpointSlice, Node, Pod or ServiceCIDR. */
-struct member {
-	struct object *object;
-	struct member *prev, *next; /* slices of a Service, or Pods of a namespace */
-	union {
-		struct service_entry *service;      /* EndpointSlice; NULL: belongs to none */
-		struct namespace_entry *namespace_; /* Pod */
-	};
-};
-
-struct service_entry {
-	struct object *service;
-	struct object *endpoints;
-	struct member *slices;
-	struct service_entry *dirty_next;
-	struct namespace_entry *selecting_in; /* NULL: has no selector */
-	struct service_entry *prev, *next;    /* Services with a selector in the namespace */
-	struct derived_slices *derived;       /* what model_slices last made of Pods */
-	bool dirty;
-	char key[]; /* namespace, 0, name, 0 */
-};
-
-struct namespace_entry {
-	struct member *pods;
-	size_t pod_count;
-	struct service_entry *selecting;
-	UT_hash_handle hh;
-	char name[];
-};
-
-struct model {
-	struct lookup services;
-	struct lookup members[OBJECT_KIND_COUNT]; /* of all kinds but Services and Endpoints */
-	struct namespace_entry *namespaces;
-	struct service_entry *dirty_first, *dirty_last;
-	size_t counts[OBJECT_KIND_COUNT];
-	uint64_t changes[OBJECT_KIND_COUNT];
-	model_arrival_fn on_arrival; /* or NULL */
-	void *arrival_context;
-};
+#include "model/entries.h"
 
 struct model *model_new(void)
 {
 	return calloc(1, sizeof(struct model));
-}
-
-/* What objects of one kind are found by. */
-struct key {
-	const char *namespace_, *name;
-};
-
-static uint32_t key_hash(const struct key *key)
-{
-	return lookup_hash(key->namespace_, strlen(key->namespace_)) * 31 +
-	       lookup_hash(key->name, strlen(key->name));
-}
-
-static const char *entry_name(const struct service_entry *entry)
-{
-	return entry->key + strlen(entry->key) + 1;
-}
-
-static struct key object_key(const struct object *object)
-{
-	return (struct key){object->namespace_, object->name};
-}
-
-static bool entry_is(const void *item, const void *wanted)
-{
-	const struct service_entry *entry = item;
-	const struct key *key = wanted;
-
-	return !strcmp(entry->key, key->namespace_) && !strcmp(entry_name(entry), key->name);
-}
-
-static bool member_is(const void *item, const void *wanted)
-{
-	const struct member *member = item;
-	const struct key *key = wanted;
-
-	return !strcmp(member->object->name, key->name) &&
-	       !strcmp(member->object->namespace_, key->namespace_);
-}
-
-static struct service_entry *service_find(const struct model *model, const char *namespace_,
-					  const char *name)
-{
-	const struct key key = {namespace_, name};
-
-	return lookup_find(&model->services, key_hash(&key), entry_is, &key);
-}
-
-static struct member *member_find(const struct model *model, enum object_kind kind,
-				  const char *namespace_, const char *name)
-{
-	const struct key key = {namespace_, name};
-
-	return lookup_find(&model->members[kind], key_hash(&key), member_is, &key);
-}
-
-/* The entry of that name, made where there is none; NULL where memory is short. */
-static struct service_entry *service_ensure(struct model *model, const char *namespace_,
-					    const char *name)
-{
-	struct service_entry *entry = service_find(model, namespace_, name);
-	size_t namespace_size = strlen(namespace_) + 1, name_size = strlen(name) + 1;
-	const struct key key = {namespace_, name};
-
-	if (entry)
-		return entry;
-	entry = calloc(1, sizeof(*entry) + namespace_size + name_size);
-	if (!entry)
-		return NULL;
-	memcpy(entry->key, namespace_, namespace_size);
-	memcpy(entry->key + namespace_size, name, name_size);
-	if (lookup_add(&model->services, key_hash(&key), entry))
-		free(take_ptr(entry));
-	return entry;
-}
-
-static struct namespace_entry *namespace_ensure(struct model *model, const char *name)
-{
-	struct namespace_entry *entry;
-	bool no_memory = false;
-	size_t len = strlen(name);
-
-	HASH_FIND(hh, model->namespaces, name, len, entry);
-	if (entry)
-		return entry;
-	entry = calloc(1, sizeof(*entry) + len + 1);
-	if (!entry)
-		return NULL;
-	memcpy(entry->name, name, len);
-	HASH_ADD_KEYPTR(hh, model->namespaces, entry->name, len, entry);
-	if (no_memory)
-		free(take_ptr(entry));
-	return entry;
-}
-
-static void namespace_release(struct model *model, struct namespace_entry *entry)
-{
-	if (entry->pods || entry->selecting)
-		return;
-	HASH_DEL(model->namespaces, entry);
-	free(entry);
-}
-
-static void derived_drop(struct service_entry *entry)
-{
-	if (entry->derived)
-		derived_slices_fini(entry->derived);
-	free(take_ptr(entry->derived));
-}
-
-static void selecting_leave(struct model *model, struct service_entry *entry)
-{
-	struct namespace_entry *namespace_ = take_ptr(entry->selecting_in);
-
-	if (!namespace_)
-		return;
-	DL_DELETE(namespace_->selecting, entry);
-	namespace_release(model, namespace_);
-}
-
-static int selecting_enter(struct model *model, struct service_entry *entry)
-{
-	entry->selecting_in = namespace_ensure(model, entry->key);
-	if (!entry->selecting_in)
-		return -ENOMEM;
-	DL_APPEND(entry->selecting_in->selecting, entry);
-	return 0;
-}
-
-/* Frees the entry if nothing needs it any more. */
-static void service_release(struct model *model, struct service_entry *entry)
-{
-	struct key key;
-
-	if (entry->service || entry->endpoints || entry->slices || entry->dirty)
-		return;
-	selecting_leave(model, entry);
-	derived_drop(entry);
-	key = (struct key){entry->key, entry_name(entry)};
-	lookup_remove(&model->services, key_hash(&key), entry);
-	free(entry);
 }
 
 static void service_touch(struct model *model, struct service_entry *entry)
@@ -225,11 +32,6 @@ static void endpoints_touch(struct model *model, struct service_entry *entry)
 		service_touch(model, entry);
 }
 
-static bool service_is_derived(const struct service_entry *entry)
-{
-	return entry->selecting_in && entry->service && !entry->slices && !entry->endpoints;
-}
-
 static void pod_touch(struct model *model, const struct namespace_entry *namespace_,
 		      const struct object *pod)
 {
@@ -237,7 +39,7 @@ static void pod_touch(struct model *model, const struct namespace_entry *namespa
 
 	DL_FOREACH(namespace_->selecting, entry)
 	{
-		if (service_is_derived(entry) &&
+		if (entry_is_derived(entry) &&
 		    labels_match(&pod->labels, &entry->service->service.selector))
 			service_touch(model, entry);
 	}
@@ -245,18 +47,18 @@ static void pod_touch(struct model *model, const struct namespace_entry *namespa
 
 static int service_put(struct model *model, struct object *object)
 {
-	struct service_entry *entry = service_ensure(model, object->namespace_, object->name);
+	struct service_entry *entry = entry_ensure(model, object->namespace_, object->name);
 
 	if (!entry || (object->service.selector.count && !entry->selecting_in &&
-		       selecting_enter(model, entry))) {
+		       entry_begin_selecting(model, entry))) {
 		if (entry)
-			service_release(model, entry);
+			entry_release(model, entry);
 		object_free(object);
 		return -ENOMEM;
 	}
 	if (!object->service.selector.count)
-		selecting_leave(model, entry);
-	derived_drop(entry);
+		entry_end_selecting(model, entry);
+	entry_drop_derived(entry);
 	model->counts[OBJECT_SERVICE] += !entry->service;
 	object_free(entry->service);
 	entry->service = object;
@@ -266,7 +68,7 @@ static int service_put(struct model *model, struct object *object)
 
 static int endpoints_put(struct model *model, struct object *object)
 {
-	struct service_entry *entry = service_ensure(model, object->namespace_, object->name);
+	struct service_entry *entry = entry_ensure(model, object->namespace_, object->name);
 
 	if (!entry) {
 		object_free(object);
@@ -288,7 +90,7 @@ static void member_unlink(struct model *model, struct member *member)
 
 		DL_DELETE(entry->slices, member);
 		endpoints_touch(model, entry);
-		service_release(model, entry);
+		entry_release(model, entry);
 	} else if (member->object->kind == OBJECT_POD && member->namespace_) {
 		struct namespace_entry *entry = take_ptr(member->namespace_);
 
@@ -305,7 +107,7 @@ static int member_link(struct model *model, struct member *member)
 
 	if (object->kind == OBJECT_ENDPOINT_SLICE && object->slice.service_name) {
 		member->service =
-			service_ensure(model, object->namespace_, object->slice.service_name);
+			entry_ensure(model, object->namespace_, object->slice.service_name);
 		if (!member->service)
 			return -ENOMEM;
 		DL_APPEND(member->service->slices, member);
@@ -324,10 +126,10 @@ static int member_link(struct model *model, struct member *member)
 static void member_delete(struct model *model, struct member *member)
 {
 	enum object_kind kind = member->object->kind;
-	const struct key key = object_key(member->object);
+	const struct object_key key = object_key(member->object);
 
 	member_unlink(model, member);
-	lookup_remove(&model->members[kind], key_hash(&key), member);
+	lookup_remove(&model->members[kind], object_key_hash(&key), member);
 	model->counts[kind]--;
 	object_free(member->object);
 	free(member);
@@ -336,12 +138,12 @@ static void member_delete(struct model *model, struct member *member)
 static struct member *member_add(struct model *model, struct object *object)
 {
 	auto_cleanup(cleanup_free) struct member *member = calloc(1, sizeof(*member));
-	const struct key key = object_key(object);
+	const struct object_key key = object_key(object);
 
 	if (!member)
 		return NULL;
 	member->object = object;
-	if (lookup_add(&model->members[object->kind], key_hash(&key), member))
+	if (lookup_add(&model->members[object->kind], object_key_hash(&key), member))
 		return NULL;
 	model->counts[object->kind]++;
 	return take_ptr(member);
@@ -403,8 +205,8 @@ static void service_remove(struct model *model, struct service_entry *entry)
 		return;
 	object_free(take_ptr(entry->service));
 	model->counts[OBJECT_SERVICE]--;
-	selecting_leave(model, entry);
-	derived_drop(entry);
+	entry_end_selecting(model, entry);
+	entry_drop_derived(entry);
 	service_touch(model, entry);
 }
 
@@ -416,7 +218,7 @@ static void endpoints_remove(struct model *model, struct service_entry *entry)
 	model->counts[OBJECT_ENDPOINTS]--;
 	if (!entry->slices)
 		endpoints_touch(model, entry);
-	service_release(model, entry);
+	entry_release(model, entry);
 }
 
 void model_remove(struct model *model, enum object_kind kind, const char *namespace_,
@@ -425,7 +227,7 @@ void model_remove(struct model *model, enum object_kind kind, const char *namesp
 	if (model_get(model, kind, namespace_, name))
 		model->changes[kind]++;
 	if (kind == OBJECT_SERVICE || kind == OBJECT_ENDPOINTS) {
-		struct service_entry *entry = service_find(model, namespace_, name);
+		struct service_entry *entry = entry_find(model, namespace_, name);
 
 		if (entry && kind == OBJECT_SERVICE)
 			service_remove(model, entry);
@@ -443,7 +245,7 @@ const struct object *model_get(const struct model *model, enum object_kind kind,
 			       const char *namespace_, const char *name)
 {
 	if (kind == OBJECT_SERVICE || kind == OBJECT_ENDPOINTS) {
-		const struct service_entry *entry = service_find(model, namespace_, name);
+		const struct service_entry *entry = entry_find(model, namespace_, name);
 
 		if (!entry)
 			return NULL;
@@ -464,91 +266,6 @@ const struct object *model_service(const struct model *model, const char *namesp
 const struct object *model_node(const struct model *model, const char *name)
 {
 	return model_get(model, OBJECT_NODE, "", name);
-}
-
-/* Rule A3: kube-proxy's watch does not see such an object, whatever the label's value is. */
-static bool object_is_hidden(const struct object *object)
-{
-	return labels_get(&object->labels, LABEL_PROXY_NAME) ||
-	       labels_get(&object->labels, LABEL_HEADLESS);
-}
-
-static int slices_of_members(const struct service_entry *entry,
-			     const struct slice_object ***ret_slices)
-{
-	const struct slice_object **slices;
-	const struct member *member;
-	int count = 0;
-
-	DL_COUNT(entry->slices, member, count);
-	slices = malloc((size_t)(count + 1) * sizeof(struct slice_object *));
-	if (!slices)
-		return -ENOMEM;
-	count = 0;
-	DL_FOREACH(entry->slices, member)
-	{
-		if (!object_is_hidden(member->object) && member->object->slice.family)
-			slices[count++] = &member->object->slice;
-	}
-	*ret_slices = slices;
-	return count;
-}
-
-static int slices_of_array(const struct slice_object *items, size_t count,
-			   const struct slice_object ***ret_slices)
-{
-	const struct slice_object **slices = malloc((count + 1) * sizeof(struct slice_object *));
-
-	if (!slices)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		slices[i] = &items[i];
-	*ret_slices = slices;
-	return (int)count;
-}
-
-static int slices_of_pods(struct service_entry *entry, const struct slice_object ***ret_slices)
-{
-	const struct namespace_entry *namespace_ = entry->selecting_in;
-	auto_cleanup(cleanup_free) const struct object **pods =
-		malloc((namespace_->pod_count + 1) * sizeof(struct object *));
-	const struct member *member;
-	size_t count = 0;
-	int err;
-
-	derived_drop(entry);
-	entry->derived = calloc(1, sizeof(*entry->derived));
-	if (!pods || !entry->derived)
-		return -ENOMEM;
-	DL_FOREACH(namespace_->pods, member)
-	{
-		pods[count++] = member->object;
-	}
-	err = derive_slices(entry->service, pods, count, entry->derived);
-	if (err)
-		return err;
-	return slices_of_array(entry->derived->items, entry->derived->count, ret_slices);
-}
-
-int model_slices(struct model *model, const struct object *service,
-		 const struct slice_object ***ret_slices)
-{
-	struct service_entry *entry = service_find(model, service->namespace_, service->name);
-
-	*ret_slices = NULL;
-	if (!entry)
-		return 0;
-	if (entry->slices)
-		return slices_of_members(entry, ret_slices);
-	if (entry->endpoints)
-		return object_is_hidden(entry->endpoints)
-			       ? 0
-			       : slices_of_array(entry->endpoints->endpoints.slices,
-						 entry->endpoints->endpoints.slice_count,
-						 ret_slices);
-	if (service_is_derived(entry))
-		return slices_of_pods(entry, ret_slices);
-	return 0;
 }
 
 void model_touch_all(struct model *model)
@@ -574,7 +291,7 @@ int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context)
 		if (!model->dirty_first)
 			model->dirty_last = NULL;
 		entry->dirty = false;
-		service_release(model, entry);
+		entry_release(model, entry);
 	}
 	return 0;
 }
@@ -637,7 +354,7 @@ static void services_free(struct model *model)
 	while ((entry = lookup_next(&model->services, &position))) {
 		object_free(entry->service);
 		object_free(entry->endpoints);
-		derived_drop(entry);
+		entry_drop_derived(entry);
 		free(entry);
 	}
 	lookup_fini(&model->services);

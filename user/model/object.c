@@ -122,6 +122,7 @@ static bool service_equal(const struct service_object *a, const struct service_o
 	return a->type == b->type && a->headless == b->headless &&
 	       a->internal_local == b->internal_local && a->external_local == b->external_local &&
 	       a->publish_not_ready == b->publish_not_ready &&
+	       a->health_check_node_port == b->health_check_node_port &&
 	       a->affinity_timeout_s == b->affinity_timeout_s &&
 	       a->health_check_node_port == b->health_check_node_port &&
 	       a->has_bad_source_range == b->has_bad_source_range &&

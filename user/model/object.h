@@ -68,7 +68,7 @@ struct service_object {
 	__u32 source_range_count;
 	__u32 port_count;
 	__u32 affinity_timeout_s;     /* 0: sessionAffinity None */
-	__u16 health_check_node_port; /* 0: none */
+	__u16 health_check_node_port; /* host order; 0: none */
 	__u8 cluster_ip_count;
 	__u8 type;           /* enum service_type */
 	bool headless;       /* clusterIP: None */

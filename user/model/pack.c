@@ -265,7 +265,7 @@ static size_t object_size(enum object_kind kind)
 		[OBJECT_SERVICE_CIDR] = sizeof(struct service_cidr_object),
 	};
 
-	return offsetof(struct object, service) + sizes[kind];
+	return offsetof(struct object, service) + (kind < OBJECT_KIND_COUNT ? sizes[kind] : 0);
 }
 
 static void object_pack(struct packer *packer, const struct object *object)
@@ -295,7 +295,6 @@ static void object_pack(struct packer *packer, const struct object *object)
 		pod_pack(packer, &object->pod, FIELD(copy, 0, pod));
 		break;
 	case OBJECT_SERVICE_CIDR: /* has no pointers */
-		break;
 	case OBJECT_KIND_COUNT:
 		break;
 	}

@@ -158,7 +158,6 @@ static int port_plan(const struct plan_input *input, const struct service_port *
 	port_name(input->service, service_port, address_family(cluster_ip), port);
 	if (!service_port->proto) {
 		port->unprogrammed = UNPROGRAMMED_PROTOCOL;
-		detail_set(port, proto_name(service_port->proto));
 		return 0;
 	}
 	err = port_plan_frontends(context, spec, service_port, link ? NULL : cluster_ip, port);

@@ -40,8 +40,7 @@ static struct address_record record_make(struct publisher *publisher, const stru
 	return record;
 }
 
-static bool record_has(const struct publisher *publisher, uint32_t index,
-		       const struct ip_addr *addr)
+bool address_is(const struct publisher *publisher, uint32_t index, const struct ip_addr *addr)
 {
 	const struct ip_addr its = address_of(publisher, &publisher->address_records[index]);
 
@@ -52,7 +51,7 @@ uint32_t address_find(const struct publisher *publisher, const struct ip_addr *a
 {
 	uint32_t index = id_index_first(&publisher->address_index, hash_of(addr));
 
-	while (index && !record_has(publisher, index, addr))
+	while (index && !address_is(publisher, index, addr))
 		index = id_index_next(&publisher->address_index, index);
 	return index;
 }

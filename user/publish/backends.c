@@ -25,10 +25,13 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 	uint32_t id = id_index_first(&publisher->backend_index, hash_of(addr, port, proto));
 
 	for (; id; id = id_index_next(&publisher->backend_index, id)) {
-		const struct backend *backend = backend_at(publisher, id);
+		const struct backend *backend;
 
-		if (backend->port == port && backend->proto == proto &&
-		    address_equal(&backend->addr, addr))
+		/* Looking into the map may mean to map a part of it: not for those of others. */
+		if (!address_is(publisher, publisher->backend_records[id].address, addr))
+			continue;
+		backend = backend_at(publisher, id);
+		if (backend->port == port && backend->proto == proto)
 			break;
 	}
 	return id;

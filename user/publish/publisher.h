@@ -59,9 +59,8 @@ struct port_backend {
 /* Where a service port answers, or would if no other had the place. */
 struct port_frontend {
 	struct frontend frontend;
-	uint32_t kind : 3; /* enum frontend_kind */
-	uint32_t
-		address : 29; /* index of its address record; 0: a loopback address, which has none */
+	uint32_t kind : 3;     /* enum frontend_kind */
+	uint32_t address : 29; /* index of its address record; 0: loopback, which has none */
 };
 
 struct port_record {
@@ -197,6 +196,9 @@ int publisher_is_full(struct publisher *publisher, enum full full);
 /* The record of the address, made if need be. Returns its index, or 0: there is no room. */
 uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr);
 uint32_t address_find(const struct publisher *publisher, const struct ip_addr *addr);
+
+/* True if the record is of this address. */
+bool address_is(const struct publisher *publisher, uint32_t index, const struct ip_addr *addr);
 
 /* Makes the map say what the record's counts mean; the entry goes when nobody needs it. Returns 0
  * or a negative errno, which only a new entry can meet. */

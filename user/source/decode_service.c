@@ -169,6 +169,8 @@ void service_decode(struct decoder *decoder, const cJSON *item, struct service_o
 	ret_service->external_local = policy_is_local(decoder, spec, "externalTrafficPolicy");
 	ret_service->publish_not_ready =
 		field_bool(decoder, spec, "publishNotReadyAddresses", false);
+	ret_service->health_check_node_port =
+		(__u16)field_number(decoder, spec, "healthCheckNodePort", 0, PORT_MAX, 0);
 	field_labels(decoder, spec, "selector", NULL, &ret_service->selector);
 	ports_decode(decoder, spec, ret_service);
 	/* Last: only what is wrong with the rest costs the whole Service. */

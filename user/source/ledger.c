@@ -6,9 +6,7 @@
 #include "cleanup.h"
 #include "log.h"
 #include "source/ledger.h"
-
-/* The kind, the namespace and the name, each ended by 0. */
-#define KEY_SIZE (1 + 2 * (OBJECT_NAME_MAX + 1))
+#include "source/ledger_key.h"
 
 struct staged {
 	struct object *object; /* NULL: the model, or a shadow, has the same from the same file */
@@ -29,34 +27,6 @@ struct shadow {
 	UT_hash_handle hh;
 	char key[];
 };
-
-static size_t key_write(char key[KEY_SIZE], const struct object *object)
-{
-	size_t namespace_size = strlen(object->namespace_) + 1;
-	size_t name_size = strlen(object->name) + 1;
-
-	key[0] = (char)object->kind;
-	memcpy(key + 1, object->namespace_, namespace_size);
-	memcpy(key + 1 + namespace_size, object->name, name_size);
-	return 1 + namespace_size + name_size;
-}
-
-static const char *key_namespace(const char *key)
-{
-	return key + 1;
-}
-
-static const char *key_name(const char *key)
-{
-	return key + 1 + strlen(key + 1) + 1;
-}
-
-static size_t key_len(const char *key)
-{
-	const char *name = key_name(key);
-
-	return (size_t)(name - key) + strlen(name) + 1;
-}
 
 static const struct object *key_object(const struct ledger *ledger, const char *key)
 {

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Packets of flows with source NAT: both ends are elsewhere, and the packet must not pass the local
+ * stack, to which its new source, an address of this node, would be a martian. So what the stack
+ * does for a packet that it forwards is done here: a route, one hop less, an answer where the hops
+ * run out or the packet is too big for the way.
+ */
+
+#include "forward.h"
+#include "nat.h"
+#include "packet.h"
+#include "reject.h"
+
+/* Where in a packet's scratch space the answer to one that is too big finds what would fit. */
+#define CB_MTU 0
+
+/* The address this node has on a link, or false: none of the family. */
+static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip_addr *ret_addr)
+{
+	const struct link_source *source = bpf_map_lookup_elem(&link_sources, &ifindex);
+	const __u32 *words;
+
+	if (!source)
+		return false;
+	*ret_addr = family == FAMILY_IPV4 ? source->ipv4 : source->ipv6;
+	words = address_words_const(ret_addr);
+	return words[0] | words[1] | words[2] | words[3];
+}
+
+/*
+ * Tells the sender as the router that this node is to it, why its packet went no further: from the
+ * node's address on the link that the packet came by. A node without one there speaks as the address
+ * that was asked. IPv4 packets that may be fragmented are told the MTU as well, for nobody here can
+ * cut them: a sender that hears of it sends smaller fragments from then on.
+ */
+static __noinline int transit_answer(struct __sk_buff *skb, const struct packet *packet,
+				     const struct hook *hook, enum counter_reason reason)
+{
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	struct icmp_answer answer = {
+		.type = is_ipv4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED,
+	};
+
+	if (reason == COUNTER_TOO_BIG) {
+		answer.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG;
+		answer.code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0;
+		answer.rest = bpf_htonl(skb->cb[CB_MTU]);
+	}
+	if (!link_source_of(skb->ifindex, packet->family, &answer.from))
+		answer.from = packet->dst;
+	return answer_error(skb, packet, hook, &answer, reason);
+}
+
+/*
+ * How many bytes the packet has for a link, from its network header on; one that is yet to be cut
+ * into segments (GSO), as many as a segment will have.
+ */
+static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 header_size = sizeof(struct udphdr);
+	__u8 data_offset = 0;
+
+	if (!skb->gso_size)
+		return skb->len - packet->l3_offset;
+	if (packet->proto == IPPROTO_TCP) {
+		(void)packet_load(skb, packet->l4_offset + TCP_DATA_OFFSET, &data_offset,
+				  sizeof(data_offset));
+		header_size = (data_offset >> 4) * 4;
+	}
+	return packet->l4_offset - packet->l3_offset + header_size + skb->gso_size;
+}
+
+/* Tags belong to the link that the packet came by. */
+static __always_inline int transit_drop_tags(struct __sk_buff *skb)
+{
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
+		__be16 protocol = (__be16)skb->protocol;
+
+		if (!skb->vlan_present && protocol != bpf_htons(ETH_P_8021Q) &&
+		    protocol != bpf_htons(ETH_P_8021AD))
+			break;
+		if (bpf_skb_vlan_pop(skb))
+			return -COUNTER_DROP_REWRITE;
+	}
+	return 0;
+}
+
+/* Finds the way and sees that the packet may take it. Returns 0 or -enum counter_reason. */
+static __noinline int transit_route(struct __sk_buff *skb, const struct packet *packet,
+				    const struct rewrite *rewrite, struct route *ret_route)
+{
+	int err;
+
+	if (packet->ttl <= 1)
+		return -COUNTER_TIME_EXCEEDED;
+	err = route_find(skb, packet, rewrite, ret_route);
+	if (err)
+		return err;
+	if (!ret_route->mtu || transit_size(skb, packet) <= ret_route->mtu)
+		return 0;
+	skb->cb[CB_MTU] = ret_route->mtu;
+	return -COUNTER_TOO_BIG;
+}
+
+/* Sends a packet, rewritten by now, by the route that was found. */
+static __noinline int transit_send(struct __sk_buff *skb, const struct packet *packet,
+				   struct route *route, const struct hook *hook)
+{
+	int err;
+
+	err = nat_decrement_ttl(skb, packet);
+	if (!err)
+		err = transit_drop_tags(skb);
+	return err ? err : route_send(skb, route, hook);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * What the model holds is planned and published: everything that one wake-up brought in one go.
+ */
+
+#include "agent/agent_state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <uv.h>
+
+#include "agent/left.h"
+#include "agent/observe.h"
+#include "agent/service_health_ports.h"
+#include "cleanup.h"
+#include "link/link.h"
+#include "log.h"
+#include "model/model.h"
+#include "plan/health_check.h"
+#include "plan/plan.h"
+#include "publish/publish.h"
+
+static const char *link_with_address(const struct ip_addr *addr, void *context)
+{
+	const struct agent *agent = context;
+
+	return link_watch_owner(agent->links, addr);
+}
+
+/*
+ * The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). So
+ * does one of the addresses that NodePorts are served on.
+ */
+void agent_look_around(struct agent *agent)
+{
+	const struct object *node = model_node(agent->model, agent->options.node_name);
+	const char *zone = node ? labels_get(&node->labels, LABEL_ZONE) : NULL;
+	const bool is_elsewhere = surroundings_look(&agent->surroundings, &agent->options,
+						    agent->model, agent->links, agent->datapath);
+
+	if (!strcmp(agent->zone, zone ? zone : "") && !is_elsewhere)
+		return;
+	(void)snprintf(agent->zone, sizeof(agent->zone), "%s", zone ? zone : "");
+	model_touch_all(agent->model);
+	observe_all_touched(agent->observe);
+}
+
+static int health_check_note(struct agent *agent, const struct plan_context *context,
+			     const struct object *service, const struct slice_object *const *slices,
+			     size_t slice_count)
+{
+	struct planned_health_check check;
+	int err = plan_health_check(context, service, slices, slice_count, &check);
+
+	if (!err)
+		err = service_health_ports_note(agent->health_ports, service->namespace_,
+						service->name, &check);
+	return err ? log_err(err, "cannot plan the health check of service %s/%s",
+			     service->namespace_, service->name)
+		   : 0;
+}
+
+static int service_publish(const char *namespace_, const char *name, void *context)
+{
+	struct agent *agent = context;
+	struct plan_context plan_context = {
+		.node_name = agent->options.node_name,
+		.zone = *agent->zone ? agent->zone : NULL,
+		.link_with_address = link_with_address,
+		.link_context = agent,
+	};
+	const struct object *service = model_service(agent->model, namespace_, name);
+	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
+	struct plan plan;
+	int count, err;
+
+	surroundings_tell(&agent->surroundings, &plan_context);
+	if (!service) {
+		(void)service_health_ports_note(agent->health_ports, namespace_, name, NULL);
+		return publisher_apply(agent->publisher, namespace_, name, NULL);
+	}
+	count = model_slices(agent->model, service, &slices);
+	if (count < 0)
+		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_,
+			       name);
+	err = health_check_note(agent, &plan_context, service, slices, (size_t)count);
+	if (err)
+		return err;
+	err = plan_service(&plan_context, service, slices, (size_t)count, &plan);
+	if (err)
+		return log_err(err, "cannot plan service %s/%s", namespace_, name);
+	err = publisher_apply(agent->publisher, namespace_, name, &plan);
+	plan_fini(&plan);
+	/* A full map concerns this Service only; it was logged, and is tried again. */
+	return err == -ENOSPC ? 0 : err;
+}
+
+static void reclaim(uv_timer_t *timer);
+
+/* Frees what waits for its grace period, and comes back when the next is due. */
+static void reclaim_schedule(struct agent *agent)
+{
+	uint64_t wait_ms = publisher_reclaim(agent->publisher, uv_hrtime());
+
+	if (wait_ms)
+		(void)uv_timer_start(&agent->reclaim, reclaim, wait_ms, 0);
+	else
+		(void)uv_timer_stop(&agent->reclaim);
+}
+
+static void reclaim(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+
+	reclaim_schedule(agent);
+	if (publisher_retry_unfitting(agent->publisher, service_publish, agent))
+		log_warning("Services that did not fit could not be tried again, continuing");
+	agent_status_write(agent);
+}
+
+/* Publishes every dirty Service. `woken_ns`: when the change came. */
+static int publish(struct agent *agent, uint64_t woken_ns)
+{
+	struct publisher_numbers before, after;
+	int err;
+
+	observe_changed(agent->observe);
+	publisher_numbers(agent->publisher, &before);
+	err = model_drain_dirty(agent->model, service_publish, agent);
+	service_health_ports_apply(agent->health_ports);
+	publisher_numbers(agent->publisher, &after);
+	if (after.changed_service_ports != before.changed_service_ports) {
+		agent->status.last_publish_ns = uv_hrtime();
+		agent->status.last_publish_took_ns = agent->status.last_publish_ns - woken_ns;
+		agent->status.publishes++;
+		log_debug("published %llu service ports in %llu us",
+			  (unsigned long long)(after.changed_service_ports -
+					       before.changed_service_ports),
+			  (unsigned long long)agent->status.last_publish_took_ns / 1000);
+	}
+	left_note(agent->left);
+	reclaim_schedule(agent);
+	agent_status_write(agent);
+	observe_published(agent->observe, woken_ns, err);
+	return err;
+}
+
+int agent_publish_changed(struct agent *agent, uint64_t woken_ns)
+{
+	agent_look_around(agent);
+	return publish(agent, woken_ns);
+}
+
+int agent_publish_first(struct agent *agent)
+{
+	int err = agent_publish_changed(agent, agent->status.started_ns);
+
+	if (!err)
+		err = publisher_remove_unclaimed(agent->publisher);
+	if (err)
+		return log_err(err, "the first publish failed");
+	left_note(agent->left);
+	reclaim_schedule(agent);
+	return 0;
+}
+
+void agent_addresses_changed(void *context)
+{
+	struct agent *agent = context;
+	const struct ip_addr *addrs;
+	size_t count;
+
+	addrs = link_watch_addresses(agent->links, &count);
+	if (publisher_set_node_addresses(agent->publisher, addrs, count))
+		log_warning("the node's addresses could not all be recorded");
+	if (!agent->status.synced_ns)
+		return;
+	agent_look_around(agent);
+	/* A ClusterIP may have come to a link, or gone from one. */
+	model_touch_all(agent->model);
+	observe_all_touched(agent->observe);
+	(void)publish(agent, uv_hrtime());
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * The listening sockets are ours, each polled by the loop; what they accept goes to one
+ * libmicrohttpd without threads and without a socket of its own.
+ */
+
+#include "http/port_server.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "cleanup.h"
+#include "http/response.h"
+#include "log.h"
+
+#define CONNECTIONS_MAX        2048
+#define CONNECTIONS_PER_IP_MAX 512 /* a load balancer asks about all of its Services */
+#define CONNECTION_TIMEOUT_S   10
+#define CONNECTION_MEMORY      4096 /* the request's line and headers, and the answer's */
+#define LISTEN_BACKLOG         64
+#define ACCEPT_PAUSE_MS        1000
+
+struct port_server {
+	uv_loop_t *loop;
+	port_handler_fn handler;
+	void *context;
+	struct MHD_Daemon *daemon; /* NULL until there is a listener */
+	uv_poll_t poll;
+	uv_timer_t timer; /* the library's timeouts */
+	int open_handles;
+};
+
+struct port_listener {
+	struct port_server *server;
+	uv_poll_t poll;
+	uv_timer_t pause; /* runs where there are no descriptors left to accept with */
+	int open_handles;
+	int fd;
+};
+
+/* The port and family that a connection was made to. */
+static bool request_read(struct MHD_Connection *connection, struct port_request *ret_request)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct sockaddr_in6 addr = {};
+	socklen_t length = sizeof(addr);
+
+	if (!info || getsockname(info->connect_fd, (struct sockaddr *)&addr, &length))
+		return false;
+	/* The port is at the same place in both families. */
+	ret_request->port = ntohs(addr.sin6_port);
+	ret_request->family = addr.sin6_family == AF_INET || IN6_IS_ADDR_V4MAPPED(&addr.sin6_addr)
+				      ? FAMILY_IPV4
+				      : FAMILY_IPV6;
+	return true;
+}
+
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+				  const char *method, const char *version, const char *upload,
+				  size_t *upload_size, void **request_context)
+{
+	static int seen;
+	const struct port_server *server = context;
+	struct http_response answer = {};
+	struct port_request request;
+	struct MHD_Response *response;
+	enum MHD_Result result;
+
+	(void)url;
+	(void)method;
+	(void)version;
+	(void)upload;
+	/* The first call is for the headers alone, then come pieces of a body, then nothing. */
+	if (!*request_context || *upload_size) {
+		*request_context = &seen;
+		*upload_size = 0;
+		return MHD_YES;
+	}
+	if (!request_read(connection, &request))
+		return MHD_NO;
+	server->handler(&request, &answer, server->context);
+	if (!answer.status)
+		http_respond_text(&answer, MHD_HTTP_NOT_FOUND, "text/plain",
+				  "404 page not found\n");
+	response = http_response_make(&answer);
+	if (!response)
+		return MHD_NO;
+	result = MHD_queue_response(connection, answer.status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static void on_timeout(uv_timer_t *timer);
+
+/* Lets the library do what is due, and asks when it wants to be called again. */
+static void serve(struct port_server *server)
+{
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+	(void)MHD_run(server->daemon);
+	if (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES)
+		(void)uv_timer_start(&server->timer, on_timeout, timeout_ms, 0);
+	else
+		(void)uv_timer_stop(&server->timer);
+}
+
+static void on_timeout(uv_timer_t *timer)
+{
+	serve(timer->data);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	serve(poll->data);
+}
+
+/* Thousands of ports are more descriptors than processes are given at first. */
+static void descriptors_allow_many(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		log_debug("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+static int daemon_start(struct port_server *server)
+{
+	const union MHD_DaemonInfo *info;
+	int err;
+
+	descriptors_allow_many();
+	server->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, server,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
+		MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_PER_IP_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)CONNECTION_TIMEOUT_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+	if (!server->daemon)
+		return -ENOMEM;
+	info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	err = info ? uv_poll_init(server->loop, &server->poll, info->epoll_fd) : -ENOTSUP;
+	if (err) {
+		MHD_stop_daemon(take_ptr(server->daemon));
+		return err;
+	}
+	server->poll.data = server;
+	server->open_handles++;
+	return uv_poll_start(&server->poll, UV_READABLE, on_readable);
+}
+
+struct port_server *port_server_new(uv_loop_t *loop, port_handler_fn handler, void *context)
+{
+	struct port_server *server = calloc(1, sizeof(*server));
+
+	if (!server)
+		return NULL;
+	*server = (struct port_server){.loop = loop, .handler = handler, .context = context};
+	(void)uv_timer_init(loop, &server->timer);
+	server->timer.data = server;
+	server->open_handles = 1;
+	return server;
+}
+
+static void on_server_closed(uv_handle_t *handle)
+{
+	struct port_server *server = handle->data;
+
+	if (!--server->open_handles)
+		free(server);
+}
+
+void port_server_close(struct port_server *server)
+{
+	if (!server)
+		return;
+	/* The loop must have let go of the descriptor before the library closes it. */
+	if (server->open_handles > 1)
+		uv_close((uv_handle_t *)&server->poll, on_server_closed);
+	uv_close((uv_handle_t *)&server->timer, on_server_closed);
+	if (server->daemon)
+		MHD_stop_daemon(take_ptr(server->daemon));
+}
+
+static void on_connections(uv_poll_t *poll, int status, int events);
+
+static void on_pause_ends(uv_timer_t *timer)
+{
+	struct port_listener *listener = timer->data;
+
+	(void)uv_poll_start(&listener->poll, UV_READABLE, on_connections);
+}
+
+static void on_connections(uv_poll_t *poll, int status, int events)
+{
+	struct port_listener *listener = poll->data;
+	struct sockaddr_storage peer;
+	socklen_t length;
+	int fd;
+
+	(void)status;
+	(void)events;
+	while (length = sizeof(peer), (fd = accept4(listener->fd, (struct sockaddr *)&peer, &length,
+						    SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+		/* The descriptor is the library's from now on, also where it wants no more. */
+		(void)MHD_add_connection(listener->server->daemon, fd,
+					 (const struct sockaddr *)&peer, length);
+	}
+	/* They would wake the loop again and again. */
+	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		(void)uv_poll_stop(&listener->poll);
+		(void)uv_timer_start(&listener->pause, on_pause_ends, ACCEPT_PAUSE_MS, 0);
+	}
+	serve(listener->server);
+}
+
+/* A socket of the address' family; of IPv4 where the kernel has no IPv6 and any will do. */
+static int socket_make(const struct ip_addr *addr, int *ret_family)
+{
+	int fd;
+
+	*ret_family = addr && address_is_ipv4(addr) ? AF_INET : AF_INET6;
+	fd = socket(*ret_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+	if (fd >= 0 || addr || errno != EAFNOSUPPORT)
+		return fd < 0 ? -errno : fd;
+	*ret_family = AF_INET;
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+	return fd < 0 ? -errno : fd;
+}
+
+static int socket_bind(int fd, int family, const struct ip_addr *addr, __u16 port)
+{
+	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+
+	if (addr && family == AF_INET6)
+		memcpy(&ipv6.sin6_addr, addr->bytes, sizeof(ipv6.sin6_addr));
+	if (addr && family == AF_INET)
+		memcpy(&ipv4.sin_addr, addr->bytes + 12, sizeof(ipv4.sin_addr));
+	if (family == AF_INET)
+		return bind(fd, (const struct sockaddr *)&ipv4, sizeof(ipv4)) ? -errno : 0;
+	return bind(fd, (const struct sockaddr *)&ipv6, sizeof(ipv6)) ? -errno : 0;
+}
+
+/* The descriptor of a listening socket, or a negative errno. */
+static int socket_listen(const struct ip_addr *addr, __u16 port)
+{
+	const int on = 1, is_ipv6_only = addr != NULL;
+	auto_cleanup(cleanup_fd) int fd = -1;
+	int family, err;
+
+	fd = socket_make(addr, &family);
+	if (fd < 0)
+		return fd;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
+		return -errno;
+	if (family == AF_INET6 &&
+	    (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_ipv6_only, sizeof(is_ipv6_only)) ||
+	     setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on))))
+		return -errno;
+	if (family == AF_INET && setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on)))
+		return -errno;
+	err = socket_bind(fd, family, addr, port);
+	if (err)
+		return err;
+	return listen(fd, LISTEN_BACKLOG) ? -errno : take_fd(fd);
+}
+
+static int listener_poll(struct port_listener *listener)
+{
+	uv_loop_t *loop = listener->server->loop;
+	int err = uv_poll_init(loop, &listener->poll, listener->fd);
+
+	if (err)
+		return err;
+	(void)uv_timer_init(loop, &listener->pause);
+	listener->poll.data = listener;
+	listener->pause.data = listener;
+	listener->open_handles = 2;
+	return uv_poll_start(&listener->poll, UV_READABLE, on_connections);
+}
+
+int port_listener_open(struct port_server *server, const struct ip_addr *addr, __u16 port,
+		       struct port_listener **ret_listener)
+{
+	struct port_listener *listener;
+	int err = server->daemon ? 0 : daemon_start(server);
+
+	if (err)
+		return err;
+	listener = calloc(1, sizeof(*listener));
+	if (!listener)
+		return -ENOMEM;
+	listener->server = server;
+	listener->fd = socket_listen(addr, port);
+	err = listener->fd < 0 ? listener->fd : listener_poll(listener);
+	if (err) {
+		port_listener_close(listener);
+		return err;
+	}
+	*ret_listener = listener;
+	return 0;
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+	struct port_listener *listener = handle->data;
+
+	if (!--listener->open_handles)
+		free(listener);
+}
+
+void port_listener_close(struct port_listener *listener)
+{
+	int fd;
+
+	if (!listener)
+		return;
+	fd = take_fd(listener->fd);
+	if (listener->open_handles) {
+		uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
+		uv_close((uv_handle_t *)&listener->pause, on_listener_closed);
+	} else {
+		free(listener);
+	}
+	if (fd >= 0)
+		(void)close(fd);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "plan/health_check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address.h"
+#include "cleanup.h"
+
+static bool is_served(const struct object *service)
+{
+	const struct service_object *spec = &service->service;
+
+	return spec->type == SERVICE_TYPE_LOAD_BALANCER && spec->external_local &&
+	       spec->health_check_node_port && spec->cluster_ip_count && !spec->headless &&
+	       !labels_get(&service->labels, LABEL_PROXY_NAME) &&
+	       !labels_get(&service->labels, LABEL_HEADLESS);
+}
+
+static bool has_family(const struct service_object *spec, enum ip_family family)
+{
+	for (size_t i = 0; i < spec->cluster_ip_count; i++) {
+		if (address_family(&spec->cluster_ips[i]) == family)
+			return true;
+	}
+	return false;
+}
+
+/* Slices without a port that can be used have no endpoints for anybody (rule A12). */
+static bool slice_counts(const struct slice_object *slice, enum ip_family family)
+{
+	if (slice->family != family)
+		return false;
+	for (size_t i = 0; i < slice->port_count; i++) {
+		if (slice->ports[i].port)
+			return true;
+	}
+	return false;
+}
+
+static int address_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct ip_addr));
+}
+
+static size_t distinct(struct ip_addr *addrs, size_t count)
+{
+	size_t found = 0;
+
+	if (count)
+		qsort(addrs, count, sizeof(*addrs), address_compare);
+	for (size_t i = 0; i < count; i++)
+		found += !i || !address_equal(&addrs[i - 1], &addrs[i]);
+	return found;
+}
+
+static bool is_local_and_ready(const struct plan_context *context,
+			       const struct slice_endpoint *endpoint)
+{
+	return endpoint->ready && !endpoint->terminating && context->node_name &&
+	       endpoint->node_name && !strcmp(endpoint->node_name, context->node_name);
+}
+
+/* Each address once, however many ports and slices it is in. */
+static int count_local(const struct plan_context *context, enum ip_family family,
+		       const struct slice_object *const *slices, size_t slice_count,
+		       size_t *ret_count)
+{
+	auto_cleanup(cleanup_free) struct ip_addr *addrs = NULL;
+	size_t bound = 0, count = 0;
+
+	for (size_t i = 0; i < slice_count; i++)
+		bound += slice_counts(slices[i], family) ? slices[i]->endpoint_count : 0;
+	addrs = calloc(bound + 1, sizeof(*addrs));
+	if (!addrs)
+		return -ENOMEM;
+	for (size_t i = 0; i < slice_count; i++) {
+		for (size_t j = 0; slice_counts(slices[i], family) && j < slices[i]->endpoint_count;
+		     j++) {
+			const struct slice_endpoint endpoint = slice_endpoint_at(slices[i], j);
+
+			if (is_local_and_ready(context, &endpoint))
+				addrs[count++] = endpoint.addr;
+		}
+	}
+	*ret_count = distinct(addrs, count);
+	return 0;
+}
+
+int plan_health_check(const struct plan_context *context, const struct object *service,
+		      const struct slice_object *const *slices, size_t slice_count,
+		      struct planned_health_check *ret_check)
+{
+	const struct service_object *spec = &service->service;
+	int err;
+
+	*ret_check = (struct planned_health_check){};
+	if (!is_served(service))
+		return 0;
+	ret_check->port = spec->health_check_node_port;
+	err = count_local(context, FAMILY_IPV4, slices, slice_count, &ret_check->ipv4_endpoints);
+	if (!err)
+		err = count_local(context, FAMILY_IPV6, slices, slice_count,
+				  &ret_check->ipv6_endpoints);
+	if (!has_family(spec, FAMILY_IPV4))
+		ret_check->ipv4_endpoints = ret_check->ipv6_endpoints;
+	else if (!has_family(spec, FAMILY_IPV6))
+		ret_check->ipv6_endpoints = ret_check->ipv4_endpoints;
+	return err;
+}
