@@ -169,7 +169,7 @@ static __always_inline void flow_start_timer(const struct flow_key *original_key
 
 /* Where a client is. */
 struct client_place {
-	bool is_near;	   /* to the traffic policies */
+	bool is_near;      /* to the traffic policies */
 	bool returns_here; /* replies to its own address pass this node */
 };
 
@@ -182,7 +182,7 @@ struct flow_draft {
 	struct client_place place;
 	struct choice choice;
 	struct packet quote; /* of an ICMP error */
-	bool is_from_node; /* an address of this node is its source: not all ports are ours */
+	bool is_from_node;   /* an address of this node is its source: not all ports are ours */
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;

@@ -91,7 +91,7 @@ static __always_inline bool transport_checksum(__u8 proto, __u32 *ret_offset, __
  * of a fragmented packet nobody knows it yet, and a wrong checksum would only be dropped later.
  */
 static __always_inline int nat_write_sctp(struct __sk_buff *skb, const struct packet *packet,
-				     const struct rewrite *rewrite)
+					  const struct rewrite *rewrite)
 {
 	__be16 ports[2] = {rewrite->src_port, rewrite->dst_port};
 	struct sctp_header header;

@@ -39,8 +39,8 @@ static __always_inline bool reject_is_allowed(void)
 static __always_inline __u64 pseudo_header_sum(const struct packet *packet,
 					       const struct ip_addr *from, __u8 proto, __u16 length)
 {
-	return (__u64)(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&packet->src,
-					   sizeof(packet->src), 0) +
+	return (__u64)(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&packet->src, sizeof(packet->src),
+					   0) +
 	       (__u32)bpf_csum_diff(NULL, 0, (__be32 *)from, sizeof(*from), 0) + bpf_htons(proto) +
 	       bpf_htons(length);
 }

@@ -402,10 +402,10 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 		return FLOW_ANEW;
 	if (!proto_has_handshake(packet->proto) || opens)
 		return address->flags & ADDRESS_SERVED &&
-				       service_still_has(flow->service,
-							 (struct list_for){flow->kind, flow->is_near},
-							 flow->backend, flow->generation,
-							 &flow->slot)
+				       service_still_has(
+					       flow->service,
+					       (struct list_for){flow->kind, flow->is_near},
+					       flow->backend, flow->generation, &flow->slot)
 			       ? FLOW_GO_ON
 			       : FLOW_MOVE;
 	return backend_is_alive(flow->backend, flow->generation) ? FLOW_GO_ON : FLOW_REFUSE;
@@ -497,8 +497,8 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 		counter_add(COUNTER_ECHO_ANSWERED, skb->len);
 		return forward_back(skb, hook);
 	}
-	if (!icmp_type_is_error(packet->family, packet->icmp_type) ||
-	    !draft || !icmp_read_quote(skb, packet, &draft->quote))
+	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !draft ||
+	    !icmp_read_quote(skb, packet, &draft->quote))
 		return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
 	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
 	if (!flow) {
@@ -689,7 +689,7 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 		return VERDICT_NEXT;
 	if (read_ports(skb, packet))
 		return VERDICT_NEXT;
-	if (packet->proto != IPPROTO_TCP && packet->proto != IPPROTO_UDP)
+	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	if (may_be_reply) {
 		flow = reply_flow(packet, &key);

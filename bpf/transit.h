@@ -64,6 +64,8 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 
 	if (!skb->gso_size)
 		return skb->len - packet->l3_offset;
+	if (packet->proto == IPPROTO_SCTP) /* each has a size of its own, which its sender chose */
+		return 0;
 	if (packet->proto == IPPROTO_TCP) {
 		(void)packet_load(skb, packet->l4_offset + TCP_DATA_OFFSET, &data_offset,
 				  sizeof(data_offset));

@@ -112,12 +112,20 @@ int datapath_setup(void **state)
 	map_clear(programs->maps.flows);
 	map_clear(programs->maps.new_flows);
 	map_clear(programs->maps.fragments);
+	map_clear(programs->maps.source_ranges);
+	map_clear(programs->maps.near_ranges);
+	map_clear(programs->maps.link_sources);
+	map_clear(programs->maps.exhausted);
+	map_clear(programs->maps.links);
+	array_clear(programs->maps.service_ranges);
+	array_clear(programs->maps.node_ports);
 	array_clear(programs->maps.address_flows);
 	array_clear(programs->maps.services);
 	array_clear(programs->maps.counters);
 	array_clear(programs->maps.reject_budget);
 	array_clear(programs->maps.backends);
 	memset(&world, 0, sizeof(world));
+	given_link(LINK_IFINDEX, true);
 	return 0;
 }
 
@@ -171,6 +179,14 @@ struct peer router(void)
 static void map_set(const struct bpf_map *map, const void *key, const void *value)
 {
 	assert_int_equal(bpf_map_update_elem(fd_of(map), key, value, BPF_ANY), 0);
+}
+
+void given_link(__u32 ifindex, bool is_near)
+{
+	struct link_info link = {
+		.name = "link", .role = is_near ? LINK_POD : LINK_UPLINK, .is_near = is_near};
+
+	map_set(programs->maps.links, &ifindex, &link);
 }
 
 void given_address(struct ip_addr addr, __u32 flags)
@@ -228,18 +244,80 @@ static struct service service_read(__u32 id)
 	return service;
 }
 
-void given_slots(__u32 service, unsigned count, const __u32 *backends)
+static struct slot_range slots_fill(unsigned count, const __u32 *backends)
 {
-	struct service entry = service_read(service);
+	struct slot_range range = {.first = world.slots, .count = count};
 
-	entry.cluster_slots = (struct slot_range){.first = world.slots, .count = count};
 	for (unsigned i = 0; i < count; i++) {
 		struct slot slot = {.backend = backends[i]};
 
 		map_set(programs->maps.slots, &world.slots, &slot);
 		world.slots++;
 	}
+	return range;
+}
+
+void given_slots(__u32 service, unsigned count, const __u32 *backends)
+{
+	struct service entry = service_read(service);
+
+	entry.cluster_slots = slots_fill(count, backends);
 	map_set(programs->maps.services, &service, &entry);
+}
+
+void given_local_slots(__u32 service, __u32 flags, unsigned count, const __u32 *backends)
+{
+	struct service entry = service_read(service);
+
+	entry.flags = SERVICE_IN_USE | flags;
+	entry.local_slots = slots_fill(count, backends);
+	if (!count)
+		entry.local_slots = (struct slot_range){.first = EMPTY_DROP, .count = 0};
+	map_set(programs->maps.services, &service, &entry);
+}
+
+void given_frontend(struct peer frontend, __u8 proto, enum frontend_kind kind, __u32 service)
+{
+	static const __u32 flags[] = {
+		[FRONTEND_CLUSTER_IP] = ADDRESS_CLUSTER_IP,
+		[FRONTEND_NODE_PORT] = ADDRESS_NODE | ADDRESS_NODE_PORTS,
+		[FRONTEND_EXTERNAL_IP] = ADDRESS_EXTERNAL,
+		[FRONTEND_LOAD_BALANCER_IP] = ADDRESS_EXTERNAL,
+	};
+	struct frontend key = {.vip = frontend.addr, .port = htons(frontend.port), .proto = proto};
+	struct frontend_target target = {.service = service, .kind = (__u8)kind};
+
+	given_address(frontend.addr, flags[kind]);
+	map_set(programs->maps.frontends, &key, &target);
+}
+
+void given_no_frontend(struct peer frontend, __u8 proto)
+{
+	struct frontend key = {.vip = frontend.addr, .port = htons(frontend.port), .proto = proto};
+
+	assert_int_equal(bpf_map_delete_elem(fd_of(programs->maps.frontends), &key), 0);
+}
+
+void given_backend_flags(__u32 backend, __u32 flags)
+{
+	struct backend entry;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(programs->maps.backends), &backend, &entry), 0);
+	entry.flags = flags;
+	map_set(programs->maps.backends, &backend, &entry);
+}
+
+void given_link_source(__u32 ifindex, struct ip_addr addr)
+{
+	struct link_source source = {};
+
+	(void)bpf_map_lookup_elem(fd_of(programs->maps.link_sources), &ifindex, &source);
+	if (address_is_ipv4(&addr))
+		source.ipv4 = addr;
+	else
+		source.ipv6 = addr;
+	map_set(programs->maps.link_sources, &ifindex, &source);
+	given_address(addr, ADDRESS_NODE);
 }
 
 void given_no_slots(__u32 service, enum empty_verdict verdict)
@@ -260,15 +338,13 @@ void given_affinity(__u32 service, __u32 timeout_s)
 
 __u32 given_service(struct peer frontend, __u8 proto, unsigned count, const __u32 *backends)
 {
-	struct frontend key = {.vip = frontend.addr, .port = htons(frontend.port), .proto = proto};
-	struct frontend_target target = {.service = ++world.services, .kind = FRONTEND_CLUSTER_IP};
 	struct service service = {.flags = SERVICE_IN_USE};
+	__u32 id = ++world.services;
 
-	map_set(programs->maps.services, &target.service, &service);
-	given_slots(target.service, count, backends);
-	given_address(frontend.addr, ADDRESS_CLUSTER_IP);
-	map_set(programs->maps.frontends, &key, &target);
-	return target.service;
+	map_set(programs->maps.services, &id, &service);
+	given_slots(id, count, backends);
+	given_frontend(frontend, proto, FRONTEND_CLUSTER_IP, id);
+	return id;
 }
 
 __u32 given_pods(unsigned count)
@@ -342,6 +418,14 @@ void when_node_sends(struct frame frame)
 }
 
 /* Looking. */
+
+__u16 source_port_of(const struct frame *frame)
+{
+	__be16 port;
+
+	memcpy(&port, frame->bytes + frame_transport(frame), sizeof(port));
+	return ntohs(port);
+}
 
 int verdict(void)
 {

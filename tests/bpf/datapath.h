@@ -19,6 +19,7 @@
 #include <linux/pkt_cls.h>
 
 #include "bpf/packets.h"
+#include "fairlead/agent.h"
 #include "fairlead/config.h"
 #include "fairlead/counters.h"
 #include "fairlead/limits.h"
@@ -68,12 +69,22 @@ struct peer another_vip(__u16 port);
 struct peer node(__u16 port); /* the node itself */
 struct peer router(void);
 
+/* What is behind a link: pods of this node, or the world. LINK_IFINDEX leads to pods at first. */
+void given_link(__u32 ifindex, bool is_near);
+
 /* Fills the maps as the agent would. A service's backends get ids in the order they are named. */
 __u32 given_backend(struct peer peer, __u8 proto);
 __u32 given_service(struct peer frontend, __u8 proto, unsigned count, const __u32 *backends);
 void given_slots(__u32 service, unsigned count, const __u32 *backends);
 void given_no_slots(__u32 service, enum empty_verdict verdict);
 void given_affinity(__u32 service, __u32 timeout_s);
+/* Another frontend of a service port; the address gets the flag that goes with the kind. */
+void given_frontend(struct peer frontend, __u8 proto, enum frontend_kind kind, __u32 service);
+void given_no_frontend(struct peer frontend, __u8 proto);
+/* Its list for policy Local; `flags` (enum service_flag) say which policies are. */
+void given_local_slots(__u32 service, __u32 flags, unsigned count, const __u32 *backends);
+void given_backend_flags(__u32 backend, __u32 flags);
+void given_link_source(__u32 ifindex, struct ip_addr addr);
 void given_address(struct ip_addr addr, __u32 flags);
 void given_backend_state(__u32 backend, enum backend_state state);
 void given_backend_reused(__u32 backend, struct peer peer);
@@ -102,6 +113,8 @@ void when_run(const struct bpf_program *program, struct frame frame, __u32 ifind
 void then_(int verdict, struct frame frame, const char *file, int line);
 void then_dropped_(enum counter_reason reason, const char *file, int line);
 void then_goes_on_(const char *file, int line); /* unchanged */
+/* The transport's first port in what the packet has become. */
+__u16 source_port_of(const struct frame *frame);
 
 /* The last packet's verdict and what it has become. */
 int verdict(void);

@@ -73,6 +73,7 @@ static void given_a_service(void)
 	__u32 backend = given_backend(answerer(BACKEND_PORT), variant.proto);
 
 	given_service(frontend(80), variant.proto, 1, &backend);
+	given_link(up, true);
 }
 
 static void when_bare_ingress(struct packet_spec spec)

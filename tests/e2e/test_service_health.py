@@ -10,7 +10,7 @@ import pytest
 
 from http_get import HEALTH, answers, get
 from kube import KubeAgent, kubeconfig
-from lab import DEADLINE, wait_for
+from lab import Agent, DEADLINE, wait_for
 from manifests import endpoint, next_vip, node, service, slice_, slice_ports, terminating
 from test_http import hold_port
 from apiserver.client import ApiServerProcess
@@ -149,8 +149,7 @@ def test_one_listener_answers_both_families_of_a_dual_stack_service(world, node1
     assert weight(client, node1, port, 4) == (200, 1)
     assert weight(client, node1, port, 6) == (200, 2)
     assert world.agents["node1"].text().count("cannot answer health checks") == 0
-    listening = node1.run("ss", "-Hltn", f"sport = :{port}").stdout.splitlines()
-    assert len(listening) == 1
+    assert len(node1.run("ss", "-Hltn", f"sport = :{port}").stdout.splitlines()) == 1
 
 
 def test_an_ipv6_service_is_checked_by_either_family(world, node1, client):
@@ -187,6 +186,51 @@ def tasks_of(agent):
 
 def descriptors_of(agent):
     return len(list(pathlib.Path(f"/proc/{agent.process.pid}/fd").iterdir()))
+
+
+# The addresses that NodePorts are served on.
+
+
+@pytest.fixture
+def start_limited(shared_world):
+    """An agent with --nodeport-addresses in the place of node2's."""
+    shared_world.agents["node2"].stop()
+    made = []
+
+    def start(addresses):
+        agent = Agent(shared_world.lab, "node2", shared_world.folder.path, "--hooks", "socket",
+                      f"--nodeport-addresses={addresses}")
+        made.append(agent)
+        return agent.start()
+
+    yield start
+    for agent in made:
+        agent.stop()
+    shared_world.agents["node2"].start()
+
+
+def listening(place, port):
+    """The addresses that somebody listens on in a place, without loopback ones."""
+    lines = place.run("ss", "-Hltn", f"sport = :{port}").stdout.splitlines()
+    found = {line.split()[3].rpartition(":")[0].strip("[]") for line in lines}
+    return {address for address in found if address not in ("127.0.0.1", "::1")}
+
+
+def test_it_is_served_on_the_addresses_that_nodeports_are(world, client, start_limited):
+    node2, port = world.place("node2"), next(_ports)
+    world.folder.write("web", balancer("web", next_vip(4), port), slice_("web", ["pod2a"]))
+    world.written.append("web")
+    start_limited("172.18.0.0/16,fd00:18::/64")
+    both = {node2.address(4), node2.address(6)}
+    wait_for(lambda: listening(node2, port) == both, f"listeners at {both}")
+    assert weight(client, node2, port, 4) == (200, 1)
+    assert weight(client, node2, port, 6) == (200, 1)
+    node2.run("ip", "addr", "add", "172.18.0.77/16", "dev", "eth0")
+    try:
+        wait_for(lambda: listening(node2, port) == both | {"172.18.0.77"}, "the new address")
+    finally:
+        node2.run("ip", "addr", "del", "172.18.0.77/16", "dev", "eth0")
+    wait_for(lambda: listening(node2, port) == both, "the address to be left")
 
 
 # A port that is taken, and Events: with the API server.

@@ -14,6 +14,8 @@
 
 #include "agent/bind_watch.h"
 #include "agent/datapath.h"
+#include "agent/exhausted.h"
+#include "agent/host_ports.h"
 #include "agent/left.h"
 #include "agent/near.h"
 #include "agent/observe.h"
@@ -113,15 +115,23 @@ static int publisher_begin(struct agent *agent)
 /* Loads the programs and hooks the links; the socket hooks follow with datapath_finish. */
 static int datapath_begin(struct agent *agent)
 {
-	const struct datapath_options options = {
+	struct datapath_options options = {
 		.pin_dir = agent->options.pin_dir,
 		.sizes = agent->sizes,
 		.config = agent->options.config,
 		.with_tc = agent->options.with_tc,
 		.bind_protection = agent->options.bind_protection,
 	};
-	int err = datapath_open(&options, &agent->datapath);
+	int err;
 
+	host_ports_set(&options.config);
+	err = datapath_open(&options, &agent->datapath);
+	if (err)
+		return err;
+	if (agent->options.with_tc)
+		err = exhausted_watch_open(&agent->loop, datapath_map(agent->datapath, "exhausted"),
+					   datapath_map(agent->datapath, "service_names"),
+					   &agent->exhausted_watch);
 	if (err)
 		return err;
 	if (agent->options.with_socket && agent->options.bind_protection)
@@ -153,6 +163,7 @@ void agent_datapath_end(struct agent *agent)
 	left_tell_all(agent->left);
 	left_close(take_ptr(agent->left));
 	bind_watch_close(take_ptr(agent->bind_watch));
+	exhausted_watch_close(take_ptr(agent->exhausted_watch));
 	link_watch_close(take_ptr(agent->links));
 	publisher_close(take_ptr(agent->publisher));
 	datapath_close(take_ptr(agent->datapath));

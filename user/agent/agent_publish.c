@@ -120,6 +120,24 @@ static void reclaim(uv_timer_t *timer)
 	agent_status_write(agent);
 }
 
+/*
+ * Health checks are answered where NodePorts are, if that was limited. Else everywhere: one listener
+ * answers for all addresses.
+ */
+static void health_ports_apply(struct agent *agent)
+{
+	const struct traffic_options *traffic = &agent->options.traffic;
+	const struct node_port_addresses *addresses = &agent->surroundings.node_ports;
+	bool is_limited = traffic->nodeport_address_count || traffic->is_nodeport_primary;
+
+	if (service_health_ports_set_addresses(agent->health_ports,
+					       is_limited ? addresses->addresses : NULL,
+					       addresses->count))
+		log_warning("memory is short: health checks of Services are answered at the "
+			    "addresses of before");
+	service_health_ports_apply(agent->health_ports);
+}
+
 /* Publishes every dirty Service. `woken_ns`: when the change came. */
 static int publish(struct agent *agent, uint64_t woken_ns)
 {
@@ -129,7 +147,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 	observe_changed(agent->observe);
 	publisher_numbers(agent->publisher, &before);
 	err = model_drain_dirty(agent->model, service_publish, agent);
-	service_health_ports_apply(agent->health_ports);
+	health_ports_apply(agent);
 	publisher_numbers(agent->publisher, &after);
 	if (after.changed_service_ports != before.changed_service_ports) {
 		agent->status.last_publish_ns = uv_hrtime();

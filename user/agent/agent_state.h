@@ -30,6 +30,7 @@ struct agent {
 	struct publisher *publisher;
 	struct left_sockets *left;
 	struct bind_watch *bind_watch;
+	struct exhausted_watch *exhausted_watch;
 	struct agent_status status;
 	struct observe *observe;
 	struct service_health_ports *health_ports;

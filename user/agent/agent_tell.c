@@ -32,14 +32,14 @@ void agent_tell_map_full(struct agent *agent, uint32_t unfitting)
 	warning_tell(agent, "MapFull", "Publish", note);
 }
 
-void agent_tell_service_unserved(const char *note, void *context)
-{
-	warning_tell(context, "FailedToStartServiceHealthcheck", "Listen", note);
-}
-
 void agent_tell_unserved(const char *note, void *context)
 {
 	warning_tell(context, "FailedToStartProxierHealthcheck", "StartProxy", note);
+}
+
+void agent_tell_service_unserved(const char *note, void *context)
+{
+	warning_tell(context, "FailedToStartServiceHealthcheck", "Listen", note);
 }
 
 void agent_tell_hook_lost(const char *note, void *context)

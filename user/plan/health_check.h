@@ -8,8 +8,8 @@
 struct planned_health_check {
 	__u16 port; /* host order; 0: nobody listens for this Service */
 	/*
-	 * Addresses of ready endpoints on this node, for who asks by IPv4 and by IPv6. A family that
-	 * the Service has not is told of the other one.
+	 * Addresses of ready endpoints on this node, for who asks by IPv4 and by IPv6. Of a family
+	 * that the Service has not, the other one's.
 	 */
 	size_t ipv4_endpoints, ipv6_endpoints;
 };

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* When flows without source ports are told of, and which ports are the node's own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+
+#include "agent/exhausted.h"
+#include "agent/host_ports.h"
+
+#define SECOND_NS 1000000000ULL
+
+static __u64 news(struct exhausted_told *told, __u64 count, uint64_t at_s)
+{
+	const struct exhausted seen = {.count = count, .last_s = (__u32)at_s};
+
+	return exhausted_news(told, &seen, at_s * SECOND_NS);
+}
+
+static void the_first_flows_are_told_at_once(void **state)
+{
+	struct exhausted_told told = {.service = 1};
+
+	(void)state;
+	assert_int_equal(news(&told, 7, 1000), 7);
+}
+
+static void more_of_them_are_told_once_a_minute(void **state)
+{
+	struct exhausted_told told = {.service = 1};
+
+	(void)state;
+	(void)news(&told, 7, 1000);
+	assert_int_equal(news(&told, 9, 1010), 0);
+	assert_int_equal(news(&told, 20, 1059), 0);
+	assert_int_equal(news(&told, 27, 1060), 20);
+	assert_int_equal(news(&told, 28, 1070), 0);
+}
+
+static void nothing_new_is_not_told(void **state)
+{
+	struct exhausted_told told = {.service = 1};
+
+	(void)state;
+	(void)news(&told, 7, 1000);
+	assert_int_equal(news(&told, 7, 2000), 0);
+}
+
+/* The table of notes made room for others meanwhile. */
+static void a_note_that_begins_anew_counts_in_full(void **state)
+{
+	struct exhausted_told told = {.service = 1};
+
+	(void)state;
+	(void)news(&told, 700, 1000);
+	assert_int_equal(news(&told, 3, 2000), 3);
+}
+
+static void the_nodes_own_ports_are_read(void **state)
+{
+	__u16 min = 0, max = 0;
+
+	(void)state;
+	assert_int_equal(host_ports_parse("32768\t60999\n", &min, &max), 0);
+	assert_int_equal(min, 32768);
+	assert_int_equal(max, 60999);
+	assert_int_equal(host_ports_parse("", &min, &max), -EINVAL);
+	assert_int_equal(host_ports_parse("5", &min, &max), -EINVAL);
+	assert_int_equal(host_ports_parse("9 8", &min, &max), -EINVAL);
+	assert_int_equal(host_ports_parse("1 70000", &min, &max), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_first_flows_are_told_at_once),
+		cmocka_unit_test(more_of_them_are_told_once_a_minute),
+		cmocka_unit_test(nothing_new_is_not_told),
+		cmocka_unit_test(a_note_that_begins_anew_counts_in_full),
+		cmocka_unit_test(the_nodes_own_ports_are_read),
+	};
+
+	return cmocka_run_group_tests_name("exhausted", tests, NULL, NULL);
+}
