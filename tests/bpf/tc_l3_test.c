@@ -254,6 +254,60 @@ static void a_tunnel_gets_refusals_in_full(void **state)
 	assert_int_equal(close(tunnel.fd), 0);
 }
 
+/* A client and a backend that are both behind the tunnel, neither of them on this node. */
+static struct peer tunnel_client(__u16 port)
+{
+	return peer(variant.family == FAMILY_IPV4 ? "8.0.8.7" : "2001:db8:86dd:8::7", port);
+}
+
+static struct peer tunnel_backend(void)
+{
+	return peer(variant.family == FAMILY_IPV4 ? "8.0.9.1" : "2001:db8:86dd:9::1", BACKEND_PORT);
+}
+
+static struct frame passed_bare(struct packet_spec spec)
+{
+	spec.ttl = TTL_DEFAULT - 1;
+	return bare(spec);
+}
+
+static void then_tunnel_passes(struct tunnel tunnel, struct packet_spec asked,
+			       struct packet_spec wanted)
+{
+	struct frame expected = passed_bare(wanted);
+	struct frame became = tunnel_asked(tunnel, bare(asked), wanted.src);
+
+	assert_true(frame_equal(&became, &expected));
+}
+
+static void a_tunnel_carries_flows_with_source_nat_both_ways(void **state)
+{
+	static const char *const routes[] = {
+		"ip route replace 8.0.8.0/24 dev fl-tun",
+		"ip route replace 8.0.9.0/24 dev fl-tun",
+		"ip -6 route replace 2001:db8:86dd:8::/64 dev fl-tun",
+		"ip -6 route replace 2001:db8:86dd:9::/64 dev fl-tun",
+	};
+	struct tunnel tunnel = tunnel_open();
+	__u32 backend, link = if_nametoindex("fl-tun");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+		assert_int_equal(system(routes[i]), 0);
+	backend = given_backend(tunnel_backend(), variant.proto);
+	given_service(frontend(80), variant.proto, 1, &backend);
+	given_link_source(link, caller(0).addr);
+
+	then_tunnel_passes(tunnel, opening(tunnel_client(4000), frontend(80)),
+			   opening(caller(4000), tunnel_backend()));
+	then_tunnel_passes(tunnel, answering(tunnel_backend(), caller(4000)),
+			   answering(frontend(80), tunnel_client(4000)));
+	then_tunnel_passes(tunnel, following(tunnel_client(4000), frontend(80)),
+			   following(caller(4000), tunnel_backend()));
+	assert_int_equal(close(tunnel.link), 0);
+	assert_int_equal(close(tunnel.fd), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +318,7 @@ int main(void)
 		EACH(a_process_behind_a_bare_link_reaches_a_backend_by_the_same_link),
 		EACH(a_bare_reply_is_delivered_to_an_ethernet_link),
 		EACH(a_tunnel_gets_refusals_in_full),
+		EACH(a_tunnel_carries_flows_with_source_nat_both_ways),
 	};
 
 	return cmocka_run_group_tests_name("l3", tests, load_with_links, datapath_unload);

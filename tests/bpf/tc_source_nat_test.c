@@ -13,6 +13,10 @@
 #define PORTS     4
 #define FIRST_CUT 48
 
+/* RFC 9260, 3.2 */
+#define SCTP_INIT     1
+#define SCTP_INIT_ACK 2
+
 static void make_ports_scarce(struct tc_bpf *skeleton)
 {
 	skeleton->rodata->config.source_port_min = PORT_MIN;
@@ -335,6 +339,33 @@ static void a_fragment_before_the_first_is_dropped(void **state)
 	then_dropped(COUNTER_DROP_FRAGMENT);
 }
 
+static struct packet_spec sctp(struct peer src, struct peer dst, __u8 chunk)
+{
+	return (struct packet_spec){.src = src,
+				    .dst = dst,
+				    .proto = IPPROTO_SCTP,
+				    .sctp_chunk = chunk,
+				    .seq = chunk == SCTP_INIT ? 0 : 0x01020304,
+				    .payload = 16};
+}
+
+/* Its ports are in its checksum, its addresses are not. */
+static void an_association_keeps_its_checksum_right(void **state)
+{
+	__u16 port;
+
+	(void)state;
+	variant.proto = IPPROTO_SCTP;
+	given_outside(1);
+
+	when_asked(built(sctp(client(40000), node(NODE_PORT), SCTP_INIT)));
+	port = source_port_of(outcome());
+	assert_in_range(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	then_returns_as(passed(sctp(inner(port), pod(1), SCTP_INIT)));
+	when_answered(built(sctp(pod(1), inner(port), SCTP_INIT_ACK)));
+	then_returns_as(passed(sctp(node(NODE_PORT), client(40000), SCTP_INIT_ACK)));
+}
+
 /* Established flows go on when their Service loses its NodePort; others are the node's business. */
 static void a_flow_outlives_its_node_port(void **state)
 {
@@ -386,6 +417,7 @@ int main(void)
 		VARIANT(datagrams_without_checksum_stay_without, " (IPv4)", 1),
 		EACH(fragments_go_the_same_way_in_both_directions),
 		EACH(a_fragment_before_the_first_is_dropped),
+		FAMILIES(an_association_keeps_its_checksum_right),
 		EACH(a_flow_outlives_its_node_port),
 		VARIANT(a_segment_of_no_connection_is_refused_at_a_node_port, " (IPv4)", 0),
 		VARIANT(a_segment_of_no_connection_is_refused_at_a_node_port, " (IPv6)", 2),
