@@ -205,17 +205,6 @@ frontend_dialled(struct bpf_sock_addr *ctx, const struct bpf_sock *socket,
 	return frontend_lookup(&addr, endpoint->port, proto);
 }
 
-static __always_inline bool source_is_in_range(__u32 service, const struct ip_addr *source)
-{
-	const struct source_range key = {
-		.prefix = 32 + 128,
-		.service = bpf_htonl(service),
-		.addr = *source,
-	};
-
-	return bpf_map_lookup_elem(&source_ranges, &key);
-}
-
 /*
  * Whether the client may use a load-balancer IP. The source of a socket that is not bound is not
  * known yet: on the node it is taken for the node's own address (rule I110). That of a pod is only
@@ -235,7 +224,7 @@ static __always_inline bool socket_is_allowed(struct bpf_sock_addr *ctx,
 		return true;
 	source_read(socket, &source);
 	if (!address_is_any(&source))
-		return source_is_in_range(target->service, &source);
+		return source_is_allowed(&source, target);
 	return service->flags & SERVICE_NODE_ALLOWED && is_on_node(ctx);
 }
 

@@ -122,8 +122,8 @@ struct source_range {
 _Static_assert(sizeof(struct source_range) == 24, "map key: every byte is named");
 
 /*
- * Addresses of near clients, pods of this node or (with a range of the whole cluster) of any; key of
- * `near_ranges`, a trie. Counts where config.near_by is NEAR_BY_RANGE.
+ * Addresses of near clients, pods of this node or (with a range of the whole cluster) of any; key
+ * of `near_ranges`, a trie. Counts where config.near_by is NEAR_BY_RANGE.
  */
 struct near_range {
 	__u32 prefix; /* bits that count: 96 more for IPv4 */
@@ -131,7 +131,9 @@ struct near_range {
 };
 _Static_assert(sizeof(struct near_range) == 20, "map key: every byte is named");
 
-/* Where ClusterIPs are from: an address of such a range that no Service has is dropped (rule C44). */
+/*
+ * Where ClusterIPs are from: an address of such a range that no Service has is dropped (rule C44).
+ */
 #define SERVICE_RANGES_MAX 16
 
 struct service_ranges {

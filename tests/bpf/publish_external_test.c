@@ -339,6 +339,41 @@ static void test_lists_of_both_policies(void **state)
 	then_list(fixture, service->cluster_slots, "1 2");
 }
 
+/* The address has flows of other Services all the time: an id is free when no flow knows it. */
+static void test_ids_at_a_busy_address(void **state)
+{
+	const struct sizes small = {8, 64, 64, 64, 64};
+	struct fixture *fixture = given_maps(&small);
+	const struct flow_key key = {.proto = IPPROTO_TCP};
+	struct {
+		struct flow flow;
+		char timer[16];
+	} held = {};
+	char name[16], frontends[64];
+
+	(void)state;
+	when_started(fixture);
+	for (int i = 1; i < 8; i++) {
+		(void)snprintf(name, sizeof(name), "s%d", i);
+		(void)snprintf(frontends, sizeof(frontends), "node@172.18.0.11/%d", 30000 + i);
+		assert_int_equal(when_published(fixture, name, frontends), 0);
+	}
+	flows_of(fixture, "172.18.0.11")->confirmed = 1;
+	held.flow.service = target_of(fixture, "172.18.0.11", 30002).service;
+	assert_int_equal(bpf_map_update_elem(fixture->maps.flows, &key, &held, BPF_ANY), 0);
+	when_gone(fixture, "s1");
+	when_gone(fixture, "s2");
+	when_settled(fixture);
+	assert_int_equal(when_published(fixture, "s8", "node@172.18.0.11/30008"), -ENOSPC);
+
+	when_later(fixture, 700);
+	when_later(fixture, 700);
+	assert_int_equal(when_published(fixture, "s8", "node@172.18.0.11/30008"), 0);
+	assert_int_equal(when_published(fixture, "s9", "node@172.18.0.11/30009"), -ENOSPC);
+	assert_int_not_equal(target_of(fixture, "172.18.0.11", 30008).service, held.flow.service);
+	fixture_free(fixture);
+}
+
 #define TEST(sentence, function)                                          \
 	{                                                                 \
 		sentence, function, publish_setup, publish_teardown, NULL \
@@ -360,6 +395,8 @@ int main(void)
 		TEST("a restart changes nothing, and removes what nobody claims", test_restart),
 		TEST("source ranges of no service port are removed at the start",
 		     test_ranges_of_nobody_are_removed),
+		{"at a busy address an id is free when no flow knows it",
+		 test_ids_at_a_busy_address, NULL, NULL, NULL},
 		TEST("both policies have a list of their own", test_lists_of_both_policies),
 	};
 

@@ -77,6 +77,8 @@ struct fixture *given_maps(const struct sizes *sizes)
 	maps->source_ranges =
 		map_make(BPF_MAP_TYPE_LPM_TRIE, "source_ranges", sizeof(struct source_range),
 			 sizeof(uint32_t), SOURCE_RANGES, BPF_F_NO_PREALLOC);
+	maps->flows = map_make(BPF_MAP_TYPE_HASH, "flows", sizeof(struct flow_key),
+			       sizeof(struct flow) + 16, 64, 0);
 	maps->services = array_make("services", sizeof(struct service), sizes->services,
 				    (void **)&fixture->services);
 	maps->slots =
@@ -97,7 +99,7 @@ void fixture_free(struct fixture *fixture)
 	const int fds[] = {maps->frontends,     maps->addresses,     maps->address_flows,
 			   maps->services,      maps->slots,         maps->backends,
 			   maps->service_names, maps->service_stats, maps->unprogrammed,
-			   maps->source_ranges};
+			   maps->source_ranges, maps->flows};
 
 	publisher_close(fixture->publisher);
 	(void)munmap(fixture->services, sizeof(struct service) * fixture->sizes.services);

@@ -83,7 +83,7 @@ static void node_ports_are_served_where_the_rules_say(void **state)
 		struct traffic_options traffic = {};
 		struct node_object node = {.internal_ips = internal};
 		struct node_facts facts = {.traffic = &traffic, .assigned = assigned};
-		struct node_ports ports;
+		struct node_port_addresses ports;
 		const char *why;
 		int count = nodeport_addresses_parse(row->option, traffic.nodeport_addresses,
 						     &traffic.is_nodeport_primary, &why);
@@ -106,7 +106,7 @@ static void processes_of_the_node_have_loopback_too(void **state)
 {
 	struct traffic_options traffic = {};
 	struct node_facts facts = {.traffic = &traffic, .with_loopback = true};
-	struct node_ports ports;
+	struct node_port_addresses ports;
 
 	(void)state;
 	(void)read_addresses("172.18.0.11", facts.guesses);

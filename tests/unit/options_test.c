@@ -530,6 +530,32 @@ static void durations_are_gos(void **state)
 
 #define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+static void who_is_near_and_where_cluster_ips_are_from_is_read(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct agent_options *options = &fixture->options;
+
+	when_read(fixture, "");
+	assert_int_equal(options->config.near_by, NEAR_BY_LINK);
+	assert_int_equal(options->traffic.service_cidr_count, 0);
+	assert_true(options->bind_protection);
+	when_read(fixture, "--cluster-cidr=10.244.0.0/16 --service-cidr=10.96.0.0/12,fd00::/108 "
+			   "--nodeport-bind-protection=false --max-frontends=7 "
+			   "--max-source-ranges=9");
+	assert_int_equal(options->config.near_by, NEAR_BY_RANGE);
+	assert_int_equal(options->traffic.service_cidr_count, 2);
+	assert_int_equal(options->traffic.service_cidrs[1].prefix, 108);
+	assert_false(options->bind_protection);
+	assert_int_equal(options->frontends_max, 7);
+	assert_int_equal(options->source_ranges_max, 9);
+	when_read(fixture, "--detect-local-mode=NodeCIDR");
+	assert_int_equal(options->config.near_by, NEAR_BY_RANGE);
+	when_read(fixture, "--detect-local-mode=BridgeInterface --pod-bridge-interface=cni0");
+	assert_int_equal(options->config.near_by, NEAR_BY_LINK);
+	assert_int_equal(when_tried(fixture, "--service-cidr=10.96.0.1"), 2);
+	then_said(fixture, "--service-cidr 10.96.0.1: it is no list of CIDRs");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -537,6 +563,7 @@ int main(void)
 		test(flags_are_read_under_kube_proxys_names),
 		test(flags_are_spelled_as_go_spells_them),
 		test(a_list_may_be_given_in_several_flags),
+		test(who_is_near_and_where_cluster_ips_are_from_is_read),
 		test(the_node_name_is_trimmed_and_lower_case),
 		test(servers_listen_where_flags_say),
 		test(what_means_nothing_is_taken_and_named_in_one_warning),

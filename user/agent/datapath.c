@@ -412,6 +412,7 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 		.service_stats = datapath_map(datapath, "service_stats"),
 		.unprogrammed = datapath_map(datapath, "unprogrammed"),
 		.source_ranges = datapath_map(datapath, "source_ranges"),
+		.flows = datapath_map(datapath, "flows"),
 		.services_max = kept_maps_entries(&datapath->maps, "services"),
 		.slots_max = kept_maps_entries(&datapath->maps, "slots"),
 		.backends_max = kept_maps_entries(&datapath->maps, "backends"),

@@ -72,7 +72,7 @@ const struct setting settings[SETTINGS_MAX] = {
 	[SETTING_NODEPORT_ADDRESSES] = {
 		"nodeport-addresses", "nodePortAddresses", NULL, KIND_NODEPORT_ADDRESSES, MEANS, 0, 0,
 		"CIDR,...|primary",
-		"Serve NodePorts on the node's addresses in these only, or on its primary ones (default: on all)", 5},
+		"Serve NodePorts on the node's addresses in these only, or on its primary ones (default: primary)", 5},
 	[SETTING_MASQUERADE_ALL] = {
 		"masquerade-all", "iptables.masqueradeAll", "false", KIND_BOOL, MEANS, 0, 0, NULL,
 		"Give the node's source address to all traffic for ClusterIPs", 5},

@@ -100,7 +100,8 @@ static void primary_take(struct node_port_addresses *ports)
 	}
 }
 
-static void assigned_take(const struct node_facts *facts, bool all, struct node_port_addresses *ports)
+static void assigned_take(const struct node_facts *facts, bool all,
+			  struct node_port_addresses *ports)
 {
 	for (size_t i = 0; i < facts->assigned_count; i++) {
 		if (all || address_is_listed(facts->traffic, &facts->assigned[i]))

@@ -24,7 +24,8 @@ int cgroup_check(const char *path);
 /*
  * Attaches all programs to the cgroup. Links of an earlier run are given the new program in place,
  * so that no connect() finds a gap, unless they are of another cgroup: those are made anew. Links
- * of an earlier run that are none of these go. Where one cannot be attached, none stays. Logs. Returns 0 or a negative errno.
+ * of an earlier run that are none of these go. Where one cannot be attached, none stays. Logs.
+ * Returns 0 or a negative errno.
  */
 int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		  const struct cgroup_program *programs, size_t count);

@@ -21,7 +21,7 @@
 /* File descriptors and sizes of the maps, borrowed from the datapath. */
 struct publish_maps {
 	int frontends, addresses, address_flows, services, slots, backends;
-	int service_names, service_stats, unprogrammed, source_ranges;
+	int service_names, service_stats, unprogrammed, source_ranges, flows;
 	uint32_t services_max, slots_max, backends_max;
 };
 

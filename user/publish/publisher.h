@@ -12,6 +12,11 @@
 /* No running program outlives this: RCU's grace period is milliseconds, two seconds are generous.
  */
 #define GRACE_NS 2000000000ULL
+/*
+ * After so long no new flow knows a service port that is gone, only an established one; and how
+ * often those are surveyed at most.
+ */
+#define SURVEY_NS 600000000000ULL
 /* How often entries that wait for the end of flows are looked at. */
 #define FLOWS_CHECK_NS 5000000000ULL
 #define NSEC_PER_MSEC  1000000ULL
@@ -59,9 +64,8 @@ struct port_backend {
 /* Where a service port answers, or would if no other had the place. */
 struct port_frontend {
 	struct frontend frontend;
-	uint32_t kind : 3; /* enum frontend_kind */
-	uint32_t
-		address : 29; /* index of its address record; 0: a loopback address, which has none */
+	uint32_t kind : 3;     /* enum frontend_kind */
+	uint32_t address : 29; /* index of its address record; 0: loopback, which has none */
 };
 
 struct port_record {
@@ -149,6 +153,7 @@ struct publisher {
 	struct retired_queue grace;   /* freed when their time has come */
 	struct retired_queue waiting; /* freed when their flows have ended */
 	uint64_t waiting_ns;          /* when they are looked at next */
+	uint64_t survey_ns;           /* when flows were surveyed last; 0: never */
 	enum full full;               /* what the last -ENOSPC was about */
 	uint32_t wanted;              /* 1U << enum full: what plans did not fit into */
 	bool has_room;                /* some of that was freed since */
@@ -257,6 +262,12 @@ void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint3
 
 /* A use of the service port's id has ended; 0: of none. */
 void service_id_release(struct publisher *publisher, uint32_t id);
+
+/*
+ * survey.c: sets `used[id]` for each service port that an established flow knows; there is room for
+ * all ids. Returns 0 or a negative errno.
+ */
+int survey_services(const struct publisher *publisher, uint8_t *used);
 
 /* lists.c: lists of slots. */
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "cleanup.h"
 #include "log.h"
 #include "publish/publisher.h"
 
@@ -129,23 +130,59 @@ static void item_free(struct publisher *publisher, const struct retired *item)
 	publisher->has_room |= (publisher->wanted & freed) != 0;
 }
 
-/* A service port's id may be another's when no flow of its VIP knows it any more. */
-static bool service_try_free(struct publisher *publisher, const struct retired *item,
-			     uint64_t now_ns)
+static void service_free(struct publisher *publisher, const struct retired *item)
 {
-	if (item->vip && address_has_flows(publisher, item->vip, now_ns))
-		return false;
 	if (item->vip) {
 		publisher->address_records[item->vip].retired--;
 		(void)address_settle(publisher, item->vip);
 	}
 	item_free(publisher, item);
+}
+
+/*
+ * A service port's id may be another's when no flow of its VIP knows it any more. `used` says which
+ * are known by established flows; NULL: nobody has asked.
+ */
+static bool service_try_free(struct publisher *publisher, const struct retired *item,
+			     const uint8_t *used, uint64_t now_ns)
+{
+	if (item->vip && address_has_flows(publisher, item->vip, now_ns) &&
+	    (!used || used[item->id] || now_ns - item->ready_ns < SURVEY_NS))
+		return false;
+	service_free(publisher, item);
 	return true;
+}
+
+static bool service_ids_are_scarce(const struct publisher *publisher)
+{
+	const struct id_pool *ids = &publisher->service_ids;
+	uint32_t taken = ids->next_fresh - 1 - ids->freed_count;
+
+	return taken > ids->max / 4 * 3;
+}
+
+/* Which service ports established flows know, if that is worth the look; the caller frees it. */
+static uint8_t *waiting_survey(struct publisher *publisher, uint64_t now_ns)
+{
+	uint8_t *used;
+
+	if (!service_ids_are_scarce(publisher) ||
+	    (publisher->survey_ns && now_ns - publisher->survey_ns < SURVEY_NS))
+		return NULL;
+	publisher->survey_ns = now_ns;
+	used = calloc(publisher->maps.services_max, sizeof(*used));
+	if (used && survey_services(publisher, used)) {
+		free(used);
+		used = NULL;
+	}
+	return used;
 }
 
 /* Looks once at each entry that waits for the end of flows. */
 static void waiting_look(struct publisher *publisher, uint64_t now_ns)
 {
+	auto_cleanup(cleanup_free) uint8_t *used = waiting_survey(publisher, now_ns);
+
 	for (uint32_t left = publisher->waiting.count; left; left--) {
 		struct retired item = queue_take(&publisher->waiting);
 		bool is_done = false;
@@ -153,7 +190,7 @@ static void waiting_look(struct publisher *publisher, uint64_t now_ns)
 		if (item.ready_ns <= now_ns)
 			is_done = item.kind == RETIRED_BACKEND
 					  ? backend_try_free(publisher, item.id, now_ns)
-					  : service_try_free(publisher, &item, now_ns);
+					  : service_try_free(publisher, &item, used, now_ns);
 		if (!is_done)
 			queue_add(&publisher->waiting, &item);
 	}
