@@ -94,7 +94,7 @@ build/tests/bpf/%_test: build/tests/bpf/%_test.o $(bpf_harness) $(san_objects)
 
 # Without sanitizers, for what it measures is time.
 build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tests/bpf/datapath.c \
-		user/address.c | $(skeletons)
+		tests/bpf/outside.c user/address.c | $(skeletons)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@

@@ -82,9 +82,9 @@ static __noinline int route_find(struct __sk_buff *skb, const struct packet *pac
 		/* A length that always fits: so the kernel says what would. */
 		.tot_len = 1,
 	};
-	__u32 mtu = 0;
 	long found;
 
+	ret_route->mtu = 0;
 	if (packet->fragment == FRAGMENT_NONE) {
 		fib.sport = rewrite->src_port;
 		fib.dport = rewrite->dst_port;
@@ -100,13 +100,12 @@ static __noinline int route_find(struct __sk_buff *skb, const struct packet *pac
 	}
 	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
 	if (found == BPF_FIB_LKUP_RET_SUCCESS)
-		mtu = fib.mtu_result;
+		ret_route->mtu = fib.mtu_result;
 	else if (found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return -COUNTER_DROP_NO_ROUTE;
 	else /* it does not get as far as saying the route's */
-		(void)bpf_check_mtu(skb, fib.ifindex, &mtu, 0, 0);
+		(void)bpf_check_mtu(skb, fib.ifindex, &ret_route->mtu, 0, 0);
 	ret_route->ifindex = fib.ifindex;
-	ret_route->mtu = mtu;
 	__builtin_memset(&ret_route->next_hop, 0, sizeof(ret_route->next_hop));
 	ret_route->next_hop.nh_family = fib.family;
 	__builtin_memcpy(ret_route->next_hop.ipv6_nh, fib.ipv6_dst,

@@ -7,7 +7,7 @@
  * back.
  */
 
-#include "bpf/datapath.h"
+#include "bpf/outside.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -36,16 +36,24 @@ static void make_large(struct tc_bpf *skeleton)
 	(void)bpf_map__set_max_entries(skeleton->maps.new_flows, NEW_FLOWS_DEFAULT);
 }
 
-static __u32 run(const struct bpf_program *program, const struct frame *frame, int repeat)
+static __u32 run_on(const struct bpf_program *program, const struct frame *frame, int repeat,
+		    __u32 ifindex)
 {
+	struct __sk_buff context = {.ifindex = ifindex, .ingress_ifindex = ifindex};
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame->bytes,
-		    .data_size_in = frame->size, .repeat = repeat);
+		    .data_size_in = frame->size, .repeat = repeat, .ctx_in = &context,
+		    .ctx_size_in = sizeof(context));
 
 	if (bpf_prog_test_run_opts(bpf_program__fd(program), &options)) {
 		perror("datapath_bench: BPF_PROG_RUN");
 		exit(1);
 	}
 	return options.duration;
+}
+
+static __u32 run(const struct bpf_program *program, const struct frame *frame, int repeat)
+{
+	return run_on(program, frame, repeat, LINK_IFINDEX);
 }
 
 static int compare(const void *left, const void *right)
@@ -140,6 +148,27 @@ static void measure_new(void)
 	report("no Service's (one call each)", times, NEW_FLOWS);
 }
 
+/* A hop less each time, so the kernel cannot repeat it: one call a packet here as well. */
+static void measure_source_nat(void)
+{
+	static __u32 there[NEW_FLOWS], back[NEW_FLOWS], new[NEW_FLOWS];
+	struct frame asks = follows(client(4000), node(NODE_PORT));
+	struct frame replies = follows(pod(3), inner(4000)), opens_flow;
+
+	when_asked(opens(client(4000), node(NODE_PORT)));
+	when_answered(answers(pod(3), inner(4000)));
+	when_asked(follows(client(4000), node(NODE_PORT)));
+	for (__u32 i = 0; i < NEW_FLOWS; i++) {
+		there[i] = run_on(programs->progs.fl_ingress, &asks, 1, uplink);
+		back[i] = run_on(programs->progs.fl_ingress, &replies, 1, overlay);
+		opens_flow = opens(client((__u16)(10000 + i)), node(NODE_PORT));
+		new[i] = run_on(programs->progs.fl_ingress, &opens_flow, 1, uplink);
+	}
+	report("source NAT, new flow", new, NEW_FLOWS);
+	report("source NAT, established", there, NEW_FLOWS);
+	report("source NAT, reply", back, NEW_FLOWS);
+}
+
 static void measure_variant(void)
 {
 	printf(" IPv%d %s\n", variant.family, variant.proto == IPPROTO_TCP ? "TCP" : "UDP");
@@ -149,6 +178,7 @@ static void measure_variant(void)
 		follows(another_client(1), client(1)));
 	measure_new();
 	measure_established();
+	measure_source_nat();
 }
 
 static void given_world(__u32 services)
@@ -158,6 +188,13 @@ static void given_world(__u32 services)
 	given_pods(1);
 	given_backend(pod(2), variant.proto);
 	given_service(another_vip(90), variant.proto, 1, &(__u32){2});
+	given_backend(pod(3), variant.proto);
+	given_frontend(node(NODE_PORT), variant.proto, FRONTEND_NODE_PORT,
+		       given_service(vip(99), variant.proto, 1, &(__u32){3}));
+	given_link(uplink, false);
+	given_link(overlay, false);
+	given_link_source(uplink, node(0).addr);
+	given_link_source(overlay, inner(0).addr);
 	for (__u32 i = 0; i < services; i++) {
 		filler.addr.bytes[13] = (__u8)(100 + i / 10000);
 		filler.addr.bytes[14] = (__u8)(i / 250);
@@ -170,7 +207,7 @@ int main(void)
 {
 	static const __u32 sizes[] = {1000, SERVICES_MAX};
 
-	if (datapath_load(make_large)) {
+	if (outside_load(make_large)) {
 		fprintf(stderr, "datapath_bench: cannot load the programs: run it as root\n");
 		return 1;
 	}
