@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Refusals and other answers: the packet becomes its own answer and goes back. TCP is refused with a
- * RST, for which a client does not wait (an ICMP error costs it a second); everything else with an
- * ICMP port unreachable. What a router would say of a packet that it cannot pass on is an ICMP error
- * for all. A limit for each CPU keeps us from answering a flood.
+ * Refusals and other answers: the packet becomes its own answer and goes back. TCP is refused with
+ * a RST, for which a client does not wait (an ICMP error costs it a second); everything else with
+ * an ICMP port unreachable. What a router would say of a packet that it cannot pass on is an ICMP
+ * error for all. A limit for each CPU keeps us from answering a flood.
  */
 
 #include "checksum.h"

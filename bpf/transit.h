@@ -31,9 +31,9 @@ static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip
 
 /*
  * Tells the sender as the router that this node is to it, why its packet went no further: from the
- * node's address on the link that the packet came by. A node without one there speaks as the address
- * that was asked. IPv4 packets that may be fragmented are told the MTU as well, for nobody here can
- * cut them: a sender that hears of it sends smaller fragments from then on.
+ * node's address on the link that the packet came by. A node without one there speaks as the
+ * address that was asked. IPv4 packets that may be fragmented are told the MTU as well, for nobody
+ * here can cut them: a sender that hears of it sends smaller fragments from then on.
  */
 static __noinline int transit_answer(struct __sk_buff *skb, const struct packet *packet,
 				     const struct hook *hook, enum counter_reason reason)

@@ -30,7 +30,9 @@ enum address_flag {
 	ADDRESS_BACKEND = 1U << 2,
 	/* Assigned to a link of this node: replies to clients on the node itself arrive for it. */
 	ADDRESS_NODE = 1U << 3,
-	/* An external or load-balancer IP: a port that it does not have is left alone (rule C48). */
+	/*
+	 * An external or load-balancer IP: a port that it does not have is left alone (rule C48).
+	 */
 	ADDRESS_EXTERNAL = 1U << 4,
 	/* An address of this node at which NodePorts are served (rules B32 to B39). */
 	ADDRESS_NODE_PORTS = 1U << 5,
@@ -311,8 +313,8 @@ enum flow_flag {
 	/* The client is a process of this node that only the egress hook could see. */
 	FLOW_LOCAL_CLIENT = 1U << 3,
 	/*
-	 * A far client and a backend elsewhere: an address of this node takes the client's place, so
-	 * that the reply comes back to us. Both directions are routed at the ingress hook.
+	 * A far client and a backend elsewhere: an address of this node takes the client's place,
+	 * so that the reply comes back to us. Both directions are routed at the ingress hook.
 	 */
 	FLOW_SOURCE_NAT = 1U << 4,
 };

@@ -4,7 +4,8 @@
 /*
  * A node with a side where clients from outside are, and one where backends on other nodes are:
  *
- *   clients ---- fl-up (192.168.0.1, default route)   NODE   fl-over (172.20.0.1) ---- pods 10.1.0.0/24
+ *   clients ---- fl-up (192.168.0.1, default route)   NODE   fl-over (172.20.0.1) ---- pods
+ * 10.1.0.0/24
  *
  * Packets to pods get 172.20.0.1 (inner) as their source, and at most MTU_OVER bytes.
  */

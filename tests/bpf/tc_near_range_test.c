@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Near clients told by their address: pods of the whole cluster may be near, and still be elsewhere. */
+/*
+ * Near clients told by their address: pods of the whole cluster may be near, and still be
+ * elsewhere.
+ */
 
 #include "bpf/outside.h"
 

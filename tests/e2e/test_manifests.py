@@ -372,7 +372,7 @@ def programmable(item):
 
 
 def expected_frontends(services):
-    numbers = {"TCP": 6, "UDP": 17}
+    numbers = {"TCP": 6, "UDP": 17, "SCTP": 132}
     return {
         (vip, port["port"], numbers[port["protocol"]])
         for item in services["items"] if programmable(item)
@@ -398,7 +398,7 @@ def test_lists_of_a_real_api_server_are_programmed_whole(world):
             missing = expected_frontends(services) - agent.frontends()
             assert not missing, sorted(missing)
             rows = agent.json("services")
-            shown = {(frontend["address"], frontend["port"], {"TCP": 6, "UDP": 17}[row["protocol"]])
+            shown = {(frontend["address"], frontend["port"], {"TCP": 6, "UDP": 17, "SCTP": 132}[row["protocol"]])
                      for row in rows if row["programmed"] for frontend in row["frontends"]}
             assert expected_frontends(services) <= shown
             for item in services["items"]:

@@ -123,8 +123,8 @@ static void reclaim(uv_timer_t *timer)
 }
 
 /*
- * Health checks are answered where NodePorts are, if that was limited. Else everywhere: one listener
- * answers for all addresses.
+ * Health checks are answered where NodePorts are, if that was limited. Else everywhere: one
+ * listener answers for all addresses.
  */
 static void health_ports_apply(struct agent *agent)
 {

@@ -69,7 +69,9 @@ void agent_datapath_end(struct agent *agent);
 
 /* agent_publish.c */
 
-/* What the plans depend on besides their Services is looked at: whatever changed makes all dirty. */
+/*
+ * What the plans depend on besides their Services is looked at: whatever changed makes all dirty.
+ */
 void agent_look_around(struct agent *agent);
 
 /* Publishes every Service that is dirty. `woken_ns`: when the change came. Logs. */

@@ -21,8 +21,8 @@ struct exhausted_told {
 };
 
 /*
- * How many flows are news, and to be told at `now_ns`; 0: none, or some were told less than a minute
- * ago. Remembers what it says. Silent.
+ * How many flows are news, and to be told at `now_ns`; 0: none, or some were told less than a
+ * minute ago. Remembers what it says. Silent.
  */
 __u64 exhausted_news(struct exhausted_told *told, const struct exhausted *seen, uint64_t now_ns);
 

@@ -206,7 +206,8 @@ static void detail_print_programmed(const struct services_view *view, const stru
 
 	detail_print_frontends(view, row->id);
 	if (service->flags & SERVICE_SOURCE_RANGES)
-		(void)printf("  limited    load-balancer IPs are for clients of source ranges only\n");
+		(void)printf(
+			"  limited    load-balancer IPs are for clients of source ranges only\n");
 	(void)printf("  policy     internal %s",
 		     policy_word(service->flags & SERVICE_INTERNAL_LOCAL));
 	if (row_has_external_policy(row, service->flags))
