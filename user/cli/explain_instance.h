@@ -28,6 +28,12 @@ int instance_open(const struct maps *maps, const struct place *place,
 		  const struct ip_addr *loopback, struct instance **ret_instance);
 void instance_closep(struct instance **instance);
 
+/*
+ * True if the programs are those of that place too; it is where they are asked from then on.
+ */
+bool instance_fits(struct instance *instance, const struct place *place,
+		   const struct ip_addr *loopback);
+
 const struct config *instance_config(const struct instance *instance);
 
 /* A table that is looked up in, of the first instance; -1: there is none of this name. */

@@ -65,7 +65,7 @@ static void step_print(const char *step, const char *text, void *context)
 		candidates_print(answer);
 }
 
-void answer_print_text(const struct answer *answer)
+void answer_print(const struct answer *answer)
 {
 	char src[ADDRESS_TEXT_SIZE], dst[ADDRESS_TEXT_SIZE];
 
@@ -160,7 +160,7 @@ static const char *hook_word(const struct place *place)
 	return place->is_egress ? "egress" : "ingress";
 }
 
-void answer_print_json(const struct answer *answer)
+cJSON *answer_json(const struct answer *answer)
 {
 	const struct candidate *chosen = answer_chosen(answer);
 	const char *policy = answer_policy(answer);
@@ -187,5 +187,5 @@ void answer_print_json(const struct answer *answer)
 	(void)cJSON_AddBoolToObject(root, "source_nat", answer_is_source_nat(answer));
 	array = cJSON_AddArrayToObject(root, "steps");
 	answer_steps(answer, step_add, array);
-	json_print(root);
+	return root;
 }
