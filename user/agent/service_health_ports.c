@@ -123,7 +123,7 @@ static void places_close(struct entry *entry)
 static void entry_leave(struct service_health_ports *ports, struct entry *entry)
 {
 	places_close(entry);
-	if (entry->port)
+	if (entry->port && ports->by_port)
 		HASH_DELETE(hh_port, ports->by_port, entry);
 	entry->port = 0;
 }
