@@ -8,7 +8,8 @@ import pytest
 
 import programs
 from lab import address_of
-from test_outside import LOCAL, NODE_PORT, REMOTE, publish, route_services
+from manifests import endpoint
+from test_outside import CLUSTER_IP, EXTERNAL_IP, LOCAL, NODE_PORT, REMOTE, node_server, publish, route_services
 
 HOOKS = ["tc"]
 NETFILTER = ["prerouting", "input", "forward", "output", "postrouting"]
@@ -37,17 +38,18 @@ def rules(world, text):
 class Watch:
     """Which hooks of netfilter saw packets of an exchange, and in which form."""
 
-    def __init__(self, world, family, frontend, backend):
+    def __init__(self, world, family, frontend, backend, client="client", target=8080):
         self.world = world
-        client, node, pod = (address_of(place, family) for place in ("client", "node1", backend))
+        client, node, pod, dialled = (*(address_of(place, family) for place in (client, "node1", backend)),
+                                      frontend.address)
         ip = "ip" if family == 4 else "ip6"
         forms = {
-            "client -> frontend": f"{ip} saddr {client} {ip} daddr {node} tcp dport {frontend.port}",
-            "client -> backend": f"{ip} saddr {client} {ip} daddr {pod} tcp dport 8080",
-            "node -> backend": f"{ip} saddr {node} {ip} daddr {pod} tcp dport 8080",
-            "backend -> node": f"{ip} saddr {pod} {ip} daddr {node} tcp sport 8080",
-            "backend -> client": f"{ip} saddr {pod} {ip} daddr {client} tcp sport 8080",
-            "frontend -> client": f"{ip} saddr {node} {ip} daddr {client} tcp sport {frontend.port}",
+            "client -> frontend": f"{ip} saddr {client} {ip} daddr {dialled} tcp dport {frontend.port}",
+            "client -> backend": f"{ip} saddr {client} {ip} daddr {pod} tcp dport {target}",
+            "node -> backend": f"{ip} saddr {node} {ip} daddr {pod} tcp dport {target}",
+            "backend -> node": f"{ip} saddr {pod} {ip} daddr {node} tcp sport {target}",
+            "backend -> client": f"{ip} saddr {pod} {ip} daddr {client} tcp sport {target}",
+            "frontend -> client": f"{ip} saddr {dialled} {ip} daddr {client} tcp sport {frontend.port}",
         }
         self.counters = "".join(f'{form} counter comment "{name}"\n' for name, form in forms.items())
 
@@ -94,6 +96,40 @@ def test_packets_with_source_nat_show_at_no_hook(world, family):
     with Watch(world, family, frontend, REMOTE) as watch:
         assert "answer" in frontend.ask(world)
         assert watch.seen() == {}
+
+
+@each_family
+def test_a_pod_of_the_node_shows_with_its_address_also_on_the_way_to_another_node(world, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    with Watch(world, family, frontend, REMOTE, "pod1b") as watch:
+        assert "answer" in frontend.ask(world, client="pod1b")
+        both = {"client -> backend", "backend -> client"}
+        assert watch.seen() == {
+            "pod1b-ingress": {"client -> backend"}, "eth0-egress": {"client -> backend"},
+            "eth0-ingress": {"backend -> client"}, "pod1b-egress": {"backend -> client"},
+            "prerouting": both, "forward": both, "postrouting": both}
+
+
+@each_family
+def test_a_backend_that_is_the_node_itself_is_seen_by_input_with_its_own_port(world, family, node_server):
+    frontend = publish(world, EXTERNAL_IP, family, [endpoint("node1", family)], target=node_server)
+    with Watch(world, family, frontend, "node1", target=node_server) as watch:
+        assert "answer" in frontend.ask(world)
+        to, back = {"client -> backend"}, {"backend -> client"}
+        assert watch.seen() == {"eth0-ingress": to, "prerouting": to, "input": to,
+                                "output": back, "postrouting": back, "eth0-egress": back}
+
+
+@each_family
+def test_a_process_of_the_node_is_seen_with_the_frontend_where_no_socket_hook_translated_it(world, family):
+    frontend = publish(world, CLUSTER_IP, family, [REMOTE])
+    with Watch(world, family, frontend, REMOTE, "node1") as watch:
+        assert "answer" in frontend.ask(world, client="node1")
+        to, back = {"client -> frontend"}, {"frontend -> client"}
+        seen = watch.seen()
+        assert seen["output"] == seen["postrouting"] == to
+        assert seen["input"] == back
+        assert "forward" not in seen
 
 
 @each_family
