@@ -161,6 +161,22 @@ static void datagrams_move_away_from_a_backend_that_left(void **state)
 	then_counted(COUNTER_RESELECTED, 1);
 }
 
+/* Rule J122: no flow without a backend, so none to be stuck in. */
+static void a_refused_datagram_is_no_flow(void **state)
+{
+	__u32 service = given_pods(1), backend = 1;
+
+	(void)state;
+	given_no_slots(service, EMPTY_REJECT);
+	when_ingress(opens(client(4000), vip(80)));
+	then_counted(COUNTER_REJECT_NO_BACKEND, 1);
+	given_slots(service, 1, &backend);
+
+	when_ingress(opens(client(4000), vip(80)));
+
+	then_goes_on_as(opens(client(4000), pod(1)));
+}
+
 static void datagrams_stay_where_they_are_when_others_come_and_go(void **state)
 {
 	__u32 service = given_pods(2), three[] = {1, 2, 3};
@@ -303,6 +319,7 @@ int main(void)
 		FAMILIES(a_draining_backend_keeps_its_connections),
 		VARIANT(datagrams_move_away_from_a_backend_that_left, " (IPv4)", 1),
 		VARIANT(datagrams_move_away_from_a_backend_that_left, " (IPv6)", 3),
+		EACH(a_refused_datagram_is_no_flow),
 		VARIANT(datagrams_stay_where_they_are_when_others_come_and_go, " (IPv4)", 1),
 		VARIANT(datagrams_stay_where_they_are_when_others_come_and_go, " (IPv6)", 3),
 		VARIANT(datagrams_do_not_follow_a_reused_id, " (IPv4)", 1),
