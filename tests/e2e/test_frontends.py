@@ -517,7 +517,7 @@ def test_near_ranges_follow_the_options_and_the_node(world, node1_again):
     agent = node1_again("--cluster-cidr", "10.244.0.0/16,fd00:244::/32")
     assert ranges(agent) == {("10.244.0.0", 112), ("fd00:244::", 32)}
     made = node("node1")
-    made["spec"] = {"podCIDRs": ["10.244.1.0/24", "fd00:244:1::/64"]}
+    made["spec"] = {"podCIDRs": ["10.244.1.0/24", "fd00:244:1::/64", "10.244.2.0/24"]}
     world.publish(made, name="node")
     agent.stop()
     agent.options = (*agent.options[:-2], "--detect-local-mode", "NodeCIDR")
