@@ -285,7 +285,7 @@ def ask_until(names, proto, at_least, at_most, **request):
             break
         result = ask_sctp(**request) if proto == "sctp" else ask(proto, **request)
         if "error" in result:
-            return {"error": result["error"], "count": count, "seen": seen}
+            return {**result, "count": count, "seen": seen}
         answer = result["answer"]
         if answer["client"] not in seen.setdefault(answer["name"], []):
             seen[answer["name"]].append(answer["client"])

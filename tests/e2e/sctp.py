@@ -6,8 +6,6 @@ those of a sender: computed anew for each packet, and checked when it arrives.
 """
 
 import itertools
-import os
-import random
 import socket
 import struct
 
@@ -19,7 +17,8 @@ _HEADER = struct.Struct("!HHII")
 _INIT = struct.Struct("!BBHIIHHI")
 _PARAMETER = struct.Struct("!HH")
 
-_source_ports = itertools.count(random.Random(os.getpid()).randrange(20000, 30000))
+# Below those of NodePorts, which no process of a node can have.
+_source_ports = itertools.cycle(range(20000, 30000))
 
 
 def _table():
