@@ -24,6 +24,8 @@ TARGET_PORT = 8080
 
 # Repeated questions: so many at least, and as many as it takes until all have answered that should.
 AT_LEAST, AT_MOST = 16, 400
+# Sockets of one host never have one port at once, seen or unseen by hooks: the latter get theirs from here.
+UNSEEN_PORTS = range(10000, 20000, 50)
 SILENCE = 0.1  # seconds in which an answer that must not come would have come
 
 EXTERNAL = {4: ("203.0.113.", "192.0.2."), 6: ("2001:db8:113::", "2001:db8:99::")}
@@ -206,6 +208,7 @@ class Matrix:
     def __init__(self, way):
         self.way = way
         self.world = World("socket,tc", *way.options, serve=False)
+        self.unseen_ports = itertools.cycle(UNSEEN_PORTS)
 
     def __enter__(self):
         self.world.__enter__()
@@ -226,7 +229,8 @@ class Matrix:
         names = sorted(answerers(cell))
         times = {"at_least": AT_LEAST, "at_most": AT_MOST} if names else {"at_least": 1, "at_most": 1}
         more = {} if names else {"timeout": SILENCE}
+        if cell.client.unseen:
+            more["first_port"] = next(self.unseen_ports)
         place = self.world.place(cell.client.place, cell.client.unseen)
-        result = place.call("ask_until", names=names, proto=cell.proto, address=address, port=port,
-                            **times, **more)
-        return result
+        return place.call("ask_until", names=names, proto=cell.proto, address=address, port=port,
+                          **times, **more)

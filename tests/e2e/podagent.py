@@ -274,16 +274,18 @@ def ask_sctp(address, port, timeout=2.0):
         return {"error": error_name(error)}
 
 
-def ask_until(names, proto, at_least, at_most, **request):
+def ask_until(names, proto, at_least, at_most, first_port=0, **request):
     """Asks until each of `names` has answered, `at_least` so often, and not after the first failure.
 
-    The result is {name: [addresses of clients that it saw]}, or the failure.
+    The result is {name: [addresses of clients that it saw]}, or the failure. With `first_port`, each
+    question comes from the next port.
     """
     seen = {}
     for count in range(at_most):
         if count >= at_least and seen.keys() >= set(names):
             break
-        result = ask_sctp(**request) if proto == "sctp" else ask(proto, **request)
+        port = {"source_port": first_port + count} if first_port else {}
+        result = ask_sctp(**request) if proto == "sctp" else ask(proto, **request, **port)
         if "error" in result:
             return {**result, "count": count, "seen": seen}
         answer = result["answer"]
