@@ -349,7 +349,7 @@ struct flow {
 	__u32 backend;
 	__u32 generation;
 	__u32 service;
-	__u32 ifindex; /* FLOW_LOCAL_CLIENT: the link that the client's packets leave by */
+	__u32 ifindex; /* the link that its first packet came by, or, FLOW_LOCAL_CLIENT, left by */
 	__u8 mac[6];   /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	__u8 state;    /* enum flow_state */
 	__u8 flags;    /* enum flow_flag */
