@@ -32,6 +32,17 @@ const volatile bool frames_may_be_split = false;
 /* Of a flow, as XDP knows them: one with any other flag is TC's. */
 #define FLOW_FLAGS_PLAIN (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
 
+/* When a packet went by TC last, for the sake of its neighbour; several may share a place. */
+#define NEIGHBOUR_PLACES     64
+#define NEIGHBOUR_INTERVAL_S 5
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NEIGHBOUR_PLACES);
+	__type(key, __u32);
+	__type(value, __u32);
+} neighbours_used SEC(".maps");
+
 /* True if all of it is in the buffer that a program sees. */
 static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct frame *frame)
 {
@@ -55,6 +66,22 @@ static __always_inline bool way_find(struct xdp_md *xdp, const struct packet *pa
 	if (route_ask(xdp, packet, hook, rewrite, ret_way) != BPF_FIB_LKUP_RET_SUCCESS)
 		return false;
 	return hook->size - ETH_HLEN <= ret_way->mtu_result && !mac_is_zero(ret_way->dmac);
+}
+
+/*
+ * True if this frame shall go by TC for its neighbour's sake: once in a while one does, so that the
+ * kernel sees the neighbour used, and asks whether it is still there. A neighbour that only XDP
+ * uses would keep its address for ever, and that a router has failed would not be noticed.
+ */
+static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *way, __u32 now_s)
+{
+	__u32 place = (way->dmac[5] ^ way->ifindex) % NEIGHBOUR_PLACES;
+	__u32 *used_s = bpf_map_lookup_elem(&neighbours_used, &place);
+
+	if (!used_s || (__s32)(now_s - *used_s) < NEIGHBOUR_INTERVAL_S)
+		return false;
+	*used_s = now_s;
+	return true;
 }
 
 /*
@@ -98,7 +125,8 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
 		return VERDICT_NEXT;
 	rewrite_from_flow(flow, &rewrite);
-	if (!way_find(xdp, packet, hook, &rewrite, &way))
+	if (!way_find(xdp, packet, hook, &rewrite, &way) ||
+	    neighbour_needs_packet(&way, now_seconds()))
 		return VERDICT_NEXT;
 	verdict = way_out(&way, hook);
 	if (verdict == VERDICT_NEXT)

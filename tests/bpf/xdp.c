@@ -8,7 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+/* No test takes so long. */
+#define LONG_AGO_S 100000
 
 struct xdp_bpf *xdp;
 
@@ -46,6 +50,24 @@ static int maps_share(void)
 	return 0;
 }
 
+void given_neighbours_used(__s32 seconds_ago)
+{
+	__u32 places = bpf_map__max_entries(xdp->maps.neighbours_used);
+	size_t cpus = (size_t)libbpf_num_possible_cpus();
+	__u64 *used_s = calloc(cpus, sizeof(*used_s));
+	struct timespec now;
+
+	assert_non_null(used_s);
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	for (size_t i = 0; i < cpus; i++)
+		used_s[i] = (__u32)((__s32)now.tv_sec - seconds_ago);
+	for (__u32 place = 0; place < places; place++)
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(xdp->maps.neighbours_used), &place,
+						     used_s, BPF_ANY),
+				 0);
+	free(used_s);
+}
+
 /* Frames may leave by a link, and come by one only while a program is attached to it. */
 static int link_open(unsigned link)
 {
@@ -76,6 +98,7 @@ int xdp_load_with(void (*configure)(struct tc_bpf *skeleton))
 	xdp->rodata->config = programs->rodata->config;
 	if (maps_share() || xdp_bpf__load(xdp))
 		return -1;
+	given_neighbours_used(-LONG_AGO_S);
 	return mac_read("fl-up", uplink_mac) || mac_read("fl-over", overlay_mac) ||
 			       link_open(uplink) || link_open(overlay)
 		       ? -1

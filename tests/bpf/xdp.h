@@ -15,6 +15,9 @@ int xdp_load(void **state);
 int xdp_load_with(void (*configure)(struct tc_bpf *skeleton));
 int xdp_unload(void **state);
 
+/* When a packet went by TC last for the sake of a neighbour: at first, not for a long time to come. */
+void given_neighbours_used(__s32 seconds_ago);
+
 /* A frame from the side of the clients, and one from the side of the backends. */
 void when_client_sends(struct frame frame);
 void when_backend_sends(struct frame frame);

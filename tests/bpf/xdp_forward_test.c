@@ -37,10 +37,27 @@ static void a_conversation_through_each_frontend_is_forwarded(void **state)
 	then_counted(COUNTER_FORWARDED_XDP, 4 * FRONTEND_LOAD_BALANCER_IP);
 }
 
+/* So that the kernel asks for neighbours that only XDP sends to. */
+static void once_in_a_while_a_packet_goes_by_tc(void **state)
+{
+	(void)state;
+	given_outside(1);
+	when_client_sends(opens(client(4000), vip(80)));
+	given_neighbours_used(60);
+
+	when_client_sends(opens(client(4000), vip(80)));
+	then_goes_up();
+
+	when_client_sends(opens(client(4000), vip(80)));
+	then_redirected_as(sent_to_pods(opening(inner(4000), pod(1))));
+	given_neighbours_used(-60);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		EACH(a_conversation_through_each_frontend_is_forwarded),
+		FAMILIES(once_in_a_while_a_packet_goes_by_tc),
 	};
 
 	return cmocka_run_group_tests_name("XDP forwards", tests, xdp_load, xdp_unload);
