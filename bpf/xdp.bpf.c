@@ -29,6 +29,9 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 /* Set by user space where the kernel knows frames that come in several buffers (5.18). */
 const volatile bool frames_may_be_split = false;
 
+/* Of a step that leaves the decision to another one. */
+#define VERDICT_ASK_VIP (-COUNTER_COUNT)
+
 /* Of a flow, as XDP knows them: one with any other flag is TC's. */
 #define FLOW_FLAGS_PLAIN (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
 
@@ -166,13 +169,22 @@ static __noinline int original_open(struct xdp_md *xdp, const struct packet *pac
 	return flow_forward(xdp, packet, &draft->original, hook);
 }
 
-/* A packet to a VIP may be a backend's answer to a client whose place the VIP took: that is TC's. */
-static __always_inline bool is_hairpin_reply(const struct packet *packet)
+/*
+ * A packet that is perhaps a backend's reply: to a client whose place the node took, or, with a
+ * hairpin, a VIP. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP: it is of no flow.
+ */
+static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
+			    const struct hook *hook)
 {
 	const struct address_info *source = address_lookup(&packet->src);
+	const struct flow *flow;
 	struct flow_key key;
 
-	return source && source->flags & ADDRESS_BACKEND && reply_flow(packet, &key);
+	if (!source || !(source->flags & ADDRESS_BACKEND) ||
+	    !address_may_have_flows(source, now_seconds()))
+		return VERDICT_ASK_VIP;
+	flow = reply_flow(packet, &key);
+	return flow ? flow_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
 }
 
 /* A packet to a VIP: of a flow that goes on, or it opens one. */
@@ -183,12 +195,15 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 	bool is_confirmed;
 	struct flow *flow;
 	enum flow_use use;
+	int verdict;
 
 	packet_flow_key(packet, FLOW_ORIGINAL, &key);
 	flow = flow_find(&key, &is_confirmed);
-	if (!flow)
-		return is_hairpin_reply(packet) ? VERDICT_NEXT
-						: original_open(xdp, packet, address, hook);
+	if (!flow) {
+		verdict = reply(xdp, packet, hook);
+		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook)
+						  : verdict;
+	}
 	use = flow_use_of(packet, flow, address);
 	if (use == FLOW_GO_ON) {
 		flow_touch(&key, flow, is_confirmed, now_seconds());
@@ -203,22 +218,23 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 	return original_open(xdp, packet, address, hook);
 }
 
-/* A packet for an address of this node: the reply of a flow, or for a NodePort, or not ours. */
-static __always_inline int to_node(struct xdp_md *xdp, const struct packet *packet,
-				   const struct address_info *address, const struct hook *hook)
+/*
+ * A packet for a VIP, or for an address of this node: then it is the reply of a flow, or for a
+ * NodePort, or not ours.
+ */
+static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packet,
+				  const struct address_info *address, const struct hook *hook)
 {
-	const struct address_info *source = address_lookup(&packet->src);
-	const struct flow *flow;
-	struct flow_key key;
+	int verdict;
 
-	if (source && source->flags & ADDRESS_BACKEND &&
-	    address_may_have_flows(source, now_seconds())) {
-		flow = reply_flow(packet, &key);
-		if (flow)
-			return flow_forward(xdp, packet, flow, hook);
+	if (address->flags & ADDRESS_NODE) {
+		verdict = reply(xdp, packet, hook);
+		if (verdict != VERDICT_ASK_VIP)
+			return verdict;
+		if (!is_for_node_port(packet, address))
+			return VERDICT_NEXT;
 	}
-	return is_for_node_port(packet, address) ? original(xdp, packet, address, hook)
-						 : VERDICT_NEXT;
+	return original(xdp, packet, address, hook);
 }
 
 static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame,
@@ -231,8 +247,7 @@ static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame
 	if (!(address->flags & (ADDRESS_NODE | ADDRESS_VIP)) ||
 	    !frame_read_transport(frame, packet))
 		return VERDICT_NEXT;
-	return address->flags & ADDRESS_NODE ? to_node(xdp, packet, address, hook)
-					     : original(xdp, packet, address, hook);
+	return to_vip(xdp, packet, address, hook);
 }
 
 /*
