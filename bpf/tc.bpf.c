@@ -19,6 +19,7 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
+#include "extension.h"
 #include "flow_create.h"
 #include "flow_use.h"
 #include "forward.h"

@@ -156,6 +156,9 @@ struct link_source {
 	struct ip_addr ipv6;
 };
 
+/* In a key of `redirect_targets`: where frames go back out of the link that they came by. */
+#define XDP_TARGET_BACK (1U << 31)
+
 /*
  * A service port: one port of one Service, with a protocol, in one family. Index 0 is never used.
  */
