@@ -21,6 +21,7 @@
  */
 
 #include "dsr_receive.h"
+#include "dsr_use.h"
 #include "encapsulation.h"
 #include "extension.h"
 #include "flow_create.h"
@@ -146,8 +147,7 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct packet *pa
 {
 	int err;
 
-	flow_draft_fill(draft);
-	draft->original.ifindex = skb->ifindex;
+	flow_draft_fill(hook, draft);
 	err = flow_choose_source(skb, packet, hook, draft);
 	if (err)
 		return err;
