@@ -11,7 +11,8 @@
 /* A way out of this node. */
 struct route {
 	__u32 ifindex;
-	__u32 mtu; /* of what the way takes, learned from routers too */
+	__u32 mtu;      /* of what the way takes, learned from routers too */
+	__u32 overhead; /* given: bytes that will be put before the packet, which `mtu` is less then */
 	struct bpf_redir_neigh next_hop;
 };
 
@@ -78,6 +79,21 @@ static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip
 	if (!source)
 		return false;
 	*ret_addr = family == FAMILY_IPV4 ? source->ipv4 : source->ipv6;
+	words = address_words_const(ret_addr);
+	return words[0] | words[1] | words[2] | words[3];
+}
+
+/* The addresses that other nodes know this one by; false: of the family there is none. */
+static __always_inline bool node_address_of(__u8 family, struct ip_addr *ret_addr)
+{
+	const struct link_source *own;
+	const __u32 *words;
+	__u32 zero = 0;
+
+	own = bpf_map_lookup_elem(&node_address, &zero);
+	if (!own)
+		return false;
+	*ret_addr = family == FAMILY_IPV4 ? own->ipv4 : own->ipv6;
 	words = address_words_const(ret_addr);
 	return words[0] | words[1] | words[2] | words[3];
 }
