@@ -391,6 +391,27 @@ static void a_retired_frontend_serves_established_connections_only(void **state)
 	then_goes_on();
 }
 
+/* Rule J123: datagrams have no connection to finish. */
+static void datagrams_end_with_their_frontend(void **state)
+{
+	struct address_info retired = {.flags = ADDRESS_RETIRED, .index = 2};
+	struct ip_addr addr = vip(80).addr;
+	struct flow flow;
+
+	(void)state;
+	given_pods(1);
+	given_established();
+	given_no_frontend(vip(80), variant.proto);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(programs->maps.addresses), &addr, &retired,
+					     BPF_ANY),
+			 0);
+
+	when_ingress(follows(client(4000), vip(80)));
+
+	then_goes_on();
+	assert_int_equal(original_place(&flow), FLOW_NOWHERE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -414,6 +435,8 @@ int main(void)
 		EACH(packets_of_a_backend_without_flows_skip_the_flow_tables),
 		EACH(two_clients_with_one_port_have_flows_of_their_own),
 		FAMILIES(a_retired_frontend_serves_established_connections_only),
+		VARIANT(datagrams_end_with_their_frontend, " (IPv4)", 1),
+		VARIANT(datagrams_end_with_their_frontend, " (IPv6)", 3),
 	};
 
 	return cmocka_run_group_tests_name("flows", tests, load_with_upper_link, datapath_unload);
