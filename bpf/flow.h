@@ -169,17 +169,12 @@ static __always_inline void flow_start_timer(const struct flow_key *original_key
 	(void)bpf_timer_start(&confirmed->timer, (timeout_s + 1) * NSEC_PER_SEC, 0);
 }
 
-/* Where a client is. */
-struct client_place {
-	bool is_near;      /* to the traffic policies */
-	bool returns_here; /* replies to its own address pass this node */
-};
-
 /*
  * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
  * interrupt each other on a CPU, so nobody else writes it meanwhile.
  */
 struct flow_draft {
+	/* As in struct decision, which is read from outside. */
 	struct frontend_target target;
 	struct client_place place;
 	struct choice choice;
@@ -198,6 +193,9 @@ struct flow_draft {
 	/* As `flows` takes it; a timer here would be refused. */
 	__u8 confirmed[sizeof(struct confirmed_flow)];
 };
+_Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
+		       offsetof(struct flow_draft, place) == offsetof(struct decision, place),
+	       "a draft begins with the decision");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -21,11 +21,11 @@ static __noinline int flow_decide(const struct packet *packet, const struct hook
 {
 	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
 
+	draft->target = *target;
 	if (!source_is_allowed(&packet->src, target))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (!packet_opens(packet))
 		return -COUNTER_REJECT_NO_FLOW;
-	draft->target = *target;
 	(void)client_find(packet, hook, &draft->place);
 	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
 	return service_select(&client, &draft->target, draft->place.is_near, &draft->choice);

@@ -147,6 +147,18 @@ struct {
 } link_sources SEC(".maps");
 
 /*
+ * Links that XDP may send to, by ifindex: whose drivers take such frames, for others lose them in
+ * silence. With XDP_TARGET_BACK in the key, links that a frame goes back out of by redirection as
+ * well, not by XDP_TX. Written by the agent; entries of a device that goes leave by themselves.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, XDP_TARGETS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} redirect_targets SEC(".maps");
+
+/*
  * Who may send encapsulated packets: enum cluster_node, by address. Written by the agent; where
  * direct server return is switched off it stays as it was, for flows that began before.
  */

@@ -3,6 +3,8 @@
 
 /* Addresses that no Service has, in the ranges that ClusterIPs are from (rule C44). */
 
+#include "address.h"
+#include "counter.h"
 #include "hook.h"
 #include "maps.h"
 

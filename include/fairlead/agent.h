@@ -23,6 +23,19 @@ enum link_hook {
 	LINK_HOOK_FAILED = 3,
 };
 
+/* What a link got of XDP, and why nothing. */
+enum link_xdp {
+	LINK_XDP_NONE = 0, /* it is no uplink, or has no TC hook */
+	LINK_XDP_NATIVE = 1,
+	LINK_XDP_GENERIC = 2,
+	LINK_XDP_OFF = 3,        /* switched off */
+	LINK_XDP_VIRTUAL = 4,    /* no hardware: --xdp=auto leaves it to TC */
+	LINK_XDP_OTHER = 5,      /* somebody else's program is there */
+	LINK_XDP_FAILED = 6,     /* the driver does not take the program as it is: xdp_err */
+	LINK_XDP_NO_PROGRAM = 7, /* the kernel does not take the program */
+	LINK_XDP_NO_PEER = 8,    /* frames sent out of it would be lost: its peer takes none */
+};
+
 /* Value of `links`, keyed by ifindex: what was decided for a link, and why. */
 struct link_info {
 	char name[LINK_NAME_SIZE];
@@ -33,7 +46,9 @@ struct link_info {
 	__u8 made_clsact;          /* the clsact qdisc is of our making, so ours to remove */
 	__s32 err;                 /* LINK_HOOK_FAILED: negative errno of the attempt */
 	__u8 is_near;              /* clients behind it are near: pods of this node */
-	char why[87];              /* the rule that decided, in words */
+	__u8 xdp;                  /* enum link_xdp */
+	__s16 xdp_err;             /* LINK_XDP_FAILED: negative errno of the attempt */
+	char why[84];              /* the rule that decided, in words */
 };
 _Static_assert(sizeof(struct link_info) == 128, "map value: every byte is named");
 

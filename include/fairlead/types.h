@@ -156,6 +156,9 @@ struct link_source {
 	struct ip_addr ipv6;
 };
 
+/* In a key of `redirect_targets`: where frames go back out of the link that they came by. */
+#define XDP_TARGET_BACK (1U << 31)
+
 /*
  * Addresses of the cluster's nodes, as their Node objects say; value of `cluster_nodes`. Only other
  * nodes may send encapsulated packets.
@@ -368,7 +371,7 @@ struct flow {
 	__u32 backend;
 	__u32 generation;
 	__u32 service;
-	__u32 ifindex; /* FLOW_LOCAL_CLIENT: the link that the client's packets leave by */
+	__u32 ifindex; /* the link that its first packet came by, or, FLOW_LOCAL_CLIENT, left by */
 	__u8 mac[6];   /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	__u8 state;    /* enum flow_state */
 	__u8 flags;    /* enum flow_flag */

@@ -68,6 +68,12 @@ void datapath_close(struct datapath *datapath);
 int datapath_link_programs(struct datapath *datapath, bool is_layer3,
 			   struct link_programs *ret_programs);
 
+/*
+ * The XDP program, loaded when it is first asked for. Returns 0 or a negative errno: this kernel
+ * does not take it, and a warning says so.
+ */
+int datapath_xdp_program(struct datapath *datapath, int *ret_program);
+
 /* Returns how many there are. */
 size_t datapath_socket_programs(const struct datapath *datapath,
 				struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT]);

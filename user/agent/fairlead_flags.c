@@ -30,6 +30,7 @@ enum option_key {
 	OPTION_HOOKS,
 	OPTION_CLSACT,
 	OPTION_HOOK_CHECK,
+	OPTION_XDP,
 	OPTION_LINKS_POD,
 	OPTION_LINKS_UPLINK,
 	OPTION_LINKS_OVERLAY,
@@ -73,6 +74,10 @@ static const struct argp_option option_table[] = {
 	{"hooks", OPTION_HOOKS, "LIST", 0, "Attach these: socket, tc (default: socket,tc)", 2},
 	{"hook-check", OPTION_HOOK_CHECK, "SECONDS", 0,
 	 "Look so often whether somebody has removed hooks, and attach them again (default: 30)",
+	 2},
+	{"xdp", OPTION_XDP, "MODE", 0,
+	 "Forward at XDP on uplinks: auto (where hardware is behind them), native (in any driver that can), "
+	 "generic, off (default: auto)",
 	 2},
 	{"clsact", OPTION_CLSACT, NULL, 0, "Use clsact filters although the kernel has tcx", 2},
 	{NULL, 0, NULL, 0,
@@ -180,6 +185,24 @@ static void hooks_parse(struct argp_state *state, struct agent_options *options,
 			argp_error(state, "--hooks %s: '%s' is no hook, there are socket and tc",
 				   text, hook);
 	}
+}
+
+static void xdp_parse(struct argp_state *state, struct agent_options *options, const char *text)
+{
+	static const char *const modes[] = {
+		[XDP_MODE_AUTO] = "auto",
+		[XDP_MODE_NATIVE] = "native",
+		[XDP_MODE_GENERIC] = "generic",
+		[XDP_MODE_OFF] = "off",
+	};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (!strcmp(text, modes[i])) {
+			options->xdp_mode = (enum xdp_mode)i;
+			return;
+		}
+	}
+	argp_error(state, "--xdp %s: auto, native, generic or off is wanted", text);
 }
 
 static void timeout_parse(struct argp_state *state, struct config *config, const char *text)
@@ -458,6 +481,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPTION_HOOK_CHECK:
 		options->hook_check_s = number_parse(state, "hook-check", arg, 1, 86400);
+		return 0;
+	case OPTION_XDP:
+		xdp_parse(state, options, arg);
 		return 0;
 	case OPTION_CLSACT:
 		options->force_clsact = true;

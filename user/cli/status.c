@@ -12,6 +12,7 @@
 #include "cli/status_facts.h"
 #include "cli/table.h"
 #include "cli/words.h"
+#include "link/xdp_words.h"
 
 #define NS_PER_S 1000000000ULL
 
@@ -119,6 +120,26 @@ static void hooks_print(const struct status_facts *facts)
 	}
 }
 
+/* Uplinks, and what each got. */
+static void xdp_print(const struct status_facts *facts)
+{
+	char reason[XDP_REASON_SIZE];
+	bool any = false;
+
+	title_print("xdp");
+	for (size_t i = 0; i < facts->links.count; i++) {
+		const struct link_row *row = &facts->links.rows[i];
+
+		if (row->info.xdp == LINK_XDP_NONE)
+			continue;
+		(void)printf("%s%s: %s", any ? "; " : "", row->name, link_xdp_word(row->info.xdp));
+		if (*link_row_xdp_reason(row, reason))
+			(void)printf(" (%s)", reason);
+		any = true;
+	}
+	(void)printf("%s\n", any ? "" : "no link");
+}
+
 static void maps_print(const struct status_facts *facts)
 {
 	static const char *const headers[] = {"MAP", "ENTRIES", "MAX", "USED", "MEMORY", NULL};
@@ -193,6 +214,7 @@ static void status_print_text(const struct status_facts *facts)
 	(void)printf("%" PRIu64 " confirmed, %" PRIu64 " new\n", facts->confirmed_flows,
 		     facts->new_flows);
 	hooks_print(facts);
+	xdp_print(facts);
 	maps_print(facts);
 	counters_print(facts);
 	degraded_print(facts);
@@ -237,6 +259,27 @@ static void json_add_agent(cJSON *root, const struct status_facts *facts)
 	(void)cJSON_AddNumberToObject(item, "last_took_microseconds", (double)took_us);
 }
 
+static void json_add_xdp(cJSON *hooks, const struct status_facts *facts)
+{
+	cJSON *links = cJSON_AddArrayToObject(hooks, "xdp");
+	char reason[XDP_REASON_SIZE];
+
+	for (size_t i = 0; i < facts->links.count; i++) {
+		const struct link_row *row = &facts->links.rows[i];
+		cJSON *item;
+
+		if (row->info.xdp == LINK_XDP_NONE)
+			continue;
+		item = json_add_item(links);
+		json_add_text(item, "link", row->name);
+		(void)cJSON_AddStringToObject(item, "mode", link_xdp_word(row->info.xdp));
+		if (*link_row_xdp_reason(row, reason))
+			json_add_text(item, "reason", reason);
+		else
+			(void)cJSON_AddNullToObject(item, "reason");
+	}
+}
+
 static void json_add_hooks(cJSON *root, const struct status_facts *facts)
 {
 	cJSON *hooks = cJSON_AddObjectToObject(root, "hooks");
@@ -247,6 +290,7 @@ static void json_add_hooks(cJSON *root, const struct status_facts *facts)
 				    !(facts->agent.degraded & DEGRADED_NO_SOCKET_HOOKS));
 	(void)cJSON_AddBoolToObject(hooks, "tc", !(facts->agent.degraded & DEGRADED_NO_TC_HOOKS));
 	json_add_text(hooks, "cgroup", facts->cgroup);
+	json_add_xdp(hooks, facts);
 	for (size_t i = 0; i < MANAGED_ROLE_COUNT; i++) {
 		cJSON *role =
 			cJSON_AddObjectToObject(links, link_role_word((__u8)managed_roles[i]));
