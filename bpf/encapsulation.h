@@ -11,6 +11,7 @@
  */
 
 #include "checksum.h"
+#include "dsr_choose.h"
 #include "flow.h"
 #include "forward.h"
 #include "nat.h"
@@ -21,21 +22,6 @@
 #define IPV4_DONT_FRAGMENT bpf_htons(0x4000)
 /* What of an IPv4 TOS, or IPv6 traffic class, is the DSCP: ECN stays inside (RFC 6040, 4.3). */
 #define DSCP_MASK 0xfc
-
-/* The addresses that other nodes know this one by; false: of the family there is none. */
-static __always_inline bool node_address_of(__u8 family, struct ip_addr *ret_addr)
-{
-	const struct link_source *own;
-	const __u32 *words;
-	__u32 zero = 0;
-
-	own = bpf_map_lookup_elem(&node_address, &zero);
-	if (!own)
-		return false;
-	*ret_addr = family == FAMILY_IPV4 ? own->ipv4 : own->ipv6;
-	words = address_words_const(ret_addr);
-	return words[0] | words[1] | words[2] | words[3];
-}
 
 /* The outer header's size is that of a header without options, and it is of the same family. */
 static __always_inline __u32 encapsulation_size(__u8 family)

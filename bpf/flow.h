@@ -14,8 +14,8 @@
 #include "address.h"
 #include "config.h"
 #include "counter.h"
-#include "nat.h"
 #include "packet.h"
+#include "rewrite.h"
 #include "route.h"
 #include "service.h"
 

@@ -20,6 +20,7 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
+#include "dsr.h"
 #include "dsr_error.h"
 #include "dsr_receive.h"
 #include "encapsulation.h"
