@@ -19,19 +19,18 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
-#include "flow.h"
+#include "flow_create.h"
+#include "flow_use.h"
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"
 #include "nat.h"
+#include "node_port.h"
 #include "packet.h"
 #include "reject.h"
 #include "service.h"
 #include "transit.h"
-
-/* An address that has frontends; one that has none any more is ADDRESS_RETIRED. */
-#define ADDRESS_SERVED (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
-#define ADDRESS_VIP    (ADDRESS_SERVED | ADDRESS_RETIRED)
+#include "unused_address.h"
 
 /* Of a step that leaves the decision to another one. */
 #define VERDICT_ASK_VIP (-COUNTER_COUNT)
@@ -63,7 +62,7 @@ static __always_inline int transit(struct __sk_buff *skb, const struct packet *p
 	struct route route = {};
 	int err;
 
-	err = transit_route(skb, packet, rewrite, &route);
+	err = transit_route(skb, packet, hook, rewrite, &route);
 	if (!err)
 		err = nat_rewrite(skb, packet, rewrite);
 	return err ? err : transit_send(skb, packet, &route, hook);
@@ -79,7 +78,7 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 	int err;
 
 	if (config.count_packets)
-		stats_count_packet(flow->service, skb->len);
+		stats_count_packet(flow->service, hook->size);
 	rewrite_from_flow(flow, &rewrite);
 	if (flags & FLOW_SOURCE_NAT)
 		return transit(skb, packet, &rewrite, hook);
@@ -100,58 +99,6 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 		       : VERDICT_NEXT;
 }
 
-/* Notes for people that a service port's flows find no source port. */
-static __always_inline void exhausted_note(__u32 service)
-{
-	struct exhausted fresh = {.count = 1, .last_s = now_seconds()};
-	struct exhausted *seen = bpf_map_lookup_elem(&exhausted, &service);
-
-	if (!seen) {
-		(void)bpf_map_update_elem(&exhausted, &service, &fresh, BPF_ANY);
-		return;
-	}
-	__sync_fetch_and_add(&seen->count, 1);
-	seen->last_s = fresh.last_s;
-}
-
-/*
- * True if a flow whose client's place is taken by an address of this node may keep the client's
- * port: not one that processes of the node get for their own conversations with the backend.
- */
-static __always_inline bool port_may_be_kept(__be16 port)
-{
-	__u16 number = bpf_ntohs(port);
-
-	return number && (number < config.host_port_min || number >= config.source_port_min) &&
-	       number <= config.source_port_max;
-}
-
-/*
- * Claims the reply tuple: with the flow's own source port, or, where that is taken or the node's,
- * with another one.
- */
-static __noinline int flow_claim(struct flow_draft *draft)
-{
-	__u32 ports = config.source_port_max - config.source_port_min + 1;
-	bool keep = !draft->is_from_node || port_may_be_kept(draft->original.new_src_port);
-	int err = -EEXIST;
-
-	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++) {
-		if (attempt || !keep)
-			draft->original.new_src_port =
-				bpf_htons(config.source_port_min + bpf_get_prandom_u32() % ports);
-		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
-		flow_peer(&draft->original_key, &draft->original, &draft->reply);
-		err = flow_claim_reply(&draft->reply_key, &draft->reply);
-	}
-	if (!err)
-		return 0;
-	if (err != -EEXIST)
-		return -COUNTER_DROP_NEW_FLOWS;
-	exhausted_note(draft->choice.service);
-	return -COUNTER_DROP_NO_PORT_FREE;
-}
-
 /*
  * The client is a process of this node: remembers how to reach it, by the link its packets leave
  * by. If the backend is of this node as well, any address of the node would be a martian there: as
@@ -164,7 +111,7 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 	struct flow *flow = &draft->original;
 
 	flow->flags |= FLOW_LOCAL_CLIENT;
-	flow->ifindex = skb->ifindex;
+	flow->ifindex = hook->ifindex;
 	if (hook->link_header_size)
 		(void)bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_source), flow->mac,
 					 sizeof(flow->mac));
@@ -174,64 +121,6 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 	}
 }
 
-static __always_inline void flow_draft_fill(struct flow_draft *draft)
-{
-	const struct flow_key *key = &draft->original_key;
-	const struct choice *choice = &draft->choice;
-	struct flow *flow = &draft->original;
-
-	__builtin_memset(flow, 0, sizeof(*flow));
-	flow->new_src = key->src;
-	flow->new_src_port = key->src_port;
-	flow->new_dst = choice->addr;
-	flow->new_dst_port = choice->port;
-	flow->slot = choice->slot;
-	flow->backend = choice->backend;
-	flow->generation = choice->generation;
-	flow->service = choice->service;
-	flow->last_use_s = now_seconds();
-	flow->state = FLOW_NEW;
-	flow->kind = draft->target.kind;
-	flow->is_near = draft->place.is_near;
-	draft->is_from_node = false;
-}
-
-/*
- * Whose name the packet bears at the backend: its client's, unless the reply would then miss this
- * node, or never leave the backend. Returns 0 or -COUNTER_DROP_NO_ROUTE.
- */
-static __noinline int flow_choose_source(struct __sk_buff *skb, const struct packet *packet,
-					 struct flow_draft *draft)
-{
-	const struct address_info *frontend, *backend;
-	struct flow *flow = &draft->original;
-	struct rewrite rewrite = {};
-	struct route route;
-	int err;
-
-	backend = address_lookup(&flow->new_dst);
-	if (!draft->place.returns_here && !(draft->choice.flags & BACKEND_LOCAL) &&
-	    !(backend && backend->flags & ADDRESS_NODE)) {
-		rewrite.dst = flow->new_dst;
-		rewrite.dst_port = flow->new_dst_port;
-		err = route_find(skb, packet, &rewrite, &route);
-		if (err)
-			return err;
-		/* A link without addresses borrows those of the link that the packet came by. */
-		if (!link_source_of(route.ifindex, packet->family, &flow->new_src) &&
-		    !link_source_of(skb->ifindex, packet->family, &flow->new_src))
-			return -COUNTER_DROP_NO_ROUTE;
-		flow->flags = FLOW_SOURCE_NAT;
-		draft->is_from_node = true;
-	} else if (address_equal(&draft->original_key.src, &flow->new_dst)) {
-		flow->flags = FLOW_HAIRPIN;
-		flow->new_src = draft->original_key.dst;
-		frontend = address_lookup(&flow->new_src);
-		draft->is_from_node = frontend && frontend->flags & ADDRESS_NODE;
-	}
-	return 0;
-}
-
 /*
  * Makes the flow that leads from the frontend, in draft->original_key, to draft->choice; all of it
  * is in the draft afterwards. Returns 0 or -COUNTER_DROP_...
@@ -239,107 +128,15 @@ static __noinline int flow_choose_source(struct __sk_buff *skb, const struct pac
 static __noinline int flow_create(struct __sk_buff *skb, const struct packet *packet,
 				  const struct hook *hook, struct flow_draft *draft)
 {
-	__u32 until_s;
 	int err;
 
 	flow_draft_fill(draft);
-	err = flow_choose_source(skb, packet, draft);
+	err = flow_choose_source(skb, packet, hook, draft);
 	if (err)
 		return err;
 	if (hook->is_egress)
 		flow_mark_local_client(skb, hook, draft);
-	err = flow_claim(draft);
-	if (err)
-		return err;
-	until_s = draft->original.last_use_s + flow_timeout_s(draft->original_key.proto, FLOW_NEW);
-	address_expect_flows(&draft->original_key.dst, until_s);
-	address_expect_flows(&draft->reply_key.src, until_s);
-	if (bpf_map_update_elem(&new_flows, &draft->original_key, &draft->original, BPF_ANY))
-		return -COUNTER_DROP_NEW_FLOWS;
-	stats_count_connection(draft->choice.service);
-	counter_add(COUNTER_FORWARDED_NEW, skb->len);
-	return 0;
-}
-
-/* Ports of this node's own addresses that ever had a flow. */
-static __always_inline struct node_ports *node_ports_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&node_ports, &zero);
-}
-
-static __always_inline bool node_port_is_marked(__be16 port)
-{
-	const struct node_ports *ports = node_ports_get();
-
-	return ports && ports->used[bpf_ntohs(port)];
-}
-
-static __always_inline void node_port_mark(__be16 port)
-{
-	struct node_ports *ports = node_ports_get();
-
-	if (ports)
-		ports->used[bpf_ntohs(port)] = 1;
-}
-
-/*
- * True for addresses of the ranges that ClusterIPs are from (rule C44): asked only about
- * destinations that no Service has.
- */
-static __noinline bool is_in_service_ranges(const struct ip_addr *addr)
-{
-	const __u32 *words = address_words_const(addr);
-	const struct service_ranges *ranges;
-	__u32 zero = 0, count;
-
-	ranges = bpf_map_lookup_elem(&service_ranges, &zero);
-	if (!ranges)
-		return false;
-	count = *(const volatile __u32 *)&ranges->count;
-	for (__u32 i = 0; i < SERVICE_RANGES_MAX && i < count; i++) {
-		const __u32 *wanted = address_words_const(&ranges->ranges[i].addr);
-		const __u32 *mask = address_words_const(&ranges->ranges[i].mask);
-
-		if (!((words[3] & mask[3]) ^ wanted[3]) && !((words[2] & mask[2]) ^ wanted[2]) &&
-		    !((words[1] & mask[1]) ^ wanted[1]) && !((words[0] & mask[0]) ^ wanted[0]))
-			return true;
-	}
-	return false;
-}
-
-/* What becomes of a new flow to an address that no Service has. */
-static __always_inline int to_nobody(const struct ip_addr *addr)
-{
-	return is_in_service_ranges(addr) ? -COUNTER_DROP_UNUSED_ADDRESS : VERDICT_NEXT;
-}
-
-static __always_inline bool is_in_near_ranges(const struct ip_addr *addr)
-{
-	struct near_range key = {.prefix = 8 * sizeof(key.addr), .addr = *addr};
-
-	return bpf_map_lookup_elem(&near_ranges, &key);
-}
-
-/* Where a new flow's client is. */
-static __noinline int client_find(struct __sk_buff *skb, const struct packet *packet,
-				  const struct hook *hook, struct client_place *ret_place)
-{
-	const struct address_info *source = address_lookup(&packet->src);
-	__u32 ifindex = skb->ifindex;
-	const struct link_info *link;
-
-	if (hook->is_egress || (source && source->flags & ADDRESS_NODE)) {
-		ret_place->is_near = true;
-		ret_place->returns_here = true;
-		return 0;
-	}
-	link = bpf_map_lookup_elem(&links, &ifindex);
-	ret_place->returns_here = link && (link->is_near || link->role == LINK_POD);
-	ret_place->is_near = config.near_by == NEAR_BY_RANGE ? is_in_near_ranges(&packet->src)
-							     : link && link->is_near;
-	return 0;
+	return flow_enter(hook, draft);
 }
 
 /* A packet to a port that the address does not have. */
@@ -356,7 +153,6 @@ static __always_inline int to_unknown_port(const struct packet *packet,
 static __noinline int original_open(struct __sk_buff *skb, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook)
 {
-	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
 	struct flow_draft *draft = flow_draft_get();
 	const struct frontend_target *target;
 	int err;
@@ -366,82 +162,15 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return to_unknown_port(packet, address);
-	if (!source_is_allowed(&packet->src, target))
-		return -COUNTER_DROP_SOURCE_RANGE;
-	if (!packet_opens(packet))
-		return -COUNTER_REJECT_NO_FLOW;
-	draft->target = *target;
-	(void)client_find(skb, packet, hook, &draft->place);
-	err = service_select(&client, &draft->target, draft->place.is_near, &draft->choice);
+	err = flow_decide(packet, hook, target, draft);
 	if (err)
 		return err;
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
 	err = flow_create(skb, packet, hook, draft);
 	if (err)
 		return err;
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
 	return flow_forward(skb, packet, &draft->original_key, &draft->original, hook);
-}
-
-enum flow_use {
-	FLOW_GO_ON,
-	FLOW_ANEW,   /* it is over: this packet opens another one */
-	FLOW_MOVE,   /* its backend left: choose another one */
-	FLOW_REFUSE, /* its backend is gone, and TCP must learn */
-};
-
-/* What an original packet may do with the flow it belongs to. */
-static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
-						 const struct address_info *address)
-{
-	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
-		     packet->fragment != FRAGMENT_LATER;
-
-	if (flow_is_expired(flow, packet->proto, now_seconds()))
-		return FLOW_ANEW;
-	/*
-	 * A SYN again goes where the first went; a SYN on a connection that was made is another
-	 * one.
-	 */
-	if (opens && flow->state >= FLOW_ESTABLISHED)
-		return FLOW_ANEW;
-	if (!proto_has_handshake(packet->proto) || opens)
-		return address->flags & ADDRESS_SERVED &&
-				       service_still_has(
-					       flow->service,
-					       (struct list_for){flow->kind, flow->is_near},
-					       flow->backend, flow->generation, &flow->slot)
-			       ? FLOW_GO_ON
-			       : FLOW_MOVE;
-	return backend_is_alive(flow->backend, flow->generation) ? FLOW_GO_ON : FLOW_REFUSE;
-}
-
-/*
- * The flow that a packet from its backend belongs to, or NULL: what belongs to no flow is not ours.
- * The first reply confirms the flow, unless it ends it.
- */
-static __noinline const struct flow *reply_flow(const struct packet *packet,
-						struct flow_key *ret_key)
-{
-	struct flow_draft *draft = flow_draft_get();
-	__u32 now_s = now_seconds();
-	struct flow *flow;
-	bool is_confirmed;
-
-	packet_flow_key(packet, FLOW_REPLY, ret_key);
-	flow = flow_find(ret_key, &is_confirmed);
-	if (!flow || flow_is_expired(flow, ret_key->proto, now_s))
-		return NULL;
-	flow_touch(ret_key, flow, is_confirmed, now_s);
-	flow_follow(ret_key, flow, packet, is_confirmed);
-	if (is_confirmed || flow->state == FLOW_CLOSED || !draft)
-		return flow;
-	/* Confirming deletes the new flow, whose memory may then be another's. */
-	draft->reply_key = *ret_key;
-	draft->reply = *flow;
-	(void)flow_confirm(draft);
-	return &draft->reply;
 }
 
 /* A packet from a backend's side: to the client, if a flow leads there. */
@@ -467,14 +196,14 @@ static __always_inline int icmp_error(struct __sk_buff *skb, const struct packet
 
 	icmp_outer(packet, quote, flow, &outer);
 	if (is_routed) {
-		err = transit_route(skb, packet, &outer, &route);
+		err = transit_route(skb, packet, hook, &outer, &route);
 		if (err)
 			return err;
 	}
 	err = icmp_rewrite(skb, packet, quote, flow, &outer);
 	if (err)
 		return err;
-	counter_add(COUNTER_ICMP_TRANSLATED, skb->len);
+	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
 	if (is_routed)
 		return transit_send(skb, packet, &route, hook);
 	if (flow->flags & FLOW_LOCAL_CLIENT)
@@ -500,7 +229,7 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 		err = icmp_answer_echo(skb, packet);
 		if (err)
 			return err;
-		counter_add(COUNTER_ECHO_ANSWERED, skb->len);
+		counter_add(COUNTER_ECHO_ANSWERED, hook->size);
 		return forward_back(skb, hook);
 	}
 	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !draft ||
@@ -563,7 +292,7 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 	if (use == FLOW_REFUSE)
 		return -COUNTER_REJECT_DEAD_BACKEND;
 	if (use == FLOW_MOVE)
-		counter_add(COUNTER_RESELECTED, skb->len);
+		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(skb, packet, address, hook);
 }
 
@@ -622,7 +351,7 @@ static __always_inline bool flow_is_stale(const struct packet *packet, const str
  * know.
  */
 static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
-				 const struct address_info *address)
+				 const struct address_info *address, const struct hook *hook)
 {
 	struct flow_key reply_key;
 	bool is_confirmed;
@@ -640,7 +369,7 @@ static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
 	flow = flow_find(&reply_key, &is_confirmed);
 	if (flow && flow_is_stale(packet, flow)) {
 		(void)flow_forget(&reply_key, flow);
-		counter_add(COUNTER_FORGOTTEN, skb->len);
+		counter_add(COUNTER_FORGOTTEN, hook->size);
 	}
 	return VERDICT_NEXT;
 }
@@ -656,15 +385,6 @@ static __always_inline int from_backend(struct __sk_buff *skb, struct packet *pa
 	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	return reply(skb, packet, hook);
-}
-
-/* True if the packet is for a frontend at an address of this node, or may be of a flow of one. */
-static __always_inline bool is_for_node_port(const struct packet *packet,
-					     const struct address_info *address)
-{
-	return address->flags & ADDRESS_VIP &&
-	       (node_port_is_marked(packet->dst_port) ||
-		frontend_lookup(&packet->dst, packet->dst_port, packet->proto));
 }
 
 /*
@@ -713,7 +433,7 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 	if (!address)
 		return to_nobody(&packet->dst);
 	if (address->flags & ADDRESS_BACKEND)
-		(void)to_backend(skb, packet, address);
+		(void)to_backend(skb, packet, address, hook);
 	if (address->flags & ADDRESS_NODE) {
 		int verdict = to_node(skb, packet, address, hook);
 
@@ -752,7 +472,8 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 		return to_nobody(&packet->dst);
 	if (address->flags & ADDRESS_VIP)
 		return to_vip(skb, packet, address, hook);
-	return address->flags & ADDRESS_BACKEND ? to_backend(skb, packet, address) : VERDICT_NEXT;
+	return address->flags & ADDRESS_BACKEND ? to_backend(skb, packet, address, hook)
+						: VERDICT_NEXT;
 }
 
 /*
@@ -773,19 +494,21 @@ static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet
 	case COUNTER_TOO_BIG:
 		return transit_answer(skb, packet, hook, reason);
 	default:
-		counter_add(reason, skb->len);
+		counter_add(reason, hook->size);
 		return VERDICT_DROP;
 	}
 }
 
 /* Reads the packet, lets the hook decide, and says it in TC's language. */
-static __always_inline int run(struct __sk_buff *skb, const struct hook *hook)
+static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 {
 	struct packet packet = {};
 	__be16 protocol;
 	__u32 offset = 0;
 	int verdict;
 
+	hook->ifindex = skb->ifindex;
+	hook->size = skb->len;
 	protocol = packet_network(skb, hook->link_header_size, &offset);
 	if (!packet_read_network(skb, protocol, offset, &packet))
 		return TC_ACT_UNSPEC;
@@ -798,7 +521,7 @@ static __always_inline int run(struct __sk_buff *skb, const struct hook *hook)
 SEC("tc")
 int fl_ingress(struct __sk_buff *skb)
 {
-	const struct hook hook = {.link_header_size = ETH_HLEN};
+	struct hook hook = {.link_header_size = ETH_HLEN};
 
 	return run(skb, &hook);
 }
@@ -806,7 +529,7 @@ int fl_ingress(struct __sk_buff *skb)
 SEC("tc")
 int fl_egress(struct __sk_buff *skb)
 {
-	const struct hook hook = {.is_egress = true, .link_header_size = ETH_HLEN};
+	struct hook hook = {.is_egress = true, .link_header_size = ETH_HLEN};
 
 	return run(skb, &hook);
 }
@@ -815,7 +538,7 @@ int fl_egress(struct __sk_buff *skb)
 SEC("tc")
 int fl_ingress_l3(struct __sk_buff *skb)
 {
-	const struct hook hook = {.link_header_size = 0};
+	struct hook hook = {.link_header_size = 0};
 
 	return run(skb, &hook);
 }
@@ -823,7 +546,7 @@ int fl_ingress_l3(struct __sk_buff *skb)
 SEC("tc")
 int fl_egress_l3(struct __sk_buff *skb)
 {
-	const struct hook hook = {.is_egress = true, .link_header_size = 0};
+	struct hook hook = {.is_egress = true, .link_header_size = 0};
 
 	return run(skb, &hook);
 }

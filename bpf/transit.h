@@ -12,22 +12,10 @@
 #include "nat.h"
 #include "packet.h"
 #include "reject.h"
+#include "route.h"
 
 /* Where in a packet's scratch space the answer to one that is too big finds what would fit. */
 #define CB_MTU 0
-
-/* The address this node has on a link, or false: none of the family. */
-static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip_addr *ret_addr)
-{
-	const struct link_source *source = bpf_map_lookup_elem(&link_sources, &ifindex);
-	const __u32 *words;
-
-	if (!source)
-		return false;
-	*ret_addr = family == FAMILY_IPV4 ? source->ipv4 : source->ipv6;
-	words = address_words_const(ret_addr);
-	return words[0] | words[1] | words[2] | words[3];
-}
 
 /*
  * Tells the sender as the router that this node is to it, why its packet went no further: from the
@@ -48,7 +36,7 @@ static __noinline int transit_answer(struct __sk_buff *skb, const struct packet 
 		answer.code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0;
 		answer.rest = bpf_htonl(skb->cb[CB_MTU]);
 	}
-	if (!link_source_of(skb->ifindex, packet->family, &answer.from))
+	if (!link_source_of(hook->ifindex, packet->family, &answer.from))
 		answer.from = packet->dst;
 	return answer_error(skb, packet, hook, &answer, reason);
 }
@@ -91,13 +79,14 @@ static __always_inline int transit_drop_tags(struct __sk_buff *skb)
 
 /* Finds the way and sees that the packet may take it. Returns 0 or -enum counter_reason. */
 static __noinline int transit_route(struct __sk_buff *skb, const struct packet *packet,
-				    const struct rewrite *rewrite, struct route *ret_route)
+				    const struct hook *hook, const struct rewrite *rewrite,
+				    struct route *ret_route)
 {
 	int err;
 
 	if (packet->ttl <= 1)
 		return -COUNTER_TIME_EXCEEDED;
-	err = route_find(skb, packet, rewrite, ret_route);
+	err = route_find(skb, packet, hook, rewrite, ret_route);
 	if (err)
 		return err;
 	if (!ret_route->mtu || transit_size(skb, packet) <= ret_route->mtu)

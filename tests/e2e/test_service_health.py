@@ -262,6 +262,9 @@ def test_a_taken_port_is_told_and_had_when_it_is_free(world, server, agent, clie
     event = wait_for(lambda: next((item for item in server.posted_events()
                                    if item["reason"] == "FailedToStartServiceHealthcheck"), None), "the Event")
     assert event["type"] == "Warning"
+    assert event["regarding"] == {"kind": "Service", "apiVersion": "v1", "namespace": "default", "name": "web",
+                                  "uid": "default/web"}
+    assert event["metadata"]["namespace"] == "default"
     assert event["note"] == (f'node node2 failed to start healthcheck "default/web" on port {port}: '
                              "Address already in use")
     assert len(agent.warnings("cannot answer health checks of Service default/web")) == 1

@@ -6,10 +6,15 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "fairlead/types.h"
-#include "log.h"
+
+/* Longer than any flow stays without a reply. */
+#define NEW_FLOWS_LAST_S 3600
 
 bool grow_is_possible(const char *map_name)
 {
@@ -57,6 +62,31 @@ static int copy_hash(int from, int to, const struct bpf_map_info *info, void *va
 	return errno == ENOENT ? 0 : -errno;
 }
 
+/*
+ * Programs go on counting in the old map until they are replaced, so the counts follow later. Until
+ * then every address may have flows: this outlasts all that are new now.
+ */
+static int copy_address_flows(int to, uint32_t count)
+{
+	struct address_flows busy = {};
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	busy.new_until_s = (uint32_t)now.tv_sec + NEW_FLOWS_LAST_S;
+	for (uint32_t index = 0; index < count; index++) {
+		if (bpf_map_update_elem(to, &index, &busy, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+static size_t address_flows_size(uint32_t count)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (count * sizeof(struct address_flows) + page - 1) / page * page;
+}
+
 int grow_copy(const char *map_name, int from, int to)
 {
 	struct bpf_map_info info = {};
@@ -68,6 +98,8 @@ int grow_copy(const char *map_name, int from, int to)
 		return -EINVAL;
 	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
 		return -errno;
+	if (!strcmp(map_name, "address_flows"))
+		return copy_address_flows(to, info.max_entries);
 	/* A per-CPU value is one for each CPU, each rounded up to 8 bytes. */
 	value = calloc((size_t)cpus, (info.value_size + 7U) / 8 * 8);
 	if (!value)
@@ -77,54 +109,39 @@ int grow_copy(const char *map_name, int from, int to)
 	return copy_array(from, to, &info, value);
 }
 
-static void count_address(int addresses, int address_flows, const struct ip_addr *addr)
+/* The values of the address_flows map, mapped; NULL with errno set. */
+static struct address_flows *address_flows_map(int map, uint32_t count)
 {
-	struct address_info info;
-	struct address_flows busy;
+	size_t size = address_flows_size(count);
+	void *values = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 
-	if (bpf_map_lookup_elem(addresses, addr, &info) || !info.index ||
-	    bpf_map_lookup_elem(address_flows, &info.index, &busy))
-		return;
-	busy.confirmed++;
-	(void)bpf_map_update_elem(address_flows, &info.index, &busy, BPF_ANY);
+	return values == MAP_FAILED ? NULL : values;
 }
 
-static void clear_counts(int addresses, int address_flows)
+int grow_add_counts(int from, int to)
 {
-	struct address_flows busy;
-	struct address_info info;
-	struct ip_addr key;
-	bool is_first = true;
+	struct bpf_map_info info = {};
+	__u32 info_size = sizeof(info);
+	struct address_flows *old, *new;
 
-	while (!bpf_map_get_next_key(addresses, is_first ? NULL : &key, &key)) {
-		is_first = false;
-		if (bpf_map_lookup_elem(addresses, &key, &info) || !info.index ||
-		    bpf_map_lookup_elem(address_flows, &info.index, &busy))
-			continue;
-		busy.confirmed = 0;
-		(void)bpf_map_update_elem(address_flows, &info.index, &busy, BPF_ANY);
+	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
+		return -errno;
+	old = address_flows_map(from, info.max_entries);
+	if (!old)
+		return -errno;
+	new = address_flows_map(to, info.max_entries);
+	if (!new) {
+		int err = -errno;
+
+		(void)munmap(old, address_flows_size(info.max_entries));
+		return err;
 	}
-}
+	for (uint32_t i = 0; i < info.max_entries; i++) {
+		uint32_t confirmed = __atomic_load_n(&old[i].confirmed, __ATOMIC_RELAXED);
 
-void grow_recount(int flows, int addresses, int address_flows)
-{
-	struct bpf_map_info map_info = {};
-	__u32 info_size = sizeof(map_info);
-	auto_cleanup(cleanup_free) struct flow *flow = NULL;
-	struct flow_key key;
-	bool is_first = true;
-
-	if (bpf_obj_get_info_by_fd(flows, &map_info, &info_size))
-		return;
-	flow = calloc(1, map_info.value_size);
-	if (!flow)
-		return;
-	clear_counts(addresses, address_flows);
-	while (!bpf_map_get_next_key(flows, is_first ? NULL : &key, &key)) {
-		is_first = false;
-		if (key.direction != FLOW_ORIGINAL || bpf_map_lookup_elem(flows, &key, flow))
-			continue;
-		count_address(addresses, address_flows, &key.dst);
-		count_address(addresses, address_flows, &flow->new_dst);
+		(void)__atomic_fetch_add(&new[i].confirmed, confirmed, __ATOMIC_RELAXED);
 	}
+	(void)munmap(old, address_flows_size(info.max_entries));
+	(void)munmap(new, address_flows_size(info.max_entries));
+	return 0;
 }

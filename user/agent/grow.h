@@ -11,11 +11,14 @@
 /* True for maps whose content can be copied; flow tables keep their size until a cleanup. */
 bool grow_is_possible(const char *map_name);
 
-/* Copies a map into a larger one of the same kind. Returns 0 or a negative errno. Silent. */
+/*
+ * Copies a map into a larger one of the same kind, except for the counts of `address_flows`.
+ * Returns 0 or a negative errno. Silent.
+ */
 int grow_copy(const char *map_name, int from, int to);
 
 /*
- * Counts the confirmed flows of each address anew: programs counted in the old map while it was
- * copied. Failing is survived: a count that is too high keeps an address known for longer. Logs.
+ * Adds the counts of one `address_flows` to those of another, when no program counts in the first
+ * one any more. Returns 0 or a negative errno. Silent.
  */
-void grow_recount(int flows, int addresses, int address_flows);
+int grow_add_counts(int from, int to);

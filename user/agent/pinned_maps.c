@@ -123,6 +123,22 @@ int pinned_maps_copy(const struct pinned_maps *pinned, const struct kept_maps *k
 	return 0;
 }
 
+/* Now that the programs count in the larger map, what they counted in the old one is added. */
+static int address_flows_settle(const struct pinned_maps *pinned, const struct kept_maps *kept)
+{
+	int err;
+
+	for (size_t i = 0; i < pinned->grown_count; i++) {
+		if (strcmp(pinned->grown[i].name, "address_flows") != 0)
+			continue;
+		err = grow_add_counts(pinned->grown[i].old_fd, kept_maps_fd(kept, "address_flows"));
+		if (err)
+			return log_err(err,
+				       "cannot add the counts of flows to those of the larger map");
+	}
+	return 0;
+}
+
 int pinned_maps_commit(struct pinned_maps *pinned, const struct kept_maps *kept)
 {
 	char path[PATH_MAX], temporary[PATH_MAX + 8];
@@ -140,9 +156,7 @@ int pinned_maps_commit(struct pinned_maps *pinned, const struct kept_maps *kept)
 		if (bpf_obj_pin(kept_maps_fd(kept, name), temporary) || rename(temporary, path))
 			return log_err(-errno, "cannot pin the map %s", path);
 	}
-	if (pinned->grown_count)
-		grow_recount(kept_maps_fd(kept, "flows"), kept_maps_fd(kept, "addresses"),
-			     kept_maps_fd(kept, "address_flows"));
+	err = address_flows_settle(pinned, kept);
 	pinned_maps_forget(pinned);
-	return 0;
+	return err;
 }

@@ -308,7 +308,7 @@ static void failure_tell(struct service_health_ports *ports, struct entry *entry
 		       "node %s failed to start healthcheck \"%s/%s\" on port %u: %s",
 		       ports->options.node_name, entry->namespace_, entry->name, entry->check.port,
 		       strerror(-err));
-	ports->options.failed(note, ports->options.context);
+	ports->options.failed(entry->namespace_, entry->name, note, ports->options.context);
 }
 
 static void success_tell(struct entry *entry)

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Flows in the making: which backend, whose name the packet bears there, and the source port that
+ * tells it from all other flows.
+ */
+
+#include "client.h"
+#include "flow.h"
+#include "route.h"
+#include "service.h"
+
+/*
+ * What becomes of a packet that opens a flow to a frontend: where its client is, and which backend
+ * it gets. All hooks decide by this. Returns 0 or -enum counter_reason.
+ */
+static __noinline int flow_decide(const struct packet *packet, const struct hook *hook,
+				  const struct frontend_target *target, struct flow_draft *draft)
+{
+	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
+
+	if (!source_is_allowed(&packet->src, target))
+		return -COUNTER_DROP_SOURCE_RANGE;
+	if (!packet_opens(packet))
+		return -COUNTER_REJECT_NO_FLOW;
+	draft->target = *target;
+	(void)client_find(packet, hook, &draft->place);
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	return service_select(&client, &draft->target, draft->place.is_near, &draft->choice);
+}
+
+/* Notes for people that a service port's flows find no source port. */
+static __always_inline void exhausted_note(__u32 service)
+{
+	struct exhausted fresh = {.count = 1, .last_s = now_seconds()};
+	struct exhausted *seen = bpf_map_lookup_elem(&exhausted, &service);
+
+	if (!seen) {
+		(void)bpf_map_update_elem(&exhausted, &service, &fresh, BPF_ANY);
+		return;
+	}
+	__sync_fetch_and_add(&seen->count, 1);
+	seen->last_s = fresh.last_s;
+}
+
+/*
+ * True if a flow whose client's place is taken by an address of this node may keep the client's
+ * port: not one that processes of the node get for their own conversations with the backend.
+ */
+static __always_inline bool port_may_be_kept(__be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return number && (number < config.host_port_min || number >= config.source_port_min) &&
+	       number <= config.source_port_max;
+}
+
+/*
+ * Claims the reply tuple: with the flow's own source port, or, where that is taken or the node's,
+ * with another one.
+ */
+static __noinline int flow_claim(struct flow_draft *draft)
+{
+	__u32 ports = config.source_port_max - config.source_port_min + 1;
+	bool keep = !draft->is_from_node || port_may_be_kept(draft->original.new_src_port);
+	int err = -EEXIST;
+
+	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++) {
+		if (attempt || !keep)
+			draft->original.new_src_port =
+				bpf_htons(config.source_port_min + bpf_get_prandom_u32() % ports);
+		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
+		flow_peer(&draft->original_key, &draft->original, &draft->reply);
+		err = flow_claim_reply(&draft->reply_key, &draft->reply);
+	}
+	if (!err)
+		return 0;
+	if (err != -EEXIST)
+		return -COUNTER_DROP_NEW_FLOWS;
+	exhausted_note(draft->choice.service);
+	return -COUNTER_DROP_NO_PORT_FREE;
+}
+
+static __always_inline void flow_draft_fill(struct flow_draft *draft)
+{
+	const struct flow_key *key = &draft->original_key;
+	const struct choice *choice = &draft->choice;
+	struct flow *flow = &draft->original;
+
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->new_src = key->src;
+	flow->new_src_port = key->src_port;
+	flow->new_dst = choice->addr;
+	flow->new_dst_port = choice->port;
+	flow->slot = choice->slot;
+	flow->backend = choice->backend;
+	flow->generation = choice->generation;
+	flow->service = choice->service;
+	flow->last_use_s = now_seconds();
+	flow->state = FLOW_NEW;
+	flow->kind = draft->target.kind;
+	flow->is_near = draft->place.is_near;
+	draft->is_from_node = false;
+}
+
+/*
+ * Whose name the packet bears at the backend: its client's, unless the reply would then miss this
+ * node, or never leave the backend. Returns 0 or -COUNTER_DROP_NO_ROUTE.
+ */
+static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
+					 const struct hook *hook, struct flow_draft *draft)
+{
+	const struct address_info *frontend, *backend;
+	struct flow *flow = &draft->original;
+	struct rewrite rewrite = {};
+	struct route route;
+	int err;
+
+	backend = address_lookup(&flow->new_dst);
+	if (!draft->place.returns_here && !(draft->choice.flags & BACKEND_LOCAL) &&
+	    !(backend && backend->flags & ADDRESS_NODE)) {
+		rewrite.dst = flow->new_dst;
+		rewrite.dst_port = flow->new_dst_port;
+		err = route_find(ctx, packet, hook, &rewrite, &route);
+		if (err)
+			return err;
+		/* A link without addresses borrows those of the link that the packet came by. */
+		if (!link_source_of(route.ifindex, packet->family, &flow->new_src) &&
+		    !link_source_of(hook->ifindex, packet->family, &flow->new_src))
+			return -COUNTER_DROP_NO_ROUTE;
+		flow->flags = FLOW_SOURCE_NAT;
+		draft->is_from_node = true;
+	} else if (address_equal(&draft->original_key.src, &flow->new_dst)) {
+		flow->flags = FLOW_HAIRPIN;
+		flow->new_src = draft->original_key.dst;
+		frontend = address_lookup(&flow->new_src);
+		draft->is_from_node = frontend && frontend->flags & ADDRESS_NODE;
+	}
+	return 0;
+}
+
+/*
+ * Enters the flow, both halves of it. Returns 0 or -enum counter_reason.
+ */
+static __noinline int flow_enter(const struct hook *hook, struct flow_draft *draft)
+{
+	__u32 until_s;
+	int err;
+
+	err = flow_claim(draft);
+	if (err)
+		return err;
+	until_s = draft->original.last_use_s + flow_timeout_s(draft->original_key.proto, FLOW_NEW);
+	address_expect_flows(&draft->original_key.dst, until_s);
+	address_expect_flows(&draft->reply_key.src, until_s);
+	if (bpf_map_update_elem(&new_flows, &draft->original_key, &draft->original, BPF_ANY))
+		return -COUNTER_DROP_NEW_FLOWS;
+	stats_count_connection(draft->choice.service);
+	counter_add(COUNTER_FORWARDED_NEW, hook->size);
+	return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* What packets may do with the flow that they belong to. */
+
+#include "flow.h"
+#include "node_port.h"
+#include "service.h"
+
+enum flow_use {
+	FLOW_GO_ON,
+	FLOW_ANEW,   /* it is over: this packet opens another one */
+	FLOW_MOVE,   /* its backend left: choose another one */
+	FLOW_REFUSE, /* its backend is gone, and TCP must learn */
+};
+
+/* What an original packet may do with the flow it belongs to. */
+static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
+						 const struct address_info *address)
+{
+	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
+		     packet->fragment != FRAGMENT_LATER;
+
+	if (flow_is_expired(flow, packet->proto, now_seconds()))
+		return FLOW_ANEW;
+	/*
+	 * A SYN again goes where the first went; a SYN on a connection that was made is another
+	 * one.
+	 */
+	if (opens && flow->state >= FLOW_ESTABLISHED)
+		return FLOW_ANEW;
+	if (!proto_has_handshake(packet->proto) || opens)
+		return address->flags & ADDRESS_SERVED &&
+				       service_still_has(
+					       flow->service,
+					       (struct list_for){flow->kind, flow->is_near},
+					       flow->backend, flow->generation, &flow->slot)
+			       ? FLOW_GO_ON
+			       : FLOW_MOVE;
+	return backend_is_alive(flow->backend, flow->generation) ? FLOW_GO_ON : FLOW_REFUSE;
+}
+
+/*
+ * The flow that a packet from its backend belongs to, or NULL: what belongs to no flow is not ours.
+ * The first reply confirms the flow, unless it ends it.
+ */
+static __noinline const struct flow *reply_flow(const struct packet *packet,
+						struct flow_key *ret_key)
+{
+	struct flow_draft *draft = flow_draft_get();
+	__u32 now_s = now_seconds();
+	struct flow *flow;
+	bool is_confirmed;
+
+	packet_flow_key(packet, FLOW_REPLY, ret_key);
+	flow = flow_find(ret_key, &is_confirmed);
+	if (!flow || flow_is_expired(flow, ret_key->proto, now_s))
+		return NULL;
+	flow_touch(ret_key, flow, is_confirmed, now_s);
+	flow_follow(ret_key, flow, packet, is_confirmed);
+	if (is_confirmed || flow->state == FLOW_CLOSED || !draft)
+		return flow;
+	/* Confirming deletes the new flow, whose memory may then be another's. */
+	draft->reply_key = *ret_key;
+	draft->reply = *flow;
+	(void)flow_confirm(draft);
+	return &draft->reply;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* Ways out of this node, as the kernel knows them, and the addresses that it has there. */
+
+#include "hook.h"
+#include "maps.h"
+#include "nat.h"
+#include "packet.h"
+
+/* A way out of this node. */
+struct route {
+	__u32 ifindex;
+	__u32 mtu; /* of what the way takes, learned from routers too */
+	struct bpf_redir_neigh next_hop;
+};
+
+/*
+ * Asks the kernel for the way of a packet as it will be. Neighbours that are not known yet are no
+ * obstacle: the kernel asks for them when the packet is sent. Returns 0 or -COUNTER_DROP_NO_ROUTE.
+ */
+static __noinline int route_find(void *ctx, const struct packet *packet, const struct hook *hook,
+				 const struct rewrite *rewrite, struct route *ret_route)
+{
+	struct bpf_fib_lookup fib = {
+		.ifindex = hook->ifindex,
+		.l4_protocol = packet->proto,
+		/* A length that always fits: so the kernel says what would. */
+		.tot_len = 1,
+	};
+	long found;
+
+	ret_route->mtu = 0;
+	if (packet->fragment == FRAGMENT_NONE) {
+		fib.sport = rewrite->src_port;
+		fib.dport = rewrite->dst_port;
+	}
+	if (packet->family == FAMILY_IPV4) {
+		fib.family = 2; /* AF_INET */
+		fib.ipv4_src = address_ipv4(&rewrite->src);
+		fib.ipv4_dst = address_ipv4(&rewrite->dst);
+	} else {
+		fib.family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib.ipv6_src, rewrite->src.bytes, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, rewrite->dst.bytes, sizeof(fib.ipv6_dst));
+	}
+	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (found == BPF_FIB_LKUP_RET_SUCCESS)
+		ret_route->mtu = fib.mtu_result;
+	else if (found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return -COUNTER_DROP_NO_ROUTE;
+	else /* it does not get as far as saying the route's */
+		(void)bpf_check_mtu(ctx, fib.ifindex, &ret_route->mtu, 0, 0);
+	ret_route->ifindex = fib.ifindex;
+	__builtin_memset(&ret_route->next_hop, 0, sizeof(ret_route->next_hop));
+	ret_route->next_hop.nh_family = fib.family;
+	__builtin_memcpy(ret_route->next_hop.ipv6_nh, fib.ipv6_dst,
+			 sizeof(ret_route->next_hop.ipv6_nh));
+	return 0;
+}
+
+/* The address this node has on a link, or false: none of the family. */
+static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip_addr *ret_addr)
+{
+	const struct link_source *source = bpf_map_lookup_elem(&link_sources, &ifindex);
+	const __u32 *words;
+
+	if (!source)
+		return false;
+	*ret_addr = family == FAMILY_IPV4 ? source->ipv4 : source->ipv6;
+	words = address_words_const(ret_addr);
+	return words[0] | words[1] | words[2] | words[3];
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Larger maps in place of full ones: nothing that programs counted meanwhile is lost. */
+
+#include <bpf/bpf.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "agent/grow.h"
+#include "fairlead/limits.h"
+#include "fairlead/types.h"
+
+#define OLD_ENTRIES 700 /* more than a page of them */
+#define NEW_ENTRIES 1500
+
+struct two_maps {
+	int old, new;
+};
+
+static int map_new(uint32_t entries)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "address_flows", sizeof(uint32_t),
+				 sizeof(struct address_flows), entries, &options);
+
+	assert_true(map >= 0);
+	return map;
+}
+
+static int two_maps_open(void **state)
+{
+	static struct two_maps maps;
+
+	maps.old = map_new(OLD_ENTRIES);
+	maps.new = map_new(NEW_ENTRIES);
+	*state = &maps;
+	return 0;
+}
+
+static int two_maps_close(void **state)
+{
+	const struct two_maps *maps = *state;
+
+	(void)close(maps->old);
+	(void)close(maps->new);
+	return 0;
+}
+
+static void count(int map, uint32_t index, uint32_t confirmed)
+{
+	struct address_flows busy;
+
+	assert_int_equal(bpf_map_lookup_elem(map, &index, &busy), 0);
+	busy.confirmed += confirmed;
+	assert_int_equal(bpf_map_update_elem(map, &index, &busy, BPF_ANY), 0);
+}
+
+static struct address_flows counted(int map, uint32_t index)
+{
+	struct address_flows busy;
+
+	assert_int_equal(bpf_map_lookup_elem(map, &index, &busy), 0);
+	return busy;
+}
+
+/* A flow that ends in the larger map before the counts came there makes its count negative. */
+static void flows_counted_while_a_map_grows_are_neither_lost_nor_counted_twice(void **state)
+{
+	const struct two_maps *maps = *state;
+
+	count(maps->old, 1, 3);
+	assert_int_equal(grow_copy("address_flows", maps->old, maps->new), 0);
+	count(maps->old, 1, 2);
+	count(maps->old, OLD_ENTRIES - 1, 1);
+	count(maps->new, 1, -1U);
+	count(maps->new, 2, 4);
+	assert_int_equal(grow_add_counts(maps->old, maps->new), 0);
+	assert_int_equal(counted(maps->new, 1).confirmed, 3 + 2 - 1);
+	assert_int_equal(counted(maps->new, 2).confirmed, 4);
+	assert_int_equal(counted(maps->new, OLD_ENTRIES - 1).confirmed, 1);
+	assert_int_equal(counted(maps->new, OLD_ENTRIES).confirmed, 0);
+}
+
+static void no_address_is_taken_for_idle_until_the_counts_are_there(void **state)
+{
+	const struct two_maps *maps = *state;
+	struct timespec now;
+
+	count(maps->old, 1, 3);
+	assert_int_equal(grow_copy("address_flows", maps->old, maps->new), 0);
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	for (uint32_t index = 0; index < OLD_ENTRIES; index++)
+		assert_true(counted(maps->new, index).new_until_s > now.tv_sec + TIMEOUT_TCP_NEW_S);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			flows_counted_while_a_map_grows_are_neither_lost_nor_counted_twice,
+			two_maps_open, two_maps_close),
+		cmocka_unit_test_setup_teardown(
+			no_address_is_taken_for_idle_until_the_counts_are_there, two_maps_open,
+			two_maps_close),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
