@@ -18,6 +18,7 @@ from programs import map_has
 PROGRAMS = ROOT / "build" / "bench"
 NODE_PORT = 30080
 SERVICE_ADDRESSES = 100  # external IPs of one Service
+NEW_FLOWS = 40000        # more than there is room for: fairlead's NEW_FLOWS_DEFAULT is in halves
 FLOW_TIMEOUT = 86400     # a measured flow does not end meanwhile
 
 _numbers = itertools.count(1)
@@ -243,6 +244,10 @@ class World:
                 raise RuntimeError(f"{self.way.name}: the first flow's packets do not arrive")
         for proto in ("udp", "tcp"):
             self.copy_flows(proto)
+        # From now on each new flow evicts one that nobody answered.
+        fresh = packets.new("udp", 0, self.size.addresses, self.size.ports)
+        self.send_out(fresh, NEW_FLOWS)
+        self.new_flows = NEW_FLOWS
 
     def copy_flows(self, proto):
         """As many TCP flows as are measured in rotation; UDP flows make up the number."""
