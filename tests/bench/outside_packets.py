@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The addresses of a benchmark's world, and recipes for its packets as tests/bench/packet_source.c takes them.
 
-Packet i of a kind is always the same packet: so flows can be made before they are used.
+Packet i of a kind is always the same packet: so flows can be made before they are used. Which one is the first is
+left to chance.
 
 client -- 172.19.1.100 ---- 172.19.1.1 NODE 172.19.2.1 ---- 172.19.2.2 -- remote: backends 172.19.3.2 to .65
 """
 
+import random
 import socket
 import struct
 
@@ -68,13 +70,13 @@ def old_client_fields(address, port):
 
 def established(proto, count, addresses, ports):
     return recipe(proto, (CLIENT, NODE_UP), ((OLD_CLIENT, FLOW_PORT), (STEADY, FRONTEND_PORT)),
-                  old_client_fields(SOURCE, SOURCE_PORT) + frontend_fields(STEADY, addresses, ports), count)
+                  old_client_fields(SOURCE, SOURCE_PORT) + frontend_fields(STEADY, addresses, ports), count, random.randrange(count))
 
 
 def reply(proto, count):
     return recipe(proto, (REMOTE, NODE_OVER), ((BACKENDS[0], BACKEND_PORT), (NODE_OVER, FLOW_PORT)),
                   [field(SOURCE, 4, as_number(BACKENDS[0]), FLOW_PORTS),
-                   field(DESTINATION_PORT, 2, FLOW_PORT, 1, FLOW_PORTS)], count)
+                   field(DESTINATION_PORT, 2, FLOW_PORT, 1, FLOW_PORTS)], count, random.randrange(count))
 
 
 def new(proto, first, addresses, ports):
