@@ -15,6 +15,8 @@
 #include "config.h"
 #include "counter.h"
 #include "packet.h"
+#include "rewrite.h"
+#include "route.h"
 #include "service.h"
 
 static __always_inline __u32 flow_timeout_sctp_s(__u8 state)
@@ -176,8 +178,14 @@ struct flow_draft {
 	struct frontend_target target;
 	struct client_place place;
 	struct choice choice;
-	struct packet quote; /* of an ICMP error */
-	bool is_from_node;   /* an address of this node is its source: not all ports are ours */
+	struct packet quote; /* of an ICMP error; or what another packet carries */
+	struct rewrite rewrite;
+	struct route route;
+	union {
+		struct iphdr ipv4;
+		struct ipv6hdr ipv6;
+	} outer;           /* header of a packet that carries another */
+	bool is_from_node; /* an address of this node is its source: not all ports are ours */
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
@@ -305,7 +313,7 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
 		peer->last_use_s = flow->last_use_s;
 	if (is_confirmed || !draft)
 		return 0;
-	if (!peer) {
+	if (!peer && !(flow->flags & FLOW_DSR)) {
 		flow_peer(key, flow, &draft->reply);
 		(void)bpf_map_update_elem(&new_flows, &peer_key, &draft->reply, BPF_NOEXIST);
 	}

@@ -8,6 +8,7 @@
  * answered on the spot.
  */
 
+#include "extension.h"
 #include "flow.h"
 #include "forward.h"
 #include "nat.h"

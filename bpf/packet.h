@@ -80,27 +80,10 @@ struct vlan_header {
 	__be16 protocol;
 };
 
-#define VLAN_TAGS_MAX              2
-#define TCP_DATA_OFFSET            12 /* in its upper half, of 4 bytes */
-#define IPV4_OFFSET_MASK           bpf_htons(0x1fff)
-#define IPV4_MORE_FRAGMENTS        bpf_htons(0x2000)
-#define IPV6_EXTENSION_HEADERS_MAX 8
-#define IPV6_OFFSET_MASK           bpf_htons(0xfff8)
-#define IPV6_MORE_FRAGMENTS        bpf_htons(0x0001)
-
-struct ipv6_fragment_header {
-	__u8 next_header;
-	__u8 reserved;
-	__be16 offset;
-	__be32 id;
-};
-
-struct ipv6_extension_header {
-	__u8 next_header;
-	__u8 length; /* in units of 8 bytes, less one (RFC 8200, 4.3); AH: of 4 bytes, less two */
-	__u8 type;
-	__u8 segments_left; /* of a routing header */
-};
+#define VLAN_TAGS_MAX       2
+#define TCP_DATA_OFFSET     12 /* in its upper half, of 4 bytes */
+#define IPV4_OFFSET_MASK    bpf_htons(0x1fff)
+#define IPV4_MORE_FRAGMENTS bpf_htons(0x2000)
 
 /* Copies a header out of the packet; an error where the packet is shorter. */
 static __always_inline int packet_load(struct __sk_buff *skb, __u32 offset, void *header,
@@ -190,54 +173,6 @@ static __always_inline bool packet_read_network(struct __sk_buff *skb, __be16 pr
 	if (protocol == bpf_htons(ETH_P_IPV6))
 		return packet_read_ipv6(skb, offset, packet);
 	return false;
-}
-
-static __always_inline bool proto_is_extension(__u8 proto)
-{
-	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_DSTOPTS ||
-	       proto == IPPROTO_AH || proto == IPPROTO_FRAGMENT;
-}
-
-/* Steps over one extension header; false if it cannot be read or changes where the packet goes. */
-static __always_inline bool packet_step_extension(struct __sk_buff *skb, struct packet *packet)
-{
-	struct ipv6_fragment_header fragment;
-	struct ipv6_extension_header header;
-
-	if (packet->proto == IPPROTO_FRAGMENT) {
-		if (packet_load(skb, packet->l4_offset, &fragment, sizeof(fragment)))
-			return false;
-		packet->fragment_id = fragment.id;
-		if (fragment.offset & IPV6_OFFSET_MASK)
-			packet->fragment = FRAGMENT_LATER;
-		else if (fragment.offset & IPV6_MORE_FRAGMENTS)
-			packet->fragment = FRAGMENT_FIRST;
-		packet->proto = fragment.next_header;
-		packet->l4_offset += sizeof(fragment);
-		return true;
-	}
-	if (packet_load(skb, packet->l4_offset, &header, sizeof(header)))
-		return false;
-	if (packet->proto == IPPROTO_ROUTING && header.segments_left)
-		return false;
-	packet->l4_offset +=
-		packet->proto == IPPROTO_AH ? (header.length + 2U) * 4 : (header.length + 1U) * 8;
-	packet->proto = header.next_header;
-	return true;
-}
-
-/* Follows the chain of extension headers (RFC 8200, 4) to what it carries. */
-static __noinline bool packet_skip_extensions(struct __sk_buff *skb, struct packet *packet)
-{
-	for (int i = 0; i < IPV6_EXTENSION_HEADERS_MAX; i++) {
-		if (!proto_is_extension(packet->proto))
-			return true;
-		if (!packet_step_extension(skb, packet))
-			return false;
-		if (packet->fragment == FRAGMENT_LATER)
-			return true;
-	}
-	return !proto_is_extension(packet->proto);
 }
 
 /*

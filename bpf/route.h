@@ -5,46 +5,57 @@
 
 #include "hook.h"
 #include "maps.h"
-#include "nat.h"
 #include "packet.h"
+#include "rewrite.h"
 
 /* A way out of this node. */
 struct route {
 	__u32 ifindex;
-	__u32 mtu; /* of what the way takes, learned from routers too */
+	__u32 mtu;      /* of what the way takes, learned from routers too */
+	__u32 overhead; /* given: bytes that will be put before the packet, which `mtu` is less then */
 	struct bpf_redir_neigh next_hop;
 };
 
 /*
- * Asks the kernel for the way of a packet as it will be. Neighbours that are not known yet are no
- * obstacle: the kernel asks for them when the packet is sent. Returns 0 or -COUNTER_DROP_NO_ROUTE.
+ * Asks the kernel for the way of a packet as it will be. Returns BPF_FIB_LKUP_RET_... or a negative
+ * errno.
+ */
+static __always_inline long route_ask(void *ctx, const struct packet *packet,
+				      const struct hook *hook, const struct rewrite *rewrite,
+				      struct bpf_fib_lookup *fib)
+{
+	fib->ifindex = hook->ifindex;
+	fib->l4_protocol = packet->proto;
+	/* A length that always fits: so the kernel says what would. */
+	fib->tot_len = 1;
+	if (packet->fragment == FRAGMENT_NONE) {
+		fib->sport = rewrite->src_port;
+		fib->dport = rewrite->dst_port;
+	}
+	if (packet->family == FAMILY_IPV4) {
+		fib->family = 2; /* AF_INET */
+		fib->ipv4_src = address_ipv4(&rewrite->src);
+		fib->ipv4_dst = address_ipv4(&rewrite->dst);
+	} else {
+		fib->family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib->ipv6_src, rewrite->src.bytes, sizeof(fib->ipv6_src));
+		__builtin_memcpy(fib->ipv6_dst, rewrite->dst.bytes, sizeof(fib->ipv6_dst));
+	}
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
+/*
+ * Finds the way of a packet as it will be. Neighbours that are not known yet are no obstacle: the
+ * kernel asks for them when the packet is sent. Returns 0 or -COUNTER_DROP_NO_ROUTE.
  */
 static __noinline int route_find(void *ctx, const struct packet *packet, const struct hook *hook,
 				 const struct rewrite *rewrite, struct route *ret_route)
 {
-	struct bpf_fib_lookup fib = {
-		.ifindex = hook->ifindex,
-		.l4_protocol = packet->proto,
-		/* A length that always fits: so the kernel says what would. */
-		.tot_len = 1,
-	};
+	struct bpf_fib_lookup fib = {};
 	long found;
 
 	ret_route->mtu = 0;
-	if (packet->fragment == FRAGMENT_NONE) {
-		fib.sport = rewrite->src_port;
-		fib.dport = rewrite->dst_port;
-	}
-	if (packet->family == FAMILY_IPV4) {
-		fib.family = 2; /* AF_INET */
-		fib.ipv4_src = address_ipv4(&rewrite->src);
-		fib.ipv4_dst = address_ipv4(&rewrite->dst);
-	} else {
-		fib.family = 10; /* AF_INET6 */
-		__builtin_memcpy(fib.ipv6_src, rewrite->src.bytes, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, rewrite->dst.bytes, sizeof(fib.ipv6_dst));
-	}
-	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	found = route_ask(ctx, packet, hook, rewrite, &fib);
 	if (found == BPF_FIB_LKUP_RET_SUCCESS)
 		ret_route->mtu = fib.mtu_result;
 	else if (found != BPF_FIB_LKUP_RET_NO_NEIGH)

@@ -23,6 +23,19 @@ enum link_hook {
 	LINK_HOOK_FAILED = 3,
 };
 
+/* What a link got of XDP, and why nothing. */
+enum link_xdp {
+	LINK_XDP_NONE = 0, /* it is no uplink, or has no TC hook */
+	LINK_XDP_NATIVE = 1,
+	LINK_XDP_GENERIC = 2,
+	LINK_XDP_OFF = 3,        /* switched off */
+	LINK_XDP_VIRTUAL = 4,    /* no hardware: --xdp=auto leaves it to TC */
+	LINK_XDP_OTHER = 5,      /* somebody else's program is there */
+	LINK_XDP_FAILED = 6,     /* the driver does not take the program as it is: xdp_err */
+	LINK_XDP_NO_PROGRAM = 7, /* the kernel does not take the program */
+	LINK_XDP_NO_PEER = 8,    /* frames sent out of it would be lost: its peer takes none */
+};
+
 /* Value of `links`, keyed by ifindex: what was decided for a link, and why. */
 struct link_info {
 	char name[LINK_NAME_SIZE];
@@ -33,7 +46,9 @@ struct link_info {
 	__u8 made_clsact;          /* the clsact qdisc is of our making, so ours to remove */
 	__s32 err;                 /* LINK_HOOK_FAILED: negative errno of the attempt */
 	__u8 is_near;              /* clients behind it are near: pods of this node */
-	char why[87];              /* the rule that decided, in words */
+	__u8 xdp;                  /* enum link_xdp */
+	__s16 xdp_err;             /* LINK_XDP_FAILED: negative errno of the attempt */
+	char why[84];              /* the rule that decided, in words */
 };
 _Static_assert(sizeof(struct link_info) == 128, "map value: every byte is named");
 
@@ -48,6 +63,7 @@ enum degraded {
 	DEGRADED_LINK_FAILED = 1U << 7,       /* at least one managed link has no hook */
 	DEGRADED_SOURCE_AWAY = 1U << 8,       /* the source cannot be reached */
 	DEGRADED_NO_BIND_HOOKS = 1U << 9,     /* processes may take NodePorts */
+	DEGRADED_NO_NODE_ADDRESS = 1U << 10,  /* direct server return is wanted; it is source NAT */
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */
@@ -64,10 +80,12 @@ struct agent_status {
 	__u64 refused_service_ports; /* service ports not published because a map was full */
 	__u32 services;              /* objects in the source now */
 	__u32 endpoint_slices;
+	__u32 forwarding; /* enum forwarding */
+	__u32 nodes;      /* that the source has: all of them only with direct server return */
 	char version[32];
 	char source[128]; /* the folder or the server */
 	char node_name[256];
 	char cgroup[256];
 };
-_Static_assert(sizeof(struct agent_status) == 8 + 8 * 8 + 8 + 32 + 128 + 256 + 256,
+_Static_assert(sizeof(struct agent_status) == 8 + 8 * 8 + 16 + 32 + 128 + 256 + 256,
 	       "map value: every byte is named");

@@ -116,6 +116,8 @@ int datapath_setup(void **state)
 	map_clear(programs->maps.near_ranges);
 	map_clear(programs->maps.link_sources);
 	map_clear(programs->maps.exhausted);
+	map_clear(programs->maps.cluster_nodes);
+	array_clear(programs->maps.node_address);
 	map_clear(programs->maps.links);
 	array_clear(programs->maps.service_ranges);
 	array_clear(programs->maps.node_ports);
@@ -385,21 +387,27 @@ void given_time_passed(__u32 seconds)
 
 /* Running. */
 
-void when_run(const struct bpf_program *program, struct frame frame, __u32 ifindex,
-	      __u32 ingress_ifindex)
+void when_run_in(int program, struct frame frame, const void *context, __u32 context_size)
 {
-	struct __sk_buff context = {.ifindex = ifindex, .ingress_ifindex = ingress_ifindex};
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.bytes, .data_size_in = frame.size,
 		    .data_out = world.frame.bytes, .data_size_out = sizeof(world.frame.bytes),
-		    .ctx_in = &context, .ctx_size_in = sizeof(context));
+		    .ctx_in = context, .ctx_size_in = context_size);
 	int err;
 
 	world.before = frame;
-	err = bpf_prog_test_run_opts(bpf_program__fd(program), &options);
+	err = bpf_prog_test_run_opts(program, &options);
 	if (err)
 		fail_msg("a packet of %u bytes does not run: %s", frame.size, strerror(-err));
 	world.verdict = (int)options.retval;
 	world.frame.size = options.data_size_out;
+}
+
+void when_run(const struct bpf_program *program, struct frame frame, __u32 ifindex,
+	      __u32 ingress_ifindex)
+{
+	struct __sk_buff context = {.ifindex = ifindex, .ingress_ifindex = ingress_ifindex};
+
+	when_run_in(bpf_program__fd(program), frame, &context, sizeof(context));
 }
 
 void when_ingress(struct frame frame)
@@ -435,6 +443,11 @@ int verdict(void)
 const struct frame *outcome(void)
 {
 	return &world.frame;
+}
+
+const struct frame *before(void)
+{
+	return &world.before;
 }
 
 __u64 counted(enum counter_reason reason)

@@ -103,6 +103,8 @@ void when_egress(struct frame frame);
 void when_node_sends(struct frame frame);
 void when_run(const struct bpf_program *program, struct frame frame, __u32 ifindex,
 	      __u32 ingress_ifindex);
+/* ... with a program's own kind of context. */
+void when_run_in(int program, struct frame frame, const void *context, __u32 context_size);
 
 /* What came of it; the frame is the whole packet that is to be there now. */
 #define then_goes_on_as(...)        then_(TC_ACT_UNSPEC, __VA_ARGS__, __FILE__, __LINE__)
@@ -116,8 +118,9 @@ void then_goes_on_(const char *file, int line); /* unchanged */
 /* The transport's first port in what the packet has become. */
 __u16 source_port_of(const struct frame *frame);
 
-/* The last packet's verdict and what it has become. */
+/* The last packet's verdict, what it was, and what it has become. */
 int verdict(void);
+const struct frame *before(void);
 const struct frame *outcome(void);
 __u64 counted(enum counter_reason reason);
 

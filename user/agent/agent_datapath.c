@@ -45,6 +45,13 @@ static int programs_of_links(bool is_layer3, struct link_programs *ret_programs,
 	return datapath_link_programs(agent->datapath, is_layer3, ret_programs);
 }
 
+static int xdp_program(int *ret_program, void *context)
+{
+	const struct agent *agent = context;
+
+	return datapath_xdp_program(agent->datapath, ret_program);
+}
+
 static void links_changed(void *context)
 {
 	struct agent *agent = context;
@@ -59,10 +66,13 @@ static int hooks_open(struct agent *agent)
 		.overrides = agent->options.links,
 		.near = near_links_of(&agent->options.traffic),
 		.programs = programs_of_links,
+		.xdp_program = xdp_program,
 		.programs_context = agent,
 		.pin_dir = agent->options.pin_dir,
 		.links_map = datapath_map(agent->datapath, "links"),
 		.sources_map = datapath_map(agent->datapath, "link_sources"),
+		.targets_map = datapath_map(agent->datapath, "redirect_targets"),
+		.xdp_mode = agent->options.xdp_mode,
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,
 	};
@@ -121,6 +131,7 @@ static int datapath_begin(struct agent *agent)
 		.config = agent->options.config,
 		.with_tc = agent->options.with_tc,
 		.bind_protection = agent->options.bind_protection,
+		.xdp_takes_split_frames = agent->options.xdp_mode != XDP_MODE_GENERIC,
 	};
 	int err;
 

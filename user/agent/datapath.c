@@ -18,6 +18,7 @@
 #include "log.h"
 #include "skeleton/socket.skel.h"
 #include "skeleton/tc.skel.h"
+#include "skeleton/xdp.skel.h"
 
 struct datapath {
 	struct pinned_maps pinned;
@@ -28,6 +29,8 @@ struct datapath {
 	struct kept_maps maps;
 	/* For links with a link-layer header, and without; -1: not loaded. */
 	struct link_programs link_programs[2];
+	int xdp_program; /* -1: not loaded */
+	bool takes_split_frames;
 	struct cgroup_program socket_programs[SOCKET_PROGRAM_COUNT];
 	bool wants_bind, has_bind; /* programs that keep processes off NodePorts */
 };
@@ -290,6 +293,31 @@ static int layer3_load(struct datapath *datapath, struct link_programs *ret_prog
 	return err ? err : program_keep(tc->progs.fl_egress_l3, &ret_programs->egress);
 }
 
+static void cleanup_xdp(struct xdp_bpf **xdp)
+{
+	xdp_bpf__destroy(*xdp);
+}
+
+/* With `takes_split`, drivers may hand frames over that lie in several buffers. */
+static int xdp_load_once(const struct datapath *datapath, bool takes_split, int *ret_program)
+{
+	auto_cleanup(cleanup_xdp) struct xdp_bpf *xdp = NULL;
+	int err;
+
+	first_complaint[0] = '\0';
+	xdp = xdp_bpf__open();
+	if (!xdp)
+		return -errno;
+	xdp->rodata->config = datapath->config;
+	xdp->rodata->frames_may_be_split = takes_split;
+	if (takes_split)
+		(void)bpf_program__set_flags(xdp->progs.fl_xdp, BPF_F_XDP_HAS_FRAGS);
+	err = kept_maps_reuse(&datapath->maps, xdp->obj);
+	if (!err)
+		err = xdp_bpf__load(xdp);
+	return err ? err : program_keep(xdp->progs.fl_xdp, ret_program);
+}
+
 static void datapath_freep(struct datapath **datapath)
 {
 	datapath_close(*datapath);
@@ -306,6 +334,8 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	memset(datapath->link_programs, -1, sizeof(datapath->link_programs));
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
 		datapath->socket_programs[i].fd = -1;
+	datapath->xdp_program = -1;
+	datapath->takes_split_frames = options->xdp_takes_split_frames;
 	datapath->config = options->config;
 	datapath->wants_bind = datapath->has_bind = options->bind_protection;
 	if (snprintf(datapath->pinned.pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
@@ -365,6 +395,7 @@ static void programs_close(const struct datapath *datapath)
 		descriptor_close(datapath->link_programs[i].ingress);
 		descriptor_close(datapath->link_programs[i].egress);
 	}
+	descriptor_close(datapath->xdp_program);
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
 		descriptor_close(datapath->socket_programs[i].fd);
 }
@@ -389,6 +420,24 @@ int datapath_link_programs(struct datapath *datapath, bool is_layer3,
 	int err = programs->egress < 0 ? layer3_load(datapath, programs) : 0;
 
 	*ret_programs = *programs;
+	return err;
+}
+
+int datapath_xdp_program(struct datapath *datapath, int *ret_program)
+{
+	int err = -EOPNOTSUPP;
+
+	*ret_program = datapath->xdp_program;
+	if (datapath->xdp_program >= 0)
+		return 0;
+	if (datapath->takes_split_frames)
+		err = xdp_load_once(datapath, true, &datapath->xdp_program);
+	if (err)
+		err = xdp_load_once(datapath, false, &datapath->xdp_program);
+	if (err)
+		log_warning("the kernel does not take the XDP program (%s: %s), TC does its work",
+			    strerror(-err), first_complaint);
+	*ret_program = datapath->xdp_program;
 	return err;
 }
 

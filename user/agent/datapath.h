@@ -33,6 +33,12 @@ struct datapath_options {
 	struct config config; /* what the kernel lacks is switched off in it by trying */
 	bool with_tc;         /* false: the flow tables are not needed and stay tiny */
 	bool bind_protection; /* the last two socket programs are wanted */
+	/*
+	 * Drivers may hand large frames to XDP in several buffers, where the kernel knows of such
+	 * (5.18). Not with generic XDP: packets come out of that wrong (seen on 6.18), and TC cannot
+	 * read them any more.
+	 */
+	bool xdp_takes_split_frames;
 };
 
 #define SOCKET_PROGRAM_COUNT 10 /* at most */
@@ -67,6 +73,12 @@ void datapath_close(struct datapath *datapath);
  */
 int datapath_link_programs(struct datapath *datapath, bool is_layer3,
 			   struct link_programs *ret_programs);
+
+/*
+ * The XDP program, loaded when it is first asked for. Returns 0 or a negative errno: this kernel
+ * does not take it, and a warning says so.
+ */
+int datapath_xdp_program(struct datapath *datapath, int *ret_program);
 
 /* Returns how many there are. */
 size_t datapath_socket_programs(const struct datapath *datapath,

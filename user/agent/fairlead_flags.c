@@ -30,6 +30,7 @@ enum option_key {
 	OPTION_HOOKS,
 	OPTION_CLSACT,
 	OPTION_HOOK_CHECK,
+	OPTION_XDP,
 	OPTION_LINKS_POD,
 	OPTION_LINKS_UPLINK,
 	OPTION_LINKS_OVERLAY,
@@ -45,6 +46,7 @@ enum option_key {
 	OPTION_REJECT_LIMIT,
 	OPTION_SOURCE_PORTS,
 	OPTION_COUNT_PACKETS,
+	OPTION_FORWARDING,
 	OPTION_SERVICE_CIDR,
 	OPTION_BIND_PROTECTION,
 	OPTION_SERVICE_METRICS,
@@ -73,6 +75,10 @@ static const struct argp_option option_table[] = {
 	{"hook-check", OPTION_HOOK_CHECK, "SECONDS", 0,
 	 "Look so often whether somebody has removed hooks, and attach them again (default: 30)",
 	 2},
+	{"xdp", OPTION_XDP, "MODE", 0,
+	 "Forward at XDP on uplinks: auto (where hardware is behind them), native (in any driver that can), "
+	 "generic, off (default: auto)",
+	 2},
 	{"clsact", OPTION_CLSACT, NULL, 0, "Use clsact filters although the kernel has tcx", 2},
 	{NULL, 0, NULL, 0,
 	 "Roles of links whose names match, instead of the rules (see `fairlead links`):", 3},
@@ -100,6 +106,11 @@ static const struct argp_option option_table[] = {
 	 "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)", 5},
 	{"source-ports", OPTION_SOURCE_PORTS, "MIN-MAX", 0,
 	 "Source ports for flows whose own port is taken (default: 61000-65535)", 5},
+	{"forwarding", OPTION_FORWARDING, "snat|dsr|hybrid", 0,
+	 "How far clients reach a backend on another node: with an address of this node as their source (snat); "
+	 "with their own, encapsulated, and answered by that node directly (dsr); or TCP so, all else by source NAT "
+	 "(hybrid). All nodes must be told the same (default: snat)",
+	 5},
 	{"count-packets", OPTION_COUNT_PACKETS, NULL, 0,
 	 "Count packets and bytes of each service port, not only connections", 5},
 	{"service-cidr", OPTION_SERVICE_CIDR, "CIDR,...", 0,
@@ -176,6 +187,24 @@ static void hooks_parse(struct argp_state *state, struct agent_options *options,
 	}
 }
 
+static void xdp_parse(struct argp_state *state, struct agent_options *options, const char *text)
+{
+	static const char *const modes[] = {
+		[XDP_MODE_AUTO] = "auto",
+		[XDP_MODE_NATIVE] = "native",
+		[XDP_MODE_GENERIC] = "generic",
+		[XDP_MODE_OFF] = "off",
+	};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (!strcmp(text, modes[i])) {
+			options->xdp_mode = (enum xdp_mode)i;
+			return;
+		}
+	}
+	argp_error(state, "--xdp %s: auto, native, generic or off is wanted", text);
+}
+
 static void timeout_parse(struct argp_state *state, struct config *config, const char *text)
 {
 	const struct {
@@ -216,6 +245,15 @@ static void source_ports_parse(struct argp_state *state, struct config *config, 
 			   text);
 	config->source_port_min = (__u16)min;
 	config->source_port_max = (__u16)max;
+}
+
+static void forwarding_read(struct argp_state *state, struct config *config, const char *text)
+{
+	enum forwarding forwarding;
+
+	if (forwarding_parse(text, &forwarding))
+		argp_error(state, "--forwarding %s: snat, dsr or hybrid is wanted", text);
+	config->forwarding = (__u8)forwarding;
 }
 
 /* argp's OPTION_ARG_OPTIONAL gives NULL for the flag alone. */
@@ -353,6 +391,9 @@ static error_t option_parse_behaviour(int key, char *arg, struct argp_state *sta
 	case OPTION_BIND_PROTECTION:
 		options->bind_protection = truth_parse(state, "nodeport-bind-protection", arg);
 		return 0;
+	case OPTION_FORWARDING:
+		forwarding_read(state, &options->config, arg);
+		return 0;
 	case OPTION_COUNT_PACKETS:
 		options->config.count_packets = 1;
 		return 0;
@@ -440,6 +481,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPTION_HOOK_CHECK:
 		options->hook_check_s = number_parse(state, "hook-check", arg, 1, 86400);
+		return 0;
+	case OPTION_XDP:
+		xdp_parse(state, options, arg);
 		return 0;
 	case OPTION_CLSACT:
 		options->force_clsact = true;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "link/cgroup.h"
 #include "log.h"
@@ -15,16 +16,16 @@ struct guard {
 	struct guard_sources sources;
 };
 
-static void link_lost(const char *link, void *context)
+static void link_lost(const char *link, const char *hook, void *context)
 {
 	const struct guard_sources *sources = &((struct guard *)context)->sources;
 	char note[NOTE_SIZE];
 
 	(void)snprintf(
 		note, sizeof(note),
-		"Somebody has removed or replaced the TC hook of link %s; it is attached again",
-		link);
-	observe_hooks_lost(sources->observe, "tc", 1);
+		"Somebody has removed or replaced the %s hook of link %s; it is attached again",
+		hook, link);
+	observe_hooks_lost(sources->observe, strcmp(hook, "XDP") ? "tc" : "xdp", 1);
 	sources->lost(note, sources->context);
 }
 

@@ -59,7 +59,7 @@ void observe_hooked(struct observe *observe);
 /* How many socket hooks are attached, and how many should be and are not. */
 void observe_socket_hooks(struct observe *observe, unsigned int attached, unsigned int missing);
 
-/* Somebody has removed or replaced hooks: "tc", "socket". */
+/* Somebody has removed or replaced hooks: "tc", "xdp", "socket". */
 void observe_hooks_lost(struct observe *observe, const char *hook, unsigned int count);
 
 /* An Event about the Node was "posted", "failed" or "folded" into another. */

@@ -32,6 +32,7 @@ struct agent_options {
 	bool with_socket;
 	bool with_tc;
 	bool force_clsact;
+	enum xdp_mode xdp_mode;
 	bool bind_protection;  /* processes may not bind NodePorts */
 	uint32_t hook_check_s; /* how often hooks are looked after */
 	struct link_overrides links;

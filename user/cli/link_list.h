@@ -27,5 +27,9 @@ struct link_list {
 int link_list_read(const struct maps *maps, struct link_list *list);
 void link_list_fini(struct link_list *list);
 
+/* Why a link that might have XDP has none, or "". Returns `text`. */
+#define XDP_REASON_SIZE 160
+const char *link_row_xdp_reason(const struct link_row *row, char text[XDP_REASON_SIZE]);
+
 /* The fields that fairlead(8) documents for a link. */
 void link_row_add_json(cJSON *array, const struct link_row *row);

@@ -14,6 +14,7 @@
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/words.h"
+#include "link/xdp_words.h"
 
 static void link_add(const void *key, const void *value, void *context)
 {
@@ -54,9 +55,20 @@ void link_list_fini(struct link_list *list)
 	*list = (struct link_list){0};
 }
 
+const char *link_row_xdp_reason(const struct link_row *row, char text[XDP_REASON_SIZE])
+{
+	if (row->info.xdp_err)
+		(void)snprintf(text, XDP_REASON_SIZE, "%s: %s", link_xdp_reason(row->info.xdp),
+			       strerror(-row->info.xdp_err));
+	else
+		(void)snprintf(text, XDP_REASON_SIZE, "%s", link_xdp_reason(row->info.xdp));
+	return text;
+}
+
 void link_row_add_json(cJSON *array, const struct link_row *row)
 {
 	cJSON *item = json_add_item(array);
+	char reason[XDP_REASON_SIZE];
 
 	(void)cJSON_AddNumberToObject(item, "ifindex", row->ifindex);
 	json_add_text(item, "name", row->name);
@@ -69,12 +81,17 @@ void link_row_add_json(cJSON *array, const struct link_row *row)
 	else
 		(void)cJSON_AddNullToObject(item, "error");
 	json_add_text(item, "why", row->why);
+	(void)cJSON_AddStringToObject(item, "xdp", link_xdp_word(row->info.xdp));
+	if (*link_row_xdp_reason(row, reason))
+		json_add_text(item, "xdp_reason", reason);
+	else
+		(void)cJSON_AddNullToObject(item, "xdp_reason");
 }
 
 static void links_print_table(const struct link_list *list, const struct arguments *arguments)
 {
 	static const char *const headers[] = {"IFINDEX", "NAME", "KIND", "ROLE",
-					      "HOOK",    "WHY",  NULL};
+					      "HOOK",    "XDP",  "WHY",  NULL};
 	auto_cleanup(table_freep) struct table *table = table_new(headers);
 
 	for (size_t i = 0; i < list->count; i++) {
@@ -85,6 +102,7 @@ static void links_print_table(const struct link_list *list, const struct argumen
 		table_cell(table, "%s", row->kind);
 		table_cell(table, "%s", link_role_word(row->info.role));
 		table_cell(table, "%s", link_hook_word(row->info.hook));
+		table_cell(table, "%s", link_xdp_word(row->info.xdp));
 		if (row->info.hook == LINK_HOOK_FAILED)
 			table_cell(table, "%s; not attached: %s", row->why,
 				   strerror(-row->info.err));

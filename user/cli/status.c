@@ -12,6 +12,7 @@
 #include "cli/status_facts.h"
 #include "cli/table.h"
 #include "cli/words.h"
+#include "link/xdp_words.h"
 
 #define NS_PER_S 1000000000ULL
 
@@ -64,6 +65,11 @@ static void agent_print(const struct status_facts *facts)
 	(void)printf("%s: %u Services, %u EndpointSlices; %" PRIu64 " objects rejected\n",
 		     facts->source, agent->services, agent->endpoint_slices,
 		     (uint64_t)agent->rejected_objects);
+	title_print("forward");
+	(void)printf("%s", forwarding_word(agent->forwarding));
+	if (agent->forwarding != FORWARDING_SNAT)
+		(void)printf("; %u nodes in the cluster", agent->nodes);
+	(void)printf("\n");
 	title_print("publish");
 	if (agent->last_publish_ns) {
 		(void)printf("the last %s ago",
@@ -112,6 +118,26 @@ static void hooks_print(const struct status_facts *facts)
 		(void)printf("  failed  %s (%s): %s\n", row->name, link_role_word(row->info.role),
 			     strerror(-row->info.err));
 	}
+}
+
+/* Uplinks, and what each got. */
+static void xdp_print(const struct status_facts *facts)
+{
+	char reason[XDP_REASON_SIZE];
+	bool any = false;
+
+	title_print("xdp");
+	for (size_t i = 0; i < facts->links.count; i++) {
+		const struct link_row *row = &facts->links.rows[i];
+
+		if (row->info.xdp == LINK_XDP_NONE)
+			continue;
+		(void)printf("%s%s: %s", any ? "; " : "", row->name, link_xdp_word(row->info.xdp));
+		if (*link_row_xdp_reason(row, reason))
+			(void)printf(" (%s)", reason);
+		any = true;
+	}
+	(void)printf("%s\n", any ? "" : "no link");
 }
 
 static void maps_print(const struct status_facts *facts)
@@ -188,6 +214,7 @@ static void status_print_text(const struct status_facts *facts)
 	(void)printf("%" PRIu64 " confirmed, %" PRIu64 " new\n", facts->confirmed_flows,
 		     facts->new_flows);
 	hooks_print(facts);
+	xdp_print(facts);
 	maps_print(facts);
 	counters_print(facts);
 	degraded_print(facts);
@@ -215,6 +242,7 @@ static void json_add_agent(cJSON *root, const struct status_facts *facts)
 	(void)cJSON_AddNumberToObject(item, "services", agent->services);
 	(void)cJSON_AddNumberToObject(item, "endpoint_slices", agent->endpoint_slices);
 	(void)cJSON_AddNumberToObject(item, "rejected_objects", (double)agent->rejected_objects);
+	json_add_text(root, "forwarding", forwarding_word(agent->forwarding));
 	item = cJSON_AddObjectToObject(root, "publish");
 	(void)cJSON_AddNumberToObject(item, "publishes", (double)agent->publishes);
 	(void)cJSON_AddNumberToObject(item, "changed_service_ports",
@@ -231,6 +259,27 @@ static void json_add_agent(cJSON *root, const struct status_facts *facts)
 	(void)cJSON_AddNumberToObject(item, "last_took_microseconds", (double)took_us);
 }
 
+static void json_add_xdp(cJSON *hooks, const struct status_facts *facts)
+{
+	cJSON *links = cJSON_AddArrayToObject(hooks, "xdp");
+	char reason[XDP_REASON_SIZE];
+
+	for (size_t i = 0; i < facts->links.count; i++) {
+		const struct link_row *row = &facts->links.rows[i];
+		cJSON *item;
+
+		if (row->info.xdp == LINK_XDP_NONE)
+			continue;
+		item = json_add_item(links);
+		json_add_text(item, "link", row->name);
+		(void)cJSON_AddStringToObject(item, "mode", link_xdp_word(row->info.xdp));
+		if (*link_row_xdp_reason(row, reason))
+			json_add_text(item, "reason", reason);
+		else
+			(void)cJSON_AddNullToObject(item, "reason");
+	}
+}
+
 static void json_add_hooks(cJSON *root, const struct status_facts *facts)
 {
 	cJSON *hooks = cJSON_AddObjectToObject(root, "hooks");
@@ -241,6 +290,7 @@ static void json_add_hooks(cJSON *root, const struct status_facts *facts)
 				    !(facts->agent.degraded & DEGRADED_NO_SOCKET_HOOKS));
 	(void)cJSON_AddBoolToObject(hooks, "tc", !(facts->agent.degraded & DEGRADED_NO_TC_HOOKS));
 	json_add_text(hooks, "cgroup", facts->cgroup);
+	json_add_xdp(hooks, facts);
 	for (size_t i = 0; i < MANAGED_ROLE_COUNT; i++) {
 		cJSON *role =
 			cJSON_AddObjectToObject(links, link_role_word((__u8)managed_roles[i]));

@@ -202,7 +202,8 @@ static void flows_write(FILE *out, const struct flow_counts *flows)
 
 struct link_counts {
 	uint64_t links[LINK_OVERLAY + 1][LINK_HOOK_FAILED + 1];
-	struct link_info failed[64]; /* the first of them */
+	uint64_t native, generic, off; /* uplinks, by what they have of XDP */
+	struct link_info failed[64];   /* the first of them */
 	size_t failed_count;
 };
 
@@ -216,8 +217,31 @@ static void link_count(const void *key, const void *value, void *context)
 	if (info.role > LINK_OVERLAY || info.hook > LINK_HOOK_FAILED)
 		return;
 	counts->links[info.role][info.hook]++;
+	counts->native += info.xdp == LINK_XDP_NATIVE;
+	counts->generic += info.xdp == LINK_XDP_GENERIC;
+	counts->off += info.xdp > LINK_XDP_GENERIC;
 	if (info.hook == LINK_HOOK_FAILED && counts->failed_count < COUNT_OF(counts->failed))
 		counts->failed[counts->failed_count++] = info;
+}
+
+static void xdp_links_write(FILE *out, const struct link_counts *counts)
+{
+	const struct {
+		const char *mode;
+		uint64_t count;
+	} modes[] = {
+		{"native", counts->native},
+		{"generic", counts->generic},
+		{"off", counts->off},
+	};
+
+	exposition_family(out, "fairlead_xdp_links", METRIC_GAUGE,
+			  "Uplinks by what they have of XDP.");
+	for (size_t i = 0; i < COUNT_OF(modes); i++) {
+		const struct metric_label label = {"mode", modes[i].mode};
+
+		exposition_sample(out, "fairlead_xdp_links", "", &label, 1, (double)modes[i].count);
+	}
 }
 
 static void links_write(FILE *out, const struct fairlead_metrics_source *source)
@@ -237,6 +261,7 @@ static void links_write(FILE *out, const struct fairlead_metrics_source *source)
 					  (double)counts.links[role][hook]);
 		}
 	}
+	xdp_links_write(out, &counts);
 	exposition_family(out, "fairlead_link_failed", METRIC_GAUGE,
 			  "Links that could not be given their hook; always 1.");
 	for (size_t i = 0; i < counts.failed_count; i++) {
@@ -314,6 +339,7 @@ static void zeros_set(struct fairlead_metrics *fairlead)
 	metric_add(fairlead->published, (const char *const[]){"failed"}, 0);
 	fairlead_metrics_socket_hooks(fairlead, 0, 0);
 	fairlead_metrics_hooks_lost(fairlead, "tc", 0);
+	fairlead_metrics_hooks_lost(fairlead, "xdp", 0);
 	fairlead_metrics_hooks_lost(fairlead, "socket", 0);
 	metric_add(fairlead->events, (const char *const[]){"posted"}, 0);
 	metric_add(fairlead->events, (const char *const[]){"failed"}, 0);

@@ -14,7 +14,11 @@
 struct hooks {
 	const char *pin_dir; /* borrowed */
 	link_programs_fn programs;
+	link_xdp_program_fn xdp_program;
 	void *programs_context;
+	int targets_map; /* `redirect_targets` */
+	enum xdp_mode xdp_mode;
+	bool lacks_xdp; /* the kernel does not take the program, and has said so */
 	bool force_clsact;
 	bool has_tcx; /* it has worked */
 	bool lacks_tcx;
@@ -49,6 +53,22 @@ int tcx_program(const char *pin_dir, int ifindex, bool is_egress);
 /* Removes the pins of links that `is_managed` does not know: their devices went while nobody
  * watched. */
 int tcx_sweep(const char *pin_dir, bool (*is_managed)(void *context, int ifindex), void *context);
+
+/*
+ * xdp.c: a link that is kept by its pin, beside the TC hooks, which stay complete without it.
+ *
+ * Brings XDP to what the mode wants for a link of this role; `is_new`: nothing is known of it, an
+ * earlier run may have left anything. What is attached by an earlier run is replaced in place, in
+ * one step. `info` says what it has (xdp, xdp_err), and is told. Silent.
+ */
+void xdp_settle(struct hooks *hooks, const struct link_facts *facts, bool is_new,
+		struct link_info *info);
+
+/* Whether a link that has our program by `info` has it still. Silent. */
+bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
+
+/* Removes it from a link that is not to have it, or is gone. Returns 0 or a negative errno. */
+int xdp_detach(const struct hooks *hooks, int ifindex);
 
 /* clsact.c. `*made_clsact` is set where the qdisc was not there, and left alone otherwise. */
 int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *made_clsact);

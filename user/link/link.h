@@ -25,6 +25,7 @@ struct link_facts {
 	int master;                      /* ifindex, 0: none */
 	int lower;              /* IFLA_LINK: ifindex in this or the peer's namespace, 0: none */
 	int peer_netns;         /* IFLA_LINK_NETNSID; -1: the lower link is in this namespace */
+	bool is_hardware;       /* a device of some bus is behind it: IFLA_PARENT_DEV_NAME */
 	bool has_gateway_route; /* a route of the main table has its next hop here */
 };
 
@@ -71,16 +72,30 @@ struct link_programs {
  */
 typedef int (*link_programs_fn)(bool is_layer3, struct link_programs *ret_programs, void *context);
 
+/* Gives the XDP program, borrowed. Returns 0 or a negative errno. */
+typedef int (*link_xdp_program_fn)(int *ret_program, void *context);
+
+/* Which uplinks get XDP, and in which mode. */
+enum xdp_mode {
+	XDP_MODE_AUTO,   /* native, where hardware is behind the link */
+	XDP_MODE_NATIVE, /* on any link whose driver takes it */
+	XDP_MODE_GENERIC,
+	XDP_MODE_OFF,
+};
+
 struct link_options {
 	struct link_overrides overrides;
 	struct link_near near;
 	link_programs_fn programs;
+	link_xdp_program_fn xdp_program;
 	void *programs_context;
-	const char *pin_dir; /* tcx links are pinned below it, as link_<ifindex>_<ingress|egress> */
+	const char *pin_dir; /* links are pinned here, as link_<ifindex>_<ingress|egress|xdp> */
 	int links_map;       /* `links`; borrowed, as is the next */
 	int sources_map;     /* `link_sources` */
-	bool attach;         /* false: TC hooks are switched off, links are only recorded */
-	bool force_clsact;   /* for tests: as on kernels without tcx */
+	int targets_map;     /* `redirect_targets` */
+	enum xdp_mode xdp_mode;
+	bool attach;       /* false: TC hooks are switched off, links are only recorded */
+	bool force_clsact; /* for tests: as on kernels without tcx */
 };
 
 struct link_events {
@@ -101,13 +116,15 @@ struct link_watch;
 int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 		    const struct link_events *events, struct link_watch **ret_watch);
 
+/* A hook of a link was lost: "TC" or "XDP". */
+typedef void (*link_lost_fn)(const char *link, const char *hook, void *context);
+
 /*
  * Looks whether every hook is still there. What somebody else has removed or replaced is attached
  * again, and told of by `lost` with the link's name, after a line in the log; links whose hook
  * could not be attached are tried again.
  */
-void link_watch_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
-		      void *context);
+void link_watch_check(struct link_watch *watch, link_lost_fn lost, void *context);
 
 /* Stops watching; what is attached stays. The loop's next turn frees the watch. NULL is fine. */
 void link_watch_close(struct link_watch *watch);
@@ -128,7 +145,7 @@ struct ip_addr link_watch_node_address(const struct link_watch *watch, enum ip_f
 uint32_t link_watch_degraded(const struct link_watch *watch);
 
 /*
- * Removes every TC hook of ours from every link of this namespace: pinned tcx links below `pin_dir`
+ * Removes every hook of ours from every link of this namespace: pinned tcx and XDP links below `pin_dir`
  * and clsact filters with our priority and handle whose program name is ours. Others' are not
  * touched; a clsact qdisc is removed only if we made it and nobody else has a filter on it. Logs.
  */

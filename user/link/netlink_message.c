@@ -69,6 +69,9 @@ static bool link_read(const struct nlmsghdr *message, struct link_facts *facts)
 		case IFLA_LINK_NETNSID:
 			facts->peer_netns = (int)u32_read(attr);
 			break;
+		case IFLA_PARENT_DEV_NAME:
+			facts->is_hardware = true;
+			break;
 		case IFLA_LINKINFO:
 			link_kind_read(facts, attr);
 			break;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "link/watch.h"
+#include "link/xdp_words.h"
 #include "log.h"
 
 static const char *role_name(__u8 role)
@@ -52,10 +53,24 @@ static void link_log(const struct watched_link *link, bool was_managed)
 			"reach Services only by the socket hooks",
 			info->name, role_name(info->role), info->why);
 	else if (was_managed || link_is_managed(link))
-		log_info("link %s: %s (%s), %s", info->name, role_name(info->role), info->why,
-			 hook_name(info->hook));
+		log_info("link %s: %s (%s), %s%s%s", info->name, role_name(info->role), info->why,
+			 hook_name(info->hook), link_has_xdp(info) ? " and XDP, " : "",
+			 link_has_xdp(info) ? link_xdp_word(info->xdp) : "");
 	else
 		log_debug("link %s: ignored (%s)", info->name, info->why);
+}
+
+static void xdp_log(const struct link_watch *watch, const struct link_info *info)
+{
+	const bool is_wanted = watch->options.xdp_mode == XDP_MODE_NATIVE ||
+			       watch->options.xdp_mode == XDP_MODE_GENERIC;
+	const char *why = link_xdp_reason(info->xdp);
+
+	if (info->xdp < LINK_XDP_OTHER)
+		return;
+	log_write(is_wanted ? LOG_WARNING : LOG_INFO, "link %s: no XDP, TC does the work: %s%s%s",
+		  info->name, why, info->xdp_err ? ": " : "",
+		  info->xdp_err ? strerror(-info->xdp_err) : "");
 }
 
 /* Brings the hooks to what the role wants. false: the link is gone already. */
@@ -77,6 +92,22 @@ static bool link_hook(struct link_watch *watch, const struct watched_link *link,
 	return err != -ENODEV;
 }
 
+/* XDP is for who has TC to pass packets up to. */
+static void link_xdp(struct link_watch *watch, struct watched_link *link, struct link_info *info)
+{
+	const __u8 had = info->xdp;
+
+	if (!watch->options.attach)
+		return;
+	if (link->is_settled && !link->retries_xdp && had >= LINK_XDP_OTHER &&
+	    info->role == link->info.role && info->hook == link->info.hook)
+		return;
+	link->retries_xdp = false;
+	xdp_settle(&watch->hooks, &link->facts, !link->is_settled, info);
+	if (info->xdp != had)
+		xdp_log(watch, info);
+}
+
 static const char *master_name(const struct link_watch *watch, const struct watched_link *link)
 {
 	const struct watched_link *master =
@@ -93,6 +124,8 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 		.made_clsact = link->info.made_clsact,
 		.is_layer3 = link_is_layer3(&link->facts),
 		.err = link->info.err,
+		.xdp = link->info.xdp,
+		.xdp_err = link->info.xdp_err,
 	};
 
 	link->is_changed = false;
@@ -103,6 +136,7 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 				    master_name(watch, link));
 	if (!link_hook(watch, link, &info))
 		return;
+	link_xdp(watch, link, &info);
 	if (link->is_settled && !memcmp(&info, &link->info, sizeof(info)))
 		return;
 	link->info = info;
@@ -112,8 +146,26 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 	link_log(link, was_managed);
 }
 
-void hooks_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
-		 void *context)
+/* An uplink whose XDP is as it was decided, or was given up for a reason that may be gone. */
+static void xdp_check(struct link_watch *watch, struct watched_link *link, link_lost_fn lost,
+		      void *context)
+{
+	if (link->info.xdp >= LINK_XDP_OTHER) {
+		link->retries_xdp = true;
+		link->is_changed = true;
+	}
+	if (!link_has_xdp(&link->info) ||
+	    xdp_is_there(&watch->hooks, link->facts.ifindex, &link->info) ||
+	    !if_indextoname((unsigned int)link->facts.ifindex, (char[IF_NAMESIZE]){}))
+		return;
+	log_warning("link %s: somebody has removed or replaced the XDP hook, attaching it again",
+		    link->info.name);
+	link->info.xdp = LINK_XDP_NONE;
+	link->is_changed = true;
+	lost(link->info.name, "XDP", context);
+}
+
+void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context)
 {
 	struct watched_link *link, *next;
 
@@ -121,6 +173,7 @@ void hooks_check(struct link_watch *watch, void (*lost)(const char *link, void *
 		const __u8 hook = link->info.hook;
 		const bool is_hooked = hook == LINK_HOOK_TCX || hook == LINK_HOOK_CLSACT;
 
+		xdp_check(watch, link, lost, context);
 		if (hook == LINK_HOOK_FAILED)
 			link->is_changed = true;
 		if (!is_hooked || hook_is_there(&watch->hooks, link->facts.ifindex, &link->info))
@@ -133,7 +186,7 @@ void hooks_check(struct link_watch *watch, void (*lost)(const char *link, void *
 			    link->info.name, hook_name(hook));
 		link->info.hook = LINK_HOOK_NONE;
 		link->is_changed = true;
-		lost(link->info.name, context);
+		lost(link->info.name, "TC", context);
 	}
 }
 

@@ -62,6 +62,8 @@ static void link_forget(struct link_watch *watch, struct watched_link *link)
 	const __u32 key = (__u32)link->facts.ifindex;
 	int err = tcx_detach(watch->options.pin_dir, link->facts.ifindex);
 
+	if (!err)
+		err = xdp_detach(&watch->hooks, link->facts.ifindex);
 	if (err)
 		(void)log_err(err, "cannot remove the pins of the link %s, continuing",
 			      link->info.name);

@@ -44,8 +44,7 @@ static void changes_tell(struct link_watch *watch)
 		watch->events.addresses_changed(watch->events.context);
 }
 
-void link_watch_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
-		      void *context)
+void link_watch_check(struct link_watch *watch, link_lost_fn lost, void *context)
 {
 	watch->links_changed = false;
 	hooks_check(watch, lost, context);
@@ -136,6 +135,9 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	watch->hooks = (struct hooks){
 		.pin_dir = options->pin_dir,
 		.programs = options->programs,
+		.xdp_program = options->xdp_program,
+		.targets_map = options->targets_map,
+		.xdp_mode = options->xdp_mode,
 		.programs_context = options->programs_context,
 		.force_clsact = options->force_clsact,
 	};

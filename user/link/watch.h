@@ -24,6 +24,7 @@ struct watched_link {
 	bool is_changed;  /* its facts are new: it must be settled */
 	bool is_stale;    /* its facts may be old: it must be read again */
 	bool is_settled;  /* it has been, at least once */
+	bool retries_xdp; /* what was in the way of XDP may be gone */
 	bool has_gateway; /* found while the routes are read */
 	unsigned int generation;
 	UT_hash_handle hh;
@@ -68,8 +69,7 @@ void routes_read(struct link_watch *watch);
 void link_refresh(struct link_watch *watch, struct watched_link *link);
 
 /* For link_watch_check: marks the links that must be hooked again. */
-void hooks_check(struct link_watch *watch, void (*lost)(const char *link, void *context),
-		 void *context);
+void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context);
 
 /* sources.c: `link_sources`. Writes what is new; forgets a link; forgets those that went unseen. */
 void link_sources_write(struct link_watch *watch);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Frames as XDP sees them, before the kernel has made packets of them. Only plain ones are read:
+ * Ethernet, an IPv4 header without options or an IPv6 header without extensions, no fragment. All
+ * others are for TC, which knows them. So every header stands at an offset that is known here.
+ */
+
+#include "packet.h"
+
+/* The frame's first buffer: all that a program may look at without the kernel's help. */
+struct frame {
+	void *data;
+	void *end;
+};
+
+static __always_inline struct frame frame_of(const struct xdp_md *xdp)
+{
+	return (struct frame){
+		.data = (void *)(unsigned long)xdp->data,
+		.end = (void *)(unsigned long)xdp->data_end,
+	};
+}
+
+static __always_inline bool frame_read_ipv4(const struct frame *frame, struct packet *packet)
+{
+	const struct iphdr *header = frame->data + ETH_HLEN;
+
+	if ((void *)(header + 1) > frame->end)
+		return false;
+	if (header->version != 4 || header->ihl != 5 ||
+	    header->frag_off & (IPV4_OFFSET_MASK | IPV4_MORE_FRAGMENTS))
+		return false;
+	address_set_ipv4(&packet->src, header->saddr);
+	address_set_ipv4(&packet->dst, header->daddr);
+	packet->family = FAMILY_IPV4;
+	packet->proto = header->protocol;
+	packet->ttl = header->ttl;
+	packet->l3_offset = ETH_HLEN;
+	packet->l4_offset = ETH_HLEN + sizeof(*header);
+	return true;
+}
+
+static __always_inline bool frame_read_ipv6(const struct frame *frame, struct packet *packet)
+{
+	const struct ipv6hdr *header = frame->data + ETH_HLEN;
+
+	if ((void *)(header + 1) > frame->end)
+		return false;
+	if (header->version != 6)
+		return false;
+	__builtin_memcpy(packet->src.bytes, &header->saddr, sizeof(packet->src.bytes));
+	__builtin_memcpy(packet->dst.bytes, &header->daddr, sizeof(packet->dst.bytes));
+	packet->family = FAMILY_IPV6;
+	packet->proto = header->nexthdr;
+	packet->ttl = header->hop_limit;
+	packet->l3_offset = ETH_HLEN;
+	packet->l4_offset = ETH_HLEN + sizeof(*header);
+	return true;
+}
+
+/* Reads addresses and the protocol; false if TC must see to the packet. */
+static __always_inline bool frame_read_network(const struct frame *frame, struct packet *packet)
+{
+	const struct ethhdr *header = frame->data;
+
+	if ((void *)(header + 1) > frame->end)
+		return false;
+	if (header->h_proto == bpf_htons(ETH_P_IP))
+		return frame_read_ipv4(frame, packet);
+	if (header->h_proto == bpf_htons(ETH_P_IPV6))
+		return frame_read_ipv6(frame, packet);
+	return false;
+}
+
+/* The transport header, or NULL where less than `size` bytes of it are there. */
+static __always_inline void *frame_transport(const struct frame *frame, const struct packet *packet,
+					     __u32 size)
+{
+	void *ipv4 = frame->data + ETH_HLEN + sizeof(struct iphdr);
+	void *ipv6 = frame->data + ETH_HLEN + sizeof(struct ipv6hdr);
+	void *header = packet->family == FAMILY_IPV4 ? ipv4 : ipv6;
+
+	return header + size > frame->end ? NULL : header;
+}
+
+/* Reads ports and what tells a conversation's state; false if TC must see to the packet. */
+static __always_inline bool frame_read_transport(const struct frame *frame, struct packet *packet)
+{
+	const struct sctp_header *sctp;
+	const struct tcphdr *tcp;
+	const struct udphdr *udp;
+
+	switch (packet->proto) {
+	case IPPROTO_TCP:
+		tcp = frame_transport(frame, packet, sizeof(*tcp));
+		if (!tcp)
+			return false;
+		packet->src_port = tcp->source;
+		packet->dst_port = tcp->dest;
+		packet->tcp_flags = ((const __u8 *)tcp)[13];
+		return true;
+	case IPPROTO_UDP:
+		udp = frame_transport(frame, packet, sizeof(*udp));
+		if (!udp)
+			return false;
+		packet->src_port = udp->source;
+		packet->dst_port = udp->dest;
+		return true;
+	case IPPROTO_SCTP:
+		sctp = frame_transport(frame, packet, sizeof(*sctp));
+		if (!sctp)
+			return false;
+		packet->src_port = sctp->src_port;
+		packet->dst_port = sctp->dst_port;
+		packet->sctp_chunk = sctp->chunk;
+		return true;
+	default:
+		return false;
+	}
+}
