@@ -27,6 +27,7 @@ struct candidate {
 	enum action action; /* ACTION_DNAT, unless `reason` says what is in the way */
 	const char *reason;
 	bool is_source_nat;
+	bool is_dsr;      /* it answers the client straight */
 	bool has_new_src; /* false: a socket's source is chosen later, or nothing gets there */
 	struct ip_addr new_src; /* as whom the client is seen there */
 };
