@@ -755,8 +755,8 @@ static void misuse_goes_to_standard_error_with_exit_status_two(void **state)
 
 static void every_subcommand_has_help_with_examples(void **state)
 {
-	static const char *const commands[] = {"services", "backends", "flows",
-					       "affinity", "links",    "status"};
+	static const char *const commands[] = {"services", "backends", "flows", "affinity",
+					       "links",    "explain",  "status"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -802,8 +802,8 @@ static void given_noise(unsigned int seed)
 
 static void nonsense_in_the_maps_does_no_harm(void **state)
 {
-	static const char *const commands[] = {"services", "backends", "flows",
-					       "affinity", "links",    "status"};
+	static const char *const commands[] = {"services", "backends", "flows", "affinity",
+					       "links",    "explain",  "status"};
 
 	(void)state;
 	for (unsigned int seed = 1; seed <= 3; seed++) {

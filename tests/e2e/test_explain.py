@@ -8,7 +8,7 @@ import random
 import pytest
 
 from lab import address_of
-from manifests import both_protocols, endpoint, next_vip, service, slice_, slice_ports, terminating
+from manifests import both_protocols, endpoint, next_vip, node, service, slice_, slice_ports, terminating
 
 HOOKS = ["tc", "socket,tc"]
 OPTIONS = ["--service-cidr", "10.96.0.0/16,fd00:96::/112"]
@@ -148,7 +148,7 @@ def test_it_says_what_becomes_of_a_packet_and_why(world, family):
     services.add("ranged", loadBalancerSourceRanges=[
         f"{address_of('pod1a', family)}/{32 if family == 4 else 128}"])
     services.publish(world)
-    node = address_of("node1", family)
+    own = address_of("node1", family)
     # (Service, frontend or an address and port, client): action, reason, candidates, source NAT, near
     cases = [
         ("web", "ClusterIP", "client", "dnat", "new-flow", BOTH, True, False),
@@ -168,7 +168,7 @@ def test_it_says_what_becomes_of_a_packet_and_why(world, family):
         (None, (services.at("web")[0], 81), "client", "reject", "no-such-port", [], False, False),
         (None, (services.at("web", "ExternalIP")[0], 81), "client", "none", "no-such-frontend", [],
          False, False),
-        (None, (node, 9), "client", "none", "no-such-frontend", [], False, False),
+        (None, (own, 9), "client", "none", "no-such-frontend", [], False, False),
         (None, (UNUSED[family], 80), "client", "drop", "unused-address", [], False, False),
         (None, (address_of("pod2c", family), 80), "client", "none", "not-ours", [], False, False),
         (None, (address_of(REMOTE, family), 8080), "pod1a", "none", "backend", [], False, True),
@@ -231,12 +231,12 @@ def test_a_backend_that_cannot_be_reached_is_told(world):
     services = Services(4)
     services.add("web", [LOCAL, endpoint("192.0.2.7", 4, nodeName="node2")])
     services.publish(world)
-    node = world.place("node1")
-    node.run("ip", "route", "add", "unreachable", "192.0.2.0/24")
+    place = world.place("node1")
+    place.run("ip", "route", "add", "unreachable", "192.0.2.0/24")
     try:
         answer = explain(world, dst(*services.at("web")), address_of("client", 4))
     finally:
-        node.run("ip", "route", "del", "unreachable", "192.0.2.0/24")
+        place.run("ip", "route", "del", "unreachable", "192.0.2.0/24")
     assert {item["address"]: (item["action"], item["reason"]) for item in answer["candidates"]} == {
         address_of(LOCAL, 4): ("dnat", None), "192.0.2.7": ("drop", "no-route")}
 
@@ -350,10 +350,10 @@ def test_a_process_of_the_node_is_served_by_connect(world, family):
     services = Services(family)
     services.add("web", externalTrafficPolicy="Local")
     services.publish(world)
-    node = address_of("node1", family)
     address, port = services.at("web", "NodePort")
     loopback = "127.0.0.1" if family == 4 else "::1"
-    own, looped, unknown = explain(world, [dst(address, port), dst(loopback, port), dst(loopback, 9)], node)
+    own, looped, unknown = explain(world, [dst(address, port), dst(loopback, port), dst(loopback, 9)],
+                                   address_of("node1", family))
     for answer in (own, looped):
         assert (answer["hook"], answer["action"], answer["client"]["near"]) == ("socket", "dnat", True)
         assert backends_of(answer) == {address_of(place, family) for place in BOTH}
@@ -384,25 +384,32 @@ def test_another_link_is_asked_where_it_is_named(world):
 
 
 @only_tc
-def test_it_works_while_no_agent_runs_and_near_may_be_a_matter_of_ranges(world):
+def test_it_works_while_no_agent_runs_and_asks_as_that_one_was_configured(world):
     services = Services(4)
     services.add("web", externalTrafficPolicy="Local")
+    services.objects += [node("node1"), node("node2")]
     services.publish(world)
     agent = world.agents["node1"]
     options = agent.options
     agent.stop()
-    agent.options = (*options, "--cluster-cidr", "10.244.0.0/16,fd00:244::/32")
+    agent.options = (*options, "--cluster-cidr", "10.244.0.0/16,fd00:244::/32", "--forwarding", "hybrid")
     agent.start()
     agent.stop()
+    targets = [dst(*services.at("web", "ExternalIP")), dst(*services.at("web")),
+               dst(*services.at("web"), "udp")]
     try:
-        target = dst(*services.at("web", "ExternalIP"))
-        far, near = explain_all(world, [(target, address_of("client", 4)), (target, address_of("pod2a", 4))])
+        far, tcp, udp = explain(world, targets, address_of("client", 4))
+        near = explain(world, targets[0], address_of("pod2a", 4))
     finally:
         agent.options = options
         agent.start()
+    # Near is who is in a range, with TCP a backend elsewhere answers straight.
     assert (far["client"]["near"], backends_of(far)) == (False, {address_of(LOCAL, 4)})
     assert (near["client"]["near"], len(near["candidates"])) == (True, 2)
     assert near["client"]["why"] == "its address is in the range 10.244.0.0/16"
+    elsewhere = [next(item for item in answer["candidates"] if not item["local"]) for answer in (tcp, udp)]
+    assert [(item["direct_server_return"], item["source_nat"], item["seen_as"]) for item in elsewhere] == [
+        (True, False, address_of("client", 4)), (False, True, address_of("node1", 4))]
 
 
 @only_tc
