@@ -86,8 +86,9 @@ int question_resolve(const struct maps *maps, struct question *question);
 
 /*
  * Lets the programs decide. Those that are in `*instance` (or NULL) are asked if they fit, else
- * others take their place: to load them is what an answer costs. Complains. Returns 0, -ENODEV: there
- * is no such link or no way, or another negative errno; either way the caller calls answer_fini.
+ * others take their place: to load them is what an answer costs. Complains. Returns 0, -ENODEV:
+ * there is no such link or no way, or another negative errno; either way the caller calls
+ * answer_fini.
  */
 int answer_find(const struct maps *maps, const struct question *question, const char *link,
 		struct instance **instance, struct answer *ret_answer);

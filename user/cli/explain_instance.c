@@ -34,8 +34,8 @@ static int info_of(int program, struct bpf_prog_info *ret_info)
 }
 
 /*
- * Whether ours is the code that is attached, by the kernel's digest of the instructions as they were
- * before it looked at them. A socket program has nothing here to be compared with.
+ * Whether ours is the code that is attached, by the kernel's digest of the instructions as they
+ * were before it looked at them. A socket program has nothing here to be compared with.
  */
 static bool is_same_code(const struct bpf_program *ours, int theirs)
 {

@@ -19,9 +19,9 @@
 struct instance;
 
 /*
- * Loads the programs that the place has, with their configuration. With `loopback` (or NULL) that is
- * the only address they know, one of this node that has NodePorts: only connect() may be asked for
- * it. Complains. Returns 0 or a negative errno; -EPROTO: those that are attached are of another
+ * Loads the programs that the place has, with their configuration. With `loopback` (or NULL) that
+ * is the only address they know, one of this node that has NodePorts: only connect() may be asked
+ * for it. Complains. Returns 0 or a negative errno; -EPROTO: those that are attached are of another
  * version.
  */
 int instance_open(const struct maps *maps, const struct place *place,
