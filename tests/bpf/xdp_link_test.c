@@ -68,6 +68,7 @@ static int setup(void **state)
 	(void)state;
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
 	run("ip link add fl-a type veth peer name fl-b && ip link set fl-a up && ip link set fl-b up");
+	run("ethtool -K fl-b gro on");
 	(void)snprintf(fixture.pin_dir, sizeof(fixture.pin_dir), BPFFS "/%d", ++number);
 	assert_int_equal(mkdir(fixture.pin_dir, 0700), 0);
 	fixture.program = program_load();
@@ -292,8 +293,7 @@ static void a_driver_that_does_not_take_it_is_told_of(void **state)
 {
 	(void)state;
 	run("ip link add fl-d type ifb && ip link set fl-d up");
-	fixture.facts =
-		(struct link_facts){.ifindex = (int)if_nametoindex("fl-d"), .kind = "ifb"};
+	fixture.facts = (struct link_facts){.ifindex = (int)if_nametoindex("fl-d"), .kind = "ifb"};
 	when_met();
 	then_has(LINK_XDP_FAILED);
 	assert_int_equal(fixture.info.xdp_err, -EOPNOTSUPP);
@@ -312,6 +312,25 @@ static void frames_larger_than_a_page_are_for_tc(void **state)
 	when_met();
 	then_has(LINK_XDP_FAILED);
 	assert_int_equal(fixture.info.xdp_err, -ERANGE);
+}
+
+/* Frames that are redirected to a veth are its peer's to take. */
+static void a_veth_whose_peer_takes_no_frames_is_left_to_tc(void **state)
+{
+	(void)state;
+	run("ethtool -K fl-b gro off");
+	when_met();
+	then_has(LINK_XDP_NO_PEER);
+	assert_int_equal(attached().attach_mode, XDP_ATTACHED_NONE);
+
+	run("ethtool -K fl-b gro on");
+	when_settled();
+	then_has(LINK_XDP_NATIVE);
+
+	run("ethtool -K fl-b gro off");
+	xdp_check_targets(&fixture.hooks, &fixture.facts, &fixture.info);
+	then_has(LINK_XDP_NO_PEER);
+	assert_int_equal(attached().attach_mode, XDP_ATTACHED_NONE);
 }
 
 static void a_kernel_that_does_not_take_the_program_is_asked_once(void **state)
@@ -369,6 +388,7 @@ int main(void)
 		TEST(another_s_program_stays),
 		TEST(a_driver_that_does_not_take_it_is_told_of),
 		TEST(frames_larger_than_a_page_are_for_tc),
+		TEST(a_veth_whose_peer_takes_no_frames_is_left_to_tc),
 		TEST(a_kernel_that_does_not_take_the_program_is_asked_once),
 		TEST(a_program_that_was_taken_away_is_missed),
 		TEST(the_sweep_of_a_cleanup_removes_it),

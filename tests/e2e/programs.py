@@ -9,10 +9,11 @@ import struct
 SYS_BPF = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 280)
 BPF_MAP_LOOKUP_ELEM, BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET = 1, 5, 6, 7
 BPF_PROG_TEST_RUN, BPF_LINK_CREATE = 10, 28
-BPF_PROG_TYPE_SCHED_CLS = 3
+BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP = 3, 6
 BPF_TCX_INGRESS, BPF_TCX_EGRESS = 46, 47
 
 TCX_NEXT, TC_ACT_OK, TC_ACT_SHOT = -1, 0, 2
+XDP_PASS = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,14 +63,14 @@ def map_has(path, key, value_size):
     return True
 
 
-def load_verdict(verdict):
+def load_verdict(verdict, kind=BPF_PROG_TYPE_SCHED_CLS):
     """A program that only says what shall become of every packet. Returns its file descriptor."""
     # r0 = verdict; exit
     code = struct.pack("<BBhi", 0xB7, 0, 0, verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
     code_buffer = ctypes.create_string_buffer(code)
     license_buffer = ctypes.create_string_buffer(b"GPL")
     return bpf(BPF_PROG_LOAD, struct.pack(
-        "<IIQQIIQII16s", BPF_PROG_TYPE_SCHED_CLS, len(code) // 8, ctypes.addressof(code_buffer),
+        "<IIQQIIQII16s", kind, len(code) // 8, ctypes.addressof(code_buffer),
         ctypes.addressof(license_buffer), 0, 0, 0, 0, 0, b"somebody_else"))
 
 
