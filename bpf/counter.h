@@ -15,9 +15,11 @@ static __always_inline void counter_add(enum counter_reason reason, __u32 bytes)
 	counter->bytes += bytes;
 }
 
+/* Service port 0 is none: what another node chose is counted there. */
 static __always_inline void stats_count_connection(__u32 service)
 {
-	struct service_stats *stats = bpf_map_lookup_elem(&service_stats, &service);
+	struct service_stats *stats =
+		service ? bpf_map_lookup_elem(&service_stats, &service) : NULL;
 
 	if (stats)
 		stats->connections++;
@@ -25,7 +27,8 @@ static __always_inline void stats_count_connection(__u32 service)
 
 static __always_inline void stats_count_packet(__u32 service, __u32 bytes)
 {
-	struct service_stats *stats = bpf_map_lookup_elem(&service_stats, &service);
+	struct service_stats *stats =
+		service ? bpf_map_lookup_elem(&service_stats, &service) : NULL;
 
 	if (!stats)
 		return;

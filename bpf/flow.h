@@ -15,6 +15,8 @@
 #include "config.h"
 #include "counter.h"
 #include "packet.h"
+#include "rewrite.h"
+#include "route.h"
 #include "service.h"
 
 static __always_inline __u32 flow_timeout_sctp_s(__u8 state)
@@ -167,22 +169,23 @@ static __always_inline void flow_start_timer(const struct flow_key *original_key
 	(void)bpf_timer_start(&confirmed->timer, (timeout_s + 1) * NSEC_PER_SEC, 0);
 }
 
-/* Where a client is. */
-struct client_place {
-	bool is_near;      /* to the traffic policies */
-	bool returns_here; /* replies to its own address pass this node */
-};
-
 /*
  * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
  * interrupt each other on a CPU, so nobody else writes it meanwhile.
  */
 struct flow_draft {
+	/* As in struct decision, which is read from outside. */
 	struct frontend_target target;
 	struct client_place place;
 	struct choice choice;
-	struct packet quote; /* of an ICMP error */
-	bool is_from_node;   /* an address of this node is its source: not all ports are ours */
+	struct packet quote; /* of an ICMP error; or what another packet carries */
+	struct rewrite rewrite;
+	struct route route;
+	union {
+		struct iphdr ipv4;
+		struct ipv6hdr ipv6;
+	} outer;           /* header of a packet that carries another */
+	bool is_from_node; /* an address of this node is its source: not all ports are ours */
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
@@ -190,6 +193,9 @@ struct flow_draft {
 	/* As `flows` takes it; a timer here would be refused. */
 	__u8 confirmed[sizeof(struct confirmed_flow)];
 };
+_Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
+		       offsetof(struct flow_draft, place) == offsetof(struct decision, place),
+	       "a draft begins with the decision");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -307,7 +313,7 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
 		peer->last_use_s = flow->last_use_s;
 	if (is_confirmed || !draft)
 		return 0;
-	if (!peer) {
+	if (!peer && !(flow->flags & FLOW_DSR)) {
 		flow_peer(key, flow, &draft->reply);
 		(void)bpf_map_update_elem(&new_flows, &peer_key, &draft->reply, BPF_NOEXIST);
 	}

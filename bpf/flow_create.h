@@ -7,6 +7,7 @@
  */
 
 #include "client.h"
+#include "dsr_choose.h"
 #include "flow.h"
 #include "route.h"
 #include "service.h"
@@ -20,11 +21,11 @@ static __noinline int flow_decide(const struct packet *packet, const struct hook
 {
 	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
 
+	draft->target = *target;
 	if (!source_is_allowed(&packet->src, target))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (!packet_opens(packet))
 		return -COUNTER_REJECT_NO_FLOW;
-	draft->target = *target;
 	(void)client_find(packet, hook, &draft->place);
 	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
 	return service_select(&client, &draft->target, draft->place.is_near, &draft->choice);
@@ -82,7 +83,7 @@ static __noinline int flow_claim(struct flow_draft *draft)
 	return -COUNTER_DROP_NO_PORT_FREE;
 }
 
-static __always_inline void flow_draft_fill(struct flow_draft *draft)
+static __always_inline void flow_draft_fill(const struct hook *hook, struct flow_draft *draft)
 {
 	const struct flow_key *key = &draft->original_key;
 	const struct choice *choice = &draft->choice;
@@ -101,6 +102,7 @@ static __always_inline void flow_draft_fill(struct flow_draft *draft)
 	flow->state = FLOW_NEW;
 	flow->kind = draft->target.kind;
 	flow->is_near = draft->place.is_near;
+	flow->ifindex = hook->ifindex;
 	draft->is_from_node = false;
 }
 
@@ -114,12 +116,16 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 	const struct address_info *frontend, *backend;
 	struct flow *flow = &draft->original;
 	struct rewrite rewrite = {};
-	struct route route;
+	struct route route = {};
 	int err;
 
 	backend = address_lookup(&flow->new_dst);
 	if (!draft->place.returns_here && !(draft->choice.flags & BACKEND_LOCAL) &&
 	    !(backend && backend->flags & ADDRESS_NODE)) {
+		if (dsr_is_possible(draft)) {
+			flow->flags = FLOW_DSR;
+			return 0;
+		}
 		rewrite.dst = flow->new_dst;
 		rewrite.dst_port = flow->new_dst_port;
 		err = route_find(ctx, packet, hook, &rewrite, &route);
@@ -148,9 +154,14 @@ static __noinline int flow_enter(const struct hook *hook, struct flow_draft *dra
 	__u32 until_s;
 	int err;
 
-	err = flow_claim(draft);
-	if (err)
-		return err;
+	/* Replies of direct server return do not come here: there is nothing to tell apart. */
+	if (draft->original.flags & FLOW_DSR) {
+		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
+	} else {
+		err = flow_claim(draft);
+		if (err)
+			return err;
+	}
 	until_s = draft->original.last_use_s + flow_timeout_s(draft->original_key.proto, FLOW_NEW);
 	address_expect_flows(&draft->original_key.dst, until_s);
 	address_expect_flows(&draft->reply_key.src, until_s);

@@ -29,6 +29,9 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 	 */
 	if (opens && flow->state >= FLOW_ESTABLISHED)
 		return FLOW_ANEW;
+	/* Another node chose for packets that came through it; this one comes from outside. */
+	if (flow->flags & FLOW_DSR_RECEIVED)
+		return !proto_has_handshake(packet->proto) || opens ? FLOW_ANEW : FLOW_GO_ON;
 	if (!proto_has_handshake(packet->proto) || opens)
 		return address->flags & ADDRESS_SERVED &&
 				       service_still_has(

@@ -69,7 +69,7 @@ static __always_inline int route_send(struct __sk_buff *skb, struct route *route
 static __always_inline int forward_route(struct __sk_buff *skb, const struct packet *packet,
 					 const struct rewrite *rewrite, const struct hook *hook)
 {
-	struct route route;
+	struct route route = {};
 	int err;
 
 	err = route_find(skb, packet, hook, rewrite, &route);

@@ -159,6 +159,26 @@ struct {
 } redirect_targets SEC(".maps");
 
 /*
+ * Who may send encapsulated packets: enum cluster_node, by address. Written by the agent; where
+ * direct server return is switched off it stays as it was, for flows that began before.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CLUSTER_NODES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ip_addr);
+	__type(value, __u32);
+} cluster_nodes SEC(".maps");
+
+/* The addresses that other nodes know this one by. Written by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct link_source);
+} node_address SEC(".maps");
+
+/*
  * Which ports of the node's own addresses may have flows. Written by programs; a port that was a
  * NodePort once stays one here, which costs its packets a look at the flow tables.
  */

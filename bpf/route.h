@@ -11,7 +11,8 @@
 /* A way out of this node. */
 struct route {
 	__u32 ifindex;
-	__u32 mtu; /* of what the way takes, learned from routers too */
+	__u32 mtu;      /* of what the way takes, learned from routers too */
+	__u32 overhead; /* given: bytes that will be put before the packet, which `mtu` is less then */
 	struct bpf_redir_neigh next_hop;
 };
 

@@ -9,23 +9,13 @@
 #include "address.h"
 #include "config.h"
 #include "counter.h"
+#include "fairlead/decision.h"
 #include "maps.h"
 
 /* One load of one aligned word: what a publish swings. */
 union slot_word {
 	__u64 word;
 	struct slot_range range;
-};
-
-/* What was chosen for a client. */
-struct choice {
-	__u32 service;
-	__u32 slot;
-	__u32 backend;
-	__u32 generation;
-	__u32 flags; /* enum backend_flag */
-	struct ip_addr addr;
-	__be16 port;
 };
 
 /* Who asks; the key of its affinity, but for the service. */
@@ -229,6 +219,7 @@ static __noinline int service_select(const struct client *client,
 	if (!service)
 		return -COUNTER_REJECT_NO_BACKEND;
 	list = service_slots(service, list_for);
+	ret_choice->list = list.range;
 	if (!list.range.count)
 		return list.range.first == EMPTY_DROP ? -COUNTER_DROP_NO_LOCAL
 						      : -COUNTER_REJECT_NO_BACKEND;
@@ -238,6 +229,7 @@ static __noinline int service_select(const struct client *client,
 		remembered = affinity_lookup(&key, service->affinity_timeout_s, list, &slot);
 	if (!choice_from_slot(service_id, slot, ret_choice))
 		return -COUNTER_REJECT_NO_BACKEND;
+	ret_choice->is_remembered = remembered;
 	if (service->affinity_timeout_s && !remembered)
 		affinity_remember(&key, ret_choice);
 	return 0;

@@ -9,7 +9,8 @@
  *           A VIP: the packet belongs to a flow, opens one, is an echo request to answer, or is
  *           refused.
  *           An address of this node: it may be the reply to a process of the node.
- *           A backend: its client talks to it directly; forget what would disturb that.
+ *           A backend: its client talks to it directly; forget what would disturb that. Or another
+ *           node has encapsulated a client's packet for it: unwrap that, it is of a flow.
  * egress    Ask the small table what the source is.
  *           A backend that has flows: this may be a reply, and gets back its frontend as source.
  *           A packet of this node itself to a VIP: as at ingress.
@@ -19,6 +20,10 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
+#include "dsr.h"
+#include "dsr_error.h"
+#include "dsr_receive.h"
+#include "encapsulation.h"
 #include "extension.h"
 #include "flow_create.h"
 #include "flow_use.h"
@@ -100,6 +105,18 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 		       : VERDICT_NEXT;
 }
 
+/* Sends a client's packet on. */
+static __always_inline int original_send(struct __sk_buff *skb, const struct packet *packet,
+					 const struct flow_key *key, const struct flow *flow,
+					 const struct hook *hook)
+{
+	if (!(flow->flags & FLOW_DSR))
+		return flow_forward(skb, packet, key, flow, hook);
+	if (config.count_packets)
+		stats_count_packet(flow->service, hook->size);
+	return encapsulate(skb, packet, flow, hook);
+}
+
 /*
  * The client is a process of this node: remembers how to reach it, by the link its packets leave
  * by. If the backend is of this node as well, any address of the node would be a martian there: as
@@ -131,7 +148,7 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct packet *pa
 {
 	int err;
 
-	flow_draft_fill(draft);
+	flow_draft_fill(hook, draft);
 	err = flow_choose_source(skb, packet, hook, draft);
 	if (err)
 		return err;
@@ -171,7 +188,7 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 		return err;
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
-	return flow_forward(skb, packet, &draft->original_key, &draft->original, hook);
+	return original_send(skb, packet, &draft->original_key, &draft->original, hook);
 }
 
 /* A packet from a backend's side: to the client, if a flow leads there. */
@@ -191,10 +208,12 @@ static __always_inline int icmp_error(struct __sk_buff *skb, const struct packet
 {
 	bool is_from_backend = address_equal(&packet->src, &quote->dst);
 	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
+	struct route route = {};
 	struct rewrite outer;
-	struct route route;
 	int err;
 
+	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
+		return encapsulate(skb, packet, flow, hook);
 	icmp_outer(packet, quote, flow, &outer);
 	if (is_routed) {
 		err = transit_route(skb, packet, hook, &outer, &route);
@@ -284,6 +303,9 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 						  : verdict;
 	}
 	use = flow_use_of(packet, flow, address);
+	if (use == FLOW_GO_ON && flow->flags & FLOW_DSR)
+		return original_send(skb, packet, &key, dsr_use(&key, flow, packet, is_confirmed),
+				     hook);
 	if (use == FLOW_GO_ON) {
 		flow_touch(&key, flow, is_confirmed, now_seconds());
 		flow_follow(&key, flow, packet, is_confirmed);
@@ -337,11 +359,15 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
 
 /*
  * True if a packet that goes to a backend directly is no packet of the flow, though its reply would
- * look like one. A packet that was translated just now on a lower link (a bridge's port) is.
+ * look like one. A packet that was translated just now on a lower link (a bridge's port) is; it
+ * does not come by the link where it was translated.
  */
-static __always_inline bool flow_is_stale(const struct packet *packet, const struct flow *flow)
+static __always_inline bool flow_is_stale(const struct hook *hook, const struct packet *packet,
+					  const struct flow *flow)
 {
 	if (proto_has_handshake(packet->proto) && flow->state >= FLOW_ESTABLISHED)
+		return true;
+	if (!(flow->flags & FLOW_LOCAL_CLIENT) && flow->ifindex == hook->ifindex)
 		return true;
 	return now_seconds() - flow->last_use_s > 1;
 }
@@ -368,7 +394,7 @@ static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
 		return VERDICT_NEXT;
 	packet_flow_key_back(packet, FLOW_REPLY, &reply_key);
 	flow = flow_find(&reply_key, &is_confirmed);
-	if (flow && flow_is_stale(packet, flow)) {
+	if (flow && flow_is_stale(hook, packet, flow)) {
 		(void)flow_forget(&reply_key, flow);
 		counter_add(COUNTER_FORGOTTEN, hook->size);
 	}
@@ -426,6 +452,46 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 	return is_for_node_port(packet, address) ? VERDICT_ASK_VIP : VERDICT_NEXT;
 }
 
+/* An ICMP error about what a backend of this node sent, in its terms. */
+static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *packet,
+				   const struct hook *hook, struct flow_draft *draft)
+{
+	const struct flow *flow;
+	int err;
+
+	if (!icmp_read_quote(skb, packet, &draft->quote))
+		return -COUNTER_DROP_ICMP;
+	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
+	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
+		return -COUNTER_DROP_ICMP;
+	icmp_outer(packet, &draft->quote, flow, &draft->rewrite);
+	err = icmp_rewrite(skb, packet, &draft->quote, flow, &draft->rewrite);
+	if (!err)
+		counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
+	return err;
+}
+
+/* A packet that another node has encapsulated for a backend of this one. */
+static __noinline int receive(struct __sk_buff *skb, struct packet *packet,
+			      const struct address_info *address, const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	int err;
+
+	if (!draft)
+		return VERDICT_NEXT;
+	err = dsr_unwrap(skb, packet, address, hook, draft);
+	if (err != VERDICT_UNWRAPPED)
+		return err;
+	if (packet_is_icmp(packet))
+		return receive_icmp(skb, packet, hook, draft);
+	err = dsr_flow(packet, hook, draft);
+	if (err)
+		return err;
+	rewrite_from_flow(&draft->original, &draft->rewrite);
+	return nat_rewrite(skb, packet, &draft->rewrite);
+}
+
 static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 				   const struct hook *hook)
 {
@@ -433,11 +499,18 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 
 	if (!address)
 		return to_nobody(&packet->dst);
+	if (address->flags & ADDRESS_BACKEND && packet_is_encapsulated(packet))
+		return receive(skb, packet, address, hook);
 	if (address->flags & ADDRESS_BACKEND)
 		(void)to_backend(skb, packet, address, hook);
 	if (address->flags & ADDRESS_NODE) {
 		int verdict = to_node(skb, packet, address, hook);
 
+		if (verdict == VERDICT_ASK_VIP && packet_is_icmp(packet)) {
+			verdict = dsr_error(skb, packet, hook);
+			if (verdict == VERDICT_NEXT)
+				verdict = VERDICT_ASK_VIP;
+		}
 		if (verdict != VERDICT_ASK_VIP)
 			return verdict;
 	} else if (!(address->flags & ADDRESS_VIP)) {

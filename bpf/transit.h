@@ -77,7 +77,10 @@ static __always_inline int transit_drop_tags(struct __sk_buff *skb)
 	return 0;
 }
 
-/* Finds the way and sees that the packet may take it. Returns 0 or -enum counter_reason. */
+/*
+ * Finds the way and sees that the packet may take it, with what ret_route->overhead says. Returns 0
+ * or -enum counter_reason.
+ */
 static __noinline int transit_route(struct __sk_buff *skb, const struct packet *packet,
 				    const struct hook *hook, const struct rewrite *rewrite,
 				    struct route *ret_route)
@@ -89,7 +92,10 @@ static __noinline int transit_route(struct __sk_buff *skb, const struct packet *
 	err = route_find(skb, packet, hook, rewrite, ret_route);
 	if (err)
 		return err;
-	if (!ret_route->mtu || transit_size(skb, packet) <= ret_route->mtu)
+	if (!ret_route->mtu)
+		return 0;
+	ret_route->mtu -= ret_route->overhead;
+	if (transit_size(skb, packet) <= ret_route->mtu)
 		return 0;
 	skb->cb[CB_MTU] = ret_route->mtu;
 	return -COUNTER_TOO_BIG;

@@ -34,6 +34,7 @@ static const struct subcommand subcommands[] = {
 	{"flows", "connections that packets were translated for", flows_main},
 	{"affinity", "which client is bound to which backend", affinity_main},
 	{"links", "network links: role, hook and why", links_main},
+	{"explain", "what becomes of a packet, and why", explain_main},
 	{"status", "one screen: hooks, maps, last publish, what is degraded", status_main},
 	{"cleanup", "remove everything of ours from this node", cleanup_main},
 	{"completion", "print the completion script for bash", completion_main},

@@ -63,6 +63,7 @@ enum degraded {
 	DEGRADED_LINK_FAILED = 1U << 7,       /* at least one managed link has no hook */
 	DEGRADED_SOURCE_AWAY = 1U << 8,       /* the source cannot be reached */
 	DEGRADED_NO_BIND_HOOKS = 1U << 9,     /* processes may take NodePorts */
+	DEGRADED_NO_NODE_ADDRESS = 1U << 10,  /* direct server return is wanted; it is source NAT */
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */
@@ -79,10 +80,12 @@ struct agent_status {
 	__u64 refused_service_ports; /* service ports not published because a map was full */
 	__u32 services;              /* objects in the source now */
 	__u32 endpoint_slices;
+	__u32 forwarding; /* enum forwarding */
+	__u32 nodes;      /* that the source has: all of them only with direct server return */
 	char version[32];
 	char source[128]; /* the folder or the server */
 	char node_name[256];
 	char cgroup[256];
 };
-_Static_assert(sizeof(struct agent_status) == 8 + 8 * 8 + 8 + 32 + 128 + 256 + 256,
+_Static_assert(sizeof(struct agent_status) == 8 + 8 * 8 + 16 + 32 + 128 + 256 + 256,
 	       "map value: every byte is named");

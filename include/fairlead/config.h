@@ -9,6 +9,13 @@ enum near_by {
 	NEAR_BY_RANGE = 1, /* their source is in `near_ranges` */
 };
 
+/* How packets of far clients reach a backend on another node. Flows keep what they began with. */
+enum forwarding {
+	FORWARDING_SNAT = 0,   /* with an address of this node as their source */
+	FORWARDING_DSR = 1,    /* inside of another packet; the backend's node answers the client */
+	FORWARDING_HYBRID = 2, /* TCP by direct server return, all others by source NAT */
+};
+
 /*
  * Read-only configuration of the programs: user space sets it before loading, the verifier removes
  * what it disables.
@@ -28,7 +35,7 @@ struct config {
 	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
 	__u8 near_by;       /* enum near_by */
-	__u8 pad;
+	__u8 forwarding;    /* enum forwarding */
 	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
 	__u16 host_port_min;
 	__u64 netns_cookie; /* of the node's network namespace, whose loopback addresses serve

@@ -51,7 +51,10 @@
 	  "dropped: an address of the service range that no Service has")                          \
 	X(COUNTER_TOO_BIG, "too-big", "answered: too big for the way to the backend (PMTU)")       \
 	X(COUNTER_TIME_EXCEEDED, "time-exceeded", "answered: the TTL or hop limit ran out here")   \
-	X(COUNTER_FORWARDED_XDP, "xdp", "forwarded at XDP: the kernel made no packet of the frame")
+	X(COUNTER_FORWARDED_XDP, "xdp",                                                            \
+	  "forwarded at XDP: the kernel made no packet of the frame")                              \
+	X(COUNTER_DROP_NOT_A_NODE, "not-a-node",                                                   \
+	  "dropped: a packet for a backend, encapsulated by no node of the cluster")
 
 enum counter_reason {
 #define X(reason, name, sentence) reason,

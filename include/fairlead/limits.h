@@ -20,6 +20,7 @@
 #define LINKS_MAX         4096
 #define NEAR_RANGES_MAX   256
 #define XDP_TARGETS_MAX   512
+#define CLUSTER_NODES_MAX 65536 /* addresses; entries are made as they are needed */
 
 /* Entries are made as they are needed. */
 #define SOURCE_RANGES_DEFAULT 65536

@@ -160,6 +160,15 @@ struct link_source {
 #define XDP_TARGET_BACK (1U << 31)
 
 /*
+ * Addresses of the cluster's nodes, as their Node objects say; value of `cluster_nodes`. Only other
+ * nodes may send encapsulated packets.
+ */
+enum cluster_node {
+	CLUSTER_NODE_OTHER = 1,
+	CLUSTER_NODE_THIS = 2,
+};
+
+/*
  * A service port: one port of one Service, with a protocol, in one family. Index 0 is never used.
  */
 struct service {
@@ -186,6 +195,8 @@ enum backend_state {
 
 enum backend_flag {
 	BACKEND_LOCAL = 1U << 0, /* runs on this node */
+	/* Its endpoint names a Node: encapsulated packets for it are unwrapped there. */
+	BACKEND_ON_NODE = 1U << 1,
 };
 
 /* Where traffic goes. Index 0 is never used. An id keeps its meaning while its generation does. */
@@ -320,6 +331,14 @@ enum flow_flag {
 	 * so that the reply comes back to us. Both directions are routed at the ingress hook.
 	 */
 	FLOW_SOURCE_NAT = 1U << 4,
+	/*
+	 * A far client and a backend elsewhere, by direct server return: packets of the client go
+	 * to the backend's node in another packet, and replies do not pass this node. There is no
+	 * reply half.
+	 */
+	FLOW_DSR = 1U << 5,
+	/* The other end of that: another node chose the backend, which is on this one. */
+	FLOW_DSR_RECEIVED = 1U << 6,
 };
 
 /*
@@ -352,7 +371,7 @@ struct flow {
 	__u32 backend;
 	__u32 generation;
 	__u32 service;
-	__u32 ifindex; /* FLOW_LOCAL_CLIENT: the link that the client's packets leave by */
+	__u32 ifindex; /* the link that its first packet came by, or, FLOW_LOCAL_CLIENT, left by */
 	__u8 mac[6];   /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	__u8 state;    /* enum flow_state */
 	__u8 flags;    /* enum flow_flag */

@@ -116,6 +116,8 @@ int datapath_setup(void **state)
 	map_clear(programs->maps.near_ranges);
 	map_clear(programs->maps.link_sources);
 	map_clear(programs->maps.exhausted);
+	map_clear(programs->maps.cluster_nodes);
+	array_clear(programs->maps.node_address);
 	map_clear(programs->maps.links);
 	array_clear(programs->maps.service_ranges);
 	array_clear(programs->maps.node_ports);

@@ -194,6 +194,26 @@ static void test_cluster_ip_is_not_taken_away(void **state)
 	assert_int_equal(frontend_count(fixture), 0);
 }
 
+/* Rule B31: the numbers of NodePorts are looked for last. */
+static void test_node_port_comes_last(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t id;
+
+	assert_int_equal(when_published(fixture, "vip", "external@172.18.0.11/30080"), 0);
+	id = target_of(fixture, "172.18.0.11", 30080).service;
+	assert_int_equal(when_published(fixture, "port", "node@172.18.0.11/30080"), 0);
+	assert_int_equal(target_of(fixture, "172.18.0.11", 30080).service, id);
+
+	when_gone(fixture, "vip");
+	assert_int_equal(target_of(fixture, "172.18.0.11", 30080).kind, FRONTEND_NODE_PORT);
+	assert_int_equal(when_published(fixture, "vip", "external@172.18.0.11/30080"), 0);
+	assert_int_equal(target_of(fixture, "172.18.0.11", 30080).kind, FRONTEND_EXTERNAL_IP);
+	when_gone(fixture, "vip");
+	when_gone(fixture, "port");
+	assert_int_equal(frontend_count(fixture), 0);
+}
+
 static int when_limited(struct fixture *fixture, const char *frontends, const char *first,
 			const char *second)
 {
@@ -389,6 +409,7 @@ int main(void)
 		TEST("an external IP becomes a load balancer's", test_kind_changes),
 		TEST("a ClusterIP is not taken away by an external IP",
 		     test_cluster_ip_is_not_taken_away),
+		TEST("a NodePort comes after an external IP", test_node_port_comes_last),
 		TEST("source ranges follow the Service", test_source_ranges),
 		TEST("source ranges full: refused by name, rolled back", test_source_ranges_full),
 		{"frontends full: all or nothing", test_frontends_full, NULL, NULL, NULL},

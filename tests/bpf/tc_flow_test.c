@@ -6,6 +6,20 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <net/if.h>
+#include <stdlib.h>
+
+static unsigned upper; /* the ifindex of a link above the one that packets come by */
+
+static int load_with_upper_link(void **state)
+{
+	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+	if (datapath_load_default(state) ||
+	    system("ip link add fl-upper type veth peer name fl-lower"))
+		return -1;
+	upper = if_nametoindex("fl-upper");
+	return upper ? 0 : -1;
+}
 
 static void given_opened(void)
 {
@@ -289,16 +303,33 @@ static void a_direct_connection_forgets_a_flow_of_the_same_client_port(void **st
 	then_goes_on();
 }
 
+/* A client may use its port again at once. */
+static void a_direct_connection_forgets_a_flow_of_this_very_second(void **state)
+{
+	(void)state;
+	given_pods(1);
+	given_opened();
+
+	when_ingress(opens(client(4000), pod(1)));
+	then_goes_on();
+	then_counted(COUNTER_FORGOTTEN, 1);
+	when_egress(answers(pod(1), client(4000)));
+	then_goes_on();
+}
+
 /* Ingress of a bridge's port, then of the bridge: the second sees what the first has made. */
 static void a_packet_seen_again_on_an_upper_link_is_not_a_direct_one(void **state)
 {
+	struct frame translated;
+
 	(void)state;
 	given_pods(1);
 	given_established();
 	given_time_passed(10);
 	when_ingress(follows(client(4000), vip(80)));
+	translated = *outcome();
 
-	when_ingress(*outcome());
+	when_run(programs->progs.fl_ingress, translated, upper, upper);
 
 	then_goes_on();
 	then_counted(COUNTER_FORGOTTEN, 0);
@@ -360,6 +391,27 @@ static void a_retired_frontend_serves_established_connections_only(void **state)
 	then_goes_on();
 }
 
+/* Rule J123: datagrams have no connection to finish. */
+static void datagrams_end_with_their_frontend(void **state)
+{
+	struct address_info retired = {.flags = ADDRESS_RETIRED, .index = 2};
+	struct ip_addr addr = vip(80).addr;
+	struct flow flow;
+
+	(void)state;
+	given_pods(1);
+	given_established();
+	given_no_frontend(vip(80), variant.proto);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(programs->maps.addresses), &addr, &retired,
+					     BPF_ANY),
+			 0);
+
+	when_ingress(follows(client(4000), vip(80)));
+
+	then_goes_on();
+	assert_int_equal(original_place(&flow), FLOW_NOWHERE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,11 +430,14 @@ int main(void)
 		EACH(a_lost_reply_half_comes_back_with_the_next_packet),
 		EACH(a_direct_connection_is_left_alone),
 		EACH(a_direct_connection_forgets_a_flow_of_the_same_client_port),
+		EACH(a_direct_connection_forgets_a_flow_of_this_very_second),
 		EACH(a_packet_seen_again_on_an_upper_link_is_not_a_direct_one),
 		EACH(packets_of_a_backend_without_flows_skip_the_flow_tables),
 		EACH(two_clients_with_one_port_have_flows_of_their_own),
 		FAMILIES(a_retired_frontend_serves_established_connections_only),
+		VARIANT(datagrams_end_with_their_frontend, " (IPv4)", 1),
+		VARIANT(datagrams_end_with_their_frontend, " (IPv6)", 3),
 	};
 
-	return cmocka_run_group_tests_name("flows", tests, datapath_load_default, datapath_unload);
+	return cmocka_run_group_tests_name("flows", tests, load_with_upper_link, datapath_unload);
 }

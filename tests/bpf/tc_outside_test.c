@@ -144,6 +144,22 @@ static void affinity_is_shared_by_all_frontends(void **state)
 			    first.bytes + (is_ipv4() ? 30 : 38), is_ipv4() ? 4 : 16);
 }
 
+/* Rule H104: what one frontend's list gave does not count where the other list applies. */
+static void affinity_does_not_leave_the_list_that_applies(void **state)
+{
+	__u32 service;
+
+	(void)state;
+	service = given_external_local();
+	given_affinity(service, 100);
+	when_asked(opens(client(4000), vip(80)));
+	then_returns_as(passed(opening(inner(4000), pod(1))));
+
+	when_asked(opens(client(4001), node(NODE_PORT)));
+
+	then_goes_on_as(opens(client(4001), pod(2)));
+}
+
 /* Source ranges. */
 
 static void given_range(__u32 service, struct ip_addr addr, __u32 bits)
@@ -206,6 +222,24 @@ static void source_ranges_come_first(void **state)
 	then_counted(COUNTER_DROP_SOURCE_RANGE, 3);
 	then_counted(COUNTER_REJECT_NO_BACKEND, 0);
 	then_counted(COUNTER_REJECT_NO_FLOW, 0);
+}
+
+/* Rule I113: no backend is no reason to let others know. */
+static void who_is_in_range_is_refused_where_nobody_answers(void **state)
+{
+	__u32 service;
+
+	(void)state;
+	service = given_outside(0);
+	given_no_slots(service, EMPTY_REJECT);
+	given_local_slots(service, SERVICE_SOURCE_RANGES, 0, NULL);
+	given_range(service, client(0).addr, is_ipv4() ? 32 : 128);
+
+	when_asked(opens(another_client(4000), another_vip(80)));
+	then_dropped(COUNTER_DROP_SOURCE_RANGE);
+	when_asked(opens(client(4000), another_vip(80)));
+	assert_int_equal(verdict(), TC_ACT_REDIRECT);
+	then_counted(COUNTER_REJECT_NO_BACKEND, 1);
 }
 
 /* What is not ours. */
@@ -304,6 +338,18 @@ static void an_unused_address_of_the_service_range_is_dropped(void **state)
 	then_returns_as(passed(opening(inner(4000), pod(1))));
 }
 
+/* Rule C45: what is delivered here is not judged. */
+static void an_address_of_the_service_range_that_the_node_has_is_its_own(void **state)
+{
+	(void)state;
+	given_outside(1);
+	given_service_range("10.96.0.0", "255.255.0.0", "fd96::", "ffff:ffff::");
+	given_address(unused().addr, ADDRESS_NODE);
+
+	when_asked(opens(client(4000), unused()));
+	then_goes_on();
+}
+
 static void without_a_known_service_range_nothing_is_dropped(void **state)
 {
 	(void)state;
@@ -338,13 +384,16 @@ int main(void)
 		VARIANT(datagrams_move_when_the_list_of_their_policy_changes, " (IPv4)", 1),
 		VARIANT(datagrams_move_when_the_list_of_their_policy_changes, " (IPv6)", 3),
 		EACH(affinity_is_shared_by_all_frontends),
+		EACH(affinity_does_not_leave_the_list_that_applies),
 		EACH(only_sources_in_range_reach_a_load_balancer_ip),
 		EACH(source_ranges_say_nothing_of_other_frontends),
 		EACH(source_ranges_come_first),
+		EACH(who_is_in_range_is_refused_where_nobody_answers),
 		EACH(a_port_that_is_no_node_port_is_the_nodes_own),
 		EACH(an_unknown_port_of_an_external_address_is_left_alone),
 		FAMILIES(icmp_for_an_external_address_is_left_alone),
 		EACH(an_unused_address_of_the_service_range_is_dropped),
+		EACH(an_address_of_the_service_range_that_the_node_has_is_its_own),
 		EACH(without_a_known_service_range_nothing_is_dropped),
 		EACH(a_retired_address_of_the_service_range_is_unused),
 	};

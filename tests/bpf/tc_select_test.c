@@ -77,6 +77,55 @@ static void affinity_lasts_as_long_as_it_is_used(void **state)
 	}
 }
 
+static __u32 affinity_last_use(__u32 service)
+{
+	struct affinity_key key = {.client = client(0).addr, .service = service};
+	struct affinity entry;
+
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(programs->maps.affinity), &key, &entry),
+			 0);
+	return entry.last_use_s;
+}
+
+/* Rule H103. */
+static void packets_of_a_flow_do_not_make_affinity_last(void **state)
+{
+	__u32 service = given_pods(1), before;
+
+	(void)state;
+	given_affinity(service, 100);
+	when_ingress(opens(client(4000), vip(80)));
+	given_time_passed(5);
+	before = affinity_last_use(service);
+
+	when_ingress(follows(client(4000), vip(80)));
+	assert_int_equal(affinity_last_use(service), before);
+
+	when_ingress(opens(client(4001), vip(80)));
+	assert_in_range(affinity_last_use(service), before + 5, before + 10);
+}
+
+/* Rule H102. */
+static void each_service_port_has_affinity_of_its_own(void **state)
+{
+	__u32 service = given_pods(2), backends[] = {1, 2}, other, wrong;
+	unsigned first;
+
+	(void)state;
+	other = given_service(vip(81), variant.proto, 2, backends);
+	given_affinity(service, 100);
+	given_affinity(other, 100);
+	first = asked(client(4000));
+	wrong = 3 - first;
+	given_slots(other, 1, &wrong);
+
+	when_ingress(opens(client(4001), vip(81)));
+
+	(void)affinity_last_use(other);
+	for (__u16 port = 4002; port < 4012; port++)
+		assert_int_equal(asked(client(port)), first);
+}
+
 static void affinity_ends_after_its_timeout(void **state)
 {
 	unsigned moved = 0, backend;
@@ -159,6 +208,37 @@ static void datagrams_move_away_from_a_backend_that_left(void **state)
 
 	then_goes_on_as(follows(client(4000), pod(other)));
 	then_counted(COUNTER_RESELECTED, 1);
+}
+
+/* Rule J120: those of a flow that is there as well. */
+static void datagrams_are_refused_when_no_backend_is_left(void **state)
+{
+	__u32 service = given_pods(1);
+
+	(void)state;
+	given_established(client(4000));
+	given_no_slots(service, EMPTY_REJECT);
+
+	when_ingress(follows(client(4000), vip(80)));
+
+	assert_int_equal(verdict(), TC_ACT_REDIRECT);
+	then_counted(COUNTER_REJECT_NO_BACKEND, 1);
+}
+
+/* Rule J122: no flow without a backend, so none to be stuck in. */
+static void a_refused_datagram_is_no_flow(void **state)
+{
+	__u32 service = given_pods(1), backend = 1;
+
+	(void)state;
+	given_no_slots(service, EMPTY_REJECT);
+	when_ingress(opens(client(4000), vip(80)));
+	then_counted(COUNTER_REJECT_NO_BACKEND, 1);
+	given_slots(service, 1, &backend);
+
+	when_ingress(opens(client(4000), vip(80)));
+
+	then_goes_on_as(opens(client(4000), pod(1)));
 }
 
 static void datagrams_stay_where_they_are_when_others_come_and_go(void **state)
@@ -297,12 +377,17 @@ int main(void)
 		EACH(every_backend_gets_its_share),
 		EACH(a_client_with_affinity_keeps_its_backend),
 		EACH(affinity_lasts_as_long_as_it_is_used),
+		EACH(packets_of_a_flow_do_not_make_affinity_last),
+		EACH(each_service_port_has_affinity_of_its_own),
 		EACH(affinity_ends_after_its_timeout),
 		EACH(affinity_does_not_lead_to_a_backend_that_left),
 		EACH(affinity_does_not_take_a_reused_id_for_the_backend_it_was),
 		FAMILIES(a_draining_backend_keeps_its_connections),
 		VARIANT(datagrams_move_away_from_a_backend_that_left, " (IPv4)", 1),
 		VARIANT(datagrams_move_away_from_a_backend_that_left, " (IPv6)", 3),
+		VARIANT(datagrams_are_refused_when_no_backend_is_left, " (IPv4)", 1),
+		VARIANT(datagrams_are_refused_when_no_backend_is_left, " (IPv6)", 3),
+		EACH(a_refused_datagram_is_no_flow),
 		VARIANT(datagrams_stay_where_they_are_when_others_come_and_go, " (IPv4)", 1),
 		VARIANT(datagrams_stay_where_they_are_when_others_come_and_go, " (IPv6)", 3),
 		VARIANT(datagrams_do_not_follow_a_reused_id, " (IPv4)", 1),

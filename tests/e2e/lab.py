@@ -220,10 +220,10 @@ class Lab:
     def pin_dir(self, node):
         return self.directory / node / "pins"
 
-    def serve(self, *places, ports=PORTS):
+    def serve(self, *places, ports=PORTS, options=()):
         """Starts the echo server in places, and waits until it listens."""
         servers = [
-            self.place(name).start(sys.executable, HERE / "server.py", name, *ports,
+            self.place(name).start(sys.executable, HERE / "server.py", *options, name, *ports,
                                    stdout=subprocess.PIPE, text=True)
             for name in places
         ]

@@ -18,6 +18,8 @@ import threading
 import time
 import traceback
 
+import sctp
+
 ETH_P_ALL = 3
 SOL_PACKET = 263
 PACKET_AUXDATA = 8
@@ -265,6 +267,33 @@ def ask_many(count, **request):
     return [ask(**request) for _ in range(count)]
 
 
+def ask_sctp(address, port, timeout=2.0):
+    try:
+        return {"answer": parse_answer(sctp.ask(address, port, timeout))}
+    except OSError as error:
+        return {"error": error_name(error)}
+
+
+def ask_until(names, proto, at_least, at_most, first_port=0, **request):
+    """Asks until each of `names` has answered, `at_least` so often, and not after the first failure.
+
+    The result is {name: [addresses of clients that it saw]}, or the failure. With `first_port`, each
+    question comes from the next port.
+    """
+    seen = {}
+    for count in range(at_most):
+        if count >= at_least and seen.keys() >= set(names):
+            break
+        port = {"source_port": first_port + count} if first_port else {}
+        result = ask_sctp(**request) if proto == "sctp" else ask(proto, **request, **port)
+        if "error" in result:
+            return {**result, "count": count, "seen": seen}
+        answer = result["answer"]
+        if answer["client"] not in seen.setdefault(answer["name"], []):
+            seen[answer["name"]].append(answer["client"])
+    return {"seen": seen}
+
+
 class Packets:
     """Raw frames, sent and captured as they are on the link."""
 
@@ -331,7 +360,7 @@ class Packets:
 
 class Agent:
     def __init__(self):
-        self.calls = {"ask": ask, "ask_many": ask_many, "ping": lambda: "pong"}
+        self.calls = {"ask": ask, "ask_many": ask_many, "ask_sctp": ask_sctp, "ask_until": ask_until, "ping": lambda: "pong"}
         for group in (Sockets(), Packets()):
             for name in dir(group):
                 if not name.startswith("_") and callable(getattr(group, name)):

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """bpf(2), and other people's BPF programs: the smallest there are, made without a compiler, attached as theirs."""
 
+import contextlib
 import ctypes
 import os
 import platform
+import socket
 import struct
+import sys
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 280)
 BPF_MAP_LOOKUP_ELEM, BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET = 1, 5, 6, 7
 BPF_PROG_TEST_RUN, BPF_LINK_CREATE = 10, 28
 BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP = 3, 6
-BPF_TCX_INGRESS, BPF_TCX_EGRESS = 46, 47
+BPF_TCX_INGRESS, BPF_TCX_EGRESS, BPF_XDP = 46, 47, 37
+BPF_F_BEFORE = 1 << 3  # of tcx: with no relative, before all others
+XDP_FLAGS_SKB_MODE = 1 << 1
 
 TCX_NEXT, TC_ACT_OK, TC_ACT_SHOT = -1, 0, 2
-XDP_PASS = 2
+XDP_DROP, XDP_PASS = 1, 2
+
+TRANSPORT = {4: 14 + 20, 6: 14 + 40}  # where it begins in a frame, by family
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -63,10 +70,16 @@ def map_has(path, key, value_size):
     return True
 
 
-def load_verdict(verdict, kind=BPF_PROG_TYPE_SCHED_CLS):
-    """A program that only says what shall become of every packet. Returns its file descriptor."""
+def _instruction(opcode, registers=0, offset=0, immediate=0):
+    return struct.pack("<BBhi", opcode, registers, offset, immediate)
+
+
+def _verdict(verdict):
     # r0 = verdict; exit
-    code = struct.pack("<BBhi", 0xB7, 0, 0, verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+    return _instruction(0xB7, 0, 0, verdict) + _instruction(0x95)
+
+
+def _load(kind, code):
     code_buffer = ctypes.create_string_buffer(code)
     license_buffer = ctypes.create_string_buffer(b"GPL")
     return bpf(BPF_PROG_LOAD, struct.pack(
@@ -74,11 +87,63 @@ def load_verdict(verdict, kind=BPF_PROG_TYPE_SCHED_CLS):
         ctypes.addressof(license_buffer), 0, 0, 0, 0, 0, b"somebody_else"))
 
 
+def load_verdict(verdict):
+    """A program that only says what shall become of every packet. Returns its file descriptor."""
+    return _load(BPF_PROG_TYPE_SCHED_CLS, _verdict(verdict))
+
+
+def load_xdp_verdict(verdict):
+    """The same for XDP."""
+    return _load(BPF_PROG_TYPE_XDP, _verdict(verdict))
+
+
+def load_drop_of_port(port, at):
+    """A TC program that drops what has the port `at` that many bytes behind the frame's begin."""
+    code = (_instruction(0xBF, 0x16)                 # r6 = the packet
+            + _instruction(0x28, 0, 0, at)           # r0 = its half word there
+            + _instruction(0x15, 0, 2, port)         # the port?
+            + _verdict(TCX_NEXT) + _verdict(TC_ACT_SHOT))
+    return _load(BPF_PROG_TYPE_SCHED_CLS, code)
+
+
+def load_xdp_drop_of_port(port, at):
+    """The same for XDP."""
+    swapped = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
+    code = (_instruction(0x61, 0x12) + _instruction(0x61, 0x13, 4)            # r2, r3 = the frame's begin and end
+            + _instruction(0xBF, 0x24) + _instruction(0x07, 0x04, 0, at + 2)  # r4 = r2 + at + 2
+            + _instruction(0x2D, 0x34, 2)                                     # too short?
+            + _instruction(0x69, 0x25, at) + _instruction(0x15, 0x05, 2, swapped)
+            + _verdict(XDP_PASS) + _verdict(XDP_DROP))
+    return _load(BPF_PROG_TYPE_XDP, code)
+
+
 def pin(descriptor, path):
     buffer = ctypes.create_string_buffer(str(path).encode())
     bpf(BPF_OBJ_PIN, struct.pack("<QI", ctypes.addressof(buffer), descriptor))
 
 
-def attach_tcx(descriptor, ifindex, hook):
-    """Behind all that are there. The link lasts as long as the descriptor returned."""
-    return bpf(BPF_LINK_CREATE, struct.pack("<IIIIIIQ", descriptor, ifindex, hook, 0, 0, 0, 0))
+@contextlib.contextmanager
+def attached(descriptor, namespace, device, hook, flags=0):
+    """On a device in a network namespace; of tcx behind all others, unless flags say otherwise. Closes the descriptor."""
+    here = os.open("/proc/self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        # A link is made in the caller's network namespace: go there for a moment.
+        _set_namespace(there)
+        try:
+            link = bpf(BPF_LINK_CREATE, struct.pack("<IIIIIIQ", descriptor, socket.if_nametoindex(device), hook,
+                                                    flags, 0, 0, 0))
+        finally:
+            _set_namespace(here)
+    finally:
+        for number in (descriptor, here, there):
+            os.close(number)
+    try:
+        yield
+    finally:
+        os.close(link)
+
+
+def _set_namespace(descriptor):
+    if _libc.setns(descriptor, 0):
+        raise OSError(ctypes.get_errno(), "setns")

@@ -2,12 +2,14 @@
 """Answers TCP and UDP, IPv4 and IPv6, on every port given: who it is, who asked, and where.
 
 An answer is one line "NAME CLIENT-ADDRESS:PORT PORT-ASKED". A request "fill N" gets N bytes more.
-Prints "ready" when all ports are open.
+Prints "ready" when all ports are open. With --sctp it answers questions of sctp.py too.
 """
 
+import argparse
 import selectors
 import socket
-import sys
+
+import sctp
 
 
 def answer(name, client, port, request):
@@ -39,6 +41,16 @@ class Server:
         for port in ports:
             for kind, handler in ((socket.SOCK_STREAM, self.accept), (socket.SOCK_DGRAM, self.datagram)):
                 self.selector.register(open_socket(kind, port), selectors.EVENT_READ, (handler, port))
+
+    def serve_sctp(self, ports):
+        for family in (socket.AF_INET, socket.AF_INET6):
+            self.selector.register(sctp.open_socket(family), selectors.EVENT_READ, (self.init, ports))
+
+    def init(self, sock, ports):
+        try:
+            sctp.serve(sock, self.name, ports)
+        except OSError:
+            pass
 
     def accept(self, listener, port):
         try:
@@ -86,6 +98,13 @@ class Connection:
 
 
 if __name__ == "__main__":
-    server = Server(sys.argv[1], [int(port) for port in sys.argv[2:]])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sctp", action="store_true")
+    parser.add_argument("name")
+    parser.add_argument("ports", type=int, nargs="+")
+    arguments = parser.parse_args()
+    server = Server(arguments.name, arguments.ports)
+    if arguments.sctp:
+        server.serve_sctp(arguments.ports)
     print("ready", flush=True)
     server.run()

@@ -77,51 +77,25 @@ def test_restarts_leave_one_filter_of_ours_on_each_hook(clsact):
 
 
 @contextlib.contextmanager
-def somebody_s_filter(world, bpffs, device, hook, verdict):
-    """A clsact filter of another owner, behind ours."""
+def somebody_s_filter(world, bpffs, device, hook, descriptor, priority=50000):
+    """A clsact filter of another owner, behind ours unless the number of its priority is lower."""
     node = world.place("node1")
-    descriptor = programs.load_verdict(verdict)
     pinned = bpffs / f"other-{device}-{hook}"
     programs.pin(descriptor, pinned)
     os.close(descriptor)
     node.run("tc", "qdisc", "add", "dev", device, "clsact", check=False)
-    node.run("tc", "filter", "add", "dev", device, hook, "prio", "50000", "bpf", "direct-action",
+    node.run("tc", "filter", "add", "dev", device, hook, "prio", priority, "bpf", "direct-action",
              "object-pinned", pinned)
     try:
         yield
     finally:
-        node.run("tc", "filter", "del", "dev", device, hook, "prio", "50000", check=False)
+        node.run("tc", "filter", "del", "dev", device, hook, "prio", priority, check=False)
         pinned.unlink()
 
 
-@contextlib.contextmanager
 def somebody_s_tcx(world, device, hook, verdict):
-    node = world.place("node1")
-    shown = json.loads(node.run("ip", "-j", "link", "show", "dev", device).stdout)
-    # A link is made in the caller's network namespace: go there for a moment.
-    here = os.open("/proc/self/ns/net", os.O_RDONLY)
-    there = os.open(f"/run/netns/{world.lab.id}-node1", os.O_RDONLY)
-    descriptor = programs.load_verdict(verdict)
-    set_namespace(there)
-    try:
-        link = programs.attach_tcx(descriptor, shown[0]["ifindex"],
-                                   programs.BPF_TCX_INGRESS if hook == "ingress" else
-                                   programs.BPF_TCX_EGRESS)
-    finally:
-        set_namespace(here)
-        for number in (descriptor, here, there):
-            os.close(number)
-    try:
-        yield
-    finally:
-        os.close(link)
-
-
-def set_namespace(descriptor):
-    import ctypes
-
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0):
-        raise OSError(ctypes.get_errno(), "setns")
+    return programs.attached(programs.load_verdict(verdict), f"{world.lab.id}-node1", device,
+                             programs.BPF_TCX_INGRESS if hook == "ingress" else programs.BPF_TCX_EGRESS)
 
 
 @pytest.mark.parametrize("hook", ["ingress", "egress"])
@@ -130,10 +104,20 @@ def test_a_filter_of_another_runs_after_ours(either, bpffs, hook):
     vip = either.simple("web", 4, ["pod1b"])
     client = either.place("pod1a")
     assert "answer" in client.ask(vip)
-    with somebody_s_filter(either, bpffs, "pod1a", hook, programs.TC_ACT_SHOT):
+    with somebody_s_filter(either, bpffs, "pod1a", hook, programs.load_verdict(programs.TC_ACT_SHOT)):
         assert client.ask(vip, timeout=0.2)["error"] == "timeout"
         assert client.ask(address_of("pod1b", 4), 8080, timeout=0.2)["error"] == "timeout"
     assert "answer" in client.ask(vip)
+
+
+@each_family
+def test_a_filter_with_a_lower_number_sees_what_was_dialled_only_where_ours_is_a_filter_too(either, bpffs, family):
+    """It drops what is for the frontend's port, which is not the backend's."""
+    vip = either.simple("web", family, ["pod1b"])
+    program = programs.load_drop_of_port(80, programs.TRANSPORT[family] + 2)
+    with somebody_s_filter(either, bpffs, "pod1a", "ingress", program, priority=1):
+        result = either.place("pod1a").ask(vip, timeout=0.3)
+        assert result.get("error") == "timeout" if not has_tcx(either) else "answer" in result, result
 
 
 @pytest.mark.parametrize("hook", ["ingress", "egress"])
@@ -155,14 +139,14 @@ def has_tcx(world):
 @pytest.mark.parametrize("hook", ["ingress", "egress"])
 def test_a_filter_that_lets_packets_pass_changes_nothing(either, bpffs, hook):
     vip = either.simple("web", 4, ["pod1b", "pod2b"])
-    with somebody_s_filter(either, bpffs, "pod1a", hook, programs.TC_ACT_OK):
+    with somebody_s_filter(either, bpffs, "pod1a", hook, programs.load_verdict(programs.TC_ACT_OK)):
         results = either.place("pod1a").ask_many(10, vip)
         assert all("answer" in result for result in results)
 
 
 def test_a_filter_of_another_survives_restart_and_cleanup(either, bpffs):
     node, agent = either.place("node1"), either.agents["node1"]
-    with somebody_s_filter(either, bpffs, "pod1b", "ingress", programs.TC_ACT_OK):
+    with somebody_s_filter(either, bpffs, "pod1b", "ingress", programs.load_verdict(programs.TC_ACT_OK)):
         def theirs():
             shown = json.loads(node.run("tc", "-j", "filter", "show", "dev", "pod1b", "ingress").stdout)
             return [item for item in shown if item.get("pref") == 50000]

@@ -131,6 +131,68 @@ def test_the_loopback_addresses_of_a_pod_are_its_own(world, proto, family):
 
 @each_family
 @each_proto
+def test_loopback_is_near_and_has_the_affinity_of_the_service(world, proto, family):
+    number, ports = node_ports()
+    publish(world, family, ports, ["pod2b"], type="NodePort", externalTrafficPolicy="Local")
+    assert ask_all(world, "node1", LOOPBACKS[family][0], number, proto) == {"pod2b"}
+    vip = publish(world, family, ports, type="NodePort", externalTrafficPolicy="Local",
+                  sessionAffinity="ClientIP")
+    chosen = ask_all(world, "node1", LOOPBACKS[family][0], number, proto)
+    assert len(chosen) == 1
+    assert ask_all(world, "node1", vip, 80, proto) == chosen
+
+
+@pytest.fixture
+def extra_address(world):
+    """Gives node1 one more address."""
+    place, given = world.place("node1"), []
+
+    def give(address):
+        whole = f"{address}/{128 if ':' in address else 32}"
+        place.run("ip", "addr", "add", whole, "dev", "eth0", *(["nodad"] if ":" in address else []))
+        given.append(whole)
+
+    yield give
+    for whole in given:
+        place.run("ip", "addr", "del", whole, "dev", "eth0")
+
+
+@each_family
+@each_proto
+def test_a_process_of_the_node_that_has_the_vip_is_near(world, extra_address, proto, family):
+    address = next_external(family)
+    extra_address(address)
+    publish(world, family, backends=["pod2b"], externalIPs=[address], externalTrafficPolicy="Local")
+    assert ask_all(world, "node1", address, 80, proto) == {"pod2b"}
+
+
+@each_family
+def test_the_number_of_a_node_port_is_free_at_addresses_that_serve_none(world, extra_address, family):
+    number, ports = node_ports()
+    address = next_external(family)
+    extra_address(address)
+    publish(world, family, ports, type="NodePort")
+    server = world.place("node1").start(
+        sys.executable, "-c", "import socket, sys\n"
+        "family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n"
+        "listening = socket.socket(family)\n"
+        "listening.bind((sys.argv[1], int(sys.argv[2])))\n"
+        "listening.listen()\n"
+        "print('ready', flush=True)\n"
+        "accepted, _ = listening.accept()\n"
+        "print('accepted', flush=True)\n", address, str(number), stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout.readline() == "ready\n"
+        assert ask_all(world, "node1", address_of("node1", family), number, "tcp") == set(BACKENDS)
+        world.place("node1").ask(address, number, "tcp", timeout=0.3)
+        assert server.stdout.readline() == "accepted\n"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@each_family
+@each_proto
 def test_unknown_ports_of_external_addresses_are_left_alone(world, proto, family):
     """They reach whoever has the address: here the node itself, which has a server at 8085."""
     address = address_of("node1", family)
@@ -455,7 +517,7 @@ def test_near_ranges_follow_the_options_and_the_node(world, node1_again):
     agent = node1_again("--cluster-cidr", "10.244.0.0/16,fd00:244::/32")
     assert ranges(agent) == {("10.244.0.0", 112), ("fd00:244::", 32)}
     made = node("node1")
-    made["spec"] = {"podCIDRs": ["10.244.1.0/24", "fd00:244:1::/64"]}
+    made["spec"] = {"podCIDRs": ["10.244.1.0/24", "fd00:244:1::/64", "10.244.2.0/24"]}
     world.publish(made, name="node")
     agent.stop()
     agent.options = (*agent.options[:-2], "--detect-local-mode", "NodeCIDR")

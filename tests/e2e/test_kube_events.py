@@ -107,7 +107,7 @@ def test_socket_hooks_that_somebody_removes_are_attached_again_and_told(server, 
     vip = next_vip(4)
     server.put_all([service("web", vip), slice_("web", ["10.244.9.1"])])
     agent.wait_for_backends("web", ["10.244.9.1"])
-    assert value(scrape(node1), "fairlead_socket_hooks", state="attached") == 8
+    assert value(scrape(node1), "fairlead_socket_hooks", state="attached") == 10
     (agent.pin_dir / "cgroup_connect4").unlink()
     event, = wait_for_event(server, "HookLost")
     assert event["type"] == "Warning" and "1 socket hooks" in event["note"]

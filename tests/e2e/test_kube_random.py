@@ -306,8 +306,8 @@ class Cluster:
 
     def describe(self, wrong):
         objects = self.server.objects("services") + self.server.objects("endpointslices")
-        print("the server has:", *objects, sep="\n")
-        return (f"{len(wrong)} differences from a fresh agent:\n" + "\n".join(wrong[:8])
+        self.past += ["the server has:", *map(str, objects)]
+        return (f"{len(wrong)} differences from a fresh agent, with FAIRLEAD_SEED={SEED}:\n" + "\n".join(wrong[:8])
                 + f"\nthe last faults were {self.faults.names[-8:]}")
 
 

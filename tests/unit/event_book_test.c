@@ -31,7 +31,8 @@ static void when_time_passes(uint64_t ns)
 
 static void when_told(const char *reason, const char *note)
 {
-	const struct event_text text = {"Warning", reason, "Look", note};
+	const struct event_text text = {
+		.type = "Warning", .reason = reason, .action = "Look", .note = note};
 
 	assert_true(event_book_note(&book, &text, &now));
 }
@@ -202,7 +203,8 @@ static void test_there_is_room_for_so_many_reasons(void **state)
 
 	(void)state;
 	for (size_t i = 0; i <= EVENT_REASONS_MAX; i++) {
-		const struct event_text text = {"Warning", reasons[i], "Look", ""};
+		const struct event_text text = {
+			.type = "Warning", .reason = reasons[i], .action = "Look", .note = ""};
 
 		(void)snprintf(reasons[i], sizeof(reasons[i]), "R%zu", i);
 		assert_int_equal(event_book_note(&book, &text, &now), i < EVENT_REASONS_MAX);

@@ -671,6 +671,64 @@ static void test_facts_of_backends(void **state)
 	plan_fini(&plan);
 }
 
+/* Rule E64: zones are named for http in IPv4 alone. */
+static void test_hints_are_judged_for_each_port_and_family(void **state)
+{
+	struct service_port ports[] = {{.name = "http", .proto = IPPROTO_TCP, .port = 80},
+				       {.name = "admin", .proto = IPPROTO_TCP, .port = 81}};
+	struct slice_port admin[] = {{"admin", IPPROTO_TCP, 8081}};
+	struct object service = given_service();
+	struct slice slices[3];
+	struct plan plan;
+
+	(void)state;
+	given_slice(&slices[0], FAMILY_IPV4, "1:zone=a 2:zone=b");
+	given_slice(&slices[1], FAMILY_IPV4, "1:zone=a 2");
+	given_slice(&slices[2], FAMILY_IPV6, "1:zone=a 2");
+	slices[1].object.ports = admin;
+	service.service.ports = ports;
+	service.service.port_count = 2;
+	service.service.cluster_ips[1] = ip("fd00:96::1");
+	service.service.cluster_ip_count = 2;
+
+	plan = when_planned(&here, &service, slices, 3);
+
+	assert_int_equal(plan.port_count, 4);
+	for (size_t i = 0; i < plan.port_count; i++) {
+		const struct planned_port *port = &plan.ports[i];
+		bool is_admin = !strcmp(port->name.port_name, "admin");
+
+		if (port->name.family == FAMILY_IPV4)
+			then_set(port, CLUSTER, is_admin ? "1 2" : "1");
+		else
+			then_set(port, CLUSTER, is_admin ? "" : "1 2");
+	}
+	plan_fini(&plan);
+}
+
+/* Rule E72: whoever gets the Cluster set gets it by the hints; the Local set knows none. */
+static void test_hints_are_for_frontends_of_every_kind(void **state)
+{
+	struct object service = given_service();
+	struct slice slice;
+
+	(void)state;
+	service.service.ports->node_port = 30080;
+	given_slice(&slice, FAMILY_IPV4, "1@here:zone=b 2@there:zone=a 3@there:zone=b");
+	for (int is_local = 0; is_local < 2; is_local++) {
+		struct plan plan;
+
+		service.service.external_local = is_local;
+
+		plan = when_planned(&here, &service, &slice, 1);
+
+		then_set(plan.ports, CLUSTER, "2");
+		then_set(plan.ports, LOCAL, is_local ? "1" : "");
+		plan_fini(&plan);
+	}
+	service.service.ports->node_port = 0;
+}
+
 static void test_order_is_by_address_then_port(void **state)
 {
 	struct slice_port low[] = {{"http", IPPROTO_TCP, 255}},
@@ -747,6 +805,10 @@ static void test_sctp(void **state)
 }
 
 static const struct CMUnitTest single_tests[] = {
+	{"hints are judged for each port and family by itself",
+	 test_hints_are_judged_for_each_port_and_family, NULL, NULL, NULL},
+	{"hints are for frontends of every kind", test_hints_are_for_frontends_of_every_kind, NULL,
+	 NULL, NULL},
 	{"affinity has the Service's own timeout", test_affinity, NULL, NULL, NULL},
 	{"externalTrafficPolicy Local says nothing about a ClusterIP", test_external_local_alone,
 	 NULL, NULL, NULL},

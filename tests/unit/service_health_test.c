@@ -212,10 +212,12 @@ static bool is_alive(void *context)
 	return fixture->is_alive;
 }
 
-static void note_failure(const char *note, void *context)
+static void note_failure(const char *namespace_, const char *name, const char *note, void *context)
 {
 	struct fixture *fixture = context;
 
+	assert_string_equal(namespace_, "shop");
+	assert_non_null(name);
 	fixture->failures++;
 	(void)snprintf(fixture->failure, sizeof(fixture->failure), "%s", note);
 }

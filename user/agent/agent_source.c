@@ -118,17 +118,19 @@ int agent_source_open(struct agent *agent)
 	if (agent->options.manifests)
 		return source_manifests_open(&agent->loop, agent->options.manifests, agent->model,
 					     &events, &agent->source);
-	return source_kube_open(&agent->loop,
-				&(struct kube_source_options){
-					.kubeconfig = agent->options.kubeconfig,
-					.servers = agent->options.servers,
-					.server_count = agent->options.server_count,
-					.node_name = agent->options.node_name,
-					.state_dir = agent->options.state_dir,
-					.silence_s = agent->options.api_silence_s,
-					.socket_made = own_socket_made,
-					.observed = request_observed,
-					.event_counted = event_counted,
-				},
-				agent->model, &events, &agent->source);
+	return source_kube_open(
+		&agent->loop,
+		&(struct kube_source_options){
+			.kubeconfig = agent->options.kubeconfig,
+			.servers = agent->options.servers,
+			.server_count = agent->options.server_count,
+			.node_name = agent->options.node_name,
+			.with_all_nodes = agent->options.config.forwarding != FORWARDING_SNAT,
+			.state_dir = agent->options.state_dir,
+			.silence_s = agent->options.api_silence_s,
+			.socket_made = own_socket_made,
+			.observed = request_observed,
+			.event_counted = event_counted,
+		},
+		agent->model, &events, &agent->source);
 }

@@ -109,7 +109,8 @@ void agent_tell_map_full(struct agent *agent, uint32_t unfitting);
 
 /* `context`: the agent. */
 void agent_tell_unserved(const char *note, void *context);
-void agent_tell_service_unserved(const char *note, void *context);
+void agent_tell_service_unserved(const char *namespace_, const char *name, const char *note,
+				 void *context);
 void agent_tell_hook_lost(const char *note, void *context);
 
 /* Lets what was told about the end be sent, for a moment. */

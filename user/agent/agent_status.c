@@ -21,6 +21,7 @@ void agent_status_begin(struct agent *agent)
 
 	status->pid = (__u32)getpid();
 	status->started_ns = uv_hrtime();
+	status->forwarding = agent->options.config.forwarding;
 	(void)snprintf(status->version, sizeof(status->version), "%s", FAIRLEAD_VERSION);
 	(void)snprintf(status->node_name, sizeof(status->node_name), "%s",
 		       agent->options.node_name);
@@ -50,6 +51,7 @@ void agent_status_write(struct agent *agent)
 	status->refused_service_ports = numbers.refused_service_ports;
 	status->services = (__u32)model_count(agent->model, OBJECT_SERVICE);
 	status->endpoint_slices = (__u32)model_count(agent->model, OBJECT_ENDPOINT_SLICE);
+	status->nodes = (__u32)model_count(agent->model, OBJECT_NODE);
 	status->degraded = datapath_degraded(agent->datapath) | link_watch_degraded(agent->links) |
 			   left_degraded(agent->left);
 	if (numbers.unfitting)
@@ -58,6 +60,8 @@ void agent_status_write(struct agent *agent)
 		agent_tell_map_full(agent, numbers.unfitting);
 	if (agent->is_source_away)
 		status->degraded |= DEGRADED_SOURCE_AWAY;
+	if (agent->surroundings.has_no_address)
+		status->degraded |= DEGRADED_NO_NODE_ADDRESS;
 	if (!agent->options.with_socket)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
 	if (!agent->options.with_tc)

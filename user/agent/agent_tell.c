@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What is told to those who look at the cluster, as Events of the Node. */
+/* What is told to those who look at the cluster, as Events of the Node or of a Service. */
 
 #include "agent/agent_state.h"
 
@@ -18,7 +18,9 @@
 static void warning_tell(struct agent *agent, const char *reason, const char *action,
 			 const char *note)
 {
-	source_tell(agent->source, &(struct event_text){"Warning", reason, action, note});
+	source_tell(agent->source,
+		    &(struct event_text){
+			    .type = "Warning", .reason = reason, .action = action, .note = note});
 }
 
 void agent_tell_map_full(struct agent *agent, uint32_t unfitting)
@@ -37,9 +39,17 @@ void agent_tell_unserved(const char *note, void *context)
 	warning_tell(context, "FailedToStartProxierHealthcheck", "StartProxy", note);
 }
 
-void agent_tell_service_unserved(const char *note, void *context)
+void agent_tell_service_unserved(const char *namespace_, const char *name, const char *note,
+				 void *context)
 {
-	warning_tell(context, "FailedToStartServiceHealthcheck", "Listen", note);
+	const struct agent *agent = context;
+
+	source_tell(agent->source, &(struct event_text){.type = "Warning",
+							.reason = "FailedToStartServiceHealthcheck",
+							.action = "Listen",
+							.note = note,
+							.service_namespace = namespace_,
+							.service_name = name});
 }
 
 void agent_tell_hook_lost(const char *note, void *context)
@@ -64,7 +74,10 @@ static void other_proxy_tell(struct agent *agent)
 
 void agent_tell_start(struct agent *agent)
 {
-	source_tell(agent->source, &(struct event_text){"Normal", "Starting", "StartProxy", ""});
+	source_tell(agent->source, &(struct event_text){.type = "Normal",
+							.reason = "Starting",
+							.action = "StartProxy",
+							.note = ""});
 	other_proxy_tell(agent);
 }
 

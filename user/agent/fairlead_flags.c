@@ -46,6 +46,7 @@ enum option_key {
 	OPTION_REJECT_LIMIT,
 	OPTION_SOURCE_PORTS,
 	OPTION_COUNT_PACKETS,
+	OPTION_FORWARDING,
 	OPTION_SERVICE_CIDR,
 	OPTION_BIND_PROTECTION,
 	OPTION_SERVICE_METRICS,
@@ -105,6 +106,11 @@ static const struct argp_option option_table[] = {
 	 "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)", 5},
 	{"source-ports", OPTION_SOURCE_PORTS, "MIN-MAX", 0,
 	 "Source ports for flows whose own port is taken (default: 61000-65535)", 5},
+	{"forwarding", OPTION_FORWARDING, "snat|dsr|hybrid", 0,
+	 "How far clients reach a backend on another node: with an address of this node as their source (snat); "
+	 "with their own, encapsulated, and answered by that node directly (dsr); or TCP so, all else by source NAT "
+	 "(hybrid). All nodes must be told the same (default: snat)",
+	 5},
 	{"count-packets", OPTION_COUNT_PACKETS, NULL, 0,
 	 "Count packets and bytes of each service port, not only connections", 5},
 	{"service-cidr", OPTION_SERVICE_CIDR, "CIDR,...", 0,
@@ -241,6 +247,15 @@ static void source_ports_parse(struct argp_state *state, struct config *config, 
 	config->source_port_max = (__u16)max;
 }
 
+static void forwarding_read(struct argp_state *state, struct config *config, const char *text)
+{
+	enum forwarding forwarding;
+
+	if (forwarding_parse(text, &forwarding))
+		argp_error(state, "--forwarding %s: snat, dsr or hybrid is wanted", text);
+	config->forwarding = (__u8)forwarding;
+}
+
 /* argp's OPTION_ARG_OPTIONAL gives NULL for the flag alone. */
 static bool truth_parse(struct argp_state *state, const char *name, const char *text)
 {
@@ -375,6 +390,9 @@ static error_t option_parse_behaviour(int key, char *arg, struct argp_state *sta
 		return 0;
 	case OPTION_BIND_PROTECTION:
 		options->bind_protection = truth_parse(state, "nodeport-bind-protection", arg);
+		return 0;
+	case OPTION_FORWARDING:
+		forwarding_read(state, &options->config, arg);
 		return 0;
 	case OPTION_COUNT_PACKETS:
 		options->config.count_packets = 1;

@@ -113,7 +113,7 @@ static void pending_remove(struct service_health_ports *ports, struct entry *ent
 
 static void places_close(struct entry *entry)
 {
-	for (size_t i = 0; i < entry->place_count; i++)
+	for (size_t i = 0; entry->places && i < entry->place_count; i++)
 		port_listener_close(entry->places[i].listener);
 	free(take_ptr(entry->places));
 	entry->place_count = 0;
@@ -123,7 +123,7 @@ static void places_close(struct entry *entry)
 static void entry_leave(struct service_health_ports *ports, struct entry *entry)
 {
 	places_close(entry);
-	if (entry->port)
+	if (entry->port && ports->by_port)
 		HASH_DELETE(hh_port, ports->by_port, entry);
 	entry->port = 0;
 }
@@ -276,10 +276,12 @@ static int entry_own(struct service_health_ports *ports, struct entry *entry)
 /* Opens what is missing. Returns 0 or the error of what could not be opened. */
 static int entry_open(struct service_health_ports *ports, struct entry *entry)
 {
-	int failed = entry->places ? entry_own(ports, entry) : -ENOMEM;
 	const struct ip_addr *addr;
-	int err;
+	int err, failed;
 
+	if (!entry->places)
+		return -ENOMEM;
+	failed = entry_own(ports, entry);
 	for (size_t i = 0; entry->port && i < entry->place_count; i++) {
 		if (entry->places[i].listener)
 			continue;
@@ -308,7 +310,7 @@ static void failure_tell(struct service_health_ports *ports, struct entry *entry
 		       "node %s failed to start healthcheck \"%s/%s\" on port %u: %s",
 		       ports->options.node_name, entry->namespace_, entry->name, entry->check.port,
 		       strerror(-err));
-	ports->options.failed(note, ports->options.context);
+	ports->options.failed(entry->namespace_, entry->name, note, ports->options.context);
 }
 
 static void success_tell(struct entry *entry)

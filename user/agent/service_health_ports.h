@@ -19,8 +19,8 @@ struct service_health_options {
 	const char *node_name;
 	/* True if the proxy is well, as /livez says. */
 	bool (*is_alive)(void *context);
-	/* A Service's port cannot be had; `note` is what an Event says. */
-	void (*failed)(const char *note, void *context);
+	/* A Service's port cannot be had; `note` is what an Event about it says. */
+	void (*failed)(const char *namespace_, const char *name, const char *note, void *context);
 	void *context; /* borrowed */
 };
 

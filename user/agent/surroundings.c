@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "address.h"
+#include "agent/cluster_nodes.h"
 #include "agent/near.h"
 #include "agent/service_cidrs.h"
 #include "cleanup.h"
@@ -66,7 +67,8 @@ bool surroundings_look(struct surroundings *surroundings, const struct agent_opt
 	};
 	uint64_t changes;
 
-	changes = model_changes(model, OBJECT_NODE) + model_changes(model, OBJECT_SERVICE_CIDR);
+	changes = model_changes(model, OBJECT_NODE) + model_changes(model, OBJECT_SERVICE_CIDR) +
+		  model_is_listed(model, OBJECT_NODE);
 	if (datapath && (datapath != surroundings->told || changes != surroundings->told_changes)) {
 		surroundings->told = datapath;
 		surroundings->told_changes = changes;
@@ -74,6 +76,10 @@ bool surroundings_look(struct surroundings *surroundings, const struct agent_opt
 				  facts.node);
 		service_cidrs_write(datapath_map(datapath, "service_ranges"), &options->traffic,
 				    model);
+		if (options->config.forwarding != FORWARDING_SNAT)
+			surroundings->has_no_address = !cluster_nodes_write(
+				datapath_map(datapath, "cluster_nodes"),
+				datapath_map(datapath, "node_address"), model, options->node_name);
 	}
 	return node_ports_look(surroundings, &facts, links);
 }

@@ -19,6 +19,7 @@ struct surroundings {
 	/* What the programs were told last, and of what. */
 	const struct datapath *told;
 	uint64_t told_changes;
+	bool has_no_address; /* which other nodes know this one by, for direct server return */
 };
 
 /*

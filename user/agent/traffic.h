@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "fairlead/config.h"
 #include "fairlead/types.h"
 #include "model/object.h"
 
@@ -43,6 +44,9 @@ struct traffic_options {
 
 /* The mode of that name, "" is ClusterCIDR; -EINVAL where there is none. */
 int local_mode_parse(const char *name, enum local_mode *ret_mode);
+
+/* snat, dsr or hybrid; -EINVAL for any other word. */
+int forwarding_parse(const char *name, enum forwarding *ret_forwarding);
 
 /* Reads a CIDR, which must have a "/" (kube-proxy's N164). Returns 0 or -EINVAL. */
 int traffic_cidr_parse(const char *text, struct cidr *ret_cidr);

@@ -19,5 +19,6 @@ int backends_main(int argc, char **argv);
 int flows_main(int argc, char **argv);
 int affinity_main(int argc, char **argv);
 int links_main(int argc, char **argv);
+int explain_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int completion_main(int argc, char **argv);

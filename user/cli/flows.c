@@ -154,6 +154,8 @@ static void json_add_flow(cJSON *root, const struct flows_view *view, const stru
 	(void)cJSON_AddBoolToObject(item, "confirmed", row->is_confirmed);
 	(void)cJSON_AddBoolToObject(item, "hairpin", row->flow.flags & FLOW_HAIRPIN);
 	(void)cJSON_AddBoolToObject(item, "local_client", row->flow.flags & FLOW_LOCAL_CLIENT);
+	(void)cJSON_AddBoolToObject(item, "dsr", row->flow.flags & FLOW_DSR);
+	(void)cJSON_AddBoolToObject(item, "dsr_received", row->flow.flags & FLOW_DSR_RECEIVED);
 	(void)cJSON_AddNumberToObject(item, "idle_seconds",
 				      (double)clock_since(view->now_s, row->flow.last_use_s));
 }

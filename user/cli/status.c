@@ -65,6 +65,11 @@ static void agent_print(const struct status_facts *facts)
 	(void)printf("%s: %u Services, %u EndpointSlices; %" PRIu64 " objects rejected\n",
 		     facts->source, agent->services, agent->endpoint_slices,
 		     (uint64_t)agent->rejected_objects);
+	title_print("forward");
+	(void)printf("%s", forwarding_word(agent->forwarding));
+	if (agent->forwarding != FORWARDING_SNAT)
+		(void)printf("; %u nodes in the cluster", agent->nodes);
+	(void)printf("\n");
 	title_print("publish");
 	if (agent->last_publish_ns) {
 		(void)printf("the last %s ago",
@@ -237,6 +242,7 @@ static void json_add_agent(cJSON *root, const struct status_facts *facts)
 	(void)cJSON_AddNumberToObject(item, "services", agent->services);
 	(void)cJSON_AddNumberToObject(item, "endpoint_slices", agent->endpoint_slices);
 	(void)cJSON_AddNumberToObject(item, "rejected_objects", (double)agent->rejected_objects);
+	json_add_text(root, "forwarding", forwarding_word(agent->forwarding));
 	item = cJSON_AddObjectToObject(root, "publish");
 	(void)cJSON_AddNumberToObject(item, "publishes", (double)agent->publishes);
 	(void)cJSON_AddNumberToObject(item, "changed_service_ports",

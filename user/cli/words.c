@@ -247,8 +247,22 @@ const struct degraded_words degraded_words[] = {
 	{DEGRADED_NO_BIND_HOOKS, "no-bind-hooks",
 	 "the kernel does not take the hooks of bind(): a process of this node may listen at a "
 	 "NodePort, where no client reaches it"},
+	{DEGRADED_NO_NODE_ADDRESS, "no-node-address",
+	 "direct server return is wanted, but the own Node object has no InternalIP that other "
+	 "nodes know this one by: far clients' packets get source NAT"},
 	{0, NULL, NULL},
 };
+
+const char *forwarding_word(__u32 forwarding)
+{
+	static const char *const words[] = {
+		[FORWARDING_SNAT] = "snat",
+		[FORWARDING_DSR] = "dsr",
+		[FORWARDING_HYBRID] = "hybrid",
+	};
+
+	return forwarding < sizeof(words) / sizeof(words[0]) ? words[forwarding] : "?";
+}
 
 const char *text_copy(const char *from, size_t from_size, char *buf, size_t size)
 {

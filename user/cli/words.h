@@ -9,6 +9,7 @@
 
 #include "address.h"
 #include "fairlead/agent.h"
+#include "fairlead/config.h"
 #include "fairlead/counters.h"
 #include "fairlead/types.h"
 
@@ -41,6 +42,9 @@ enum service_verdict {
 enum service_verdict service_verdict(const struct service *service);
 const char *service_verdict_word(enum service_verdict verdict); /* "programmed", "refuse", "drop" */
 const char *service_verdict_sentence(enum service_verdict verdict);
+
+/* "snat", "dsr" or "hybrid". */
+const char *forwarding_word(__u32 forwarding);
 
 /* One bit of enum degraded: what is missing, and what that means for users. */
 struct degraded_words {

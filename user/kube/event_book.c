@@ -32,6 +32,10 @@ bool event_book_note(struct event_book *book, const struct event_text *text,
 	entry->count++;
 	entry->last = *now;
 	(void)snprintf(entry->note, sizeof(entry->note), "%s", text->note);
+	(void)snprintf(entry->service_namespace, sizeof(entry->service_namespace), "%s",
+		       text->service_namespace ? text->service_namespace : "");
+	(void)snprintf(entry->service_name, sizeof(entry->service_name), "%s",
+		       text->service_name ? text->service_name : "");
 	return true;
 }
 

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fairlead/types.h"
+
 #define EVENT_REASONS_MAX 8
 #define EVENT_NOTE_SIZE   1024 /* the API server's limit, with its end */
 #define EVENT_BURST       3
@@ -18,12 +20,14 @@
 #define EVENT_RETRY_NS    10000000000ULL  /* doubled with each failure */
 #define EVENT_TRIES_MAX   6
 
-/* What an Event says; all but the note is static. */
+/* What an Event says; type, reason and action are static. */
 struct event_text {
 	const char *type;   /* "Normal", "Warning" */
 	const char *reason; /* "Starting" */
 	const char *action; /* "StartProxy" */
 	const char *note;
+	/* The Service that it is about; NULL: the Node. */
+	const char *service_namespace, *service_name;
 };
 
 struct event_time {
@@ -33,8 +37,9 @@ struct event_time {
 
 struct event_entry {
 	const char *type, *reason, *action;
-	char note[EVENT_NOTE_SIZE]; /* the last one */
-	uint32_t count;             /* how often it was told and not posted yet */
+	char note[EVENT_NOTE_SIZE];                                 /* the last one */
+	char service_namespace[NAME_SIZE], service_name[NAME_SIZE]; /* empty: about the Node */
+	uint32_t count; /* how often it was told and not posted yet */
 	struct event_time first, last;
 	uint32_t posting; /* so many are on their way, from `posting_first` on */
 	struct event_time posting_first;

@@ -57,15 +57,24 @@ static const char *time_text(const struct event_time *time, char buf[TIME_TEXT_S
 	return buf;
 }
 
-/* As kube-proxy and the kubelet name a Node: kubectl looks for its Events by this uid. */
-static void regarding_add(cJSON *event, const char *node_name)
+/*
+ * As kube-proxy names what an Event is about: a Node by its name (kubectl looks for its Events by
+ * this uid, the kubelet's too), a Service by namespace/name.
+ */
+static void regarding_add(cJSON *event, const char *node_name, const struct event_entry *entry)
 {
 	cJSON *regarding = cJSON_AddObjectToObject(event, "regarding");
+	bool is_service = *entry->service_name;
+	char uid[2 * NAME_SIZE];
 
-	(void)cJSON_AddStringToObject(regarding, "kind", "Node");
+	(void)snprintf(uid, sizeof(uid), "%s/%s", entry->service_namespace, entry->service_name);
+	(void)cJSON_AddStringToObject(regarding, "kind", is_service ? "Service" : "Node");
 	(void)cJSON_AddStringToObject(regarding, "apiVersion", "v1");
-	(void)cJSON_AddStringToObject(regarding, "name", node_name);
-	(void)cJSON_AddStringToObject(regarding, "uid", node_name);
+	if (is_service)
+		(void)cJSON_AddStringToObject(regarding, "namespace", entry->service_namespace);
+	(void)cJSON_AddStringToObject(regarding, "name",
+				      is_service ? entry->service_name : node_name);
+	(void)cJSON_AddStringToObject(regarding, "uid", is_service ? uid : node_name);
 }
 
 static void series_add(cJSON *event, const struct event_entry *entry)
@@ -92,7 +101,8 @@ static char *event_write(const struct kube_events *events, const struct event_en
 	(void)cJSON_AddStringToObject(event, "kind", "Event");
 	(void)cJSON_AddStringToObject(event, "apiVersion", "events.k8s.io/v1");
 	(void)cJSON_AddStringToObject(metadata, "name", name);
-	(void)cJSON_AddStringToObject(metadata, "namespace", "default");
+	(void)cJSON_AddStringToObject(metadata, "namespace",
+				      *entry->service_name ? entry->service_namespace : "default");
 	(void)cJSON_AddStringToObject(event, "eventTime", time_text(&entry->posting_first, text));
 	(void)cJSON_AddStringToObject(event, "reportingController", CONTROLLER);
 	(void)cJSON_AddStringToObject(event, "reportingInstance", instance);
@@ -100,7 +110,7 @@ static char *event_write(const struct kube_events *events, const struct event_en
 	(void)cJSON_AddStringToObject(event, "reason", entry->reason);
 	(void)cJSON_AddStringToObject(event, "action", entry->action);
 	(void)cJSON_AddStringToObject(event, "note", entry->note);
-	regarding_add(event, node_name);
+	regarding_add(event, node_name, entry);
 	if (entry->posting > 1)
 		series_add(event, entry);
 	body = cJSON_PrintUnformatted(event);

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Kubernetes Events (events.k8s.io/v1) about the own Node, for what an operator must see. They are
- * posted when and as often as event_book.h allows; nothing depends on whether that works.
+ * Kubernetes Events (events.k8s.io/v1) about the own Node, or a Service on it, for what an operator
+ * must see. They are posted when and as often as event_book.h allows; nothing depends on whether
+ * that works.
  */
 
 #include <stdbool.h>

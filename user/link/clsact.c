@@ -95,6 +95,18 @@ bool clsact_is_there(int ifindex)
 	return filter_owner(&ingress) == FILTER_OURS && filter_owner(&egress) == FILTER_OURS;
 }
 
+int clsact_program(int ifindex, bool is_egress)
+{
+	auto_cleanup(libbpf_unsilence) libbpf_print_fn_t print = libbpf_silence();
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
+		    .attach_point = is_egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+
+	if (bpf_tc_query(&hook, &filter) || !program_is_ours(filter.prog_id))
+		return -ENOENT;
+	return bpf_prog_get_fd_by_id(filter.prog_id);
+}
+
 /* We made it, and nobody else has come to use it. */
 static bool qdisc_is_idle(int ifindex)
 {

@@ -134,3 +134,15 @@ int link_detach_all(const char *pin_dir)
 	}
 	return first_err;
 }
+
+int hook_program(const char *pin_dir, int ifindex, enum link_hook hook, bool is_egress)
+{
+	switch (hook) {
+	case LINK_HOOK_TCX:
+		return tcx_program(pin_dir, ifindex, is_egress);
+	case LINK_HOOK_CLSACT:
+		return clsact_program(ifindex, is_egress);
+	default:
+		return -ENOENT;
+	}
+}

@@ -38,10 +38,17 @@ int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info);
 /* Whether both directions of a link have our programs, where and as `info` says. Silent. */
 bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
 
+/*
+ * The program of ours that is attached to one direction of a link, as a descriptor that the caller
+ * closes, or a negative errno: -ENOENT where there is none. Silent.
+ */
+int hook_program(const char *pin_dir, int ifindex, enum link_hook hook, bool is_egress);
+
 /* tcx.c: a link for each direction, kept by its pin. */
 int tcx_attach(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
 int tcx_detach(const char *pin_dir, int ifindex);
 bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
+int tcx_program(const char *pin_dir, int ifindex, bool is_egress);
 
 /* Removes the pins of links that `is_managed` does not know: their devices went while nobody
  * watched. */
@@ -74,3 +81,4 @@ int xdp_detach(const struct hooks *hooks, int ifindex);
 int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *made_clsact);
 int clsact_detach(int ifindex, bool made_clsact);
 bool clsact_is_there(int ifindex);
+int clsact_program(int ifindex, bool is_egress);

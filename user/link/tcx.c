@@ -141,6 +141,22 @@ bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egr
 	       direction_is_there(pin_dir, ifindex, ATTACH_TYPE_TCX_EGRESS, egress_program);
 }
 
+int tcx_program(const char *pin_dir, int ifindex, bool is_egress)
+{
+	enum bpf_attach_type type = is_egress ? ATTACH_TYPE_TCX_EGRESS : ATTACH_TYPE_TCX_INGRESS;
+	auto_cleanup(cleanup_fd) int link = -1;
+	char path[PATH_MAX];
+	__u32 program;
+	int err = hook_pin_path(path, pin_dir, ifindex, type);
+
+	if (err)
+		return err;
+	link = bpf_obj_get(path);
+	if (link < 0)
+		return link;
+	return pin_serves(link, ifindex, type, &program) ? bpf_prog_get_fd_by_id(program) : -ENOENT;
+}
+
 struct sweep {
 	bool (*is_managed)(void *context, int ifindex);
 	void *context;

@@ -57,6 +57,7 @@ struct model {
 	struct service_entry *dirty_first, *dirty_last;
 	size_t counts[OBJECT_KIND_COUNT];
 	uint64_t changes[OBJECT_KIND_COUNT];
+	bool is_listed[OBJECT_KIND_COUNT];
 	model_arrival_fn on_arrival; /* or NULL */
 	void *arrival_context;
 };

@@ -311,6 +311,16 @@ uint64_t model_changes(const struct model *model, enum object_kind kind)
 	return model->changes[kind];
 }
 
+void model_note_listed(struct model *model, enum object_kind kind)
+{
+	model->is_listed[kind] = true;
+}
+
+bool model_is_listed(const struct model *model, enum object_kind kind)
+{
+	return model->is_listed[kind];
+}
+
 static int each_member(struct model *model, enum object_kind kind, model_object_fn fn,
 		       void *context)
 {

@@ -80,6 +80,13 @@ size_t model_count(const struct model *model, enum object_kind kind);
 /* How often an object of that kind has come, gone or changed in what we keep of it. */
 uint64_t model_changes(const struct model *model, enum object_kind kind);
 
+/*
+ * Whether the source has told all objects of a kind: from then on what the model does not hold does
+ * not exist. For what is removed only then.
+ */
+void model_note_listed(struct model *model, enum object_kind kind);
+bool model_is_listed(const struct model *model, enum object_kind kind);
+
 /* Called with an object, borrowed. Returns 0, or what ends the walk. */
 typedef int (*model_object_fn)(const struct object *object, void *context);
 

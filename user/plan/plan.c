@@ -75,6 +75,7 @@ static int port_take_backends(const struct candidates *candidates, struct planne
 			.port = candidate->port,
 			.state = is_member ? BACKEND_ACTIVE : BACKEND_DRAINING,
 			.is_local = candidate->is_local,
+			.has_node = candidate->endpoint.node_name,
 			.terminating = candidate->endpoint.terminating,
 			.in_cluster = candidate->in_cluster,
 			.in_local = candidate->in_local,

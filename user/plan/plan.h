@@ -48,6 +48,7 @@ struct planned_backend {
 	__be16 port;
 	enum backend_state state; /* BACKEND_ACTIVE: in a set; BACKEND_DRAINING: known, in none */
 	bool is_local;
+	bool has_node; /* it names a Node, this one or another */
 	bool terminating;
 	bool in_cluster; /* member of the Cluster set */
 	bool in_local;   /* member of the Local set */

@@ -46,7 +46,8 @@ static void entry_write(struct publisher *publisher, uint32_t id,
 	backend->addr = planned->addr;
 	backend->port = planned->port;
 	backend->proto = proto;
-	backend->flags = planned->is_local ? BACKEND_LOCAL : 0;
+	backend->flags =
+		(planned->is_local ? BACKEND_LOCAL : 0) | (planned->has_node ? BACKEND_ON_NODE : 0);
 	backend->service = 0;
 	backend->generation++;
 	if (!backend->generation)

@@ -88,7 +88,7 @@ static uint32_t facts_of(const struct planned_backend *planned)
 {
 	return (planned->in_cluster ? MEMBER_CLUSTER : 0) | (planned->in_local ? MEMBER_LOCAL : 0) |
 	       (planned->terminating ? BACKEND_TERMINATING : 0) |
-	       (planned->is_local ? BACKEND_HERE : 0);
+	       (planned->is_local ? BACKEND_HERE : 0) | (planned->has_node ? BACKEND_SOMEWHERE : 0);
 }
 
 static int change_take_backends(struct publisher *publisher, const struct planned_port *planned,
@@ -209,7 +209,8 @@ static void change_count_new(struct publisher *publisher, const struct change *c
 		record->known++;
 		record->members += (facts & MEMBER_ANY) != 0;
 		record->terminating = (facts & BACKEND_TERMINATING) != 0;
-		backend->flags = facts & BACKEND_HERE ? BACKEND_LOCAL : 0;
+		backend->flags = (facts & BACKEND_HERE ? BACKEND_LOCAL : 0) |
+				 (facts & BACKEND_SOMEWHERE ? BACKEND_ON_NODE : 0);
 		if (!service_is_in_use(publisher, backend->service))
 			backend->service = service_id;
 		backend_settle(publisher, id);

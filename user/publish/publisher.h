@@ -54,11 +54,12 @@ struct backend_record {
 #define MEMBER_ANY          (MEMBER_CLUSTER | MEMBER_LOCAL) /* neither: it is only known */
 #define BACKEND_TERMINATING (1U << 2)
 #define BACKEND_HERE        (1U << 3)
+#define BACKEND_SOMEWHERE   (1U << 4) /* on a node of the cluster */
 
 /* A backend of a service port. */
 struct port_backend {
-	uint32_t id : 28;
-	uint32_t facts : 4; /* MEMBER_..., BACKEND_... */
+	uint32_t id : 27;
+	uint32_t facts : 5; /* MEMBER_..., BACKEND_... */
 };
 
 /* Where a service port answers, or would if no other had the place. */

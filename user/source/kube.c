@@ -47,8 +47,11 @@ static bool is_complete(const struct kube_source *source)
 			     (source->watched[RESOURCE_SLICES].is_absent &&
 			      watched_is_listed(source, RESOURCE_ENDPOINTS));
 
+	bool has_nodes = node_is_known(source) && (!source->options.with_all_nodes ||
+						   watched_is_listed(source, RESOURCE_NODE));
+
 	return watched_is_listed(source, RESOURCE_SERVICES) && has_endpoints &&
-	       (node_is_known(source) || source->node_is_given_up);
+	       (has_nodes || source->node_is_given_up);
 }
 
 /* The addresses of a slice's ready endpoints, with its https port. */

@@ -163,6 +163,7 @@ static void on_listed(void *context)
 	else if (removed)
 		log_info("%zu %s have vanished while they were not watched", removed,
 			 watched->resource.name);
+	model_note_listed(source->model, watched->kind);
 	log_debug("listed %zu %s", watched->given, watched->resource.name);
 	kube_source_note_change(source);
 }
@@ -243,6 +244,8 @@ int watched_init(struct kube_source *source)
 		source->node_query = NULL;
 		return -ENOMEM;
 	}
+	if (source->options.with_all_nodes)
+		return 0;
 	source->watched[RESOURCE_NODE].resource.query = source->node_query;
 	source->watched[RESOURCE_NODE].resource.plain_query = source->node_query;
 	return 0;

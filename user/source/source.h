@@ -58,6 +58,7 @@ struct kube_source_options {
 	const char *const *servers; /* in place of the configuration's; may be none */
 	size_t server_count;
 	const char *node_name;
+	bool with_all_nodes;   /* watches all Nodes, not only the own one */
 	const char *state_dir; /* remembers the cluster's API servers; NULL: does not */
 	uint32_t silence_s;    /* a server that says nothing in a watch for so long is given up */
 	/* See struct kube_client_events; with the source_events' context. Or NULL. */
@@ -69,7 +70,7 @@ struct kube_source_options {
 
 /*
  * Watches the Services, EndpointSlices (Endpoints where the server has none), ServiceCIDRs and the
- * own Node of an API server. `synced` comes when Services and endpoints are complete and the Node
+ * own Node, or all of them, of an API server. `synced` comes when Services and endpoints are complete and the Node
  * is known, or has not been told for 30 s. Losing the server changes nothing. Strings in `options`,
  * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
  * errno.

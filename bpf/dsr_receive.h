@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Direct server return, where the backend is: packets that other nodes have encapsulated are
+ * unwrapped, go to the backend they name, and its replies leave with the frontend as their source,
+ * straight to the client. This node need not know the Service.
+ */
+
+#include "dsr_choose.h"
+#include "encapsulation.h"
+#include "extension.h"
+#include "flow_create.h"
+#include "fragment.h"
+#include "node_port.h"
+#include "packet.h"
+
+/* The packet is now what was inside, and draft->choice says for which backend. */
+#define VERDICT_UNWRAPPED (-COUNTER_COUNT - 1)
+
+/* How far the ids of segments, all cut from one packet, may be from the first. */
+#define SEGMENTS_MAX 128
+
+/* The backend's port, as the outer header names it. */
+static __always_inline __be16 encapsulated_port(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 offset = packet->l3_offset + (packet->family == FAMILY_IPV4
+						    ? offsetof(struct iphdr, id)
+						    : offsetof(struct ipv6hdr, flow_lbl) + 1);
+	__be16 port = 0;
+
+	(void)packet_load(skb, offset, &port, sizeof(port));
+	return port;
+}
+
+/* Reads what is inside: complete headers of something that can belong to a flow. */
+static __always_inline int encapsulated_read(struct __sk_buff *skb, const struct packet *packet,
+					     struct packet *ret_inner)
+{
+	__builtin_memset(ret_inner, 0, sizeof(*ret_inner));
+	if (packet->family == FAMILY_IPV4 ? !packet_read_ipv4(skb, packet->l4_offset, ret_inner)
+					  : !packet_read_ipv6(skb, packet->l4_offset, ret_inner) ||
+						    !packet_skip_extensions(skb, ret_inner))
+		return -COUNTER_DROP_MALFORMED;
+	if (ret_inner->fragment != FRAGMENT_LATER && !packet_read_transport(skb, ret_inner))
+		return -COUNTER_DROP_MALFORMED;
+	if (packet_is_icmp(ret_inner))
+		return ret_inner->fragment != FRAGMENT_LATER &&
+				       icmp_type_is_error(ret_inner->family, ret_inner->icmp_type)
+			       ? 0
+			       : -COUNTER_DROP_MALFORMED;
+	return proto_has_ports(ret_inner->proto) ? 0 : -COUNTER_DROP_MALFORMED;
+}
+
+/* Pods of this node are no nodes, whatever they call themselves. */
+static __always_inline bool sender_is_node(const struct packet *packet, const struct hook *hook)
+{
+	__u32 ifindex = hook->ifindex;
+	const struct link_info *link = bpf_map_lookup_elem(&links, &ifindex);
+
+	return cluster_node_of(&packet->src) == CLUSTER_NODE_OTHER &&
+	       !(link && (link->is_near || link->role == LINK_POD));
+}
+
+/*
+ * True if the backend, the packet's destination, is on this node, and the packet is not only on its
+ * way through it.
+ */
+static __always_inline bool backend_is_here(void *ctx, const struct packet *packet,
+					    const struct address_info *address,
+					    const struct hook *hook)
+{
+	struct rewrite outer = {.src = packet->src, .dst = packet->dst};
+	const struct link_info *link;
+	struct route route = {};
+	__u32 ifindex;
+
+	if (address->flags & ADDRESS_NODE)
+		return true;
+	if (route_find(ctx, packet, hook, &outer, &route))
+		return false;
+	ifindex = route.ifindex;
+	link = bpf_map_lookup_elem(&links, &ifindex);
+	return !link || (link->role != LINK_UPLINK && link->role != LINK_OVERLAY);
+}
+
+/*
+ * True if an encapsulated packet that names this port may be of a flow to the other: it is the
+ * same, or the kernel has counted it up, once for each segment.
+ */
+static __always_inline bool port_is_meant(__be16 named, __be16 port)
+{
+	return (__u16)(bpf_ntohs(named) - bpf_ntohs(port)) < SEGMENTS_MAX;
+}
+
+/*
+ * True if a packet from another node is of this flow. It names its backend: a conversation that
+ * begins with it may go elsewhere than the last one of the same client port. In the midst of one
+ * only the backend's address counts.
+ */
+static __always_inline bool flow_is_received(const struct packet *packet, const struct flow *flow,
+					     const struct choice *choice)
+{
+	bool is_midst = proto_has_handshake(packet->proto) && !packet_opens(packet);
+
+	if (flow->flags & (FLOW_DSR | FLOW_SOURCE_NAT | FLOW_HAIRPIN | FLOW_LOCAL_CLIENT) ||
+	    flow_is_expired(flow, packet->proto, now_seconds()) ||
+	    !address_equal(&flow->new_dst, &choice->addr))
+		return false;
+	if (proto_has_handshake(packet->proto) && !is_midst && flow->state >= FLOW_ESTABLISHED &&
+	    packet->fragment != FRAGMENT_LATER)
+		return false;
+	return is_midst || port_is_meant(choice->port, flow->new_dst_port);
+}
+
+/* True if what began before goes on, although nothing new may come this way. */
+static __always_inline bool encapsulated_is_known(const struct packet *inner,
+						  const struct choice *choice)
+{
+	const struct flow *flow;
+	struct flow_key key;
+	bool is_confirmed;
+
+	packet_flow_key(inner, FLOW_ORIGINAL, &key);
+	flow = flow_find(&key, &is_confirmed);
+	return flow && flow->flags & FLOW_DSR_RECEIVED && flow_is_received(inner, flow, choice);
+}
+
+/*
+ * Sees whether an encapsulated packet to a backend's address is meant for us, in draft->quote and
+ * draft->choice. Returns 0, VERDICT_UNWRAPPED if so, or -enum counter_reason.
+ */
+static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct packet *packet,
+					 const struct address_info *address,
+					 const struct hook *hook, struct flow_draft *draft)
+{
+	struct packet *inner = &draft->quote;
+	const struct address_info *frontend;
+	int err;
+
+	/* A tag that is still inside is taken off by the stack, and then it is met again. */
+	if (packet->fragment != FRAGMENT_NONE || packet->l3_offset != hook->link_header_size)
+		return VERDICT_NEXT;
+	err = encapsulated_read(skb, packet, inner);
+	/* Other tunnels may end at this node: what is for no frontend is theirs. */
+	if (address->flags & ADDRESS_NODE) {
+		frontend = err ? NULL : address_lookup(&inner->dst);
+		if (err ||
+		    (!(frontend && frontend->flags & ADDRESS_VIP) && !cluster_node_of(&inner->dst)))
+			return VERDICT_NEXT;
+	}
+	if (!sender_is_node(packet, hook))
+		return config.forwarding == FORWARDING_SNAT ? VERDICT_NEXT
+							    : -COUNTER_DROP_NOT_A_NODE;
+	if (!err && inner->fragment != FRAGMENT_NONE && !fragment_ports(inner))
+		err = -COUNTER_DROP_FRAGMENT;
+	__builtin_memset(&draft->choice, 0, sizeof(draft->choice));
+	draft->choice.flags = BACKEND_LOCAL;
+	draft->choice.addr = packet->dst;
+	draft->choice.port = encapsulated_port(skb, packet);
+	if (config.forwarding == FORWARDING_SNAT &&
+	    (err || !encapsulated_is_known(inner, &draft->choice)))
+		return VERDICT_NEXT;
+	if (!backend_is_here(skb, packet, address, hook))
+		return VERDICT_NEXT;
+	return err ? err : VERDICT_UNWRAPPED;
+}
+
+/*
+ * Takes off the outer header of a packet that another node has encapsulated for a backend of this
+ * one; `packet` is the inner one then. Returns VERDICT_UNWRAPPED, VERDICT_NEXT: it is none of ours,
+ * or -enum counter_reason.
+ */
+static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *packet,
+				      const struct address_info *address, const struct hook *hook,
+				      struct flow_draft *draft)
+{
+	__u32 size = packet->l4_offset - packet->l3_offset;
+	int verdict;
+
+	verdict = encapsulated_judge(skb, packet, address, hook, draft);
+	if (verdict != VERDICT_UNWRAPPED)
+		return verdict;
+	if (bpf_skb_adjust_room(skb, -(__s32)size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -COUNTER_DROP_REWRITE;
+	*packet = draft->quote;
+	packet->l3_offset -= size;
+	packet->l4_offset -= size;
+	return VERDICT_UNWRAPPED;
+}
+
+/*
+ * The flow of an unwrapped packet, found or made, in draft->original and its key. Returns 0 or
+ * -enum counter_reason.
+ */
+static __always_inline int dsr_flow(const struct packet *packet, const struct hook *hook,
+				    struct flow_draft *draft)
+{
+	struct flow_key *key = &draft->original_key;
+	__u32 now_s = now_seconds();
+	bool is_confirmed;
+	struct flow *flow;
+
+	packet_flow_key(packet, FLOW_ORIGINAL, key);
+	flow = flow_find(key, &is_confirmed);
+	if (flow && flow_is_received(packet, flow, &draft->choice)) {
+		draft->original = *flow;
+		flow_touch(key, flow, is_confirmed, now_s);
+		flow_follow(key, flow, packet, is_confirmed);
+		return 0;
+	}
+	if (flow)
+		(void)flow_forget(key, flow);
+	__builtin_memset(&draft->target, 0, sizeof(draft->target));
+	__builtin_memset(&draft->place, 0, sizeof(draft->place));
+	flow_draft_fill(hook, draft);
+	draft->original.flags = FLOW_DSR_RECEIVED;
+	return flow_enter(hook, draft);
+}

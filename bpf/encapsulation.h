@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Packets inside of packets (RFC 2003; RFC 2473): so a client's packet reaches its backend's node
+ * unchanged. The outer header goes from this node to the backend's own address, by which the
+ * network finds the way; which of the backend's ports is meant stands where nobody needs what
+ * stood there: in the id of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), in the flow
+ * label of an IPv6 packet. Of a packet that is cut into segments only later (GSO), the kernel
+ * counts the ids up: see port_is_meant.
+ */
+
+#include "checksum.h"
+#include "dsr_choose.h"
+#include "flow.h"
+#include "forward.h"
+#include "nat.h"
+#include "packet.h"
+#include "transit.h"
+
+#define ENCAPSULATION_TTL  64
+#define IPV4_DONT_FRAGMENT bpf_htons(0x4000)
+/* What of an IPv4 TOS, or IPv6 traffic class, is the DSCP: ECN stays inside (RFC 6040, 4.3). */
+#define DSCP_MASK 0xfc
+
+/* The outer header's size is that of a header without options, and it is of the same family. */
+static __always_inline __u32 encapsulation_size(__u8 family)
+{
+	return family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+static __always_inline bool packet_is_encapsulated(const struct packet *packet)
+{
+	return packet->proto == (packet->family == FAMILY_IPV4 ? IPPROTO_IPIP : IPPROTO_IPV6);
+}
+
+/* A size that a header cannot say is 0 there: the kernel then knows it from elsewhere (GSO). */
+static __always_inline __be16 header_length(__u32 size)
+{
+	return size > 0xffff ? 0 : bpf_htons(size);
+}
+
+static __always_inline int encapsulation_write_ipv4(struct __sk_buff *skb, __u32 offset,
+						    struct flow_draft *draft, __u32 size, __u8 dscp)
+{
+	struct iphdr *header = &draft->outer.ipv4;
+
+	header->version = 4;
+	header->ihl = sizeof(*header) / 4;
+	header->tos = dscp;
+	header->tot_len = header_length(sizeof(*header) + size);
+	header->id = draft->rewrite.dst_port;
+	header->frag_off = IPV4_DONT_FRAGMENT;
+	header->ttl = ENCAPSULATION_TTL;
+	header->protocol = IPPROTO_IPIP;
+	header->check = 0;
+	header->saddr = address_ipv4(&draft->rewrite.src);
+	header->daddr = address_ipv4(&draft->rewrite.dst);
+	header->check =
+		~checksum_fold((__u32)bpf_csum_diff(NULL, 0, (__be32 *)header, sizeof(*header), 0));
+	return bpf_skb_store_bytes(skb, offset, header, sizeof(*header), BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int encapsulation_write_ipv6(struct __sk_buff *skb, __u32 offset,
+						    struct flow_draft *draft, __u32 size, __u8 dscp)
+{
+	struct ipv6hdr *header = &draft->outer.ipv6;
+
+	header->version = 6;
+	header->priority = dscp >> 4;
+	header->flow_lbl[0] = dscp << 4;
+	__builtin_memcpy(&header->flow_lbl[1], &draft->rewrite.dst_port, sizeof(__be16));
+	header->payload_len = header_length(size);
+	header->nexthdr = IPPROTO_IPV6;
+	header->hop_limit = ENCAPSULATION_TTL;
+	__builtin_memcpy(&header->saddr, draft->rewrite.src.bytes, sizeof(header->saddr));
+	__builtin_memcpy(&header->daddr, draft->rewrite.dst.bytes, sizeof(header->daddr));
+	return bpf_skb_store_bytes(skb, offset, header, sizeof(*header), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* The DSCP of the packet, where TOS or traffic class have it. */
+static __always_inline __u8 packet_dscp(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u8 head[2] = {};
+
+	(void)packet_load(skb, packet->l3_offset, head, sizeof(head));
+	return (packet->family == FAMILY_IPV4 ? head[1] : (__u8)(head[0] << 4 | head[1] >> 4)) &
+	       DSCP_MASK;
+}
+
+/*
+ * Puts the outer header, with the addresses of draft->rewrite and its destination port, before a
+ * packet. Sizes of segments stay as they are: that they fit was seen before.
+ */
+static __noinline int encapsulation_write(struct __sk_buff *skb, const struct packet *packet,
+					  const struct hook *hook, struct flow_draft *draft)
+{
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO |
+		      (is_ipv4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
+	__u32 size = packet_transport_size(skb, packet) + packet->l4_offset - packet->l3_offset;
+	__u8 dscp = packet_dscp(skb, packet);
+	int err;
+
+	err = transit_drop_tags(skb);
+	if (err)
+		return err;
+	if (bpf_skb_adjust_room(skb, (__s32)encapsulation_size(packet->family), BPF_ADJ_ROOM_MAC,
+				flags))
+		return -COUNTER_DROP_REWRITE;
+	err = is_ipv4 ? encapsulation_write_ipv4(skb, hook->link_header_size, draft, size, dscp)
+		      : encapsulation_write_ipv6(skb, hook->link_header_size, draft, size, dscp);
+	return err ? -COUNTER_DROP_REWRITE : 0;
+}
+
+/*
+ * Sends a packet of a client, or an ICMP error about a reply to it, to its flow's backend. Returns
+ * a verdict or -enum counter_reason. A global function, so that the verifier looks at it once, and
+ * not again for each way that leads here; so it asks whether there is what its pointers lead to.
+ */
+__noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
+			   const struct flow *flow, const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	int err;
+
+	if (!packet || !flow || !hook)
+		return -COUNTER_DROP_REWRITE;
+	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
+		return -COUNTER_DROP_NO_ROUTE;
+	draft->rewrite.dst = flow->new_dst;
+	draft->rewrite.src_port = 0;
+	draft->rewrite.dst_port = 0;
+	draft->route.overhead = encapsulation_size(packet->family);
+	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+	if (!err)
+		err = nat_decrement_ttl(skb, packet);
+	if (err)
+		return err;
+	draft->rewrite.dst_port = flow->new_dst_port;
+	err = encapsulation_write(skb, packet, hook, draft);
+	return err ? err : route_send(skb, &draft->route, hook);
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Direct server return, where the backend is: what other nodes have encapsulated is unwrapped, goes
+ * to the backend it names, and the replies leave as the frontend's.
+ */
+
+#include "bpf/encapsulated.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <string.h>
+#include <time.h>
+
+static bool is_ipv4(void)
+{
+	return variant.family == FAMILY_IPV4;
+}
+
+static void choose_dsr(struct tc_bpf *skeleton)
+{
+	skeleton->rodata->config.forwarding = FORWARDING_DSR;
+}
+
+static int load_dsr(void **state)
+{
+	(void)state;
+	return outside_load(choose_dsr);
+}
+
+static __u32 seconds_now(void)
+{
+	struct timespec now;
+
+	assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+	return (__u32)now.tv_sec;
+}
+
+/* pod(1) and pod(2) are on this node, and nothing is known of Services. */
+static void given_pods_here(void)
+{
+	(void)given_backend(pod(1), variant.proto);
+	(void)given_backend(pod(2), variant.proto);
+	given_link(uplink, false);
+	given_link(overlay, true);
+	given_address(node(0).addr, ADDRESS_NODE);
+	given_nodes();
+}
+
+/* What the client dialled is an address of the other node. */
+static struct peer dialled_there(void)
+{
+	return peer_at(other_node(), NODE_PORT);
+}
+
+static void when_received(struct frame inside, struct peer backend)
+{
+	when_asked(encapsulated(inside, other_node(), backend));
+}
+
+/* A backend's packet leaves, by the uplink and straight to the client. */
+static void when_replied(struct frame frame)
+{
+	when_run(programs->progs.fl_egress, frame, uplink, overlay);
+}
+
+static void given_a_flow(void)
+{
+	given_pods_here();
+	when_received(opens(client(4000), dialled_there()), pod(1));
+	then_goes_on_as(opens(client(4000), pod(1)));
+	when_replied(answers(pod(1), client(4000)));
+	then_goes_on_as(answers(dialled_there(), client(4000)));
+}
+
+static void a_conversation_reaches_the_backend_and_is_answered_as_the_frontend(void **state)
+{
+	struct flow flow;
+
+	(void)state;
+	given_a_flow();
+	when_received(follows(client(4000), dialled_there()), pod(1));
+	then_goes_on_as(follows(client(4000), pod(1)));
+	when_replied(follows(pod(1), client(4000)));
+	then_goes_on_as(follows(dialled_there(), client(4000)));
+
+	assert_int_equal(flow_place(client(4000), dialled_there(), FLOW_ORIGINAL, &flow),
+			 FLOW_CONFIRMED);
+	assert_int_equal(flow.flags, FLOW_DSR_RECEIVED);
+	assert_int_equal(flow.state, FLOW_ESTABLISHED);
+	then_counted(COUNTER_FORWARDED_NEW, 1);
+}
+
+static void a_node_that_is_the_backend_gets_its_packets(void **state)
+{
+	struct peer backend = node(BACKEND_PORT);
+
+	(void)state;
+	given_pods_here();
+	given_address(node(0).addr, ADDRESS_BACKEND);
+
+	when_received(opens(client(4000), dialled_there()), backend);
+	then_goes_on_as(opens(client(4000), backend));
+	when_run(programs->progs.fl_egress, answers(backend, client(4000)), uplink, 0);
+	then_goes_on_as(answers(dialled_there(), client(4000)));
+}
+
+/* Who may. */
+
+static void only_nodes_of_the_cluster_are_listened_to(void **state)
+{
+	(void)state;
+	given_pods_here();
+
+	when_asked(encapsulated(opens(client(4000), vip(80)), stranger(), pod(1)));
+
+	then_dropped(COUNTER_DROP_NOT_A_NODE);
+	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+}
+
+static void this_node_sends_none_to_itself(void **state)
+{
+	(void)state;
+	given_pods_here();
+
+	when_asked(encapsulated(opens(client(4000), vip(80)), node(0), pod(1)));
+
+	then_dropped(COUNTER_DROP_NOT_A_NODE);
+}
+
+static void a_pod_is_no_node_whatever_it_says(void **state)
+{
+	(void)state;
+	given_pods_here();
+
+	when_answered(encapsulated(opens(client(4000), vip(80)), other_node(), pod(1)));
+
+	then_dropped(COUNTER_DROP_NOT_A_NODE);
+}
+
+/* What is not ours. */
+
+static void packets_to_no_backend_are_left_alone(void **state)
+{
+	(void)state;
+	given_pods_here();
+
+	when_received(opens(client(4000), vip(80)), pod(3));
+	then_goes_on();
+	when_asked(encapsulated(opens(client(4000), vip(80)), stranger(), pod(3)));
+	then_goes_on();
+}
+
+/* It is a router between two others. */
+static void packets_to_backends_elsewhere_pass(void **state)
+{
+	(void)state;
+	given_pods_here();
+	given_link(overlay, false);
+
+	when_received(opens(client(4000), vip(80)), pod(1));
+
+	then_goes_on();
+}
+
+static void tunnels_of_others_may_end_at_a_node_that_is_a_backend(void **state)
+{
+	(void)state;
+	given_pods_here();
+	given_address(node(0).addr, ADDRESS_BACKEND);
+
+	when_received(opens(peer("10.2.0.1", 4000), pod(2)), node(BACKEND_PORT));
+	then_goes_on();
+	when_asked(encapsulated(opens(client(4000), pod(2)), stranger(), node(0)));
+	then_goes_on();
+}
+
+/* What is inside. */
+
+static struct frame cut_at(struct frame frame, __u32 size)
+{
+	return frame_cut(&frame, size);
+}
+
+static void what_is_cut_short_is_dropped(void **state)
+{
+	struct frame whole;
+	__u32 header = is_ipv4() ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE;
+	__u32 transport = variant.proto == IPPROTO_TCP ? 20 : 8;
+	unsigned dropped = 0;
+
+	(void)state;
+	given_pods_here();
+	whole = encapsulated(tcp(client(4000), vip(80), SYN), other_node(), pod(1));
+	for (__u32 size = LINK_HEADER_SIZE + header;
+	     size < LINK_HEADER_SIZE + 2 * header + transport; size++) {
+		when_asked(cut_at(whole, size));
+		assert_int_equal(verdict(), TC_ACT_SHOT);
+		dropped++;
+	}
+	then_counted(COUNTER_DROP_MALFORMED, dropped);
+	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+}
+
+static void only_protocols_of_services_are_unwrapped(void **state)
+{
+	struct packet_spec spec = opening(client(0), vip(0));
+
+	(void)state;
+	given_pods_here();
+	spec.proto = IPPROTO_GRE;
+	spec.payload = 40;
+
+	when_received(built(spec), pod(1));
+
+	then_dropped(COUNTER_DROP_MALFORMED);
+}
+
+static void packets_of_all_shapes_are_unwrapped(void **state)
+{
+	struct packet_spec inside = opening(client(4000), vip(80));
+	struct packet_spec delivered = opening(client(4000), pod(1));
+
+	(void)state;
+	given_pods_here();
+	inside.ipv4_options = delivered.ipv4_options = is_ipv4() ? 8 : 0;
+	inside.payload = delivered.payload = 1001;
+
+	when_received(built(inside), pod(1));
+
+	then_goes_on_as(built(delivered));
+}
+
+static void fragments_follow_their_first(void **state)
+{
+	struct packet_spec inside = opening(client(4000), vip(80));
+	struct packet_spec delivered = opening(client(4000), pod(1));
+
+	(void)state;
+	given_pods_here();
+	inside.payload = delivered.payload = 200;
+	inside.no_checksum = delivered.no_checksum = true;
+	if (!is_ipv4())
+		inside.extensions[0] = delivered.extensions[0] =
+			(struct extension){.proto = IPPROTO_FRAGMENT, .size = 8};
+	inside.cut_to = delivered.cut_to = 104;
+	when_received(built(inside), pod(1));
+	then_goes_on_as(built(delivered));
+
+	inside.cut_from = delivered.cut_from = 104;
+	inside.cut_to = delivered.cut_to = 208;
+	when_received(built(inside), pod(1));
+	then_goes_on_as(built(delivered));
+}
+
+static void a_fragment_without_its_first_is_dropped(void **state)
+{
+	struct packet_spec inside = opening(client(4000), vip(80));
+
+	(void)state;
+	given_pods_here();
+	inside.payload = 200;
+	if (!is_ipv4())
+		inside.extensions[0] = (struct extension){.proto = IPPROTO_FRAGMENT, .size = 8};
+	inside.cut_from = 104;
+	inside.cut_to = 208;
+
+	when_received(built(inside), pod(1));
+
+	then_dropped(COUNTER_DROP_FRAGMENT);
+}
+
+static void sctp_is_unwrapped(void **state)
+{
+	struct packet_spec inside, delivered;
+
+	(void)state;
+	variant.proto = IPPROTO_SCTP;
+	given_pods_here();
+	inside = opening(client(4000), vip(80));
+	delivered = opening(client(4000), pod(1));
+	inside.sctp_chunk = delivered.sctp_chunk = 1;
+
+	when_received(built(inside), pod(1));
+
+	then_goes_on_as(built(delivered));
+}
+
+/* Which backend. */
+
+static struct peer counted_up(struct peer backend, unsigned segments)
+{
+	backend.port = (__u16)(backend.port + segments);
+	return backend;
+}
+
+/* The kernel numbers what it cuts from one packet, where we wrote the port. */
+static void later_segments_are_of_the_same_flow(void **state)
+{
+	(void)state;
+	given_a_flow();
+	for (unsigned segments = 1; segments < 128; segments++) {
+		when_received(follows(client(4000), dialled_there()), counted_up(pod(1), segments));
+		then_goes_on_as(follows(client(4000), pod(1)));
+	}
+	then_counted(COUNTER_FORWARDED_NEW, 1);
+}
+
+static void a_new_conversation_of_one_client_port_may_go_elsewhere(void **state)
+{
+	(void)state;
+	given_a_flow();
+	when_received(follows(client(4000), dialled_there()), pod(1));
+
+	when_received(opens(client(4000), dialled_there()), pod(2));
+
+	then_goes_on_as(opens(client(4000), pod(2)));
+	when_replied(answers(pod(2), client(4000)));
+	then_goes_on_as(answers(dialled_there(), client(4000)));
+}
+
+static void datagrams_may_move_to_another_port_of_the_backend(void **state)
+{
+	struct peer other_port = pod(1);
+
+	(void)state;
+	given_a_flow();
+	other_port.port = 9000;
+
+	when_received(follows(client(4000), dialled_there()), other_port);
+
+	then_goes_on_as(follows(client(4000), other_port));
+}
+
+/* The backend could not tell them apart: the second gets another port of the client. */
+static void one_client_port_at_two_frontends_is_told_apart(void **state)
+{
+	__u16 port;
+
+	(void)state;
+	given_a_flow();
+
+	when_received(opens(client(4000), vip(80)), pod(1));
+
+	port = source_port_of(outcome());
+	assert_int_not_equal(port, 4000);
+	then_goes_on_as(opens(client(port), pod(1)));
+	when_replied(answers(pod(1), client(port)));
+	then_goes_on_as(answers(vip(80), client(4000)));
+	when_replied(follows(pod(1), client(4000)));
+	then_goes_on_as(follows(dialled_there(), client(4000)));
+}
+
+/* Errors. */
+
+static struct packet_spec too_big_about(const struct frame *quote, struct peer to)
+{
+	return (struct packet_spec){.src = router(),
+				    .dst = to,
+				    .proto = is_ipv4() ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+				    .icmp_type = is_ipv4() ? 3 : 2,
+				    .icmp_code = is_ipv4() ? 4 : 0,
+				    .icmp_rest = 1280,
+				    .quote = quote,
+				    .quote_transport = 8};
+}
+
+static void errors_about_replies_reach_the_backend(void **state)
+{
+	struct frame sent, known;
+
+	(void)state;
+	given_a_flow();
+	sent = follows(dialled_there(), client(4000));
+	known = follows(pod(1), client(4000));
+
+	when_received(built(too_big_about(&sent, peer_at(dialled_there(), 0))), pod(1));
+
+	then_goes_on_as(built(too_big_about(&known, peer_at(pod(1), 0))));
+	then_counted(COUNTER_ICMP_TRANSLATED, 1);
+}
+
+static void errors_about_nothing_known_are_dropped(void **state)
+{
+	struct frame sent;
+
+	(void)state;
+	given_pods_here();
+	sent = follows(vip(80), client(4000));
+
+	when_received(built(too_big_about(&sent, vip(0))), pod(1));
+
+	then_dropped(COUNTER_DROP_ICMP);
+}
+
+/* Without direct server return: what began before goes on, and nothing new. */
+static void flows_outlive_a_change_to_source_nat(void **state)
+{
+	struct flow flow;
+	struct flow_key key = {};
+
+	(void)state;
+	given_pods_here();
+	when_received(opens(client(4000), dialled_there()), pod(1));
+	then_goes_on();
+	when_asked(encapsulated(opens(client(4000), vip(80)), stranger(), pod(1)));
+	then_goes_on();
+
+	key.src = client(0).addr;
+	key.dst = dialled_there().addr;
+	key.src_port = htons(4000);
+	key.dst_port = htons(NODE_PORT);
+	key.proto = variant.proto;
+	flow = (struct flow){
+		.new_src = client(0).addr,
+		.new_dst = pod(1).addr,
+		.new_src_port = htons(4000),
+		.new_dst_port = htons(BACKEND_PORT),
+		.last_use_s = seconds_now(),
+		.state = FLOW_ESTABLISHED,
+		.flags = FLOW_DSR_RECEIVED,
+	};
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(programs->maps.new_flows), &key, &flow, BPF_ANY),
+		0);
+	when_received(follows(client(4000), dialled_there()), pod(1));
+	then_goes_on_as(follows(client(4000), pod(1)));
+}
+
+int main(void)
+{
+	const struct CMUnitTest dsr[] = {
+		EACH(a_conversation_reaches_the_backend_and_is_answered_as_the_frontend),
+		EACH(a_node_that_is_the_backend_gets_its_packets),
+		EACH(only_nodes_of_the_cluster_are_listened_to),
+		EACH(this_node_sends_none_to_itself),
+		EACH(a_pod_is_no_node_whatever_it_says),
+		EACH(packets_to_no_backend_are_left_alone),
+		EACH(packets_to_backends_elsewhere_pass),
+		PROTOS(tunnels_of_others_may_end_at_a_node_that_is_a_backend),
+		EACH(what_is_cut_short_is_dropped),
+		FAMILIES(only_protocols_of_services_are_unwrapped),
+		EACH(packets_of_all_shapes_are_unwrapped),
+		VARIANT(fragments_follow_their_first, " (IPv4, UDP)", 1),
+		VARIANT(fragments_follow_their_first, " (IPv6, UDP)", 3),
+		VARIANT(a_fragment_without_its_first_is_dropped, " (IPv4, UDP)", 1),
+		VARIANT(a_fragment_without_its_first_is_dropped, " (IPv6, UDP)", 3),
+		FAMILIES(sctp_is_unwrapped),
+		EACH(later_segments_are_of_the_same_flow),
+		FAMILIES(a_new_conversation_of_one_client_port_may_go_elsewhere),
+		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv4, UDP)", 1),
+		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv6, UDP)", 3),
+		EACH(one_client_port_at_two_frontends_is_told_apart),
+		EACH(errors_about_replies_reach_the_backend),
+		EACH(errors_about_nothing_known_are_dropped),
+	};
+	const struct CMUnitTest source_nat[] = {
+		EACH(flows_outlive_a_change_to_source_nat),
+	};
+	int failed = cmocka_run_group_tests(dsr, load_dsr, datapath_unload);
+
+	return failed | cmocka_run_group_tests(source_nat, outside_load_default, datapath_unload);
+}

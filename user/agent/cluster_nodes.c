@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/cluster_nodes.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address.h"
+#include "cleanup.h"
+#include "fairlead/types.h"
+#include "log.h"
+
+struct node_address_entry {
+	struct ip_addr addr;
+	__u32 value; /* enum cluster_node */
+};
+
+struct node_set {
+	struct node_address_entry *entries;
+	size_t count, room;
+	const char *own_name;
+};
+
+static void set_free(const struct node_set *set)
+{
+	free(set->entries);
+}
+
+static int entry_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct ip_addr));
+}
+
+static int set_add(struct node_set *set, const struct ip_addr *addr, __u32 value)
+{
+	if (set->count == set->room) {
+		size_t room = set->room ? set->room * 2 : 64;
+		void *entries = realloc(set->entries, room * sizeof(*set->entries));
+
+		if (!entries)
+			return -ENOMEM;
+		set->entries = entries;
+		set->room = room;
+	}
+	set->entries[set->count++] = (struct node_address_entry){.addr = *addr, .value = value};
+	return 0;
+}
+
+static int set_add_node(const struct object *object, void *context)
+{
+	struct node_set *set = context;
+	bool is_own = !strcmp(object->name, set->own_name);
+	int err = 0;
+
+	for (size_t i = 0; !err && i < object->node.internal_ip_count; i++)
+		err = set_add(set, &object->node.internal_ips[i],
+			      is_own ? CLUSTER_NODE_THIS : CLUSTER_NODE_OTHER);
+	return err;
+}
+
+static bool set_has(const struct node_set *set, const struct ip_addr *addr)
+{
+	return set->count &&
+	       bsearch(addr, set->entries, set->count, sizeof(*set->entries), entry_compare);
+}
+
+/* What the map holds and the set does not. */
+static int others_remove(int map, const struct node_set *set)
+{
+	auto_cleanup(set_free) struct node_set gone = {};
+	struct ip_addr addr;
+	void *previous = NULL;
+	int err = 0;
+
+	while (!err && !bpf_map_get_next_key(map, previous, &addr)) {
+		if (!set_has(set, &addr))
+			err = set_add(&gone, &addr, 0);
+		previous = &addr;
+	}
+	for (size_t i = 0; i < gone.count; i++)
+		(void)bpf_map_delete_elem(map, &gone.entries[i].addr);
+	return err;
+}
+
+static int set_write(int map, const struct node_set *set)
+{
+	__u32 value;
+
+	for (size_t i = 0; i < set->count; i++) {
+		const struct node_address_entry *entry = &set->entries[i];
+
+		if (!bpf_map_lookup_elem(map, &entry->addr, &value) && value == entry->value)
+			continue;
+		if (bpf_map_update_elem(map, &entry->addr, &entry->value, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+/* The first address of each family, as kubelet and kube-proxy take it. */
+static bool own_address_write(int map, const struct object *node)
+{
+	struct link_source own = {};
+	const __u32 zero = 0;
+
+	for (size_t i = 0; node && i < node->node.internal_ip_count; i++) {
+		const struct ip_addr *addr = &node->node.internal_ips[i];
+		struct ip_addr *place = address_is_ipv4(addr) ? &own.ipv4 : &own.ipv6;
+
+		if (address_is_zero(place))
+			*place = *addr;
+	}
+	if (bpf_map_update_elem(map, &zero, &own, BPF_ANY))
+		(void)log_err(-errno, "cannot write the node's own address, continuing");
+	return !address_is_zero(&own.ipv4) || !address_is_zero(&own.ipv6);
+}
+
+bool cluster_nodes_write(int nodes, int address, struct model *model, const char *node_name)
+{
+	auto_cleanup(set_free) struct node_set set = {.own_name = node_name};
+	int err = model_each(model, OBJECT_NODE, set_add_node, &set);
+
+	if (!err && set.count)
+		qsort(set.entries, set.count, sizeof(*set.entries), entry_compare);
+	if (!err)
+		err = set_write(nodes, &set);
+	if (!err && model_is_listed(model, OBJECT_NODE))
+		err = others_remove(nodes, &set);
+	if (err)
+		(void)log_err(err, "cannot write which nodes there are, continuing: packets that "
+				   "others of them encapsulate are dropped");
+	return own_address_write(address, model_node(model, node_name));
+}

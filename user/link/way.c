@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "link/way.h"
+
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "address.h"
+#include "cleanup.h"
+#include "link/netlink.h"
+
+#define REQUEST_BUFFER_SIZE 256
+
+static const void *address_bytes(const struct ip_addr *addr)
+{
+	return address_is_ipv4(addr) ? addr->bytes + 12 : addr->bytes;
+}
+
+static uint16_t address_size(const struct ip_addr *addr)
+{
+	return address_is_ipv4(addr) ? 4 : 16;
+}
+
+static unsigned char address_netlink_family(const struct ip_addr *addr)
+{
+	return address_is_ipv4(addr) ? AF_INET : AF_INET6;
+}
+
+static int ask(struct nlmsghdr *request, mnl_cb_t callback, void *data)
+{
+	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
+
+	return socket ? netlink_request(socket, request, callback, data) : -errno;
+}
+
+static int route_read(const struct nlmsghdr *message, void *data)
+{
+	const struct nlattr *attribute;
+	int *ifindex = data;
+
+	mnl_attr_for_each(attribute, message, sizeof(struct rtmsg))
+	{
+		if (mnl_attr_get_type(attribute) == RTA_OIF)
+			*ifindex = (int)mnl_attr_get_u32(attribute);
+	}
+	return MNL_CB_OK;
+}
+
+static int route_ask(const struct ip_addr *addr, int *ret_ifindex)
+{
+	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	struct rtmsg *header;
+
+	request->nlmsg_type = RTM_GETROUTE;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+	header->rtm_family = address_netlink_family(addr);
+	header->rtm_dst_len = (unsigned char)(address_size(addr) * 8);
+	mnl_attr_put(request, RTA_DST, address_size(addr), address_bytes(addr));
+	return ask(request, route_read, ret_ifindex);
+}
+
+/* A look through neighbours: of the address first, which gives a MAC address, then of that. */
+struct search {
+	const struct ip_addr *addr; /* NULL: the MAC address is looked for */
+	int bridge;
+	unsigned char mac[ETH_ALEN];
+	bool has_mac;
+	int port;
+};
+
+static int neighbour_read(const struct nlmsghdr *message, void *data)
+{
+	const struct ndmsg *header = mnl_nlmsg_get_payload(message);
+	const struct nlattr *attribute, *dst = NULL, *mac = NULL;
+	struct search *search = data;
+	int master = 0;
+
+	mnl_attr_for_each(attribute, message, sizeof(*header))
+	{
+		switch (mnl_attr_get_type(attribute)) {
+		case NDA_DST:
+			dst = attribute;
+			break;
+		case NDA_LLADDR:
+			mac = attribute;
+			break;
+		case NDA_MASTER:
+			master = (int)mnl_attr_get_u32(attribute);
+			break;
+		default:
+			break;
+		}
+	}
+	if (!mac || mnl_attr_get_payload_len(mac) != ETH_ALEN)
+		return MNL_CB_OK;
+	if (search->addr && header->ndm_ifindex == search->bridge && dst &&
+	    mnl_attr_get_payload_len(dst) == address_size(search->addr) &&
+	    !memcmp(mnl_attr_get_payload(dst), address_bytes(search->addr),
+		    address_size(search->addr))) {
+		memcpy(search->mac, mnl_attr_get_payload(mac), ETH_ALEN);
+		search->has_mac = true;
+	} else if (!search->addr && master == search->bridge &&
+		   !memcmp(mnl_attr_get_payload(mac), search->mac, ETH_ALEN)) {
+		search->port = header->ndm_ifindex;
+	}
+	return MNL_CB_OK;
+}
+
+static int neighbours_ask(unsigned char family, struct search *search)
+{
+	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	struct ndmsg *header;
+
+	request->nlmsg_type = RTM_GETNEIGH;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+	header->ndm_family = family;
+	return ask(request, neighbour_read, search);
+}
+
+/* The port of a bridge behind which the address was seen; 0: none, or it is no bridge. */
+static int bridge_port(int bridge, const struct ip_addr *addr)
+{
+	struct search search = {.addr = addr, .bridge = bridge};
+
+	if (neighbours_ask(address_netlink_family(addr), &search) || !search.has_mac)
+		return 0;
+	search.addr = NULL;
+	return neighbours_ask(AF_BRIDGE, &search) ? 0 : search.port;
+}
+
+int way_find(const struct ip_addr *addr, int *ret_ifindex)
+{
+	int ifindex = 0, port;
+	int err = route_ask(addr, &ifindex);
+
+	if (err)
+		return err;
+	if (!ifindex)
+		return -EHOSTUNREACH;
+	port = bridge_port(ifindex, addr);
+	*ret_ifindex = port ? port : ifindex;
+	return 0;
+}
