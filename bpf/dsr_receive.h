@@ -7,8 +7,9 @@
  * straight to the client. This node need not know the Service.
  */
 
-#include "dsr_choose.h"
+#include "dsr.h"
 #include "encapsulation.h"
+#include "extension.h"
 #include "flow_create.h"
 #include "fragment.h"
 #include "node_port.h"
@@ -212,7 +213,7 @@ static __always_inline int dsr_flow(const struct packet *packet, const struct ho
 		(void)flow_forget(key, flow);
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));
 	__builtin_memset(&draft->place, 0, sizeof(draft->place));
-	flow_draft_fill(draft);
+	flow_draft_fill(hook, draft);
 	draft->original.flags = FLOW_DSR_RECEIVED;
 	return flow_enter(hook, draft);
 }

@@ -7,7 +7,7 @@
  */
 
 #include "client.h"
-#include "dsr_choose.h"
+#include "dsr.h"
 #include "flow.h"
 #include "route.h"
 #include "service.h"
@@ -83,7 +83,7 @@ static __noinline int flow_claim(struct flow_draft *draft)
 	return -COUNTER_DROP_NO_PORT_FREE;
 }
 
-static __always_inline void flow_draft_fill(struct flow_draft *draft)
+static __always_inline void flow_draft_fill(const struct hook *hook, struct flow_draft *draft)
 {
 	const struct flow_key *key = &draft->original_key;
 	const struct choice *choice = &draft->choice;
@@ -102,6 +102,7 @@ static __always_inline void flow_draft_fill(struct flow_draft *draft)
 	flow->state = FLOW_NEW;
 	flow->kind = draft->target.kind;
 	flow->is_near = draft->place.is_near;
+	flow->ifindex = hook->ifindex;
 	draft->is_from_node = false;
 }
 

@@ -23,6 +23,7 @@
 #include "dsr.h"
 #include "dsr_error.h"
 #include "dsr_receive.h"
+#include "dsr_use.h"
 #include "encapsulation.h"
 #include "extension.h"
 #include "flow_create.h"
@@ -148,8 +149,7 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct packet *pa
 {
 	int err;
 
-	flow_draft_fill(draft);
-	draft->original.ifindex = skb->ifindex;
+	flow_draft_fill(hook, draft);
 	err = flow_choose_source(skb, packet, hook, draft);
 	if (err)
 		return err;
@@ -363,12 +363,12 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
  * look like one. A packet that was translated just now on a lower link (a bridge's port) is; it
  * does not come by the link where it was translated.
  */
-static __always_inline bool flow_is_stale(const struct __sk_buff *skb, const struct packet *packet,
+static __always_inline bool flow_is_stale(const struct hook *hook, const struct packet *packet,
 					  const struct flow *flow)
 {
 	if (proto_has_handshake(packet->proto) && flow->state >= FLOW_ESTABLISHED)
 		return true;
-	if (!(flow->flags & FLOW_LOCAL_CLIENT) && flow->ifindex == skb->ifindex)
+	if (!(flow->flags & FLOW_LOCAL_CLIENT) && flow->ifindex == hook->ifindex)
 		return true;
 	return now_seconds() - flow->last_use_s > 1;
 }
@@ -395,7 +395,7 @@ static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
 		return VERDICT_NEXT;
 	packet_flow_key_back(packet, FLOW_REPLY, &reply_key);
 	flow = flow_find(&reply_key, &is_confirmed);
-	if (flow && flow_is_stale(skb, packet, flow)) {
+	if (flow && flow_is_stale(hook, packet, flow)) {
 		(void)flow_forget(&reply_key, flow);
 		counter_add(COUNTER_FORGOTTEN, hook->size);
 	}

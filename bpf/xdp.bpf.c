@@ -158,7 +158,7 @@ static __noinline int original_open(struct xdp_md *xdp, const struct packet *pac
 	err = flow_decide(packet, hook, target, draft);
 	if (err)
 		return err;
-	flow_draft_fill(draft);
+	flow_draft_fill(hook, draft);
 	err = flow_choose_source(xdp, packet, hook, draft);
 	if (!err)
 		err = flow_enter(hook, draft);
@@ -204,7 +204,7 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook)
 						  : verdict;
 	}
-	if (flow->flags & FLOW_DSR) /* how it goes on, TC notes as well */
+	if (flow->flags & FLOW_DSR) /* TC counts its packets to tell how far it is */
 		return VERDICT_NEXT;
 	use = flow_use_of(packet, flow, address);
 	if (use == FLOW_GO_ON) {

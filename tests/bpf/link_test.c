@@ -491,9 +491,10 @@ static void what_is_attached_works_on_while_no_agent_runs(void **state)
 	then_hooked(fixture, "pod0");
 }
 
-static void count_lost(const char *link, void *context)
+static void count_lost(const char *link, const char *hook, void *context)
 {
 	assert_string_equal(link, "pod0");
+	assert_non_null(hook);
 	(*(int *)context)++;
 }
 

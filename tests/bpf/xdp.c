@@ -142,7 +142,10 @@ void then_dropped_by_xdp_(enum counter_reason reason, const char *file, int line
 
 static struct frame addressed(struct packet_spec spec, const __u8 to[6], const __u8 from[6])
 {
-	struct frame frame = passed(spec);
+	struct frame frame;
+
+	spec.ttl = (__u8)((spec.ttl ? spec.ttl : TTL_DEFAULT) - 1);
+	frame = built(spec);
 
 	memcpy(frame.bytes, to, 6);
 	memcpy(frame.bytes + 6, from, 6);

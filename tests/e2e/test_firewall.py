@@ -99,6 +99,18 @@ def test_packets_with_source_nat_show_at_no_hook(world, family):
 
 
 @each_family
+def test_what_is_refused_and_a_pod_that_meets_itself_show_at_no_hook(world, family):
+    empty = publish(world, NODE_PORT, family, [], name="empty")
+    with Watch(world, family, empty, LOCAL) as watch:
+        assert empty.ask(world).get("error") == "ECONNREFUSED"
+        assert watch.seen() == {}
+    itself = publish(world, NODE_PORT, family, [LOCAL], name="itself")
+    with Watch(world, family, itself, LOCAL, LOCAL) as watch:
+        assert "answer" in itself.ask(world, client=LOCAL)
+        assert watch.seen() == {}
+
+
+@each_family
 def test_a_pod_of_the_node_shows_with_its_address_also_on_the_way_to_another_node(world, family):
     frontend = publish(world, NODE_PORT, family, [REMOTE])
     with Watch(world, family, frontend, REMOTE, "pod1b") as watch:

@@ -131,6 +131,7 @@ static int datapath_begin(struct agent *agent)
 		.config = agent->options.config,
 		.with_tc = agent->options.with_tc,
 		.bind_protection = agent->options.bind_protection,
+		.xdp_takes_split_frames = agent->options.xdp_mode != XDP_MODE_GENERIC,
 	};
 	int err;
 

@@ -30,6 +30,7 @@ struct datapath {
 	/* For links with a link-layer header, and without; -1: not loaded. */
 	struct link_programs link_programs[2];
 	int xdp_program; /* -1: not loaded */
+	bool takes_split_frames;
 	struct cgroup_program socket_programs[SOCKET_PROGRAM_COUNT];
 	bool wants_bind, has_bind; /* programs that keep processes off NodePorts */
 };
@@ -334,6 +335,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
 		datapath->socket_programs[i].fd = -1;
 	datapath->xdp_program = -1;
+	datapath->takes_split_frames = options->xdp_takes_split_frames;
 	datapath->config = options->config;
 	datapath->wants_bind = datapath->has_bind = options->bind_protection;
 	if (snprintf(datapath->pinned.pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
@@ -421,20 +423,20 @@ int datapath_link_programs(struct datapath *datapath, bool is_layer3,
 	return err;
 }
 
-/* Large frames in several buffers are known from 5.18 on. */
 int datapath_xdp_program(struct datapath *datapath, int *ret_program)
 {
-	int err = 0;
+	int err = -EOPNOTSUPP;
 
-	if (datapath->xdp_program < 0) {
+	*ret_program = datapath->xdp_program;
+	if (datapath->xdp_program >= 0)
+		return 0;
+	if (datapath->takes_split_frames)
 		err = xdp_load_once(datapath, true, &datapath->xdp_program);
-		if (err)
-			err = xdp_load_once(datapath, false, &datapath->xdp_program);
-		if (err)
-			log_warning("the kernel does not take the XDP program (%s: %s), TC does "
-				    "its work",
-				    strerror(-err), first_complaint);
-	}
+	if (err)
+		err = xdp_load_once(datapath, false, &datapath->xdp_program);
+	if (err)
+		log_warning("the kernel does not take the XDP program (%s: %s), TC does its work",
+			    strerror(-err), first_complaint);
 	*ret_program = datapath->xdp_program;
 	return err;
 }

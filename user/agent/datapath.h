@@ -33,6 +33,12 @@ struct datapath_options {
 	struct config config; /* what the kernel lacks is switched off in it by trying */
 	bool with_tc;         /* false: the flow tables are not needed and stay tiny */
 	bool bind_protection; /* the last two socket programs are wanted */
+	/*
+	 * Drivers may hand large frames to XDP in several buffers, where the kernel knows of such
+	 * (5.18). Not with generic XDP: packets come out of that wrong (seen on 6.18), and TC cannot
+	 * read them any more.
+	 */
+	bool xdp_takes_split_frames;
 };
 
 #define SOCKET_PROGRAM_COUNT 10 /* at most */
