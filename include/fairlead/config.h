@@ -38,7 +38,11 @@ struct config {
 	__u8 forwarding;    /* enum forwarding */
 	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
 	__u16 host_port_min;
-	__u64 netns_cookie; /* of the node's network namespace, whose loopback addresses serve
+	__u64 netns_cookie;    /* of the node's network namespace, whose loopback addresses serve
 			       NodePorts; 0: not known */
+	__u32 flow_check_s;    /* so often each confirmed flow is asked whether it has expired */
+	__u32 flow_checks_max; /* no flow is confirmed while so many wait in `flow_checks` */
+	__u32 load_id;         /* not 0; tells programs from those of an earlier load */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct config) == 48, "every byte is named");
+_Static_assert(sizeof(struct config) == 64, "every byte is named");
