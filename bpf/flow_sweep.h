@@ -4,9 +4,9 @@
 /*
  * The end of confirmed flows. Each waits in one queue, all equally long, and one timer takes those
  * whose time has come: what has expired leaves `flows`, the others go to the queue's end. The timer
- * is the kernel's, so that needs no agent; where there are no timers (before 5.15), each flow that is
- * confirmed asks two others. A timer for each flow would be simpler, but to make, start and free one
- * was an eighth of all that a short connection costs.
+ * is the kernel's, so that needs no agent; where there are no timers (before 5.15), each flow that
+ * is confirmed asks two others. A timer for each flow would be simpler, but to make, start and free
+ * one was an eighth of all that a short connection costs.
  */
 
 #include "flow.h"

@@ -46,9 +46,9 @@
 #define TIMEOUT_SCTP_CLOSED_S      10
 
 /*
- * How often a confirmed flow is asked whether it has expired; so much later than it could it leaves
- * the table. Half of the shortest of the timeouts that usually matter would keep half as many again
- * of such flows; a third keeps a sixth, for 0.3 us a flow each time.
+ * How often a confirmed flow is asked whether it has expired; it leaves the table that much later
+ * at most. A third of the shortest timeout that many flows have (UDP's) fills the table by a sixth
+ * more; it costs 0.35 us a flow, so 0.2 % of a CPU when a table of the default size is full.
  */
 #define FLOW_CHECK_S 10
 
