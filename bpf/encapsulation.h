@@ -11,6 +11,7 @@
  */
 
 #include "checksum.h"
+#include "dsr_choose.h"
 #include "flow.h"
 #include "forward.h"
 #include "nat.h"

@@ -23,7 +23,6 @@
 #include "dsr.h"
 #include "dsr_error.h"
 #include "dsr_receive.h"
-#include "dsr_use.h"
 #include "encapsulation.h"
 #include "extension.h"
 #include "flow_create.h"

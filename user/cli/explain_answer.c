@@ -117,24 +117,15 @@ static int service_seed(const struct maps *maps, struct instance *instance, __u3
 	return instance ? instance_set_service(instance, id, &answer->service) : 0;
 }
 
-/*
- * Whom the client had last. Sockets remember it for the whole node, packets for their source: for a
- * client that connect() decides about, the node's is what counts.
- */
 static int affinity_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
 {
-	const __u64 cookie = instance_config(instance)->netns_cookie;
-	struct affinity_key key = {.client = answer->tuple.src, .service = answer->target.service};
-	struct affinity_key seen = key;
+	const struct affinity_key key = {.client = answer->tuple.src,
+					 .service = answer->target.service};
 
 	if (!answer->service.affinity_timeout_s)
 		return 0;
-	if (answer->place.is_egress && answer->place.has_socket_hooks && cookie) {
-		seen.client = (struct ip_addr){};
-		memcpy(seen.client.bytes, &cookie, sizeof(cookie));
-		seen.client_kind = AFFINITY_NETNS;
-	}
-	answer->has_affinity = table_find(maps, MAP_AFFINITY, &seen, &answer->affinity);
+	answer->has_affinity = affinity_find(maps, answer, instance_config(instance)->netns_cookie,
+					     &answer->affinity);
 	return answer->has_affinity ? instance_set_affinity(instance, &key, &answer->affinity) : 0;
 }
 
@@ -301,9 +292,15 @@ static struct candidate *candidate_add(const struct maps *maps, struct answer *a
 		.id = id,
 		.backend = backend,
 		.action = ACTION_DNAT,
-		.new_src = answer->tuple.src,
 	};
 	return candidate;
+}
+
+static void candidate_set_source(struct candidate *candidate, const struct flow *flow)
+{
+	candidate->is_source_nat = flow->flags & FLOW_SOURCE_NAT;
+	candidate->has_new_src = true;
+	candidate->new_src = flow->new_src;
 }
 
 /* What becomes of the packet if the choice falls on this one slot. */
@@ -326,10 +323,8 @@ static int candidate_try(struct instance *instance, const struct answer *answer,
 		return err;
 	candidate->action = action_of(&answer->place, &answer->tuple, &outcome, &reason);
 	candidate->reason = candidate->action == ACTION_DNAT ? NULL : counter_word(reason);
-	if (outcome.has_flow && !answer->place.is_socket) {
-		candidate->is_source_nat = outcome.flow.flags & FLOW_SOURCE_NAT;
-		candidate->new_src = outcome.flow.new_src;
-	}
+	if (outcome.has_flow && candidate->action == ACTION_DNAT && !answer->place.is_socket)
+		candidate_set_source(candidate, &outcome.flow);
 	return 0;
 }
 
@@ -356,10 +351,8 @@ static int candidates_find(const struct maps *maps, struct instance *instance,
 	if (!answer->is_decided && answer->has_flow && answer->action == ACTION_DNAT) {
 		struct candidate *candidate = candidate_add(maps, answer, answer->flow.backend);
 
-		if (candidate) {
-			candidate->is_source_nat = answer->flow.flags & FLOW_SOURCE_NAT;
-			candidate->new_src = answer->flow.new_src;
-		}
+		if (candidate)
+			candidate_set_source(candidate, &answer->flow);
 		return 0;
 	}
 	if (!answer->is_decided)

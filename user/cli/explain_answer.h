@@ -26,6 +26,7 @@ struct candidate {
 	enum action action; /* ACTION_DNAT, unless `reason` says what is in the way */
 	const char *reason;
 	bool is_source_nat;
+	bool has_new_src; /* false: a socket's source is chosen later, or nothing gets there */
 	struct ip_addr new_src; /* as whom the client is seen there */
 };
 
@@ -86,6 +87,10 @@ void answer_fini(struct answer *answer);
 /* Where a client is and why, by the tables that the programs ask. */
 void client_find(const struct instance *instance, const struct answer *answer, bool *ret_is_near,
 		 char ret_why[CLIENT_WHY_SIZE]);
+
+/* The entry of the client, of a packet's source or a process' namespace; false: there is none. */
+bool affinity_find(const struct maps *maps, const struct answer *answer, __u64 node_cookie,
+		   struct affinity *ret_affinity);
 
 /* In words, on standard output. */
 void answer_print_text(const struct answer *answer);

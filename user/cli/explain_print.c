@@ -2,7 +2,6 @@
 
 /* What was found out, for people and for scripts. */
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,9 +46,12 @@ static void candidates_print(const struct answer *answer)
 		if (candidate->reason)
 			table_cell(table, "%s: %s", action_word(candidate->action),
 				   candidate->reason);
+		else if (candidate->has_new_src)
+			table_cell(table, "seen there as %s%s",
+				   address_format(&candidate->new_src, text),
+				   candidate->is_source_nat ? " (source NAT)" : "");
 		else
-			table_cell(table, "seen there as %s",
-				   address_format(&candidate->new_src, text));
+			table_cell(table, "%s", "");
 	}
 	table_print(table, stdout, LIST_INDENT, TABLE_NO_HEADERS);
 }
@@ -123,7 +125,8 @@ static void json_add_candidate(cJSON *array, const struct candidate *candidate)
 	(void)cJSON_AddStringToObject(item, "action", action_word(candidate->action));
 	json_add_text(item, "reason", candidate->reason ? candidate->reason : "");
 	(void)cJSON_AddBoolToObject(item, "source_nat", candidate->is_source_nat);
-	(void)cJSON_AddStringToObject(item, "seen_as", address_format(&candidate->new_src, text));
+	json_add_text(item, "seen_as",
+		      candidate->has_new_src ? address_format(&candidate->new_src, text) : "");
 }
 
 static void json_add_affinity(cJSON *root, const struct answer *answer)

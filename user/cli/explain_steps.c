@@ -2,8 +2,6 @@
 
 /* The way of a packet through the decision, step by step in words. */
 
-#include <arpa/inet.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -245,9 +243,7 @@ static void step_source_nat(const struct steps *steps)
 		tell(steps, "source",
 		     "an address of this node takes the client's place where the backend is elsewhere");
 	else
-		tell(steps, "source", "no source NAT: %s",
-		     answer->is_near ? "replies to a near client pass this node anyway"
-				     : "replies of a backend on this node pass it anyway");
+		tell(steps, "source", "no source NAT: replies pass this node anyway");
 }
 
 static void step_verdict(const struct steps *steps)
