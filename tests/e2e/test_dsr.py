@@ -242,15 +242,28 @@ def test_one_client_port_is_used_at_two_frontends_at_once(world, family):
             assert len(ports) == 2 and "5000" in {str(port) for port in ports}
 
 
+@each_family
+def test_explain_says_which_way_a_packet_goes(world, family):
+    frontend = publish(world, NODE_PORT, family)
+    client = address_of("client", family)
+    dialled = f"[{frontend.address}]" if family == 6 else frontend.address
+    for arguments in ((), ("-o", "json")):
+        told = world.agents["node1"].fairlead("explain", f"{dialled}:{frontend.port}/tcp", "--from", client,
+                                              "--link", "eth0", *arguments).stdout
+    answer = json.loads(told)
+    assert answer["source_nat"] is False
+    assert {(item["dsr"], item["seen_as"]) for item in answer["candidates"]} == {(True, client), (False, client)}
+
+
 @pytest.fixture
 def restarted(world):
     """Starts the agents anew with other options."""
     options = {node: agent.options for node, agent in world.agents.items()}
 
-    def restart(forwarding):
+    def restart(forwarding, *more):
         for agent in world.agents.values():
             agent.stop()
-            agent.options = ("--hooks", "tc", "--forwarding", forwarding)
+            agent.options = ("--hooks", "tc", "--forwarding", forwarding, *more)
             agent.start()
 
     yield restart
@@ -282,3 +295,12 @@ def test_hybrid_is_direct_for_tcp_and_source_nat_for_udp(world, restarted, famil
     frontend = publish(world, NODE_PORT, family, [REMOTE])
     assert frontend.ask_all(world, "tcp", 3) == {REMOTE: {address_of("client", family)}}
     assert frontend.ask_all(world, "udp", 3) == {REMOTE: {address_of("node1", family)}}
+
+
+def test_xdp_leaves_direct_server_return_to_tc(world, restarted):
+    restarted("dsr", "--xdp", "generic")
+    for family in (4, 6):
+        frontend = publish(world, NODE_PORT, family)
+        client = {address_of("client", family)}
+        for proto in ("tcp", "udp"):
+            assert frontend.ask_all(world, proto, 20) == {LOCAL: client, REMOTE: client}

@@ -166,10 +166,12 @@ def test_candidates_tell_where_they_are_and_as_whom_the_client_is_seen_there(wor
     here, there = shown[address_of(LOCAL, family)], shown[address_of(REMOTE, family)]
     assert {key: value for key, value in here.items() if key != "id"} == {
         "address": address_of(LOCAL, family), "port": 8080, "state": "active", "local": True,
-        "action": "dnat", "reason": None, "source_nat": False, "seen_as": address_of("client", family)}
+        "action": "dnat", "reason": None, "source_nat": False, "dsr": False,
+        "seen_as": address_of("client", family)}
     assert {key: value for key, value in there.items() if key != "id"} == {
         "address": address_of(REMOTE, family), "port": 8080, "state": "active", "local": False,
-        "action": "dnat", "reason": None, "source_nat": True, "seen_as": address_of("node1", family)}
+        "action": "dnat", "reason": None, "source_nat": True, "dsr": False,
+        "seen_as": address_of("node1", family)}
     assert (answer["hook"], answer["link"], answer["policy"]) == ("ingress", "eth0", "Cluster")
 
 

@@ -299,6 +299,7 @@ static struct candidate *candidate_add(const struct maps *maps, struct answer *a
 static void candidate_set_source(struct candidate *candidate, const struct flow *flow)
 {
 	candidate->is_source_nat = flow->flags & FLOW_SOURCE_NAT;
+	candidate->is_dsr = flow->flags & FLOW_DSR;
 	candidate->has_new_src = true;
 	candidate->new_src = flow->new_src;
 }

@@ -26,6 +26,7 @@ struct candidate {
 	enum action action; /* ACTION_DNAT, unless `reason` says what is in the way */
 	const char *reason;
 	bool is_source_nat;
+	bool is_dsr;      /* goes there encapsulated, and replies do not pass this node */
 	bool has_new_src; /* false: a socket's source is chosen later, or nothing gets there */
 	struct ip_addr new_src; /* as whom the client is seen there */
 };
@@ -106,6 +107,7 @@ const char *answer_service(const struct answer *answer, char buf[SERVICE_TITLE_S
 
 const char *action_word(enum action action); /* "none", "dnat", "reject", "drop" */
 bool answer_is_source_nat(const struct answer *answer);
+bool answer_is_dsr(const struct answer *answer);
 /* The policy that applied, "Cluster" or "Local"; NULL: none was asked. */
 const char *answer_policy(const struct answer *answer);
 /* The backend that this run chose, or the flow's; NULL: none. */

@@ -49,7 +49,9 @@ static void candidates_print(const struct answer *answer)
 		else if (candidate->has_new_src)
 			table_cell(table, "seen there as %s%s",
 				   address_format(&candidate->new_src, text),
-				   candidate->is_source_nat ? " (source NAT)" : "");
+				   candidate->is_source_nat ? " (source NAT)"
+				   : candidate->is_dsr      ? " (direct server return)"
+							    : "");
 		else
 			table_cell(table, "%s", "");
 	}
@@ -125,6 +127,7 @@ static void json_add_candidate(cJSON *array, const struct candidate *candidate)
 	(void)cJSON_AddStringToObject(item, "action", action_word(candidate->action));
 	json_add_text(item, "reason", candidate->reason ? candidate->reason : "");
 	(void)cJSON_AddBoolToObject(item, "source_nat", candidate->is_source_nat);
+	(void)cJSON_AddBoolToObject(item, "dsr", candidate->is_dsr);
 	json_add_text(item, "seen_as",
 		      candidate->has_new_src ? address_format(&candidate->new_src, text) : "");
 }

@@ -84,6 +84,15 @@ bool answer_is_source_nat(const struct answer *answer)
 	return false;
 }
 
+bool answer_is_dsr(const struct answer *answer)
+{
+	for (size_t i = 0; i < answer->candidate_count; i++) {
+		if (answer->candidates[i].is_dsr)
+			return true;
+	}
+	return false;
+}
+
 const struct candidate *answer_chosen(const struct answer *answer)
 {
 	__u32 id = answer->is_decided ? answer->outcome.decision.choice.backend
@@ -242,6 +251,10 @@ static void step_source_nat(const struct steps *steps)
 	if (answer_is_source_nat(answer))
 		tell(steps, "source",
 		     "an address of this node takes the client's place where the backend is elsewhere");
+	else if (answer_is_dsr(answer))
+		tell(steps, "source",
+		     "no source NAT: where the backend is elsewhere its node gets the packet as it is, "
+		     "encapsulated, and answers the client");
 	else
 		tell(steps, "source", "no source NAT: replies pass this node anyway");
 }

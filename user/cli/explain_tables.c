@@ -17,8 +17,9 @@
 bool table_is_shared(const char *name)
 {
 	static const char *const names[] = {
-		"frontends",   "addresses",    "slots",          "backends", "source_ranges",
-		"near_ranges", "link_sources", "service_ranges", "links",
+		"frontends",     "addresses",     "slots",        "backends",
+		"source_ranges", "near_ranges",   "link_sources", "service_ranges",
+		"links",         "cluster_nodes", "node_address",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
