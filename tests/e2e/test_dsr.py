@@ -105,6 +105,15 @@ def flush_learned(world):
         world.place(place).run("ip", "-6", "route", "flush", "cache")
 
 
+@each_proto
+@each_family
+def test_clients_on_the_backends_node_are_served(world, proto, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    # A neighbour of the backend, the backend itself, and its node, which are told apart or hidden.
+    for client, seen in (("pod2a", "pod2a"), (REMOTE, "node1"), ("node2", "node1")):
+        assert frontend.ask_all(world, proto, 3, client=client) == {REMOTE: {address_of(seen, family)}}
+
+
 # The way between the nodes.
 
 
