@@ -261,7 +261,7 @@ def test_explain_says_which_way_a_packet_goes(world, family):
                                               "--link", "eth0", *arguments).stdout
     answer = json.loads(told)
     assert answer["source_nat"] is False
-    assert {(item["dsr"], item["seen_as"]) for item in answer["candidates"]} == {(True, client), (False, client)}
+    assert {(item["direct_server_return"], item["seen_as"]) for item in answer["candidates"]} == {(True, client), (False, client)}
 
 
 @pytest.fixture
