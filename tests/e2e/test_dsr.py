@@ -2,6 +2,7 @@
 """Direct server return: node1 is dialled, node2 has the backend and answers the client itself."""
 
 import json
+import sys
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -10,7 +11,7 @@ from scapy.layers.l2 import Ether
 
 import manifests
 from lab import address_of, wait_for
-from test_outside import (BIG, KINDS, LOCAL, NODE_PORT, OVERLAY_MTU, REMOTE, each_family, each_kind,
+from test_outside import (BIG, EXTERNAL_IP, KINDS, LOCAL, NODE_PORT, OVERLAY_MTU, REMOTE, each_family, each_kind,
                           each_proto, overlay, publish, route_services)  # noqa: F401 (fixture)
 
 HOOKS = ["tc"]
@@ -87,16 +88,40 @@ def test_segments_that_the_kernel_cuts_are_still_of_their_connection(world):
     flush_learned(world)
 
 
-@each_kind
 @each_family
-def test_much_is_sent_both_ways_in_spite_of_the_outer_header(world, offloads, kind, family):
-    frontend = publish(world, kind, family, [REMOTE])
+def test_much_is_sent_both_ways_in_spite_of_the_outer_header(world, offloads, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
     with world.place("client").socket("tcp", frontend.address, frontend.port) as sock:
         for _ in range(20):
             assert "error" not in sock.exchange(message=BIG)
             assert "error" not in sock.exchange(message="fill 60000\n")
         assert sock.mtu() == 1500 - (20 if family == 4 else 40)
     flush_learned(world)
+
+
+# Three datagrams in one packet (UDP_SEGMENT), and how many were answered.
+SEND_SEGMENTS = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+sock = socket.socket(family, socket.SOCK_DGRAM)
+sock.settimeout(2)
+sock.connect((sys.argv[1], int(sys.argv[2])))
+sock.setsockopt(socket.IPPROTO_UDP, 103, 1000)
+sock.send((b"x" * 999 + b"\\n") * 3)
+print(len([sock.recv(65535) for _ in range(3)]))
+"""
+
+
+@pytest.mark.parametrize("cut", ["on", "off"], ids=["whole", "cut"])
+@each_family
+def test_datagrams_that_were_sent_in_one_go_all_arrive(world, family, cut):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    world.place("node1").run("ethtool", "-K", "eth0", "tx-udp-segmentation", cut)
+    try:
+        told = world.place("client").run(sys.executable, "-c", SEND_SEGMENTS, frontend.address, frontend.port)
+        assert told.stdout.strip() == "3"
+    finally:
+        world.place("node1").run("ethtool", "-K", "eth0", "tx-udp-segmentation", "on")
 
 
 def flush_learned(world):
@@ -117,7 +142,7 @@ def test_clients_on_the_backends_node_are_served(world, proto, family):
 # The way between the nodes.
 
 
-@each_kind
+@pytest.mark.parametrize("kind", [NODE_PORT, EXTERNAL_IP])
 @each_proto
 @each_family
 def test_backends_behind_an_overlay_see_the_client(world, overlay, kind, proto, family):
