@@ -759,8 +759,8 @@ static void misuse_goes_to_standard_error_with_exit_status_two(void **state)
 
 static void every_subcommand_has_help_with_examples(void **state)
 {
-	static const char *const commands[] = {"services", "backends", "flows",
-					       "affinity", "links",    "status"};
+	static const char *const commands[] = {"services", "backends", "flows", "affinity",
+					       "links",    "explain",  "status"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

@@ -459,6 +459,23 @@ static void test_external_local_alone(void **state)
 	plan_fini(&plan);
 }
 
+static void test_endpoints_that_name_a_node_are_on_one(void **state)
+{
+	struct object service = given_service();
+	struct slice slice;
+	struct plan plan;
+
+	(void)state;
+	given_slice(&slice, FAMILY_IPV4, "1@here 2@there 3");
+
+	plan = when_planned(&here, &service, &slice, 1);
+
+	assert_int_equal(plan.ports->backend_count, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(plan.ports->backends[i].has_node, i < 2);
+	plan_fini(&plan);
+}
+
 static void test_named_port_with_several_numbers(void **state)
 {
 	struct slice_port other[] = {{"http", IPPROTO_TCP, 9090}};
@@ -841,6 +858,8 @@ static const struct CMUnitTest single_tests[] = {
 	{"hints are for frontends of every kind", test_hints_are_for_frontends_of_every_kind, NULL,
 	 NULL, NULL},
 	{"affinity has the Service's own timeout", test_affinity, NULL, NULL, NULL},
+	{"endpoints that name a Node are on one", test_endpoints_that_name_a_node_are_on_one, NULL,
+	 NULL, NULL},
 	{"externalTrafficPolicy Local says nothing about a ClusterIP", test_external_local_alone,
 	 NULL, NULL, NULL},
 	{"a port's name may stand for several numbers", test_named_port_with_several_numbers, NULL,
