@@ -7,7 +7,8 @@ The rules are the promises of docs/behaviour.md in words (groups D to G). They k
 import dataclasses
 import itertools
 
-from lab import NODES, address_of, all_pods, node_of
+import uplinks
+from lab import address_of, all_pods, node_of
 from manifests import node, service, service_port, slice_
 from world import World
 
@@ -202,16 +203,8 @@ class Way:
 
     def options(self):
         mode = "snat" if self.forwarding == SOURCE_NAT else self.forwarding
-        return ("--forwarding", mode, "--xdp", "native" if self.hook == "xdp" else "off")
-
-
-def prepare_for_xdp(world):
-    """A veth's driver takes frames for its peer only if that has GRO on. Its XDP sees checksums as their
-    sender left them, so senders finish them."""
-    for name in (OUTSIDE.place, *all_pods()):
-        world.place(name).run("ethtool", "-K", "eth0", "tx", "off")
-    for node_link in NODES:
-        world.place("wire").run("ethtool", "-K", node_link, "gro", "on")
+        xdp = ("--xdp", "native", *uplinks.CHECK) if self.hook == "xdp" else ("--xdp", "off")
+        return ("--forwarding", mode, *xdp)
 
 
 class Matrix:
@@ -231,7 +224,7 @@ class Matrix:
                 client.run("ip", "route", "replace", range_, "via", address_of(NODE, family))
         self.world.publish(*objects())
         if self.way.hook == "xdp":
-            prepare_for_xdp(self.world)
+            uplinks.prepare_for_xdp(self.world)
         return self
 
     def __exit__(self, *error):
