@@ -1,88 +1,42 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/*
- * Direct server return, where a client's packets arrive: what becomes of flows of which nobody here
- * ever sees a reply.
- */
+/* Direct server return, where a client's packets arrive: which flows go this way. */
 
 #include "flow.h"
-#include "packet.h"
+#include "route.h"
 
-/*
- * What a client's packet makes of its flow's state. Nobody here sees the backend answer: that the
- * client goes on stands for it, after the opening packet of a handshake, or, where there is none,
- * in a later second. After its last word the flow lives as long as anything is said.
- */
-static __always_inline __u8 dsr_next_state(const struct flow *flow, const struct packet *packet,
-					   __u32 now_s)
+/* The address of a node of the cluster: enum cluster_node, or 0. */
+static __always_inline __u32 cluster_node_of(const struct ip_addr *addr)
 {
-	bool ends = false, goes_on;
+	const __u32 *node = bpf_map_lookup_elem(&cluster_nodes, addr);
 
-	switch (packet->proto) {
-	case IPPROTO_TCP:
-		ends = packet->tcp_flags & (TCP_RST | TCP_FIN);
-		goes_on = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK;
-		break;
-	case IPPROTO_SCTP:
-		ends = packet->sctp_chunk == SCTP_ABORT || packet->sctp_chunk == SCTP_SHUTDOWN ||
-		       packet->sctp_chunk == SCTP_SHUTDOWN_ACK ||
-		       packet->sctp_chunk == SCTP_SHUTDOWN_COMPLETE;
-		goes_on = packet->sctp_chunk != SCTP_INIT;
-		break;
-	default:
-		goes_on = flow->last_use_s != now_s;
-		break;
-	}
-	if (ends)
-		return FLOW_CLOSED;
-	return goes_on && flow->state == FLOW_NEW ? FLOW_ESTABLISHED : flow->state;
+	return node ? *node : 0;
 }
 
 /*
- * The client goes on: moves the flow, in draft->original, from `new_flows` to `flows`. Where the
- * table is full it stays what it is, and that is counted.
+ * True if the new flow of a far client to a backend elsewhere goes by direct server return: where
+ * it is wanted, and where the backend's node will unwrap and can deliver such packets. It would
+ * call packets of its own addresses martians, so clients that are nodes get source NAT; and so do
+ * backends that meet themselves. Endpoints that name no node are not of the cluster. A node that is
+ * a backend itself may have tunnels of other makes: it takes only packets to frontends it can know.
  */
-static __always_inline void dsr_confirm(struct flow_draft *draft)
+static __noinline bool dsr_is_possible(const struct flow_draft *draft)
 {
-	int err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
+	const struct flow_key *key = &draft->original_key;
+	const struct address_info *frontend;
+	struct ip_addr own;
 
-	if (err && err != -EEXIST) {
-		counter_add(COUNTER_FLOWS_FULL, 0);
-		return;
-	}
-	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
-	if (!err) {
-		flow_count_confirmed(&draft->original_key, &draft->reply_key, 1);
-		flow_start_timer(&draft->original_key,
-				 flow_timeout_s(draft->original_key.proto, draft->original.state));
-	}
-	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
-}
-
-/* Notes a packet of the flow. Returns the flow, which may be elsewhere then. */
-static __noinline const struct flow *dsr_use(const struct flow_key *key, struct flow *flow,
-					     const struct packet *packet, bool is_confirmed)
-{
-	struct flow_draft *draft = flow_draft_get();
-	__u32 now_s = now_seconds();
-	__u8 state = flow->state;
-
-	if (packet->fragment != FRAGMENT_LATER)
-		state = dsr_next_state(flow, packet, now_s);
-	flow_touch(key, flow, is_confirmed, now_s);
-	if (state == flow->state)
-		return flow;
-	flow->state = state;
-	if (is_confirmed) {
-		(void)flow_hurry_timer(key, flow);
-		return flow;
-	}
-	if (state != FLOW_ESTABLISHED || !draft)
-		return flow;
-	/* Confirming deletes the new flow, whose memory may then be another's. */
-	draft->original_key = *key;
-	draft->original = *flow;
-	dsr_confirm(draft);
-	return &draft->original;
+	if (config.forwarding == FORWARDING_SNAT ||
+	    (config.forwarding == FORWARDING_HYBRID && key->proto != IPPROTO_TCP))
+		return false;
+	if (!(draft->choice.flags & BACKEND_ON_NODE) ||
+	    !node_address_of(address_is_ipv4(&key->dst) ? FAMILY_IPV4 : FAMILY_IPV6, &own))
+		return false;
+	if (cluster_node_of(&key->src) || address_equal(&key->src, &draft->choice.addr))
+		return false;
+	if (!cluster_node_of(&draft->choice.addr))
+		return true;
+	frontend = address_lookup(&key->dst);
+	return !frontend || !(frontend->flags & ADDRESS_NODE) || cluster_node_of(&key->dst);
 }

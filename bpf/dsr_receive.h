@@ -7,7 +7,7 @@
  * straight to the client. This node need not know the Service.
  */
 
-#include "dsr_choose.h"
+#include "dsr.h"
 #include "encapsulation.h"
 #include "extension.h"
 #include "flow_create.h"

@@ -11,7 +11,6 @@
  */
 
 #include "checksum.h"
-#include "dsr_choose.h"
 #include "flow.h"
 #include "forward.h"
 #include "nat.h"

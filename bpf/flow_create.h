@@ -7,7 +7,7 @@
  */
 
 #include "client.h"
-#include "dsr_choose.h"
+#include "dsr.h"
 #include "flow.h"
 #include "route.h"
 #include "service.h"

@@ -82,3 +82,18 @@ static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip
 	words = address_words_const(ret_addr);
 	return words[0] | words[1] | words[2] | words[3];
 }
+
+/* The addresses that other nodes know this one by; false: of the family there is none. */
+static __always_inline bool node_address_of(__u8 family, struct ip_addr *ret_addr)
+{
+	const struct link_source *own;
+	const __u32 *words;
+	__u32 zero = 0;
+
+	own = bpf_map_lookup_elem(&node_address, &zero);
+	if (!own)
+		return false;
+	*ret_addr = family == FAMILY_IPV4 ? own->ipv4 : own->ipv6;
+	words = address_words_const(ret_addr);
+	return words[0] | words[1] | words[2] | words[3];
+}

@@ -20,9 +20,9 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
-#include "dsr.h"
 #include "dsr_error.h"
 #include "dsr_receive.h"
+#include "dsr_use.h"
 #include "encapsulation.h"
 #include "extension.h"
 #include "flow_create.h"

@@ -70,7 +70,8 @@ def old_client_fields(address, port):
 
 def established(proto, count, addresses, ports):
     return recipe(proto, (CLIENT, NODE_UP), ((OLD_CLIENT, FLOW_PORT), (STEADY, FRONTEND_PORT)),
-                  old_client_fields(SOURCE, SOURCE_PORT) + frontend_fields(STEADY, addresses, ports), count, random.randrange(count))
+                  old_client_fields(SOURCE, SOURCE_PORT) + frontend_fields(STEADY, addresses, ports),
+                  count, random.randrange(count))
 
 
 def reply(proto, count):

@@ -168,6 +168,7 @@ static bool counter_is_note(enum counter_reason reason)
 	case COUNTER_ICMP_TRANSLATED:
 	case COUNTER_RESELECTED:
 	case COUNTER_FORGOTTEN:
+	case COUNTER_FORWARDED_XDP:
 	case COUNTER_AFFINITY_FULL:
 		return true;
 	default:
@@ -299,6 +300,7 @@ static struct candidate *candidate_add(const struct maps *maps, struct answer *a
 static void candidate_set_source(struct candidate *candidate, const struct flow *flow)
 {
 	candidate->is_source_nat = flow->flags & FLOW_SOURCE_NAT;
+	candidate->is_dsr = flow->flags & FLOW_DSR;
 	candidate->has_new_src = true;
 	candidate->new_src = flow->new_src;
 }
@@ -388,13 +390,24 @@ static void explain_nothing(const struct maps *maps, struct answer *answer)
 		(void)service_seed(maps, NULL, answer->target.service, answer);
 }
 
-int answer_find(const struct maps *maps, const struct question *question, const char *link,
-		struct answer *ret_answer)
+/* One that fits the place, in which nothing is left of earlier questions. */
+static int instance_get(const struct maps *maps, const struct place *place,
+			const struct ip_addr *dst, struct instance **instance)
 {
-	auto_cleanup(instance_closep) struct instance *instance = NULL;
+	const struct ip_addr *loopback = place->is_socket && address_is_loopback(dst) ? dst : NULL;
+
+	if (*instance && instance_fits(*instance, place, loopback))
+		return instance_forget(*instance);
+	instance_closep(instance);
+	*instance = NULL;
+	return instance_open(maps, place, loopback, instance);
+}
+
+int answer_find(const struct maps *maps, const struct question *question, const char *link,
+		struct instance **instance, struct answer *ret_answer)
+{
 	struct place *place = &ret_answer->place;
 	struct frontend frontend;
-	bool is_loopback;
 	int err;
 
 	*ret_answer = (struct answer){0};
@@ -412,7 +425,6 @@ int answer_find(const struct maps *maps, const struct question *question, const 
 		explain_nothing(maps, ret_answer);
 		return 0;
 	}
-	is_loopback = place->is_socket && address_is_loopback(&question->dst);
-	err = instance_open(maps, place, is_loopback ? &ret_answer->tuple.dst : NULL, &instance);
-	return err ? err : explain(maps, instance, ret_answer);
+	err = instance_get(maps, place, &ret_answer->tuple.dst, instance);
+	return err ? err : explain(maps, *instance, ret_answer);
 }
