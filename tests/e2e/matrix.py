@@ -203,8 +203,7 @@ class Way:
 
     def options(self):
         mode = "snat" if self.forwarding == SOURCE_NAT else self.forwarding
-        xdp = ("--xdp", "native", *uplinks.CHECK) if self.hook == "xdp" else ("--xdp", "off")
-        return ("--forwarding", mode, *xdp)
+        return ("--forwarding", mode, "--xdp", "native" if self.hook == "xdp" else "off")
 
 
 class Matrix:
@@ -212,7 +211,8 @@ class Matrix:
 
     def __init__(self, way):
         self.way = way
-        self.world = World("socket,tc", *way.options(), serve=False)
+        self.world = World("socket,tc", *way.options(), serve=False,
+                           prepare=uplinks.prepare_for_xdp if way.hook == "xdp" else None)
         self.unseen_ports = itertools.cycle(UNSEEN_PORTS)
 
     def __enter__(self):
@@ -223,8 +223,6 @@ class Matrix:
             for range_ in ranges:
                 client.run("ip", "route", "replace", range_, "via", address_of(NODE, family))
         self.world.publish(*objects())
-        if self.way.hook == "xdp":
-            uplinks.prepare_for_xdp(self.world)
         return self
 
     def __exit__(self, *error):

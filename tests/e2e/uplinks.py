@@ -34,9 +34,7 @@ def wait_for_xdp(agent, mode, reason=None):
              lambda: f"XDP {mode} on {agent.node}; it is {xdp_of(agent)}", pause=0.05)
 
 
-def prepare_for_xdp(world):
-    """For agents that were started with --xdp native and CHECK."""
-    finish_checksums(world.lab)
-    peers_take_frames(world.lab)
-    for agent in world.agents.values():
-        wait_for_xdp(agent, "native")
+def prepare_for_xdp(lab):
+    """For agents that start with --xdp native after that."""
+    finish_checksums(lab)
+    peers_take_frames(lab)
