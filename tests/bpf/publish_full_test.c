@@ -31,6 +31,7 @@ static int retry(const char *namespace_, const char *name, void *context)
 static void then_refused_until_room(const struct sizes *sizes, const char *map, const char *flag)
 {
 	struct fixture *fixture = given_maps(sizes);
+	const struct ip_addr vip = ip("10.96.0.9");
 	struct dump before;
 	struct unprogrammed_key key = {.namespace_ = "shop",
 				       .name = "big",
@@ -58,8 +59,12 @@ static void then_refused_until_room(const struct sizes *sizes, const char *map, 
 	assert_int_equal(publisher_retry_unfitting(fixture->publisher, retry, fixture), 0);
 	assert_int_equal(numbers_of(fixture).refused_service_ports, 1);
 
-	/* Apart from the reason, and entries that are free, the maps are as they were. */
+	/*
+	 * Apart from the reason, its ClusterIP that is left alone, and entries that are free, the
+	 * maps are as they were.
+	 */
 	assert_int_equal(bpf_map_delete_elem(fixture->maps.unprogrammed, &key), 0);
+	(void)bpf_map_delete_elem(fixture->maps.addresses, &vip);
 	for (uint32_t id = 1; id < sizes->backends; id++) {
 		if (fixture->backends[id].state == BACKEND_FREE)
 			memset(&fixture->backends[id], 0, sizeof(fixture->backends[id]));
