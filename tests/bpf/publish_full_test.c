@@ -25,8 +25,9 @@ static int retry(const char *namespace_, const char *name, void *context)
 }
 
 /*
- * shop/big (10.96.0.9 -> 21 to 24) does not fit beside shop/web: nothing of it is left in any map;
- * when shop/web is gone it is tried again and fits. Until then it is not tried in vain.
+ * shop/big (10.96.0.9 -> 21 to 24) does not fit beside shop/web: nothing of it is left in any map but
+ * its ClusterIP, to be left alone; when shop/web is gone it is tried again and fits. Until then it
+ * is not tried in vain.
  */
 static void then_refused_until_room(const struct sizes *sizes, const char *map, const char *flag)
 {
@@ -261,7 +262,7 @@ static void test_last_step_that_fails(void **state)
 	assert_int_equal(when_service(fixture, "both", "10.0.0.9", "9"), -ENOSPC);
 
 	then_full(fixture, "both", "services", "--max-services");
-	then_address(fixture, "10.0.0.9", 0);
+	then_address(fixture, "10.0.0.9", ADDRESS_EXTERNAL); /* its ClusterIP is left alone */
 	when_gone(fixture, "both");
 	when_settled(fixture);
 	for (int round = 0; round < 3; round++) {
