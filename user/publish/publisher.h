@@ -29,7 +29,7 @@
 struct address_record {
 	uint32_t addr;          /* an IPv4 address, or which of `ipv6` it is */
 	uint64_t backends : 18; /* backend ids that have it: 65536 ports of three protocols */
-	/* frontends that are external or load-balancer IPs here, and Services that leave it alone */
+	/* frontends that are external or load-balancer IPs, and Services that leave it alone */
 	uint64_t externals : 19;
 	uint64_t node_ports : 19; /* ... that are NodePorts */
 	uint64_t flags : 6;       /* enum address_flag, as they are in the map */

@@ -15,8 +15,8 @@
 #include "log.h"
 
 /*
- * Rule A2: other proxies' objects are not even sent. Their Services are: a ClusterIP that belongs to
- * one is not an address that no Service has (rule C46).
+ * Rule A2: other proxies' objects are not even sent. Their Services are, so that their ClusterIPs
+ * are not taken for addresses that no Service has (rule C46).
  */
 #define NOT_OURS \
 	"labelSelector=%21service.kubernetes.io%2Fservice-proxy-name%2C%21service.kubernetes.io%2Fheadless&"
