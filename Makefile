@@ -42,12 +42,13 @@ objects := $(user_sources:user/%.c=build/user/%.o)
 san_objects := $(user_sources:user/%.c=build/sanitized/user/%.o)
 unit_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/unit/*_test.c))
 bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
+outside_programs := $(addprefix build/bench/,packet_source flow_copies requests)
 c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] tests/*/*.[ch])
 
 .PHONY: all check check-unit check-bpf check-e2e check-random check-cluster demo format lint verify-stats bench \
-	bench-scale install clean help tests
+	bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
-tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized build/bench/json_bench
+tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized build/bench/json_bench $(outside_programs)
 
 build/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 	$(call say,BPF,$<)
@@ -105,6 +106,25 @@ build/bench/json_bench: tests/bench/json_bench.c user/kube/json_room.c user/kube
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@
 
+# Programs that make packets to measure with; they are no part of the datapath.
+build/bpf/packet_source.bpf.o: tests/bench/packet_source.bpf.c tests/bench/packet_source.h Makefile
+	$(call say,BPF,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(bpf_cflags) -c $< -o $@.full
+	$(Q)$(LLVM_STRIP) -g -o $@ $@.full
+build/bench/packet_source: tests/bench/packet_source.c build/skeleton/packet_source.skel.h
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -O2 -Itests $< $(pkg_libs) -o $@
+build/bench/flow_copies: tests/bench/flow_copies.c user/address.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@
+build/bench/requests: tests/bench/requests.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -O2 $^ -o $@
+
 -include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d)
 
 check: ## install what tests need, build, run all tests: "N passed, N failed"
@@ -128,6 +148,8 @@ bench: all build/bench/datapath_bench ## figures: publishing, memory, nanosecond
 	$(Q)build/bench/datapath_bench
 bench-scale: all build/bench/json_bench ## figures at 5,000x50, 44,000x1, 10,000x10; beside nft and iptables
 	$(Q)scripts/bench-scale $(BENCH_SCALE)
+bench-outside: all $(outside_programs) ## figures of clients from outside: packets and requests; beside routing and nft
+	$(Q)scripts/bench-outside $(BENCH_OUTSIDE)
 format: ## clang-format in place
 	$(Q)clang-format -i $(c_files)
 lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, shellcheck

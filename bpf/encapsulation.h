@@ -114,15 +114,17 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 
 /*
  * Sends a packet of a client, or an ICMP error about a reply to it, to its flow's backend. Returns
- * a verdict or -enum counter_reason.
+ * a verdict or -enum counter_reason. A global function, so that the verifier looks at it once, and
+ * not again for each way that leads here; so it asks whether there is what its pointers lead to.
  */
-static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
-				  const struct flow *flow, const struct hook *hook)
+__noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
+			   const struct flow *flow, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
-	__be16 port = flow->new_dst_port;
 	int err;
 
+	if (!packet || !flow || !hook)
+		return -COUNTER_DROP_REWRITE;
 	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
 		return -COUNTER_DROP_NO_ROUTE;
 	draft->rewrite.dst = flow->new_dst;
@@ -134,7 +136,7 @@ static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *pa
 		err = nat_decrement_ttl(skb, packet);
 	if (err)
 		return err;
-	draft->rewrite.dst_port = port;
+	draft->rewrite.dst_port = flow->new_dst_port;
 	err = encapsulation_write(skb, packet, hook, draft);
 	return err ? err : route_send(skb, &draft->route, hook);
 }

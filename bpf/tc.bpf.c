@@ -20,6 +20,7 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
+#include "dsr_error.h"
 #include "dsr_receive.h"
 #include "dsr_use.h"
 #include "encapsulation.h"
@@ -505,6 +506,11 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 	if (address->flags & ADDRESS_NODE) {
 		int verdict = to_node(skb, packet, address, hook);
 
+		if (verdict == VERDICT_ASK_VIP && packet_is_icmp(packet)) {
+			verdict = dsr_error(skb, packet, hook);
+			if (verdict == VERDICT_NEXT)
+				verdict = VERDICT_ASK_VIP;
+		}
 		if (verdict != VERDICT_ASK_VIP)
 			return verdict;
 	} else if (!(address->flags & ADDRESS_VIP)) {

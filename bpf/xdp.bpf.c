@@ -204,7 +204,7 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook)
 						  : verdict;
 	}
-	if (flow->flags & FLOW_DSR) /* TC counts its packets to tell how far it is */
+	if (flow->flags & FLOW_DSR) /* how it goes on, TC notes as well */
 		return VERDICT_NEXT;
 	use = flow_use_of(packet, flow, address);
 	if (use == FLOW_GO_ON) {

@@ -339,6 +339,8 @@ static void given_world(void)
 	given_link(2, (struct link_info){.name = "eth0",
 					 .role = LINK_UPLINK,
 					 .hook = LINK_HOOK_TCX,
+					 .xdp = LINK_XDP_FAILED,
+					 .xdp_err = -ERANGE,
 					 .why = "physical link"});
 	given_link(7, (struct link_info){.name = "veth\033[31m",
 					 .kind = "veth",
@@ -606,12 +608,12 @@ static void links_say_why_and_their_names_cannot_drive_the_terminal(void **state
 	when_run("links");
 	then_exits(0);
 	then_output(
-		"IFINDEX  NAME       KIND  ROLE    HOOK    WHY\n"
-		"2        eth0       -     uplink  tcx     physical link\n"
-		"7        veth?[31m  veth  pod     failed  its peer is in another namespace; not "
+		"IFINDEX  NAME       KIND  ROLE    HOOK    XDP   WHY\n"
+		"2        eth0       -     uplink  tcx     off   physical link\n"
+		"7        veth?[31m  veth  pod     failed  none  its peer is in another namespace; not "
 		"attached: Operation not permitted\n");
 	when_run("links 'e*' --no-headers");
-	then_output("2  eth0  -  uplink  tcx  physical link\n");
+	then_output("2  eth0  -  uplink  tcx  off  physical link\n");
 	when_run("links none");
 	then_exits(1);
 }
@@ -631,6 +633,8 @@ static void status_is_one_screen_and_exit_status_one_when_degraded(void **state)
 	then_output_has("flows     2 confirmed, 1 new\n");
 	then_output_has("hooks     socket: /sys/fs/cgroup; tc: 1 uplink (tcx), 1 pod (failed)\n");
 	then_output_has("  failed  veth?[31m (pod): Operation not permitted\n");
+	then_output_has("xdp       eth0: off (the driver does not take the program: Numerical "
+			"result out of range)\n");
 	then_output_has("refused: the Service has no usable endpoint\n");
 	then_output_has("degraded  link-failed: a link has no hook");
 	assert_null(strchr(fixture.output, '\033'));
@@ -755,8 +759,8 @@ static void misuse_goes_to_standard_error_with_exit_status_two(void **state)
 
 static void every_subcommand_has_help_with_examples(void **state)
 {
-	static const char *const commands[] = {"services", "backends", "flows",
-					       "affinity", "links",    "status"};
+	static const char *const commands[] = {"services", "backends", "flows", "affinity",
+					       "links",    "explain",  "status"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

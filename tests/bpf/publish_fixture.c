@@ -186,6 +186,7 @@ void port_add_text(struct port_plan *plan, const char *text)
 		struct planned_backend *backend = port_add(plan, (uint32_t)strtoul(word, NULL, 10));
 
 		backend->is_local = strstr(word, ":here");
+		backend->has_node = backend->is_local || strstr(word, ":there");
 		backend->terminating = strstr(word, ":leaving");
 		if (backend->terminating || strstr(word, ":unready")) {
 			backend->state = BACKEND_DRAINING;

@@ -12,6 +12,22 @@
 
 #include "log.h"
 
+/* What direct server return asks: is there a node that unwraps. */
+static void test_backends_know_whether_they_are_on_a_node(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2:here 3:there"), 0);
+	assert_int_equal(fixture->backends[backend_id_of(fixture, 1, IPPROTO_TCP)].flags, 0);
+	assert_int_equal(fixture->backends[backend_id_of(fixture, 3, IPPROTO_TCP)].flags,
+			 BACKEND_ON_NODE);
+
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1:there 2:here 3"), 0);
+	assert_int_equal(fixture->backends[backend_id_of(fixture, 1, IPPROTO_TCP)].flags,
+			 BACKEND_ON_NODE);
+	assert_int_equal(fixture->backends[backend_id_of(fixture, 3, IPPROTO_TCP)].flags, 0);
+}
+
 static void test_new_service(void **state)
 {
 	struct fixture *fixture = *state;
@@ -26,7 +42,7 @@ static void test_new_service(void **state)
 	then_address(fixture, "10.0.0.3", ADDRESS_BACKEND);
 	then_state(fixture, 3, BACKEND_DRAINING);
 	assert_int_equal(fixture->backends[backend_id_of(fixture, 2, IPPROTO_TCP)].flags,
-			 BACKEND_LOCAL);
+			 BACKEND_LOCAL | BACKEND_ON_NODE);
 	id = service_id_of(fixture, "10.96.0.1", IPPROTO_TCP);
 	assert_int_equal(bpf_map_lookup_elem(fixture->maps.service_names, &id, &name), 0);
 	assert_string_equal(name.name, "web");
@@ -602,6 +618,8 @@ static void test_node_addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST("backends know whether they are on a node",
+		     test_backends_know_whether_they_are_on_a_node),
 		TEST("a new Service is complete in every map", test_new_service),
 		TEST("index 0 of services, backends and address_flows is never used",
 		     test_index_zero),

@@ -378,6 +378,61 @@ static void errors_about_replies_reach_the_backends_node(void **state)
 	then_returns_as(sent(error));
 }
 
+/* What is too big only further on: the client hears it about its own packet. */
+static void errors_about_what_was_encapsulated_reach_the_client(void **state)
+{
+	struct packet_spec spec = following(client(4000), vip(80));
+	struct frame quoted, own;
+	struct packet_spec error = {.src = router(),
+				    .dst = node(0),
+				    .proto = is_ipv4() ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+				    .icmp_type = is_ipv4() ? 3 : 2,
+				    .icmp_code = is_ipv4() ? 4 : 0,
+				    .icmp_rest = 1400,
+				    .quote = &quoted};
+	__u32 header = is_ipv4() ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE;
+	__u32 transport = variant.proto == IPPROTO_TCP ? 20 : 8;
+
+	(void)state;
+	given_dsr(1);
+	when_asked(opens(client(4000), vip(80)));
+	spec.payload = 300;
+	quoted = sent(spec);
+	own = passed(spec);
+	for (__u32 more = 0; more <= 300; more += 150) {
+		error.quote_transport = header + transport + more;
+		when_asked(built(error));
+		then_returns_as(packet(.src = node(0), .dst = client(0), .proto = error.proto,
+				       .icmp_type = error.icmp_type, .icmp_code = error.icmp_code,
+				       .icmp_rest = 1400 - header, .quote = &own,
+				       .quote_transport = transport, .is_fresh = true));
+	}
+	then_counted(COUNTER_TOO_BIG, 3);
+}
+
+static void errors_about_tunnels_of_others_are_the_nodes_own_business(void **state)
+{
+	struct frame quoted;
+	struct packet_spec error = {.src = router(),
+				    .dst = node(0),
+				    .proto = is_ipv4() ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+				    .icmp_type = is_ipv4() ? 3 : 2,
+				    .icmp_code = is_ipv4() ? 4 : 0,
+				    .icmp_rest = 1400,
+				    .quote = &quoted};
+	__u32 header = is_ipv4() ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE;
+
+	(void)state;
+	given_dsr(1);
+	quoted = encapsulated(follows(client(4000), vip(80)), node(0), pod(1));
+
+	for (__u32 size = 0; size <= header + 8; size += 4) {
+		error.quote_transport = size;
+		when_asked(built(error));
+		then_goes_on();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest dsr[] = {
@@ -399,6 +454,8 @@ int main(void)
 		EACH(the_outer_header_counts_for_the_way),
 		EACH(traceroute_shows_this_node),
 		EACH(errors_about_replies_reach_the_backends_node),
+		EACH(errors_about_what_was_encapsulated_reach_the_client),
+		EACH(errors_about_tunnels_of_others_are_the_nodes_own_business),
 	};
 	const struct CMUnitTest hybrid[] = {
 		EACH(hybrid_is_for_tcp),

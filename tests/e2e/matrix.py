@@ -7,7 +7,7 @@ The rules are the promises of docs/behaviour.md in words (groups D to G). They k
 import dataclasses
 import itertools
 
-from lab import address_of, all_pods, node_of
+from lab import NODES, address_of, all_pods, node_of
 from manifests import node, service, service_port, slice_
 from world import World
 
@@ -25,7 +25,7 @@ TARGET_PORT = 8080
 # Repeated questions: so many at least, and as many as it takes until all have answered that should.
 AT_LEAST, AT_MOST = 16, 400
 # Sockets of one host never have one port at once, seen or unseen by hooks: the latter get theirs from here.
-UNSEEN_PORTS = range(10000, 20000, 50)
+UNSEEN_PORTS = range(11000, 20000, 50)
 SILENCE = 0.1  # seconds in which an answer that must not come would have come
 
 EXTERNAL = {4: ("203.0.113.", "192.0.2."), 6: ("2001:db8:113::", "2001:db8:99::")}
@@ -196,10 +196,22 @@ class Way:
 
     forwarding: str
     hook: str
-    options: tuple = ()
 
     def __str__(self):
         return f"{self.forwarding}-{self.hook}"
+
+    def options(self):
+        mode = "snat" if self.forwarding == SOURCE_NAT else self.forwarding
+        return ("--forwarding", mode, "--xdp", "native" if self.hook == "xdp" else "off")
+
+
+def prepare_for_xdp(world):
+    """A veth's driver takes frames for its peer only if that has GRO on. Its XDP sees checksums as their
+    sender left them, so senders finish them."""
+    for name in (OUTSIDE.place, *all_pods()):
+        world.place(name).run("ethtool", "-K", "eth0", "tx", "off")
+    for node_link in NODES:
+        world.place("wire").run("ethtool", "-K", node_link, "gro", "on")
 
 
 class Matrix:
@@ -207,7 +219,7 @@ class Matrix:
 
     def __init__(self, way):
         self.way = way
-        self.world = World("socket,tc", *way.options, serve=False)
+        self.world = World("socket,tc", *way.options(), serve=False)
         self.unseen_ports = itertools.cycle(UNSEEN_PORTS)
 
     def __enter__(self):
@@ -218,6 +230,8 @@ class Matrix:
             for range_ in ranges:
                 client.run("ip", "route", "replace", range_, "via", address_of(NODE, family))
         self.world.publish(*objects())
+        if self.way.hook == "xdp":
+            prepare_for_xdp(self.world)
         return self
 
     def __exit__(self, *error):
@@ -234,3 +248,15 @@ class Matrix:
         place = self.world.place(cell.client.place, cell.client.unseen)
         return place.call("ask_until", names=names, proto=cell.proto, address=address, port=port,
                           **times, **more)
+
+
+def check(matrix, cell):
+    wanted = expected(cell, matrix.way.forwarding)
+    result = matrix.ask(cell)
+    if not wanted:
+        assert result.get("error") == "timeout", f"somebody answered, or refused: {result}"
+        return
+    assert "error" not in result, result
+    assert result["seen"] == {name: [client] for name, client in wanted.items()}
+    leaked = matrix.world.leaked()
+    assert not leaked, f"{len(leaked)} frames for a ClusterIP left a node untranslated: {leaked[:3]}"

@@ -230,17 +230,26 @@ class Holding(Asking):
         return None
 
 
-def ask(proto, address, port, message="hello\n", timeout=2.0, source=None, source_port=0, connected=True):
-    """One request on a new socket. UDP may be sent without connecting."""
+def ask(proto, address, port, message="hello\n", timeout=2.0, source=None, source_port=0, connected=True,
+        options=(), aborts=False):
+    """One request on a new socket. UDP may be sent without connecting.
+
+    `options`: (level, name, value in hex) each. A connection that `aborts` ends with a reset, and leaves
+    nothing behind at either end.
+    """
     begun = time.monotonic()
     step = "socket"
     result = {}
     try:
         with socket.socket(family_of(address), kind_of(proto)) as sock:
             sock.settimeout(timeout)
+            for level, name, value in options:
+                sock.setsockopt(level, name, bytes.fromhex(value))
             if source or source_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind((source or "", source_port))
+            if aborts:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             if connected:
                 step = "connect"
                 sock.connect((address, port))

@@ -92,6 +92,11 @@ def load_verdict(verdict):
     return _load(BPF_PROG_TYPE_SCHED_CLS, _verdict(verdict))
 
 
+def load_xdp_verdict(verdict):
+    """The same for XDP."""
+    return _load(BPF_PROG_TYPE_XDP, _verdict(verdict))
+
+
 def load_drop_of_port(port, at):
     """A TC program that drops what has the port `at` that many bytes behind the frame's begin."""
     code = (_instruction(0xBF, 0x16)                 # r6 = the packet

@@ -4,13 +4,14 @@
 import json
 
 import pytest
-from scapy.layers.inet import IP
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 import manifests
 from lab import address_of, wait_for
-from test_outside import (BIG, CLUSTER_IP, EXTERNAL_IP, KINDS, LOCAL, NODE_PORT, REMOTE, each_family,
-                          each_kind, each_proto, publish, route_services)
+from test_outside import (BIG, KINDS, LOCAL, NODE_PORT, OVERLAY_MTU, REMOTE, each_family, each_kind,
+                          each_proto, overlay, publish, route_services)  # noqa: F401 (fixture)
 
 HOOKS = ["tc"]
 OPTIONS = ["--forwarding", "dsr"]
@@ -102,3 +103,182 @@ def flush_learned(world):
     for place in ("client", "node1", "node2", REMOTE):
         world.place(place).run("ip", "route", "flush", "cache")
         world.place(place).run("ip", "-6", "route", "flush", "cache")
+
+
+# The way between the nodes.
+
+
+@each_kind
+@each_proto
+@each_family
+def test_backends_behind_an_overlay_see_the_client(world, overlay, kind, proto, family):
+    frontend = publish(world, kind, family, [REMOTE])
+    assert frontend.ask_all(world, proto, 3) == {REMOTE: {address_of("client", family)}}
+
+
+@each_family
+def test_the_client_learns_what_fits_through_an_overlay(world, overlay, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    with world.place("client").socket("tcp", frontend.address, frontend.port) as sock:
+        for _ in range(3):
+            assert "error" not in sock.exchange(message=BIG)
+            assert "error" not in sock.exchange(message="fill 60000\n")
+        assert sock.mtu() == OVERLAY_MTU - (20 if family == 4 else 40)
+
+
+@pytest.fixture
+def router(world):
+    """The wire routes between the nodes, and knows only afterwards that pods of node2 take less."""
+    routes = []
+    for family, prefix in ((4, "10.244.2.0/24"), (6, "fd00:244:2::/64")):
+        routes.append((family, prefix))
+        world.place("node1").run("ip", "route", "replace", prefix, "via", address_of("wire", family))
+        world.place("wire").run("ip", "route", "replace", prefix, "via", address_of("node2", family),
+                                "mtu", "lock", 1400)
+    yield 1400
+    for family, prefix in routes:
+        world.place("node1").run("ip", "route", "replace", prefix, "via", address_of("node2", family))
+        world.place("wire").run("ip", "route", "replace", prefix, "via", address_of("node2", family))
+    flush_learned(world)
+
+
+@each_family
+def test_the_client_learns_what_a_router_behind_the_node_can_take(world, router, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    with world.place("client").socket("tcp", frontend.address, frontend.port) as sock:
+        for _ in range(3):
+            assert "error" not in sock.exchange(message=BIG)
+        assert sock.mtu() == router - (20 if family == 4 else 40)
+    flush_learned(world)
+
+
+@each_family
+def test_the_backend_learns_what_the_client_can_take(world, family):
+    """An error about a reply comes to the frontend, and goes on to the node that sent it."""
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    bits = 32 if family == 4 else 128
+    client = address_of("client", family)
+    for place, via in (("node2", "wire"), ("wire", None)):
+        way = ["via", address_of(via, family)] if via else ["dev", "br0"]
+        world.place(place).run("ip", "route", "replace", f"{client}/{bits}", *way,
+                               *(["mtu", "lock", 1300] if via is None else []))
+    try:
+        with world.place("client").socket("tcp", frontend.address, frontend.port) as sock:
+            for _ in range(3):
+                assert "error" not in sock.exchange(message="fill 60000\n")
+        assert counted(world, "node2", "icmp-translated")
+    finally:
+        for place in ("node2", "wire"):
+            world.place(place).run("ip", "route", "del", f"{client}/{bits}")
+        flush_learned(world)
+
+
+# Who may send such packets.
+
+
+def counted(world, node, name):
+    return world.agents[node].json("status")["counters"][name]["packets"]
+
+
+def mac(world, place):
+    return json.loads(world.place(place).run("ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
+
+
+@each_family
+def test_packets_that_no_node_has_encapsulated_are_dropped_and_counted(world, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    before = counted(world, "node2", "not-a-node")
+    packet = IP if family == 4 else IPv6
+    more = {"id": 8080, "flags": "DF"} if family == 4 else {"fl": 8080}
+    for source, drops in ((address_of("client", family), 1), (address_of("node1", family), 0)):
+        frame = (Ether(src=mac(world, "client"), dst=mac(world, "node2")) /
+                 packet(src=source, dst=address_of(REMOTE, family), **more) /
+                 packet(src=address_of("client", family), dst=frontend.address) /
+                 UDP(sport=40001, dport=frontend.port) / b"hello\n")
+        world.place("client").call("send_frames", interface="eth0", frames=[bytes(frame).hex()])
+        before += drops
+        wait_for(lambda: counted(world, "node2", "not-a-node") == before, "the drop")
+    wait_for(lambda: world.agents["node2"].json("flows", "--address", address_of("client", family)),
+             "the flow that a node may make")
+
+
+# What is decided when.
+
+
+def test_nodes_come_and_go(world):
+    frontend = publish(world, NODE_PORT, 4, [REMOTE])
+    client = {address_of("client", 4)}
+    assert frontend.ask_all(world, "tcp", 3) == {REMOTE: client}
+    world.folder.write("nodes", manifests.node("node2"))
+    world.settle()
+    # node1 does not know what others know it by.
+    assert frontend.ask_all(world, "tcp", 3) == {REMOTE: {address_of("node1", 4)}}
+    status = world.agents["node1"].json("status")
+    assert "no-node-address" in {item["name"] for item in status["degraded"]}
+    world.folder.write("nodes", manifests.node("node1"), manifests.node("node2"))
+    world.settle()
+    assert frontend.ask_all(world, "tcp", 3) == {REMOTE: client}
+
+
+@each_family
+def test_an_endpoint_that_is_on_no_node_gets_source_nat(world, family):
+    backend = manifests.endpoint(REMOTE, family)
+    del backend["nodeName"]
+    frontend = publish(world, NODE_PORT, family, [backend])
+    assert frontend.ask_all(world, "tcp", 3) == {REMOTE: {address_of("node1", family)}}
+
+
+@each_family
+def test_one_client_port_is_used_at_two_frontends_at_once(world, family):
+    one, two = (publish(world, NODE_PORT, family, [REMOTE], name=name) for name in ("one", "two"))
+    client = world.place("client")
+    with client.socket("tcp", one.address, one.port, source_port=5000) as first:
+        with client.socket("tcp", two.address, two.port, source_port=5000) as second:
+            ports = set()
+            for sock in (first, second, first, second):
+                result = sock.exchange()
+                assert result["answer"]["name"] == REMOTE
+                ports.add(result["answer"]["client_port"])
+            assert len(ports) == 2 and "5000" in {str(port) for port in ports}
+
+
+@pytest.fixture
+def restarted(world):
+    """Starts the agents anew with other options."""
+    options = {node: agent.options for node, agent in world.agents.items()}
+
+    def restart(forwarding):
+        for agent in world.agents.values():
+            agent.stop()
+            agent.options = ("--hooks", "tc", "--forwarding", forwarding)
+            agent.start()
+
+    yield restart
+    for node, agent in world.agents.items():
+        agent.stop()
+        agent.options = options[node]
+        agent.start()
+
+
+@each_family
+def test_connections_keep_what_they_began_with(world, restarted, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    with world.place("client").socket("tcp", frontend.address, frontend.port) as encapsulated:
+        assert encapsulated.exchange()["answer"]["client"] == address_of("client", family)
+        restarted("snat")
+        assert frontend.ask_all(world, "tcp", 3) == {REMOTE: {address_of("node1", family)}}
+        with world.place("client").socket("tcp", frontend.address, frontend.port) as translated:
+            assert "error" not in encapsulated.exchange(message=BIG)
+            restarted("dsr")
+            assert frontend.ask_all(world, "tcp", 3) == {REMOTE: {address_of("client", family)}}
+            assert "error" not in encapsulated.exchange()
+            assert "error" not in translated.exchange()
+
+
+@each_family
+def test_hybrid_is_direct_for_tcp_and_source_nat_for_udp(world, restarted, family):
+    restarted("hybrid")
+    assert world.agents["node1"].json("status")["forwarding"] == "hybrid"
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    assert frontend.ask_all(world, "tcp", 3) == {REMOTE: {address_of("client", family)}}
+    assert frontend.ask_all(world, "udp", 3) == {REMOTE: {address_of("node1", family)}}

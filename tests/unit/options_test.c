@@ -556,6 +556,22 @@ static void who_is_near_and_where_cluster_ips_are_from_is_read(void **state)
 	then_said(fixture, "--service-cidr 10.96.0.1: it is no list of CIDRs");
 }
 
+static void forwarding_is_read(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture, "");
+	assert_int_equal(fixture->options.config.forwarding, FORWARDING_SNAT);
+	when_read(fixture, "--forwarding=dsr");
+	assert_int_equal(fixture->options.config.forwarding, FORWARDING_DSR);
+	when_read(fixture, "--forwarding hybrid");
+	assert_int_equal(fixture->options.config.forwarding, FORWARDING_HYBRID);
+	when_read(fixture, "--forwarding=snat");
+	assert_int_equal(fixture->options.config.forwarding, FORWARDING_SNAT);
+	assert_int_equal(when_tried(fixture, "--forwarding=DSR"), 2);
+	then_said(fixture, "--forwarding DSR: snat, dsr or hybrid is wanted");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -564,6 +580,7 @@ int main(void)
 		test(flags_are_spelled_as_go_spells_them),
 		test(a_list_may_be_given_in_several_flags),
 		test(who_is_near_and_where_cluster_ips_are_from_is_read),
+		test(forwarding_is_read),
 		test(the_node_name_is_trimmed_and_lower_case),
 		test(servers_listen_where_flags_say),
 		test(what_means_nothing_is_taken_and_named_in_one_warning),

@@ -485,6 +485,23 @@ static void test_external_local_alone(void **state)
 	plan_fini(&plan);
 }
 
+static void test_endpoints_that_name_a_node_are_on_one(void **state)
+{
+	struct object service = given_service();
+	struct slice slice;
+	struct plan plan;
+
+	(void)state;
+	given_slice(&slice, FAMILY_IPV4, "1@here 2@there 3");
+
+	plan = when_planned(&here, &service, &slice, 1);
+
+	assert_int_equal(plan.ports->backend_count, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(plan.ports->backends[i].has_node, i < 2);
+	plan_fini(&plan);
+}
+
 static void test_named_port_with_several_numbers(void **state)
 {
 	struct slice_port other[] = {{"http", IPPROTO_TCP, 9090}};
@@ -653,6 +670,37 @@ static void test_two_copies_in_either_order(void **state)
 		assert_int_equal(plan.ports->name.total, 3);
 		assert_int_equal(plan.ports->name.draining, 1);
 		plan_fini(&plan);
+	}
+}
+
+/* Copies that differ in their hints or nodes alone: the order of their slices decides nothing. */
+static void test_equal_copies_in_either_order(void **state)
+{
+	static const char *const pairs[][2] = {
+		{"1:zone=a+c 2:zone=b", "1:zone=c 2:zone=b"},
+		{"1:zone=a 2:zone=b", "1:zone=a+b 2:zone=b"},
+		{"1@here 2@there", "1@there 2@here"},
+		{"1@there 2", "1 2@there"},
+	};
+	struct object service = given_service();
+	struct slice slices[2];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		struct plan plans[2];
+
+		for (int order = 0; order < 2; order++) {
+			given_slice(&slices[order], FAMILY_IPV4, pairs[i][0]);
+			given_slice(&slices[!order], FAMILY_IPV4, pairs[i][1]);
+			plans[order] = when_planned(&here, &service, slices, 2);
+		}
+		assert_int_equal(plans[0].ports->backend_count, plans[1].ports->backend_count);
+		for (size_t j = 0; j < plans[0].ports->backend_count; j++)
+			assert_memory_equal(&plans[0].ports->backends[j],
+					    &plans[1].ports->backends[j],
+					    sizeof(struct planned_backend));
+		plan_fini(&plans[0]);
+		plan_fini(&plans[1]);
 	}
 }
 
@@ -861,6 +909,8 @@ static const struct CMUnitTest single_tests[] = {
 	{"a Service of protocols that are not served is left alone", test_unknown_protocol_alone,
 	 NULL, NULL, NULL},
 	{"affinity has the Service's own timeout", test_affinity, NULL, NULL, NULL},
+	{"endpoints that name a Node are on one", test_endpoints_that_name_a_node_are_on_one, NULL,
+	 NULL, NULL},
 	{"externalTrafficPolicy Local says nothing about a ClusterIP", test_external_local_alone,
 	 NULL, NULL, NULL},
 	{"a port's name may stand for several numbers", test_named_port_with_several_numbers, NULL,
@@ -878,6 +928,8 @@ static const struct CMUnitTest single_tests[] = {
 	 NULL},
 	{"of two copies of an endpoint the one that stays wins, in either order",
 	 test_two_copies_in_either_order, NULL, NULL, NULL},
+	{"of two copies that differ in hints or node the same one wins in either order",
+	 test_equal_copies_in_either_order, NULL, NULL, NULL},
 	{"a copy that is not ready wins over a terminating one",
 	 test_copy_that_is_not_ready_wins_over_a_terminating_one, NULL, NULL, NULL},
 	{"backends say whether they are here and whether they terminate", test_facts_of_backends,

@@ -117,24 +117,15 @@ static int service_seed(const struct maps *maps, struct instance *instance, __u3
 	return instance ? instance_set_service(instance, id, &answer->service) : 0;
 }
 
-/*
- * Whom the client had last. Sockets remember it for the whole node, packets for their source: for a
- * client that connect() decides about, the node's is what counts.
- */
 static int affinity_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
 {
-	const __u64 cookie = instance_config(instance)->netns_cookie;
-	struct affinity_key key = {.client = answer->tuple.src, .service = answer->target.service};
-	struct affinity_key seen = key;
+	const struct affinity_key key = {.client = answer->tuple.src,
+					 .service = answer->target.service};
 
 	if (!answer->service.affinity_timeout_s)
 		return 0;
-	if (answer->place.is_egress && answer->place.has_socket_hooks && cookie) {
-		seen.client = (struct ip_addr){};
-		memcpy(seen.client.bytes, &cookie, sizeof(cookie));
-		seen.client_kind = AFFINITY_NETNS;
-	}
-	answer->has_affinity = table_find(maps, MAP_AFFINITY, &seen, &answer->affinity);
+	answer->has_affinity = affinity_find(maps, answer, instance_config(instance)->netns_cookie,
+					     &answer->affinity);
 	return answer->has_affinity ? instance_set_affinity(instance, &key, &answer->affinity) : 0;
 }
 
@@ -177,6 +168,7 @@ static bool counter_is_note(enum counter_reason reason)
 	case COUNTER_ICMP_TRANSLATED:
 	case COUNTER_RESELECTED:
 	case COUNTER_FORGOTTEN:
+	case COUNTER_FORWARDED_XDP:
 	case COUNTER_AFFINITY_FULL:
 		return true;
 	default:
@@ -301,9 +293,16 @@ static struct candidate *candidate_add(const struct maps *maps, struct answer *a
 		.id = id,
 		.backend = backend,
 		.action = ACTION_DNAT,
-		.new_src = answer->tuple.src,
 	};
 	return candidate;
+}
+
+static void candidate_set_source(struct candidate *candidate, const struct flow *flow)
+{
+	candidate->is_source_nat = flow->flags & FLOW_SOURCE_NAT;
+	candidate->is_dsr = flow->flags & FLOW_DSR;
+	candidate->has_new_src = true;
+	candidate->new_src = flow->new_src;
 }
 
 /* What becomes of the packet if the choice falls on this one slot. */
@@ -326,10 +325,8 @@ static int candidate_try(struct instance *instance, const struct answer *answer,
 		return err;
 	candidate->action = action_of(&answer->place, &answer->tuple, &outcome, &reason);
 	candidate->reason = candidate->action == ACTION_DNAT ? NULL : counter_word(reason);
-	if (outcome.has_flow && !answer->place.is_socket) {
-		candidate->is_source_nat = outcome.flow.flags & FLOW_SOURCE_NAT;
-		candidate->new_src = outcome.flow.new_src;
-	}
+	if (outcome.has_flow && candidate->action == ACTION_DNAT && !answer->place.is_socket)
+		candidate_set_source(candidate, &outcome.flow);
 	return 0;
 }
 
@@ -356,10 +353,8 @@ static int candidates_find(const struct maps *maps, struct instance *instance,
 	if (!answer->is_decided && answer->has_flow && answer->action == ACTION_DNAT) {
 		struct candidate *candidate = candidate_add(maps, answer, answer->flow.backend);
 
-		if (candidate) {
-			candidate->is_source_nat = answer->flow.flags & FLOW_SOURCE_NAT;
-			candidate->new_src = answer->flow.new_src;
-		}
+		if (candidate)
+			candidate_set_source(candidate, &answer->flow);
 		return 0;
 	}
 	if (!answer->is_decided)
@@ -395,13 +390,24 @@ static void explain_nothing(const struct maps *maps, struct answer *answer)
 		(void)service_seed(maps, NULL, answer->target.service, answer);
 }
 
-int answer_find(const struct maps *maps, const struct question *question, const char *link,
-		struct answer *ret_answer)
+/* One that fits the place, in which nothing is left of earlier questions. */
+static int instance_get(const struct maps *maps, const struct place *place,
+			const struct ip_addr *dst, struct instance **instance)
 {
-	auto_cleanup(instance_closep) struct instance *instance = NULL;
+	const struct ip_addr *loopback = place->is_socket && address_is_loopback(dst) ? dst : NULL;
+
+	if (*instance && instance_fits(*instance, place, loopback))
+		return instance_forget(*instance);
+	instance_closep(instance);
+	*instance = NULL;
+	return instance_open(maps, place, loopback, instance);
+}
+
+int answer_find(const struct maps *maps, const struct question *question, const char *link,
+		struct instance **instance, struct answer *ret_answer)
+{
 	struct place *place = &ret_answer->place;
 	struct frontend frontend;
-	bool is_loopback;
 	int err;
 
 	*ret_answer = (struct answer){0};
@@ -419,7 +425,6 @@ int answer_find(const struct maps *maps, const struct question *question, const 
 		explain_nothing(maps, ret_answer);
 		return 0;
 	}
-	is_loopback = place->is_socket && address_is_loopback(&question->dst);
-	err = instance_open(maps, place, is_loopback ? &ret_answer->tuple.dst : NULL, &instance);
-	return err ? err : explain(maps, instance, ret_answer);
+	err = instance_get(maps, place, &ret_answer->tuple.dst, instance);
+	return err ? err : explain(maps, *instance, ret_answer);
 }

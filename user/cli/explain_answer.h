@@ -3,6 +3,7 @@
 
 /* What `fairlead explain` found out, before it is put into words. */
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -26,6 +27,8 @@ struct candidate {
 	enum action action; /* ACTION_DNAT, unless `reason` says what is in the way */
 	const char *reason;
 	bool is_source_nat;
+	bool is_dsr;      /* it answers the client straight */
+	bool has_new_src; /* false: a socket's source is chosen later, or nothing gets there */
 	struct ip_addr new_src; /* as whom the client is seen there */
 };
 
@@ -64,6 +67,12 @@ struct answer {
 	size_t candidate_capacity;
 };
 
+/* What answer_fini takes before there is an answer. */
+#define ANSWER_NONE                                          \
+	{                                                    \
+		.place = {.program = -1, .any_program = -1 } \
+	}
+
 #define ANSWER_MAPS                                                                         \
 	(PLACE_MAPS | MAP_BIT(MAP_FRONTENDS) | MAP_BIT(MAP_SERVICES) | MAP_BIT(MAP_SLOTS) | \
 	 MAP_BIT(MAP_BACKENDS) | MAP_BIT(MAP_SERVICE_NAMES) | MAP_BIT(MAP_ADDRESS_FLOWS) |  \
@@ -76,20 +85,26 @@ struct answer {
 int question_resolve(const struct maps *maps, struct question *question);
 
 /*
- * Lets the programs decide. Complains. Returns 0, -ENODEV: there is no such link or no way, or
- * another negative errno; either way the caller calls answer_fini.
+ * Lets the programs decide. Those that are in `*instance` (or NULL) are asked if they fit, else
+ * others take their place: to load them is what an answer costs. Complains. Returns 0, -ENODEV:
+ * there is no such link or no way, or another negative errno; either way the caller calls
+ * answer_fini.
  */
 int answer_find(const struct maps *maps, const struct question *question, const char *link,
-		struct answer *ret_answer);
+		struct instance **instance, struct answer *ret_answer);
 void answer_fini(struct answer *answer);
 
 /* Where a client is and why, by the tables that the programs ask. */
 void client_find(const struct instance *instance, const struct answer *answer, bool *ret_is_near,
 		 char ret_why[CLIENT_WHY_SIZE]);
 
-/* In words, on standard output. */
-void answer_print_text(const struct answer *answer);
-void answer_print_json(const struct answer *answer);
+/* The entry of the client, of a packet's source or a process' namespace; false: there is none. */
+bool affinity_find(const struct maps *maps, const struct answer *answer, __u64 node_cookie,
+		   struct affinity *ret_affinity);
+
+/* In words, on standard output; and for scripts, as an object that the caller frees. */
+void answer_print(const struct answer *answer);
+cJSON *answer_json(const struct answer *answer);
 
 /* One step of the packet's way; answer_steps calls for each, in order. */
 typedef void (*step_fn)(const char *step, const char *text, void *context);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "cleanup.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
@@ -21,6 +22,7 @@ struct instance {
 	const struct bpf_program *twin;    /* of one that is attached, or NULL */
 	__u32 ifindex;
 	bool is_egress;
+	struct ip_addr loopback; /* the only address it knows; all zero: it knows all */
 };
 
 static int info_of(int program, struct bpf_prog_info *ret_info)
@@ -32,8 +34,8 @@ static int info_of(int program, struct bpf_prog_info *ret_info)
 }
 
 /*
- * Whether ours is the code that is attached, by the kernel's digest of the instructions as they were
- * before it looked at them. A socket program has nothing here to be compared with.
+ * Whether ours is the code that is attached, by the kernel's digest of the instructions as they
+ * were before it looked at them. A socket program has nothing here to be compared with.
  */
 static bool is_same_code(const struct bpf_program *ours, int theirs)
 {
@@ -80,6 +82,19 @@ static int table_set(const struct bpf_map *map, const void *key, const void *val
 	return -errno;
 }
 
+bool instance_fits(struct instance *instance, const struct place *place,
+		   const struct ip_addr *loopback)
+{
+	const struct ip_addr all = {};
+
+	if (!address_equal(&instance->loopback, loopback ? loopback : &all) ||
+	    instance->is_egress != place->is_egress || !instance->twin ||
+	    !is_same_code(instance->twin, place->any_program))
+		return false;
+	instance->ifindex = (__u32)place->ifindex;
+	return true;
+}
+
 int instance_open(const struct maps *maps, const struct place *place,
 		  const struct ip_addr *loopback, struct instance **ret_instance)
 {
@@ -95,6 +110,8 @@ int instance_open(const struct maps *maps, const struct place *place,
 	}
 	if (tables_read_config(place->any_program, &instance->tc->rodata->config))
 		return complain_of_version(place);
+	if (loopback)
+		instance->loopback = *loopback;
 	programs_choose(instance, place);
 	err = tables_share(maps, instance->tc->obj, !loopback);
 	if (err)

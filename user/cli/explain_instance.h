@@ -19,14 +19,20 @@
 struct instance;
 
 /*
- * Loads the programs that the place has, with their configuration. With `loopback` (or NULL) that is
- * the only address they know, one of this node that has NodePorts: only connect() may be asked for
- * it. Complains. Returns 0 or a negative errno; -EPROTO: those that are attached are of another
+ * Loads the programs that the place has, with their configuration. With `loopback` (or NULL) that
+ * is the only address they know, one of this node that has NodePorts: only connect() may be asked
+ * for it. Complains. Returns 0 or a negative errno; -EPROTO: those that are attached are of another
  * version.
  */
 int instance_open(const struct maps *maps, const struct place *place,
 		  const struct ip_addr *loopback, struct instance **ret_instance);
 void instance_closep(struct instance **instance);
+
+/*
+ * True if the programs are those of that place too; it is where they are asked from then on.
+ */
+bool instance_fits(struct instance *instance, const struct place *place,
+		   const struct ip_addr *loopback);
 
 const struct config *instance_config(const struct instance *instance);
 

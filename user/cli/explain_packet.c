@@ -100,7 +100,7 @@ static __u16 header_checksum(const void *header, size_t size)
 	const __u8 *bytes = header;
 	__u32 sum = 0;
 
-	for (size_t i = 0; i < size; i += 2)
+	for (size_t i = 0; i + 1 < size; i += 2)
 		sum += (__u32)bytes[i] << 8 | bytes[i + 1];
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);

@@ -62,7 +62,7 @@ static int link_by_route(const struct question *question, struct place *place)
 }
 
 /* Any program that is attached to a link; each has the same configuration. */
-static int program_of_any_link(const struct maps *maps)
+static int program_of_any_link(const struct maps *maps, bool is_egress)
 {
 	int fd = maps->items[MAP_LINKS].fd;
 	struct link_info info;
@@ -74,7 +74,7 @@ static int program_of_any_link(const struct maps *maps)
 		last = &key;
 		if (bpf_map_lookup_elem(fd, &key, &info))
 			continue;
-		program = hook_program(maps->pin_dir, (int)key, info.hook, false);
+		program = hook_program(maps->pin_dir, (int)key, info.hook, is_egress);
 		if (program >= 0)
 			return program;
 	}
@@ -113,7 +113,8 @@ static void programs_find(const struct maps *maps, struct place *place)
 	if (place->program < 0)
 		place->program = -1;
 	place->is_socket = place->program < 0 && place->is_egress && place->has_socket_hooks;
-	place->any_program = place->program >= 0 ? dup(place->program) : program_of_any_link(maps);
+	place->any_program = place->program >= 0 ? dup(place->program)
+						 : program_of_any_link(maps, place->is_egress);
 	if (place->any_program < 0)
 		place->any_program = program_of_sockets(maps);
 }

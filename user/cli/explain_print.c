@@ -2,7 +2,6 @@
 
 /* What was found out, for people and for scripts. */
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,9 +46,14 @@ static void candidates_print(const struct answer *answer)
 		if (candidate->reason)
 			table_cell(table, "%s: %s", action_word(candidate->action),
 				   candidate->reason);
+		else if (candidate->has_new_src)
+			table_cell(table, "seen there as %s%s",
+				   address_format(&candidate->new_src, text),
+				   candidate->is_source_nat ? " (source NAT)"
+				   : candidate->is_dsr      ? " (direct server return)"
+							    : "");
 		else
-			table_cell(table, "seen there as %s",
-				   address_format(&candidate->new_src, text));
+			table_cell(table, "%s", "");
 	}
 	table_print(table, stdout, LIST_INDENT, TABLE_NO_HEADERS);
 }
@@ -63,7 +67,7 @@ static void step_print(const char *step, const char *text, void *context)
 		candidates_print(answer);
 }
 
-void answer_print_text(const struct answer *answer)
+void answer_print(const struct answer *answer)
 {
 	char src[ADDRESS_TEXT_SIZE], dst[ADDRESS_TEXT_SIZE];
 
@@ -123,7 +127,9 @@ static void json_add_candidate(cJSON *array, const struct candidate *candidate)
 	(void)cJSON_AddStringToObject(item, "action", action_word(candidate->action));
 	json_add_text(item, "reason", candidate->reason ? candidate->reason : "");
 	(void)cJSON_AddBoolToObject(item, "source_nat", candidate->is_source_nat);
-	(void)cJSON_AddStringToObject(item, "seen_as", address_format(&candidate->new_src, text));
+	(void)cJSON_AddBoolToObject(item, "direct_server_return", candidate->is_dsr);
+	json_add_text(item, "seen_as",
+		      candidate->has_new_src ? address_format(&candidate->new_src, text) : "");
 }
 
 static void json_add_affinity(cJSON *root, const struct answer *answer)
@@ -157,7 +163,7 @@ static const char *hook_word(const struct place *place)
 	return place->is_egress ? "egress" : "ingress";
 }
 
-void answer_print_json(const struct answer *answer)
+cJSON *answer_json(const struct answer *answer)
 {
 	const struct candidate *chosen = answer_chosen(answer);
 	const char *policy = answer_policy(answer);
@@ -184,5 +190,5 @@ void answer_print_json(const struct answer *answer)
 	(void)cJSON_AddBoolToObject(root, "source_nat", answer_is_source_nat(answer));
 	array = cJSON_AddArrayToObject(root, "steps");
 	answer_steps(answer, step_add, array);
-	json_print(root);
+	return root;
 }

@@ -2,8 +2,6 @@
 
 /* The way of a packet through the decision, step by step in words. */
 
-#include <arpa/inet.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,6 +116,19 @@ static void step_packet(const struct steps *steps)
 		     answer->tuple.proto == IPPROTO_UDP ? "conversation" : "connection");
 }
 
+/* Hooks that meet it earlier, and decide by what is compiled from the same source. */
+static const char *decided_before(const struct place *place)
+{
+	bool is_of_process = place->is_egress || (place->has_info && place->info.is_near);
+
+	if (is_of_process && place->has_socket_hooks)
+		return "; connect() of a process has decided before, by the same code";
+	if (!place->is_egress && place->has_info &&
+	    (place->info.xdp == LINK_XDP_NATIVE || place->info.xdp == LINK_XDP_GENERIC))
+		return "; XDP has decided before, by the same code";
+	return "";
+}
+
 static void step_hook(const struct steps *steps)
 {
 	const struct place *place = &steps->answer->place;
@@ -136,9 +147,7 @@ static void step_hook(const struct steps *steps)
 		     place->is_given    ? "as asked"
 		     : place->is_egress ? "by which the node sends it"
 					: "by which the node reaches the client",
-		     (place->is_egress || place->info.is_near) && place->has_socket_hooks
-			     ? "; connect() of a process has decided before, by the same code"
-			     : "");
+		     decided_before(place));
 }
 
 static void step_frontend(const struct steps *steps)
@@ -235,19 +244,30 @@ static void step_candidates(const struct steps *steps)
 		     answer->candidate_count);
 }
 
+static bool has_dsr(const struct answer *answer)
+{
+	for (size_t i = 0; i < answer->candidate_count; i++) {
+		if (answer->candidates[i].is_dsr)
+			return true;
+	}
+	return false;
+}
+
 static void step_source_nat(const struct steps *steps)
 {
 	const struct answer *answer = steps->answer;
 
 	if (answer->action != ACTION_DNAT || answer->place.is_socket)
 		return;
-	if (answer_is_source_nat(answer))
+	if (has_dsr(answer))
+		tell(steps, "source",
+		     "no source NAT: the packet travels inside of another to a backend elsewhere, whose "
+		     "node answers the client");
+	else if (answer_is_source_nat(answer))
 		tell(steps, "source",
 		     "an address of this node takes the client's place where the backend is elsewhere");
 	else
-		tell(steps, "source", "no source NAT: %s",
-		     answer->is_near ? "replies to a near client pass this node anyway"
-				     : "replies of a backend on this node pass it anyway");
+		tell(steps, "source", "no source NAT: replies pass this node anyway");
 }
 
 static void step_verdict(const struct steps *steps)

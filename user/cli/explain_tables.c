@@ -17,8 +17,9 @@
 bool table_is_shared(const char *name)
 {
 	static const char *const names[] = {
-		"frontends",   "addresses",    "slots",          "backends", "source_ranges",
-		"near_ranges", "link_sources", "service_ranges", "links",
+		"frontends",     "addresses",      "slots",        "backends",
+		"source_ranges", "near_ranges",    "link_sources", "cluster_nodes",
+		"node_address",  "service_ranges", "links",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -69,7 +70,7 @@ static int table_open(const struct maps *maps, const struct bpf_map *map, __u32 
 static int table_share(const struct maps *maps, struct bpf_map *map)
 {
 	auto_cleanup(cleanup_fd) int fd = -1;
-	__u32 entries;
+	__u32 entries = 0;
 
 	if (table_is_shared(bpf_map__name(map)) || table_has_same_size(bpf_map__name(map))) {
 		fd = table_open(maps, map, &entries);
@@ -108,7 +109,7 @@ static int table_copy(const struct maps *maps, const struct bpf_object *object, 
 	const struct bpf_map *map = bpf_object__find_map_by_name(object, name);
 	auto_cleanup(cleanup_free) void *value = NULL;
 	auto_cleanup(cleanup_fd) int fd = -1;
-	__u32 entries;
+	__u32 entries = 0;
 
 	if (!map)
 		return 0;

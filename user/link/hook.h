@@ -64,6 +64,13 @@ int tcx_sweep(const char *pin_dir, bool (*is_managed)(void *context, int ifindex
 void xdp_settle(struct hooks *hooks, const struct link_facts *facts, bool is_new,
 		struct link_info *info);
 
+/*
+ * Looks again whether frames may be sent to a link that has our program: a veth whose peer does not
+ * take them any more loses it. Silent.
+ */
+void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts,
+		       struct link_info *info);
+
 /* Whether a link that has our program by `info` has it still. Silent. */
 bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
 

@@ -102,6 +102,8 @@ static void link_xdp(struct link_watch *watch, struct watched_link *link, struct
 	if (link->is_settled && !link->retries_xdp && had >= LINK_XDP_OTHER &&
 	    info->role == link->info.role && info->hook == link->info.hook)
 		return;
+	if (link->retries_xdp)
+		xdp_check_targets(&watch->hooks, &link->facts, info);
 	link->retries_xdp = false;
 	xdp_settle(&watch->hooks, &link->facts, !link->is_settled, info);
 	if (info->xdp != had)
@@ -150,7 +152,7 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 static void xdp_check(struct link_watch *watch, struct watched_link *link, link_lost_fn lost,
 		      void *context)
 {
-	if (link->info.xdp >= LINK_XDP_OTHER) {
+	if (link->info.xdp >= LINK_XDP_OTHER || link_has_xdp(&link->info)) {
 		link->retries_xdp = true;
 		link->is_changed = true;
 	}

@@ -7,8 +7,10 @@
  *
  * Frames may be redirected only to links that are known to take them: those that run our program in
  * the driver, for that is when drivers have what sending takes, or, with generic XDP, all that run
- * it. They stand in `redirect_targets` as long as it is attached. A veth sends a frame back only to
- * a peer that runs XDP itself, but redirects it to any that takes frames: so it is redirected back.
+ * it. They stand in `redirect_targets` as long as it is attached. Where the kernel says that a link
+ * takes none all the same (6.3), it does not stand there. A veth sends a frame back only to a peer
+ * that runs XDP itself, but redirects it to any that takes frames: so it is redirected back, and a
+ * veth whose peer takes none gets no XDP, for it could send nothing.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -23,6 +25,7 @@
 #include "link/hook.h"
 #include "link/pin.h"
 #include "link/program.h"
+#include "link/xdp_features.h"
 #include "link/xdp_words.h"
 
 static int xdp_pin_path(char path[PATH_MAX], const char *pin_dir, int ifindex)
@@ -102,11 +105,16 @@ static void targets_forget(const struct hooks *hooks, int ifindex)
 	(void)bpf_map_delete_elem(hooks->targets_map, &back);
 }
 
+/* Returns 0, -EHOSTDOWN: it is a veth whose peer takes no frames, or another negative errno. */
 static int targets_add(const struct hooks *hooks, const struct link_facts *facts, __u8 mode)
 {
 	const __u32 there = (__u32)facts->ifindex, back = there | XDP_TARGET_BACK;
 	const bool is_pair = !strcmp(facts->kind, "veth");
 
+	if (mode == LINK_XDP_NATIVE && xdp_sending_of(facts->ifindex) == XDP_SENDING_LOSES) {
+		targets_forget(hooks, facts->ifindex);
+		return is_pair ? -EHOSTDOWN : 0;
+	}
 	if (bpf_map_update_elem(hooks->targets_map, &there, &there, BPF_ANY))
 		return -errno;
 	if (mode == LINK_XDP_NATIVE && is_pair &&
@@ -158,8 +166,21 @@ static void xdp_attach(struct hooks *hooks, const struct link_facts *facts, __u8
 		return;
 	}
 	(void)xdp_detach(hooks, facts->ifindex);
+	if (err == -EHOSTDOWN) {
+		info->xdp = LINK_XDP_NO_PEER;
+		return;
+	}
 	info->xdp = err == -EBUSY || err == -EEXIST ? LINK_XDP_OTHER : LINK_XDP_FAILED;
 	info->xdp_err = info->xdp == LINK_XDP_FAILED ? (__s16)err : (__s16)0;
+}
+
+void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts,
+		       struct link_info *info)
+{
+	if (!link_has_xdp(info) || targets_add(hooks, facts, info->xdp) != -EHOSTDOWN)
+		return;
+	(void)xdp_detach(hooks, facts->ifindex);
+	info->xdp = LINK_XDP_NO_PEER;
 }
 
 void xdp_settle(struct hooks *hooks, const struct link_facts *facts, bool is_new,

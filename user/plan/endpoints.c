@@ -52,12 +52,49 @@ static void slice_gather(const struct plan_context *context, const struct slice_
 	}
 }
 
-/* Of two copies the one that is not terminating wins (rule A19); else the one that is ready. */
+/* NULL is less than any text. */
+static int text_compare(const char *a, const char *b)
+{
+	if (!a || !b)
+		return !!a - !!b;
+	return strcmp(a, b);
+}
+
+static int texts_compare(char *const *a, size_t a_count, char *const *b, size_t b_count)
+{
+	int order = 0;
+
+	for (size_t i = 0; !order && i < a_count && i < b_count; i++)
+		order = text_compare(a[i], b[i]);
+	return order ? order : (int)a_count - (int)b_count;
+}
+
+/*
+ * Of two copies the one that is not terminating wins (rule A19), then the one that is ready, or
+ * serves, or is here. Where that says nothing, what else they say decides, and never which one came
+ * first: all agents, and one that starts again, choose the same.
+ */
 static bool candidate_is_better(const struct candidate *a, const struct candidate *b)
 {
-	if (a->endpoint.terminating != b->endpoint.terminating)
-		return !a->endpoint.terminating;
-	return a->endpoint.ready && !b->endpoint.ready;
+	const struct slice_endpoint *left = &a->endpoint, *right = &b->endpoint;
+	int order;
+
+	if (left->terminating != right->terminating)
+		return right->terminating;
+	if (left->ready != right->ready)
+		return left->ready;
+	if (left->serving != right->serving)
+		return left->serving;
+	if (a->is_local != b->is_local)
+		return a->is_local;
+	order = text_compare(left->node_name, right->node_name);
+	if (!order)
+		order = texts_compare(left->zone_hints, left->zone_hint_count, right->zone_hints,
+				      right->zone_hint_count);
+	if (!order)
+		order = texts_compare(left->node_hints, left->node_hint_count, right->node_hints,
+				      right->node_hint_count);
+	return order < 0;
 }
 
 static void candidates_deduplicate(struct candidates *candidates)
