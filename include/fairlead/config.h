@@ -40,5 +40,8 @@ struct config {
 	__u16 host_port_min;
 	__u64 netns_cookie; /* of the node's network namespace, whose loopback addresses serve
 			       NodePorts; 0: not known */
+	/* From here to host_port_min - 1 are such sources too; 0: they are not. */
+	__u16 low_port_min;
+	__u8 pad[6];
 };
-_Static_assert(sizeof(struct config) == 48, "every byte is named");
+_Static_assert(sizeof(struct config) == 56, "every byte is named");

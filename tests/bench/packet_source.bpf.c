@@ -36,8 +36,8 @@ __u8 frame[FRAME_SIZE];
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 /*
- * Slot 0: the program that is measured, of the same type as its caller. XDP programs must also be the
- * same in whether they take frames in several buffers, which all do where the kernel can.
+ * Slot 0: the program that is measured, of the same type as its caller. XDP programs must also be
+ * the same in whether they take frames in several buffers, which all do where the kernel can.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

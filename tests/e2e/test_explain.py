@@ -392,7 +392,7 @@ def test_it_works_while_no_agent_runs_and_asks_as_that_one_was_configured(world)
     agent = world.agents["node1"]
     options = agent.options
     agent.stop()
-    agent.options = (*options, "--cluster-cidr", "10.244.0.0/16,fd00:244::/32", "--forwarding", "hybrid")
+    agent.options = (*options, "--cluster-cidr", "10.244.0.0/16,fd00:244::/32", "--forwarding", "hybrid", "--clsact")
     agent.start()
     agent.stop()
     targets = [dst(*services.at("web", "ExternalIP")), dst(*services.at("web")),

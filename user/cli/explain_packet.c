@@ -94,14 +94,13 @@ static void append_transport(struct test_frame *frame, const struct flow_key *tu
 	}
 }
 
-/* The headers' sum in one's complement (RFC 1071). */
-static __u16 header_checksum(const void *header, size_t size)
+/* The sum of a header that is in the frame, in one's complement (RFC 1071). */
+static __be16 header_checksum(const struct test_frame *frame, size_t offset, size_t size)
 {
-	const __u8 *bytes = header;
 	__u32 sum = 0;
 
-	for (size_t i = 0; i + 1 < size; i += 2)
-		sum += (__u32)bytes[i] << 8 | bytes[i + 1];
+	for (size_t i = offset; i < offset + size; i += 2)
+		sum += (__u32)frame->bytes[i] << 8 | frame->bytes[i + 1];
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return htons((__u16)~sum);
@@ -116,11 +115,13 @@ static void write_ipv4(struct test_frame *frame, const struct flow_key *tuple)
 		.ttl = TTL,
 		.protocol = tuple->proto,
 	};
+	__be16 check;
 
 	memcpy(&header.saddr, tuple->src.bytes + 12, sizeof(header.saddr));
 	memcpy(&header.daddr, tuple->dst.bytes + 12, sizeof(header.daddr));
-	header.check = header_checksum(&header, sizeof(header));
 	memcpy(frame->bytes + ETH_HLEN, &header, sizeof(header));
+	check = header_checksum(frame, ETH_HLEN, sizeof(header));
+	memcpy(frame->bytes + ETH_HLEN + offsetof(struct iphdr, check), &check, sizeof(check));
 }
 
 static void write_ipv6(struct test_frame *frame, const struct flow_key *tuple)

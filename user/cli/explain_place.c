@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/rtnetlink.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "cli/complain.h"
 #include "cli/explain_address.h"
 #include "link/hook.h"
+#include "link/netlink.h"
 #include "link/pin.h"
 #include "link/way.h"
 
@@ -59,6 +61,37 @@ static int link_by_route(const struct question *question, struct place *place)
 			 "comes: name one with --link",
 			 address_format(towards, text), strerror(-err));
 	return -ENODEV;
+}
+
+struct port_search {
+	const struct maps *maps;
+	int bridge;
+	int port; /* 0: not found yet */
+};
+
+static void port_look(void *context, const struct link_facts *facts)
+{
+	struct port_search *search = context;
+	__u32 key = (__u32)facts->ifindex;
+	struct link_info info;
+
+	if (!search->port && facts->master == search->bridge &&
+	    !bpf_map_lookup_elem(search->maps->items[MAP_LINKS].fd, &key, &info) &&
+	    info.role == LINK_POD)
+		search->port = facts->ifindex;
+}
+
+/*
+ * Where a bridge has not learned behind which of its ports an address is: any with pods behind it,
+ * for they are all alike to us.
+ */
+static void bridge_leave(const struct maps *maps, struct place *place)
+{
+	struct port_search search = {.maps = maps, .bridge = place->ifindex};
+	const struct netlink_events events = {.link = port_look, .context = &search};
+
+	if (!place->is_given && !netlink_dump(RTM_GETLINK, &events) && search.port)
+		place->ifindex = search.port;
 }
 
 /* Any program that is attached to a link; each has the same configuration. */
@@ -112,7 +145,8 @@ static void programs_find(const struct maps *maps, struct place *place)
 			     place->has_info ? place->info.hook : LINK_HOOK_NONE, place->is_egress);
 	if (place->program < 0)
 		place->program = -1;
-	place->is_socket = place->program < 0 && place->is_egress && place->has_socket_hooks;
+	place->is_socket = place->program < 0 && place->has_socket_hooks &&
+			   (place->is_egress || (place->has_info && place->info.role == LINK_POD));
 	place->any_program = place->program >= 0 ? dup(place->program)
 						 : program_of_any_link(maps, place->is_egress);
 	if (place->any_program < 0)
@@ -132,6 +166,8 @@ int place_find(const struct maps *maps, const struct question *question, const c
 	err = link ? link_by_name(link, ret_place) : link_by_route(question, ret_place);
 	if (err)
 		return err;
+	if (!ret_place->is_egress)
+		bridge_leave(maps, ret_place);
 	if (!if_indextoname((unsigned int)ret_place->ifindex, ret_place->link))
 		(void)strcpy(ret_place->link, "?");
 	key = (__u32)ret_place->ifindex;

@@ -47,8 +47,10 @@ static int programs_attach(struct hooks *hooks, int ifindex, const struct link_p
 			err = tcx_detach(hooks->pin_dir, ifindex);
 	} else {
 		info->hook = LINK_HOOK_TCX;
-		if (!err && had_clsact)
+		if (!err && had_clsact) {
 			err = clsact_detach(ifindex, info->made_clsact);
+			info->made_clsact = 0;
+		}
 	}
 	return err;
 }
