@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Source ports run out: flows that have one go on, who gets none is told of, and what comes free is used."""
 
-import pytest
-
 from lab import address_of, wait_for
 from outside import LOCAL, NODE_PORT, REMOTE, publish
 
 HOOKS = ["tc"]
 PORTS = 4
 OPTIONS = ["--source-ports", f"61000-{61000 + PORTS - 1}"]
-
-each_family = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
-each_proto = pytest.mark.parametrize("proto", ["tcp", "udp"])
 
 
 def dropped(agent):
@@ -27,9 +22,7 @@ def open_flow(client, proto, frontend):
     return sock
 
 
-@each_proto
-@each_family
-def test_ports_that_run_out_break_no_flow_and_nobody_else(world, proto, family):
+def use_up(world, proto, family):
     frontend = publish(world, NODE_PORT, family, [REMOTE], name=f"{proto}{family}")
     elsewhere = publish(world, NODE_PORT, family, ["pod2c"], name="elsewhere")
     here = publish(world, NODE_PORT, family, [LOCAL], name="here")
@@ -56,9 +49,11 @@ def test_ports_that_run_out_break_no_flow_and_nobody_else(world, proto, family):
         wait_for(lambda: "error" not in frontend.ask(world, timeout=0.2), "a port that was given back")
 
 
-def test_the_log_names_the_service_that_found_no_port(shared_world):
-    """Of the tests before: the agent tells of all of them at its next look."""
-    for proto in ("tcp", "udp"):
-        for family in (4, 6):
-            shared_world.agents["node1"].wait_for_log(
-                f"default/{proto}{family}:{proto} ({proto.upper()}) were dropped: no source port was left")
+def test_ports_that_run_out_break_no_flow_and_nobody_else_and_are_told_of(world):
+    """All in one test: the agent looks for who found no port every few seconds."""
+    variants = [(proto, family) for proto in ("tcp", "udp") for family in (4, 6)]
+    for proto, family in variants:
+        use_up(world, proto, family)
+    for proto, family in variants:
+        world.agents["node1"].wait_for_log(
+            f"default/{proto}{family}:{proto} ({proto.upper()}) were dropped: no source port was left")
