@@ -120,7 +120,8 @@ static __always_inline int nat_write_transport(struct __sk_buff *skb, const stru
 
 /*
  * Gives the packet its new addresses and ports. Returns 0 or -COUNTER_DROP_REWRITE. A global
- * function, which the verifier looks at once: so it asks whether there is what its pointers lead to.
+ * function, which the verifier looks at once: so it asks whether there is what its pointers lead
+ * to.
  */
 __noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *packet,
 			   const struct rewrite *rewrite)
