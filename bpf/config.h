@@ -26,9 +26,13 @@ const volatile struct config config = {
 	.has_timer = 1,
 	.has_retval = 1,
 	.tc_attached = 1,
+	.flow_check_s = FLOW_CHECK_S,
+	.flow_checks_max = FLOW_CHECKS(FLOWS_DEFAULT) - FLOW_CHECKS_SPARE,
+	.load_id = 1,
 };
 
-#define NSEC_PER_SEC 1000000000ULL
+#define NSEC_PER_SEC  1000000000ULL
+#define NSEC_PER_MSEC 1000000ULL
 
 /* Seconds of CLOCK_MONOTONIC: the coarse clock costs a load, and a second is all we keep. */
 static __always_inline __u32 now_seconds(void)

@@ -206,7 +206,7 @@ static __always_inline int dsr_flow(const struct packet *packet, const struct ho
 	if (flow && flow_is_received(packet, flow, &draft->choice)) {
 		draft->original = *flow;
 		flow_touch(key, flow, is_confirmed, now_s);
-		flow_follow(key, flow, packet, is_confirmed);
+		flow_follow(key, flow, packet);
 		return 0;
 	}
 	if (flow)

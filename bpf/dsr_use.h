@@ -7,6 +7,7 @@
  */
 
 #include "flow.h"
+#include "flow_confirm.h"
 #include "packet.h"
 
 /*
@@ -45,17 +46,13 @@ static __always_inline __u8 dsr_next_state(const struct flow *flow, const struct
  */
 static __always_inline void dsr_confirm(struct flow_draft *draft)
 {
-	int err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
+	int err;
 
-	if (err && err != -EEXIST) {
-		counter_add(COUNTER_FLOWS_FULL, 0);
-		return;
-	}
 	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
-	if (!err) {
-		flow_count_confirmed(&draft->original_key, &draft->reply_key, 1);
-		flow_start_timer(&draft->original_key,
-				 flow_timeout_s(draft->original_key.proto, draft->original.state));
+	err = flow_check_has_room() ? flow_insert_original(draft) : -ENOSPC;
+	if (err && err != -EEXIST) {
+		flow_find_full();
+		return;
 	}
 	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
 }
@@ -74,11 +71,7 @@ static __noinline const struct flow *dsr_use(const struct flow_key *key, struct 
 	if (state == flow->state)
 		return flow;
 	flow->state = state;
-	if (is_confirmed) {
-		(void)flow_hurry_timer(key, flow);
-		return flow;
-	}
-	if (state != FLOW_ESTABLISHED || !draft)
+	if (is_confirmed || state != FLOW_ESTABLISHED || !draft)
 		return flow;
 	/* Confirming deletes the new flow, whose memory may then be another's. */
 	draft->original_key = *key;

@@ -4,9 +4,9 @@
 /*
  * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in
  * `new_flows` (LRU) until the first reply confirms it; then both halves move to `flows`, where
- * nothing is evicted and a timer ends them. So a flood of new flows can only push out its like. An
- * expired entry counts as absent even before its timer runs. Each half can be made anew from the
- * other.
+ * nothing is evicted and flow_sweep.h ends them. So a flood of new flows can only push out its like.
+ * An expired entry counts as absent even before it is taken away. Each half can be made anew from
+ * the other.
  */
 
 #include <linux/errno.h>
@@ -138,38 +138,6 @@ static __noinline int flow_forget(const struct flow_key *key, const struct flow 
 }
 
 /*
- * Runs in the timer of a confirmed flow's original half. Packets do not push the timer back, they
- * note the time: so look at that again, and end the flow or wait for what is left.
- */
-static int flow_expire(void *map, struct flow_key *key, struct confirmed_flow *confirmed)
-{
-	__u32 unused_s = now_seconds() - confirmed->flow.last_use_s;
-	__u32 timeout_s = flow_timeout_s(key->proto, confirmed->flow.state);
-	struct flow_key original_key = *key; /* is part of the entry that vanishes */
-
-	if ((__s32)unused_s > (__s32)timeout_s) {
-		(void)flow_forget(&original_key, &confirmed->flow);
-		return 0;
-	}
-	(void)bpf_timer_start(&confirmed->timer, (__u64)(timeout_s + 1 - unused_s) * NSEC_PER_SEC,
-			      0);
-	return 0;
-}
-
-static __always_inline void flow_start_timer(const struct flow_key *original_key, __u32 timeout_s)
-{
-	struct confirmed_flow *confirmed;
-
-	if (!config.has_timer)
-		return;
-	confirmed = bpf_map_lookup_elem(&flows, original_key);
-	if (!confirmed || bpf_timer_init(&confirmed->timer, &flows, 1 /* CLOCK_MONOTONIC */))
-		return;
-	(void)bpf_timer_set_callback(&confirmed->timer, flow_expire);
-	(void)bpf_timer_start(&confirmed->timer, (timeout_s + 1) * NSEC_PER_SEC, 0);
-}
-
-/*
  * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
  * interrupt each other on a CPU, so nobody else writes it meanwhile.
  */
@@ -190,8 +158,7 @@ struct flow_draft {
 	struct flow_key reply_key;
 	struct flow original;
 	struct flow reply;
-	/* As `flows` takes it; a timer here would be refused. */
-	__u8 confirmed[sizeof(struct confirmed_flow)];
+	struct confirmed_flow confirmed; /* as `flows` takes it */
 };
 _Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
 		       offsetof(struct flow_draft, place) == offsetof(struct decision, place),
@@ -209,49 +176,6 @@ static __always_inline struct flow_draft *flow_draft_get(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&flow_drafts, &zero);
-}
-
-/*
- * Puts one half among the confirmed flows. The kernel leaves timers alone when it copies a value
- * in.
- */
-static __always_inline int
-flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, const struct flow *flow)
-{
-	__builtin_memcpy(draft->confirmed, flow, sizeof(*flow));
-	return bpf_map_update_elem(&flows, key, draft->confirmed, BPF_NOEXIST);
-}
-
-/*
- * The first reply came: moves the flow from `new_flows` to `flows`. draft->reply_key and
- * draft->reply are given, the other half is made from them. Where the table is full the flow stays
- * what it is, and that is counted.
- */
-static __noinline int flow_confirm(struct flow_draft *draft)
-{
-	int err;
-
-	flow_peer_key(&draft->reply_key, &draft->reply, &draft->original_key);
-	flow_peer(&draft->reply_key, &draft->reply, &draft->original);
-	err = flow_insert_confirmed(draft, &draft->reply_key, &draft->reply);
-	if (err && err != -EEXIST)
-		goto full;
-	err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
-	if (err && err != -EEXIST) {
-		(void)bpf_map_delete_elem(&flows, &draft->reply_key);
-		goto full;
-	}
-	if (!err) {
-		flow_count_confirmed(&draft->original_key, &draft->reply_key, 1);
-		flow_start_timer(&draft->original_key,
-				 flow_timeout_s(draft->original_key.proto, draft->original.state));
-	}
-	(void)bpf_map_delete_elem(&new_flows, &draft->reply_key);
-	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
-	return 0;
-full:
-	counter_add(COUNTER_FLOWS_FULL, 0);
-	return 0;
 }
 
 /* True if two halves belong to one flow: the same client at the same frontend. */
@@ -391,26 +315,9 @@ static __noinline int flow_share_state(const struct flow_key *key, const struct 
 	return 0;
 }
 
-/* A flow that ends sooner than its timer thinks gets a new time. */
-static __noinline int flow_hurry_timer(const struct flow_key *key, const struct flow *flow)
-{
-	struct confirmed_flow *confirmed;
-	struct flow_key peer_key;
-
-	if (!config.has_timer)
-		return 0;
-	flow_peer_key(key, flow, &peer_key);
-	confirmed = bpf_map_lookup_elem(&flows, key->direction == FLOW_ORIGINAL ? key : &peer_key);
-	if (confirmed)
-		(void)bpf_timer_start(&confirmed->timer,
-				      (flow_timeout_s(key->proto, flow->state) + 1) * NSEC_PER_SEC,
-				      0);
-	return 0;
-}
-
 /* Follows the conversation: what this packet makes of the flow. */
 static __always_inline void flow_follow(const struct flow_key *key, struct flow *flow,
-					const struct packet *packet, bool is_confirmed)
+					const struct packet *packet)
 {
 	__u8 flags = flow->flags, state;
 
@@ -428,6 +335,4 @@ static __always_inline void flow_follow(const struct flow_key *key, struct flow 
 		return;
 	flow->state = state;
 	(void)flow_share_state(key, flow);
-	if (is_confirmed && state >= FLOW_CLOSING)
-		(void)flow_hurry_timer(key, flow);
 }

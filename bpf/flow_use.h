@@ -4,6 +4,7 @@
 /* What packets may do with the flow that they belong to. */
 
 #include "flow.h"
+#include "flow_confirm.h"
 #include "node_port.h"
 #include "service.h"
 
@@ -60,7 +61,7 @@ static __noinline const struct flow *reply_flow(const struct packet *packet,
 	if (!flow || flow_is_expired(flow, ret_key->proto, now_s))
 		return NULL;
 	flow_touch(ret_key, flow, is_confirmed, now_s);
-	flow_follow(ret_key, flow, packet, is_confirmed);
+	flow_follow(ret_key, flow, packet);
 	if (is_confirmed || flow->state == FLOW_CLOSED || !draft)
 		return flow;
 	/* Confirming deletes the new flow, whose memory may then be another's. */

@@ -75,10 +75,10 @@ struct {
 	__type(value, struct affinity);
 } affinity SEC(".maps");
 
-/* A flow of `flows`; the timer runs in the original direction's entry and ends both. */
+/* A flow of `flows`. */
 struct confirmed_flow {
 	struct flow flow;
-	struct bpf_timer timer;
+	__u32 ticket; /* in the original direction: of its entry in `flow_checks` */
 };
 
 /*
@@ -91,6 +91,37 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct confirmed_flow);
 } flows SEC(".maps");
+
+/*
+ * Every confirmed flow waits here to be asked whether it has expired, all equally long: so they
+ * stand in the order of their times. An entry that has not its flow's ticket is of one that is
+ * over, even if its tuple came back. Written by programs.
+ */
+struct flow_check {
+	struct flow_key key; /* of the original direction */
+	__u32 ticket;
+	__u32 due_s;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, FLOW_CHECKS(FLOWS_DEFAULT));
+	__type(value, struct flow_check);
+} flow_checks SEC(".maps");
+
+/* Who asks them. Written by programs. */
+struct flow_sweeper {
+	struct bpf_timer timer;
+	__u32 load_id; /* whose programs the timer runs, as in struct config; 0: it does not yet */
+	__u32 waiting; /* entries of `flow_checks` */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_sweeper);
+} flow_sweeper SEC(".maps");
 
 /*
  * Flows that nobody has answered yet. A flood of them can only evict its like. Written by programs.

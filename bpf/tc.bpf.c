@@ -315,7 +315,7 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 				     hook);
 	if (use == FLOW_GO_ON) {
 		flow_touch(&key, flow, is_confirmed, now_seconds());
-		flow_follow(&key, flow, packet, is_confirmed);
+		flow_follow(&key, flow, packet);
 		return flow_forward(skb, packet, &key, flow, hook);
 	}
 	(void)flow_forget(&key, flow);

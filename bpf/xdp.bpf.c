@@ -209,7 +209,7 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 	use = flow_use_of(packet, flow, address);
 	if (use == FLOW_GO_ON) {
 		flow_touch(&key, flow, is_confirmed, now_seconds());
-		flow_follow(&key, flow, packet, is_confirmed);
+		flow_follow(&key, flow, packet);
 		return flow_forward(xdp, packet, flow, hook);
 	}
 	if (use == FLOW_REFUSE)

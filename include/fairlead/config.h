@@ -38,10 +38,13 @@ struct config {
 	__u8 forwarding;    /* enum forwarding */
 	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
 	__u16 host_port_min;
-	__u64 netns_cookie; /* of the node's network namespace, whose loopback addresses serve
+	__u64 netns_cookie;    /* of the node's network namespace, whose loopback addresses serve
 			       NodePorts; 0: not known */
+	__u32 flow_check_s;    /* so often each confirmed flow is asked whether it has expired */
+	__u32 flow_checks_max; /* no flow is confirmed while so many wait in `flow_checks` */
+	__u32 load_id;         /* not 0; tells programs from those of an earlier load */
 	/* From here to host_port_min - 1 are such sources too; 0: they are not. */
 	__u16 low_port_min;
-	__u8 pad[6];
+	__u8 pad[2];
 };
-_Static_assert(sizeof(struct config) == 56, "every byte is named");
+_Static_assert(sizeof(struct config) == 64, "every byte is named");

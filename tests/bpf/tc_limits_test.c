@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Tables that are full, and flows that end by themselves. */
+/* Tables that are full. */
 
 #include "bpf/datapath.h"
 
 #include <bpf/libbpf.h>
-#include <time.h>
 
-#define FLOWS_MAX  8 /* halves */
-#define TIMEOUT_S  1
-#define DEADLINE_S 10
+#define FLOWS_MAX 8 /* halves */
 
 static void make_narrow(struct tc_bpf *skeleton)
 {
 	(void)bpf_map__set_max_entries(skeleton->maps.flows, FLOWS_MAX);
-	skeleton->rodata->config.timeout_tcp_closed_s = TIMEOUT_S;
-	skeleton->rodata->config.timeout_udp_new_s = TIMEOUT_S;
-	skeleton->rodata->config.timeout_udp_s = TIMEOUT_S;
 }
 
 static int load_narrow(void **state)
@@ -56,48 +50,10 @@ static void a_full_table_leaves_flows_among_the_new_ones(void **state)
 	assert_int_equal(address_flows_of(vip(80).addr).confirmed, confirmed);
 }
 
-static time_t now(void)
-{
-	struct timespec time;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec;
-}
-
-/* Connections closed by a RST, and datagrams: both are gone a second after their last packet. */
-static void flows_end_by_themselves(void **state)
-{
-	const struct timespec pause = {.tv_nsec = 20000000};
-	int flows = bpf_map__fd(programs->maps.flows);
-	time_t deadline = now() + DEADLINE_S;
-
-	(void)state;
-	given_pods(1);
-	given_backend(pod(2), IPPROTO_UDP);
-	given_service(vip(80), IPPROTO_UDP, 1, &(__u32){2});
-	given_answered(4000);
-	when_ingress(tcp(client(4000), vip(80), RST));
-	variant.proto = IPPROTO_UDP;
-	when_ingress(opens(client(4000), vip(80)));
-	when_egress(answers(pod(2), client(4000)));
-	then_goes_on_as(answers(vip(80), client(4000)));
-	assert_int_equal(flows_count(flows), 4);
-	assert_int_equal(address_flows_of(vip(80).addr).confirmed, 2);
-
-	while (flows_count(flows) && now() < deadline)
-		(void)nanosleep(&pause, NULL);
-
-	assert_int_equal(flows_count(flows), 0);
-	assert_int_equal(address_flows_of(vip(80).addr).confirmed, 0);
-	assert_int_equal(address_flows_of(pod(1).addr).confirmed, 0);
-	assert_int_equal(address_flows_of(pod(2).addr).confirmed, 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		EACH(a_full_table_leaves_flows_among_the_new_ones),
-		ONCE(flows_end_by_themselves),
 	};
 
 	return cmocka_run_group_tests_name("limits", tests, load_narrow, datapath_unload);

@@ -72,6 +72,7 @@ static int maps_resize(const struct datapath_options *options, struct bpf_object
 		{"backends", sizes->backends},
 		{"affinity", sizes->affinity},
 		{"flows", options->with_tc ? sizes->flows : 1},
+		{"flow_checks", FLOW_CHECKS(options->with_tc ? sizes->flows : 1)},
 		{"new_flows", options->with_tc ? sizes->new_flows : 1},
 		{"fragments", options->with_tc ? FRAGMENTS_DEFAULT : 1},
 	};
@@ -102,12 +103,17 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 	datapath->tc = tc_bpf__open();
 	if (!datapath->tc)
 		return log_err(-errno, "cannot open the TC programs");
-	datapath->tc->rodata->config = datapath->config;
 	layer3_choose(datapath->tc, false);
 	err = maps_resize(options, datapath->tc->obj);
 	if (!err)
 		err = pinned_maps_adopt(&datapath->pinned, datapath->tc->obj);
-	return err ? err : tc_bpf__load(datapath->tc);
+	if (err)
+		return err;
+	/* An adopted map has the size it was made with. */
+	datapath->config.flow_checks_max =
+		bpf_map__max_entries(datapath->tc->maps.flow_checks) - FLOW_CHECKS_SPARE;
+	datapath->tc->rodata->config = datapath->config;
+	return tc_bpf__load(datapath->tc);
 }
 
 /*
@@ -337,6 +343,8 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	datapath->xdp_program = -1;
 	datapath->takes_split_frames = options->xdp_takes_split_frames;
 	datapath->config = options->config;
+	/* No other agent's programs for these pins are loaded in the same moment. */
+	datapath->config.load_id = (uint32_t)now_ms() | 1;
 	datapath->wants_bind = datapath->has_bind = options->bind_protection;
 	if (snprintf(datapath->pinned.pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
 		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");

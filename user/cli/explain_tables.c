@@ -35,10 +35,11 @@ static bool table_has_same_size(const char *name)
 	return !strcmp(name, "services") || !strcmp(name, "address_flows");
 }
 
-static bool table_is_hash(const struct bpf_map *map)
+static bool table_grows_with_use(const struct bpf_map *map)
 {
 	return bpf_map__type(map) == BPF_MAP_TYPE_HASH ||
-	       bpf_map__type(map) == BPF_MAP_TYPE_LRU_HASH;
+	       bpf_map__type(map) == BPF_MAP_TYPE_LRU_HASH ||
+	       bpf_map__type(map) == BPF_MAP_TYPE_QUEUE;
 }
 
 /* The pinned table of this name, opened for reading. Complains. */
@@ -79,7 +80,7 @@ static int table_share(const struct maps *maps, struct bpf_map *map)
 		return table_is_shared(bpf_map__name(map)) ? bpf_map__reuse_fd(map, fd)
 							   : bpf_map__set_max_entries(map, entries);
 	}
-	if (table_is_hash(map))
+	if (table_grows_with_use(map))
 		return bpf_map__set_max_entries(map, FEW_ENTRIES);
 	/* Nobody asks what traffic there was. */
 	return strcmp(bpf_map__name(map), "service_stats") ? 0 : bpf_map__set_max_entries(map, 1);
