@@ -4,9 +4,9 @@
 /*
  * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in
  * `new_flows` (LRU) until the first reply confirms it; then both halves move to `flows`, where
- * nothing is evicted and flow_sweep.h ends them. So a flood of new flows can only push out its like.
- * An expired entry counts as absent even before it is taken away. Each half can be made anew from
- * the other.
+ * nothing is evicted and flow_sweep.h ends them. So a flood of new flows can only push out its
+ * like. An expired entry counts as absent even before it is taken away. Each half can be made anew
+ * from the other.
  */
 
 #include <linux/errno.h>
