@@ -38,7 +38,7 @@ static __always_inline int flow_insert_original(struct flow_draft *draft)
 static __always_inline void flow_find_full(void)
 {
 	counter_add(COUNTER_FLOWS_FULL, 0);
-	flow_sweep_some();
+	flow_sweep_some(CHECKS_FOR_ROOM);
 }
 
 /*

@@ -30,7 +30,7 @@ struct config {
 	__u32 rejects_per_second; /* for each CPU; 0: never refuse, drop */
 	__u16 source_port_min;    /* host order; ports a rewritten flow may get as its source */
 	__u16 source_port_max;
-	__u8 has_timer;     /* bpf_timer exists (5.15): expired flows leave by themselves */
+	__u8 has_timer;     /* bpf_timer exists (5.15): expired flows leave without others coming */
 	__u8 has_retval;    /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
 	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */

@@ -87,8 +87,8 @@ static const struct test_map test_maps[] = {
 	 sizeof(struct unprogrammed), 64},
 	{"affinity", BPF_MAP_TYPE_LRU_HASH, sizeof(struct affinity_key), sizeof(struct affinity),
 	 64},
-	/* As long as an entry with a timer behind it. */
-	{"flows", BPF_MAP_TYPE_HASH, sizeof(struct flow_key), sizeof(struct flow) + 16, 16384},
+	/* Entries have something behind them. */
+	{"flows", BPF_MAP_TYPE_HASH, sizeof(struct flow_key), sizeof(struct flow) + 4, 16384},
 	{"new_flows", BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 64},
 	{"fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct fragment_key),
 	 sizeof(struct fragment_ports), 64},
@@ -265,7 +265,7 @@ static void given_flow(const char *table, const char *client, __u16 port, __u32 
 	};
 	struct {
 		struct flow flow;
-		__u64 timer[2];
+		__u32 ticket;
 	} value = {.flow = {
 			   .new_src = addr(client),
 			   .new_dst = addr(backend == WEB_HERE ? "10.244.1.7" : "10.244.1.8"),

@@ -68,6 +68,17 @@ static int load_small_table(void **state)
 	return datapath_load(make_small_table);
 }
 
+static void make_timerless(struct tc_bpf *skeleton)
+{
+	skeleton->rodata->config.has_timer = 0;
+}
+
+static int load_timerless(void **state)
+{
+	(void)state;
+	return datapath_load(make_timerless);
+}
+
 static struct sweeper sweeper(void)
 {
 	struct sweeper value;
@@ -277,6 +288,23 @@ static void who_finds_the_table_full_removes_expired_flows(void **state)
 	assert_int_equal(place(5000), FLOW_CONFIRMED);
 }
 
+static void without_timers_new_flows_end_others(void **state)
+{
+	(void)state;
+	given_pods(1);
+	for (__u16 port = 4000; port < 4000 + FEW; port++)
+		given_reset(port);
+	given_time_passed(TIMEOUT_TCP_CLOSED_S + 1);
+	for (__u16 port = 5000; port < 5000 + FEW; port++)
+		given_answered(port);
+
+	assert_int_equal(sweeper().load_id, 0);
+	assert_int_equal(halves(), 2 * FEW);
+	assert_int_equal(place(4000), FLOW_NOWHERE);
+	assert_int_equal(place(5000), FLOW_CONFIRMED);
+	assert_int_equal(address_flows_of(vip(80).addr).confirmed, FEW);
+}
+
 int main(void)
 {
 	/* The last one leaves other programs behind. */
@@ -293,11 +321,14 @@ int main(void)
 	const struct CMUnitTest small_table[] = {
 		ONCE(who_finds_the_table_full_removes_expired_flows)};
 
+	const struct CMUnitTest timerless[] = {FAMILIES(without_timers_new_flows_end_others)};
+
 	return cmocka_run_group_tests_name("flows end", by_themselves, load_quick,
 					   datapath_unload) +
 	       cmocka_run_group_tests_name("flows of XDP end", by_xdp, load_quick_xdp, xdp_unload) +
 	       cmocka_run_group_tests_name("little room", narrow, load_narrow, datapath_unload) +
 	       cmocka_run_group_tests_name("no room", crowded, load_narrow, datapath_unload) +
 	       cmocka_run_group_tests_name("a small table", small_table, load_small_table,
-					   datapath_unload);
+					   datapath_unload) +
+	       cmocka_run_group_tests_name("no timers", timerless, load_timerless, datapath_unload);
 }

@@ -369,7 +369,7 @@ static void test_ids_at_a_busy_address(void **state)
 	const struct flow_key key = {.proto = IPPROTO_TCP};
 	struct {
 		struct flow flow;
-		char timer[16];
+		__u32 ticket;
 	} held = {};
 	char name[16], frontends[64];
 

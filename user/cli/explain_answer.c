@@ -30,7 +30,7 @@ static bool table_find(const struct maps *maps, enum map_id id, const void *key,
 	return !bpf_map_lookup_elem(maps->items[id].fd, key, ret_value);
 }
 
-/* A flow of the tables, without the timer behind it. */
+/* A flow of the tables, without what may follow it. */
 static bool flow_find_in(const struct maps *maps, enum map_id id, const struct flow_key *key,
 			 struct flow *ret_flow)
 {

@@ -30,7 +30,7 @@ struct map_shape {
 	const char *name;
 	size_t key_size;
 	size_t value_size;
-	bool value_may_be_longer; /* a timer follows the struct */
+	bool value_may_be_longer; /* what only programs need follows the struct */
 };
 
 static const struct map_shape shapes[MAP_COUNT] = {

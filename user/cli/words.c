@@ -218,9 +218,8 @@ const struct degraded_words degraded_words[] = {
 	 "bpf_set_retval is missing (Linux 5.18): a refused connect() fails with EPERM, not "
 	 "ECONNREFUSED"},
 	{DEGRADED_NO_TIMER, "no-timer",
-	 "bpf_timer is missing (Linux 5.15): the agent removes ended flows, so the flow table "
-	 "fills while "
-	 "no agent runs"},
+	 "bpf_timer is missing (Linux 5.15): flows that have ended stay in the flow table until "
+	 "others are established"},
 	{DEGRADED_NO_SOCKET_HOOKS, "no-socket-hooks",
 	 "socket hooks are switched off or could not be attached: processes of this node and its "
 	 "pods are "
