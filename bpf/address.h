@@ -88,6 +88,7 @@ static __always_inline void address_count_flow(const struct ip_addr *addr, int c
 	const struct address_info *info = address_lookup(addr);
 	struct address_flows *busy = info ? address_flows_of(info) : NULL;
 
-	if (busy)
+	/* It may have come to be known only after a flow that another node brought here. */
+	if (busy && (change > 0 || busy->confirmed))
 		__sync_fetch_and_add(&busy->confirmed, change);
 }

@@ -22,6 +22,7 @@ const volatile struct config config = {
 	.source_port_min = SOURCE_PORT_MIN_DEFAULT,
 	.source_port_max = SOURCE_PORT_MAX_DEFAULT,
 	.host_port_min = HOST_PORT_MIN_DEFAULT,
+	.low_port_min = LOW_PORT_MIN_DEFAULT,
 	.has_timer = 1,
 	.has_retval = 1,
 	.tc_attached = 1,

@@ -33,7 +33,7 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 					     : packet_read_ipv6(skb, offset, ret_quote);
 }
 
-/* True if a client's packet, of which at least the ports are there, is of a flow that goes this way. */
+/* True if a client's packet, with ports at least, is of a flow that goes this way. */
 static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet *quote)
 {
 	__be16 ports[2];
@@ -81,8 +81,8 @@ static __always_inline int error_pass_on(struct __sk_buff *skb, const struct pac
 
 /*
  * An ICMP error for this node: if a packet that it has encapsulated was too big for the way, its
- * client hears what would fit. Returns a verdict, -enum counter_reason, or VERDICT_NEXT: it is about
- * something else.
+ * client hears what would fit. Returns a verdict, -enum counter_reason, or VERDICT_NEXT: it is
+ * about something else.
  */
 static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *packet,
 				const struct hook *hook)

@@ -196,14 +196,17 @@ static __always_inline bool flow_is_taken(const struct flow_key *key, const stru
 /*
  * Claims a reply tuple. Two frontends with one backend and one client port want the same one: only
  * one gets it, the other must be told apart by another source port. Returns 0, or -EEXIST: it is
- * taken.
+ * taken. A global function, which the verifier looks at once, not again for each way that leads
+ * here: so it asks whether there is what its pointers lead to.
  */
-static __noinline int flow_claim_reply(const struct flow_key *key, const struct flow *reply)
+__noinline int flow_claim_reply(const struct flow_key *key, const struct flow *reply)
 {
 	const struct flow *holder;
 	bool is_confirmed;
 	int err;
 
+	if (!key || !reply)
+		return -EEXIST;
 	holder = flow_find(key, &is_confirmed);
 	if (holder && is_confirmed) {
 		if (flow_is_taken(key, holder, reply))

@@ -58,19 +58,32 @@ static __always_inline bool port_may_be_kept(__be16 port)
 }
 
 /*
+ * One of the ports that are nobody's: below the node's own range, where only servers are, whose
+ * tuples no backend's replies have, and above it.
+ */
+static __always_inline __be16 port_pick(void)
+{
+	__u32 high = config.source_port_max - config.source_port_min + 1, low = 0, pick;
+
+	if (config.low_port_min && config.low_port_min < config.host_port_min)
+		low = config.host_port_min - config.low_port_min;
+	pick = bpf_get_prandom_u32() % (low + high);
+	return bpf_htons(pick < low ? config.low_port_min + pick
+				    : config.source_port_min + pick - low);
+}
+
+/*
  * Claims the reply tuple: with the flow's own source port, or, where that is taken or the node's,
  * with another one.
  */
 static __noinline int flow_claim(struct flow_draft *draft)
 {
-	__u32 ports = config.source_port_max - config.source_port_min + 1;
 	bool keep = !draft->is_from_node || port_may_be_kept(draft->original.new_src_port);
 	int err = -EEXIST;
 
 	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++) {
 		if (attempt || !keep)
-			draft->original.new_src_port =
-				bpf_htons(config.source_port_min + bpf_get_prandom_u32() % ports);
+			draft->original.new_src_port = port_pick();
 		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
 		flow_peer(&draft->original_key, &draft->original, &draft->reply);
 		err = flow_claim_reply(&draft->reply_key, &draft->reply);

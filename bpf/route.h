@@ -12,7 +12,7 @@
 struct route {
 	__u32 ifindex;
 	__u32 mtu;      /* of what the way takes, learned from routers too */
-	__u32 overhead; /* given: bytes that will be put before the packet, which `mtu` is less then */
+	__u32 overhead; /* given: bytes that will be put before the packet; `mtu` is without */
 	struct bpf_redir_neigh next_hop;
 };
 

@@ -74,15 +74,22 @@ static __always_inline int transit(struct __sk_buff *skb, const struct packet *p
 	return err ? err : transit_send(skb, packet, &route, hook);
 }
 
-/* Sends a rewritten packet on, in the direction its flow goes. */
-static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *packet,
-				   const struct flow_key *key, const struct flow *flow,
-				   const struct hook *hook)
+/*
+ * Sends a rewritten packet on, in the direction its flow goes. Returns a verdict or -enum
+ * counter_reason. A global function, which the verifier looks at once, not again for each way that
+ * leads here: so it asks whether there is what its pointers lead to.
+ */
+__noinline int flow_forward(struct __sk_buff *skb, const struct packet *packet,
+			    const struct flow_key *key, const struct flow *flow,
+			    const struct hook *hook)
 {
 	struct rewrite rewrite;
-	__u8 flags = flow->flags;
+	__u8 flags;
 	int err;
 
+	if (!packet || !key || !flow || !hook)
+		return -COUNTER_DROP_REWRITE;
+	flags = flow->flags;
 	if (config.count_packets)
 		stats_count_packet(flow->service, hook->size);
 	rewrite_from_flow(flow, &rewrite);

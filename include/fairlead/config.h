@@ -43,6 +43,8 @@ struct config {
 	__u32 flow_check_s;    /* so often each confirmed flow is asked whether it has expired */
 	__u32 flow_checks_max; /* no flow is confirmed while so many wait in `flow_checks` */
 	__u32 load_id;         /* not 0; tells programs from those of an earlier load */
-	__u32 pad;
+	/* From here to host_port_min - 1 are such sources too; 0: they are not. */
+	__u16 low_port_min;
+	__u8 pad[2];
 };
 _Static_assert(sizeof(struct config) == 64, "every byte is named");

@@ -65,6 +65,7 @@
 /* Source ports for flows whose own port is taken: above Linux's default ip_local_port_range. */
 #define SOURCE_PORT_MIN_DEFAULT 61000
 #define SOURCE_PORT_MAX_DEFAULT 65535
+#define LOW_PORT_MIN_DEFAULT    1024
 /* Where Linux's default ip_local_port_range begins. */
 #define HOST_PORT_MIN_DEFAULT 32768
 

@@ -32,6 +32,7 @@ enum address_flag {
 	ADDRESS_NODE = 1U << 3,
 	/*
 	 * An external or load-balancer IP: a port that it does not have is left alone (rule C48).
+	 * So is the ClusterIP of a Service that is another proxy's, all of it (rule C46).
 	 */
 	ADDRESS_EXTERNAL = 1U << 4,
 	/* An address of this node at which NodePorts are served (rules B32 to B39). */

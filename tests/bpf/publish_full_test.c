@@ -25,12 +25,14 @@ static int retry(const char *namespace_, const char *name, void *context)
 }
 
 /*
- * shop/big (10.96.0.9 -> 21 to 24) does not fit beside shop/web: nothing of it is left in any map;
- * when shop/web is gone it is tried again and fits. Until then it is not tried in vain.
+ * shop/big (10.96.0.9 -> 21 to 24) does not fit beside shop/web: nothing of it is left in any map but
+ * its ClusterIP, to be left alone; when shop/web is gone it is tried again and fits. Until then it
+ * is not tried in vain.
  */
 static void then_refused_until_room(const struct sizes *sizes, const char *map, const char *flag)
 {
 	struct fixture *fixture = given_maps(sizes);
+	const struct ip_addr vip = ip("10.96.0.9");
 	struct dump before;
 	struct unprogrammed_key key = {.namespace_ = "shop",
 				       .name = "big",
@@ -58,8 +60,12 @@ static void then_refused_until_room(const struct sizes *sizes, const char *map, 
 	assert_int_equal(publisher_retry_unfitting(fixture->publisher, retry, fixture), 0);
 	assert_int_equal(numbers_of(fixture).refused_service_ports, 1);
 
-	/* Apart from the reason, and entries that are free, the maps are as they were. */
+	/*
+	 * Apart from the reason, its ClusterIP that is left alone, and entries that are free, the
+	 * maps are as they were.
+	 */
 	assert_int_equal(bpf_map_delete_elem(fixture->maps.unprogrammed, &key), 0);
+	(void)bpf_map_delete_elem(fixture->maps.addresses, &vip);
 	for (uint32_t id = 1; id < sizes->backends; id++) {
 		if (fixture->backends[id].state == BACKEND_FREE)
 			memset(&fixture->backends[id], 0, sizeof(fixture->backends[id]));
@@ -256,7 +262,7 @@ static void test_last_step_that_fails(void **state)
 	assert_int_equal(when_service(fixture, "both", "10.0.0.9", "9"), -ENOSPC);
 
 	then_full(fixture, "both", "services", "--max-services");
-	then_address(fixture, "10.0.0.9", 0);
+	then_address(fixture, "10.0.0.9", ADDRESS_EXTERNAL); /* its ClusterIP is left alone */
 	when_gone(fixture, "both");
 	when_settled(fixture);
 	for (int round = 0; round < 3; round++) {

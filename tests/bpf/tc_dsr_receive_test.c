@@ -352,6 +352,24 @@ static void one_client_port_at_two_frontends_is_told_apart(void **state)
 	then_goes_on_as(follows(dialled_there(), client(4000)));
 }
 
+/* The network may bring packets straight to the backend's node, from one packet to the next. */
+static void a_connection_goes_on_where_its_packets_come_directly(void **state)
+{
+	(void)state;
+	given_pods_here();
+	given_frontend(external(80), variant.proto, FRONTEND_EXTERNAL_IP,
+		       given_service(vip(80), variant.proto, 0, NULL));
+	when_received(opens(client(4000), external(80)), pod(1));
+	when_replied(answers(pod(1), client(4000)));
+	when_received(follows(client(4000), external(80)), pod(1));
+
+	when_asked(follows(client(4000), external(80)));
+
+	then_goes_on_as(follows(client(4000), pod(1)));
+	when_received(follows(client(4000), external(80)), pod(1));
+	then_goes_on_as(follows(client(4000), pod(1)));
+}
+
 /* Errors. */
 
 static struct packet_spec too_big_about(const struct frame *quote, struct peer to)
@@ -452,6 +470,7 @@ int main(void)
 		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv4, UDP)", 1),
 		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv6, UDP)", 3),
 		EACH(one_client_port_at_two_frontends_is_told_apart),
+		FAMILIES(a_connection_goes_on_where_its_packets_come_directly),
 		EACH(errors_about_replies_reach_the_backend),
 		EACH(errors_about_nothing_known_are_dropped),
 	};

@@ -335,6 +335,41 @@ static void the_outer_header_counts_for_the_way(void **state)
 	then_counted(COUNTER_TOO_BIG, 1);
 }
 
+/*
+ * What the kernel will cut into segments (GSO) has to fit segment by segment. That is all that can be
+ * seen here: packets of BPF_PROG_RUN have a size of segments and no type, and take no outer header.
+ */
+static void when_segments_asked(struct frame frame, __u32 segment_size)
+{
+	struct frame became;
+	struct __sk_buff context = {
+		.ifindex = uplink,
+		.ingress_ifindex = uplink,
+		.gso_size = segment_size,
+		.gso_segs = 2,
+	};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.bytes, .data_size_in = frame.size,
+		    .data_out = became.bytes, .data_size_out = sizeof(became.bytes),
+		    .ctx_in = &context, .ctx_size_in = sizeof(context));
+
+	assert_int_equal(
+		bpf_prog_test_run_opts(bpf_program__fd(programs->progs.fl_ingress), &options), 0);
+}
+
+static void segments_are_judged_one_by_one(void **state)
+{
+	struct frame big = built(sized(following(client(4000), vip(80)), 1900));
+
+	(void)state;
+	given_dsr(1);
+	when_asked(opens(client(4000), vip(80)));
+
+	when_segments_asked(big, fitting() - headers());
+	then_counted(COUNTER_TOO_BIG, 0);
+	when_segments_asked(big, fitting() - headers() + 1);
+	then_counted(COUNTER_TOO_BIG, 1);
+}
+
 static void traceroute_shows_this_node(void **state)
 {
 	struct packet_spec spec = opening(client(4000), vip(80));
@@ -452,6 +487,8 @@ int main(void)
 		FAMILIES(a_flow_that_ended_is_forgotten_and_its_port_used_again),
 		EACH(one_client_port_at_two_frontends_is_no_conflict),
 		EACH(the_outer_header_counts_for_the_way),
+		VARIANT(segments_are_judged_one_by_one, " (IPv4, TCP)", 0),
+		VARIANT(segments_are_judged_one_by_one, " (IPv6, TCP)", 2),
 		EACH(traceroute_shows_this_node),
 		EACH(errors_about_replies_reach_the_backends_node),
 		EACH(errors_about_what_was_encapsulated_reach_the_client),

@@ -372,6 +372,25 @@ static void a_retired_address_of_the_service_range_is_unused(void **state)
 	then_dropped(COUNTER_DROP_UNUSED_ADDRESS);
 }
 
+/* Rule C46: a Service has it, and another proxy serves it further on. */
+static void an_address_that_is_left_alone_is_not_an_unused_one(void **state)
+{
+	(void)state;
+	given_outside(1);
+	given_service_range("10.96.0.0", "255.255.0.0", "fd96::", "ffff:ffff::");
+	given_address(unused().addr, ADDRESS_EXTERNAL);
+
+	when_asked(opens(client(4000), unused()));
+	then_goes_on();
+	when_asked(follows(client(4000), unused()));
+	then_goes_on();
+	when_ingress(echo(unused()));
+	then_goes_on();
+	when_node_sends(opens(node(4000), unused()));
+	then_goes_on();
+	then_counted(COUNTER_DROP_UNUSED_ADDRESS, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +415,7 @@ int main(void)
 		EACH(an_address_of_the_service_range_that_the_node_has_is_its_own),
 		EACH(without_a_known_service_range_nothing_is_dropped),
 		EACH(a_retired_address_of_the_service_range_is_unused),
+		EACH(an_address_that_is_left_alone_is_not_an_unused_one),
 	};
 
 	return cmocka_run_group_tests_name("outside", tests, outside_load_default, datapath_unload);

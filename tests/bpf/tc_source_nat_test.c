@@ -21,6 +21,7 @@ static void make_ports_scarce(struct tc_bpf *skeleton)
 {
 	skeleton->rodata->config.source_port_min = PORT_MIN;
 	skeleton->rodata->config.source_port_max = PORT_MIN + PORTS - 1;
+	skeleton->rodata->config.low_port_min = 0;
 }
 
 static int load_scarce(void **state)

@@ -55,6 +55,25 @@ static void given_a_flow(void)
 	then_returns_as(passed(following(inner(4000), pod(1))));
 }
 
+/* Source ports: those below the range of the node's own, and those above it. */
+static void ports_that_are_given_are_nobodys(void **state)
+{
+	unsigned low = 0, high = 0;
+
+	(void)state;
+	given_outside(1);
+	for (__u16 port = 40000; port < 40200; port++) {
+		__u16 given;
+
+		when_asked(opens(client(port), vip(80)));
+		given = source_port_of(outcome());
+		low += given >= LOW_PORT_MIN_DEFAULT && given < HOST_PORT_MIN_DEFAULT;
+		high += given >= SOURCE_PORT_MIN_DEFAULT;
+	}
+	assert_int_equal(low + high, 200);
+	assert_true(low && high);
+}
+
 /* Hops. */
 
 static void traceroute_shows_this_node(void **state)
@@ -316,6 +335,7 @@ static void an_error_whose_hops_run_out_is_told_to_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		EACH(ports_that_are_given_are_nobodys),
 		EACH(traceroute_shows_this_node),
 		EACH(the_last_hop_of_an_established_flow_is_told_on_either_side),
 		EACH(a_packet_with_two_hops_left_goes_on_with_one),

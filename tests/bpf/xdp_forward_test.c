@@ -173,7 +173,7 @@ static void an_association_keeps_its_checksum_right(void **state)
 
 	when_client_sends(built(sctp(client(40000), node(NODE_PORT), SCTP_INIT)));
 	port = source_port_of(outcome());
-	assert_in_range(port, SOURCE_PORT_MIN_DEFAULT, SOURCE_PORT_MAX_DEFAULT);
+	assert_int_not_equal(port, 40000);
 	then_redirected_as(sent_to_pods(sctp(inner(port), pod(1), SCTP_INIT)));
 	when_backend_sends(built(sctp(pod(1), inner(port), SCTP_INIT_ACK)));
 	then_redirected_as(sent_to_clients(sctp(node(NODE_PORT), client(40000), SCTP_INIT_ACK)));

@@ -349,6 +349,11 @@ static void addresses_that_no_service_has_are_dropped(void **state)
 	assert_int_equal(verdict(), XDP_REDIRECT);
 	when_client_sends(opens(client(4000), unused_vip(80)));
 	then_dropped_by_xdp(COUNTER_DROP_UNUSED_ADDRESS);
+
+	/* Rule C46: another proxy's is left to it. */
+	given_address(unused_vip(0).addr, ADDRESS_EXTERNAL);
+	when_client_sends(opens(client(4000), unused_vip(80)));
+	then_goes_up();
 }
 
 int main(void)

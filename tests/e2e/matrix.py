@@ -7,7 +7,8 @@ The rules are the promises of docs/behaviour.md in words (groups D to G). They k
 import dataclasses
 import itertools
 
-from lab import NODES, address_of, all_pods, node_of
+import uplinks
+from lab import address_of, all_pods, node_of
 from manifests import node, service, service_port, slice_
 from world import World
 
@@ -205,21 +206,13 @@ class Way:
         return ("--forwarding", mode, "--xdp", "native" if self.hook == "xdp" else "off")
 
 
-def prepare_for_xdp(world):
-    """A veth's driver takes frames for its peer only if that has GRO on. Its XDP sees checksums as their
-    sender left them, so senders finish them."""
-    for name in (OUTSIDE.place, *all_pods()):
-        world.place(name).run("ethtool", "-K", "eth0", "tx", "off")
-    for node_link in NODES:
-        world.place("wire").run("ethtool", "-K", node_link, "gro", "on")
-
-
 class Matrix:
     """A world that has all Services, agents that forward in one way, and answers to a cell's question."""
 
     def __init__(self, way):
         self.way = way
-        self.world = World("socket,tc", *way.options(), serve=False)
+        self.world = World("socket,tc", *way.options(), serve=False,
+                           prepare=uplinks.prepare_for_xdp if way.hook == "xdp" else None)
         self.unseen_ports = itertools.cycle(UNSEEN_PORTS)
 
     def __enter__(self):
@@ -230,8 +223,6 @@ class Matrix:
             for range_ in ranges:
                 client.run("ip", "route", "replace", range_, "via", address_of(NODE, family))
         self.world.publish(*objects())
-        if self.way.hook == "xdp":
-            prepare_for_xdp(self.world)
         return self
 
     def __exit__(self, *error):

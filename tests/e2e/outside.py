@@ -4,9 +4,16 @@
 import contextlib
 import itertools
 import json
+import random
+
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
 
 from lab import address_of, wait_for
 from manifests import both_protocols, next_vip, service, slice_, slice_ports
+from packets import built, fragments, link_address
 
 LOCAL, REMOTE = "pod1b", "pod2b"  # the node that is dialled is node1
 NODE_PORT, EXTERNAL_IP, LOAD_BALANCER, CLUSTER_IP = (
@@ -14,6 +21,9 @@ NODE_PORT, EXTERNAL_IP, LOAD_BALANCER, CLUSTER_IP = (
 KINDS = [NODE_PORT, EXTERNAL_IP, LOAD_BALANCER, CLUSTER_IP]
 RANGES = {4: ["203.0.113.0/24", "10.96.0.0/16"], 6: ["2001:db8:113::/64", "fd00:96::/112"]}
 EXTERNAL = {4: "203.0.113.", 6: "2001:db8:113::"}
+NARROW = 1400
+BIG = "x" * 60000 + "\n"
+FILL = "fill 60000\n"
 HOOKED = (1, 2)  # enum link_hook: tcx, clsact
 
 _node_ports = itertools.count(31080)
@@ -99,3 +109,62 @@ def second_link(world):
     yield
     for place in (client, node):
         place.run("ip", "link", "del", "fl-side")
+
+
+def route_by(world, way, family):
+    """Leads the client's packets to Services by the second link, or as usual."""
+    client = world.place("client")
+    via = {"side": {4: "172.19.0.2", 6: "fd00:19::2"}[family], "eth0": address_of("node1", family)}[way]
+    for range_ in RANGES[family]:
+        client.run("ip", "route", "replace", range_, "via", via, "src", client.address(family))
+
+
+def host(address, family):
+    return f"{address}/{32 if family == 4 else 128}"
+
+
+@contextlib.contextmanager
+def narrow_router(world, place, destination, via, family):
+    """What a place sends to a destination goes by way of the wire, where no more than NARROW bytes fit."""
+    wire, place = world.place("wire"), world.place(place)
+    route = ["ip", "route", "replace", destination]
+    for setting in ("all", "br0"):
+        wire.run("sysctl", "-qw", f"net.ipv4.conf.{setting}.send_redirects=0")
+    before = place.run("ip", f"-{family}", "route", "show", destination).stdout.split()
+    wire.run(*route, *(["via", via] if via else []), "dev", "br0", "mtu", NARROW)
+    for range_ in RANGES[family]:
+        wire.run("ip", "route", "replace", range_, "via", address_of("node1", family))
+    place.run(*route, "via", address_of("wire", family), "dev", "eth0")
+    try:
+        yield
+    finally:
+        place.run("ip", f"-{family}", "route", "del", destination)
+        if before:
+            place.run("ip", f"-{family}", "route", "replace", *before)
+        wire.run("ip", f"-{family}", "route", "del", destination)
+        for range_ in RANGES[family]:
+            wire.run("ip", "route", "del", range_)
+        for name in ("client", "node1", "node2", LOCAL, REMOTE):
+            world.place(name).run("ip", f"-{family}", "route", "flush", "cache")
+
+
+def learned_mtu(world, place, destination):
+    words = world.place(place).run("ip", "route", "get", destination).stdout.split()
+    return int(words[words.index("mtu") + 1]) if "mtu" in words else None
+
+
+def frames_to(world, family, packets):
+    """Hex of frames from the client to node1."""
+    link = Ether(src=link_address(world.lab, "client", "eth0"), dst=link_address(world.lab, "node1", "eth0"))
+    return [bytes(link / packet).hex() for packet in packets]
+
+
+def udp_to(client, frontend, family, port, payload):
+    ip = IP if family == 4 else IPv6
+    more = {"id": random.randrange(1, 65536)} if family == 4 else {}
+    return built(ip(src=client.address(family), dst=frontend.address, **more) /
+                 UDP(sport=port, dport=frontend.port) / Raw(payload))
+
+
+def pieces_of(client, frontend, family, port, size):
+    return fragments(udp_to(client, frontend, family, port, b"x" * (size - 1) + b"\n"))

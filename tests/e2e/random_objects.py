@@ -19,6 +19,7 @@ PROXY_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.
 POLICIES = ("Cluster", "Local")
 MANY = 60  # Services of the random kind; more of them are rather deleted
 FEW_ADDRESSES = 90  # ClusterIPs of each family, so that they are used again and again
+FEW_NODE_PORTS = range(30000, 30250)
 
 # What no API server would store, but an agent of another release may have to read.
 BAD_SERVICES = (
@@ -40,6 +41,11 @@ BAD_SLICES = (
 
 def key_of(obj):
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+def node_ports_of(obj):
+    ports = obj["spec"].get("ports")
+    return {port["nodePort"] for port in ports if "nodePort" in port} if isinstance(ports, list) else set()
 
 
 def backend_address(number, family):
@@ -93,7 +99,8 @@ class RandomObjects:
             known = self.services if obj["kind"] == "Service" else self.slices
             if key_of(obj) in known:
                 continue
-            if obj["kind"] == "Service" and set(obj["spec"].get("clusterIPs", ())) & self.addresses():
+            if obj["kind"] == "Service" and (set(obj["spec"].get("clusterIPs", ())) & self.addresses()
+                                             or node_ports_of(obj) & self.node_ports()):
                 continue
             self.put(obj)
 
@@ -103,6 +110,10 @@ class RandomObjects:
         """ClusterIPs in use: the API server gives each to one Service."""
         return {vip for obj in self.services.values() for vip in obj["spec"].get("clusterIPs", ())
                 if vip != "None"}
+
+    def node_ports(self):
+        """NodePorts in use: the API server gives each to one Service."""
+        return {port for obj in self.services.values() for port in node_ports_of(obj)}
 
     def free_vip(self, family):
         used = self.addresses()
@@ -142,8 +153,10 @@ class RandomObjects:
         return made
 
     def give_node_ports(self, spec):
-        for port in spec["ports"]:
-            port["nodePort"] = self.chance.randint(30000, 32767)
+        used = self.node_ports()
+        free = [port for port in FEW_NODE_PORTS if port not in used]
+        for port, number in zip(spec["ports"], self.chance.sample(free, len(spec["ports"]))):
+            port["nodePort"] = number
         spec["externalTrafficPolicy"] = self.chance.choice(POLICIES)
 
     def random_policies(self, spec):

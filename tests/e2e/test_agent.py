@@ -31,7 +31,7 @@ def test_a_wrong_cgroup_is_refused_before_anything_is_touched(lab):
 
 
 @pytest.mark.parametrize("flag", [["--hooks", "xdp"], ["--max-slots", "many"], ["--timeout", "tcp=1"],
-                                  ["--source-ports", "9-1"], ["surplus"], ["--pin-dir", "relative"]])
+                                  ["--source-ports", "9-1"], ["--xdp", "fast"], ["surplus"], ["--pin-dir", "relative"]])
 def test_misuse_is_one_sentence_that_names_the_option_and_exit_status_2(lab, flag):
     agent = Agent(lab, "node1", Folder(lab.directory / "manifests").path)
     done = lab.place("node1").run(*agent.command(), *flag, check=False)

@@ -2,6 +2,7 @@
 """Direct server return: node1 is dialled, node2 has the backend and answers the client itself."""
 
 import json
+import sys
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -10,7 +11,7 @@ from scapy.layers.l2 import Ether
 
 import manifests
 from lab import address_of, wait_for
-from test_outside import (BIG, KINDS, LOCAL, NODE_PORT, OVERLAY_MTU, REMOTE, each_family, each_kind,
+from test_outside import (BIG, EXTERNAL_IP, KINDS, LOCAL, NODE_PORT, OVERLAY_MTU, REMOTE, each_family, each_kind,
                           each_proto, overlay, publish, route_services)  # noqa: F401 (fixture)
 
 HOOKS = ["tc"]
@@ -87,10 +88,9 @@ def test_segments_that_the_kernel_cuts_are_still_of_their_connection(world):
     flush_learned(world)
 
 
-@each_kind
 @each_family
-def test_much_is_sent_both_ways_in_spite_of_the_outer_header(world, offloads, kind, family):
-    frontend = publish(world, kind, family, [REMOTE])
+def test_much_is_sent_both_ways_in_spite_of_the_outer_header(world, offloads, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
     with world.place("client").socket("tcp", frontend.address, frontend.port) as sock:
         for _ in range(20):
             assert "error" not in sock.exchange(message=BIG)
@@ -99,16 +99,50 @@ def test_much_is_sent_both_ways_in_spite_of_the_outer_header(world, offloads, ki
     flush_learned(world)
 
 
+# Three datagrams in one packet (UDP_SEGMENT), and how many were answered.
+SEND_SEGMENTS = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+sock = socket.socket(family, socket.SOCK_DGRAM)
+sock.settimeout(2)
+sock.connect((sys.argv[1], int(sys.argv[2])))
+sock.setsockopt(socket.IPPROTO_UDP, 103, 1000)
+sock.send((b"x" * 999 + b"\\n") * 3)
+print(len([sock.recv(65535) for _ in range(3)]))
+"""
+
+
+@pytest.mark.parametrize("cut", ["on", "off"], ids=["whole", "cut"])
+@each_family
+def test_datagrams_that_were_sent_in_one_go_all_arrive(world, family, cut):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    world.place("node1").run("ethtool", "-K", "eth0", "tx-udp-segmentation", cut)
+    try:
+        told = world.place("client").run(sys.executable, "-c", SEND_SEGMENTS, frontend.address, frontend.port)
+        assert told.stdout.strip() == "3"
+    finally:
+        world.place("node1").run("ethtool", "-K", "eth0", "tx-udp-segmentation", "on")
+
+
 def flush_learned(world):
     for place in ("client", "node1", "node2", REMOTE):
         world.place(place).run("ip", "route", "flush", "cache")
         world.place(place).run("ip", "-6", "route", "flush", "cache")
 
 
+@each_proto
+@each_family
+def test_clients_on_the_backends_node_are_served(world, proto, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    # A neighbour of the backend, the backend itself, and its node, which are told apart or hidden.
+    for client, seen in (("pod2a", "pod2a"), (REMOTE, "node1"), ("node2", "node1")):
+        assert frontend.ask_all(world, proto, 3, client=client) == {REMOTE: {address_of(seen, family)}}
+
+
 # The way between the nodes.
 
 
-@each_kind
+@pytest.mark.parametrize("kind", [NODE_PORT, EXTERNAL_IP])
 @each_proto
 @each_family
 def test_backends_behind_an_overlay_see_the_client(world, overlay, kind, proto, family):
@@ -242,15 +276,28 @@ def test_one_client_port_is_used_at_two_frontends_at_once(world, family):
             assert len(ports) == 2 and "5000" in {str(port) for port in ports}
 
 
+@each_family
+def test_explain_says_which_way_a_packet_goes(world, family):
+    frontend = publish(world, NODE_PORT, family)
+    client = address_of("client", family)
+    dialled = f"[{frontend.address}]" if family == 6 else frontend.address
+    for arguments in ((), ("-o", "json")):
+        told = world.agents["node1"].fairlead("explain", f"{dialled}:{frontend.port}/tcp", "--from", client,
+                                              "--link", "eth0", *arguments).stdout
+    answer = json.loads(told)
+    assert answer["source_nat"] is False
+    assert {(item["direct_server_return"], item["seen_as"]) for item in answer["candidates"]} == {(True, client), (False, client)}
+
+
 @pytest.fixture
 def restarted(world):
     """Starts the agents anew with other options."""
     options = {node: agent.options for node, agent in world.agents.items()}
 
-    def restart(forwarding):
+    def restart(forwarding, *more):
         for agent in world.agents.values():
             agent.stop()
-            agent.options = ("--hooks", "tc", "--forwarding", forwarding)
+            agent.options = ("--hooks", "tc", "--forwarding", forwarding, *more)
             agent.start()
 
     yield restart
@@ -282,3 +329,12 @@ def test_hybrid_is_direct_for_tcp_and_source_nat_for_udp(world, restarted, famil
     frontend = publish(world, NODE_PORT, family, [REMOTE])
     assert frontend.ask_all(world, "tcp", 3) == {REMOTE: {address_of("client", family)}}
     assert frontend.ask_all(world, "udp", 3) == {REMOTE: {address_of("node1", family)}}
+
+
+def test_xdp_leaves_direct_server_return_to_tc(world, restarted):
+    restarted("dsr", "--xdp", "generic")
+    for family in (4, 6):
+        frontend = publish(world, NODE_PORT, family)
+        client = {address_of("client", family)}
+        for proto in ("tcp", "udp"):
+            assert frontend.ask_all(world, proto, 20) == {LOCAL: client, REMOTE: client}

@@ -116,12 +116,13 @@ def test_services_and_slices_come_change_and_go(cluster):
     cluster.agent.wait_for_services(set())
 
 
-def test_the_selectors_are_kube_proxys(cluster):
+def test_the_selectors_are_kube_proxys_but_for_services_of_other_proxies(cluster):
     queries = {name: cluster.server.requests(name)[0]["query"]
                for name in ("services", "endpointslices", "servicecidrs", "nodes")}
-    for name in ("services", "endpointslices", "servicecidrs"):
+    for name in ("endpointslices", "servicecidrs"):
         assert queries[name]["labelSelector"] == (
             "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless")
+    assert "labelSelector" not in queries["services"]
     assert queries["services"]["fieldSelector"] == "spec.clusterIP!=None"
     assert queries["nodes"]["fieldSelector"] == "metadata.name=node1"
 
@@ -344,9 +345,7 @@ def test_a_watch_that_ends_goes_on_from_where_it_was(cluster, how):
 
 def test_a_bookmark_moves_on_where_the_next_watch_begins(cluster):
     cluster.make("10.244.9.1")
-    unseen = service("unseen", next_vip(4))
-    unseen["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": "another"}
-    cluster.server.put(unseen)
+    cluster.server.put(service("unseen", "None"))
     version = cluster.server.resource_version
     cluster.server.bookmark()
     settle()

@@ -278,44 +278,6 @@ def test_a_client_port_is_used_again_and_again(world, proto, family):
         assert "error" not in frontend.ask(world, proto, source_port=5100 + number)
 
 
-@pytest.fixture
-def few_ports(world):
-    agent = world.agents["node1"]
-    options = agent.options
-    agent.stop()
-    agent.options = (*options, "--source-ports", "61000-61003")
-    agent.start()
-    yield agent
-    agent.stop()
-    agent.options = options
-    agent.start()
-
-
-def test_ports_that_run_out_are_told_with_the_name_of_the_service(world, few_ports):
-    frontend = publish(world, NODE_PORT, 4, [REMOTE])
-    client = world.place("client")
-    held = []
-    try:
-        for _ in range(4):
-            # A port may be overlooked at first: some are tried, at random.
-            held.append(wait_for(lambda: open_connection(client, frontend), "a connection"))
-        assert frontend.ask(world, timeout=0.5).get("error") == "timeout"
-        few_ports.wait_for_log("default/web:tcp (TCP) were dropped: no source port was left")
-        assert all("error" not in sock.exchange() for sock in held)
-    finally:
-        for sock in held:
-            sock.close()
-    wait_for(lambda: "error" not in frontend.ask(world, timeout=0.5), "a port that was given back")
-
-
-def open_connection(client, frontend):
-    sock = client.socket("tcp", frontend.address, timeout=0.5)
-    if "error" in sock.connect(address=frontend.address, port=frontend.port):
-        sock.close()
-        return None
-    return sock
-
-
 # What survives.
 
 

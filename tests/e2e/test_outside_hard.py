@@ -2,36 +2,36 @@
 """Clients from outside when the way is not smooth: narrow links, links that come and go, fragments out of
 order, tags and options, ports that are used again at once."""
 
-import contextlib
-import random
 import socket
 
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
-from scapy.packet import Raw
 
 from lab import address_of, wait_for
 from outside import (
+    BIG,
     CLUSTER_IP,
     EXTERNAL_IP,
+    FILL,
     LOCAL,
+    NARROW,
     NODE_PORT,
-    RANGES,
     REMOTE,
+    frames_to,
+    host,
+    learned_mtu,
+    narrow_router,
+    pieces_of,
     publish,
+    route_by,
     route_services,
     second_link,
+    udp_to,
     wait_for_hook,
 )
-from packets import built, fragments, link_address
+from packets import link_address
 
 HOOKS = ["tc"]
-NARROW = 1300
-BIG = "x" * 60000 + "\n"
-FILL = "fill 60000\n"
-PODS2 = {4: "10.244.2.0/24", 6: "fd00:244:2::/64"}
 # Four times "no operation"; a destination option that is padding.
 IP_OPTIONS, IPV6_DSTOPTS = 4, 59
 OPTIONS_OF = {4: (socket.IPPROTO_IP, IP_OPTIONS, "01010101"),
@@ -48,10 +48,6 @@ def routes(world):
     route_services(world, {family: address_of("node1", family) for family in (4, 6)})
 
 
-def host(address, family):
-    return f"{address}/{32 if family == 4 else 128}"
-
-
 def seen_address(backend, family):
     return address_of("client" if backend == LOCAL else "node1", family)
 
@@ -59,44 +55,12 @@ def seen_address(backend, family):
 # A narrow link in the middle of the way.
 
 
-@contextlib.contextmanager
-def narrow_router(world, place, destination, via, family):
-    """What a place sends to a destination goes by way of the wire, where no more than NARROW bytes fit."""
-    wire, place = world.place("wire"), world.place(place)
-    route = ["ip", "route", "replace", destination]
-    for setting in ("all", "br0"):
-        wire.run("sysctl", "-qw", f"net.ipv4.conf.{setting}.send_redirects=0")
-    before = place.run("ip", f"-{family}", "route", "show", destination).stdout.split()
-    wire.run(*route, *(["via", via] if via else []), "dev", "br0", "mtu", NARROW)
-    for range_ in RANGES[family]:
-        wire.run("ip", "route", "replace", range_, "via", address_of("node1", family))
-    place.run(*route, "via", address_of("wire", family), "dev", "eth0")
-    try:
-        yield
-    finally:
-        place.run("ip", f"-{family}", "route", "del", destination)
-        if before:
-            place.run("ip", f"-{family}", "route", "replace", *before)
-        if via:
-            wire.run(*route, "via", via)
-        else:
-            wire.run("ip", f"-{family}", "route", "del", destination)
-        for range_ in RANGES[family]:
-            wire.run("ip", "route", "del", range_)
-        for name in ("client", "node1", "node2", LOCAL, REMOTE):
-            world.place(name).run("ip", f"-{family}", "route", "flush", "cache")
-
-
-def learned_mtu(world, place, destination):
-    words = world.place(place).run("ip", "route", "get", destination).stdout.split()
-    return int(words[words.index("mtu") + 1]) if "mtu" in words else None
-
-
 @each_kind
 @each_family
 def test_a_client_learns_of_a_narrow_link_between_node_and_backend(world, kind, family):
     frontend = publish(world, kind, family, [REMOTE])
-    with narrow_router(world, "node1", PODS2[family], address_of("node2", family), family):
+    with narrow_router(world, "node1", host(address_of(REMOTE, family), family),
+                       address_of("node2", family), family):
         with world.place("client").socket("tcp", frontend.address, frontend.port, timeout=5) as sock:
             assert "error" not in sock.exchange(message=BIG)
             assert "error" not in sock.exchange(message=FILL)
@@ -131,7 +95,8 @@ def test_a_backend_learns_of_a_narrow_link_between_node_and_client(world, kind, 
 def test_datagrams_are_cut_for_a_narrow_link_in_either_direction(world, family):
     frontend = publish(world, NODE_PORT, family, [REMOTE])
     long = "x" * 1400 + "\n"
-    with narrow_router(world, "node1", PODS2[family], address_of("node2", family), family):
+    with narrow_router(world, "node1", host(address_of(REMOTE, family), family),
+                       address_of("node2", family), family):
         with world.place("client").socket("udp", frontend.address, frontend.port, timeout=0.2) as sock:
             wait_for(lambda: "error" not in sock.exchange(message=long), "an answer to what is cut", 5)
             assert sock.mtu() == NARROW
@@ -141,23 +106,6 @@ def test_datagrams_are_cut_for_a_narrow_link_in_either_direction(world, family):
 
 
 # Fragments.
-
-
-def frames_to(world, family, packets):
-    """Hex of frames from the client to node1."""
-    link = Ether(src=link_address(world.lab, "client", "eth0"), dst=link_address(world.lab, "node1", "eth0"))
-    return [bytes(link / packet).hex() for packet in packets]
-
-
-def udp_to(client, frontend, family, port, payload):
-    ip = IP if family == 4 else IPv6
-    more = {"id": random.randrange(1, 65536)} if family == 4 else {}
-    return built(ip(src=client.address(family), dst=frontend.address, **more) /
-                 UDP(sport=port, dport=frontend.port) / Raw(payload))
-
-
-def pieces_of(client, frontend, family, port, size):
-    return fragments(udp_to(client, frontend, family, port, b"x" * (size - 1) + b"\n"))
 
 
 @each_backend
@@ -245,14 +193,6 @@ def test_many_clients_with_one_port_are_told_apart(world, proto, family):
 
 
 # Links that come, go, and are others than before.
-
-
-def route_by(world, way, family):
-    """Leads the client's packets to Services by the second link, or as usual."""
-    client = world.place("client")
-    via = {"side": {4: "172.19.0.2", 6: "fd00:19::2"}[family], "eth0": address_of("node1", family)}[way]
-    for range_ in RANGES[family]:
-        client.run("ip", "route", "replace", range_, "via", via, "src", client.address(family))
 
 
 @each_proto

@@ -11,48 +11,17 @@ import json
 import pytest
 
 import programs
-from lab import address_of, all_pods, wait_for
-from manifests import both_protocols, next_vip, service, slice_, slice_ports
-from test_outside import BIG, Frontend
+from lab import address_of, wait_for
+from outside import (CLUSTER_IP, EXTERNAL_IP, LOAD_BALANCER, LOCAL, NODE_PORT, REMOTE, publish,
+                     route_services)
+from uplinks import CHECK, finish_checksums, offload, peers_take_frames, wait_for_xdp, xdp_of
 from world import World
 
-REMOTE, LOCAL = "pod2b", "pod1b"
-NODE_PORT, EXTERNAL_IP, CLUSTER_IP, LOAD_BALANCER = (
-    "NodePort", "external IP", "ClusterIP", "load-balancer IP")
-CHECK = ["--hook-check", "1"]
+BIG = "x" * 60000 + "\n"
 
 each_family = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 each_proto = pytest.mark.parametrize("proto", ["tcp", "udp"])
 each_kind = pytest.mark.parametrize("kind", [NODE_PORT, EXTERNAL_IP, CLUSTER_IP])
-
-_ports = iter(range(31700, 32700))
-_hosts = iter(range(10, 250))
-
-
-def offload(place, device, feature, state):
-    place.run("ethtool", "-K", device, feature, state)
-
-
-def finish_checksums(lab, state="off"):
-    for name in ("client", *all_pods()):
-        offload(lab.place(name), "eth0", "tx", state)
-
-
-def peers_take_frames(lab, state="on"):
-    """What is at the other end of the nodes' uplinks."""
-    for name in ("node1", "node2"):
-        offload(lab.place("wire"), name, "gro", state)
-
-
-def xdp_of(agent, link="eth0"):
-    """What `fairlead status` says of a link: (mode, reason)."""
-    links = agent.json("status")["hooks"]["xdp"]
-    return next(((item["mode"], item["reason"]) for item in links if item["link"] == link), None)
-
-
-def wait_for_xdp(agent, mode, reason=None):
-    wait_for(lambda: xdp_of(agent) == (mode, reason),
-             lambda: f"XDP {mode} on {agent.node}; it is {xdp_of(agent)}", pause=0.05)
 
 
 @contextlib.contextmanager
@@ -60,11 +29,7 @@ def world_of(*options):
     with World("tc", *options) as made:
         finish_checksums(made.lab)
         peers_take_frames(made.lab)
-        ranges = {4: ["203.0.113.0/24", "10.96.0.0/16"], 6: ["2001:db8:113::/64", "fd00:96::/112"]}
-        for family, wanted in ranges.items():
-            for range_ in wanted:
-                made.place("client").run("ip", "route", "replace", range_, "via",
-                                         address_of("node1", family))
+        route_services(made, {family: address_of("node1", family) for family in (4, 6)})
         yield made
 
 
@@ -89,25 +54,6 @@ def native(world):
     if world.mode != "native":
         pytest.skip("of native XDP")
     return world
-
-
-def publish(world, kind, family, backends, **spec):
-    vip, port, ports, status = next_vip(family), 80, both_protocols(), {}
-    address = vip
-    if kind == NODE_PORT:
-        port, address = next(_ports), address_of("node1", family)
-        ports = [{**item, "nodePort": port} for item in ports]
-        spec = {"type": "NodePort", **spec}
-    elif kind != CLUSTER_IP:
-        address = ("203.0.113." if family == 4 else "2001:db8:113::") + str(next(_hosts))
-        if kind == EXTERNAL_IP:
-            spec = {"externalIPs": [address], **spec}
-        else:
-            spec = {"type": "LoadBalancer", **spec}
-            status = {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
-    world.publish({**service("web", vip, ports, **spec), **status},
-                  slice_("web", backends, slice_ports(), family), name="web")
-    return Frontend(kind, address, port)
 
 
 def counted(agent, name="xdp"):
@@ -146,7 +92,7 @@ def test_much_data_goes_through(world, family):
     frontend = publish(world, NODE_PORT, family, [REMOTE])
     before = counted(world.agents["node1"])
     assert "error" not in frontend.ask(world, "tcp", message=BIG, timeout=10.0)
-    assert counted(world.agents["node1"]) - before > 2 * len(BIG) // 1500
+    assert counted(world.agents["node1"]) - before >= len(BIG) // 1500
 
 
 @each_proto

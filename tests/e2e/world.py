@@ -27,10 +27,13 @@ FRONTEND_TARGET_SIZE = 8  # struct frontend_target, the value of `frontends`
 
 
 class World:
-    """What most tests need. `hooks` is the agent's --hooks; more options follow."""
+    """What most tests need. `hooks` is the agent's --hooks; more options follow.
 
-    def __init__(self, hooks="socket,tc", *options, serve=True):
-        self.hooks, self.options, self.serve = hooks, options, serve
+    `prepare(lab)` is called before the agents start.
+    """
+
+    def __init__(self, hooks="socket,tc", *options, serve=True, prepare=None):
+        self.hooks, self.options, self.serve, self.prepare = hooks, options, serve, prepare
         self.has_tc = "tc" in hooks.split(",")
         self.has_socket = "socket" in hooks.split(",")
         self.lab = Lab()
@@ -42,6 +45,8 @@ class World:
             self.folder = manifests.Folder(self.lab.directory / "manifests")
             if self.serve:
                 self.lab.serve(*all_pods())
+            if self.prepare:
+                self.prepare(self.lab)
             for node in NODES:
                 self.agents[node] = Agent(self.lab, node, self.folder.path,
                                           "--hooks", self.hooks, *self.options)

@@ -368,6 +368,7 @@ struct unserved {
 	bool headless, has_no_ip, has_no_ports;
 	enum unprogrammed_reason reason;
 	const char *detail;
+	bool is_left_alone;
 };
 
 static const struct unserved unserved[] = {
@@ -380,15 +381,18 @@ static const struct unserved unserved[] = {
 	{"a Service of another proxy is not programmed, and the proxy is named",
 	 {proxy_label, 1},
 	 .reason = UNPROGRAMMED_OTHER_PROXY,
-	 .detail = "cilium"},
+	 .detail = "cilium",
+	 .is_left_alone = true},
 	{"the label of another proxy counts without a value",
 	 {empty_proxy_label, 1},
-	 .reason = UNPROGRAMMED_OTHER_PROXY},
+	 .reason = UNPROGRAMMED_OTHER_PROXY,
+	 .is_left_alone = true},
 	{"a Service with the headless label is not programmed",
 	 {headless_label, 1},
-	 .reason = UNPROGRAMMED_HEADLESS_LABEL},
+	 .reason = UNPROGRAMMED_HEADLESS_LABEL,
+	 .is_left_alone = true},
 	{"a Service without ports is not programmed", .has_no_ports = true,
-	 .reason = UNPROGRAMMED_NO_PORTS},
+	 .reason = UNPROGRAMMED_NO_PORTS, .is_left_alone = true},
 	{"the label of another proxy says more than a missing ClusterIP",
 	 {proxy_label, 1},
 	 .has_no_ip = true,
@@ -425,6 +429,28 @@ static void test_unserved(void **state)
 	assert_int_equal(port->name.type, row->type);
 	assert_int_equal(port->frontend_count, 0);
 	assert_int_equal(port->backend_count, 0);
+	assert_int_equal(plan.left_alone_count, row->is_left_alone);
+	if (row->is_left_alone)
+		assert_true(address_equal(&plan.left_alone[0], &service.service.cluster_ips[0]));
+	plan_fini(&plan);
+}
+
+static void test_both_families_are_left_alone(void **state)
+{
+	struct object service = given_service();
+	struct plan plan;
+
+	(void)state;
+	service.labels = (struct labels){proxy_label, 1};
+	service.service.cluster_ips[0] = ip("10.96.0.10");
+	service.service.cluster_ips[1] = ip("fd00:96::10");
+	service.service.cluster_ip_count = 2;
+
+	plan = when_planned(&here, &service, NULL, 0);
+
+	assert_int_equal(plan.left_alone_count, 2);
+	assert_true(address_equal(&plan.left_alone[0], &service.service.cluster_ips[0]));
+	assert_true(address_equal(&plan.left_alone[1], &service.service.cluster_ips[1]));
 	plan_fini(&plan);
 }
 
@@ -828,6 +854,26 @@ static void test_address_on_a_link(void **state)
 		assert_string_equal(port->detail, "nodelocaldns");
 		assert_int_equal(port->frontend_count, 0);
 	}
+	/* The node has the one and serves the other. */
+	assert_int_equal(plan.left_alone_count, 0);
+	plan_fini(&plan);
+}
+
+static void test_unknown_protocol_alone(void **state)
+{
+	struct service_port port = {.name = "new", .proto = 0, .port = 80};
+	struct object service = given_service();
+	struct plan plan;
+
+	(void)state;
+	service.service.ports = &port;
+	service.service.port_count = 1;
+
+	plan = when_planned(&here, &service, NULL, 0);
+
+	assert_int_equal(plan.ports[0].unprogrammed, UNPROGRAMMED_PROTOCOL);
+	assert_int_equal(plan.left_alone_count, 1);
+	assert_true(address_equal(&plan.left_alone[0], &service.service.cluster_ips[0]));
 	plan_fini(&plan);
 }
 
@@ -849,6 +895,7 @@ static void test_sctp(void **state)
 	assert_int_equal(plan.ports[0].frontends->frontend.proto, IPPROTO_SCTP);
 	assert_int_equal(plan.ports[1].unprogrammed, UNPROGRAMMED_PROTOCOL);
 	assert_string_equal(plan.ports[1].name.port_name, "new");
+	assert_int_equal(plan.left_alone_count, 0);
 	plan_fini(&plan);
 }
 
@@ -857,6 +904,10 @@ static const struct CMUnitTest single_tests[] = {
 	 test_hints_are_judged_for_each_port_and_family, NULL, NULL, NULL},
 	{"hints are for frontends of every kind", test_hints_are_for_frontends_of_every_kind, NULL,
 	 NULL, NULL},
+	{"another proxy's Service is left alone in both families",
+	 test_both_families_are_left_alone, NULL, NULL, NULL},
+	{"a Service of protocols that are not served is left alone", test_unknown_protocol_alone,
+	 NULL, NULL, NULL},
 	{"affinity has the Service's own timeout", test_affinity, NULL, NULL, NULL},
 	{"endpoints that name a Node are on one", test_endpoints_that_name_a_node_are_on_one, NULL,
 	 NULL, NULL},

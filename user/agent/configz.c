@@ -72,6 +72,7 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	(void)cJSON_AddNumberToObject(object, "rejectsPerSecond", config->rejects_per_second);
 	(void)cJSON_AddNumberToObject(object, "sourcePortMin", config->source_port_min);
 	(void)cJSON_AddNumberToObject(object, "sourcePortMax", config->source_port_max);
+	(void)cJSON_AddNumberToObject(object, "lowPortMin", config->low_port_min);
 	(void)cJSON_AddBoolToObject(object, "countPackets", config->count_packets);
 	add_text(object, "serviceMetrics", options->service_metrics ? "all" : "none");
 	(void)cJSON_AddNumberToObject(object, "verbosity", options->verbosity);

@@ -34,9 +34,9 @@ struct datapath_options {
 	bool with_tc;         /* false: the flow tables are not needed and stay tiny */
 	bool bind_protection; /* the last two socket programs are wanted */
 	/*
-	 * Drivers may hand large frames to XDP in several buffers, where the kernel knows of such
-	 * (5.18). Not with generic XDP: packets come out of that wrong (seen on 6.18), and TC cannot
-	 * read them any more.
+	 * Drivers may hand large frames to XDP in several buffers, where the kernel knows of
+	 * such (5.18). Not with generic XDP: packets come out of that wrong (seen on 6.18), and
+	 * TC cannot read them any more.
 	 */
 	bool xdp_takes_split_frames;
 };

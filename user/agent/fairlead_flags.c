@@ -105,7 +105,9 @@ static const struct argp_option option_table[] = {
 	{"reject-limit", OPTION_REJECT_LIMIT, "N", 0,
 	 "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)", 5},
 	{"source-ports", OPTION_SOURCE_PORTS, "MIN-MAX", 0,
-	 "Source ports for flows whose own port is taken (default: 61000-65535)", 5},
+	 "Source ports for flows whose own port is taken (default: what the node's "
+	 "net.ipv4.ip_local_port_range leaves below it, from 1024, and 61000-65535)",
+	 5},
 	{"forwarding", OPTION_FORWARDING, "snat|dsr|hybrid", 0,
 	 "How far clients reach a backend on another node: with an address of this node as their source (snat); "
 	 "with their own, encapsulated, and answered by that node directly (dsr); or TCP so, all else by source NAT "
@@ -245,6 +247,7 @@ static void source_ports_parse(struct argp_state *state, struct config *config, 
 			   text);
 	config->source_port_min = (__u16)min;
 	config->source_port_max = (__u16)max;
+	config->low_port_min = 0;
 }
 
 static void forwarding_read(struct argp_state *state, struct config *config, const char *text)

@@ -51,6 +51,7 @@ static void defaults_set(struct agent_options *options)
 				.rejects_per_second = REJECTS_PER_SECOND_DEFAULT,
 				.source_port_min = SOURCE_PORT_MIN_DEFAULT,
 				.source_port_max = SOURCE_PORT_MAX_DEFAULT,
+				.low_port_min = LOW_PORT_MIN_DEFAULT,
 				.host_port_min = HOST_PORT_MIN_DEFAULT,
 				.flow_check_s = FLOW_CHECK_S,
 				.has_timer = 1,

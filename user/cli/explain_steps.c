@@ -169,7 +169,7 @@ static void step_frontend(const struct steps *steps)
 	else if (answer->address.flags & ADDRESS_CLUSTER_IP)
 		tell(steps, "frontend", "none: %s is a ClusterIP without this port", text);
 	else if (answer->address.flags & (ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS))
-		tell(steps, "frontend", "none: %s has frontends, but not at this port", text);
+		tell(steps, "frontend", "none: %s is left alone at this port", text);
 	else if (answer->address.flags & ADDRESS_NODE)
 		tell(steps, "frontend", "none: %s is this node's own", text);
 	else if (answer->address.flags & ADDRESS_BACKEND)

@@ -17,9 +17,8 @@
 #include "cli/table.h"
 #include "cli/words.h"
 
-#define FRONTENDS_TEXT_SIZE 512
-/* One of them, with its kind, and what stands for the rest. */
-#define FRONTEND_TEXT_SIZE (ADDRESS_TEXT_SIZE + sizeof(",(LoadBalancer),..."))
+#define FRONTENDS_COLUMN 3
+#define FRONTENDS_SHOWN  16 /* of one service port; -o json has all of them */
 
 /* Everything that one invocation shows. */
 struct services_view {
@@ -38,29 +37,16 @@ static void stats_entry(const void *key, const void *value, void *context)
 		memcpy(&view->stats[id], value, sizeof(view->stats[id]));
 }
 
-static const char *frontends_text(const struct snapshot *snapshot, __u32 id,
-				  char buf[FRONTENDS_TEXT_SIZE])
+/* "10.96.0.1:443", or "192.0.2.1:30443 NodePort". */
+static void frontend_cell(struct table *table, const struct snapshot_frontend *frontend)
 {
-	size_t count;
-	const struct snapshot_frontend *frontends = snapshot_frontends(snapshot, id, &count);
-	size_t len = 0;
+	const __u8 kind = frontend->target.kind;
+	char text[ADDRESS_TEXT_SIZE];
 
-	buf[0] = '\0';
-	for (size_t i = 0; id && i < count; i++) {
-		const __u8 kind = frontends[i].target.kind;
-		char text[ADDRESS_TEXT_SIZE];
-
-		if (len + FRONTEND_TEXT_SIZE >= FRONTENDS_TEXT_SIZE) {
-			(void)snprintf(buf + len, FRONTENDS_TEXT_SIZE - len, ",...");
-			break;
-		}
-		(void)endpoint_format(&frontends[i].frontend.vip, frontends[i].frontend.port, text);
-		len += (size_t)snprintf(buf + len, FRONTENDS_TEXT_SIZE - len, "%s%s%s%s%s",
-					i ? "," : "", text, kind == FRONTEND_CLUSTER_IP ? "" : "(",
-					kind == FRONTEND_CLUSTER_IP ? "" : frontend_kind_word(kind),
-					kind == FRONTEND_CLUSTER_IP ? "" : ")");
-	}
-	return buf;
+	table_cell(table, "%s%s%s",
+		   endpoint_format(&frontend->frontend.vip, frontend->frontend.port, text),
+		   kind == FRONTEND_CLUSTER_IP ? "" : " ",
+		   kind == FRONTEND_CLUSTER_IP ? "" : frontend_kind_word(kind));
 }
 
 /* A Service of type ClusterIP may have external IPs. */
@@ -110,9 +96,14 @@ static void programmed_cells(struct table *table, const struct services_view *vi
 			     const struct service_row *row, bool stats)
 {
 	const struct service *service = &view->snapshot.services[row->id];
-	char frontends[FRONTENDS_TEXT_SIZE];
+	const struct snapshot_frontend *frontends;
+	size_t count;
 
-	table_cell(table, "%s", frontends_text(&view->snapshot, row->id, frontends));
+	frontends = snapshot_frontends(&view->snapshot, row->id, &count);
+	if (count)
+		frontend_cell(table, &frontends[0]);
+	else
+		table_cell(table, "-");
 	policy_cell(table, row, service->flags);
 	backends_cell(table, &view->snapshot.names[row->id]);
 	if (service->affinity_timeout_s)
@@ -124,6 +115,28 @@ static void programmed_cells(struct table *table, const struct services_view *vi
 	table_cell(table, "%" PRIu64, (uint64_t)view->stats[row->id].connections);
 	table_cell(table, "%" PRIu64, (uint64_t)view->stats[row->id].packets);
 	table_cell(table, "%" PRIu64, (uint64_t)view->stats[row->id].bytes);
+}
+
+/* Lines for the frontends that have no place in the row's first one. */
+static void frontend_rows(struct table *table, const struct services_view *view,
+			  const struct service_row *row, int columns)
+{
+	const struct snapshot_frontend *frontends;
+	size_t count;
+
+	frontends = snapshot_frontends(&view->snapshot, row->id, &count);
+	for (size_t i = 1; i < count; i++) {
+		for (int column = 0; column < columns; column++) {
+			if (column != FRONTENDS_COLUMN)
+				table_cell(table, " ");
+			else if (i == FRONTENDS_SHOWN)
+				table_cell(table, "and %zu more", count - i);
+			else
+				frontend_cell(table, &frontends[i]);
+		}
+		if (i == FRONTENDS_SHOWN)
+			return;
+	}
 }
 
 static void services_print_table(const struct services_view *view,
@@ -150,6 +163,8 @@ static void services_print_table(const struct services_view *view,
 		for (int empty = 0; !row->id && empty < (arguments->stats ? 7 : 4); empty++)
 			table_cell(table, "-");
 		table_cell(table, "%s", service_row_status(&view->snapshot, row, status));
+		if (row->id)
+			frontend_rows(table, view, row, arguments->stats ? 11 : 8);
 	}
 	table_print(table, stdout, 0,
 		    (arguments->no_headers ? TABLE_NO_HEADERS : 0) |

@@ -77,6 +77,9 @@ static void line_print(FILE *out, int indent, const char *const *cells, const in
 {
 	int pad = indent;
 
+	/* Cells of blanks at the end are none. */
+	while (columns && !cells[columns - 1][strspn(cells[columns - 1], " ")])
+		columns--;
 	for (size_t i = 0; i < columns; i++) {
 		(void)fprintf(out, "%*s%s", pad, "", cells[i]);
 		pad = widths[i] - text_width(cells[i]) + COLUMN_GAP;

@@ -145,8 +145,9 @@ struct ip_addr link_watch_node_address(const struct link_watch *watch, enum ip_f
 uint32_t link_watch_degraded(const struct link_watch *watch);
 
 /*
- * Removes every hook of ours from every link of this namespace: pinned tcx and XDP links below `pin_dir`
- * and clsact filters with our priority and handle whose program name is ours. Others' are not
- * touched; a clsact qdisc is removed only if we made it and nobody else has a filter on it. Logs.
+ * Removes every hook of ours from every link of this namespace: pinned tcx and XDP links below
+ * `pin_dir`, and clsact filters with our priority and handle whose program name is ours. Others'
+ * are not touched; a clsact qdisc is removed only if we made it and nobody else has a filter on it.
+ * Logs.
  */
 int link_detach_all(const char *pin_dir);

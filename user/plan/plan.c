@@ -45,6 +45,30 @@ static enum unprogrammed_reason service_unprogrammed(const struct object *servic
 	return spec->port_count ? 0 : UNPROGRAMMED_NO_PORTS;
 }
 
+/*
+ * True if the address is answered for here: by a port that is programmed, or by the link of this
+ * node that has it.
+ */
+static bool plan_answers(const struct plan *plan, const struct ip_addr *cluster_ip)
+{
+	for (size_t i = 0; i < plan->port_count; i++) {
+		const struct planned_port *port = &plan->ports[i];
+
+		if (port->name.family == address_family(cluster_ip) &&
+		    port->unprogrammed != UNPROGRAMMED_PROTOCOL)
+			return true;
+	}
+	return false;
+}
+
+static void plan_leave_alone(const struct service_object *spec, struct plan *plan)
+{
+	for (size_t i = 0; i < spec->cluster_ip_count; i++) {
+		if (!plan_answers(plan, &spec->cluster_ips[i]))
+			plan->left_alone[plan->left_alone_count++] = spec->cluster_ips[i];
+	}
+}
+
 static int plan_unprogrammed(const struct object *service, enum unprogrammed_reason reason,
 			     const char *detail, struct plan *plan)
 {
@@ -55,6 +79,9 @@ static int plan_unprogrammed(const struct object *service, enum unprogrammed_rea
 	name_set(service, plan->ports);
 	plan->ports->unprogrammed = reason;
 	detail_set(plan->ports, detail);
+	/* A Service that has become a name has given its ClusterIP back (rule A6). */
+	if (reason != UNPROGRAMMED_EXTERNAL_NAME)
+		plan_leave_alone(&service->service, plan);
 	return 0;
 }
 
@@ -196,11 +223,13 @@ int plan_service(const struct plan_context *context, const struct object *servic
 			err = port_plan(&input, &spec->ports[i], &spec->cluster_ips[j],
 					&plan.ports[plan.port_count++]);
 	}
-	if (err)
+	if (err) {
 		plan_fini(&plan);
-	else
-		*ret_plan = plan;
-	return err;
+		return err;
+	}
+	plan_leave_alone(spec, &plan);
+	*ret_plan = plan;
+	return 0;
 }
 
 void plan_fini(struct plan *plan)

@@ -78,6 +78,12 @@ struct planned_port {
 struct plan {
 	struct planned_port *ports;
 	size_t port_count;
+	/*
+	 * ClusterIPs of the Service at which nothing of it is programmed: they are not ours, and
+	 * not addresses that no Service has (rule C46).
+	 */
+	struct ip_addr left_alone[2];
+	size_t left_alone_count;
 };
 
 /*

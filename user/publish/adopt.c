@@ -341,25 +341,41 @@ static int visit_reason(struct adoption *adoption, const void *key, const void *
 	return 0;
 }
 
-/* What nobody has begins to leave; what was a VIP and is none any more may have flows. */
-static void leftovers_settle(struct publisher *publisher)
+/*
+ * What was a VIP and is none any more may have flows. One without frontends may have been left
+ * alone, which only its Service can tell.
+ */
+static int address_settle_former(struct publisher *publisher, uint32_t index)
 {
+	struct address_record *record = &publisher->address_records[index];
+	int err = 0;
+
+	if (!(record->flags & ADDRESS_VIP) || record->vips || record->externals ||
+	    record->node_ports)
+		return 0;
+	if (record->flags & ADDRESS_EXTERNAL)
+		err = left_alone_adopt(publisher, index);
+	record->retired++;
+	retire_when_idle(publisher, RETIRED_SERVICE, 0, index);
+	return err;
+}
+
+/* What nobody has begins to leave. */
+static int leftovers_settle(struct publisher *publisher)
+{
+	int err = 0;
+
 	for (uint32_t id = 1; id < publisher->maps.backends_max; id++) {
 		if (backend_at(publisher, id)->state != BACKEND_FREE)
 			backend_settle(publisher, id);
 	}
-	for (uint32_t index = 1; index < publisher->address_ids.next_fresh; index++) {
-		struct address_record *record = &publisher->address_records[index];
-
+	for (uint32_t index = 1; !err && index < publisher->address_ids.next_fresh; index++) {
 		if (!id_pool_has(&publisher->address_ids, index))
 			continue;
-		if (record->flags & ADDRESS_VIP && !record->vips && !record->externals &&
-		    !record->node_ports) {
-			record->retired++;
-			retire_when_idle(publisher, RETIRED_SERVICE, 0, index);
-		}
+		err = address_settle_former(publisher, index);
 		(void)address_settle(publisher, index);
 	}
+	return err;
 }
 
 static int maps_adopt(struct adoption *adoption)
@@ -387,9 +403,7 @@ static int maps_adopt(struct adoption *adoption)
 	if (!err)
 		err = map_visit(maps->unprogrammed, sizeof(struct unprogrammed_key),
 				sizeof(struct unprogrammed), visit_reason, adoption);
-	if (!err)
-		leftovers_settle(publisher);
-	return err;
+	return err ? err : leftovers_settle(publisher);
 }
 
 int adopt(struct publisher *publisher)

@@ -68,6 +68,34 @@ static void reasons_add(struct reasons *reasons, const struct service_name *name
 	(void)snprintf(value->detail, sizeof(value->detail), "%s", detail);
 }
 
+/* Addresses of a Service to leave alone: a ClusterIP of each family. */
+struct left_addresses {
+	struct ip_addr addrs[2];
+	size_t count;
+};
+
+static void left_add(struct left_addresses *left, const struct ip_addr *addr)
+{
+	for (size_t i = 0; i < left->count; i++) {
+		if (address_equal(&left->addrs[i], addr))
+			return;
+	}
+	if (left->count < sizeof(left->addrs) / sizeof(left->addrs[0]))
+		left->addrs[left->count++] = *addr;
+}
+
+/* A port that is in no map: nobody is to be told that its ClusterIP is no Service's. */
+static void left_add_port(struct left_addresses *left, const struct service_record *service,
+			  const struct planned_port *planned)
+{
+	if (port_find(service, planned->name.port_name, planned->name.proto, planned->name.family))
+		return;
+	for (size_t i = 0; i < planned->frontend_count; i++) {
+		if (planned->frontends[i].kind == FRONTEND_CLUSTER_IP)
+			left_add(left, &planned->frontends[i].frontend.vip);
+	}
+}
+
 static bool plan_has_port(const struct plan *plan, const struct port_record *port)
 {
 	for (size_t i = 0; plan && i < plan->port_count; i++) {
@@ -134,10 +162,27 @@ static int service_apply_port(struct publisher *publisher, struct service_record
 	return -ENOSPC;
 }
 
+/* A Service whose addresses do not fit is tried again like one whose ports do not. */
+static int service_leave_alone(struct publisher *publisher, struct service_record *service,
+			       const struct left_addresses *left, uint32_t *unfitting)
+{
+	int err = left_alone_set(publisher, service, left->addrs, left->count);
+
+	if (err != -ENOSPC || *unfitting)
+		return err;
+	*unfitting = 1;
+	if (!service->unfitting)
+		log_warning("service %s is left alone, but its ClusterIP cannot be told from one "
+			    "that no Service has: %s",
+			    service->name, full_texts[publisher->full]);
+	return err;
+}
+
 static int service_apply(struct publisher *publisher, struct service_record *service,
 			 const struct plan *plan)
 {
 	auto_cleanup(reasons_fini) struct reasons reasons = {};
+	struct left_addresses left = {};
 	uint32_t unfitting = 0;
 	int err, first = 0;
 
@@ -147,13 +192,19 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 		if (!reasons.keys || !reasons.values)
 			return -ENOMEM;
 	}
+	for (size_t i = 0; plan && i < plan->left_alone_count; i++)
+		left_add(&left, &plan->left_alone[i]);
 	for (size_t i = 0; plan && i < plan->port_count; i++) {
 		err = service_apply_port(publisher, service, &plan->ports[i], &reasons);
 		unfitting += err == -ENOSPC;
+		if (err == -ENOSPC)
+			left_add_port(&left, service, &plan->ports[i]);
 		/* An error that is not about one port only says more. */
 		if (!first || first == -ENOSPC)
 			first = err ? err : first;
 	}
+	err = service_leave_alone(publisher, service, &left, &unfitting);
+	first = first ? first : err;
 	/* What goes goes last: a port that only has a new name answers without pause. */
 	service_retire_missing(publisher, service, plan);
 	publisher->numbers.unfitting += unfitting - service->unfitting;
@@ -220,8 +271,10 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 			port_retire(publisher, service, port);
 			publisher->numbers.changed_service_ports++;
 		}
-		if (!service->is_claimed)
+		if (!service->is_claimed) {
+			(void)left_alone_set(publisher, service, NULL, 0);
 			(void)reasons_set(publisher, service, NULL, NULL, 0);
+		}
 		service_drop_empty(publisher, service);
 	}
 	return 0;

@@ -129,6 +129,7 @@ static void services_free(struct publisher *publisher)
 			service->ports = port->next;
 			port_free(port);
 		}
+		free(service->left_alone);
 		free(service->unprogrammed);
 		free(service);
 	}

@@ -27,9 +27,10 @@
  * an IPv4 address is kept in 4 bytes.
  */
 struct address_record {
-	uint32_t addr;            /* an IPv4 address, or which of `ipv6` it is */
-	uint64_t backends : 18;   /* backend ids that have it: 65536 ports of three protocols */
-	uint64_t externals : 19;  /* frontends that are external or load-balancer IPs here */
+	uint32_t addr;          /* an IPv4 address, or which of `ipv6` it is */
+	uint64_t backends : 18; /* backend ids that have it: 65536 ports of three protocols */
+	/* frontends that are external or load-balancer IPs, and Services that leave it alone */
+	uint64_t externals : 19;
 	uint64_t node_ports : 19; /* ... that are NodePorts */
 	uint64_t flags : 6;       /* enum address_flag, as they are in the map */
 	uint64_t is_node : 1;
@@ -81,9 +82,16 @@ struct port_record {
 	char port_name[];
 };
 
+/* Addresses of a Service at which we serve nothing. */
+struct left_alone {
+	uint32_t count;
+	uint32_t addresses[]; /* indices of their records */
+};
+
 /* A Service that has service ports or reasons not to. */
 struct service_record {
 	struct port_record *ports;
+	struct left_alone *left_alone; /* NULL: none */
 	struct unprogrammed_key *unprogrammed;
 	uint32_t unprogrammed_count;
 	uint32_t unfitting; /* ports that did not fit */
@@ -352,6 +360,21 @@ struct port_record *port_find(const struct service_record *service, const char *
 struct port_record *port_new(struct service_record *service, const struct service_name *name,
 			     uint32_t id);
 void port_free(struct port_record *port);
+
+/* left_alone.c: addresses that a Service has though we serve nothing there. */
+
+/*
+ * Those of the Service are `addrs` now, each once. Where one does not fit the others are taken all
+ * the same. Returns 0, -ENOSPC or another negative errno.
+ */
+int left_alone_set(struct publisher *publisher, struct service_record *service,
+		   const struct ip_addr *addrs, size_t count);
+
+/*
+ * An earlier run left the address alone, for a Service that no map tells: it stays so until all
+ * Services were read, in the name of nobody. Returns 0 or -ENOMEM.
+ */
+int left_alone_adopt(struct publisher *publisher, uint32_t index);
 
 /* services.c: Services by name. */
 struct service_record *service_get(struct publisher *publisher, const char *namespace_,

@@ -38,7 +38,7 @@ struct service_record *service_get(struct publisher *publisher, const char *name
 
 void service_drop_empty(struct publisher *publisher, struct service_record *service)
 {
-	if (service->ports || service->unprogrammed_count)
+	if (service->ports || service->left_alone || service->unprogrammed_count)
 		return;
 	lookup_remove(&publisher->by_name, lookup_hash(service->name, strlen(service->name)),
 		      service);

@@ -14,7 +14,10 @@
 #include "cleanup.h"
 #include "log.h"
 
-/* Rule A2: other proxies' objects and headless Services are not even sent. */
+/*
+ * Rule A2: other proxies' objects are not even sent. Their Services are, so that their ClusterIPs
+ * are not taken for addresses that no Service has (rule C46).
+ */
 #define NOT_OURS \
 	"labelSelector=%21service.kubernetes.io%2Fservice-proxy-name%2C%21service.kubernetes.io%2Fheadless&"
 /* Rule A5; servers before 1.33 know no such field of a Service. */
@@ -214,8 +217,8 @@ int watched_init(struct kube_source *source)
 {
 	static const struct watched resources[RESOURCE_COUNT] = {
 		[RESOURCE_SERVICES] = {.kind = OBJECT_SERVICE,
-				       .resource = {"services", "/api/v1/services",
-						    NOT_OURS NOT_HEADLESS, NOT_OURS},
+				       .resource = {"services", "/api/v1/services", NOT_HEADLESS,
+						    ""},
 				       .defaults = {"Service", "v1"}},
 		[RESOURCE_SLICES] = {.kind = OBJECT_ENDPOINT_SLICE,
 				     .resource = {"endpointslices",

@@ -70,10 +70,10 @@ struct kube_source_options {
 
 /*
  * Watches the Services, EndpointSlices (Endpoints where the server has none), ServiceCIDRs and the
- * own Node, or all of them, of an API server. `synced` comes when Services and endpoints are complete and the Node
- * is known, or has not been told for 30 s. Losing the server changes nothing. Strings in `options`,
- * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
- * errno.
+ * own Node, or all of them, of an API server. `synced` comes when Services and endpoints are
+ * complete and the Node is known (or all are), or has not been told for 30 s. Losing the server
+ * changes nothing. Strings in `options`, `model` and `events` are borrowed and must outlive the
+ * source. Logs. Returns 0 or a negative errno.
  */
 int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 		     struct model *model, const struct source_events *events,
