@@ -25,4 +25,4 @@ def test_xdp_was_there_and_forwarded_what_source_nat_is_for(matrix):
         assert any(item["link"] == "eth0" and item["mode"] == "native" for item in hooks), hooks
     # TC encapsulates what goes by direct server return.
     if matrix.way.forwarding == SOURCE_NAT:
-        assert matrix.world.agents["node1"].json("status")["counters"]["xdp"]["packets"] > 1000
+        assert matrix.world.agents["node1"].json("status")["counters"]["xdp"]["packets"] > 300
