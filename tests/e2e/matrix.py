@@ -247,8 +247,6 @@ def check(matrix, cell):
     if not wanted:
         assert result.get("error") == "timeout", f"somebody answered, or refused: {result}"
         return
-    if result.get("error") == "timeout" and cell.proto != "tcp":
-        result = matrix.ask(cell)  # one datagram may be lost, as on any network, and a client asks again
     assert "error" not in result, result
     assert result["seen"] == {name: [client] for name, client in wanted.items()}
     leaked = matrix.world.leaked()
