@@ -396,11 +396,6 @@ static void test_ids_at_a_busy_address(void **state)
 	fixture_free(fixture);
 }
 
-#define TEST(sentence, function)                                          \
-	{                                                                 \
-		sentence, function, publish_setup, publish_teardown, NULL \
-	}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

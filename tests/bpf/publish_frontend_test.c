@@ -304,11 +304,6 @@ static void test_random_wishes(void **state)
 	fixture_free(fixture);
 }
 
-#define TEST(sentence, function)                                          \
-	{                                                                 \
-		sentence, function, publish_setup, publish_teardown, NULL \
-	}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

@@ -276,11 +276,6 @@ static void test_last_step_that_fails(void **state)
 	fixture_free(fixture);
 }
 
-#define TEST(sentence, function)                                          \
-	{                                                                 \
-		sentence, function, publish_setup, publish_teardown, NULL \
-	}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

@@ -185,11 +185,6 @@ static void test_addresses_full(void **state)
 	fixture_free(fixture);
 }
 
-#define TEST(sentence, function)                                          \
-	{                                                                 \
-		sentence, function, publish_setup, publish_teardown, NULL \
-	}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

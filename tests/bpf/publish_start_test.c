@@ -334,11 +334,6 @@ static void test_stop_after_a_policy_change(void **state)
 	then_state(fixture, 2, BACKEND_DRAINING);
 }
 
-#define TEST(sentence, function)                                          \
-	{                                                                 \
-		sentence, function, publish_setup, publish_teardown, NULL \
-	}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

@@ -610,11 +610,6 @@ static void test_node_addresses(void **state)
 	then_address(fixture, "10.96.0.1", ADDRESS_CLUSTER_IP);
 }
 
-#define TEST(sentence, function)                                          \
-	{                                                                 \
-		sentence, function, publish_setup, publish_teardown, NULL \
-	}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

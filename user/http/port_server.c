@@ -72,8 +72,6 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	const struct port_server *server = context;
 	struct http_response answer = {};
 	struct port_request request;
-	struct MHD_Response *response;
-	enum MHD_Result result;
 
 	(void)url;
 	(void)method;
@@ -88,29 +86,14 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	if (!request_read(connection, &request))
 		return MHD_NO;
 	server->handler(&request, &answer, server->context);
-	if (!answer.status)
-		http_respond_text(&answer, MHD_HTTP_NOT_FOUND, "text/plain",
-				  "404 page not found\n");
-	response = http_response_make(&answer);
-	if (!response)
-		return MHD_NO;
-	result = MHD_queue_response(connection, answer.status, response);
-	MHD_destroy_response(response);
-	return result;
+	return http_response_send(connection, &answer);
 }
 
 static void on_timeout(uv_timer_t *timer);
 
-/* Lets the library do what is due, and asks when it wants to be called again. */
 static void serve(struct port_server *server)
 {
-	MHD_UNSIGNED_LONG_LONG timeout_ms;
-
-	(void)MHD_run(server->daemon);
-	if (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES)
-		(void)uv_timer_start(&server->timer, on_timeout, timeout_ms, 0);
-	else
-		(void)uv_timer_stop(&server->timer);
+	http_daemon_run(server->daemon, &server->timer, on_timeout);
 }
 
 static void on_timeout(uv_timer_t *timer)

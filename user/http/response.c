@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "http/response.h"
 
-#include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct MHD_Response *http_response_make(struct http_response *answer)
+/* NULL: memory is short, and the body is freed. */
+static struct MHD_Response *response_make(struct http_response *answer)
 {
 	static char failed[] = "not enough memory\n";
 	struct MHD_Response *response;
@@ -23,6 +23,32 @@ struct MHD_Response *http_response_make(struct http_response *answer)
 		(void)MHD_add_response_header(response, answer->headers[i].name,
 					      answer->headers[i].value);
 	return response;
+}
+
+enum MHD_Result http_response_send(struct MHD_Connection *connection, struct http_response *answer)
+{
+	struct MHD_Response *response;
+	enum MHD_Result result;
+
+	if (!answer->status)
+		http_respond_text(answer, MHD_HTTP_NOT_FOUND, "text/plain", "404 page not found\n");
+	response = response_make(answer);
+	if (!response)
+		return MHD_NO;
+	result = MHD_queue_response(connection, answer->status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+void http_daemon_run(struct MHD_Daemon *daemon, uv_timer_t *timer, uv_timer_cb on_timeout)
+{
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+	(void)MHD_run(daemon);
+	if (MHD_get_timeout(daemon, &timeout_ms) == MHD_YES)
+		(void)uv_timer_start(timer, on_timeout, timeout_ms, 0);
+	else
+		(void)uv_timer_stop(timer);
 }
 
 void http_respond_text(struct http_response *response, unsigned int status,

@@ -103,8 +103,6 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 			MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, "verbose",
 						      strlen("verbose"), NULL, NULL) == MHD_YES,
 	};
-	struct MHD_Response *response;
-	enum MHD_Result result;
 
 	(void)version;
 	(void)upload;
@@ -120,30 +118,15 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 		answer.headers[1] = (struct http_header){"Allow", "GET, HEAD"};
 	} else {
 		server->options.handler(&request, &answer, server->options.context);
-		if (!answer.status)
-			http_respond_text(&answer, MHD_HTTP_NOT_FOUND, "text/plain",
-					  "404 page not found\n");
 	}
-	response = http_response_make(&answer);
-	if (!response)
-		return MHD_NO;
-	result = MHD_queue_response(connection, answer.status, response);
-	MHD_destroy_response(response);
-	return result;
+	return http_response_send(connection, &answer);
 }
 
 static void on_timeout(uv_timer_t *timer);
 
-/* Lets the library do what is due, and asks when it wants to be called again. */
 static void serve(struct http_server *server)
 {
-	MHD_UNSIGNED_LONG_LONG timeout_ms;
-
-	(void)MHD_run(server->daemon);
-	if (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES)
-		(void)uv_timer_start(&server->timer, on_timeout, timeout_ms, 0);
-	else
-		(void)uv_timer_stop(&server->timer);
+	http_daemon_run(server->daemon, &server->timer, on_timeout);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)

@@ -54,18 +54,3 @@ void link_source_forget(const struct link_watch *watch, int ifindex)
 
 	(void)bpf_map_delete_elem(watch->options.sources_map, &key);
 }
-
-void link_sources_sweep(const struct link_watch *watch)
-{
-	const int map = watch->options.sources_map;
-	__u32 keys[LINKS_MAX];
-	size_t count = 0;
-
-	while (count < LINKS_MAX &&
-	       !bpf_map_get_next_key(map, count ? &keys[count - 1] : NULL, &keys[count]))
-		count++;
-	for (size_t i = 0; i < count; i++) {
-		if (!link_find(watch, (int)keys[i]))
-			link_source_forget(watch, (int)keys[i]);
-	}
-}

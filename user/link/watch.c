@@ -80,10 +80,9 @@ static bool ifindex_is_managed(void *context, int ifindex)
 	return link && link_is_managed(link);
 }
 
-/* Entries of links that went, or were renumbered, while nobody watched. */
-static void map_sweep(const struct link_watch *watch)
+/* Removes a map's entries of links that went, or were renumbered, while nobody watched. */
+static void map_sweep(const struct link_watch *watch, int map)
 {
-	const int map = watch->options.links_map;
 	__u32 keys[LINKS_MAX];
 	size_t count = 0;
 
@@ -150,8 +149,8 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	if (err)
 		return err;
 	(void)watch_settle(watch);
-	map_sweep(watch);
-	link_sources_sweep(watch);
+	map_sweep(watch, watch->options.links_map);
+	map_sweep(watch, watch->options.sources_map);
 	err = hooks_clean(watch);
 	if (err)
 		return err;

@@ -74,7 +74,6 @@ void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context);
 /* sources.c: `link_sources`. Writes what is new; forgets a link; forgets those that went unseen. */
 void link_sources_write(struct link_watch *watch);
 void link_source_forget(const struct link_watch *watch, int ifindex);
-void link_sources_sweep(const struct link_watch *watch);
 
 /* Acts upon everything that was marked. Returns whether the node's addresses have changed. Logs. */
 bool watch_settle(struct link_watch *watch);
