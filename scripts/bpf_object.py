@@ -38,6 +38,7 @@ class Function:
     helpers: set = field(default_factory=set)  # ids
     calls: set = field(default_factory=set)  # names of functions
     callbacks: set = field(default_factory=set)  # names of functions whose address is taken
+    addresses: set = field(default_factory=set)  # sections of what else has its address taken; "": another object's
 
 
 class _Elf:
@@ -124,12 +125,20 @@ def read(path):
                 else:
                     callee = target[0]
                 function.calls.add(callee)
-            elif one.code == LD_IMM64 and target and target[1] in (STT_FUNC, STT_SECTION):
+            elif one.code == LD_IMM64 and target:
                 address = target[3] + one.imm if target[1] == STT_SECTION else target[3]
-                if (target[2], address) in starts:
+                if target[1] in (STT_FUNC, STT_SECTION) and (target[2], address) in starts:
                     function.callbacks.add(starts[target[2], address])
+                else:
+                    function.addresses.add(elf.names[target[2]])
         functions[name] = function
     return functions
+
+
+def section(path, name):
+    """Content of a section and the byte order in struct's notation; no content where there is no such section."""
+    elf = _Elf(path)
+    return elf.content(elf.names.index(name)) if name in elf.names else b"", elf.order
 
 
 def programs(functions):
