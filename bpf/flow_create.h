@@ -6,6 +6,7 @@
  * tells it from all other flows.
  */
 
+#include "atomic.h"
 #include "client.h"
 #include "dsr.h"
 #include "flow.h"
@@ -41,7 +42,7 @@ static __always_inline void exhausted_note(__u32 service)
 		(void)bpf_map_update_elem(&exhausted, &service, &fresh, BPF_ANY);
 		return;
 	}
-	__sync_fetch_and_add(&seen->count, 1);
+	atomic_add(&seen->count, 1);
 	seen->last_s = fresh.last_s;
 }
 

@@ -9,6 +9,7 @@
  * one was an eighth of all that a short connection costs.
  */
 
+#include "atomic.h"
 #include "flow.h"
 
 /* So many are asked at a time; then other work has its turn. */
@@ -29,10 +30,10 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 					    const struct flow_check *check)
 {
 	/* Before it is there: it may be gone again at once, and the count shall not go below 0. */
-	__sync_fetch_and_add(&sweeper->waiting, 1);
+	atomic_add(&sweeper->waiting, 1);
 	if (!bpf_map_push_elem(&flow_checks, check, BPF_ANY))
 		return true;
-	__sync_fetch_and_add(&sweeper->waiting, -1);
+	atomic_add(&sweeper->waiting, -1);
 	return false;
 }
 
@@ -50,7 +51,7 @@ __noinline int flow_check_next(__u32 now_s)
 
 	if (!sweeper || bpf_map_pop_elem(&flow_checks, &check))
 		return -ENOENT;
-	__sync_fetch_and_add(&sweeper->waiting, -1);
+	atomic_add(&sweeper->waiting, -1);
 	early_s = (__s32)(check.due_s - now_s);
 	if (early_s < 0)
 		early_s = 0;
