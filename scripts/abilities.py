@@ -113,9 +113,8 @@ def jump_ability(one):
         return "long jump"
     if operation in (JA, CALL_CODE) and one.code & BY_REGISTER:
         return "jump or call by register"
-    if is_narrow:
-        return "32-bit jump"
-    return "jump if lower" if operation in (JLT, JLE, JSLT, JSLE) else None
+    # One name, for which of these are used is the compiler's choice.
+    return "jump of -mcpu=v3" if is_narrow or operation in (JLT, JLE, JSLT, JSLE) else None
 
 
 def instruction_ability(one):

@@ -51,8 +51,8 @@ INSTRUCTIONS = {
     "load of 64 bits": ((0x18, 1, 0, 0, 0), None),
     "to big endian": ((0xdc, 1, 0, 0, 16), None),
     "jump if equal": ((0x15, 1, 0, 3, 0), None),
-    "jump if lower": ((0xa5, 1, 0, 3, 0), "jump if lower"),
-    "32-bit jump": ((0x16, 1, 0, 3, 0), "32-bit jump"),
+    "jump if lower": ((0xa5, 1, 0, 3, 0), "jump of -mcpu=v3"),
+    "32-bit jump": ((0x16, 1, 0, 3, 0), "jump of -mcpu=v3"),
     "atomic add": ((0xdb, 1, 2, 0, 0x00), "atomic add"),
     "atomic add that returns": ((0xdb, 1, 2, 0, 0x01), "atomic add that returns a value"),
     "atomic or": ((0xc3, 1, 2, 0, 0x40), "atomic or"),
@@ -154,6 +154,13 @@ def test_what_a_map_or_function_asks_for_is_named_with_it(strange, kind, name, w
 def test_an_instruction_is_known_by_what_it_needs(name):
     fields, needed = INSTRUCTIONS[name]
     assert abilities.instruction_ability(Instruction(*fields)) == needed
+
+
+@pytest.mark.parametrize("fields, is_loop", [
+    ((0x15, 1, 0, -3, 0), True), ((0x05, 0, 0, -3, 0), True), ((0x16, 1, 0, -3, 0), True), ((0x15, 1, 0, 3, 0), False),
+    ((0x85, 0, 1, 0, -3), False), ((0x95, 0, 0, 0, 0), False), ((0x07, 1, 0, 0, -3), False)])
+def test_a_loop_is_a_jump_back(fields, is_loop):
+    assert abilities.jumps_back(Instruction(*fields)) is is_loop
 
 
 @pytest.mark.parametrize("name", MISTAKES)
