@@ -72,34 +72,45 @@ INSTRUCTIONS = {
 }
 # A row of the page in place of another, and what is said of it.
 MISTAKES = {
-    "an id of another helper": (r"\| `bpf_fib_lookup` \| 69 ", "| `bpf_fib_lookup` | 70 ",
-                                "helper bpf_fib_lookup has the id 69, its row says 70"),
-    "an object that does not use it": (r"(\| `bpf_redirect_map` \| 51 \|) `xdp` ", r"\1 `socket`, `xdp` ",
-                                       "helper bpf_redirect_map is used by xdp, its row says socket, xdp"),
-    "a helper that nobody uses": (r"\| `bpf_redirect_map` \| 51 ", "| `bpf_redirect_peer` | 155 ",
-                                  "helper bpf_redirect_peer is listed and no object uses it: remove its row"),
-    "a row that stands twice": (r"(\| `LPM_TRIE` .*\n)", r"\1\1", "map type LPM_TRIE is listed twice"),
-    "no version": (r"(\| `LPM_TRIE` \| [^|]*\|) 4.11 ", r"\1 old ",
-                   "the row of map type LPM_TRIE has no kernel version, as 5.15"),
-    "no source": (r"b95a5c4db09b", "", "the row of map type LPM_TRIE has no source for its kernel version"),
-    "no word about its absence": (r"(\| `LPM_TRIE` .*) required \|", r"\1 |",
-                                  "the row of map type LPM_TRIE does not say what happens where it is missing"),
-    "too young to be required": (r"(\| `LPM_TRIE` \| [^|]*\|) 4.11 ", r"\1 5.16 ",
-                                 "map type LPM_TRIE came with 5.16 and is required, but kernels from 5.15 on are "
-                                 "supported: it needs a fallback"),
-    "a call that is not made": (r"`bpf_link_detach`", "`bpf_link_detach`, `bpf_iter_create`",
-                                "call of libbpf bpf_iter_create is listed and nothing uses it: remove it"),
-    "a call that is not listed": (r"\| `bpf_link_detach` .*\n", "",
-                                  "call of libbpf bpf_link_detach is used by build/fairlead and not listed: add it to a "
-                                  "row"),
-    "a flag that is not listed": (r"\| `BPF_ADJ_ROOM_MAC` .*\n", "", "flag of a helper BPF_ADJ_ROOM_MAC is used by bpf/"),
-    "a word that is not there": (r"`SO_NETNS_COOKIE`", "`SO_NETNS_BISCUIT`",
-                                 "interface cookie of a network namespace is listed, but user/link/netns.c does not say "
-                                 "SO_NETNS_BISCUIT"),
-    "a system call that is not listed": (r"\| a process by its descriptor .*\n", "",
-                                         "interface SYS_pidfd_open is used by user/link/process_sockets.c and not listed"),
-    "a table of something else": (r"\| map flag \|", "| map colour |",
-                                  'a table lists "map colour", of which scripts/abilities.py knows nothing'),
+    "an id of another helper": (
+        r"\| `bpf_fib_lookup` \| 69 ", "| `bpf_fib_lookup` | 70 ",
+        "helper bpf_fib_lookup has the id 69, its row says 70"),
+    "an object that does not use it": (
+        r"(\| `bpf_redirect_map` \| 51 \|) `xdp` ", r"\1 `socket`, `xdp` ",
+        "helper bpf_redirect_map is used by xdp, its row says socket, xdp"),
+    "a helper that nobody uses": (
+        r"\| `bpf_redirect_map` \| 51 ", "| `bpf_redirect_peer` | 155 ",
+        "helper bpf_redirect_peer is listed and no object uses it: remove its row"),
+    "a row that stands twice": (
+        r"(\| `LPM_TRIE` .*\n)", r"\1\1", "map type LPM_TRIE is listed twice"),
+    "no version": (
+        r"(\| `LPM_TRIE` \| [^|]*\|) 4.11 ", r"\1 old ",
+        "the row of map type LPM_TRIE has no kernel version, as 5.15"),
+    "no source": (
+        r"b95a5c4db09b", "", "the row of map type LPM_TRIE has no source for its kernel version"),
+    "no word about its absence": (
+        r"(\| `LPM_TRIE` .*) required \|", r"\1 |",
+        "the row of map type LPM_TRIE does not say what happens where it is missing"),
+    "too young to be required": (
+        r"(\| `LPM_TRIE` \| [^|]*\|) 4.11 ", r"\1 5.16 ",
+        "map type LPM_TRIE came with 5.16 and is required, but kernels from 5.15 on are supported"),
+    "a call that is not made": (
+        r"`bpf_link_detach`", "`bpf_link_detach`, `bpf_iter_create`",
+        "call of libbpf bpf_iter_create is listed and nothing uses it: remove it"),
+    "a call that is not listed": (
+        r"\| `bpf_link_detach` .*\n", "",
+        "call of libbpf bpf_link_detach is used by build/fairlead and not listed: add it to a row"),
+    "a flag that is not listed": (
+        r"\| `BPF_ADJ_ROOM_MAC` .*\n", "", "flag of a helper BPF_ADJ_ROOM_MAC is used by bpf/"),
+    "a word that is not there": (
+        r"`SO_NETNS_COOKIE`", "`SO_NETNS_BISCUIT`",
+        "cookie of a network namespace is listed, but user/link/netns.c does not say SO_NETNS_BISCUIT"),
+    "a system call that is not listed": (
+        r"\| a process by its descriptor .*\n", "",
+        "interface SYS_pidfd_open is used by user/link/process_sockets.c and not listed"),
+    "a table of something else": (
+        r"\| map flag \|", "| map colour |",
+        'a table lists "map colour", of which scripts/abilities.py knows nothing'),
 }
 
 
