@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Compares what the built programs ask of the kernel with the tables of docs/kernels.md.
 
-usage: abilities.py          prints a sentence for each difference; exit 1 if there is one
-       abilities.py --found  prints what the build asks for, as the tables name it
+usage: abilities.py            prints a sentence for each difference; exit 1 if there is one
+       abilities.py --found    prints what the build asks for, as the tables name it
+       abilities.py --objects  writes into the page which objects use what; the rest is for whoever knows it
 
 Every table whose last column is "where it is missing" is read; its first column says what it lists. Objects are read
 instruction by instruction, the program by the symbols that it imports from libbpf, so what is used and not listed is
@@ -64,6 +65,7 @@ class Row:
     kind: str
     names: list
     cells: dict
+    line: int
 
 
 @dataclass
@@ -242,15 +244,35 @@ def read_build(paths, program):
 def read_page(text):
     """The rows of every table that ends with LAST_COLUMN."""
     rows, header = [], None
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines()):
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else None
         if not cells:
             header = None
         elif header is None:
             header = cells
         elif header[-1] == LAST_COLUMN and not re.fullmatch(r"[-: ]+", cells[0]):
-            rows.append(Row(header[0], re.findall(r"`([^`]+)`", cells[0]) or [cells[0]], dict(zip(header, cells))))
+            rows.append(Row(header[0], re.findall(r"`([^`]+)`", cells[0]) or [cells[0]], dict(zip(header, cells)),
+                            number))
     return rows
+
+
+def used_by_name(found, kind, names):
+    """{name as on the page: {object: where it was seen first}}"""
+    if kind != HELPER:
+        return found.uses[kind]
+    return {names.get(number, f"number {number}"): places for number, places in found.uses[kind].items()}
+
+
+def with_objects(text, found, names):
+    """The page with the objects that use each row; a row that none uses stays as it is."""
+    lines = text.splitlines()
+    for row in read_page(text):
+        used = used_by_name(found, row.kind, names) if row.kind in OF_OBJECTS else {}
+        places = sorted({where for name in row.names for where in used.get(name, {})})
+        if places:
+            cells = {**row.cells, "objects": ", ".join(f"`{where}`" for where in places)}
+            lines[row.line] = "| " + " | ".join(cells.values()) + " |"
+    return "\n".join(lines) + "\n"
 
 
 def version(text):
@@ -288,10 +310,7 @@ def check_names(rows):
 def check_objects(rows, found, names):
     """Both directions, for all that is found in objects."""
     for kind in OF_OBJECTS:
-        used = dict(found.uses[kind])
-        if kind == HELPER:
-            used = {names.get(number, f"number {number}"): places for number, places in used.items()}
-            numbers = {name: str(number) for number, name in names.items()}
+        used, numbers = used_by_name(found, kind, names), {name: str(number) for number, name in names.items()}
         listed = {name: row for row in rows if row.kind == kind for name in row.names}
         for name, places in sorted(used.items()):
             where, program = next(iter(sorted(places.items())))
@@ -302,7 +321,7 @@ def check_objects(rows, found, names):
             objects = set(re.findall(r"`([^`]+)`", listed[name].cells.get("objects", "")))
             if objects != set(places):
                 yield (f"{kind} {name} is used by {', '.join(sorted(places))}, its row says "
-                       f"{', '.join(sorted(objects)) or 'nobody'}")
+                       f"{', '.join(sorted(objects)) or 'nobody'}: run scripts/abilities.py --objects")
             if kind == HELPER and listed[name].cells.get("id") != numbers.get(name):
                 yield f"{kind} {name} has the id {numbers.get(name)}, its row says {listed[name].cells.get('id')}"
         for name in sorted(set(listed) - set(used)):
@@ -356,7 +375,7 @@ def print_found(found, names):
 
 
 def main():
-    if sys.argv[1:] not in ([], ["--found"]):
+    if sys.argv[1:] not in ([], ["--found"], ["--objects"]):
         print(__doc__, file=sys.stderr)
         return 2
     program = ROOT / "build" / "fairlead"
@@ -364,10 +383,14 @@ def main():
         if not path.exists():
             sys.exit(f"abilities: {path.relative_to(ROOT)} is not built; run: make")
     found, names = read_build(object_paths(), program), helper_names()
-    if sys.argv[1:]:
+    text = PAGE.read_text(encoding="utf-8")
+    if "--found" in sys.argv:
         print_found(found, names)
         return 0
-    sentences = differences(PAGE.read_text(encoding="utf-8"), found, names)
+    if "--objects" in sys.argv:
+        PAGE.write_text(with_objects(text, found, names), encoding="utf-8")
+        return 0
+    sentences = differences(text, found, names)
     for sentence in sentences:
         print(sentence)
     return 1 if sentences else 0

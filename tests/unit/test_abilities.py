@@ -180,3 +180,9 @@ def test_a_mistake_on_the_page_is_found(found, name):
     text, times = re.subn(pattern, replacement, page())
     assert times == 1
     assert sentence in "\n".join(abilities.differences(text, found, abilities.helper_names()))
+
+
+def test_the_objects_of_a_row_can_be_written(found):
+    wrong = page().replace("| `bpf_redirect_map` | 51 | `xdp` |", "| `bpf_redirect_map` | 51 | `tc` |")
+    assert wrong != page()
+    assert abilities.with_objects(wrong, found, abilities.helper_names()) == page()
