@@ -3,8 +3,8 @@
 
 /*
  * The end of confirmed flows. Each waits in one queue, all equally long, and is looked at when its
- * turn comes: one that has expired leaves `flows`, the others go to the end of the queue. A timer of
- * the kernel's takes those whose time has come (sweep.bpf.c), so no agent is needed; on kernels
+ * turn comes: one that has expired leaves `flows`, the others go to the end of the queue. A timer
+ * of the kernel takes those whose time has come (sweep.bpf.c), so no agent is needed; on kernels
  * without timers (before 5.15) each flow that is confirmed looks at two others. A timer for each
  * flow would be simpler, but to make, start and free one was an eighth of all that a short
  * connection costs.
@@ -15,7 +15,7 @@
 
 /* So many are looked at by a flow that finds no room. */
 #define CHECKS_FOR_ROOM 8
-/* And by each flow that is confirmed, without a timer: more than come, so that none waits for ever. */
+/* By each flow that is confirmed, without a timer: more than come, or some would wait for ever. */
 #define CHECKS_WITHOUT_TIMER 2
 
 static __always_inline struct flow_sweeper *flow_sweeper_get(void)
@@ -39,8 +39,8 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 /*
  * Looks at the flow that has waited longest. Returns by how many seconds that is before its time,
  * which does no harm; 0: not at all; or -ENOENT: none waits. A global function, which the verifier
- * looks at once and not each time round a loop. The entry is in the draft, for this is called at the
- * deepest place of all.
+ * looks at once and not each time round a loop. The entry is in the draft, for this is called where
+ * the stack is deepest.
  */
 __noinline int flow_check_next(__u32 now_s)
 {
