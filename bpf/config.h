@@ -24,6 +24,7 @@ const volatile struct config config = {
 	.host_port_min = HOST_PORT_MIN_DEFAULT,
 	.low_port_min = LOW_PORT_MIN_DEFAULT,
 	.has_retval = 1,
+	.has_helpers_5_12 = 1,
 	.tc_attached = 1,
 	.flow_check_s = FLOW_CHECK_S,
 	.flow_checks_max = FLOW_CHECKS(FLOWS_DEFAULT) - FLOW_CHECKS_SPARE,
@@ -35,5 +36,6 @@ const volatile struct config config = {
 /* Seconds of CLOCK_MONOTONIC: the coarse clock costs a load, and a second is all we keep. */
 static __always_inline __u32 now_seconds(void)
 {
-	return bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
+	return (config.has_helpers_5_12 ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns()) /
+	       NSEC_PER_SEC;
 }

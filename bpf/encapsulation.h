@@ -114,17 +114,14 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 
 /*
  * Sends a packet of a client, or an ICMP error about a reply to it, to its flow's backend. Returns
- * a verdict or -enum counter_reason. A global function, so that the verifier looks at it once, and
- * not again for each way that leads here; so it asks whether there is what its pointers lead to.
+ * a verdict or -enum counter_reason.
  */
-__noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
-			   const struct flow *flow, const struct hook *hook)
+static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
+				  const struct flow *flow, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	int err;
 
-	if (!packet || !flow || !hook)
-		return -COUNTER_DROP_REWRITE;
 	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
 		return -COUNTER_DROP_NO_ROUTE;
 	draft->rewrite.dst = flow->new_dst;

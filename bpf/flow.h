@@ -206,8 +206,8 @@ static __always_inline bool flow_is_taken(const struct flow_key *key, const stru
  * Claims the reply tuple of the draft. Two frontends with one backend and one client port want the
  * same one: only one gets it, the other must be told apart by another source port. Returns 0, or
  * -EEXIST: it is taken. A global function, which the verifier looks at once, not again for each way
- * that leads here. It finds the draft itself, for what a global function gets as an argument may be
- * neither key nor value of a map before Linux 6.2.
+ * that leads here. It finds the draft itself, for global functions take no pointers before Linux
+ * 5.12, and none that may be key or value of a map before 6.2.
  */
 __noinline int flow_claim_reply(void)
 {

@@ -123,19 +123,13 @@ static __always_inline int nat_write_transport(struct __sk_buff *skb, const stru
 	return 0;
 }
 
-/*
- * Gives the packet its new addresses and ports. Returns 0 or -COUNTER_DROP_REWRITE. A global
- * function, which the verifier looks at once: so it asks whether its pointers lead anywhere.
- */
-__noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *packet,
-			   const struct rewrite *rewrite)
+/* Gives the packet its new addresses and ports. Returns 0 or -COUNTER_DROP_... */
+static __noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *packet,
+				  const struct rewrite *rewrite)
 {
-	__s64 difference;
+	__s64 difference = nat_address_difference(packet, rewrite);
 	int err;
 
-	if (!packet || !rewrite)
-		return -COUNTER_DROP_REWRITE;
-	difference = nat_address_difference(packet, rewrite);
 	if (packet->family == FAMILY_IPV4)
 		err = nat_write_ipv4(skb, packet->l3_offset, rewrite, difference);
 	else

@@ -11,14 +11,14 @@
 /* A way out of this node. */
 struct route {
 	__u32 ifindex;
-	__u32 mtu;      /* of what the way takes, learned from routers too */
+	__u32 mtu;      /* of what the way takes, learned from routers too; 0: not known */
 	__u32 overhead; /* given: bytes that will be put before the packet; `mtu` is without */
 	struct bpf_redir_neigh next_hop;
 };
 
 /*
- * Asks the kernel for the way of a packet as it will be. Returns BPF_FIB_LKUP_RET_... or a negative
- * errno.
+ * Asks the kernel for the way of a packet as it will be; fib->tot_len is given. Returns
+ * BPF_FIB_LKUP_RET_... or a negative errno.
  */
 static __always_inline long route_ask(void *ctx, const struct packet *packet,
 				      const struct hook *hook, const struct rewrite *rewrite,
@@ -26,8 +26,6 @@ static __always_inline long route_ask(void *ctx, const struct packet *packet,
 {
 	fib->ifindex = hook->ifindex;
 	fib->l4_protocol = packet->proto;
-	/* A length that always fits: so the kernel says what would. */
-	fib->tot_len = 1;
 	if (packet->fragment == FRAGMENT_NONE) {
 		fib->sport = rewrite->src_port;
 		fib->dport = rewrite->dst_port;
@@ -51,17 +49,19 @@ static __always_inline long route_ask(void *ctx, const struct packet *packet,
 static __noinline int route_find(void *ctx, const struct packet *packet, const struct hook *hook,
 				 const struct rewrite *rewrite, struct route *ret_route)
 {
-	struct bpf_fib_lookup fib = {};
+	struct bpf_fib_lookup fib = {.tot_len = 1}; /* always fits: so the kernel says what would */
 	long found;
 
 	ret_route->mtu = 0;
 	found = route_ask(ctx, packet, hook, rewrite, &fib);
-	if (found == BPF_FIB_LKUP_RET_SUCCESS)
-		ret_route->mtu = fib.mtu_result;
-	else if (found != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return -COUNTER_DROP_NO_ROUTE;
-	else /* it does not get as far as saying the route's */
-		(void)bpf_check_mtu(ctx, fib.ifindex, &ret_route->mtu, 0, 0);
+	if (config.has_helpers_5_12) {
+		if (found == BPF_FIB_LKUP_RET_SUCCESS)
+			ret_route->mtu = fib.mtu_result;
+		else /* it does not get as far as saying the route's */
+			(void)bpf_check_mtu(ctx, fib.ifindex, &ret_route->mtu, 0, 0);
+	}
 	ret_route->ifindex = fib.ifindex;
 	__builtin_memset(&ret_route->next_hop, 0, sizeof(ret_route->next_hop));
 	ret_route->next_hop.nh_family = fib.family;

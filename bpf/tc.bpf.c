@@ -76,18 +76,17 @@ static __always_inline int transit(struct __sk_buff *skb, const struct packet *p
 
 /*
  * Sends a rewritten packet on, in the direction its flow goes. Returns a verdict or -enum
- * counter_reason. A global function, which the verifier looks at once, not again for each way that
- * leads here: so it asks whether there is what its pointers lead to.
+ * counter_reason.
  */
-__noinline int flow_forward(struct __sk_buff *skb, const struct packet *packet,
-			    const struct flow *flow, enum flow_direction direction,
-			    const struct hook *hook)
+static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *packet,
+				   const struct flow *flow, enum flow_direction direction,
+				   const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	__u8 flags;
 	int err;
 
-	if (!packet || !flow || !hook || !draft)
+	if (!draft)
 		return -COUNTER_DROP_REWRITE;
 	flags = flow->flags;
 	if (config.count_packets)

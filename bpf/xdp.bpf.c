@@ -66,9 +66,9 @@ static __always_inline bool way_find(struct xdp_md *xdp, const struct packet *pa
 				     const struct hook *hook, const struct rewrite *rewrite,
 				     struct bpf_fib_lookup *ret_way)
 {
-	if (route_ask(xdp, packet, hook, rewrite, ret_way) != BPF_FIB_LKUP_RET_SUCCESS)
-		return false;
-	return hook->size - ETH_HLEN <= ret_way->mtu_result && !mac_is_zero(ret_way->dmac);
+	ret_way->tot_len = hook->size - ETH_HLEN;
+	return route_ask(xdp, packet, hook, rewrite, ret_way) == BPF_FIB_LKUP_RET_SUCCESS &&
+	       !mac_is_zero(ret_way->dmac);
 }
 
 /*

@@ -35,7 +35,7 @@ struct config {
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
 	__u8 near_by;       /* enum near_by */
 	__u8 forwarding;    /* enum forwarding */
-	__u8 pad_u16;
+	__u8 has_helpers_5_12; /* bpf_check_mtu, routes that say their MTU, the coarse clock */
 	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
 	__u16 host_port_min;
 	__u64 netns_cookie;    /* of the node's network namespace, whose loopback addresses serve

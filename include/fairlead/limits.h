@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
+/* The oldest Linux on which everything works; what older ones lack is found by trying. */
+#define LINUX_OLDEST "5.15"
+
 /* Sizes that both sides must agree on, and the defaults of what user space may change. */
 
 #define STATE_DIR_DEFAULT     "/var/lib/fairlead"

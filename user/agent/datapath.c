@@ -13,6 +13,7 @@
 #include "agent/kept.h"
 #include "agent/pin_dir.h"
 #include "agent/pinned_maps.h"
+#include "agent/refusal.h"
 #include "cleanup.h"
 #include "fairlead/limits.h"
 #include "log.h"
@@ -37,21 +38,6 @@ struct datapath {
 	bool with_tc;
 	bool wants_bind, has_bind; /* programs that keep processes off NodePorts */
 };
-
-/*
- * What libbpf said first, for the one sentence that a failed load gets: it names the program or the
- * map. What follows is the verifier's essay.
- */
-static char first_complaint[1024];
-
-static int libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
-{
-	if (level != LIBBPF_WARN || *first_complaint)
-		return 0;
-	(void)vsnprintf(first_complaint, sizeof(first_complaint), format, args);
-	first_complaint[strcspn(first_complaint, "\n")] = '\0';
-	return 0;
-}
 
 struct map_size {
 	const char *name;
@@ -102,7 +88,7 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 {
 	int err;
 
-	first_complaint[0] = '\0';
+	refusal_forget();
 	datapath->tc = tc_bpf__open();
 	if (!datapath->tc)
 		return log_err(-errno, "cannot open the TC programs");
@@ -119,15 +105,21 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 	return tc_bpf__load(datapath->tc);
 }
 
-/* Loads the TC programs, which bring all maps but the sockets'. */
+/*
+ * Loads the TC programs, which bring all maps but the sockets'. What a kernel lacks is found by
+ * loading the real program: again without the helpers of 5.12.
+ */
 static int tc_load(struct datapath *datapath, const struct datapath_options *options)
 {
 	int err = tc_load_once(datapath, options);
 
-	if (err && err != -EPROTO)
-		return log_err(err, "the kernel does not take the TC programs (%s)",
-			       first_complaint);
-	return err;
+	if (err && err != -EPROTO && err != -EPERM) {
+		pinned_maps_forget(&datapath->pinned);
+		tc_bpf__destroy(take_ptr(datapath->tc));
+		datapath->config.has_helpers_5_12 = 0;
+		err = tc_load_once(datapath, options);
+	}
+	return err && err != -EPROTO ? refusal_log(err, "the TC programs") : err;
 }
 
 static void cleanup_sweep(struct sweep_bpf **sweep)
@@ -188,7 +180,7 @@ static int socket_load_once(struct datapath *datapath)
 	struct bpf_map *map, *shared;
 	int err;
 
-	first_complaint[0] = '\0';
+	refusal_forget();
 	datapath->socket = socket_bpf__open();
 	if (!datapath->socket)
 		return log_err(-errno, "cannot open the socket programs");
@@ -222,10 +214,7 @@ static int socket_load(struct datapath *datapath)
 		datapath->has_bind = false;
 		err = socket_load_once(datapath);
 	}
-	if (err && err != -EPROTO)
-		return log_err(err, "the kernel does not take the socket programs (%s)",
-			       first_complaint);
-	return err;
+	return err && err != -EPROTO ? refusal_log(err, "the socket programs") : err;
 }
 
 static uint64_t now_ms(void)
@@ -320,7 +309,7 @@ static int layer3_load(struct datapath *datapath, struct link_programs *ret_prog
 	auto_cleanup(cleanup_tc) struct tc_bpf *tc = NULL;
 	int err;
 
-	first_complaint[0] = '\0';
+	refusal_forget();
 	tc = tc_bpf__open();
 	if (!tc)
 		return log_err(-errno, "cannot open the TC programs");
@@ -330,8 +319,7 @@ static int layer3_load(struct datapath *datapath, struct link_programs *ret_prog
 	if (!err)
 		err = tc_bpf__load(tc);
 	if (err)
-		return log_err(err, "the kernel does not take the TC programs of layer 3 (%s)",
-			       first_complaint);
+		return refusal_log(err, "the TC programs for links without a link-layer header");
 	err = program_keep(tc->progs.fl_ingress_l3, &ret_programs->ingress);
 	return err ? err : program_keep(tc->progs.fl_egress_l3, &ret_programs->egress);
 }
@@ -347,7 +335,7 @@ static int xdp_load_once(const struct datapath *datapath, bool takes_split, int 
 	auto_cleanup(cleanup_xdp) struct xdp_bpf *xdp = NULL;
 	int err;
 
-	first_complaint[0] = '\0';
+	refusal_forget();
 	xdp = xdp_bpf__open();
 	if (!xdp)
 		return -errno;
@@ -385,7 +373,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	datapath->wants_bind = datapath->has_bind = options->bind_protection;
 	if (snprintf(datapath->pinned.pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
 		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
-	(void)libbpf_set_print(libbpf_print);
+	(void)libbpf_set_print(refusal_note);
 	err = pin_dir_make(options->pin_dir);
 	if (err)
 		return err;
@@ -413,7 +401,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	objects_close(datapath);
 	if (options->with_tc && sweep_load(datapath))
 		log_debug("the kernel does not take the program with a timer (%s)",
-			  first_complaint);
+			  refusal_complaint());
 	*ret_datapath = take_ptr(datapath);
 	return 0;
 }
@@ -489,7 +477,7 @@ int datapath_xdp_program(struct datapath *datapath, int *ret_program)
 		err = xdp_load_once(datapath, false, &datapath->xdp_program);
 	if (err)
 		log_warning("the kernel does not take the XDP program (%s: %s), TC does its work",
-			    strerror(-err), first_complaint);
+			    strerror(-err), refusal_complaint());
 	*ret_program = datapath->xdp_program;
 	return err;
 }
@@ -537,6 +525,8 @@ uint32_t datapath_degraded(const struct datapath *datapath)
 
 	if (datapath->with_tc && datapath->sweep_program < 0)
 		degraded |= DEGRADED_NO_TIMER;
+	if (datapath->with_tc && !datapath->config.has_helpers_5_12)
+		degraded |= DEGRADED_NO_MTU;
 	if (!datapath->config.has_retval)
 		degraded |= DEGRADED_NO_RETVAL;
 	if (datapath->wants_bind && !datapath->has_bind)

@@ -55,6 +55,7 @@ static void defaults_set(struct agent_options *options)
 				.host_port_min = HOST_PORT_MIN_DEFAULT,
 				.flow_check_s = FLOW_CHECK_S,
 				.has_retval = 1,
+				.has_helpers_5_12 = 1,
 			},
 	};
 }
