@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "address.h"
 #include "log.h"
@@ -410,15 +411,24 @@ static void many_plan(struct port_plan *plan, uint32_t service, uint32_t change)
 	}
 }
 
+/* What this process computed; other work on the machine does not count. */
+static uint64_t cpu_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
 static uint64_t many_apply_one(struct fixture *fixture, uint32_t service, uint32_t change)
 {
 	struct port_plan plan;
 	uint64_t begun_ns;
 
 	many_plan(&plan, service, change);
-	begun_ns = now_ns();
+	begun_ns = cpu_ns();
 	assert_int_equal(when_applied(fixture, &plan), 0);
-	return now_ns() - begun_ns;
+	return cpu_ns() - begun_ns;
 }
 
 static uint64_t many_apply(struct fixture *fixture, uint32_t count)
@@ -466,7 +476,10 @@ static unsigned long memory_kib(void)
 	return kib;
 }
 
-/* Times are printed, for they depend on the machine; the limits are what no machine should need. */
+/*
+ * Times of the CPU are printed, for they depend on the machine; the limits are what no machine should
+ * need.
+ */
 static void test_many(void **state)
 {
 	const struct sizes sizes = {2 * MANY_SERVICES, 1 << 19, 1 << 18, 2 * MANY_SERVICES,
@@ -477,9 +490,9 @@ static void test_many(void **state)
 
 	(void)state;
 	before_kib = memory_kib();
-	open_ns = now_ns();
+	open_ns = cpu_ns();
 	when_started(fixture);
-	open_ns = now_ns() - open_ns;
+	open_ns = cpu_ns() - open_ns;
 	(void)many_apply(fixture, FEW_SERVICES);
 	few_ns = many_change(fixture, 0);
 	first_ns = many_apply(fixture, MANY_SERVICES);
@@ -490,9 +503,9 @@ static void test_many(void **state)
 	assert_int_equal(numbers_of(fixture).service_ports, MANY_SERVICES);
 	assert_int_equal(numbers_of(fixture).slots, MANY_SERVICES * MANY_BACKENDS);
 	when_stopped(fixture);
-	reopen_ns = now_ns();
+	reopen_ns = cpu_ns();
 	when_started(fixture);
-	reopen_ns = now_ns() - reopen_ns;
+	reopen_ns = cpu_ns() - reopen_ns;
 	assert_int_equal(numbers_of(fixture).service_ports, MANY_SERVICES);
 
 	print_message(
