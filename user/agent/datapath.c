@@ -42,6 +42,9 @@ struct datapath {
 static char first_complaint[1024];
 
 static int libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
+	__attribute__((format(printf, 2, 0)));
+
+static int libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
 {
 	if (level != LIBBPF_WARN || *first_complaint)
 		return 0;
