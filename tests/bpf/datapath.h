@@ -18,6 +18,7 @@
 #include <cmocka.h>
 #include <linux/pkt_cls.h>
 
+#include "between.h"
 #include "bpf/packets.h"
 #include "fairlead/agent.h"
 #include "fairlead/config.h"

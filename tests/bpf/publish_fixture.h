@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "between.h"
 #include "publish/publish.h"
 
 #define NS_PER_S      1000000000ULL
