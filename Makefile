@@ -45,8 +45,15 @@ unit_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/unit/*_test.c)
 bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
 outside_programs := $(addprefix build/bench/,packet_source flow_copies requests)
 c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] tests/*/*.[ch])
+# The BPF objects of every clang that is here, user space and tests with the newest of them: each must build
+# without a warning, and stands in a folder of its own.
+other_clangs := $(shell CLANG='$(CLANG)' scripts/other-clangs)
+other_bpf_objects := $(foreach clang,$(other_clangs),$(bpf_sources:bpf/%.bpf.c=build/$(clang)/bpf/%.bpf.o))
+newest_clang := $(lastword $(other_clangs))
+clang_sources := $(if $(newest_clang),user/fairlead.c $(user_sources) $(filter-out %.bpf.c,$(wildcard tests/*/*.c)))
+clang_objects := $(clang_sources:%.c=build/$(newest_clang)/%.o)
 
-.PHONY: all check check-unit check-bpf check-e2e check-random check-cluster demo format lint verify-stats bench \
+.PHONY: all check check-unit check-bpf check-e2e check-compilers check-random check-cluster demo format lint verify-stats bench \
 	bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
 tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized build/bench/json_bench $(outside_programs)
@@ -61,6 +68,20 @@ build/skeleton/%.skel.h: build/bpf/%.bpf.o
 	$(call say,SKEL,$@)
 	@mkdir -p $(@D)
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
+
+define other_clang_rules
+.PHONY: $(1)-objects
+$(1)-objects: $(filter build/$(1)/%,$(other_bpf_objects) $(clang_objects))
+build/$(1)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	$$(call say,$(1),$$<)
+	@mkdir -p $$(@D)
+	$$(Q)$(1) $$(bpf_cflags) -MMD -MP -c $$< -o $$@
+build/$(1)/%.o: %.c Makefile | $$(skeletons) build/skeleton/packet_source.skel.h
+	$$(call say,$(1),$$<)
+	@mkdir -p $$(@D)
+	$$(Q)$(1) $$(cflags) -O2 -Itests -MMD -MP -c $$< -o $$@
+endef
+$(foreach clang,$(other_clangs),$(eval $(call other_clang_rules,$(clang))))
 
 build/user/%.o: user/%.c Makefile | $(skeletons)
 	$(call say,CC,$<)
@@ -134,6 +155,8 @@ check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/check unit bpf lint e2e
 check-unit check-bpf check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
+check-compilers: $(skeletons) ## every other clang that is installed builds the BPF objects, the newest the rest too
+	$(Q)scripts/lint compilers
 check-random: all ## random changes, faults and restarts for ten minutes: FAIRLEAD_RANDOM_SECONDS, FAIRLEAD_SEED
 	$(Q)scripts/check random
 check-cluster: all ## the agent with a real API server: FAIRLEAD_TEST_KUBECONFIG
@@ -153,7 +176,7 @@ bench-outside: all $(outside_programs) ## figures of clients from outside: packe
 	$(Q)scripts/bench-outside $(BENCH_OUTSIDE)
 format: ## clang-format in place
 	$(Q)clang-format -i $(c_files)
-lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, shellcheck
+lint: $(skeletons) ## clang-format, clang-tidy, sparse, header-alone compile, other compilers, shellcheck
 	$(Q)scripts/lint
 install: build/fairlead ## install program, man page and bash completion below DESTDIR and PREFIX
 	install -D -m 0755 build/fairlead $(DESTDIR)$(PREFIX)/sbin/fairlead

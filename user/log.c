@@ -77,6 +77,9 @@ static void line_write(enum log_level level, const char *message, void *context)
 }
 
 static void message_write(enum log_level level, int err, const char *format, va_list args)
+	__attribute__((format(printf, 3, 0)));
+
+static void message_write(enum log_level level, int err, const char *format, va_list args)
 {
 	char message[LOG_MESSAGE_SIZE];
 	size_t length;

@@ -361,7 +361,7 @@ __u32 given_pods(unsigned count)
 {
 	__u32 backends[PODS_MAX];
 
-	assert_in_range(count, 0, PODS_MAX);
+	assert_between(count, 0, PODS_MAX);
 	for (unsigned i = 0; i < count; i++)
 		backends[i] = given_backend(pod(i + 1), variant.proto);
 	return given_service(vip(80), variant.proto, count, backends);

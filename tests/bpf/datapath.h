@@ -18,6 +18,7 @@
 #include <cmocka.h>
 #include <linux/pkt_cls.h>
 
+#include "between.h"
 #include "bpf/packets.h"
 #include "fairlead/agent.h"
 #include "fairlead/config.h"
@@ -44,11 +45,13 @@ extern struct tc_bpf *programs;
 /* A test's entries in its group: once, for each family, for each of TCP and UDP, or for all four.
  */
 extern struct variant variants[4];
-#define VARIANT(test, text, index)                                                     \
-	{                                                                              \
-		.name = #test text, .test_func = (test), .setup_func = datapath_setup, \
-		.initial_state = &variants[index],                                     \
-	}
+#define VARIANT(test, text, index)                 \
+	((struct CMUnitTest){                      \
+		.name = #test text,                \
+		.test_func = (test),               \
+		.setup_func = datapath_setup,      \
+		.initial_state = &variants[index], \
+	})
 #define ONCE(test)     VARIANT(test, "", 0)
 #define FAMILIES(test) VARIANT(test, " (IPv4)", 0), VARIANT(test, " (IPv6)", 2)
 #define PROTOS(test)   VARIANT(test, " (TCP)", 0), VARIANT(test, " (UDP)", 1)

@@ -312,7 +312,7 @@ static void a_port_may_be_used_again_at_any_pace(void **state)
 	for (unsigned i = 0; i < 20 * FEW; i++) {
 		given_reset(4000);
 		assert_int_equal(place(4000), FLOW_CONFIRMED);
-		assert_in_range(sweeper().waiting, 1, FEW);
+		assert_between(sweeper().waiting, 1, FEW);
 	}
 	then_counted(COUNTER_FLOWS_FULL, 0);
 }
@@ -324,7 +324,7 @@ static void who_could_not_be_asked_is_not_confirmed(void **state)
 	for (__u16 port = 4000; port < 4000 + 2 * FEW; port++)
 		given_answered(port);
 
-	assert_in_range(sweeper().waiting, FEW, FEW);
+	assert_between(sweeper().waiting, FEW, FEW);
 	assert_int_equal(halves(), 2 * FEW);
 	assert_int_equal(address_flows_of(vip(80).addr).confirmed, FEW);
 	then_counted(COUNTER_FLOWS_FULL, FEW);

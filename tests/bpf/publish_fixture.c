@@ -300,7 +300,7 @@ void then_list(struct fixture *fixture, struct slot_range range, const char *exp
 	for (uint32_t i = 0; i < range.count; i++) {
 		uint32_t id = fixture->slots[range.first + i].backend;
 
-		assert_in_range(id, 1, fixture->sizes.backends - 1);
+		assert_between(id, 1, fixture->sizes.backends - 1);
 		assert_int_equal(fixture->backends[id].state, BACKEND_ACTIVE);
 		if (i)
 			assert_true(fixture->slots[range.first + i - 1].backend < id);
@@ -326,7 +326,7 @@ static uint32_t address_flags(struct fixture *fixture, const struct ip_addr *add
 
 	if (bpf_map_lookup_elem(fixture->maps.addresses, addr, &info))
 		return 0;
-	assert_in_range(info.index, 1, fixture->sizes.addresses - 1);
+	assert_between(info.index, 1, fixture->sizes.addresses - 1);
 	return info.flags;
 }
 

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "between.h"
 #include "publish/publish.h"
 
 #define NS_PER_S      1000000000ULL
@@ -59,10 +60,8 @@ int publish_setup(void **state);
 int publish_teardown(void **state);
 
 /* A test in a world of its own, told as a sentence. */
-#define TEST(sentence, function)                                          \
-	{                                                                 \
-		sentence, function, publish_setup, publish_teardown, NULL \
-	}
+#define TEST(sentence, function) \
+	((struct CMUnitTest){sentence, function, publish_setup, publish_teardown, NULL})
 struct ip_addr ip(const char *text);
 struct ip_addr ip_number(const char *prefix, uint32_t number);
 

@@ -235,7 +235,7 @@ static void then_indexes_are_unique(struct fixture *fixture)
 	for (void *last = NULL; !bpf_map_get_next_key(fixture->maps.addresses, last, &addr);
 	     last = &addr) {
 		assert_int_equal(bpf_map_lookup_elem(fixture->maps.addresses, &addr, &info), 0);
-		assert_in_range(info.index, 1, fixture->sizes.addresses - 1);
+		assert_between(info.index, 1, fixture->sizes.addresses - 1);
 		assert_false(is_taken[info.index]);
 		is_taken[info.index] = true;
 	}

@@ -122,7 +122,7 @@ static void two_frontends_with_one_backend_are_told_apart(void **state)
 	when_ingress(opens(client(4000), another_vip(90)));
 
 	port = source_port();
-	assert_in_range(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
 	then_goes_on_as(opens(client(port), pod(1)));
 
 	when_egress(answers(pod(1), client(port)));
@@ -171,7 +171,7 @@ static void ports_that_run_out_are_counted(void **state)
 		refused += verdict() == TC_ACT_SHOT;
 	}
 
-	assert_in_range(refused, 10 - 1 - PORTS, 10 - 1);
+	assert_between(refused, 10 - 1 - PORTS, 10 - 1);
 	then_counted(COUNTER_DROP_NO_PORT_FREE, refused);
 	then_counted(COUNTER_FORWARDED_NEW, 10 - refused);
 }

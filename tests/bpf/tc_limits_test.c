@@ -45,7 +45,7 @@ static void a_full_table_leaves_flows_among_the_new_ones(void **state)
 	}
 
 	assert_true(counted(COUNTER_FLOWS_FULL) > 0);
-	assert_in_range(confirmed, 1, FLOWS_MAX / 2);
+	assert_between(confirmed, 1, FLOWS_MAX / 2);
 	assert_int_equal(flows_count(bpf_map__fd(programs->maps.flows)), 2 * confirmed);
 	assert_int_equal(address_flows_of(vip(80).addr).confirmed, confirmed);
 }

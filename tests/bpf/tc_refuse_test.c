@@ -249,8 +249,7 @@ static void refusals_are_limited(void **state)
 		when_ingress(opens(client((__u16)(4000 + i)), vip(81)));
 
 	assert_int_equal(verdict(), TC_ACT_SHOT);
-	assert_in_range(counted(COUNTER_REJECT_NO_PORT), REJECTS_PER_SECOND,
-			2 * REJECTS_PER_SECOND);
+	assert_between(counted(COUNTER_REJECT_NO_PORT), REJECTS_PER_SECOND, 2 * REJECTS_PER_SECOND);
 	then_counted(COUNTER_DROP_REJECT_LIMIT,
 		     3 * REJECTS_PER_SECOND - counted(COUNTER_REJECT_NO_PORT));
 }

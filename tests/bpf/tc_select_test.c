@@ -43,13 +43,13 @@ static void every_backend_gets_its_share(void **state)
 	for (__u16 i = 0; i < CLIENTS; i++) {
 		unsigned backend = asked(client((__u16)(10000 + i)));
 
-		assert_in_range(backend, 1, 3);
+		assert_between(backend, 1, 3);
 		served[backend]++;
 	}
 
 	/* Six standard deviations from a third: by chance once in 10^9 runs. */
 	for (unsigned i = 1; i <= 3; i++)
-		assert_in_range(served[i], CLIENTS / 3 - 70, CLIENTS / 3 + 70);
+		assert_between(served[i], CLIENTS / 3 - 70, CLIENTS / 3 + 70);
 }
 
 static void a_client_with_affinity_keeps_its_backend(void **state)
@@ -102,7 +102,7 @@ static void packets_of_a_flow_do_not_make_affinity_last(void **state)
 	assert_int_equal(affinity_last_use(service), before);
 
 	when_ingress(opens(client(4001), vip(80)));
-	assert_in_range(affinity_last_use(service), before + 5, before + 10);
+	assert_between(affinity_last_use(service), before + 5, before + 10);
 }
 
 /* Rule H102. */

@@ -65,7 +65,7 @@ static void a_port_that_may_be_the_nodes_own_is_not_kept(void **state)
 	when_asked(opens(client(40000), node(NODE_PORT)));
 
 	port = source_port_of(outcome());
-	assert_in_range(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
 	then_returns_as(passed(opening(inner(port), pod(1))));
 	when_answered(answers(pod(1), inner(port)));
 	then_returns_as(passed(answering(node(NODE_PORT), client(40000))));
@@ -82,7 +82,7 @@ static void two_clients_with_one_port_are_told_apart(void **state)
 	when_asked(opens(another_client(4000), node(NODE_PORT)));
 
 	port = source_port_of(outcome());
-	assert_in_range(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
 	then_returns_as(passed(opening(inner(port), pod(1))));
 	when_answered(answers(pod(1), inner(port)));
 	then_returns_as(passed(answering(node(NODE_PORT), another_client(4000))));
@@ -114,13 +114,13 @@ static void ports_that_run_out_break_nobody(void **state)
 			refused++;
 			continue;
 		}
-		assert_in_range(count, 0, PORTS - 1);
+		assert_between(count, 0, PORTS - 1);
 		given[count++] = source_port_of(outcome());
 		when_answered(answers(pod(1), inner(given[count - 1])));
 		then_returns_as(passed(answering(node(NODE_PORT), client(port))));
 	}
 
-	assert_in_range(refused, PORTS, 2 * PORTS);
+	assert_between(refused, PORTS, 2 * PORTS);
 	then_counted(COUNTER_DROP_NO_PORT_FREE, refused);
 	assert_int_equal(exhausted_of(service).count, refused);
 	assert_true(exhausted_of(service).last_s > 0);
@@ -240,7 +240,7 @@ static void a_pod_reaches_itself_through_a_node_port(void **state)
 
 	when_ingress(opens(self, node(NODE_PORT)));
 	port = source_port_of(outcome());
-	assert_in_range(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
 	then_returns_as(hopped(opening(node(port), pod(1))));
 
 	when_ingress(answers(pod(1), node(port)));
@@ -361,7 +361,7 @@ static void an_association_keeps_its_checksum_right(void **state)
 
 	when_asked(built(sctp(client(40000), node(NODE_PORT), SCTP_INIT)));
 	port = source_port_of(outcome());
-	assert_in_range(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
 	then_returns_as(passed(sctp(inner(port), pod(1), SCTP_INIT)));
 	when_answered(built(sctp(pod(1), inner(port), SCTP_INIT_ACK)));
 	then_returns_as(passed(sctp(node(NODE_PORT), client(40000), SCTP_INIT_ACK)));

@@ -263,7 +263,7 @@ static void a_backend_on_this_node_is_for_the_stack_to_deliver(void **state)
 		then_goes_on_as(opens(client(port), pod(1)));
 		local++;
 	}
-	assert_in_range(local, 60, 140);
+	assert_between(local, 60, 140);
 	then_counted(COUNTER_FORWARDED_NEW, 200);
 }
 

@@ -188,10 +188,7 @@ static void test_bits(void **state)
 	bits_fini(&bits);
 }
 
-#define TEST(sentence, function)                          \
-	{                                                 \
-		sentence, function, setup, teardown, NULL \
-	}
+#define TEST(sentence, function) ((struct CMUnitTest){sentence, function, setup, teardown, NULL})
 
 int main(void)
 {

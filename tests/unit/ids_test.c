@@ -134,10 +134,7 @@ static void test_index_finds_by_hash(void **state)
 	id_index_fini(&index);
 }
 
-#define TEST(sentence, function)                          \
-	{                                                 \
-		sentence, function, setup, teardown, NULL \
-	}
+#define TEST(sentence, function) ((struct CMUnitTest){sentence, function, setup, teardown, NULL})
 
 int main(void)
 {

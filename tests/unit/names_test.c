@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "between.h"
 #include "model/names.h"
 
 #define NAMES 1000
@@ -38,7 +39,7 @@ static void numbers_are_used_again(void **state)
 		for (int i = 0; i < NAMES; i++) {
 			(void)snprintf(text, sizeof(text), "node-%d-%d", round, i);
 			ids[i] = name_take(text);
-			assert_in_range(ids[i], 1, NAMES + 2);
+			assert_between(ids[i], 1, NAMES + 2);
 		}
 		for (int i = 0; i < NAMES; i++) {
 			(void)snprintf(text, sizeof(text), "node-%d-%d", round, i);

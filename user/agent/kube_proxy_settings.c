@@ -8,23 +8,16 @@
 
 #include "agent/go_value.h"
 
-/* What has no meaning: a flag and a field, and what they may be. */
-#define UNUSED(flag_, field_, kind_)                                \
-	{                                                           \
-		.flag = (flag_), .field = (field_), .kind = (kind_) \
-	}
-#define UNUSED_DURATION(flag_, field_, fallback_, marks_)                    \
-	{                                                                    \
-		.flag = (flag_), .field = (field_), .fallback = (fallback_), \
-		.kind = KIND_DURATION, .marks = (marks_)                     \
-	}
-#define UNUSED_NUMBER(flag_, field_, fallback_, min_, max_)                                       \
-	{                                                                                         \
-		.flag = (flag_), .field = (field_), .fallback = (fallback_), .kind = KIND_NUMBER, \
-		.min = (min_), .max = (max_)                                                      \
-	}
-
 /* clang-format off */
+/* What has no meaning: a flag and a field, and what they may be. */
+#define UNUSED(flag_, field_, kind_) {.flag = (flag_), .field = (field_), .kind = (kind_)}
+#define UNUSED_DURATION(flag_, field_, fallback_, marks_) {                                       \
+	.flag = (flag_), .field = (field_), .fallback = (fallback_),                              \
+	.kind = KIND_DURATION, .marks = (marks_)}
+#define UNUSED_NUMBER(flag_, field_, fallback_, min_, max_) {                                     \
+	.flag = (flag_), .field = (field_), .fallback = (fallback_),                              \
+	.kind = KIND_NUMBER, .min = (min_), .max = (max_)}
+
 const struct setting settings[SETTINGS_MAX] = {
 	[SETTING_KUBECONFIG] = {
 		"kubeconfig", "clientConnection.kubeconfig", NULL, KIND_TEXT, MEANS, 0, 0, "FILE",

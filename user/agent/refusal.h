@@ -10,7 +10,8 @@
 #include <bpf/libbpf.h>
 
 /* libbpf's messages go here (libbpf_set_print): the first one and the verifier's are kept. */
-int refusal_note(enum libbpf_print_level level, const char *format, va_list args);
+int refusal_note(enum libbpf_print_level level, const char *format, va_list args)
+	__attribute__((format(printf, 2, 0)));
 
 /* Forgets what was kept: to be called before each attempt. */
 void refusal_forget(void);

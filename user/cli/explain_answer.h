@@ -68,10 +68,7 @@ struct answer {
 };
 
 /* What answer_fini takes before there is an answer. */
-#define ANSWER_NONE                                          \
-	{                                                    \
-		.place = {.program = -1, .any_program = -1 } \
-	}
+#define ANSWER_NONE ((struct answer){.place = {.program = -1, .any_program = -1}})
 
 #define ANSWER_MAPS                                                                         \
 	(PLACE_MAPS | MAP_BIT(MAP_FRONTENDS) | MAP_BIT(MAP_SERVICES) | MAP_BIT(MAP_SLOTS) | \

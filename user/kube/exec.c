@@ -257,10 +257,19 @@ static int output_open(struct output *output, int *ret_fd)
 	err = uv_pipe_open(&output->pipe, fds[0]);
 	if (err)
 		(void)close(fds[0]);
-	return err ? err : uv_read_start((uv_stream_t *)&output->pipe, on_room, on_read);
+	return err;
 }
 
-/* That it cannot be started is told from the loop, as any other end. */
+static int output_read(struct output *output)
+{
+	return uv_read_start((uv_stream_t *)&output->pipe, on_room, on_read);
+}
+
+/*
+ * A failure to start the program is told from the loop, as any other end. The outputs are read only
+ * once the program runs: the end of a pipe that nobody writes to must not be taken for the
+ * program's end. Whether libuv calls timers or reads pipes first depends on its version.
+ */
 static void run_begin(struct kube_exec_run *run, const struct kube_config *config,
 		      const char *ca_pem)
 {
@@ -276,6 +285,10 @@ static void run_begin(struct kube_exec_run *run, const struct kube_config *confi
 		run->handle_count += run->process.loop != NULL;
 		run->has_process = !err;
 	}
+	if (!err)
+		err = output_read(&run->output);
+	if (!err)
+		err = output_read(&run->errors);
 	run->start_err = err;
 	(void)uv_timer_start(&run->timer, on_timer, err ? 0 : run->timeout_ms, 0);
 }

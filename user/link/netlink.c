@@ -97,12 +97,13 @@ static int dump_family(uint16_t type, unsigned char family, const struct netlink
 		auto_cleanup(netlink_closep) struct mnl_socket *socket =
 			netlink_open(NETLINK_ROUTE);
 		struct nlmsghdr *request = request_init(buf, type, NLM_F_DUMP);
-		union {
+		union dump_header {
 			unsigned char family;
 			struct ifinfomsg link;
 			struct ifaddrmsg address;
 			struct rtmsg route;
-		} * header;
+		};
+		union dump_header *header;
 
 		if (!socket)
 			return -errno;

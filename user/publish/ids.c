@@ -59,7 +59,7 @@ uint32_t id_pool_take(struct id_pool *pool)
 
 void id_pool_give(struct id_pool *pool, uint32_t id)
 {
-	pool->taken[id / 8] &= (uint8_t) ~(1U << id % 8);
+	pool->taken[id / 8] &= (uint8_t)(~(1U << id % 8));
 	/* Of reserved ids that are given back at once id_pool_reserved takes care. */
 	if (id < pool->next_fresh)
 		freed_add(pool, id);
