@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""8021q: an uplink that is a VLAN of another, and a pod behind a VLAN of its link."""
+
+import contextlib
+
+from cluster import FAMILIES, NODES
+from topology import POD, UPLINK_HOSTS, between_nodes, pod_behind
+
+NEEDS = ("8021q",)
+UPLINK, TAG = "eth0.100", 100
+POD_LINK, POD_INNER, POD_TAG = f"{POD}.7", "eth0.7", 7
+
+
+def addresses(name):
+    return {4: f"172.19.0.{UPLINK_HOSTS[name]}", 6: f"fd00:19::{UPLINK_HOSTS[name]}"}
+
+
+def make(place, parent, name, tag):
+    place.run("ip", "link", "add", "link", parent, "name", name, "type", "vlan", "id", tag)
+    place.run("ip", "link", "set", name, "up")
+
+
+@contextlib.contextmanager
+def tagged_wire(cluster):
+    for name in UPLINK_HOSTS:
+        place = cluster.place(name)
+        make(place, "eth0", UPLINK, TAG)
+        for family, width in ((4, 24), (6, 64)):
+            place.run("ip", "addr", "add", f"{addresses(name)[family]}/{width}", "dev", UPLINK,
+                      *(["nodad"] if family == 6 else []))
+    try:
+        with between_nodes(cluster, UPLINK, {name: addresses(name) for name in NODES}):
+            yield
+    finally:
+        cluster.place("client").run("ip", "link", "del", UPLINK)
+
+
+@contextlib.contextmanager
+def tagged_pod(cluster):
+    make(cluster.place("node1"), POD, POD_LINK, POD_TAG)
+    make(cluster.place(POD), "eth0", POD_INNER, POD_TAG)
+    try:
+        with pod_behind(cluster, POD_LINK, POD_INNER):
+            yield
+    finally:
+        cluster.place("node1").run("ip", "link", "del", POD_LINK)
+        cluster.place(POD).run("ip", "link", "del", POD_INNER)
+
+
+def story(cluster):
+    with tagged_wire(cluster):
+        cluster.check_outside("vlan uplink", addresses("node1"), addresses("node2"), hidden_as=addresses("node1"))
+        cluster.check_inside("vlan uplink", backends=["pod2b"])
+    with tagged_pod(cluster):
+        cluster.check_inside("vlan pod", backends=[POD])
+        cluster.check("vlan pod: from outside to a NodePort", "client", POD,
+                      {family: cluster.place("node1").address(family) for family in FAMILIES})
+        for backend in ("pod1b", "pod2b", POD):
+            for unseen in (False, True):
+                cluster.check(f"vlan pod: from it to the ClusterIP of {'itself' if backend == POD else backend}"
+                              f"{', past the socket hooks' if unseen else ''}", POD, backend, unseen=unseen)
