@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A lab with servers and an agent on both nodes, which all stories share: an agent's start is the dearest that they do.
+"""A lab with servers and an agent on both nodes, which all stories share: nothing takes as long as an agent's start.
 
-node1 hides clients from backends elsewhere (source NAT), node2 does not (direct server return). Each backend has
-a Service of its own, so that it is known where every request must arrive.
+Each backend has a Service of its own, so that it is known where every request must arrive. pod2b's endpoint names no
+node: so node1 hides clients from it (source NAT), and node2 sends to pod1b as they are (direct server return).
 """
 
 import json
@@ -21,6 +21,7 @@ from tap import note, promise  # noqa: E402
 FAMILIES = (4, 6)
 BACKENDS = ("pod1b", "pod2b", "pod1c")
 SERVICE_PORT, TARGET, SCTP_TARGET = 80, 8080, 9000
+MULTIHOMED, MULTIHOMED_PORT = {4: "10.96.2.1", 6: "fd00:96::2:1"}, 9001
 PROTOCOLS = ("tcp", "udp", "sctp")
 TARGETS = {"tcp": TARGET, "udp": TARGET, "sctp": SCTP_TARGET}
 VIPS = {(name, family): f"10.96.1.{number}" if family == 4 else f"fd00:96::1:{number}"
@@ -28,11 +29,19 @@ VIPS = {(name, family): f"10.96.1.{number}" if family == 4 else f"fd00:96::1:{nu
 NODE_PORTS = {(name, proto): 30180 + 100 * PROTOCOLS.index(proto) + number
               for number, name in enumerate(BACKENDS) for proto in PROTOCOLS}
 NODE_PORT_RANGES = "172.18.0.0/24,172.19.0.0/24,fd00:18::/64,fd00:19::/64"
-FORWARDING = {"node1": "snat", "node2": "dsr"}
+HIDDEN_FROM = "pod2b"
+PATIENCE = 9.0
 READY = 240.0  # seconds that the verifier may take where the processor is translated
 
 UP = "x" * 60000 + "\n"
 DOWN = "fill 100000\n"
+
+
+def endpoint(name, family):
+    made = manifests.endpoint(name, family)
+    if name == HIDDEN_FROM:
+        del made["nodeName"]
+    return made
 
 
 def objects():
@@ -40,10 +49,16 @@ def objects():
     for name in BACKENDS:
         ports = [manifests.service_port(SERVICE_PORT, proto, proto, TARGETS[proto], nodePort=NODE_PORTS[name, proto])
                  for proto in PROTOCOLS]
-        made.append(manifests.service(f"to-{name}", [VIPS[name, family] for family in FAMILIES], ports, type="NodePort"))
+        vips = [VIPS[name, family] for family in FAMILIES]
+        made.append(manifests.service(f"to-{name}", vips, ports, type="NodePort"))
         for family in FAMILIES:
-            made.append(manifests.slice_(f"to-{name}", [name], family=family, ports=[
+            made.append(manifests.slice_(f"to-{name}", [endpoint(name, family)], family=family, ports=[
                 {"name": proto, "protocol": proto.upper(), "port": TARGETS[proto]} for proto in PROTOCOLS]))
+    made.append(manifests.service("multihomed", list(MULTIHOMED.values()), [
+        manifests.service_port(MULTIHOMED_PORT, "sctp", "sctp", MULTIHOMED_PORT)]))
+    for family in FAMILIES:
+        made.append(manifests.slice_("multihomed", ["pod2b"], family=family, ports=[
+            {"name": "sctp", "protocol": "SCTP", "port": MULTIHOMED_PORT}]))
     made.append(manifests.service("to-nobody", [VIPS["nobody", family] for family in FAMILIES]))
     return made
 
@@ -79,7 +94,7 @@ class Cluster:
             self.folder = manifests.Folder(self.lab.directory / "manifests")
             self.folder.write("cluster", *objects())
             for node in NODES:
-                self.agents[node] = Agent(self.lab, node, self.folder.path, "--forwarding", FORWARDING[node],
+                self.agents[node] = Agent(self.lab, node, self.folder.path, "--forwarding", "dsr",
                                           "--nodeport-addresses", NODE_PORT_RANGES)
                 self.agents[node].start(ready=False)
             for agent in self.agents.values():
@@ -111,7 +126,7 @@ class Cluster:
         if proto == "sctp":
             return self.ask_sctp(client, address, port, unseen=unseen)
         for _ in range(tries):
-            result = self.place(client, unseen).ask(address, port, proto, message=message, timeout=10 / tries)
+            result = self.place(client, unseen).ask(address, port, proto, message=message, timeout=PATIENCE / tries)
             if "answer" in result:
                 return {"name": result["answer"]["name"], "seen": result["answer"]["client"]}
         return result
@@ -133,7 +148,7 @@ class Cluster:
         return found
 
     def check(self, what, client, backend, addresses=None, **more):
-        """A promise: the backend answers to each protocol and family, at its ClusterIPs, or at NodePorts of addresses."""
+        """A promise: the backend answers in each protocol and family, at ClusterIPs or at NodePorts of `addresses`."""
         ports = {proto: SERVICE_PORT if addresses is None else NODE_PORTS[backend, proto] for proto in self.protocols}
         addresses = addresses or {family: VIPS[backend, family] for family in FAMILIES}
         wrong = self.wrong(client, backend, addresses, ports, **more)
@@ -149,12 +164,19 @@ class Cluster:
                    node2)
 
     def check_inside(self, way, backends=("pod1b", "pod2b"), clients=("pod1a", "node1")):
-        """From pods and a process of the node to ClusterIPs; of pods both what socket hooks see and what they do not."""
+        """From pods and the node's own processes to ClusterIPs: what socket hooks see of them, and what they do not."""
         for backend in backends:
             for client in clients:
                 self.check(f"{way}: from {client} to the ClusterIP of {backend}", client, backend)
-            self.check(f"{way}: from pod1a past the socket hooks to the ClusterIP of {backend}", "pod1a", backend,
-                       unseen=True)
+                self.check(f"{way}: from {client} past the socket hooks to the ClusterIP of {backend}", client, backend,
+                           unseen=True)
+
+    def check_pod(self, way, pod):
+        """A pod of node1 as a backend, and as a client."""
+        self.check_inside(way, backends=[pod])
+        self.check(f"{way}: from outside to a NodePort, backend there", "client", pod, addresses_of("node1"))
+        self.check_inside(way, clients=[pod])
+        self.check(f"{way}: from {pod} to itself by its ClusterIP", pod, pod)
 
     def status(self, node):
         return self.agents[node].json("status")
@@ -164,7 +186,8 @@ class Cluster:
         shown = self.place(node).run("ip", "-j", "link", "show", name).stdout
         index = json.loads(shown)[0]["ifindex"]
         agent = self.agents[node]
-        wait_for(lambda: any(row["ifindex"] == index and row["hook"] in ("tcx", "clsact") for row in agent.json("links")),
+        hooked = ("tcx", "clsact")
+        wait_for(lambda: any(row["ifindex"] == index and row["hook"] in hooked for row in agent.json("links")),
                  f"hooks on {name} of {node}", pause=0.2)
         if has_address:
             wait_for(lambda: any(entry["key"] == index for entry in agent.dump("link_sources")),

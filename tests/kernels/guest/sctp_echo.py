@@ -15,7 +15,7 @@ import threading
 
 SCTP = 132
 SCTP_SOCKOPT_BINDX_ADD = 100
-TIMEOUT = 20
+TIMEOUT = 10
 HEAD = 64  # bytes that say who is there
 
 

@@ -56,5 +56,5 @@ def story(cluster):
         for node in NODES:
             rules = cluster.place(node).run("nft", "list", "ruleset").stdout
             found = [line.strip() for line in rules.splitlines() if "ct state invalid" in line]
-            promise(found and all("packets 0 " in line for line in found), f"firewall: conntrack of {node} called nothing invalid",
-                    *found)
+            promise(found and all("packets 0 " in line for line in found),
+                    f"firewall: conntrack of {node} called nothing invalid", *found)

@@ -28,14 +28,16 @@ def weather(cluster):
 
 def failed_streams(client, targets):
     """Connections, all at once, that do not carry much both ways."""
-    going = [client.begin("ask_many", count=COUNT, proto="tcp", address=address, port=port, message=message, timeout=PATIENCE)
+    going = [client.begin("ask_many", count=COUNT, proto="tcp", address=address, port=port, message=message,
+                          timeout=PATIENCE)
              for address, port in targets for message in (UP, DOWN)]
     return [result for finish in going for result in finish(timeout=20 * PATIENCE) if "error" in result]
 
 
 def failed_questions(cluster, client, targets):
     """Datagrams that are not answered however often they are sent."""
-    results = [cluster.ask("udp", client, address, port, tries=TRIES) for address, port in targets for _ in range(4 * COUNT)]
+    results = [cluster.ask("udp", client, address, port, tries=TRIES)
+               for address, port in targets for _ in range(4 * COUNT)]
     return [result for result in results if "error" in result]
 
 

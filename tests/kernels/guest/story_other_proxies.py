@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""kube-proxy's rules and IPVS serve the same ClusterIPs beside us: requests stay ours, and the agent says what it found."""
+"""kube-proxy's rules and IPVS have the same ClusterIPs: requests stay ours, and the agent says what it found."""
 
 import contextlib
 import shutil
@@ -11,22 +11,28 @@ from tap import Skip, promise
 NEEDS = ("nf_tables", "nf_conntrack", "nft_nat", "nft_chain_nat", "ip_vs", "ip_vs_rr", "dummy")
 OURS, THEIRS = ("pod1b", "pod2b"), "pod1c"  # backends
 PROXY_LINK = "kube-ipvs0"
+PROTOCOLS = ("tcp", "udp")
 TABLES = {4: "ip", 6: "ip6"}
 
 
 def table(family):
-    """As kube-proxy has it in its mode nftables, with the other backend: ClusterIPs, and NodePorts of the node."""
+    """As kube-proxy has it in its mode nftables, to the other backend: ClusterIPs, and NodePorts of the node."""
     word = TABLES[family]
     target = address_of(THEIRS, family) if family == 4 else f"[{address_of(THEIRS, family)}]"
-    services = [f"{VIPS[name, family]} . {proto} . {SERVICE_PORT} : goto to-{proto}" for name in OURS for proto in ("tcp", "udp")]
-    node_ports = [f"{proto} . {NODE_PORTS[name, proto]} : goto to-{proto}" for name in OURS for proto in ("tcp", "udp")]
-    chains = "".join(f"chain to-{proto} {{ meta l4proto {proto} dnat to {target}:{TARGETS[proto]} }}\n" for proto in ("tcp", "udp"))
-    dispatch = (f"{word} daddr . meta l4proto . th dport vmap {{ {', '.join(services)} }}\n"
-                f"fib daddr type local meta l4proto . th dport vmap {{ {', '.join(node_ports)} }}\n")
-    return (f"table {word} kube-proxy {{\n{chains}chain services {{\n{dispatch}}}\n"
-            "chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }\n"
-            "chain nat-output { type nat hook output priority -100; jump services; }\n"
-            "chain nat-postrouting { type nat hook postrouting priority srcnat; ct status dnat masquerade; }\n}\n")
+    services = [f"{VIPS[name, family]} . {proto} . {SERVICE_PORT} : goto to-{proto}"
+                for name in OURS for proto in PROTOCOLS]
+    node_ports = [f"{proto} . {NODE_PORTS[name, proto]} : goto to-{proto}" for name in OURS for proto in PROTOCOLS]
+    chains = "".join(f"chain to-{proto} {{\nmeta l4proto {proto} dnat to {target}:{TARGETS[proto]}\n}}\n"
+                     for proto in PROTOCOLS)
+    return (f"table {word} kube-proxy {{\n{chains}"
+            "chain services {\n"
+            f"{word} daddr . meta l4proto . th dport vmap {{ {', '.join(services)} }}\n"
+            f"fib daddr type local meta l4proto . th dport vmap {{ {', '.join(node_ports)} }}\n"
+            "}\n"
+            "chain nat-prerouting {\ntype nat hook prerouting priority dstnat\njump services\n}\n"
+            "chain nat-output {\ntype nat hook output priority -100\njump services\n}\n"
+            "chain nat-postrouting {\ntype nat hook postrouting priority srcnat\nct status dnat masquerade\n}\n"
+            "}\n")
 
 
 def program_nftables(cluster, name):
@@ -42,7 +48,7 @@ def program_ipvs(cluster, name):
         for backend in OURS:
             vip = VIPS[backend, family]
             place.run("ip", "addr", "add", f"{vip}/{32 if family == 4 else 128}", "dev", PROXY_LINK)
-            for proto, flag in (("tcp", "-t"), ("udp", "-u")):
+            for proto, flag in zip(PROTOCOLS, ("-t", "-u")):
                 service = [flag, written(vip, SERVICE_PORT)]
                 place.run("ipvsadm", "-A", *service, "-s", "rr")
                 place.run("ipvsadm", "-a", *service, "-r", written(address_of(THEIRS, family), TARGETS[proto]), "-m")

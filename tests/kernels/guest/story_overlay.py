@@ -4,7 +4,7 @@
 import contextlib
 
 from cluster import FAMILIES, NODES, address_of
-from topology import OTHER, between_nodes, host, pods_of
+from topology import OTHER, add_address, between_nodes, host, network, pods_of
 
 NEEDS = ("vxlan", "ipip", "ip6_tunnel")
 VXLAN, VXLAN_MAC = "flannel.1", "02:00:00:00:01:0{}"
@@ -27,8 +27,9 @@ def vxlan(cluster):
         place.run("ip", "link", "add", VXLAN, "address", mac(node), "mtu", 1450, "type", "vxlan", "id", 1, "local",
                   address_of(node, 4), "dev", "eth0", "dstport", 8472, "nolearning")
         for family in FAMILIES:
-            place.run("ip", "addr", "add", host(base(node, family), family), "dev", VXLAN, *(["nodad"] if family == 6 else []))
-            place.run("ip", "neigh", "replace", base(other, family), "lladdr", mac(other), "dev", VXLAN, "nud", "permanent")
+            add_address(place, VXLAN, host(base(node, family), family))
+            place.run("ip", "neigh", "replace", base(other, family), "lladdr", mac(other), "dev", VXLAN,
+                      "nud", "permanent")
         place.run("ip", "link", "set", VXLAN, "up")
         place.run("bridge", "fdb", "append", mac(other), "dev", VXLAN, "dst", address_of(other, 4))
     ends = {node: {family: base(node, family) for family in FAMILIES} for node in NODES}
@@ -41,11 +42,10 @@ def ipip(cluster):
     ends = {node: {4: f"172.21.0.{node[-1]}", 6: f"fd00:21::{node[-1]}"} for node in NODES}
     for node in NODES:
         place = cluster.place(node)
-        for family, kind, width in ((4, ["ipip"], 24), (6, ["ip6tnl", "mode", "ip6ip6", "encaplimit", "none"], 64)):
+        for family, kind in ((4, ["ipip"]), (6, ["ip6tnl", "mode", "ip6ip6", "encaplimit", "none"])):
             place.run("ip", "link", "add", IPIP[family], "type", *kind, "local", address_of(node, family), "remote",
                       address_of(OTHER[node], family))
-            place.run("ip", "addr", "add", f"{ends[node][family]}/{width}", "dev", IPIP[family],
-                      *(["nodad"] if family == 6 else []))
+            add_address(place, IPIP[family], network(ends[node][family], family))
             place.run("ip", "link", "set", IPIP[family], "up")
     with between_nodes(cluster, IPIP, ends):
         yield ends

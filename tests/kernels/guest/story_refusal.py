@@ -22,7 +22,8 @@ def story(cluster):
     degraded = {item["name"] for item in cluster.status("node1")["degraded"]}
     note(f"degraded on Linux {os.uname().release}: {', '.join(sorted(degraded)) or 'nothing'}")
     has_retval = kernel_version() >= RETVAL_SINCE
-    promise(has_retval == ("no-retval" not in degraded), "refusal: status says no-retval just where the kernel is older")
+    promise(has_retval == ("no-retval" not in degraded),
+            "refusal: status says no-retval just where the kernel is too old for it", f"degraded: {degraded}")
     client = cluster.place("pod1a")
     for family in FAMILIES:
         result = client.ask(VIPS["nobody", family], SERVICE_PORT)

@@ -4,9 +4,9 @@
 import contextlib
 import shutil
 
-from cluster import NODES, address_of
+from cluster import FAMILIES, NODES, address_of
 from tap import Skip
-from topology import OTHER, between_nodes
+from topology import OTHER, add_address, between_nodes, network
 
 NEEDS = ("wireguard",)
 DEVICE, PORT = "fl-wg", 51820
@@ -26,8 +26,8 @@ def wireguard(cluster):
         place.run("ip", "link", "add", DEVICE, "type", "wireguard")
         place.run("wg", "set", DEVICE, "private-key", keys[node], "listen-port", PORT, "peer", public[other],
                   "allowed-ips", "0.0.0.0/0,::/0", "endpoint", f"{address_of(other, 4)}:{PORT}")
-        place.run("ip", "addr", "add", f"{ends[node][4]}/24", "dev", DEVICE)
-        place.run("ip", "addr", "add", f"{ends[node][6]}/64", "dev", DEVICE, "nodad")
+        for family in FAMILIES:
+            add_address(place, DEVICE, network(ends[node][family], family))
         place.run("ip", "link", "set", DEVICE, "up")
     with between_nodes(cluster, DEVICE, ends):
         yield ends

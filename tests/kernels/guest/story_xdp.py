@@ -75,7 +75,8 @@ def story(cluster):
     client = cluster.place("client")
     with virtio_uplink(cluster) as node, agent_with(cluster.agents["node1"], "--xdp", "native") as agent:
         links = agent.json("status")["hooks"]["xdp"]
-        promise([(item["link"], item["mode"]) for item in links] == [(CARD, "native")], "xdp: status says native", links)
+        promise([(item["link"], item["mode"]) for item in links] == [(CARD, "native")], "xdp: status says native",
+                links)
         wait_for(lambda: node.ping(address_of("node2", 4)).returncode == 0, "node2 beyond the card")
         cluster.check("xdp: from outside to a NodePort, backend elsewhere", "client", "pod2b", addresses_of("node1"),
                       seen=addresses_of("node1"))
@@ -86,6 +87,6 @@ def story(cluster):
             failed = converse(client, address_of("node1", family), NODE_PORTS["pod2b", "udp"])
             sent = sent_by_xdp(node) - before
             promise(not failed, f"xdp: {COUNT} datagrams of a conversation are answered, IPv{family}", *failed[:5])
-            promise(sent >= 2 * (COUNT - 2), f"xdp: the driver counts that XDP sent them and their answers, IPv{family}",
-                    f"XDP sent {sent} of {2 * COUNT}")
+            promise(sent >= 2 * (COUNT - 2),
+                    f"xdp: the driver counts that XDP sent them and their answers, IPv{family}")
             note(f"IPv{family}: XDP sent {sent} of {2 * COUNT} frames")

@@ -18,7 +18,8 @@ sys.dont_write_bytecode = True
 import tap  # noqa: E402
 from cluster import Cluster  # noqa: E402
 
-STORIES = ("refusal", "sctp", "vlan", "netkit", "overlay", "wireguard", "bond", "firewall", "other_proxies", "netem", "xdp")
+STORIES = ("refusal", "sctp", "vlan", "netkit", "overlay", "wireguard", "bond", "firewall", "other_proxies", "netem",
+           "xdp")
 
 
 def can_load(*names):

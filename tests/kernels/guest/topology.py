@@ -9,7 +9,6 @@ POD = "pod1c"  # whose link stories exchange
 GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 OTHER = dict(zip(NODES, reversed(NODES)))
-UPLINK_HOSTS = {"node1": 11, "node2": 12, "client": 100}
 
 
 def pods_of(node, family):
@@ -20,11 +19,22 @@ def host(address, family):
     return f"{address}/{32 if family == 4 else 128}"
 
 
+def network(address, family):
+    """The address with the width that links between hosts have in the lab."""
+    return f"{address}/{24 if family == 4 else 64}"
+
+
+def add_address(place, device, address):
+    """`address` with its width. No host is asked whether it has an address of IPv6 already."""
+    place.run("ip", "addr", "replace", address, "dev", device, *(["nodad"] if ":" in address else []))
+
+
 def route_pods(cluster, node, via, device="eth0", *more):
     """The node reaches the other's pods by `via` of each family; `device`: one name, or one of each family."""
     for family in FAMILIES:
         name = device if isinstance(device, str) else device[family]
-        cluster.place(node).run("ip", "route", "replace", pods_of(OTHER[node], family), "via", via[family], "dev", name, *more)
+        cluster.place(node).run("ip", "route", "replace", pods_of(OTHER[node], family), "via", via[family],
+                                "dev", name, *more)
 
 
 @contextlib.contextmanager
@@ -52,7 +62,7 @@ def move_pod(cluster, device, inner, has_neighbours):
     for old in ("eth0", inner):
         pod.run("ip", "addr", "flush", "dev", old, "scope", "global")
     for family in FAMILIES:
-        pod.run("ip", "addr", "add", host(pod.address(family), family), "dev", inner, *(["nodad"] if family == 6 else []))
+        add_address(pod, inner, host(pod.address(family), family))
         if has_neighbours:
             pod.run("ip", "neigh", "replace", GATEWAYS[family], "lladdr", GATEWAY_MAC, "dev", inner, "nud", "permanent")
     if has_neighbours:
@@ -79,8 +89,6 @@ def uplink_addresses(cluster, node, device):
     """Gives a node's addresses and routes to another device than has them; the wire stays what it was."""
     place = cluster.place(node)
     for family in FAMILIES:
-        width = 24 if family == 4 else 64
-        place.run("ip", "addr", "add", f"{address_of(node, family)}/{width}", "dev", device,
-                  *(["nodad"] if family == 6 else []))
+        add_address(place, device, network(address_of(node, family), family))
         place.run("ip", f"-{family}", "route", "replace", "default", "via", address_of("wire", family), "dev", device)
     route_pods(cluster, node, {family: address_of(OTHER[node], family) for family in FAMILIES}, device)
