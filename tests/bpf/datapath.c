@@ -55,6 +55,14 @@ static void make_small(struct tc_bpf *skeleton)
 		assert_int_equal(bpf_map__set_max_entries(maps[i], SMALL), 0);
 }
 
+int timer_set(bool has_timer)
+{
+	struct sweeper sweeper = {.has_timer = has_timer};
+	__u32 zero = 0;
+
+	return bpf_map_update_elem(fd_of(programs->maps.flow_sweeper), &zero, &sweeper, BPF_ANY);
+}
+
 int datapath_load(void (*configure)(struct tc_bpf *skeleton))
 {
 	if (unshare(CLONE_NEWNET)) {
@@ -67,7 +75,7 @@ int datapath_load(void (*configure)(struct tc_bpf *skeleton))
 	make_small(programs);
 	if (configure)
 		configure(programs);
-	return tc_bpf__load(programs);
+	return tc_bpf__load(programs) || timer_set(true) ? -1 : 0;
 }
 
 int datapath_load_default(void **state)
