@@ -91,6 +91,8 @@ class Cluster:
             if "sctp" in self.protocols:
                 for name in BACKENDS:
                     self.serve_sctp(name)
+                # As by a network card: no driver puts packets of SCTP together to one that is larger than fits.
+                self.place("client").run("ethtool", "-K", "eth0", "tx-sctp-segmentation", "off")
             self.folder = manifests.Folder(self.lab.directory / "manifests")
             self.folder.write("cluster", *objects())
             for node in NODES:

@@ -3,7 +3,7 @@
 
 import contextlib
 
-from cluster import DOWN, FAMILIES, NODE_PORTS, SCTP_TARGET, TARGET, UP, address_of
+from cluster import DOWN, FAMILIES, NODE_PORTS, TARGET, UP, address_of
 from tap import note, promise
 
 NEEDS = ("sch_netem",)
@@ -41,26 +41,17 @@ def failed_questions(cluster, client, targets):
     return [result for result in results if "error" in result]
 
 
-def failed_associations(cluster, client, targets):
-    results = [cluster.ask_sctp(client, address, port, (5000,) * 4) for address, port in targets]
-    return [result for result in results if "error" in result]
-
-
 def story(cluster):
     outside = cluster.place("client")
     frontends = {proto: [(address_of(node, family), NODE_PORTS[backend, proto])
                          for node, backend in (("node1", "pod2b"), ("node2", "pod1b")) for family in FAMILIES]
-                 for proto in cluster.protocols}
+                 for proto in ("tcp", "udp")}
     directly = [(address_of("pod2b", family), TARGET) for family in FAMILIES]
     with weather(cluster):
-        ways = (("without a Service", directly, directly, [(address, SCTP_TARGET) for address, _ in directly]),
-                ("by NodePort", *(frontends.get(proto) for proto in ("tcp", "udp", "sctp"))))
-        for way, streams, questions, associations in ways:
+        for way, streams, questions in (("without a Service", directly, directly),
+                                        ("by NodePort", frontends["tcp"], frontends["udp"])):
             failed = failed_streams(outside, streams)
             promise(not failed, f"netem: {way}, {2 * COUNT * len(streams)} TCP connections", *failed[:5])
             failed = failed_questions(cluster, "client", questions)
             promise(not failed, f"netem: {way}, {4 * COUNT * len(questions)} questions by UDP, repeated", *failed[:5])
-            if "sctp" in cluster.protocols:
-                failed = failed_associations(cluster, "client", associations)
-                promise(not failed, f"netem: {way}, {len(associations)} associations of SCTP", *failed[:5])
         note(cluster.place("wire").run("tc", "-s", "qdisc", "show", "dev", "node1").stdout)

@@ -3,7 +3,8 @@
 
 import contextlib
 
-from cluster import FAMILIES, NODES, address_of
+from cluster import FAMILIES, NODES, NODE_PORTS, address_of
+from tap import promise
 from topology import OTHER, add_address, between_nodes, host, network, pods_of
 
 NEEDS = ("vxlan", "ipip", "ip6_tunnel")
@@ -51,8 +52,17 @@ def ipip(cluster):
         yield ends
 
 
+def check_large(cluster, word):
+    """SCTP never cuts a message anew that was too big for the way: it sends it again in fragments."""
+    for family in FAMILIES:
+        result = cluster.ask_sctp("client", address_of("node1", family), NODE_PORTS["pod2b", "sctp"], (20000,))
+        promise(result["done"] == 1, f"{word}: an SCTP message larger than fits, from outside, IPv{family}", result)
+
+
 def story(cluster):
     for word, overlay in (("vxlan", vxlan), ("ipip", ipip)):
         with overlay(cluster) as ends:
             cluster.check_outside(word, hidden_as=ends["node1"])
+            if "sctp" in cluster.protocols:
+                check_large(cluster, word)
             cluster.check_inside(word, backends=["pod2b"])

@@ -2,6 +2,7 @@
 """node1's uplink is a virtio network card with native XDP: its driver says itself what XDP has sent, both ways."""
 
 import contextlib
+import json
 import pathlib
 import subprocess
 
@@ -25,13 +26,14 @@ def is_virtio(name):
 def virtio_uplink(cluster):
     """The card takes the place of node1's veth, the other end of its cable that of the veth's port on the wire."""
     node, wire = cluster.place("node1"), cluster.place("wire")
+    mac = json.loads(node.run("ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
     node.run("ip", "link", "set", "eth0", "down")
     node.run("ip", "link", "set", "eth0", "name", "veth0")
     for name, place in ((CARD, "node1"), (CABLE_END, "wire")):
         subprocess.run(["ip", "link", "set", name, "netns", f"{cluster.lab.id}-{place}"], check=True)
     wire.run("ip", "link", "set", CABLE_END, "master", "br0", "up")
     node.run("ip", "addr", "flush", "dev", "veth0")
-    node.run("ip", "link", "set", CARD, "up")
+    node.run("ip", "link", "set", CARD, "address", mac, "up")
     uplink_addresses(cluster, "node1", CARD)
     try:
         yield node
