@@ -93,6 +93,10 @@ def story(cluster):
         raise Skip("ipvsadm is not installed")
     with other_proxies(cluster, *NODES):
         cluster.check_outside("other proxies", hidden_as=addresses_of("node1"))
-        cluster.check_inside("other proxies")
+        cluster.check_inside("other proxies", clients=["pod1a"])
+        # Past them its packets to an address of the node meet no link, and so are IPVS's.
+        for backend in OURS:
+            cluster.check(f"other proxies: from node1 by the socket hooks to the ClusterIP of {backend}", "node1",
+                          backend, protocols=PROTOCOLS)
     with other_proxies(cluster, "client"):
         check_notice(cluster)

@@ -33,8 +33,10 @@ def route_pods(cluster, node, via, device="eth0", *more):
     """The node reaches the other's pods by `via` of each family; `device`: one name, or one of each family."""
     for family in FAMILIES:
         name = device if isinstance(device, str) else device[family]
-        cluster.place(node).run("ip", "route", "replace", pods_of(OTHER[node], family), "via", via[family],
-                                "dev", name, *more)
+        destination = pods_of(OTHER[node], family)
+        # Deleted first: a gateway within the destination is not taken where another link leads there.
+        cluster.place(node).run("ip", "route", "del", destination, check=False)
+        cluster.place(node).run("ip", "route", "add", destination, "via", via[family], "dev", name, *more)
 
 
 @contextlib.contextmanager
