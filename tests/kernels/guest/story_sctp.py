@@ -32,20 +32,25 @@ SECOND = {"pod1a": {4: "10.244.1.111", 6: "fd00:244:1::111"}, "pod2b": {4: "10.2
 
 @contextlib.contextmanager
 def second_addresses(cluster):
-    """A client and a server with two addresses of each family."""
+    """A client and a server with two addresses of each family.
+
+    A server may answer by the other address than was dialled, which a client of a Service cannot know; so the kernel
+    prefers the first.
+    """
     for name, addresses in SECOND.items():
         for family, address in addresses.items():
-            add_address(cluster.place(name), "eth0", host(address, family))
+            add_address(cluster.place(name), "eth0", host(address, family), "preferred_lft", 0)
     for family in FAMILIES:
         cluster.place("node1").run("ip", "route", "add", host(SECOND["pod1a"][family], family), "dev", "pod1a")
-        # Of addresses that are as good, the kernel answers by the last; a client knows the one it dialled.
-        cluster.serve_sctp("pod2b", MULTIHOMED_PORT, [SECOND["pod2b"][family], address_of("pod2b", family)])
+        cluster.serve_sctp("pod2b", MULTIHOMED_PORT, [address_of("pod2b", family), SECOND["pod2b"][family]])
     try:
         yield
     finally:
         for name, addresses in SECOND.items():
             for family, address in addresses.items():
                 cluster.place(name).run("ip", "addr", "del", host(address, family), "dev", "eth0")
+        for address in SECOND["pod1a"].values():
+            cluster.place("node1").run("ip", "route", "del", address)
 
 
 def check_multihomed(cluster):

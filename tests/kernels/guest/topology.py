@@ -24,9 +24,9 @@ def network(address, family):
     return f"{address}/{24 if family == 4 else 64}"
 
 
-def add_address(place, device, address):
+def add_address(place, device, address, *more):
     """`address` with its width. No host is asked whether it has an address of IPv6 already."""
-    place.run("ip", "addr", "replace", address, "dev", device, *(["nodad"] if ":" in address else []))
+    place.run("ip", "addr", "replace", address, "dev", device, *(["nodad"] if ":" in address else []), *more)
 
 
 def route_pods(cluster, node, via, device="eth0", *more):
