@@ -101,7 +101,7 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 	__u8 dscp = packet_dscp(skb, packet);
 	int err;
 
-	err = transit_drop_tags(skb);
+	err = packet_drop_tags(skb);
 	if (err)
 		return err;
 	if (bpf_skb_adjust_room(skb, (__s32)encapsulation_size(packet->family), BPF_ADJ_ROOM_MAC,

@@ -54,6 +54,21 @@ static __always_inline int packet_add_link_header(struct __sk_buff *skb)
 	return 0;
 }
 
+/* Tags belong to the link that the packet came by. */
+static __always_inline int packet_drop_tags(struct __sk_buff *skb)
+{
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
+		__be16 protocol = (__be16)skb->protocol;
+
+		if (!skb->vlan_present && protocol != bpf_htons(ETH_P_8021Q) &&
+		    protocol != bpf_htons(ETH_P_8021AD))
+			break;
+		if (bpf_skb_vlan_pop(skb))
+			return -COUNTER_DROP_REWRITE;
+	}
+	return 0;
+}
+
 /* Sends the packet by a route. Returns a verdict or -COUNTER_DROP_REWRITE. */
 static __always_inline int route_send(struct __sk_buff *skb, struct route *route,
 				      const struct hook *hook)
@@ -89,11 +104,16 @@ static __always_inline bool flow_has_mac(const struct flow *flow)
 
 /*
  * Delivers a reply to a process of this node as if it came by the link that the process' own
- * packets leave by, for there the reverse path filter expects the frontend.
+ * packets leave by, for there the reverse path filter expects the frontend. A VLAN tag is of the
+ * link where the reply was seen, and would lead to a VLAN that the other link does not have.
  */
 static __always_inline int forward_to_local_client(struct __sk_buff *skb, const struct flow *flow,
 						   const struct hook *hook)
 {
+	int err = packet_drop_tags(skb);
+
+	if (err)
+		return err;
 	if (flow->ifindex == hook->ifindex && !hook->is_egress)
 		return VERDICT_NEXT;
 	if (!hook->link_header_size) {

@@ -63,15 +63,19 @@ static __always_inline bool transport_checksum(__u8 proto, __u32 *ret_offset, __
 }
 
 /*
- * SCTP's ports, and its checksum where they change. What that becomes depends on how much follows:
- * of a fragmented packet nobody knows it yet, and a wrong checksum would only be dropped later.
+ * SCTP's ports, and its checksum where they change. What that becomes depends on how much follows,
+ * which the first fragment of a packet tells by a chunk that goes on in the next. Where it does not,
+ * the packet is dropped, as a wrong checksum would be later.
+ *
+ * Fragments are usual where the way is narrower than the client's link: SCTP never cuts a chunk
+ * anew, but sends it again in fragments once it has heard that it was too big.
  */
 static __always_inline int nat_write_sctp(struct __sk_buff *skb, const struct packet *packet,
 					  const struct rewrite *rewrite)
 {
 	__be16 ports[2] = {rewrite->src_port, rewrite->dst_port};
 	struct sctp_header header;
-	__u32 old_ports, new_ports;
+	__u32 old_ports, new_ports, bytes;
 
 	if (packet_load(skb, packet->l4_offset, &header, sizeof(header)))
 		return -COUNTER_DROP_REWRITE;
@@ -79,12 +83,15 @@ static __always_inline int nat_write_sctp(struct __sk_buff *skb, const struct pa
 	__builtin_memcpy(&new_ports, ports, sizeof(new_ports));
 	if (old_ports == new_ports)
 		return 0;
-	if (packet->fragment != FRAGMENT_NONE)
-		return -COUNTER_DROP_FRAGMENT;
+	bytes = packet_transport_size(skb, packet);
+	if (packet->fragment != FRAGMENT_NONE) {
+		bytes = sctp_whole_size(&header, bytes);
+		if (!bytes)
+			return -COUNTER_DROP_FRAGMENT;
+	}
 	header.src_port = ports[0];
 	header.dst_port = ports[1];
-	header.checksum = sctp_checksum_correct(old_ports, new_ports, header.checksum,
-						packet_transport_size(skb, packet));
+	header.checksum = sctp_checksum_correct(old_ports, new_ports, header.checksum, bytes);
 	/*
 	 * The chunk behind it is not written: of a packet that is cut into others only later (GSO)
 	 * the kernel keeps just the common header before the list of its parts, and a store beyond

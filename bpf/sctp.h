@@ -38,6 +38,19 @@ enum sctp_chunk {
 };
 
 /*
+ * How many bytes a packet has of whose fragments the first, with `bytes` of it, is here; 0 where
+ * that does not tell. The chunk that reaches beyond the fragment is the packet's last: a sender
+ * adds none to what is too big already.
+ */
+static __always_inline __u32 sctp_whole_size(const struct sctp_header *header, __u32 bytes)
+{
+	__u32 chunk_size = (bpf_ntohs(header->chunk_length) + 3U) & ~3U;
+
+	return SCTP_COMMON_HEADER_SIZE + chunk_size > bytes ? SCTP_COMMON_HEADER_SIZE + chunk_size
+							    : 0;
+}
+
+/*
  * The checksum of a packet of so many bytes whose ports, its first four bytes, were `old_ports` and
  * are `new_ports`; all as they stand in the packet. Zero stays zero: the sender made none (RFC
  * 9653), or left it to the hardware, which will sum the ports as they are then. A global function,

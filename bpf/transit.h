@@ -67,21 +67,6 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 	return packet->l4_offset - packet->l3_offset + header_size + skb->gso_size;
 }
 
-/* Tags belong to the link that the packet came by. */
-static __always_inline int transit_drop_tags(struct __sk_buff *skb)
-{
-	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
-		__be16 protocol = (__be16)skb->protocol;
-
-		if (!skb->vlan_present && protocol != bpf_htons(ETH_P_8021Q) &&
-		    protocol != bpf_htons(ETH_P_8021AD))
-			break;
-		if (bpf_skb_vlan_pop(skb))
-			return -COUNTER_DROP_REWRITE;
-	}
-	return 0;
-}
-
 /*
  * Finds the way and sees that the packet may take it, with what ret_route->overhead says. Returns 0
  * or -enum counter_reason.
@@ -114,6 +99,6 @@ static __noinline int transit_send(struct __sk_buff *skb, const struct packet *p
 
 	err = nat_decrement_ttl(skb, packet);
 	if (!err)
-		err = transit_drop_tags(skb);
+		err = packet_drop_tags(skb);
 	return err ? err : route_send(skb, route, hook);
 }

@@ -279,16 +279,39 @@ static void a_packet_of_no_association_is_refused(void **state)
 	then_counted(COUNTER_REJECT_NO_FLOW, 1);
 }
 
+/* The chunk that the first does not hold whole says how long the packet is. */
+static void a_large_chunk_in_fragments_is_translated(void **state)
+{
+	(void)state;
+	given_established();
+	for (__u32 payload = 1000; payload < 1032; payload += 4) {
+		struct packet_spec in = chunk_of(client(4000), vip(80), DATA, payload);
+		struct packet_spec out = chunk_of(client(4000), pod(1), DATA, payload);
+
+		in.cut_to = out.cut_to = 512;
+		when_ingress(built(in));
+		then_goes_on_as(built(out));
+		in.cut_from = out.cut_from = 512;
+		in.cut_to = out.cut_to = 2000;
+		when_ingress(built(in));
+		then_goes_on_as(built(out));
+	}
+}
+
 static void a_fragment_whose_checksum_nobody_can_correct_is_dropped(void **state)
 {
-	struct packet_spec fragment;
+	struct packet_spec spec;
+	struct frame fragment;
 
 	(void)state;
 	given_established();
-	fragment = chunk_of(client(4000), vip(80), DATA, 1000);
-	fragment.cut_to = 512;
+	spec = chunk_of(client(4000), vip(80), DATA, 1000);
+	spec.cut_to = 512;
+	fragment = built(spec);
+	/* Its chunk ends before the fragment does. */
+	fragment.bytes[fragment.size - spec.cut_to + 14] = 0;
 
-	when_ingress(built(fragment));
+	when_ingress(fragment);
 
 	then_dropped(COUNTER_DROP_FRAGMENT);
 }
@@ -364,6 +387,7 @@ int main(void)
 		FAMILIES(an_association_ends_where_nobody_speaks),
 		FAMILIES(without_a_backend_an_init_is_answered_with_port_unreachable),
 		FAMILIES(a_packet_of_no_association_is_refused),
+		FAMILIES(a_large_chunk_in_fragments_is_translated),
 		FAMILIES(a_fragment_whose_checksum_nobody_can_correct_is_dropped),
 		FAMILIES(fragments_go_on_where_ports_stay),
 		FAMILIES(a_packet_cut_short_is_dropped),

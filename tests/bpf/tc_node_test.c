@@ -110,6 +110,24 @@ static void a_reply_to_a_process_comes_in_by_the_link_it_dialled_through(void **
 	then_goes_on_as(answers(vip(80), node(4000)));
 }
 
+/* A tag is of the link where the reply was seen: on another one it would name a VLAN that is not there. */
+static void a_reply_to_a_process_loses_its_tags(void **state)
+{
+	struct packet_spec reply = answering(pod(1), node(4000));
+
+	(void)state;
+	given_world();
+	when_leaves(opens(node(4000), vip(80)));
+
+	for (reply.tags = 1; reply.tags <= 2; reply.tags++) {
+		when_run(programs->progs.fl_ingress, built(reply), pod_link, pod_link);
+		then_returns_as(delivered(answering(vip(80), node(4000))));
+
+		when_run(programs->progs.fl_ingress, built(reply), up, up);
+		then_goes_on_as(answers(vip(80), node(4000)));
+	}
+}
+
 static void a_backend_without_a_route_is_counted(void **state)
 {
 	__u32 backend;
@@ -243,6 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		EACH(a_process_of_the_node_reaches_a_backend),
+		EACH(a_reply_to_a_process_loses_its_tags),
 		EACH(a_reply_to_a_process_comes_in_by_the_link_it_dialled_through),
 		EACH(a_backend_without_a_route_is_counted),
 		EACH(a_forwarded_packet_is_not_translated_again_at_egress),

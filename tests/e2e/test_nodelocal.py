@@ -15,13 +15,17 @@ each_proto = pytest.mark.parametrize("proto", ["tcp", "udp"])
 CLIENTS = ["pod1a", "node1"]
 
 
+def add_dummy(node, name):
+    """A bridge without ports holds addresses just as well, where there are no dummy links."""
+    if node.run("ip", "link", "add", name, "type", "dummy", check=False).returncode:
+        node.run("ip", "link", "add", name, "type", "bridge")
+
+
 @pytest.fixture
 def cache(world):
     """Assigns addresses to a link of node1, as the cache does, and answers there on port 53."""
     node = world.place("node1")
-    # A dummy link, as the cache makes it; a bridge without ports holds addresses just as well.
-    if node.run("ip", "link", "add", "nodelocaldns", "type", "dummy", check=False).returncode:
-        node.run("ip", "link", "add", "nodelocaldns", "type", "bridge")
+    add_dummy(node, "nodelocaldns")
     node.run("ip", "link", "set", "nodelocaldns", "up")
     assigned = []
 
@@ -105,3 +109,24 @@ def test_other_services_are_served_as_before(world, cache, dns, family):
     assert {result["answer"]["name"] for result in world.place("pod1a").ask_many(20, vip)} == {
         "pod1b", "pod2b"}
     assert world.place("pod1a").ask(address_of("node1", family), 53)["answer"]["name"] == "the-cache"
+
+
+@each_family
+@each_proto
+def test_a_cluster_ip_on_kube_proxy_s_link_of_ipvs_is_served(world, family, proto):
+    """kube-proxy has left it behind, and nobody answers there."""
+    node = world.place("node1")
+    add_dummy(node, "kube-ipvs0")
+    try:
+        there_first, vip = next_vip(family), world.simple("web", family, ["pod1b"])
+        for address in (there_first, vip):
+            node.run("ip", "addr", "add", address, "dev", "kube-ipvs0", *(["nodad"] if family == 6 else []))
+        world.settle()
+        world.change("later", family, there_first, ["pod2b"])
+        for address, backend in ((vip, "pod1b"), (there_first, "pod2b")):
+            for client in ("pod1a", "node1") if world.has_socket else ("pod1a",):
+                result = world.place(client).ask(address, 80, proto)
+                assert result.get("answer", {}).get("name") == backend, (client, result)
+    finally:
+        node.run("ip", "link", "del", "kube-ipvs0")
+        world.settle()

@@ -29,6 +29,7 @@ from packets import (
     fragments,
     is_error,
     quoted_in,
+    reassembled,
 )
 
 HOOKS = ["tc"]
@@ -39,6 +40,10 @@ each_way = pytest.mark.parametrize("client_pod, backend_pod", [
 one_way = pytest.mark.parametrize("client_pod, backend_pod", [("pod1a", "pod2b")])
 
 _ports = itertools.count(30000)
+
+
+def is_fragment(packet):
+    return bool(packet.frag or packet.flags.MF) if IP in packet else IPv6ExtHdrFragment in packet
 
 
 def is_first_fragment(packet):
@@ -150,11 +155,31 @@ def test_a_too_big_error_reaches_the_backend_in_its_own_terms(association):
     assert (quoted[SCTP].sport, quoted[SCTP].dport) == (8080, association.port)
 
 
+def in_fragments(association, chunks):
+    """A packet that is sent in two fragments; it, and these."""
+    whole = association.client.sctp(association.vip, association.port, 80, chunks)
+    return whole, fragments(whole, 1000 if association.family == 4 else 1280)
+
+
+@each_family
+@one_way
+def test_a_chunk_in_fragments_arrives_whole(association):
+    association.set_up()
+    for size in range(1400, 1404):
+        whole, pieces = in_fragments(association, SCTPChunkData(data=b"f" * size))
+        association.client.send(*pieces)
+        got = reassembled([association.backend.receive(is_fragment) for _ in pieces])
+        want = SCTP(bytes(whole[SCTP]))
+        want.dport, want.chksum = 8080, None
+        assert bytes(got[SCTP]) == bytes(want)
+
+
 @each_family
 @one_way
 def test_a_first_fragment_whose_checksum_cannot_be_known_goes_nowhere(association):
+    """Its only whole chunk does not say what follows."""
     association.set_up()
-    whole = association.client.sctp(association.vip, association.port, 80, SCTPChunkData(data=b"f" * 1400))
-    association.client.send(*fragments(whole, 1000 if association.family == 4 else 1280))
+    _, pieces = in_fragments(association, SCTPChunkData(data=b"f" * 400) / SCTPChunkData(data=b"g" * 1000))
+    association.client.send(*pieces)
     association.backend.quiet(is_first_fragment)
     association.ask(SCTPChunkData(data=b"on"))

@@ -13,6 +13,7 @@
 
 #include "agent/left.h"
 #include "agent/observe.h"
+#include "agent/other_proxy.h"
 #include "agent/service_health_ports.h"
 #include "cleanup.h"
 #include "link/link.h"
@@ -24,11 +25,16 @@
 
 #define RETRY_S 2
 
+/*
+ * kube-proxy does not answer at the addresses of its own link: they only lead packets to IPVS. They
+ * may have been left behind, so who has one there does not keep us from serving it.
+ */
 static const char *link_with_address(const struct ip_addr *addr, void *context)
 {
 	const struct agent *agent = context;
+	const char *link = link_watch_owner(agent->links, addr);
 
-	return link_watch_owner(agent->links, addr);
+	return link && strcmp(link, OTHER_PROXY_LINK) != 0 ? link : NULL;
 }
 
 /*

@@ -141,7 +141,7 @@ bool other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
 	if (has_legacy_nat("/proc/self/net/ip6_tables_names") &&
 	    has_legacy_chain(AF_INET6, IPPROTO_IPV6, IP6T_SO_GET_INFO, IP6T_SO_GET_ENTRIES))
 		found_add(ret_found, "ip6tables-legacy chain", CHAIN);
-	if (if_nametoindex("kube-ipvs0"))
-		found_add(ret_found, "link", "kube-ipvs0");
+	if (if_nametoindex(OTHER_PROXY_LINK))
+		found_add(ret_found, "link", OTHER_PROXY_LINK);
 	return *ret_found;
 }
