@@ -45,7 +45,7 @@ bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
 outside_programs := $(addprefix build/bench/,packet_source flow_copies requests)
 c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] tests/*/*.[ch])
 
-.PHONY: all check check-unit check-bpf check-e2e check-random check-cluster demo format lint verify-stats bench \
+.PHONY: all check check-unit check-bpf check-e2e check-kernels check-random check-cluster demo format lint verify-stats bench \
 	bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
 tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized build/bench/json_bench $(outside_programs)
@@ -130,9 +130,11 @@ build/bench/requests: tests/bench/requests.c
 check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/setup
 	$(Q)$(MAKE) all tests
-	$(Q)scripts/check unit bpf lint e2e
+	$(Q)scripts/check unit bpf lint kernel e2e
 check-unit check-bpf check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
+check-kernels: all ## boot Debian's kernels from 5.10 on, amd64 and arm64, and run checks there; writes docs/kernels.md
+	$(Q)scripts/check-kernels $(CHECK_KERNELS)
 check-random: all ## random changes, faults and restarts for ten minutes: FAIRLEAD_RANDOM_SECONDS, FAIRLEAD_SEED
 	$(Q)scripts/check random
 check-cluster: all ## the agent with a real API server: FAIRLEAD_TEST_KUBECONFIG

@@ -31,9 +31,9 @@ MANIFEST = """
 """
 
 COMMANDS = """
-link add pod0 type veth peer name peer0
+netns add pod
+link add pod0 type veth peer name eth0 netns pod
 link set pod0 up
-link set peer0 up
 tuntap add tun0 mode tun
 link set eth0 up
 link set eth1 up
