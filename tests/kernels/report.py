@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def line(name, arch, result):
         return f"skip {name} {arch}: {result['skip']}"
     total = counts(result, *result["groups"])
     told = "as before, nothing has changed" if result.get("cached") else f"{result['seconds']} s"
-    return f"{'FAIL' if result['failed'] else 'ok  '} {name} {arch} (Linux {result['release']}): {total}; {told}"
+    return f"{'FAIL' if result['failed'] else 'ok  '} {name} {arch} (Linux {version(result)}): {total}; {told}"
 
 
 def print_failures(rows):
@@ -52,7 +53,7 @@ def stacks():
 
 def markdown(header, rows):
     """A table whose source can be read, too. Cells that are figures stand at the right."""
-    is_figure = [all(row[column][:1].isdigit() or row[column] == "-" for row in rows) for column in range(len(header))]
+    is_figure = [all(re.fullmatch(r"[0-9,]+|-", row[column]) for row in rows) for column in range(len(header))]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
 
     def one(cells):
@@ -61,6 +62,11 @@ def markdown(header, rows):
 
     rule = "|" + "|".join("-" * (width + 1) + (":" if figure else "-") for width, figure in zip(widths, is_figure)) + "|"
     return "\n".join([one(header), rule, *map(one, rows)])
+
+
+def version(result):
+    """Linux' own version, where Debian's names of older kernels only have that of their interface."""
+    return result["kernel"].split()[1].split("-")[0]
 
 
 def worst(programs):
@@ -74,10 +80,10 @@ def kernel_row(name, arch, result, program_count):
         return [name, arch, f"skipped: {result['skip']}", "-", "-", "-", "-", "-", "-"]
     load = result["load"]
     if not load:
-        return [result["release"], arch, "refused", "-", "-", counts(result, "load"), "-", "-", "-"]
+        return [version(result), arch, "refused", "-", "-", counts(result, "load"), "-", "-", "-"]
     has = [word for lack, word in FEATURES.items() if lack not in load["degraded"]]
     tests = [counts(result, "load", "smoke"), counts(result, "bpf"), counts(result, "guest")]
-    return [result["release"], arch, f"{len(load['programs'])} of {program_count}", ", ".join(has + ["clsact"]),
+    return [version(result), arch, f"{len(load['programs'])} of {program_count}", ", ".join(has + ["clsact"]),
             ", ".join(load["degraded"]) or "nothing", *tests, worst(load["programs"])]
 
 
@@ -96,8 +102,7 @@ def place_of(rows):
 
 def program_table(rows, depths):
     loaded = [(key, result) for key, result in sorted(rows.items(), key=place_of(rows)) if result.get("load")]
-    header = ["program", "stack, steps of 32", "of 16", *(f"{result['release'].split('+')[0].split('-')[0]} {key[1]}"
-                                                         for key, result in loaded)]
+    header = ["program", "stack, steps of 32", "of 16", *(f"{version(result)} {arch}" for (_, arch), result in loaded)]
     lines = []
     for program, (by_16, by_32) in sorted(depths.items()):
         cells = [f"`{program}`", str(by_32), str(by_16)]
