@@ -23,12 +23,10 @@ const volatile struct config config = {
 	.source_port_max = SOURCE_PORT_MAX_DEFAULT,
 	.host_port_min = HOST_PORT_MIN_DEFAULT,
 	.low_port_min = LOW_PORT_MIN_DEFAULT,
-	.has_timer = 1,
 	.has_retval = 1,
 	.tc_attached = 1,
 	.flow_check_s = FLOW_CHECK_S,
 	.flow_checks_max = FLOW_CHECKS(FLOWS_DEFAULT) - FLOW_CHECKS_SPARE,
-	.load_id = 1,
 };
 
 #define NSEC_PER_SEC  1000000000ULL

@@ -57,14 +57,14 @@ static __always_inline int error_pass_on(struct __sk_buff *skb, const struct pac
 					 __u32 mtu)
 {
 	bool is_ipv4 = quote->family == FAMILY_IPV4;
-	struct icmp_answer answer = {
+	int err;
+
+	draft->answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG,
 		.code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0,
 		.rest = bpf_htonl(mtu),
 		.from = draft->rewrite.src,
 	};
-	int err;
-
 	if (!reject_is_allowed())
 		return -COUNTER_DROP_REJECT_LIMIT;
 	draft->rewrite.dst = quote->src;
@@ -72,7 +72,7 @@ static __always_inline int error_pass_on(struct __sk_buff *skb, const struct pac
 	draft->rewrite.dst_port = 0;
 	err = route_find(skb, quote, hook, &draft->rewrite, &draft->route);
 	if (!err)
-		err = answer_icmp(skb, quote, &answer);
+		err = answer_icmp(skb, quote, &draft->answer);
 	if (err)
 		return err;
 	counter_add(COUNTER_TOO_BIG, hook->size);

@@ -68,18 +68,17 @@ static __always_inline bool sender_is_node(const struct packet *packet, const st
  */
 static __always_inline bool backend_is_here(void *ctx, const struct packet *packet,
 					    const struct address_info *address,
-					    const struct hook *hook)
+					    const struct hook *hook, struct flow_draft *draft)
 {
-	struct rewrite outer = {.src = packet->src, .dst = packet->dst};
 	const struct link_info *link;
-	struct route route = {};
 	__u32 ifindex;
 
 	if (address->flags & ADDRESS_NODE)
 		return true;
-	if (route_find(ctx, packet, hook, &outer, &route))
+	draft->rewrite = (struct rewrite){.src = packet->src, .dst = packet->dst};
+	if (route_find(ctx, packet, hook, &draft->rewrite, &draft->route))
 		return false;
-	ifindex = route.ifindex;
+	ifindex = draft->route.ifindex;
 	link = bpf_map_lookup_elem(&links, &ifindex);
 	return !link || (link->role != LINK_UPLINK && link->role != LINK_OVERLAY);
 }
@@ -114,16 +113,16 @@ static __always_inline bool flow_is_received(const struct packet *packet, const 
 }
 
 /* True if what began before goes on, although nothing new may come this way. */
-static __always_inline bool encapsulated_is_known(const struct packet *inner,
-						  const struct choice *choice)
+static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
 {
+	const struct packet *inner = &draft->quote;
 	const struct flow *flow;
-	struct flow_key key;
 	bool is_confirmed;
 
-	packet_flow_key(inner, FLOW_ORIGINAL, &key);
-	flow = flow_find(&key, &is_confirmed);
-	return flow && flow->flags & FLOW_DSR_RECEIVED && flow_is_received(inner, flow, choice);
+	packet_flow_key(inner, FLOW_ORIGINAL, &draft->original_key);
+	flow = flow_find(&draft->original_key, &is_confirmed);
+	return flow && flow->flags & FLOW_DSR_RECEIVED &&
+	       flow_is_received(inner, flow, &draft->choice);
 }
 
 /*
@@ -158,10 +157,9 @@ static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct pac
 	draft->choice.flags = BACKEND_LOCAL;
 	draft->choice.addr = packet->dst;
 	draft->choice.port = encapsulated_port(skb, packet);
-	if (config.forwarding == FORWARDING_SNAT &&
-	    (err || !encapsulated_is_known(inner, &draft->choice)))
+	if (config.forwarding == FORWARDING_SNAT && (err || !encapsulated_is_known(draft)))
 		return VERDICT_NEXT;
-	if (!backend_is_here(skb, packet, address, hook))
+	if (!backend_is_here(skb, packet, address, hook, draft))
 		return VERDICT_NEXT;
 	return err ? err : VERDICT_UNWRAPPED;
 }
@@ -193,8 +191,8 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
  * The flow of an unwrapped packet, found or made, in draft->original and its key. Returns 0 or
  * -enum counter_reason.
  */
-static __always_inline int dsr_flow(const struct packet *packet, const struct hook *hook,
-				    struct flow_draft *draft)
+static __noinline int dsr_flow(const struct packet *packet, const struct hook *hook,
+			       struct flow_draft *draft)
 {
 	struct flow_key *key = &draft->original_key;
 	__u32 now_s = now_seconds();

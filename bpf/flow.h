@@ -109,34 +109,6 @@ flow_find_peer(const struct flow_key *key, const struct flow *flow, struct flow_
 	return peer;
 }
 
-/* True if it was a confirmed half. */
-static __always_inline bool flow_delete_half(const struct flow_key *key)
-{
-	(void)bpf_map_delete_elem(&new_flows, key);
-	return !bpf_map_delete_elem(&flows, key);
-}
-
-/*
- * Ends a flow, both halves of it, in both tables. What `flow` points to may vanish with it; `key`
- * must not be part of that.
- */
-static __noinline int flow_forget(const struct flow_key *key, const struct flow *flow)
-{
-	bool is_original = key->direction == FLOW_ORIGINAL;
-	bool has_peer, peer_was_confirmed = false, was_confirmed;
-	struct flow_key peer_key;
-
-	has_peer = flow_find_peer(key, flow, &peer_key);
-	was_confirmed = flow_delete_half(key);
-	if (has_peer)
-		peer_was_confirmed = flow_delete_half(&peer_key);
-	if (is_original && was_confirmed)
-		flow_count_confirmed(key, &peer_key, -1);
-	else if (!is_original && peer_was_confirmed)
-		flow_count_confirmed(&peer_key, key, -1);
-	return 0;
-}
-
 /*
  * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
  * interrupt each other on a CPU, so nobody else writes it meanwhile.
@@ -146,19 +118,24 @@ struct flow_draft {
 	struct frontend_target target;
 	struct client_place place;
 	struct choice choice;
-	struct packet quote; /* of an ICMP error; or what another packet carries */
+	struct packet packet; /* the one that the program runs for */
+	struct packet quote;  /* of an ICMP error; or what another packet carries */
 	struct rewrite rewrite;
+	struct rewrite inner; /* of a quote */
 	struct route route;
 	union {
 		struct iphdr ipv4;
 		struct ipv6hdr ipv6;
-	} outer;           /* header of a packet that carries another */
+	} outer; /* header of a packet that carries another, or of an answer */
+	struct icmp_answer answer;
 	bool is_from_node; /* an address of this node is its source: not all ports are ours */
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
 	struct flow reply;
 	struct confirmed_flow confirmed; /* as `flows` takes it */
+	struct flow_check check;         /* one entry of `flow_checks` */
+	struct flow_key peer_key;        /* of the other half, or of what an ICMP error is about */
 };
 _Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
 		       offsetof(struct flow_draft, place) == offsetof(struct decision, place),
@@ -178,6 +155,38 @@ static __always_inline struct flow_draft *flow_draft_get(void)
 	return bpf_map_lookup_elem(&flow_drafts, &zero);
 }
 
+/* True if it was a confirmed half. */
+static __always_inline bool flow_delete_half(const struct flow_key *key)
+{
+	(void)bpf_map_delete_elem(&new_flows, key);
+	return !bpf_map_delete_elem(&flows, key);
+}
+
+/*
+ * Ends a flow, both halves of it, in both tables. What `flow` points to may vanish with it; `key`
+ * must not be part of that.
+ */
+static __noinline int flow_forget(const struct flow_key *key, const struct flow *flow)
+{
+	bool is_original = key->direction == FLOW_ORIGINAL;
+	bool has_peer, peer_was_confirmed = false, was_confirmed;
+	struct flow_draft *draft = flow_draft_get();
+	struct flow_key *peer_key;
+
+	if (!draft)
+		return 0;
+	peer_key = &draft->peer_key;
+	has_peer = flow_find_peer(key, flow, peer_key);
+	was_confirmed = flow_delete_half(key);
+	if (has_peer)
+		peer_was_confirmed = flow_delete_half(peer_key);
+	if (is_original && was_confirmed)
+		flow_count_confirmed(key, peer_key, -1);
+	else if (!is_original && peer_was_confirmed)
+		flow_count_confirmed(peer_key, key, -1);
+	return 0;
+}
+
 /* True if two halves belong to one flow: the same client at the same frontend. */
 static __always_inline bool flow_is_same(const struct flow *a, const struct flow *b)
 {
@@ -194,19 +203,24 @@ static __always_inline bool flow_is_taken(const struct flow_key *key, const stru
 }
 
 /*
- * Claims a reply tuple. Two frontends with one backend and one client port want the same one: only
- * one gets it, the other must be told apart by another source port. Returns 0, or -EEXIST: it is
- * taken. A global function, which the verifier looks at once, not again for each way that leads
- * here: so it asks whether there is what its pointers lead to.
+ * Claims the reply tuple of the draft. Two frontends with one backend and one client port want the
+ * same one: only one gets it, the other must be told apart by another source port. Returns 0, or
+ * -EEXIST: it is taken. A global function, which the verifier looks at once, not again for each way
+ * that leads here. It finds the draft itself, for what a global function gets as an argument may be
+ * neither key nor value of a map before Linux 6.2.
  */
-__noinline int flow_claim_reply(const struct flow_key *key, const struct flow *reply)
+__noinline int flow_claim_reply(void)
 {
-	const struct flow *holder;
+	const struct flow_draft *draft = flow_draft_get();
+	const struct flow_key *key;
+	const struct flow *holder, *reply;
 	bool is_confirmed;
 	int err;
 
-	if (!key || !reply)
+	if (!draft)
 		return -EEXIST;
+	key = &draft->reply_key;
+	reply = &draft->reply;
 	holder = flow_find(key, &is_confirmed);
 	if (holder && is_confirmed) {
 		if (flow_is_taken(key, holder, reply))

@@ -26,7 +26,7 @@ static __always_inline int flow_insert_original(struct flow_draft *draft)
 	err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
 	if (err)
 		return err;
-	if (!flow_check_enter(&draft->original_key, draft->confirmed.ticket)) {
+	if (!flow_check_enter(draft, draft->confirmed.ticket)) {
 		(void)bpf_map_delete_elem(&flows, &draft->original_key);
 		return -ENOSPC;
 	}

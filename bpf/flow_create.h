@@ -81,12 +81,13 @@ static __noinline int flow_claim(struct flow_draft *draft)
 	bool keep = !draft->is_from_node || port_may_be_kept(draft->original.new_src_port);
 	int err = -EEXIST;
 
+	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
+	flow_peer(&draft->original_key, &draft->original, &draft->reply);
 	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++) {
 		if (attempt || !keep)
 			draft->original.new_src_port = port_pick();
-		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
-		flow_peer(&draft->original_key, &draft->original, &draft->reply);
-		err = flow_claim_reply(&draft->reply_key, &draft->reply);
+		draft->reply_key.dst_port = draft->original.new_src_port;
+		err = flow_claim_reply();
 	}
 	if (!err)
 		return 0;

@@ -2,20 +2,19 @@
 #pragma once
 
 /*
- * The end of confirmed flows. Each waits in one queue, all equally long, and one timer takes those
- * whose time has come: what has expired leaves `flows`, the others go to the queue's end. The timer
- * is the kernel's, so that needs no agent; where there are no timers (before 5.15), each flow that
- * is confirmed asks two others. A timer for each flow would be simpler, but to make, start and free
- * one was an eighth of all that a short connection costs.
+ * The end of confirmed flows. Each waits in one queue, all equally long, and is looked at when its
+ * turn comes: one that has expired leaves `flows`, the others go to the end of the queue. A timer of
+ * the kernel's takes those whose time has come (sweep.bpf.c), so no agent is needed; on kernels
+ * without timers (before 5.15) each flow that is confirmed looks at two others. A timer for each
+ * flow would be simpler, but to make, start and free one was an eighth of all that a short
+ * connection costs.
  */
 
 #include "flow.h"
 
-/* So many are asked at a time; then other work has its turn. */
-#define CHECKS_A_RUN 256
-/* So many are asked by a flow that finds no room. */
+/* So many are looked at by a flow that finds no room. */
 #define CHECKS_FOR_ROOM 8
-/* So many are asked by each flow that is confirmed: more than come, so that none waits for ever. */
+/* And by each flow that is confirmed, without a timer: more than come, so that none waits for ever. */
 #define CHECKS_WITHOUT_TIMER 2
 
 static __always_inline struct flow_sweeper *flow_sweeper_get(void)
@@ -37,71 +36,42 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 }
 
 /*
- * Asks the flow that has waited longest. Returns by how many seconds that is before its time, which
- * does no harm; 0: not at all; or -ENOENT: none waits. Not static, so that the verifier looks at it
- * once and not each time round a loop.
+ * Looks at the flow that has waited longest. Returns by how many seconds that is before its time,
+ * which does no harm; 0: not at all; or -ENOENT: none waits. A global function, which the verifier
+ * looks at once and not each time round a loop. The entry is in the draft, for this is called at the
+ * deepest place of all.
  */
 __noinline int flow_check_next(__u32 now_s)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
+	struct flow_draft *draft = flow_draft_get();
 	struct confirmed_flow *confirmed;
-	struct flow_check check;
+	struct flow_check *check;
 	__s32 early_s;
 
-	if (!sweeper || bpf_map_pop_elem(&flow_checks, &check))
+	if (!sweeper || !draft)
+		return -ENOENT;
+	check = &draft->check;
+	if (bpf_map_pop_elem(&flow_checks, check))
 		return -ENOENT;
 	__sync_fetch_and_add(&sweeper->waiting, -1);
-	early_s = (__s32)(check.due_s - now_s);
+	early_s = (__s32)(check->due_s - now_s);
 	if (early_s < 0)
 		early_s = 0;
-	confirmed = bpf_map_lookup_elem(&flows, &check.key);
-	if (!confirmed || confirmed->ticket != check.ticket)
+	confirmed = bpf_map_lookup_elem(&flows, &check->key);
+	if (!confirmed || confirmed->ticket != check->ticket)
 		return early_s;
-	if (flow_is_expired(&confirmed->flow, check.key.proto, now_s)) {
-		(void)flow_forget(&check.key, &confirmed->flow);
+	if (flow_is_expired(&confirmed->flow, check->key.proto, now_s)) {
+		(void)flow_forget(&check->key, &confirmed->flow);
 		return early_s;
 	}
 	/* There is room: who confirms leaves some spare. */
-	check.due_s = now_s + config.flow_check_s;
-	(void)flow_check_push(sweeper, &check);
+	check->due_s = now_s + config.flow_check_s;
+	(void)flow_check_push(sweeper, check);
 	return early_s;
 }
 
-static int flow_sweep(void *map, __u32 *key, struct flow_sweeper *sweeper)
-{
-	__u64 pause_ns = NSEC_PER_MSEC;
-	__u32 now_s = now_seconds();
-	int early_s = 0;
-
-	for (int i = 0; i < CHECKS_A_RUN && !early_s; i++)
-		early_s = flow_check_next(now_s);
-	if (early_s > 0)
-		pause_ns = (__u32)early_s * NSEC_PER_SEC;
-	else if (early_s < 0)
-		pause_ns = config.flow_check_s * NSEC_PER_SEC;
-	(void)bpf_timer_start(&sweeper->timer, pause_ns, 0);
-	return 0;
-}
-
-/*
- * Starts the timer, or makes the one that runs go on with this program: it holds on to that of an
- * earlier load until then.
- */
-static __noinline int flow_sweep_start(void)
-{
-	struct flow_sweeper *sweeper = flow_sweeper_get();
-
-	if (!sweeper)
-		return 0;
-	/* -EBUSY: somebody did. */
-	(void)bpf_timer_init(&sweeper->timer, &flow_sweeper, 1 /* CLOCK_MONOTONIC */);
-	if (!bpf_timer_set_callback(&sweeper->timer, flow_sweep) &&
-	    !bpf_timer_start(&sweeper->timer, NSEC_PER_MSEC, 0))
-		sweeper->load_id = config.load_id;
-	return 0;
-}
-
-/* Asks a few flows, be it before their time. */
+/* Looks at a few flows, be it before their time. */
 static __always_inline void flow_sweep_some(int count)
 {
 	__u32 now_s = now_seconds();
@@ -124,21 +94,20 @@ static __always_inline bool flow_check_has_room(void)
 	return sweeper->waiting < config.flow_checks_max;
 }
 
-/* Lets a flow wait that has just been confirmed with this ticket. False: that is not possible. */
-static __always_inline bool flow_check_enter(const struct flow_key *original_key, __u32 ticket)
+/*
+ * Lets the flow of draft->original_key wait, which has just been confirmed with this ticket. False:
+ * that is not possible.
+ */
+static __always_inline bool flow_check_enter(struct flow_draft *draft, __u32 ticket)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
-	struct flow_check check = {
-		.key = *original_key,
-		.ticket = ticket,
-		.due_s = now_seconds() + config.flow_check_s,
-	};
 
-	if (!sweeper || !flow_check_push(sweeper, &check))
+	draft->check.key = draft->original_key;
+	draft->check.ticket = ticket;
+	draft->check.due_s = now_seconds() + config.flow_check_s;
+	if (!sweeper || !flow_check_push(sweeper, &draft->check))
 		return false;
-	if (!config.has_timer)
+	if (!sweeper->has_timer)
 		flow_sweep_some(CHECKS_WITHOUT_TIMER);
-	else if (sweeper->load_id != config.load_id)
-		(void)flow_sweep_start();
 	return true;
 }

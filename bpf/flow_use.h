@@ -48,24 +48,26 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
  * The flow that a packet from its backend belongs to, or NULL: what belongs to no flow is not ours.
  * The first reply confirms the flow, unless it ends it.
  */
-static __noinline const struct flow *reply_flow(const struct packet *packet,
-						struct flow_key *ret_key)
+static __noinline const struct flow *reply_flow(const struct packet *packet)
 {
 	struct flow_draft *draft = flow_draft_get();
 	__u32 now_s = now_seconds();
+	struct flow_key *key;
 	struct flow *flow;
 	bool is_confirmed;
 
-	packet_flow_key(packet, FLOW_REPLY, ret_key);
-	flow = flow_find(ret_key, &is_confirmed);
-	if (!flow || flow_is_expired(flow, ret_key->proto, now_s))
+	if (!draft)
 		return NULL;
-	flow_touch(ret_key, flow, is_confirmed, now_s);
-	flow_follow(ret_key, flow, packet);
-	if (is_confirmed || flow->state == FLOW_CLOSED || !draft)
+	key = &draft->reply_key;
+	packet_flow_key(packet, FLOW_REPLY, key);
+	flow = flow_find(key, &is_confirmed);
+	if (!flow || flow_is_expired(flow, key->proto, now_s))
+		return NULL;
+	flow_touch(key, flow, is_confirmed, now_s);
+	flow_follow(key, flow, packet);
+	if (is_confirmed || flow->state == FLOW_CLOSED)
 		return flow;
 	/* Confirming deletes the new flow, whose memory may then be another's. */
-	draft->reply_key = *ret_key;
 	draft->reply = *flow;
 	(void)flow_confirm(draft);
 	return &draft->reply;

@@ -18,8 +18,8 @@
 #define ICMP_QUOTE_OFFSET sizeof(struct icmp_header)
 
 /* Reads the packet that an error quotes: at least its addresses and ports. */
-static __always_inline bool icmp_read_quote(struct __sk_buff *skb, const struct packet *packet,
-					    struct packet *ret_quote)
+static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packet *packet,
+				       struct packet *ret_quote)
 {
 	__u32 offset = packet->l4_offset + ICMP_QUOTE_OFFSET;
 	__be16 ports[2];
@@ -100,18 +100,21 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 				   const struct packet *quote, const struct flow *flow,
 				   const struct rewrite *outer)
 {
-	struct rewrite inner = {
-		.src = flow->new_dst,
-		.dst = flow->new_src,
-		.src_port = flow->new_dst_port,
-		.dst_port = flow->new_src_port,
-	};
+	struct flow_draft *draft = flow_draft_get();
 	__u32 checksum_offset = packet->l4_offset + offsetof(struct icmp_header, checksum);
 	__u64 outer_change = (__u32)nat_address_difference(packet, outer);
 	__u64 change;
 	int err;
 
-	err = icmp_rewrite_quote(skb, quote, &inner, &change);
+	if (!draft)
+		return -COUNTER_DROP_REWRITE;
+	draft->inner = (struct rewrite){
+		.src = flow->new_dst,
+		.dst = flow->new_src,
+		.src_port = flow->new_dst_port,
+		.dst_port = flow->new_src_port,
+	};
+	err = icmp_rewrite_quote(skb, quote, &draft->inner, &change);
 	if (err)
 		return err;
 	err = packet->family == FAMILY_IPV4
@@ -130,13 +133,15 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 static __always_inline struct flow *icmp_find_flow(const struct packet *quote,
 						   enum flow_direction direction)
 {
-	struct flow_key key;
+	struct flow_draft *draft = flow_draft_get();
 	struct flow *flow;
 	bool is_confirmed;
 
-	packet_flow_key_back(quote, direction, &key);
-	flow = flow_find(&key, &is_confirmed);
-	if (!flow || flow_is_expired(flow, key.proto, now_seconds()))
+	if (!draft)
+		return NULL;
+	packet_flow_key_back(quote, direction, &draft->peer_key);
+	flow = flow_find(&draft->peer_key, &is_confirmed);
+	if (!flow || flow_is_expired(flow, quote->proto, now_seconds()))
 		return NULL;
 	return flow;
 }

@@ -109,11 +109,11 @@ struct {
 	__type(value, struct flow_check);
 } flow_checks SEC(".maps");
 
-/* Who asks them. Written by programs. */
+/* The timer that looks at them. Written by programs. */
 struct flow_sweeper {
 	struct bpf_timer timer;
-	__u32 load_id; /* whose programs the timer runs, as in struct config; 0: it does not yet */
-	__u32 waiting; /* entries of `flow_checks` */
+	__u32 has_timer; /* not 0: it runs; else flows that are confirmed look at others */
+	__u32 waiting;   /* entries of `flow_checks` */
 };
 
 struct {

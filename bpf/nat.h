@@ -85,7 +85,12 @@ static __always_inline int nat_write_sctp(struct __sk_buff *skb, const struct pa
 	header.dst_port = ports[1];
 	header.checksum = sctp_checksum_correct(old_ports, new_ports, header.checksum,
 						packet_transport_size(skb, packet));
-	return bpf_skb_store_bytes(skb, packet->l4_offset, &header, sizeof(header),
+	/*
+	 * The chunk behind it is not written: of a packet that is cut into others only later (GSO)
+	 * the kernel keeps just the common header before the list of its parts, and a store beyond
+	 * that would pull the first part out of the list.
+	 */
+	return bpf_skb_store_bytes(skb, packet->l4_offset, &header, SCTP_COMMON_HEADER_SIZE,
 				   BPF_F_RECOMPUTE_CSUM)
 		       ? -COUNTER_DROP_REWRITE
 		       : 0;

@@ -19,11 +19,24 @@ static __always_inline struct node_ports *node_ports_get(void)
 	return bpf_map_lookup_elem(&node_ports, &zero);
 }
 
+/*
+ * The place of a port in struct node_ports. The verifier loses the bounds of a number whose bytes
+ * are swapped (until 6.18.16), and the compiler would leave a mask out that it can prove to be
+ * useless: hence the one that it cannot see through.
+ */
+static __always_inline __u32 node_port_index(__be16 port)
+{
+	__u32 index = bpf_ntohs(port);
+
+	asm volatile("%0 &= 0xffff" : "+r"(index));
+	return index;
+}
+
 static __always_inline bool node_port_is_marked(__be16 port)
 {
 	const struct node_ports *ports = node_ports_get();
 
-	return ports && ports->used[bpf_ntohs(port)];
+	return ports && ports->used[node_port_index(port)];
 }
 
 static __always_inline void node_port_mark(__be16 port)
@@ -31,7 +44,7 @@ static __always_inline void node_port_mark(__be16 port)
 	struct node_ports *ports = node_ports_get();
 
 	if (ports)
-		ports->used[bpf_ntohs(port)] = 1;
+		ports->used[node_port_index(port)] = 1;
 }
 
 /* True if the packet is for a frontend at an address of this node, or may be of a flow of one. */

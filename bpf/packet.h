@@ -75,6 +75,21 @@ struct packet {
 	__u8 pad;
 };
 
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 rest;
+};
+
+/* What an answer of this node says of a packet. */
+struct icmp_answer {
+	__u8 type;
+	__u8 code;
+	__be32 rest;
+	struct ip_addr from;
+};
+
 struct vlan_header {
 	__be16 tci;
 	__be16 protocol;

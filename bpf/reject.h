@@ -10,6 +10,7 @@
 
 #include "checksum.h"
 #include "counter.h"
+#include "flow.h"
 #include "forward.h"
 #include "packet.h"
 
@@ -48,38 +49,34 @@ static __always_inline __u64 pseudo_header_sum(const struct packet *packet,
 /* A fresh IPv4 header, from whom the answer is, to where the packet came from. */
 static __always_inline int answer_write_ipv4(struct __sk_buff *skb, const struct packet *packet,
 					     const struct ip_addr *from, __u8 proto,
-					     __u16 payload_size)
+					     __u16 payload_size, struct iphdr *header)
 {
-	struct iphdr header = {
-		.version = 4,
-		.ihl = sizeof(header) / 4,
-		.tot_len = bpf_htons(sizeof(header) + payload_size),
-		.ttl = ANSWER_TTL,
-		.protocol = proto,
-		.saddr = address_ipv4(from),
-		.daddr = address_ipv4(&packet->src),
-	};
-
-	header.check =
-		~checksum_fold((__u32)bpf_csum_diff(NULL, 0, (__be32 *)&header, sizeof(header), 0));
-	return bpf_skb_store_bytes(skb, packet->l3_offset, &header, sizeof(header),
+	__builtin_memset(header, 0, sizeof(*header));
+	header->version = 4;
+	header->ihl = sizeof(*header) / 4;
+	header->tot_len = bpf_htons(sizeof(*header) + payload_size);
+	header->ttl = ANSWER_TTL;
+	header->protocol = proto;
+	header->saddr = address_ipv4(from);
+	header->daddr = address_ipv4(&packet->src);
+	header->check =
+		~checksum_fold((__u32)bpf_csum_diff(NULL, 0, (__be32 *)header, sizeof(*header), 0));
+	return bpf_skb_store_bytes(skb, packet->l3_offset, header, sizeof(*header),
 				   BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int answer_write_ipv6(struct __sk_buff *skb, const struct packet *packet,
 					     const struct ip_addr *from, __u8 proto,
-					     __u16 payload_size)
+					     __u16 payload_size, struct ipv6hdr *header)
 {
-	struct ipv6hdr header = {
-		.version = 6,
-		.payload_len = bpf_htons(payload_size),
-		.nexthdr = proto,
-		.hop_limit = ANSWER_TTL,
-	};
-
-	__builtin_memcpy(&header.saddr, from->bytes, sizeof(header.saddr));
-	__builtin_memcpy(&header.daddr, packet->src.bytes, sizeof(header.daddr));
-	return bpf_skb_store_bytes(skb, packet->l3_offset, &header, sizeof(header),
+	__builtin_memset(header, 0, sizeof(*header));
+	header->version = 6;
+	header->payload_len = bpf_htons(payload_size);
+	header->nexthdr = proto;
+	header->hop_limit = ANSWER_TTL;
+	__builtin_memcpy(&header->saddr, from->bytes, sizeof(header->saddr));
+	__builtin_memcpy(&header->daddr, packet->src.bytes, sizeof(header->daddr));
+	return bpf_skb_store_bytes(skb, packet->l3_offset, header, sizeof(*header),
 				   BPF_F_RECOMPUTE_CSUM);
 }
 
@@ -87,10 +84,15 @@ static __always_inline int answer_write_network(struct __sk_buff *skb, const str
 						const struct ip_addr *from, __u8 proto,
 						__u16 payload_size)
 {
-	int err = packet->family == FAMILY_IPV4
-			  ? answer_write_ipv4(skb, packet, from, proto, payload_size)
-			  : answer_write_ipv6(skb, packet, from, proto, payload_size);
+	struct flow_draft *draft = flow_draft_get();
+	int err;
 
+	if (!draft)
+		return -COUNTER_DROP_REWRITE;
+	err = packet->family == FAMILY_IPV4 ? answer_write_ipv4(skb, packet, from, proto,
+								payload_size, &draft->outer.ipv4)
+					    : answer_write_ipv6(skb, packet, from, proto,
+								payload_size, &draft->outer.ipv6);
 	return err ? -COUNTER_DROP_REWRITE : 0;
 }
 
@@ -148,21 +150,6 @@ static __noinline int reject_tcp(struct __sk_buff *skb, const struct packet *pac
 		return -COUNTER_DROP_REWRITE;
 	return answer_write_network(skb, packet, &packet->dst, IPPROTO_TCP, sizeof(reset));
 }
-
-struct icmp_header {
-	__u8 type;
-	__u8 code;
-	__sum16 checksum;
-	__be32 rest;
-};
-
-/* What an answer of this node says of a packet. */
-struct icmp_answer {
-	__u8 type;
-	__u8 code;
-	__be32 rest;
-	struct ip_addr from;
-};
 
 /*
  * What a quote holds of the packet's transport header: enough for ports (RFC 792). Of TCP all that
@@ -250,13 +237,16 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 static __always_inline int reject_icmp(struct __sk_buff *skb, const struct packet *packet)
 {
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
-	struct icmp_answer answer = {
+	struct flow_draft *draft = flow_draft_get();
+
+	if (!draft)
+		return -COUNTER_DROP_REWRITE;
+	draft->answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_DESTINATION_UNREACHABLE,
 		.code = is_ipv4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE,
 		.from = packet->dst,
 	};
-
-	return answer_icmp(skb, packet, &answer);
+	return answer_icmp(skb, packet, &draft->answer);
 }
 
 /*

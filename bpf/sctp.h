@@ -7,6 +7,7 @@
  */
 
 #include <linux/types.h>
+#include <stddef.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -22,6 +23,8 @@ struct sctp_header {
 	__u8 chunk_flags;
 	__be16 chunk_length;
 };
+
+#define SCTP_COMMON_HEADER_SIZE offsetof(struct sctp_header, chunk)
 
 /* Chunks that make or end an association; each is the first of its packet, most are alone. */
 enum sctp_chunk {

@@ -61,17 +61,17 @@ static __noinline int read_ports_apart(struct __sk_buff *skb, struct packet *pac
 	return read_ports(skb, packet);
 }
 
-/* Sends a packet of a flow with source NAT on, in either direction. */
+/* Sends a packet of a flow with source NAT on, in either direction, as draft->rewrite says. */
 static __always_inline int transit(struct __sk_buff *skb, const struct packet *packet,
-				   const struct rewrite *rewrite, const struct hook *hook)
+				   struct flow_draft *draft, const struct hook *hook)
 {
-	struct route route = {};
 	int err;
 
-	err = transit_route(skb, packet, hook, rewrite, &route);
+	draft->route.overhead = 0;
+	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
 	if (!err)
-		err = nat_rewrite(skb, packet, rewrite);
-	return err ? err : transit_send(skb, packet, &route, hook);
+		err = nat_rewrite(skb, packet, &draft->rewrite);
+	return err ? err : transit_send(skb, packet, &draft->route, hook);
 }
 
 /*
@@ -80,45 +80,44 @@ static __always_inline int transit(struct __sk_buff *skb, const struct packet *p
  * leads here: so it asks whether there is what its pointers lead to.
  */
 __noinline int flow_forward(struct __sk_buff *skb, const struct packet *packet,
-			    const struct flow_key *key, const struct flow *flow,
+			    const struct flow *flow, enum flow_direction direction,
 			    const struct hook *hook)
 {
-	struct rewrite rewrite;
+	struct flow_draft *draft = flow_draft_get();
 	__u8 flags;
 	int err;
 
-	if (!packet || !key || !flow || !hook)
+	if (!packet || !flow || !hook || !draft)
 		return -COUNTER_DROP_REWRITE;
 	flags = flow->flags;
 	if (config.count_packets)
 		stats_count_packet(flow->service, hook->size);
-	rewrite_from_flow(flow, &rewrite);
+	rewrite_from_flow(flow, &draft->rewrite);
 	if (flags & FLOW_SOURCE_NAT)
-		return transit(skb, packet, &rewrite, hook);
+		return transit(skb, packet, draft, hook);
 	if (flags & FLOW_HAIRPIN && !(flags & FLOW_LOCAL_CLIENT)) {
 		err = nat_decrement_ttl(skb, packet);
 		if (err)
 			return err;
 	}
-	err = nat_rewrite(skb, packet, &rewrite);
+	err = nat_rewrite(skb, packet, &draft->rewrite);
 	if (err)
 		return err;
-	if (flags & FLOW_LOCAL_CLIENT && key->direction == FLOW_REPLY)
+	if (flags & FLOW_LOCAL_CLIENT && direction == FLOW_REPLY)
 		return forward_to_local_client(skb, flow, hook);
 	if (flags & FLOW_HAIRPIN)
 		return forward_back(skb, hook);
-	return hook->is_egress && key->direction == FLOW_ORIGINAL
-		       ? forward_route(skb, packet, &rewrite, hook)
+	return hook->is_egress && direction == FLOW_ORIGINAL
+		       ? forward_route(skb, packet, &draft->rewrite, hook)
 		       : VERDICT_NEXT;
 }
 
 /* Sends a client's packet on. */
 static __always_inline int original_send(struct __sk_buff *skb, const struct packet *packet,
-					 const struct flow_key *key, const struct flow *flow,
-					 const struct hook *hook)
+					 const struct flow *flow, const struct hook *hook)
 {
 	if (!(flow->flags & FLOW_DSR))
-		return flow_forward(skb, packet, key, flow, hook);
+		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	if (config.count_packets)
 		stats_count_packet(flow->service, hook->size);
 	return encapsulate(skb, packet, flow, hook);
@@ -176,14 +175,12 @@ static __always_inline int to_unknown_port(const struct packet *packet,
 
 /* A packet to a VIP that belongs to no flow we may go on with: it opens one, or is refused. */
 static __noinline int original_open(struct __sk_buff *skb, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook)
+				    const struct address_info *address, const struct hook *hook,
+				    struct flow_draft *draft)
 {
-	struct flow_draft *draft = flow_draft_get();
 	const struct frontend_target *target;
 	int err;
 
-	if (!draft)
-		return -COUNTER_DROP_NEW_FLOWS;
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return to_unknown_port(packet, address);
@@ -195,44 +192,43 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 		return err;
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
-	return original_send(skb, packet, &draft->original_key, &draft->original, hook);
+	return original_send(skb, packet, &draft->original, hook);
 }
 
 /* A packet from a backend's side: to the client, if a flow leads there. */
 static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet,
 				 const struct hook *hook)
 {
-	struct flow_key key;
-	const struct flow *flow = reply_flow(packet, &key);
+	const struct flow *flow = reply_flow(packet);
 
-	return flow ? flow_forward(skb, packet, &key, flow, hook) : VERDICT_NEXT;
+	return flow ? flow_forward(skb, packet, flow, FLOW_REPLY, hook) : VERDICT_NEXT;
 }
 
 /* An ICMP error about a packet of a flow goes to whom that packet came from, in his own terms. */
 static __always_inline int icmp_error(struct __sk_buff *skb, const struct packet *packet,
-				      const struct packet *quote, const struct flow *flow,
+				      struct flow_draft *draft, const struct flow *flow,
 				      enum flow_direction direction, const struct hook *hook)
 {
+	const struct packet *quote = &draft->quote;
 	bool is_from_backend = address_equal(&packet->src, &quote->dst);
 	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
-	struct route route = {};
-	struct rewrite outer;
 	int err;
 
 	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
 		return encapsulate(skb, packet, flow, hook);
-	icmp_outer(packet, quote, flow, &outer);
+	icmp_outer(packet, quote, flow, &draft->rewrite);
 	if (is_routed) {
-		err = transit_route(skb, packet, hook, &outer, &route);
+		draft->route.overhead = 0;
+		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
 		if (err)
 			return err;
 	}
-	err = icmp_rewrite(skb, packet, quote, flow, &outer);
+	err = icmp_rewrite(skb, packet, quote, flow, &draft->rewrite);
 	if (err)
 		return err;
 	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
 	if (is_routed)
-		return transit_send(skb, packet, &route, hook);
+		return transit_send(skb, packet, &draft->route, hook);
 	if (flow->flags & FLOW_LOCAL_CLIENT)
 		return direction == FLOW_REPLY && is_from_backend
 			       ? forward_to_local_client(skb, flow, hook)
@@ -268,7 +264,7 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 		flow = icmp_find_flow(&draft->quote, FLOW_REPLY);
 	}
 	if (flow)
-		return icmp_error(skb, packet, &draft->quote, flow, direction, hook);
+		return icmp_error(skb, packet, draft, flow, direction, hook);
 	return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
 }
 
@@ -281,12 +277,11 @@ static __noinline int hairpin_reply(struct __sk_buff *skb, const struct packet *
 {
 	const struct address_info *source = address_lookup(&packet->src);
 	const struct flow *flow;
-	struct flow_key key;
 
 	if (!source || !(source->flags & ADDRESS_BACKEND))
 		return VERDICT_ASK_VIP;
-	flow = reply_flow(packet, &key);
-	return flow ? flow_forward(skb, packet, &key, flow, hook) : VERDICT_ASK_VIP;
+	flow = reply_flow(packet);
+	return flow ? flow_forward(skb, packet, flow, FLOW_REPLY, hook) : VERDICT_ASK_VIP;
 }
 
 /*
@@ -296,34 +291,37 @@ static __noinline int hairpin_reply(struct __sk_buff *skb, const struct packet *
 static __always_inline int original(struct __sk_buff *skb, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook)
 {
-	struct flow_key key;
+	struct flow_draft *draft = flow_draft_get();
+	struct flow_key *key;
 	struct flow *flow;
 	bool is_confirmed;
 	enum flow_use use;
 	int verdict;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &key);
-	flow = flow_find(&key, &is_confirmed);
+	if (!draft)
+		return -COUNTER_DROP_NEW_FLOWS;
+	key = &draft->original_key;
+	packet_flow_key(packet, FLOW_ORIGINAL, key);
+	flow = flow_find(key, &is_confirmed);
 	if (!flow) {
 		verdict = hairpin_reply(skb, packet, hook);
-		return verdict == VERDICT_ASK_VIP ? original_open(skb, packet, address, hook)
+		return verdict == VERDICT_ASK_VIP ? original_open(skb, packet, address, hook, draft)
 						  : verdict;
 	}
 	use = flow_use_of(packet, flow, address);
 	if (use == FLOW_GO_ON && flow->flags & FLOW_DSR)
-		return original_send(skb, packet, &key, dsr_use(&key, flow, packet, is_confirmed),
-				     hook);
+		return original_send(skb, packet, dsr_use(key, flow, packet, is_confirmed), hook);
 	if (use == FLOW_GO_ON) {
-		flow_touch(&key, flow, is_confirmed, now_seconds());
-		flow_follow(&key, flow, packet);
-		return flow_forward(skb, packet, &key, flow, hook);
+		flow_touch(key, flow, is_confirmed, now_seconds());
+		flow_follow(key, flow, packet);
+		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	(void)flow_forget(&key, flow);
+	(void)flow_forget(key, flow);
 	if (use == FLOW_REFUSE)
 		return -COUNTER_REJECT_DEAD_BACKEND;
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
-	return original_open(skb, packet, address, hook);
+	return original_open(skb, packet, address, hook, draft);
 }
 
 /* Everything whose destination is a VIP. */
@@ -361,7 +359,7 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
 	    !address_may_have_flows(backend, now_seconds()))
 		return VERDICT_NEXT;
 	flow = icmp_find_flow(&draft->quote, FLOW_REPLY);
-	return flow ? icmp_error(skb, packet, &draft->quote, flow, FLOW_REPLY, hook) : VERDICT_NEXT;
+	return flow ? icmp_error(skb, packet, draft, flow, FLOW_REPLY, hook) : VERDICT_NEXT;
 }
 
 /*
@@ -433,7 +431,6 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 {
 	const struct address_info *source;
 	const struct flow *flow;
-	struct flow_key key;
 	bool may_be_reply;
 
 	if (packet_is_icmp(packet)) {
@@ -452,9 +449,9 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	if (may_be_reply) {
-		flow = reply_flow(packet, &key);
+		flow = reply_flow(packet);
 		if (flow)
-			return flow_forward(skb, packet, &key, flow, hook);
+			return flow_forward(skb, packet, flow, FLOW_REPLY, hook);
 	}
 	return is_for_node_port(packet, address) ? VERDICT_ASK_VIP : VERDICT_NEXT;
 }
@@ -583,19 +580,24 @@ static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet
 /* Reads the packet, lets the hook decide, and says it in TC's language. */
 static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 {
-	struct packet packet = {};
+	struct flow_draft *draft = flow_draft_get();
+	struct packet *packet;
 	__be16 protocol;
 	__u32 offset = 0;
 	int verdict;
 
+	if (!draft)
+		return TC_ACT_UNSPEC;
+	packet = &draft->packet;
+	__builtin_memset(packet, 0, sizeof(*packet));
 	hook->ifindex = skb->ifindex;
 	hook->size = skb->len;
 	protocol = packet_network(skb, hook->link_header_size, &offset);
-	if (!packet_read_network(skb, protocol, offset, &packet))
+	if (!packet_read_network(skb, protocol, offset, packet))
 		return TC_ACT_UNSPEC;
-	verdict = hook->is_egress ? egress(skb, &packet, hook) : ingress(skb, &packet, hook);
+	verdict = hook->is_egress ? egress(skb, packet, hook) : ingress(skb, packet, hook);
 	if (verdict < 0)
-		verdict = give_up(skb, &packet, hook, -verdict);
+		verdict = give_up(skb, packet, hook, -verdict);
 	return verdict == VERDICT_NEXT ? TC_ACT_UNSPEC : verdict;
 }
 

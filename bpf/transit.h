@@ -27,18 +27,23 @@ static __noinline int transit_answer(struct __sk_buff *skb, const struct packet 
 				     const struct hook *hook, enum counter_reason reason)
 {
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
-	struct icmp_answer answer = {
+	struct flow_draft *draft = flow_draft_get();
+	struct icmp_answer *answer;
+
+	if (!draft)
+		return VERDICT_DROP;
+	answer = &draft->answer;
+	*answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED,
 	};
-
 	if (reason == COUNTER_TOO_BIG) {
-		answer.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG;
-		answer.code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0;
-		answer.rest = bpf_htonl(skb->cb[CB_MTU]);
+		answer->type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG;
+		answer->code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0;
+		answer->rest = bpf_htonl(skb->cb[CB_MTU]);
 	}
-	if (!link_source_of(hook->ifindex, packet->family, &answer.from))
-		answer.from = packet->dst;
-	return answer_error(skb, packet, hook, &answer, reason);
+	if (!link_source_of(hook->ifindex, packet->family, &answer->from))
+		answer->from = packet->dst;
+	return answer_error(skb, packet, hook, answer, reason);
 }
 
 /*

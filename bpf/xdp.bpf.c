@@ -118,23 +118,23 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 				   const struct flow *flow, const struct hook *hook)
 {
 	struct frame frame = frame_of(xdp);
+	struct flow_draft *draft = flow_draft_get();
 	struct bpf_fib_lookup way = {};
 	__u32 service = flow->service;
-	struct rewrite rewrite;
 	int verdict;
 
-	if ((flow->flags & ~FLOW_FLAGS_PLAIN) != FLOW_SOURCE_NAT || packet->ttl <= 1)
+	if (!draft || (flow->flags & ~FLOW_FLAGS_PLAIN) != FLOW_SOURCE_NAT || packet->ttl <= 1)
 		return VERDICT_NEXT;
 	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
 		return VERDICT_NEXT;
-	rewrite_from_flow(flow, &rewrite);
-	if (!way_find(xdp, packet, hook, &rewrite, &way) ||
+	rewrite_from_flow(flow, &draft->rewrite);
+	if (!way_find(xdp, packet, hook, &draft->rewrite, &way) ||
 	    neighbour_needs_packet(&way, now_seconds()))
 		return VERDICT_NEXT;
 	verdict = way_out(&way, hook);
 	if (verdict == VERDICT_NEXT)
 		return VERDICT_NEXT;
-	if (!frame_translate(xdp, packet, &rewrite) || !frame_write_macs(xdp, &way))
+	if (!frame_translate(xdp, packet, &draft->rewrite) || !frame_write_macs(xdp, &way))
 		return -COUNTER_DROP_REWRITE;
 	if (config.count_packets)
 		stats_count_packet(service, hook->size);
@@ -144,14 +144,12 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 
 /* A packet that belongs to no flow we may go on with opens one, or is TC's to answer. */
 static __noinline int original_open(struct xdp_md *xdp, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook)
+				    const struct address_info *address, const struct hook *hook,
+				    struct flow_draft *draft)
 {
-	struct flow_draft *draft = flow_draft_get();
 	const struct frontend_target *target;
 	int err;
 
-	if (!draft)
-		return VERDICT_NEXT;
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return VERDICT_NEXT;
@@ -178,12 +176,11 @@ static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
 {
 	const struct address_info *source = address_lookup(&packet->src);
 	const struct flow *flow;
-	struct flow_key key;
 
 	if (!source || !(source->flags & ADDRESS_BACKEND) ||
 	    !address_may_have_flows(source, now_seconds()))
 		return VERDICT_ASK_VIP;
-	flow = reply_flow(packet, &key);
+	flow = reply_flow(packet);
 	return flow ? flow_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
 }
 
@@ -191,33 +188,37 @@ static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
 static __always_inline int original(struct xdp_md *xdp, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook)
 {
-	struct flow_key key;
+	struct flow_draft *draft = flow_draft_get();
+	struct flow_key *key;
 	bool is_confirmed;
 	struct flow *flow;
 	enum flow_use use;
 	int verdict;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &key);
-	flow = flow_find(&key, &is_confirmed);
+	if (!draft)
+		return VERDICT_NEXT;
+	key = &draft->original_key;
+	packet_flow_key(packet, FLOW_ORIGINAL, key);
+	flow = flow_find(key, &is_confirmed);
 	if (!flow) {
 		verdict = reply(xdp, packet, hook);
-		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook)
+		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook, draft)
 						  : verdict;
 	}
 	if (flow->flags & FLOW_DSR) /* how it goes on, TC notes as well */
 		return VERDICT_NEXT;
 	use = flow_use_of(packet, flow, address);
 	if (use == FLOW_GO_ON) {
-		flow_touch(&key, flow, is_confirmed, now_seconds());
-		flow_follow(&key, flow, packet);
+		flow_touch(key, flow, is_confirmed, now_seconds());
+		flow_follow(key, flow, packet);
 		return flow_forward(xdp, packet, flow, hook);
 	}
 	if (use == FLOW_REFUSE)
 		return VERDICT_NEXT;
-	(void)flow_forget(&key, flow);
+	(void)flow_forget(key, flow);
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
-	return original_open(xdp, packet, address, hook);
+	return original_open(xdp, packet, address, hook, draft);
 }
 
 /*
@@ -275,8 +276,9 @@ static __always_inline int give_up(const struct hook *hook, enum counter_reason 
 SEC("xdp")
 int fl_xdp(struct xdp_md *xdp)
 {
+	struct flow_draft *draft = flow_draft_get();
 	struct frame frame = frame_of(xdp);
-	struct packet packet = {};
+	struct packet *packet;
 	struct hook hook = {
 		.link_header_size = ETH_HLEN,
 		.ifindex = xdp->ingress_ifindex,
@@ -284,9 +286,13 @@ int fl_xdp(struct xdp_md *xdp)
 	};
 	int verdict;
 
-	if (!frame_read_network(&frame, &packet))
+	if (!draft)
 		return XDP_PASS;
-	verdict = ingress(xdp, &frame, &packet, &hook);
+	packet = &draft->packet;
+	__builtin_memset(packet, 0, sizeof(*packet));
+	if (!frame_read_network(&frame, packet))
+		return XDP_PASS;
+	verdict = ingress(xdp, &frame, packet, &hook);
 	if (verdict < 0)
 		return give_up(&hook, -verdict);
 	return verdict == VERDICT_NEXT ? XDP_PASS : verdict;

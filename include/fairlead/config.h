@@ -30,21 +30,20 @@ struct config {
 	__u32 rejects_per_second; /* for each CPU; 0: never refuse, drop */
 	__u16 source_port_min;    /* host order; ports a rewritten flow may get as its source */
 	__u16 source_port_max;
-	__u8 has_timer;     /* bpf_timer exists (5.15): expired flows leave without others coming */
 	__u8 has_retval;    /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
 	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
 	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
 	__u8 near_by;       /* enum near_by */
 	__u8 forwarding;    /* enum forwarding */
+	__u8 pad_u16;
 	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
 	__u16 host_port_min;
 	__u64 netns_cookie;    /* of the node's network namespace, whose loopback addresses serve
 			       NodePorts; 0: not known */
 	__u32 flow_check_s;    /* so often each confirmed flow is asked whether it has expired */
 	__u32 flow_checks_max; /* no flow is confirmed while so many wait in `flow_checks` */
-	__u32 load_id;         /* not 0; tells programs from those of an earlier load */
 	/* From here to host_port_min - 1 are such sources too; 0: they are not. */
 	__u16 low_port_min;
-	__u8 pad[2];
+	__u8 pad[6];
 };
 _Static_assert(sizeof(struct config) == 64, "every byte is named");

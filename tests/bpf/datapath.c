@@ -68,6 +68,14 @@ static void leave_l3_out(struct tc_bpf *skeleton)
 	assert_int_equal(bpf_program__set_autoload(skeleton->progs.fl_egress_l3, false), 0);
 }
 
+int timer_set(bool has_timer)
+{
+	struct sweeper sweeper = {.has_timer = has_timer};
+	__u32 zero = 0;
+
+	return bpf_map_update_elem(fd_of(programs->maps.flow_sweeper), &zero, &sweeper, BPF_ANY);
+}
+
 int datapath_load(void (*configure)(struct tc_bpf *skeleton))
 {
 	if (unshare(CLONE_NEWNET)) {
@@ -81,7 +89,7 @@ int datapath_load(void (*configure)(struct tc_bpf *skeleton))
 	leave_l3_out(programs);
 	if (configure)
 		configure(programs);
-	return tc_bpf__load(programs);
+	return tc_bpf__load(programs) || timer_set(true) ? -1 : 0;
 }
 
 int datapath_load_default(void **state)

@@ -31,6 +31,13 @@ struct variant {
 	__u8 proto;
 };
 
+/* As programs have it (bpf/maps.h): the one value of `flow_sweeper`. */
+struct sweeper {
+	__u64 timer[2];
+	__u32 has_timer;
+	__u32 waiting;
+};
+
 extern struct variant variant;
 extern struct tc_bpf *programs;
 
@@ -56,6 +63,12 @@ extern struct variant variants[4];
  */
 int datapath_load(void (*configure)(struct tc_bpf *skeleton));
 void datapath_with_l3(struct tc_bpf *skeleton);
+
+/*
+ * Whether programs believe that a timer ends flows, as they do once they are loaded; else each flow
+ * that is confirmed looks at others.
+ */
+int timer_set(bool has_timer);
 int datapath_unload(void **state);
 int datapath_load_default(void **state);
 int datapath_setup(void **state); /* before each test: empties the maps */

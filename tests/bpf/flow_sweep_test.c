@@ -7,6 +7,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "skeleton/sweep.skel.h"
 
 #define TIMEOUT_S  1
 #define CHECK_S    1
@@ -15,12 +18,7 @@
 #define FEW        4
 #define LONG_S     600
 
-/* As programs have it (bpf/maps.h). */
-struct sweeper {
-	__u64 timer[2];
-	__u32 load_id;
-	__u32 waiting;
-};
+static struct sweep_bpf *sweep;
 
 static void make_quick(struct tc_bpf *skeleton)
 {
@@ -31,16 +29,65 @@ static void make_quick(struct tc_bpf *skeleton)
 	skeleton->rodata->config.flow_check_s = CHECK_S;
 }
 
+/* The timer's program, with the maps of the others. */
+static struct sweep_bpf *sweep_load(void)
+{
+	struct sweep_bpf *loaded = sweep_bpf__open();
+	struct bpf_map *map;
+
+	if (!loaded)
+		return NULL;
+	bpf_object__for_each_map (map, loaded->obj) {
+		if (!bpf_map__is_internal(map) &&
+		    bpf_map__reuse_fd(map, bpf_object__find_map_fd_by_name(programs->obj,
+									   bpf_map__name(map))))
+			return NULL;
+	}
+	loaded->rodata->config = programs->rodata->config;
+	return sweep_bpf__load(loaded) ? NULL : loaded;
+}
+
+/* As the agent does when it starts. */
+static int sweep_run(void)
+{
+	__u8 frame[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(frame));
+
+	if (bpf_prog_test_run_opts(bpf_program__fd(sweep->progs.fl_sweep_start), &run))
+		return -1;
+	return (int)run.retval;
+}
+
+static int sweep_start(void)
+{
+	if (timer_set(false))
+		return -1;
+	sweep = sweep_load();
+	return sweep ? sweep_run() : -1;
+}
+
 static int load_quick(void **state)
 {
 	(void)state;
-	return datapath_load(make_quick);
+	return datapath_load(make_quick) ? -1 : sweep_start();
 }
 
 static int load_quick_xdp(void **state)
 {
 	(void)state;
-	return xdp_load_with(make_quick);
+	return xdp_load_with(make_quick) ? -1 : sweep_start();
+}
+
+static int unload_quick(void **state)
+{
+	sweep_bpf__destroy(sweep);
+	return datapath_unload(state);
+}
+
+static int unload_quick_xdp(void **state)
+{
+	sweep_bpf__destroy(sweep);
+	return xdp_unload(state);
 }
 
 /* Nothing is looked at before its time, and there is room for few. */
@@ -68,15 +115,10 @@ static int load_small_table(void **state)
 	return datapath_load(make_small_table);
 }
 
-static void make_timerless(struct tc_bpf *skeleton)
-{
-	skeleton->rodata->config.has_timer = 0;
-}
-
 static int load_timerless(void **state)
 {
 	(void)state;
-	return datapath_load(make_timerless);
+	return datapath_load(NULL) ? -1 : timer_set(false);
 }
 
 static struct sweeper sweeper(void)
@@ -87,6 +129,24 @@ static struct sweeper sweeper(void)
 	assert_int_equal(
 		bpf_map_lookup_elem(bpf_map__fd(programs->maps.flow_sweeper), &zero, &value), 0);
 	return value;
+}
+
+static __u32 program_id(const struct bpf_program *program)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+
+	assert_int_equal(bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size), 0);
+	return info.id;
+}
+
+static bool program_is_gone(__u32 id)
+{
+	int fd = bpf_prog_get_fd_by_id(id);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return fd < 0;
 }
 
 static unsigned halves(void)
@@ -200,33 +260,35 @@ static void a_flow_in_use_is_kept(void **state)
 	assert_int_equal(place(4000), FLOW_CONFIRMED);
 }
 
-/* Programs take each other's place, and flows of both end. */
+/* The program of a later agent takes the place of the one that the timer runs. */
 static void a_later_program_goes_on(void **state)
 {
-	struct tc_bpf *old = programs, *new = tc_bpf__open();
-	struct bpf_map *map;
+	struct sweep_bpf *old = sweep;
+	__u32 old_id = program_id(old->progs.fl_sweep_start);
 
 	(void)state;
-	assert_non_null(new);
 	given_pods(1);
 	given_reset(4000);
-	assert_int_equal(sweeper().load_id, old->rodata->config.load_id);
-	bpf_object__for_each_map (map, new->obj) {
-		if (!bpf_map__is_internal(map))
-			assert_int_equal(
-				bpf_map__reuse_fd(map, bpf_object__find_map_fd_by_name(
-							       old->obj, bpf_map__name(map))),
-				0);
-	}
-	new->rodata->config = old->rodata->config;
-	new->rodata->config.load_id++;
-	assert_int_equal(tc_bpf__load(new), 0);
-	programs = new;
-	tc_bpf__destroy(old);
+	sweep = sweep_load();
+	assert_non_null(sweep);
 
+	assert_int_equal(sweep_run(), 0);
+
+	sweep_bpf__destroy(old);
+	wait_until(program_is_gone(old_id));
 	given_reset(4001);
+	wait_until(!halves() && !sweeper().waiting);
+}
 
-	assert_int_equal(sweeper().load_id, new->rodata->config.load_id);
+/* The timer belongs to the map, as long as anybody holds that: no program need be held. */
+static void the_timer_needs_no_agent(void **state)
+{
+	(void)state;
+	given_pods(1);
+	sweep_bpf__destroy(sweep);
+	sweep = NULL;
+	given_reset(4000);
+
 	wait_until(!halves() && !sweeper().waiting);
 }
 
@@ -237,7 +299,6 @@ static void flows_that_xdp_confirmed_end_too(void **state)
 	when_client_sends(opens(client(4000), vip(80)));
 	when_backend_sends(answers(pod(1), inner(4000)));
 	assert_int_equal(halves(), 2);
-	assert_int_equal(sweeper().load_id, 1);
 	when_client_sends(tcp(client(4000), vip(80), RST));
 
 	wait_until(!halves() && !sweeper().waiting);
@@ -298,7 +359,7 @@ static void without_timers_new_flows_end_others(void **state)
 	for (__u16 port = 5000; port < 5000 + FEW; port++)
 		given_answered(port);
 
-	assert_int_equal(sweeper().load_id, 0);
+	assert_int_equal(sweeper().has_timer, 0);
 	assert_int_equal(halves(), 2 * FEW);
 	assert_int_equal(place(4000), FLOW_NOWHERE);
 	assert_int_equal(place(5000), FLOW_CONFIRMED);
@@ -307,11 +368,10 @@ static void without_timers_new_flows_end_others(void **state)
 
 int main(void)
 {
-	/* The last one leaves other programs behind. */
 	const struct CMUnitTest by_themselves[] = {
 		ONCE(flows_end_by_themselves),          ONCE(thousands_of_flows_end_by_themselves),
 		FAMILIES(a_flow_made_again_waits_once), VARIANT(a_flow_in_use_is_kept, "", 1),
-		FAMILIES(a_later_program_goes_on),
+		FAMILIES(a_later_program_goes_on),      ONCE(the_timer_needs_no_agent),
 	};
 	const struct CMUnitTest by_xdp[] = {FAMILIES(flows_that_xdp_confirmed_end_too)};
 	const struct CMUnitTest narrow[] = {
@@ -323,9 +383,9 @@ int main(void)
 
 	const struct CMUnitTest timerless[] = {FAMILIES(without_timers_new_flows_end_others)};
 
-	return cmocka_run_group_tests_name("flows end", by_themselves, load_quick,
-					   datapath_unload) +
-	       cmocka_run_group_tests_name("flows of XDP end", by_xdp, load_quick_xdp, xdp_unload) +
+	return cmocka_run_group_tests_name("flows end", by_themselves, load_quick, unload_quick) +
+	       cmocka_run_group_tests_name("flows of XDP end", by_xdp, load_quick_xdp,
+					   unload_quick_xdp) +
 	       cmocka_run_group_tests_name("little room", narrow, load_narrow, datapath_unload) +
 	       cmocka_run_group_tests_name("no room", crowded, load_narrow, datapath_unload) +
 	       cmocka_run_group_tests_name("a small table", small_table, load_small_table,

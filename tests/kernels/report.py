@@ -9,7 +9,6 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "kernels.md"
 BEGIN, END = "<!-- table: make check-kernels -->", "<!-- end of table -->"
-OBJECTS = ("tc", "xdp", "socket")
 LIMIT = 1_000_000  # of instructions that the verifier looks at: BPF_COMPLEXITY_LIMIT_INSNS
 NAME_SHOWN = 15  # the kernel cuts a program's name here
 # What a kernel has where `fairlead status` does not name the lack of it.
@@ -46,7 +45,7 @@ def print_failures(rows):
 
 def stacks():
     """{program: bytes of stack of its deepest chain, in steps of 16 and of 32}, from the objects."""
-    paths = [ROOT / "build" / "bpf" / f"{name}.bpf.o" for name in OBJECTS]
+    paths = [ROOT / "build" / "bpf" / f"{path.stem}.o" for path in sorted((ROOT / "bpf").glob("*.bpf.c"))]
     shown = subprocess.run([ROOT / "scripts" / "stack-depth", "--json", *paths], capture_output=True, text=True, check=False)
     return {row["program"]: (row["stack_16"], row["stack_32"]) for row in json.loads(shown.stdout)}
 

@@ -178,6 +178,10 @@ class Children:
     def __init__(self):
         self._running, self._lock, self._ended = set(), threading.Lock(), False
 
+    @property
+    def ended(self):
+        return self._ended
+
     def end(self):
         with self._lock:
             self._ended = True

@@ -17,14 +17,16 @@
 #include "fairlead/limits.h"
 #include "log.h"
 #include "skeleton/socket.skel.h"
+#include "skeleton/sweep.skel.h"
 #include "skeleton/tc.skel.h"
 #include "skeleton/xdp.skel.h"
 
 struct datapath {
 	struct pinned_maps pinned;
 	int lock_fd;
-	struct tc_bpf *tc; /* both only until everything is loaded */
+	struct tc_bpf *tc; /* these two only until everything is loaded */
 	struct socket_bpf *socket;
+	int sweep_program; /* starts the timer that ends flows; -1: this kernel has none */
 	struct config config;
 	struct kept_maps maps;
 	/* For links with a link-layer header, and without; -1: not loaded. */
@@ -32,6 +34,7 @@ struct datapath {
 	int xdp_program; /* -1: not loaded */
 	bool takes_split_frames;
 	struct cgroup_program socket_programs[SOCKET_PROGRAM_COUNT];
+	bool with_tc;
 	bool wants_bind, has_bind; /* programs that keep processes off NodePorts */
 };
 
@@ -116,24 +119,68 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 	return tc_bpf__load(datapath->tc);
 }
 
-/*
- * Loads the TC programs, which bring all maps but the sockets'. What a kernel lacks is found by
- * loading the real program: again without timers (before 5.15).
- */
+/* Loads the TC programs, which bring all maps but the sockets'. */
 static int tc_load(struct datapath *datapath, const struct datapath_options *options)
 {
 	int err = tc_load_once(datapath, options);
 
-	if (err && err != -EPROTO && datapath->config.has_timer) {
-		pinned_maps_forget(&datapath->pinned);
-		tc_bpf__destroy(take_ptr(datapath->tc));
-		datapath->config.has_timer = 0;
-		err = tc_load_once(datapath, options);
-	}
 	if (err && err != -EPROTO)
 		return log_err(err, "the kernel does not take the TC programs (%s)",
 			       first_complaint);
 	return err;
+}
+
+static void cleanup_sweep(struct sweep_bpf **sweep)
+{
+	sweep_bpf__destroy(*sweep);
+}
+
+static int program_keep(const struct bpf_program *program, int *ret_fd)
+{
+	int kept = kept_descriptor(bpf_program__fd(program));
+
+	if (kept < 0)
+		return kept;
+	*ret_fd = kept;
+	return 0;
+}
+
+/*
+ * Loads the program that starts the timer; a kernel without timers (before 5.15) refuses it, and
+ * flows that are confirmed end others then. Returns 0 or a negative errno. Silent.
+ */
+static int sweep_load(struct datapath *datapath)
+{
+	auto_cleanup(cleanup_sweep) struct sweep_bpf *sweep = sweep_bpf__open();
+	int err;
+
+	if (!sweep)
+		return -errno;
+	sweep->rodata->config = datapath->config;
+	err = kept_maps_reuse(&datapath->maps, sweep->obj);
+	if (!err)
+		err = sweep_bpf__load(sweep);
+	return err ? err : program_keep(sweep->progs.fl_sweep_start, &datapath->sweep_program);
+}
+
+/* Starts the timer, or makes one that runs go on with the programs of this load. */
+static void sweep_start(struct datapath *datapath)
+{
+	__u8 frame[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(frame));
+	int err;
+
+	if (datapath->sweep_program < 0)
+		return;
+	err = bpf_prog_test_run_opts(datapath->sweep_program, &run);
+	if (!err && run.retval)
+		err = (int)run.retval;
+	if (!err)
+		return;
+	log_warning("the kernel does not start the timer that ends flows (%s): flows that are "
+		    "confirmed end others",
+		    strerror(-err));
+	(void)close(take_fd(datapath->sweep_program));
 }
 
 static int socket_load_once(struct datapath *datapath)
@@ -201,16 +248,6 @@ static int programs_load(struct datapath *datapath, const struct datapath_option
 		log_debug("the programs are loaded, in %llu ms",
 			  (unsigned long long)(now_ms() - begun_ms));
 	return err;
-}
-
-static int program_keep(const struct bpf_program *program, int *ret_fd)
-{
-	int kept = kept_descriptor(bpf_program__fd(program));
-
-	if (kept < 0)
-		return kept;
-	*ret_fd = kept;
-	return 0;
 }
 
 static size_t socket_program_count(const struct datapath *datapath)
@@ -337,14 +374,14 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	if (!datapath)
 		return log_err(-ENOMEM, "cannot allocate the datapath");
 	datapath->lock_fd = -1;
+	datapath->sweep_program = -1;
 	memset(datapath->link_programs, -1, sizeof(datapath->link_programs));
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
 		datapath->socket_programs[i].fd = -1;
 	datapath->xdp_program = -1;
 	datapath->takes_split_frames = options->xdp_takes_split_frames;
 	datapath->config = options->config;
-	/* No other agent's programs for these pins are loaded in the same moment. */
-	datapath->config.load_id = (uint32_t)now_ms() | 1;
+	datapath->with_tc = options->with_tc;
 	datapath->wants_bind = datapath->has_bind = options->bind_protection;
 	if (snprintf(datapath->pinned.pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
 		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
@@ -374,13 +411,20 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	if (err)
 		return err;
 	objects_close(datapath);
+	if (options->with_tc && sweep_load(datapath))
+		log_debug("the kernel does not take the program with a timer (%s)",
+			  first_complaint);
 	*ret_datapath = take_ptr(datapath);
 	return 0;
 }
 
 int datapath_commit(struct datapath *datapath)
 {
-	return pinned_maps_commit(&datapath->pinned, &datapath->maps);
+	int err = pinned_maps_commit(&datapath->pinned, &datapath->maps);
+
+	if (!err)
+		sweep_start(datapath);
+	return err;
 }
 
 bool datapath_is_pinned(const char *pin_dir)
@@ -404,6 +448,7 @@ static void programs_close(const struct datapath *datapath)
 		descriptor_close(datapath->link_programs[i].egress);
 	}
 	descriptor_close(datapath->xdp_program);
+	descriptor_close(datapath->sweep_program);
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
 		descriptor_close(datapath->socket_programs[i].fd);
 }
@@ -490,7 +535,7 @@ uint32_t datapath_degraded(const struct datapath *datapath)
 {
 	uint32_t degraded = 0;
 
-	if (!datapath->config.has_timer)
+	if (datapath->with_tc && datapath->sweep_program < 0)
 		degraded |= DEGRADED_NO_TIMER;
 	if (!datapath->config.has_retval)
 		degraded |= DEGRADED_NO_RETVAL;

@@ -54,7 +54,6 @@ static void defaults_set(struct agent_options *options)
 				.low_port_min = LOW_PORT_MIN_DEFAULT,
 				.host_port_min = HOST_PORT_MIN_DEFAULT,
 				.flow_check_s = FLOW_CHECK_S,
-				.has_timer = 1,
 				.has_retval = 1,
 			},
 	};
