@@ -88,9 +88,26 @@ def check_degraded(checks, is_clsact):
     return sorted(degraded)
 
 
+def check_refusal(checks, process):
+    """Older than what is supported: where programs are refused, the agent says so and ends."""
+    checks.promise(process.poll() not in (None, 0) and "the kernel " in read_log(),
+                   "a kernel older than what is supported refuses programs, the agent says so and ends", read_log())
+    check_nothing_left(checks)
+
+
+def check_nothing_left(checks):
+    wait_for(lambda: not programs(), lambda: f"the kernel to free {sorted(programs())}")
+    checks.promise(not PINS.exists() or not any(PINS.iterdir()), "no program and no pin is left", list(PINS.glob("*")))
+
+
 def load(checks, is_clsact):
     with agent(*(["--clsact"] if is_clsact else [])) as process:
-        if not checks.promise("ready: " in read_log() and process.poll() is None, "the agent starts with all hooks", read_log()):
+        is_ready = "ready: " in read_log() and process.poll() is None
+        if not is_ready and release() < FULLY_SUPPORTED:
+            check_refusal(checks, process)
+            return
+        checks.promise(is_ready, "the agent starts with all hooks", read_log())
+        if not is_ready:
             return
         hook = check_hooks(checks, is_clsact)
         degraded = check_degraded(checks, is_clsact)
@@ -100,8 +117,7 @@ def load(checks, is_clsact):
         checks.promise(process.wait(READY_DEADLINE) == 0, "the agent ends well", read_log()[-2000:])
     done = fairlead("cleanup", pins=PINS)
     checks.promise(done.returncode == 0, "cleanup", done.stderr)
-    left = wait_for(lambda: not programs() or None, lambda: f"the kernel to free {sorted(programs())}")
-    checks.promise(left, "no program is left")
+    check_nothing_left(checks)
 
 
 def main():
