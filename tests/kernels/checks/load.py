@@ -74,6 +74,8 @@ def check_hooks(checks, is_clsact):
     for name, role in LINKS.items():
         link = links.get(name, {})
         checks.promise(link.get("role") == role and link.get("hook") == hook, f"{name} ({role}) has its {hook} hook", link)
+        if role == "uplink":
+            checks.promise(link.get("xdp") == "generic", f"{name} ({role}) has its XDP hook", f"{link}\n{read_log()}")
     return hook
 
 
