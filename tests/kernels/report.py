@@ -114,9 +114,10 @@ def program_table(rows, depths):
 
 def table(rows):
     depths = stacks()
-    return (f"{kernel_table(rows, len(depths))}\n\nBytes of stack of each program's deepest call chain (the limit is 512), and instructions "
-            f"that the verifier looked at\n(of {LIMIT:,}; a dash where the kernel does not say, or has not loaded it):\n\n"
-            f"{program_table(rows, depths)}")
+    return "\n".join((
+        kernel_table(rows, len(depths)), "",
+        "Bytes of stack of each program's deepest call chain (the limit is 512), and instructions that the verifier looked at",
+        f"(of {LIMIT:,}; a dash where the kernel does not say, or has not loaded it):", "", program_table(rows, depths)))
 
 
 def write(text):
