@@ -53,8 +53,8 @@ newest_clang := $(lastword $(other_clangs))
 clang_sources := $(if $(newest_clang),user/fairlead.c $(user_sources) $(filter-out %.bpf.c,$(wildcard tests/*/*.c)))
 clang_objects := $(clang_sources:%.c=build/$(newest_clang)/%.o)
 
-.PHONY: all check check-unit check-bpf check-e2e check-compilers check-random check-cluster demo format lint verify-stats bench \
-	bench-scale bench-outside install clean help tests
+.PHONY: all check check-unit check-bpf check-e2e check-compilers check-kernels check-random check-cluster demo \
+	format lint verify-stats bench bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
 tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized build/bench/json_bench $(outside_programs)
 
@@ -152,11 +152,13 @@ build/bench/requests: tests/bench/requests.c
 check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/setup
 	$(Q)$(MAKE) all tests
-	$(Q)scripts/check unit bpf lint e2e
+	$(Q)scripts/check unit bpf lint kernel e2e
 check-unit check-bpf check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
 check-compilers: $(skeletons) ## every other clang that is installed builds the BPF objects, the newest the rest too
 	$(Q)scripts/lint compilers
+check-kernels: all ## boot Debian's kernels from 5.10 on, amd64 and arm64, and run checks there; writes docs/kernels.md
+	$(Q)scripts/check-kernels $(CHECK_KERNELS)
 check-random: all ## random changes, faults and restarts for ten minutes: FAIRLEAD_RANDOM_SECONDS, FAIRLEAD_SEED
 	$(Q)scripts/check random
 check-cluster: all ## the agent with a real API server: FAIRLEAD_TEST_KUBECONFIG

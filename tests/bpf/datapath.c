@@ -55,6 +55,19 @@ static void make_small(struct tc_bpf *skeleton)
 		assert_int_equal(bpf_map__set_max_entries(maps[i], SMALL), 0);
 }
 
+void datapath_with_l3(struct tc_bpf *skeleton)
+{
+	assert_int_equal(bpf_program__set_autoload(skeleton->progs.fl_ingress_l3, true), 0);
+	assert_int_equal(bpf_program__set_autoload(skeleton->progs.fl_egress_l3, true), 0);
+}
+
+/* The verifier takes as long for the programs without a link-layer header as for the others. */
+static void leave_l3_out(struct tc_bpf *skeleton)
+{
+	assert_int_equal(bpf_program__set_autoload(skeleton->progs.fl_ingress_l3, false), 0);
+	assert_int_equal(bpf_program__set_autoload(skeleton->progs.fl_egress_l3, false), 0);
+}
+
 int timer_set(bool has_timer)
 {
 	struct sweeper sweeper = {.has_timer = has_timer};
@@ -73,6 +86,7 @@ int datapath_load(void (*configure)(struct tc_bpf *skeleton))
 	if (!programs)
 		return -1;
 	make_small(programs);
+	leave_l3_out(programs);
 	if (configure)
 		configure(programs);
 	return tc_bpf__load(programs) || timer_set(true) ? -1 : 0;

@@ -61,9 +61,11 @@ extern struct variant variants[4];
 
 /*
  * Loads the programs, with small tables, into a network namespace of the process' own that ends
- * with it. `configure` may change the configuration and the sizes before.
+ * with it. `configure` may change the configuration and the sizes before. The programs for links
+ * without a link-layer header are left out, unless it is datapath_with_l3.
  */
 int datapath_load(void (*configure)(struct tc_bpf *skeleton));
+void datapath_with_l3(struct tc_bpf *skeleton);
 
 /*
  * Whether programs believe that a timer ends flows, as they do once they are loaded; else each flow

@@ -36,7 +36,7 @@ static int load_with_links(void **state)
 
 	(void)state;
 	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
-	if (datapath_load(NULL))
+	if (datapath_load(datapath_with_l3))
 		return -1;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (system(commands[i]))

@@ -18,6 +18,12 @@ static void given_a_flow(void)
 	when_ingress(follows(client(4000), vip(80)));
 }
 
+static int load_with_l3(void **state)
+{
+	(void)state;
+	return datapath_load(datapath_with_l3);
+}
+
 static void when_everywhere_then_goes_on(struct frame frame)
 {
 	const struct bpf_program *all[] = {programs->progs.fl_ingress, programs->progs.fl_egress,
@@ -238,5 +244,5 @@ int main(void)
 		EACH(garbage_does_no_harm),
 	};
 
-	return cmocka_run_group_tests_name("pass", tests, datapath_load_default, datapath_unload);
+	return cmocka_run_group_tests_name("pass", tests, load_with_l3, datapath_unload);
 }
