@@ -4,6 +4,7 @@
 import contextlib
 import json
 import pathlib
+import re
 import subprocess
 
 from cluster import FAMILIES, NODE_PORTS, READY, address_of, addresses_of
@@ -14,7 +15,8 @@ from topology import uplink_addresses
 NEEDS = ("virtio_net",)
 CARD, CABLE_END = "eth0", "eth1"  # of the guest itself: a cable joins them
 COUNT = 40  # datagrams in a conversation; the first of each way opens it, and is TC's
-SENT = ("xdp_tx:", "xdp_redirects:")
+# What each queue received and XDP sent on; there are sums as well.
+SENT = re.compile(r"\s*rx_?(queue_)?\d+_xdp_(tx|redirects): (\d+)")
 
 
 def is_virtio(name):
@@ -62,7 +64,7 @@ def agent_with(agent, *options):
 
 def sent_by_xdp(node):
     shown = node.run("ethtool", "-S", CARD).stdout
-    return sum(int(line.split()[-1]) for line in shown.splitlines() if any(word in line for word in SENT))
+    return sum(int(found[3]) for found in map(SENT.match, shown.splitlines()) if found)
 
 
 def converse(client, address, port):
