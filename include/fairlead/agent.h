@@ -64,7 +64,8 @@ enum degraded {
 	DEGRADED_SOURCE_AWAY = 1U << 8,       /* the source cannot be reached */
 	DEGRADED_NO_BIND_HOOKS = 1U << 9,     /* processes may take NodePorts */
 	DEGRADED_NO_NODE_ADDRESS = 1U << 10,  /* direct server return is wanted; it is source NAT */
-	DEGRADED_NO_MTU = 1U << 11,
+	DEGRADED_NO_MTU = 1U << 11,           /* of the route to a backend elsewhere */
+	DEGRADED_NO_NETNS_COOKIE = 1U << 12,
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */

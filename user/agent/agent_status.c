@@ -64,6 +64,8 @@ void agent_status_write(struct agent *agent)
 		status->degraded |= DEGRADED_NO_NODE_ADDRESS;
 	if (!agent->options.with_socket)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
+	else if (!agent->options.config.netns_cookie)
+		status->degraded |= DEGRADED_NO_NETNS_COOKIE;
 	if (!agent->options.with_tc)
 		status->degraded |= DEGRADED_NO_TC_HOOKS;
 	agent_status_store(agent);

@@ -217,6 +217,9 @@ const struct degraded_words degraded_words[] = {
 	{DEGRADED_NO_RETVAL, "no-retval",
 	 "bpf_set_retval is missing (Linux 5.18): a refused connect() fails with EPERM, not "
 	 "ECONNREFUSED"},
+	{DEGRADED_NO_NETNS_COOKIE, "no-netns-cookie",
+	 "SO_NETNS_COOKIE is missing (Linux 5.14): processes of this node cannot be told from those "
+	 "of pods, so NodePorts are not served at loopback addresses, and processes may take them"},
 	{DEGRADED_NO_MTU, "no-mtu",
 	 "bpf_check_mtu is missing (Linux 5.12): clients outside hear nothing of a packet that is "
 	 "too large for the route to a backend on another node"},
