@@ -78,23 +78,6 @@ static __always_inline int route_send(struct __sk_buff *skb, struct route *route
 	return bpf_redirect_neigh(route->ifindex, &route->next_hop, sizeof(route->next_hop), 0);
 }
 
-/* Routes a packet of this node anew, for its destination is another one now. Returns a verdict or
- * -COUNTER_DROP_...
- */
-static __always_inline int forward_route(struct __sk_buff *skb, const struct packet *packet,
-					 const struct rewrite *rewrite, const struct hook *hook)
-{
-	struct route route = {};
-	int err;
-
-	err = route_find(skb, packet, hook, rewrite, &route);
-	if (err)
-		return err;
-	if (!hook->link_header_size && route.ifindex == hook->ifindex)
-		return VERDICT_NEXT;
-	return route_send(skb, &route, hook);
-}
-
 /* False where the link that the client's packets leave by has no link-layer header. */
 static __always_inline bool flow_has_mac(const struct flow *flow)
 {

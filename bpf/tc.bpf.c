@@ -75,6 +75,28 @@ static __always_inline int transit(struct __sk_buff *skb, const struct packet *p
 }
 
 /*
+ * Sends a packet of a process of this node by the route to its backend, which may be another one
+ * than the kernel has chosen, and take less.
+ */
+static __always_inline int reroute(struct __sk_buff *skb, const struct packet *packet,
+				   struct flow_draft *draft, const struct hook *hook)
+{
+	int err;
+
+	draft->route.overhead = 0;
+	err = route_find(skb, packet, hook, &draft->rewrite, &draft->route);
+	if (!err)
+		err = route_check_size(skb, packet, &draft->route);
+	if (!err)
+		err = nat_rewrite(skb, packet, &draft->rewrite);
+	if (err)
+		return err;
+	if (!hook->link_header_size && draft->route.ifindex == hook->ifindex)
+		return VERDICT_NEXT;
+	return route_send(skb, &draft->route, hook);
+}
+
+/*
  * Sends a rewritten packet on, in the direction its flow goes. Returns a verdict or -enum
  * counter_reason.
  */
@@ -94,6 +116,8 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 	rewrite_from_flow(flow, &draft->rewrite);
 	if (flags & FLOW_SOURCE_NAT)
 		return transit(skb, packet, draft, hook);
+	if (hook->is_egress && direction == FLOW_ORIGINAL && !(flags & FLOW_HAIRPIN))
+		return reroute(skb, packet, draft, hook);
 	if (flags & FLOW_HAIRPIN && !(flags & FLOW_LOCAL_CLIENT)) {
 		err = nat_decrement_ttl(skb, packet);
 		if (err)
@@ -104,11 +128,7 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 		return err;
 	if (flags & FLOW_LOCAL_CLIENT && direction == FLOW_REPLY)
 		return forward_to_local_client(skb, flow, hook);
-	if (flags & FLOW_HAIRPIN)
-		return forward_back(skb, hook);
-	return hook->is_egress && direction == FLOW_ORIGINAL
-		       ? forward_route(skb, packet, &draft->rewrite, hook)
-		       : VERDICT_NEXT;
+	return flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_NEXT;
 }
 
 /* Sends a client's packet on. */

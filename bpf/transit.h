@@ -41,7 +41,8 @@ static __noinline int transit_answer(struct __sk_buff *skb, const struct packet 
 		answer->code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0;
 		answer->rest = bpf_htonl(skb->cb[CB_MTU]);
 	}
-	if (!link_source_of(hook->ifindex, packet->family, &answer->from))
+	/* To a process of this node, an address of its own would be a martian. */
+	if (hook->is_egress || !link_source_of(hook->ifindex, packet->family, &answer->from))
 		answer->from = packet->dst;
 	return answer_error(skb, packet, hook, answer, reason);
 }
@@ -67,6 +68,19 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 	return packet->l4_offset - packet->l3_offset + header_size + skb->gso_size;
 }
 
+/* Sees that a packet is not too big for its route, with the overhead that the route says. */
+static __always_inline int route_check_size(struct __sk_buff *skb, const struct packet *packet,
+					    struct route *route)
+{
+	if (!route->mtu)
+		return 0;
+	route->mtu -= route->overhead;
+	if (transit_size(skb, packet) <= route->mtu)
+		return 0;
+	skb->cb[CB_MTU] = route->mtu;
+	return -COUNTER_TOO_BIG;
+}
+
 /*
  * Finds the way and sees that the packet may take it, with what ret_route->overhead says. Returns 0
  * or -enum counter_reason.
@@ -80,15 +94,7 @@ static __noinline int transit_route(struct __sk_buff *skb, const struct packet *
 	if (packet->ttl <= 1)
 		return -COUNTER_TIME_EXCEEDED;
 	err = route_find(skb, packet, hook, rewrite, ret_route);
-	if (err)
-		return err;
-	if (!ret_route->mtu)
-		return 0;
-	ret_route->mtu -= ret_route->overhead;
-	if (transit_size(skb, packet) <= ret_route->mtu)
-		return 0;
-	skb->cb[CB_MTU] = ret_route->mtu;
-	return -COUNTER_TOO_BIG;
+	return err ? err : route_check_size(skb, packet, ret_route);
 }
 
 /* Sends a packet, rewritten by now, by the route that was found. */

@@ -250,6 +250,14 @@ static bool is_decided(const struct fixture *fixture, const char *name, enum lin
 	return info_of(fixture, name).role == role;
 }
 
+/* Linux 6.6; before, a query of its hooks is refused. */
+static bool kernel_has_tcx(void)
+{
+	LIBBPF_OPTS(bpf_prog_query_opts, query);
+
+	return !bpf_prog_query_opts(index_of("lo"), TCX_INGRESS, &query);
+}
+
 static void tcx_query(int ifindex, enum bpf_attach_type type, __u32 ids[PROGRAMS_MAX], __u32 *count)
 {
 	LIBBPF_OPTS(bpf_prog_query_opts, query, .prog_ids = ids, .prog_cnt = PROGRAMS_MAX);
@@ -263,6 +271,11 @@ static void then_tcx(const char *name, enum bpf_attach_type type, const int *pro
 {
 	__u32 ids[PROGRAMS_MAX], found;
 
+	/* What clsact does in its place has tests of its own. */
+	if (!kernel_has_tcx() && count)
+		skip();
+	if (!kernel_has_tcx())
+		return;
 	tcx_query(index_of(name), type, ids, &found);
 	assert_int_equal(found, count);
 	for (__u32 i = 0; i < count; i++)
@@ -271,7 +284,8 @@ static void then_tcx(const char *name, enum bpf_attach_type type, const int *pro
 
 static void then_hooked(const struct fixture *fixture, const char *name)
 {
-	assert_int_equal(info_of(fixture, name).hook, LINK_HOOK_TCX);
+	assert_int_equal(info_of(fixture, name).hook,
+			 kernel_has_tcx() ? LINK_HOOK_TCX : LINK_HOOK_CLSACT);
 	then_tcx(name, TCX_INGRESS, &fixture->programs.of[false].ingress, 1);
 	then_tcx(name, TCX_EGRESS, &fixture->programs.of[false].egress, 1);
 }
@@ -679,6 +693,8 @@ static void tcx_programs_of_others_run_after_ours_and_stay(void **state)
 	int other = program_load("other");
 	int link, both[2];
 
+	if (!kernel_has_tcx())
+		skip();
 	given_pod_link(fixture, "pod0");
 	link = bpf_link_create(other, index_of("pod0"), TCX_INGRESS, NULL);
 	assert_true(link >= 0);

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define MTU_POD 1400
+
 static unsigned up, pod_link;
 
 static int run_all(const char *const *commands)
@@ -31,7 +33,7 @@ static int load_with_links(void **state)
 {
 	static const char *const commands[] = {
 		"ip link add fl-up type veth peer name fl-far",
-		"ip link add fl-pod type veth peer name fl-in",
+		"ip link add fl-pod mtu 1400 type veth peer name fl-in mtu 1400",
 		"sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
 		"for l in fl-up fl-far fl-pod fl-in; do ip link set $l up; done",
 		"ip addr add 192.168.0.1/24 dev fl-up",
@@ -126,6 +128,42 @@ static void a_reply_to_a_process_loses_its_tags(void **state)
 		when_run(programs->progs.fl_ingress, built(reply), up, up);
 		then_goes_on_as(answers(vip(80), node(4000)));
 	}
+}
+
+static struct packet_spec sized(struct packet_spec spec, __u32 size)
+{
+	bool is_ipv4 = variant.family == FAMILY_IPV4;
+
+	spec.payload = size - (is_ipv4 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE) -
+		       (variant.proto == IPPROTO_TCP ? 20 : 8);
+	return spec;
+}
+
+/*
+ * The route to the backend takes less than the one that the kernel has chosen for the VIP. The process
+ * hears it from the VIP, for an address of its own node would be a martian.
+ */
+static void a_packet_too_big_for_the_route_to_the_backend_is_told_what_fits(void **state)
+{
+	bool is_ipv4 = variant.family == FAMILY_IPV4;
+	struct frame big = built(sized(following(node(4000), vip(80)), MTU_POD + 1));
+
+	(void)state;
+	given_world();
+	when_leaves(opens(node(4000), vip(80)));
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+
+	when_leaves(built(sized(following(node(4000), vip(80)), MTU_POD)));
+	then_returns_as(built(sized(following(node(4000), pod(1)), MTU_POD)));
+
+	when_leaves(big);
+	then_returns_as(packet(.src = vip(0), .dst = node(0),
+			       .proto = is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+			       .icmp_type = is_ipv4 ? 3 : 2, .icmp_code = is_ipv4 ? 4 : 0,
+			       .icmp_rest = MTU_POD, .quote = &big,
+			       .quote_transport = variant.proto == IPPROTO_TCP ? 20 : 8,
+			       .is_returned = true, .is_fresh = true));
+	then_counted(COUNTER_TOO_BIG, 1);
 }
 
 static void a_backend_without_a_route_is_counted(void **state)
@@ -263,6 +301,7 @@ int main(void)
 		EACH(a_process_of_the_node_reaches_a_backend),
 		EACH(a_reply_to_a_process_loses_its_tags),
 		EACH(a_reply_to_a_process_comes_in_by_the_link_it_dialled_through),
+		EACH(a_packet_too_big_for_the_route_to_the_backend_is_told_what_fits),
 		EACH(a_backend_without_a_route_is_counted),
 		EACH(a_forwarded_packet_is_not_translated_again_at_egress),
 		EACH(a_process_of_the_node_reaches_another_one),
