@@ -159,6 +159,32 @@ def test_without_an_agent_everything_goes_on(world, traffic, end):
         agent.start()
 
 
+def programs_on(agent):
+    """The programs on the hooks of a node, by id."""
+    place = agent.lab.place(agent.node)
+    net = json.loads(place.run("bpftool", "-j", "net").stdout)
+    cgroup = place.run("bpftool", "-j", "cgroup", "show", agent.lab.cgroup(agent.node)).stdout.strip()
+    return net, sorted(program["id"] for program in json.loads(cgroup or "[]"))
+
+
+# Somewhere in the middle: when pinned maps are opened, when programs are loaded.
+@pytest.mark.parametrize("descriptors", [30, 56, 66])
+def test_a_start_that_fails_leaves_everything_as_it_was(world, traffic, descriptors):
+    agent = world.agents["node1"]
+    agent.stop()
+    try:
+        pins, programs = sorted(path.name for path in agent.pin_dir.iterdir()), programs_on(agent)
+        failed = world.place("node1").run("prlimit", f"--nofile={descriptors}", *agent.command(), check=False)
+        assert failed.returncode == 1, failed.stderr
+        assert "Too many open files" in failed.stderr
+        assert sorted(path.name for path in agent.pin_dir.iterdir()) == pins
+        assert programs_on(agent) == programs
+        results = world.place("pod1a").ask_many(40, traffic[0])
+        assert {result["answer"]["name"] for result in results} == set(BACKENDS)
+    finally:
+        agent.start()
+
+
 def test_affinity_survives_an_agent_that_starts_again(world):
     vips = [world.simple(f"sticky{number}", 4, BACKENDS, sessionAffinity="ClientIP")
             for number in range(8)]
