@@ -250,12 +250,24 @@ static bool is_decided(const struct fixture *fixture, const char *name, enum lin
 	return info_of(fixture, name).role == role;
 }
 
+static int filters(const char *name, const char *hook, const char *text)
+{
+	return count_lines(text, "tc filter show dev %s %s", name, hook);
+}
+
 /* Linux 6.6; before, a query of its hooks is refused. */
 static bool kernel_has_tcx(void)
 {
 	LIBBPF_OPTS(bpf_prog_query_opts, query);
 
 	return !bpf_prog_query_opts(index_of("lo"), TCX_INGRESS, &query);
+}
+
+/* For tests that take its links into their own hands. */
+static void needs_tcx(void)
+{
+	if (!kernel_has_tcx())
+		skip();
 }
 
 static void tcx_query(int ifindex, enum bpf_attach_type type, __u32 ids[PROGRAMS_MAX], __u32 *count)
@@ -271,34 +283,57 @@ static void then_tcx(const char *name, enum bpf_attach_type type, const int *pro
 {
 	__u32 ids[PROGRAMS_MAX], found;
 
-	/* What clsact does in its place has tests of its own. */
-	if (!kernel_has_tcx() && count)
-		skip();
-	if (!kernel_has_tcx())
-		return;
 	tcx_query(index_of(name), type, ids, &found);
 	assert_int_equal(found, count);
 	for (__u32 i = 0; i < count; i++)
 		assert_int_equal(ids[i], program_id(programs[i]));
 }
 
-static void then_hooked(const struct fixture *fixture, const char *name)
+/* The programs of links with a link-layer header, or without, are on both hooks of a link, alone. */
+static void then_has_programs(const struct fixture *fixture, const char *name, bool is_layer3)
 {
-	assert_int_equal(info_of(fixture, name).hook,
-			 kernel_has_tcx() ? LINK_HOOK_TCX : LINK_HOOK_CLSACT);
-	then_tcx(name, TCX_INGRESS, &fixture->programs.of[false].ingress, 1);
-	then_tcx(name, TCX_EGRESS, &fixture->programs.of[false].egress, 1);
+	const struct link_programs *programs = &fixture->programs.of[is_layer3];
+	const char *kind = is_layer3 ? "_l3" : "";
+	char ingress[32], egress[32];
+
+	if (kernel_has_tcx()) {
+		assert_int_equal(info_of(fixture, name).hook, LINK_HOOK_TCX);
+		then_tcx(name, TCX_INGRESS, &programs->ingress, 1);
+		then_tcx(name, TCX_EGRESS, &programs->egress, 1);
+		return;
+	}
+	(void)snprintf(ingress, sizeof(ingress), "fl_ingress%s:", kind);
+	(void)snprintf(egress, sizeof(egress), "fl_egress%s:", kind);
+	assert_int_equal(info_of(fixture, name).hook, LINK_HOOK_CLSACT);
+	assert_int_equal(filters(name, "ingress", ingress), 1);
+	assert_int_equal(filters(name, "egress", egress), 1);
 }
 
-static void then_not_hooked(const char *name)
+static void then_hooked(const struct fixture *fixture, const char *name)
 {
+	then_has_programs(fixture, name, false);
+}
+
+static void then_not_on_tcx(const char *name)
+{
+	if (!kernel_has_tcx())
+		return;
 	then_tcx(name, TCX_INGRESS, NULL, 0);
 	then_tcx(name, TCX_EGRESS, NULL, 0);
 }
 
-static int pins(const struct fixture *fixture)
+static void then_not_hooked(const char *name)
 {
-	return count_lines("link_", "ls %s", fixture->pin_dir);
+	assert_int_equal(filters(name, "ingress", "fl_"), 0);
+	assert_int_equal(filters(name, "egress", "fl_"), 0);
+	then_not_on_tcx(name);
+}
+
+/* Filters of clsact have no pins. */
+static void then_pinned(const struct fixture *fixture, int links)
+{
+	assert_int_equal(count_lines("link_", "ls %s", fixture->pin_dir),
+			 kernel_has_tcx() ? links : 0);
 }
 
 static __u32 pinned_link_id(const struct fixture *fixture, int ifindex, const char *direction)
@@ -348,7 +383,7 @@ static void managed_links_are_hooked_in_both_directions_and_others_are_not(void 
 	then_not_hooked("cni0");
 	then_not_hooked("dns");
 	then_not_hooked("lo");
-	assert_int_equal(pins(fixture), 2);
+	then_pinned(fixture, 2);
 }
 
 static void a_link_without_link_layer_header_gets_the_layer_3_programs(void **state)
@@ -362,8 +397,7 @@ static void a_link_without_link_layer_header_gets_the_layer_3_programs(void **st
 
 	assert_int_equal(info_of(fixture, "tun0").role, LINK_OVERLAY);
 	assert_int_equal(info_of(fixture, "tun0").is_layer3, 1);
-	then_tcx("tun0", TCX_INGRESS, &fixture->programs.of[true].ingress, 1);
-	then_tcx("tun0", TCX_EGRESS, &fixture->programs.of[true].egress, 1);
+	then_has_programs(fixture, "tun0", true);
 	assert_int_equal(info_of(fixture, "tap0").role, LINK_POD);
 	then_hooked(fixture, "tap0");
 }
@@ -381,7 +415,7 @@ static void links_are_followed_as_they_come_and_go(void **state)
 
 	run("ip link del pod0");
 	wait_until(fixture, info_of_index(fixture, ifindex).role == UINT8_MAX);
-	assert_int_equal(pins(fixture), 0);
+	then_pinned(fixture, 0);
 
 	given_pod_link(fixture, "pod0");
 	wait_until(fixture, is_decided(fixture, "pod0", LINK_POD));
@@ -406,7 +440,7 @@ static void a_pair_is_decided_anew_when_its_peer_moves(void **state)
 	    fixture->elsewhere, (int)getpid());
 	wait_until(fixture, is_decided(fixture, "host0", LINK_IGNORED));
 	then_not_hooked("host0");
-	assert_int_equal(pins(fixture), 0);
+	then_pinned(fixture, 0);
 }
 
 static void a_link_that_is_renamed_or_joins_a_bridge_is_decided_anew(void **state)
@@ -480,6 +514,7 @@ static void a_restart_replaces_programs_in_place(void **state)
 	__u32 ingress, egress;
 	int ifindex;
 
+	needs_tcx();
 	given_pod_link(fixture, "pod0");
 	ifindex = index_of("pod0");
 	agent_start(fixture);
@@ -537,6 +572,7 @@ static void a_hook_that_somebody_removes_is_attached_again(void **state)
 	struct fixture *fixture = *state;
 	int link;
 
+	needs_tcx();
 	given_pod_link(fixture, "pod0");
 	agent_start(fixture);
 	assert_int_equal(check(fixture), 0);
@@ -551,7 +587,7 @@ static void a_hook_that_somebody_removes_is_attached_again(void **state)
 	assert_int_equal(check(fixture), 1);
 	then_hooked(fixture, "pod0");
 	assert_int_equal(check(fixture), 0);
-	assert_int_equal(pins(fixture), 2);
+	then_pinned(fixture, 2);
 }
 
 static void a_hook_whose_program_somebody_replaces_gets_ours_again(void **state)
@@ -559,6 +595,7 @@ static void a_hook_whose_program_somebody_replaces_gets_ours_again(void **state)
 	struct fixture *fixture = *state;
 	int other = program_load("other"), link;
 
+	needs_tcx();
 	given_pod_link(fixture, "pod0");
 	agent_start(fixture);
 	link = pinned_link(fixture, "ingress");
@@ -613,7 +650,7 @@ static void a_restart_sees_that_an_index_was_given_to_another_link(void **state)
 	agent_start(fixture);
 
 	then_hooked(fixture, "eth1");
-	assert_int_equal(pins(fixture), 2);
+	then_pinned(fixture, 2);
 }
 
 static void pins_of_another_namespace_are_not_taken_for_ours(void **state)
@@ -650,7 +687,7 @@ static void a_restart_forgets_links_that_went_meanwhile(void **state)
 
 	agent_start(fixture);
 
-	assert_int_equal(pins(fixture), 0);
+	then_pinned(fixture, 0);
 	assert_int_equal(info_of_index(fixture, ifindex).role, UINT8_MAX);
 }
 
@@ -668,7 +705,7 @@ static void links_that_are_ignored_now_lose_their_hooks(void **state)
 	then_not_hooked("pod0");
 	then_hooked(fixture, "pod1");
 	assert_string_equal(info_of(fixture, "pod0").why, "matched --links-ignore pod0");
-	assert_int_equal(pins(fixture), 2);
+	then_pinned(fixture, 2);
 }
 
 static void with_tc_switched_off_links_are_recorded_only(void **state)
@@ -693,8 +730,7 @@ static void tcx_programs_of_others_run_after_ours_and_stay(void **state)
 	int other = program_load("other");
 	int link, both[2];
 
-	if (!kernel_has_tcx())
-		skip();
+	needs_tcx();
 	given_pod_link(fixture, "pod0");
 	link = bpf_link_create(other, index_of("pod0"), TCX_INGRESS, NULL);
 	assert_true(link >= 0);
@@ -708,14 +744,9 @@ static void tcx_programs_of_others_run_after_ours_and_stay(void **state)
 	assert_int_equal(link_detach_all(fixture->pin_dir), 0);
 	then_tcx("pod0", TCX_INGRESS, &other, 1);
 	then_tcx("pod0", TCX_EGRESS, NULL, 0);
-	assert_int_equal(pins(fixture), 0);
+	then_pinned(fixture, 0);
 	(void)close(link);
 	(void)close(other);
-}
-
-static int filters(const char *name, const char *hook, const char *text)
-{
-	return count_lines(text, "tc filter show dev %s %s", name, hook);
 }
 
 static void clsact_filters_serve_where_tcx_is_missing(void **state)
@@ -731,7 +762,7 @@ static void clsact_filters_serve_where_tcx_is_missing(void **state)
 	assert_int_equal(filters("pod0", "ingress", "fl_ingress"), 1);
 	assert_int_equal(filters("pod0", "egress", "fl_egress"), 1);
 	assert_int_equal(filters("pod0", "egress", "direct-action"), 1);
-	then_not_hooked("pod0");
+	then_not_on_tcx("pod0");
 	assert_int_equal(link_watch_degraded(fixture->watch), DEGRADED_NO_TCX);
 
 	agent_restart(fixture);
@@ -800,6 +831,7 @@ static void a_packet_never_meets_both_kinds_of_hooks(void **state)
 {
 	struct fixture *fixture = *state;
 
+	needs_tcx();
 	given_pod_link(fixture, "pod0");
 	fixture->options.force_clsact = true;
 	agent_start(fixture);
@@ -812,7 +844,7 @@ static void a_packet_never_meets_both_kinds_of_hooks(void **state)
 
 	fixture->options.force_clsact = true;
 	agent_restart(fixture);
-	then_not_hooked("pod0");
+	then_not_on_tcx("pod0");
 	assert_int_equal(filters("pod0", "ingress", "fl_ingress"), 1);
 }
 
@@ -855,7 +887,7 @@ static void lost_messages_are_made_up_for(void **state)
 	wait_until(fixture, is_decided(fixture, "new0", LINK_POD));
 	then_hooked(fixture, "new0");
 	assert_int_equal(info_of_index(fixture, gone).role, UINT8_MAX);
-	assert_int_equal(pins(fixture), 2);
+	then_pinned(fixture, 2);
 	assert_int_equal(fixture->address_changes, 1);
 }
 
