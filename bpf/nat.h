@@ -64,8 +64,8 @@ static __always_inline bool transport_checksum(__u8 proto, __u32 *ret_offset, __
 
 /*
  * SCTP's ports, and its checksum where they change. What that becomes depends on how much follows,
- * which the first fragment of a packet tells by a chunk that goes on in the next. Where it does not,
- * the packet is dropped, as a wrong checksum would be later.
+ * which the first fragment of a packet tells by a chunk that goes on in the next. Where it does
+ * not, the packet is dropped, as a wrong checksum would be later.
  *
  * Fragments are usual where the way is narrower than the client's link: SCTP never cuts a chunk
  * anew, but sends it again in fragments once it has heard that it was too big.

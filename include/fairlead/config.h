@@ -30,11 +30,11 @@ struct config {
 	__u32 rejects_per_second; /* for each CPU; 0: never refuse, drop */
 	__u16 source_port_min;    /* host order; ports a rewritten flow may get as its source */
 	__u16 source_port_max;
-	__u8 has_retval;    /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
-	__u8 tc_attached;   /* packets that the socket hooks leave alone meet the TC hooks */
-	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
-	__u8 near_by;       /* enum near_by */
-	__u8 forwarding;    /* enum forwarding */
+	__u8 has_retval;       /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
+	__u8 tc_attached;      /* packets that the socket hooks leave alone meet the TC hooks */
+	__u8 count_packets;    /* packets and bytes in `service_stats`, not only connections */
+	__u8 near_by;          /* enum near_by */
+	__u8 forwarding;       /* enum forwarding */
 	__u8 has_helpers_5_12; /* bpf_check_mtu, routes that say their MTU, the coarse clock */
 	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
 	__u16 host_port_min;

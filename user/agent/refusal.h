@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Why a kernel refuses to load programs: what libbpf and the verifier say, for the sentences that an
- * operator gets. The errno of a verifier that is not content (EACCES) reads like missing rights,
+ * Why a kernel refuses to load programs: what libbpf and the verifier say, for the sentences that
+ * an operator gets. The errno of a verifier that is not content (EACCES) reads like missing rights,
  * which it has nothing to do with.
  */
 
