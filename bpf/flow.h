@@ -208,32 +208,42 @@ static __always_inline bool flow_is_taken(const struct flow_key *key, const stru
  * -EEXIST: it is taken. A global function, which the verifier looks at once, not again for each way
  * that leads here. It finds the draft itself, for global functions take no pointers before Linux
  * 5.12, and none that may be key or value of a map before 6.2.
+ *
+ * A holder that is confirmed meanwhile is in `flows` before it leaves `new_flows`, and only then
+ * can the claim succeed: hence the second look, after it.
  */
 __noinline int flow_claim_reply(void)
 {
 	const struct flow_draft *draft = flow_draft_get();
-	const struct flow_key *key;
+	const struct confirmed_flow *confirmed;
 	const struct flow *holder, *reply;
-	bool is_confirmed;
+	const struct flow_key *key;
 	int err;
 
 	if (!draft)
 		return -EEXIST;
 	key = &draft->reply_key;
 	reply = &draft->reply;
-	holder = flow_find(key, &is_confirmed);
-	if (holder && is_confirmed) {
-		if (flow_is_taken(key, holder, reply))
+	confirmed = bpf_map_lookup_elem(&flows, key);
+	if (confirmed) {
+		if (flow_is_taken(key, &confirmed->flow, reply))
 			return -EEXIST;
-		(void)flow_forget(key, holder);
+		(void)flow_forget(key, &confirmed->flow);
 	}
 	err = bpf_map_update_elem(&new_flows, key, reply, BPF_NOEXIST);
-	if (err != -EEXIST)
+	if (err == -EEXIST) {
+		holder = bpf_map_lookup_elem(&new_flows, key);
+		if (holder && flow_is_taken(key, holder, reply))
+			return -EEXIST;
+		err = bpf_map_update_elem(&new_flows, key, reply, BPF_ANY);
+	}
+	if (err)
 		return err;
-	holder = bpf_map_lookup_elem(&new_flows, key);
-	if (holder && flow_is_taken(key, holder, reply))
-		return -EEXIST;
-	return bpf_map_update_elem(&new_flows, key, reply, BPF_ANY);
+	confirmed = bpf_map_lookup_elem(&flows, key);
+	if (!confirmed || flow_is_same(&confirmed->flow, reply))
+		return 0;
+	(void)bpf_map_delete_elem(&new_flows, key);
+	return -EEXIST;
 }
 
 /*

@@ -17,21 +17,21 @@ flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, cons
 /*
  * Puts the original half of draft->original among the confirmed flows, to be asked now and then
  * whether it has expired. Returns 0, -EEXIST: it is there, or another negative errno: it cannot be.
+ * It is counted before it is there: whoever ends it at once, on another CPU, takes from a count
+ * that has it, for a count of 0 is left alone.
  */
 static __always_inline int flow_insert_original(struct flow_draft *draft)
 {
 	int err;
 
 	draft->confirmed.ticket = bpf_get_prandom_u32();
-	err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
-	if (err)
-		return err;
-	if (!flow_check_enter(draft, draft->confirmed.ticket)) {
-		(void)bpf_map_delete_elem(&flows, &draft->original_key);
-		return -ENOSPC;
-	}
 	flow_count_confirmed(&draft->original_key, &draft->reply_key, 1);
-	return 0;
+	err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
+	if (!err && flow_check_enter(draft, draft->confirmed.ticket))
+		return 0;
+	if (err || !bpf_map_delete_elem(&flows, &draft->original_key))
+		flow_count_confirmed(&draft->original_key, &draft->reply_key, -1);
+	return err ? err : -ENOSPC;
 }
 
 /* A flow stays what it is, for there is no room. That is counted, and expired ones make some. */

@@ -37,6 +37,22 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 }
 
 /*
+ * Ends a flow that has expired. Its halves in `new_flows` are left alone: those would be of a flow
+ * that takes its place just now, on another CPU.
+ */
+static __always_inline void flow_expire(struct flow_draft *draft, const struct flow *flow)
+{
+	const struct flow_key *key = &draft->check.key;
+	bool has_peer = flow_find_peer(key, flow, &draft->peer_key);
+
+	if (bpf_map_delete_elem(&flows, key))
+		return;
+	if (has_peer)
+		(void)bpf_map_delete_elem(&flows, &draft->peer_key);
+	flow_count_confirmed(key, &draft->peer_key, -1);
+}
+
+/*
  * Looks at the flow that has waited longest. Returns by how many seconds that is before its time,
  * which does no harm; 0: not at all; or -ENOENT: none waits. A global function, which the verifier
  * looks at once and not each time round a loop. The entry is in the draft, for this is called where
@@ -63,7 +79,7 @@ __noinline int flow_check_next(__u32 now_s)
 	if (!confirmed || confirmed->ticket != check->ticket)
 		return early_s;
 	if (flow_is_expired(&confirmed->flow, check->key.proto, now_s)) {
-		(void)flow_forget(&check->key, &confirmed->flow);
+		flow_expire(draft, &confirmed->flow);
 		return early_s;
 	}
 	/* There is room: who confirms leaves some spare. */

@@ -381,23 +381,28 @@ __u32 given_pods(unsigned count)
 	return given_service(vip(80), variant.proto, count, backends);
 }
 
-/* Keys first: an entry that is written moves to the front of its bucket, and would be met again. */
+/*
+ * Keys first: an entry that is written moves to the front of its bucket, and would be met again. One
+ * that a timer has ended meanwhile does not come back.
+ */
 static void age_entries(const struct bpf_map *map, size_t last_use_offset, __u32 seconds)
 {
-	__u8 keys[SMALL][64], value[256];
+	__u32 count = 0, room = bpf_map__max_entries(map), last_use_s;
+	__u8(*keys)[64] = calloc(room, sizeof(*keys)), value[256];
 	void *previous = NULL;
-	__u32 last_use_s;
-	unsigned count = 0;
 
-	while (count < SMALL && !bpf_map_get_next_key(fd_of(map), previous, keys[count]))
+	assert_non_null(keys);
+	while (count < room && !bpf_map_get_next_key(fd_of(map), previous, keys[count]))
 		previous = keys[count++];
 	while (count--) {
-		assert_int_equal(bpf_map_lookup_elem(fd_of(map), keys[count], value), 0);
+		if (bpf_map_lookup_elem(fd_of(map), keys[count], value))
+			continue;
 		memcpy(&last_use_s, value + last_use_offset, sizeof(last_use_s));
 		last_use_s -= seconds;
 		memcpy(value + last_use_offset, &last_use_s, sizeof(last_use_s));
-		map_set(map, keys[count], value);
+		(void)bpf_map_update_elem(fd_of(map), keys[count], value, BPF_EXIST);
 	}
+	free(keys);
 }
 
 void given_time_passed(__u32 seconds)

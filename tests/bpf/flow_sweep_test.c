@@ -2,14 +2,13 @@
 
 /* How confirmed flows end: by themselves, soon after they expire, and none that is used. */
 
+#include "bpf/sweep.h"
 #include "bpf/xdp.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "skeleton/sweep.skel.h"
 
 #define TIMEOUT_S  1
 #define CHECK_S    1
@@ -29,53 +28,22 @@ static void make_quick(struct tc_bpf *skeleton)
 	skeleton->rodata->config.flow_check_s = CHECK_S;
 }
 
-/* The timer's program, with the maps of the others. */
-static struct sweep_bpf *sweep_load(void)
-{
-	struct sweep_bpf *loaded = sweep_bpf__open();
-	struct bpf_map *map;
-
-	if (!loaded)
-		return NULL;
-	bpf_object__for_each_map (map, loaded->obj) {
-		if (!bpf_map__is_internal(map) &&
-		    bpf_map__reuse_fd(map, bpf_object__find_map_fd_by_name(programs->obj,
-									   bpf_map__name(map))))
-			return NULL;
-	}
-	loaded->rodata->config = programs->rodata->config;
-	return sweep_bpf__load(loaded) ? NULL : loaded;
-}
-
-/* As the agent does when it starts. */
-static int sweep_run(void)
-{
-	__u8 frame[64] = {};
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(frame));
-
-	if (bpf_prog_test_run_opts(bpf_program__fd(sweep->progs.fl_sweep_start), &run))
-		return -1;
-	return (int)run.retval;
-}
-
-static int sweep_start(void)
-{
-	if (timer_set(false))
-		return -1;
-	sweep = sweep_load();
-	return sweep ? sweep_run() : -1;
-}
-
 static int load_quick(void **state)
 {
 	(void)state;
-	return datapath_load(make_quick) ? -1 : sweep_start();
+	if (datapath_load(make_quick))
+		return -1;
+	sweep = sweep_start();
+	return sweep ? 0 : -1;
 }
 
 static int load_quick_xdp(void **state)
 {
 	(void)state;
-	return xdp_load_with(make_quick) ? -1 : sweep_start();
+	if (xdp_load_with(make_quick))
+		return -1;
+	sweep = sweep_start();
+	return sweep ? 0 : -1;
 }
 
 static int unload_quick(void **state)
@@ -119,16 +87,6 @@ static int load_timerless(void **state)
 {
 	(void)state;
 	return datapath_load(NULL) ? -1 : timer_set(false);
-}
-
-static struct sweeper sweeper(void)
-{
-	struct sweeper value;
-	__u32 zero = 0;
-
-	assert_int_equal(
-		bpf_map_lookup_elem(bpf_map__fd(programs->maps.flow_sweeper), &zero, &value), 0);
-	return value;
 }
 
 static __u32 program_id(const struct bpf_program *program)
@@ -272,7 +230,7 @@ static void a_later_program_goes_on(void **state)
 	sweep = sweep_load();
 	assert_non_null(sweep);
 
-	assert_int_equal(sweep_run(), 0);
+	assert_int_equal(sweep_run(sweep), 0);
 
 	sweep_bpf__destroy(old);
 	wait_until(program_is_gone(old_id));
