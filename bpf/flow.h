@@ -235,7 +235,8 @@ __noinline int flow_claim_reply(void)
 		holder = bpf_map_lookup_elem(&new_flows, key);
 		if (holder && flow_is_taken(key, holder, reply))
 			return -EEXIST;
-		err = bpf_map_update_elem(&new_flows, key, reply, BPF_ANY);
+		/* One that was evicted meanwhile may have left its place to another claim. */
+		err = bpf_map_update_elem(&new_flows, key, reply, holder ? BPF_ANY : BPF_NOEXIST);
 	}
 	if (err)
 		return err;

@@ -653,7 +653,10 @@ static unsigned halves(void)
 	return flows_count(bpf_map__fd(programs->maps.flows));
 }
 
-/* The timer ends closed flows while their clients open them again. */
+/*
+ * The timer ends closed flows while their clients open them again. Two threads, for a flow that is
+ * over at once may have its memory given to another CPU's flow while its RST is still translated.
+ */
 static void flows_end_while_others_begin(void **state)
 {
 	const struct timespec pause = {.tv_nsec = 20000000};
@@ -664,7 +667,7 @@ static void flows_end_while_others_begin(void **state)
 	for (unsigned i = 0; i < cpus * CONVERSATIONS_EACH; i++)
 		conversations[i].is_reset = conversations[i].proto == IPPROTO_TCP;
 
-	when_all_work(cpus, ROUNDS, converse);
+	when_all_work(cpus < 2 ? cpus : 2, ROUNDS, converse);
 	given_time_passed(TIMEOUT_UDP_S + 1);
 
 	deadline_ns = now_ns() + DEADLINE_S * 1000000000ULL;
