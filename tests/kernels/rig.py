@@ -155,14 +155,16 @@ def share(tag, path, read_only=True):
             + (",readonly=on" if read_only else ""), "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
 
 
-def qemu_command(kernel, tree, out, memory):
+def qemu_command(kernel, tree, out, memory, cpus):
     machine = kernel.machine
+    # The clock that counts instructions is for one CPU; several have a thread each, and the usual clock.
+    clock = ["-accel", "tcg", "-icount", "shift=0,sleep=on", "-rtc", "base=utc,clock=vm"] if cpus == 1 else [
+        "-accel", "tcg,thread=multi"]
     words = [f"console={machine.console}", *machine.words, "panic=-1", "random.trust_cpu=on", "mitigations=off",
-             "nokaslr", "numa=off", "audit=0", "apparmor=0", "nowatchdog", "cryptomgr.notests",
+             "nokaslr", "no_timer_check", "numa=off", "audit=0", "apparmor=0", "nowatchdog", "cryptomgr.notests",
              f"fl_release={kernel.release}"]
     return [require(machine.qemu, machine.package), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            *machine.options, "-accel", "tcg", "-smp", "1", "-m", str(memory),
-            "-icount", "shift=0,sleep=on", "-rtc", "base=utc,clock=vm",
+            *machine.options, *clock, "-smp", str(cpus), "-m", str(memory),
             "-kernel", str(kernel.folder / "vmlinuz"), "-initrd", str(kernel.initramfs()),
             "-append", " ".join(words), "-serial", f"file:{out / 'console'}", "-device", "virtio-rng-pci",
             *(word for number in (1, 2) for word in (
@@ -219,14 +221,14 @@ class Children:
         if code:
             raise Missing(lines[-1] if lines else f"{name} ended with {code}")
 
-    def boot(self, kernel, command, tree, out, limit, memory=2048):
+    def boot(self, kernel, command, tree, out, limit, memory=2048, cpus=1):
         """Runs a command of the shell in /tree. Its exit code, or None and a sentence where there is none."""
         out.mkdir(parents=True, exist_ok=True)
         for name in ("exit", "console", "output"):
             (out / name).unlink(missing_ok=True)
         (out / "command").write_text(f"cd /tree\n{command}\n")
         with open(out / "qemu", "wb") as messages:
-            code = self.run(qemu_command(kernel, tree, out, memory), limit, stdout=messages, stderr=messages)
+            code = self.run(qemu_command(kernel, tree, out, memory, cpus), limit, stdout=messages, stderr=messages)
         if code is None:
             return None, f"no end within {limit} s; the console is {out / 'console'}"
         if (out / "exit").exists() and (out / "exit").read_text().strip():
