@@ -24,7 +24,7 @@ XLATED_LENGTH, NAME, VERIFIED = 20, 64, 216
 NAME_SIZE = 16
 
 # Linux that brought what `fairlead status` else names as degraded.
-SINCE = {"no-timer": (5, 15), "no-retval": (5, 18), "no-tcx": (6, 6)}
+SINCE = {"no-mtu": (5, 12), "no-netns-cookie": (5, 14), "no-timer": (5, 15), "no-retval": (5, 18), "no-tcx": (6, 6)}
 FULLY_SUPPORTED = (5, 15)
 
 

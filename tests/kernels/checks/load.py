@@ -21,6 +21,7 @@ PINS = pathlib.Path("/sys/fs/bpf/fairlead")
 WORK = pathlib.Path("/tmp/load")
 LINKS = {"pod0": "pod", "eth0": "uplink", "eth1": "uplink", "tun0": "overlay"}
 READY_DEADLINE = 120.0
+VERIFIED_MAX = 500_000  # half of what the kernel allows
 
 MANIFEST = """
 {apiVersion: v1, kind: Node, metadata: {name: node1}, spec: {podCIDR: 10.244.1.0/24},
@@ -114,6 +115,8 @@ def load(checks, is_clsact):
         hook = check_hooks(checks, is_clsact)
         degraded = check_degraded(checks, is_clsact)
         loaded = programs()
+        too_dear = {name: program["verified"] for name, program in loaded.items() if program["verified"] > VERIFIED_MAX}
+        checks.promise(not too_dear, f"the verifier looks at {VERIFIED_MAX:,} instructions of a program at most", too_dear)
         (OUT / "load.json").write_text(json.dumps({"hook": hook, "degraded": degraded, "programs": loaded}))
         process.terminate()
         checks.promise(process.wait(READY_DEADLINE) == 0, "the agent ends well", read_log()[-2000:])
