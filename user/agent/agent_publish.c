@@ -26,8 +26,8 @@
 #define RETRY_S 2
 
 /*
- * kube-proxy does not answer at the addresses of its own link: they only lead packets to IPVS. They
- * may have been left behind, so who has one there does not keep us from serving it.
+ * kube-proxy does not answer at the addresses of its IPVS link: they only lead packets to IPVS, and
+ * the link may outlive kube-proxy. So a ClusterIP on it is served all the same.
  */
 static const char *link_with_address(const struct ip_addr *addr, void *context)
 {
