@@ -75,8 +75,9 @@ static int list_parse(const char *text, struct cidr *ret_cidrs, int max, const c
 
 	while (text) {
 		*ret_why = count == max ? too_many : malformed;
-		if (count == max || part_next(&text, &ret_cidrs[count++]))
+		if (count == max || part_next(&text, &ret_cidrs[count]))
 			return -EINVAL;
+		count++;
 	}
 	return count;
 }
