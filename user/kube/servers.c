@@ -83,9 +83,12 @@ static bool is_configured(const struct servers *servers, const char *address)
 {
 	for (size_t i = 0; i < servers->count; i++) {
 		const struct server *server = &servers->items[i];
-		const char *host_port = strstr(server->name, "://") + 3;
+		const char *host_port;
 
-		if (!server->is_learned && strcspn(host_port, "/") == strlen(address) &&
+		if (server->is_learned || !server->name)
+			continue;
+		host_port = strstr(server->name, "://") + 3;
+		if (strcspn(host_port, "/") == strlen(address) &&
 		    !strncmp(host_port, address, strlen(address)))
 			return true;
 	}
