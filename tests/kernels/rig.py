@@ -174,6 +174,14 @@ def qemu_command(kernel, tree, out, memory, cpus):
             *share("tree", tree), *share("out", out, read_only=False)]
 
 
+def make_way(process):
+    """Lets a session be as nice as this process: the scheduler shares CPUs out among sessions first (sched(7), autogroup)."""
+    try:
+        pathlib.Path(f"/proc/{process.pid}/autogroup").write_text(str(os.nice(0)), encoding="ascii")
+    except OSError:
+        pass  # a kernel without, or it has ended already
+
+
 class Children:
     """Processes of this one: ended together, and with it, however that ends."""
 
@@ -198,6 +206,7 @@ class Children:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
                                        preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), **popen)
             self._running.add(process)
+        make_way(process)
         try:
             return process.wait(limit)
         except subprocess.TimeoutExpired:
