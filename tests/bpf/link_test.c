@@ -658,6 +658,7 @@ static void pins_of_another_namespace_are_not_taken_for_ours(void **state)
 	struct fixture *fixture = *state;
 	int old_namespace = open("/proc/self/ns/net", O_RDONLY);
 
+	needs_tcx();
 	run("ip link add eth0 index 77 type veth peer name p0 netns /proc/%d/fd/%d", (int)getpid(),
 	    fixture->elsewhere);
 	agent_start(fixture);
