@@ -30,8 +30,10 @@ static __noinline int transit_answer(struct __sk_buff *skb, const struct packet 
 	struct flow_draft *draft = flow_draft_get();
 	struct icmp_answer *answer;
 
-	if (!draft)
+	if (!draft) {
+		counter_add(reason, hook->size);
 		return VERDICT_DROP;
+	}
 	answer = &draft->answer;
 	*answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED,
