@@ -84,6 +84,24 @@ static __always_inline void address_expect_flows(const struct ip_addr *addr, __u
 		busy->new_until_s = until_s;
 }
 
+/* False where no client of this backend has a direct conversation that is translated. */
+static __always_inline bool address_may_have_direct_flows(const struct address_info *info,
+							  __u32 now_s)
+{
+	const struct address_flows *busy = address_flows_of(info);
+
+	return busy && busy->direct_until_s >= now_s;
+}
+
+static __always_inline void address_expect_direct_flows(const struct ip_addr *addr, __u32 until_s)
+{
+	const struct address_info *info = address_lookup(addr);
+	struct address_flows *busy = info ? address_flows_of(info) : NULL;
+
+	if (busy && busy->direct_until_s < until_s)
+		busy->direct_until_s = until_s;
+}
+
 static __always_inline void address_count_flow(const struct ip_addr *addr, int change)
 {
 	const struct address_info *info = address_lookup(addr);

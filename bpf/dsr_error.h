@@ -37,18 +37,17 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet *quote)
 {
 	__be16 ports[2];
-	const struct flow *flow;
-	struct flow_key key;
+	struct flow_draft *draft = flow_draft_get();
 	bool is_confirmed;
 
-	if (quote->fragment == FRAGMENT_LATER || !proto_has_ports(quote->proto) ||
+	if (!draft || quote->fragment == FRAGMENT_LATER || !proto_has_ports(quote->proto) ||
 	    packet_load(skb, quote->l4_offset, ports, sizeof(ports)))
 		return false;
 	quote->src_port = ports[0];
 	quote->dst_port = ports[1];
-	packet_flow_key(quote, FLOW_ORIGINAL, &key);
-	flow = flow_find(&key, &is_confirmed);
-	return flow && flow->flags & FLOW_DSR;
+	packet_flow_key(quote, FLOW_ORIGINAL, &draft->original_key);
+	return flow_look(&draft->original_key, &draft->original, &is_confirmed) &&
+	       draft->original.flags & FLOW_DSR;
 }
 
 /* Turns the error, cut down to the client's packet by now, into one to the client, and sends it. */

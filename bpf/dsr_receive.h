@@ -11,6 +11,7 @@
 #include "encapsulation.h"
 #include "extension.h"
 #include "flow_create.h"
+#include "flow_use.h"
 #include "fragment.h"
 #include "node_port.h"
 #include "packet.h"
@@ -94,8 +95,8 @@ static __always_inline bool port_is_meant(__be16 named, __be16 port)
 
 /*
  * True if a packet from another node is of this flow. It names its backend: a conversation that
- * begins with it may go elsewhere than the last one of the same client port. In the midst of one
- * only the backend's address counts.
+ * begins with it may go elsewhere than the last one of the same client port, once that is over. In
+ * the midst of one only the backend's address counts.
  */
 static __always_inline bool flow_is_received(const struct packet *packet, const struct flow *flow,
 					     const struct choice *choice)
@@ -103,11 +104,12 @@ static __always_inline bool flow_is_received(const struct packet *packet, const 
 	bool is_midst = proto_has_handshake(packet->proto) && !packet_opens(packet);
 
 	if (flow->flags & (FLOW_DSR | FLOW_SOURCE_NAT | FLOW_HAIRPIN | FLOW_LOCAL_CLIENT) ||
-	    flow_is_expired(flow, packet->proto, now_seconds()) ||
-	    !address_equal(&flow->new_dst, &choice->addr))
+	    flow_is_expired(flow, packet->proto, now_seconds()))
 		return false;
-	if (proto_has_handshake(packet->proto) && !is_midst && flow->state >= FLOW_ESTABLISHED &&
-	    packet->fragment != FRAGMENT_LATER)
+	if (proto_has_handshake(packet->proto) && !is_midst &&
+	    packet->fragment != FRAGMENT_LATER && flow->state >= FLOW_ESTABLISHED)
+		return flow->state != FLOW_CLOSED;
+	if (!address_equal(&flow->new_dst, &choice->addr))
 		return false;
 	return is_midst || port_is_meant(choice->port, flow->new_dst_port);
 }
@@ -116,13 +118,12 @@ static __always_inline bool flow_is_received(const struct packet *packet, const 
 static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
 {
 	const struct packet *inner = &draft->quote;
-	const struct flow *flow;
 	bool is_confirmed;
 
 	packet_flow_key(inner, FLOW_ORIGINAL, &draft->original_key);
-	flow = flow_find(&draft->original_key, &is_confirmed);
-	return flow && flow->flags & FLOW_DSR_RECEIVED &&
-	       flow_is_received(inner, flow, &draft->choice);
+	return flow_look(&draft->original_key, &draft->original, &is_confirmed) &&
+	       draft->original.flags & FLOW_DSR_RECEIVED &&
+	       flow_is_received(inner, &draft->original, &draft->choice);
 }
 
 /*
@@ -188,30 +189,27 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
 }
 
 /*
- * The flow of an unwrapped packet, found or made, in draft->original and its key. Returns 0 or
- * -enum counter_reason.
+ * The flow of an unwrapped packet, in draft->original and its key. False: there is none, and the
+ * draft describes the one to be made.
  */
-static __noinline int dsr_flow(const struct packet *packet, const struct hook *hook,
-			       struct flow_draft *draft)
+static __noinline bool dsr_flow(const struct packet *packet, const struct hook *hook,
+				struct flow_draft *draft)
 {
 	struct flow_key *key = &draft->original_key;
-	__u32 now_s = now_seconds();
+	struct flow *entry;
 	bool is_confirmed;
-	struct flow *flow;
 
 	packet_flow_key(packet, FLOW_ORIGINAL, key);
-	flow = flow_find(key, &is_confirmed);
-	if (flow && flow_is_received(packet, flow, &draft->choice)) {
-		draft->original = *flow;
-		flow_touch(key, flow, is_confirmed, now_s);
-		flow_follow(key, flow, packet);
-		return 0;
+	entry = flow_look(key, &draft->original, &is_confirmed);
+	if (entry && flow_is_received(packet, &draft->original, &draft->choice)) {
+		(void)flow_go_on(draft, entry, packet, is_confirmed);
+		return true;
 	}
-	if (flow)
-		(void)flow_forget(key, flow);
+	if (entry)
+		(void)flow_forget(key, &draft->original, FLOW_LEAVES_NOTHING);
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));
 	__builtin_memset(&draft->place, 0, sizeof(draft->place));
-	flow_draft_fill(hook, draft);
+	flow_draft_fill(packet, hook, draft);
 	draft->original.flags = FLOW_DSR_RECEIVED;
-	return flow_enter(hook, draft);
+	return false;
 }

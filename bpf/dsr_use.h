@@ -3,79 +3,89 @@
 
 /*
  * What becomes of the flows of direct server return where a client's packets arrive: only these are
- * ever seen here.
+ * ever seen here. That the client goes on stands for the backend's answer. After the client's last
+ * word the flow lives as long as anything is said, so no packet ends it that others do not agree
+ * with.
  */
 
-#include "flow.h"
-#include "flow_confirm.h"
-#include "packet.h"
+#include "flow_follow.h"
 
-/*
- * What a client's packet makes of its flow's state. Nobody here sees the backend answer: that the
- * client goes on stands for it, after the opening packet of a handshake, or, where there is none,
- * in a later second. After its last word the flow lives as long as anything is said.
- */
-static __always_inline __u8 dsr_next_state(const struct flow *flow, const struct packet *packet,
-					   __u32 now_s)
+/* The next state; `*ret_is_believed` tells whether the segment counts as a sign of life. */
+static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct flow *flow,
+					   struct flow *entry, const struct packet *packet,
+					   bool *ret_is_believed)
 {
-	bool ends = false, goes_on;
+	__u32 end = packet->sequence + packet_sequence_length(packet);
 
-	switch (packet->proto) {
-	case IPPROTO_TCP:
-		ends = packet->tcp_flags & (TCP_RST | TCP_FIN);
-		goes_on = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK;
-		break;
-	case IPPROTO_SCTP:
-		ends = packet->sctp_chunk == SCTP_ABORT || packet->sctp_chunk == SCTP_SHUTDOWN ||
-		       packet->sctp_chunk == SCTP_SHUTDOWN_ACK ||
-		       packet->sctp_chunk == SCTP_SHUTDOWN_COMPLETE;
-		goes_on = packet->sctp_chunk != SCTP_INIT;
-		break;
-	default:
-		goes_on = flow->last_use_s != now_s;
-		break;
+	*ret_is_believed = false;
+	if (packet->tcp_flags & TCP_SYN) {
+		*ret_is_believed = follow_syn(key, flow, packet);
+		return flow->state;
 	}
-	if (ends)
+	if (packet->tcp_flags & TCP_RST)
+		return packet->sequence == flow->sent ? FLOW_CLOSED : flow->state;
+	if (!(packet->tcp_flags & TCP_ACK))
+		return flow->state;
+	if ((!is_in_reach(end, flow->sent) ||
+	     (flow->acked && !is_in_reach(packet->acknowledged, flow->acked))) &&
+	    !segment_is_accepted(key, flow, packet, end)) {
+		/* Perhaps of a connection that the backend has let begin anew. */
+		*ret_is_believed = bpf_map_lookup_elem(&flow_renewals, key);
+		return flow->state;
+	}
+	if (packet->tcp_flags & TCP_FIN && !fin_is_accepted(key, flow, packet))
+		return flow->state;
+	*ret_is_believed = true;
+	segment_note(packet, end, flow, entry);
+	if (packet->tcp_flags & TCP_FIN)
 		return FLOW_CLOSED;
-	return goes_on && flow->state == FLOW_NEW ? FLOW_ESTABLISHED : flow->state;
+	return flow->state < FLOW_ESTABLISHED ? FLOW_ESTABLISHED : flow->state;
 }
 
-/*
- * The client goes on: moves the flow, in draft->original, from `new_flows` to `flows`. Where the
- * table is full it stays what it is, and that is counted.
- */
-static __always_inline void dsr_confirm(struct flow_draft *draft)
+/* Only the client's tag is seen, in its first packet after INIT. */
+static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct flow *flow,
+					    struct flow *entry, const struct packet *packet)
 {
-	int err;
-
-	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
-	err = flow_check_has_room() ? flow_insert_original(draft) : -ENOSPC;
-	if (err && err != -EEXIST) {
-		flow_find_full();
-		return;
+	if (packet->sctp_chunk == SCTP_INIT)
+		return flow->state;
+	if (!sctp_is_believed(flow, entry, packet))
+		return flow->state;
+	switch (packet->sctp_chunk) {
+	case SCTP_ABORT:
+	case SCTP_SHUTDOWN:
+	case SCTP_SHUTDOWN_ACK:
+	case SCTP_SHUTDOWN_COMPLETE:
+		return FLOW_CLOSED;
+	default:
+		return flow->state < FLOW_ESTABLISHED ? FLOW_ESTABLISHED : flow->state;
 	}
-	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
 }
 
-/* Notes a packet of the flow. Returns the flow, which may be elsewhere then. */
-static __noinline const struct flow *dsr_use(const struct flow_key *key, struct flow *flow,
-					     const struct packet *packet, bool is_confirmed)
+/* Notes a client's packet of the flow in draft->original, which may be elsewhere afterwards. */
+static __noinline int dsr_use(struct flow_draft *draft, struct flow *entry,
+			      const struct packet *packet, bool is_confirmed)
 {
-	struct flow_draft *draft = flow_draft_get();
+	const struct flow_key *key = &draft->original_key;
+	struct flow *flow = &draft->original;
 	__u32 now_s = now_seconds();
+	bool is_believed = true;
 	__u8 state = flow->state;
 
-	if (packet->fragment != FRAGMENT_LATER)
-		state = dsr_next_state(flow, packet, now_s);
-	flow_touch(key, flow, is_confirmed, now_s);
-	if (state == flow->state)
-		return flow;
-	flow->state = state;
-	if (is_confirmed || state != FLOW_ESTABLISHED || !draft)
-		return flow;
-	/* Confirming deletes the new flow, whose memory may then be another's. */
-	draft->original_key = *key;
-	draft->original = *flow;
-	dsr_confirm(draft);
-	return &draft->original;
+	if (packet->fragment == FRAGMENT_LATER)
+		is_believed = packet->proto == IPPROTO_UDP;
+	else if (packet->proto == IPPROTO_TCP)
+		state = dsr_follow_tcp(key, flow, entry, packet, &is_believed);
+	else if (packet->proto == IPPROTO_SCTP)
+		state = dsr_follow_sctp(key, flow, entry, packet);
+	else if (flow->state == FLOW_NEW && flow->last_use_s != now_s)
+		state = FLOW_ESTABLISHED;
+	if (is_believed)
+		flow_touch(key, flow, entry, is_confirmed, now_s);
+	if (state != flow->state) {
+		flow->state = state;
+		entry->state = state;
+	}
+	if (!is_confirmed && state == FLOW_ESTABLISHED)
+		draft->due = FLOW_DUE_CONFIRM;
+	return 0;
 }

@@ -3,10 +3,10 @@
 
 /*
  * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in
- * `new_flows` (LRU) until the first reply confirms it; then both halves move to `flows`, where
- * nothing is evicted and flow_sweep.h ends them. So a flood of new flows can only push out its
- * like. An expired entry counts as absent even before it is taken away. Each half can be made anew
- * from the other.
+ * `new_flows` (LRU) until its client has answered the backend's answer; then both halves move to
+ * `flows`, where nothing is evicted and flow_sweep.h ends them. So a flood of new flows can only
+ * push out its like. An expired entry counts as absent even before it is taken away. Each half can
+ * be made anew from the other.
  */
 
 #include <linux/errno.h>
@@ -14,10 +14,12 @@
 #include "address.h"
 #include "config.h"
 #include "counter.h"
+#include "flow_key.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "route.h"
 #include "service.h"
+#include "tuple_lock.h"
 
 static __always_inline __u32 flow_timeout_sctp_s(__u8 state)
 {
@@ -49,6 +51,12 @@ static __always_inline bool flow_is_expired(const struct flow *flow, __u8 proto,
 	return (__s32)(now_s - flow->last_use_s) > (__s32)flow_timeout_s(proto, flow->state);
 }
 
+/* What struct flow says of its key. */
+static __always_inline __u16 flow_check_of(const struct flow_key *key)
+{
+	return flow_key_hash(key) >> 16;
+}
+
 /* The other half's key: the rewritten tuple, turned round. */
 static __always_inline void flow_peer_key(const struct flow_key *key, const struct flow *flow,
 					  struct flow_key *ret_peer)
@@ -62,7 +70,10 @@ static __always_inline void flow_peer_key(const struct flow_key *key, const stru
 	ret_peer->direction = key->direction == FLOW_ORIGINAL ? FLOW_REPLY : FLOW_ORIGINAL;
 }
 
-/* The other half's value: it undoes this one, and shares all the rest. */
+/*
+ * The other half's value: it undoes this one, and shares all the rest. What this side has
+ * acknowledged is what the other has sent.
+ */
 static __always_inline void flow_peer(const struct flow_key *key, const struct flow *flow,
 				      struct flow *ret_peer)
 {
@@ -71,6 +82,8 @@ static __always_inline void flow_peer(const struct flow_key *key, const struct f
 	ret_peer->new_dst = key->src;
 	ret_peer->new_src_port = key->dst_port;
 	ret_peer->new_dst_port = key->src_port;
+	ret_peer->sent = flow->acked;
+	ret_peer->acked = flow->sent;
 }
 
 /* Looks among the confirmed flows, then among the new ones. */
@@ -82,12 +95,44 @@ static __always_inline struct flow *flow_find(const struct flow_key *key, bool *
 	return confirmed ? &confirmed->flow : bpf_map_lookup_elem(&new_flows, key);
 }
 
+/*
+ * Copies the flow of a key. Both tables give the memory of an entry that has left at once to another
+ * one, maybe while we read: so only the copy is worked with, and the entry is where changes are
+ * noted. Returns that, or NULL: there is none.
+ */
+static __noinline struct flow *flow_look(const struct flow_key *key, struct flow *ret_flow,
+					      bool *ret_is_confirmed)
+{
+	__u16 check = flow_check_of(key);
+	struct flow *entry;
+
+	/* Else the compiler would keep what it is made of, and the stack is short. */
+	asm volatile("" : "+r"(check));
+	for (int i = 0; i < 2; i++) {
+		entry = flow_find(key, ret_is_confirmed);
+		if (!entry)
+			return NULL;
+		*ret_flow = *entry;
+		barrier();
+		if (*(const volatile __u16 *)&entry->check == check)
+			return entry;
+	}
+	return NULL;
+}
+
 /* The VIP and the backend's address each know how many confirmed flows they have. */
 static __always_inline void flow_count_confirmed(const struct flow_key *original_key,
 						 const struct flow_key *reply_key, int change)
 {
 	address_count_flow(&original_key->dst, change);
 	address_count_flow(&reply_key->src, change);
+}
+
+/* True if two values lead to the same place: of one half, as it was read before and is now. */
+static __always_inline bool flow_is_same(const struct flow *a, const struct flow *b)
+{
+	return address_equal(&a->new_src, &b->new_src) && address_equal(&a->new_dst, &b->new_dst) &&
+	       a->new_src_port == b->new_src_port && a->new_dst_port == b->new_dst_port;
 }
 
 /*
@@ -109,6 +154,21 @@ flow_find_peer(const struct flow_key *key, const struct flow *flow, struct flow_
 	return peer;
 }
 
+/* Both halves of a flow. */
+struct flow_pair {
+	struct flow_key original_key;
+	struct flow_key reply_key;
+	struct flow original;
+	struct flow reply;
+};
+
+/* What is to be done about a flow when its packet is ready, for then the stack is not deep. */
+enum flow_due {
+	FLOW_DUE_NOTHING,
+	FLOW_DUE_CONFIRM,  /* of draft->original */
+	FLOW_DUE_NEW_PORT, /* its backend knows the tuple of draft->reply from elsewhere */
+};
+
 /*
  * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
  * interrupt each other on a CPU, so nobody else writes it meanwhile.
@@ -129,13 +189,19 @@ struct flow_draft {
 	} outer; /* header of a packet that carries another, or of an answer */
 	struct icmp_answer answer;
 	bool is_from_node; /* an address of this node is its source: not all ports are ours */
+	__u8 due; /* enum flow_due */
+	bool has_oldest;
+	__be16 oldest_port; /* of the source ports tried, the one whose flow must give way first */
+	__u32 oldest_use_s;
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
 	struct flow reply;
+	struct flow_pair ended;          /* another flow, or this one, as it is taken away */
 	struct confirmed_flow confirmed; /* as `flows` takes it */
 	struct flow_check check;         /* one entry of `flow_checks` */
 	struct flow_key peer_key;        /* of the other half, or of what an ICMP error is about */
+	struct flow_renewal renewal;
 };
 _Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
 		       offsetof(struct flow_draft, place) == offsetof(struct decision, place),
@@ -155,98 +221,6 @@ static __always_inline struct flow_draft *flow_draft_get(void)
 	return bpf_map_lookup_elem(&flow_drafts, &zero);
 }
 
-/* True if it was a confirmed half. */
-static __always_inline bool flow_delete_half(const struct flow_key *key)
-{
-	(void)bpf_map_delete_elem(&new_flows, key);
-	return !bpf_map_delete_elem(&flows, key);
-}
-
-/*
- * Ends a flow, both halves of it, in both tables. What `flow` points to may vanish with it; `key`
- * must not be part of that.
- */
-static __noinline int flow_forget(const struct flow_key *key, const struct flow *flow)
-{
-	bool is_original = key->direction == FLOW_ORIGINAL;
-	bool has_peer, peer_was_confirmed = false, was_confirmed;
-	struct flow_draft *draft = flow_draft_get();
-	struct flow_key *peer_key;
-
-	if (!draft)
-		return 0;
-	peer_key = &draft->peer_key;
-	has_peer = flow_find_peer(key, flow, peer_key);
-	was_confirmed = flow_delete_half(key);
-	if (has_peer)
-		peer_was_confirmed = flow_delete_half(peer_key);
-	if (is_original && was_confirmed)
-		flow_count_confirmed(key, peer_key, -1);
-	else if (!is_original && peer_was_confirmed)
-		flow_count_confirmed(peer_key, key, -1);
-	return 0;
-}
-
-/* True if two halves belong to one flow: the same client at the same frontend. */
-static __always_inline bool flow_is_same(const struct flow *a, const struct flow *b)
-{
-	return address_equal(&a->new_src, &b->new_src) && address_equal(&a->new_dst, &b->new_dst) &&
-	       a->new_src_port == b->new_src_port && a->new_dst_port == b->new_dst_port;
-}
-
-/* True if the reply half that has this key is of another flow, one that still needs it. */
-static __always_inline bool flow_is_taken(const struct flow_key *key, const struct flow *holder,
-					  const struct flow *reply)
-{
-	return !flow_is_same(holder, reply) && holder->state != FLOW_CLOSED &&
-	       !flow_is_expired(holder, key->proto, reply->last_use_s);
-}
-
-/*
- * Claims the reply tuple of the draft. Two frontends with one backend and one client port want the
- * same one: only one gets it, the other must be told apart by another source port. Returns 0, or
- * -EEXIST: it is taken. A global function, which the verifier looks at once, not again for each way
- * that leads here. It finds the draft itself, for global functions take no pointers before Linux
- * 5.12, and none that may be key or value of a map before 6.2.
- *
- * A holder that is confirmed meanwhile is in `flows` before it leaves `new_flows`, and only then
- * can the claim succeed: hence the second look, after it.
- */
-__noinline int flow_claim_reply(void)
-{
-	const struct flow_draft *draft = flow_draft_get();
-	const struct confirmed_flow *confirmed;
-	const struct flow *holder, *reply;
-	const struct flow_key *key;
-	int err;
-
-	if (!draft)
-		return -EEXIST;
-	key = &draft->reply_key;
-	reply = &draft->reply;
-	confirmed = bpf_map_lookup_elem(&flows, key);
-	if (confirmed) {
-		if (flow_is_taken(key, &confirmed->flow, reply))
-			return -EEXIST;
-		(void)flow_forget(key, &confirmed->flow);
-	}
-	err = bpf_map_update_elem(&new_flows, key, reply, BPF_NOEXIST);
-	if (err == -EEXIST) {
-		holder = bpf_map_lookup_elem(&new_flows, key);
-		if (holder && flow_is_taken(key, holder, reply))
-			return -EEXIST;
-		/* One that was evicted meanwhile may have left its place to another claim. */
-		err = bpf_map_update_elem(&new_flows, key, reply, holder ? BPF_ANY : BPF_NOEXIST);
-	}
-	if (err)
-		return err;
-	confirmed = bpf_map_lookup_elem(&flows, key);
-	if (!confirmed || flow_is_same(&confirmed->flow, reply))
-		return 0;
-	(void)bpf_map_delete_elem(&new_flows, key);
-	return -EEXIST;
-}
-
 /*
  * Tells the other half that the flow is used. A new flow's halves can be evicted one by one:
  * whoever is left brings the other back.
@@ -256,22 +230,28 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
 {
 	bool is_original = key->direction == FLOW_ORIGINAL;
 	struct flow_draft *draft = flow_draft_get();
-	struct flow_key peer_key;
+	struct flow_key *peer_key;
 	struct flow *peer;
 	__u32 until_s;
 
-	peer = flow_find_peer(key, flow, &peer_key);
+	if (!draft)
+		return 0;
+	peer_key = &draft->peer_key;
+	peer = flow_find_peer(key, flow, peer_key);
 	if (peer)
 		peer->last_use_s = flow->last_use_s;
-	if (is_confirmed || !draft)
+	until_s = flow->last_use_s + flow_timeout_s(key->proto, flow->state);
+	if (flow->flags & FLOW_DIRECT)
+		address_expect_direct_flows(is_original ? &key->dst : &key->src, until_s);
+	if (is_confirmed)
 		return 0;
 	if (!peer && !(flow->flags & FLOW_DSR)) {
-		flow_peer(key, flow, &draft->reply);
-		(void)bpf_map_update_elem(&new_flows, &peer_key, &draft->reply, BPF_NOEXIST);
+		flow_peer(key, flow, &draft->ended.reply);
+		draft->ended.reply.check = flow_check_of(peer_key);
+		(void)bpf_map_update_elem(&new_flows, peer_key, &draft->ended.reply, BPF_NOEXIST);
 	}
-	until_s = flow->last_use_s + flow_timeout_s(key->proto, flow->state);
-	address_expect_flows(is_original ? &key->dst : &peer_key.dst, until_s);
-	address_expect_flows(is_original ? &peer_key.src : &key->src, until_s);
+	address_expect_flows(is_original ? &key->dst : &peer_key->dst, until_s);
+	address_expect_flows(is_original ? &peer_key->src : &key->src, until_s);
 	return 0;
 }
 
@@ -280,84 +260,11 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
  * once a second, for a store that nobody needs costs a cache line.
  */
 static __always_inline void flow_touch(const struct flow_key *key, struct flow *flow,
-				       bool is_confirmed, __u32 now_s)
+				       struct flow *entry, bool is_confirmed, __u32 now_s)
 {
 	if (flow->last_use_s == now_s)
 		return;
 	flow->last_use_s = now_s;
+	entry->last_use_s = now_s;
 	(void)flow_touch_peer(key, flow, is_confirmed);
-}
-
-/* What a TCP segment makes of its flow's state (RFC 9293, 3.3.2, seen from the middle). */
-static __always_inline __u8 flow_next_state(struct flow *flow, __u8 tcp_flags,
-					    enum flow_direction direction)
-{
-	const __u8 both = FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY;
-
-	if (tcp_flags & TCP_RST || flow->state == FLOW_CLOSED)
-		return FLOW_CLOSED;
-	if (tcp_flags & TCP_FIN) {
-		flow->flags |= direction == FLOW_ORIGINAL ? FLOW_FIN_ORIGINAL : FLOW_FIN_REPLY;
-		return (flow->flags & both) == both ? FLOW_CLOSED : FLOW_CLOSING;
-	}
-	if (flow->state == FLOW_NEW && direction == FLOW_REPLY)
-		return FLOW_REPLIED;
-	if (flow->state == FLOW_REPLIED && direction == FLOW_ORIGINAL &&
-	    (tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK)
-		return FLOW_ESTABLISHED;
-	return flow->state;
-}
-
-/*
- * What an SCTP packet makes of its flow's state (RFC 9260, 4): INIT ACK answers, COOKIE ECHO ends
- * the handshake, and either side may close.
- */
-static __always_inline __u8 flow_next_state_sctp(const struct flow *flow, __u8 chunk,
-						 enum flow_direction direction)
-{
-	if (chunk == SCTP_ABORT || chunk == SCTP_SHUTDOWN_COMPLETE || flow->state == FLOW_CLOSED)
-		return FLOW_CLOSED;
-	if (chunk == SCTP_SHUTDOWN || chunk == SCTP_SHUTDOWN_ACK)
-		return FLOW_CLOSING;
-	if (flow->state == FLOW_NEW && direction == FLOW_REPLY)
-		return FLOW_REPLIED;
-	if (flow->state == FLOW_REPLIED && direction == FLOW_ORIGINAL && chunk != SCTP_INIT)
-		return FLOW_ESTABLISHED;
-	return flow->state;
-}
-
-/* Both halves know the state; it changes a few times in a flow's life. */
-static __noinline int flow_share_state(const struct flow_key *key, const struct flow *flow)
-{
-	struct flow_key peer_key;
-	struct flow *peer;
-
-	peer = flow_find_peer(key, flow, &peer_key);
-	if (peer) {
-		peer->state = flow->state;
-		peer->flags = flow->flags;
-	}
-	return 0;
-}
-
-/* Follows the conversation: what this packet makes of the flow. */
-static __always_inline void flow_follow(const struct flow_key *key, struct flow *flow,
-					const struct packet *packet)
-{
-	__u8 flags = flow->flags, state;
-
-	if (packet->fragment == FRAGMENT_LATER)
-		return;
-	if (key->proto == IPPROTO_TCP)
-		state = flow_next_state(flow, packet->tcp_flags, key->direction);
-	else if (key->proto == IPPROTO_SCTP)
-		state = flow_next_state_sctp(flow, packet->sctp_chunk, key->direction);
-	else if (key->direction == FLOW_REPLY)
-		state = flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
-	else
-		state = flow->state == FLOW_REPLIED ? FLOW_ESTABLISHED : flow->state;
-	if (state == flow->state && flags == flow->flags)
-		return;
-	flow->state = state;
-	(void)flow_share_state(key, flow);
 }

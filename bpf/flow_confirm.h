@@ -3,7 +3,7 @@
 
 /* How flows come from `new_flows` to `flows`. */
 
-#include "flow.h"
+#include "flow_end.h"
 #include "flow_sweep.h"
 
 /* Puts one half among the confirmed flows. */
@@ -42,30 +42,60 @@ static __always_inline void flow_find_full(void)
 }
 
 /*
- * The first reply came: moves the flow from `new_flows` to `flows`. draft->reply_key and
- * draft->reply are given, the other half is made from them. Where the table is full the flow stays
- * what it is, and that is counted.
+ * Moves both halves, with the flow's lock held. Returns 0, -EEXIST: another flow has a tuple of it,
+ * or another negative errno: there is no room.
  */
-static __noinline int flow_confirm(struct flow_draft *draft)
+static __always_inline int flow_move(struct flow_draft *draft)
 {
 	int err;
 
-	flow_peer_key(&draft->reply_key, &draft->reply, &draft->original_key);
-	flow_peer(&draft->reply_key, &draft->reply, &draft->original);
-	if (!flow_check_has_room())
-		goto full;
-	err = flow_insert_confirmed(draft, &draft->reply_key, &draft->reply);
-	if (err && err != -EEXIST)
-		goto full;
-	err = flow_insert_original(draft);
-	if (err && err != -EEXIST) {
-		(void)bpf_map_delete_elem(&flows, &draft->reply_key);
-		goto full;
+	/* It may have been taken away since it was looked at. */
+	if (!flow_stands_in(&new_flows, &draft->original_key, &draft->original))
+		return -EEXIST;
+	if (!(draft->original.flags & FLOW_DSR)) {
+		err = flow_insert_confirmed(draft, &draft->reply_key, &draft->reply);
+		if (err)
+			return err;
 	}
-	(void)bpf_map_delete_elem(&new_flows, &draft->reply_key);
+	err = flow_insert_original(draft);
+	if (err) {
+		(void)flow_delete_half(&flows, &draft->reply_key, &draft->reply);
+		return err;
+	}
 	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
+	(void)flow_delete_half(&new_flows, &draft->reply_key, &draft->reply);
 	return 0;
-full:
-	flow_find_full();
+}
+
+/*
+ * The client has answered the backend: moves the flow of draft->original and its key from
+ * `new_flows` to `flows`. Where the table is full the flow stays what it is, and that is counted.
+ * So it does where another CPU works on it; its next packet tries again.
+ */
+static __noinline int flow_confirm(struct flow_draft *draft)
+{
+	const struct flow *reply;
+	struct tuple_lock *lock;
+	int err;
+
+	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
+	flow_peer(&draft->original_key, &draft->original, &draft->reply);
+	draft->reply.check = flow_check_of(&draft->reply_key);
+	if (!flow_check_has_room()) {
+		flow_find_full();
+		return 0;
+	}
+	lock = tuple_lock_of(&draft->reply_key);
+	if (!lock || !tuple_lock_hold(lock))
+		return 0;
+	reply = bpf_map_lookup_elem(&new_flows, &draft->reply_key);
+	if (reply && flow_is_same(reply, &draft->reply)) {
+		draft->reply.sent = reply->sent;
+		draft->reply.acked = reply->acked;
+	}
+	err = flow_move(draft);
+	tuple_lock_release(lock);
+	if (err && err != -EEXIST)
+		flow_find_full();
 	return 0;
 }

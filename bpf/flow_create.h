@@ -9,7 +9,8 @@
 #include "atomic.h"
 #include "client.h"
 #include "dsr.h"
-#include "flow.h"
+#include "flow_end.h"
+#include "flow_follow.h"
 #include "route.h"
 #include "service.h"
 
@@ -46,59 +47,99 @@ static __always_inline void exhausted_note(__u32 service)
 	seen->last_s = fresh.last_s;
 }
 
-/*
- * True if a flow whose client's place is taken by an address of this node may keep the client's
- * port: not one that processes of the node get for their own conversations with the backend.
- */
-static __always_inline bool port_may_be_kept(__be16 port)
+/* True if a flow whose client's place an address of this node takes may have this port there. */
+static __always_inline bool port_may_be_used(__be16 port)
 {
 	__u16 number = bpf_ntohs(port);
 
-	return number && (number < config.host_port_min || number >= config.source_port_min) &&
-	       number <= config.source_port_max;
+	return number && number >= config.low_port_min && number <= config.source_port_max;
 }
 
 /*
  * One of the ports that are nobody's: below the node's own range, where only servers are, whose
- * tuples no backend's replies have, and above it.
+ * tuples no backend's replies have, and above it. Where those are taken, one of all: the node's own
+ * connections are known.
  */
-static __always_inline __be16 port_pick(void)
+static __always_inline __be16 port_pick(bool of_all)
 {
 	__u32 high = config.source_port_max - config.source_port_min + 1, low = 0, pick;
 
 	if (config.low_port_min && config.low_port_min < config.host_port_min)
-		low = config.host_port_min - config.low_port_min;
+		low = (of_all ? config.source_port_min : config.host_port_min) -
+		      config.low_port_min;
 	pick = bpf_get_prandom_u32() % (low + high);
 	return bpf_htons(pick < low ? config.low_port_min + pick
 				    : config.source_port_min + pick - low);
 }
 
-/*
- * Claims the reply tuple: with the flow's own source port, or, where that is taken or the node's,
- * with another one.
- */
-static __noinline int flow_claim(struct flow_draft *draft)
+/* True if a socket of this node has the tuple that the backend's replies shall have. */
+static __noinline bool tuple_is_of_socket(void *ctx, const struct flow_key *reply_key)
 {
-	bool keep = !draft->is_from_node || port_may_be_kept(draft->original.new_src_port);
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sock;
+	__u32 size;
+
+	if (address_is_ipv4(&reply_key->src)) {
+		tuple.ipv4.saddr = address_ipv4(&reply_key->src);
+		tuple.ipv4.daddr = address_ipv4(&reply_key->dst);
+		tuple.ipv4.sport = reply_key->src_port;
+		tuple.ipv4.dport = reply_key->dst_port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &reply_key->src, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, &reply_key->dst, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = reply_key->src_port;
+		tuple.ipv6.dport = reply_key->dst_port;
+		size = sizeof(tuple.ipv6);
+	}
+	if (reply_key->proto == IPPROTO_TCP)
+		sock = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	else if (reply_key->proto == IPPROTO_UDP)
+		sock = bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	else
+		return false;
+	if (!sock)
+		return false;
+	bpf_sk_release(sock);
+	return true;
+}
+
+/* Claims the draft's reply tuple with this source port. Returns 0, -EEXIST or another errno. */
+static __always_inline int flow_claim_port(void *ctx, struct flow_draft *draft, __be16 port,
+					   bool displaces)
+{
+	draft->original.new_src_port = port;
+	draft->reply_key.dst_port = port;
+	if (draft->is_from_node && tuple_is_of_socket(ctx, &draft->reply_key))
+		return -EEXIST;
+	return flow_claim_reply(displaces);
+}
+
+/*
+ * Claims the reply tuple: with the flow's own source port, or, where another has that, with one that
+ * is free. Where none is found, a flow that nobody has answered or that is over gives way.
+ */
+static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps_port)
+{
+	__be16 port = draft->original.new_src_port;
 	int err = -EEXIST;
 
 	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
 	flow_peer(&draft->original_key, &draft->original, &draft->reply);
-	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++) {
-		if (attempt || !keep)
-			draft->original.new_src_port = port_pick();
-		draft->reply_key.dst_port = draft->original.new_src_port;
-		err = flow_claim_reply();
-	}
+	draft->has_oldest = false;
+	if (keeps_port && (!draft->is_from_node || port_may_be_used(port)))
+		err = flow_claim_port(ctx, draft, port, false);
+	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++)
+		err = flow_claim_port(ctx, draft, port_pick(attempt >= PORT_TRIES / 2), false);
+	if (err == -EEXIST && draft->has_oldest)
+		err = flow_claim_port(ctx, draft, draft->oldest_port, true);
 	if (!err)
 		return 0;
-	if (err != -EEXIST)
-		return -COUNTER_DROP_NEW_FLOWS;
-	exhausted_note(draft->choice.service);
-	return -COUNTER_DROP_NO_PORT_FREE;
+	return err == -EEXIST ? -COUNTER_DROP_NO_PORT_FREE : -COUNTER_DROP_NEW_FLOWS;
 }
 
-static __always_inline void flow_draft_fill(const struct hook *hook, struct flow_draft *draft)
+static __always_inline void flow_draft_fill(const struct packet *packet, const struct hook *hook,
+					    struct flow_draft *draft)
 {
 	const struct flow_key *key = &draft->original_key;
 	const struct choice *choice = &draft->choice;
@@ -114,7 +155,7 @@ static __always_inline void flow_draft_fill(const struct hook *hook, struct flow
 	flow->generation = choice->generation;
 	flow->service = choice->service;
 	flow->last_use_s = now_seconds();
-	flow->state = FLOW_NEW;
+	flow_begin(packet, flow);
 	flow->kind = draft->target.kind;
 	flow->is_near = draft->place.is_near;
 	flow->ifindex = hook->ifindex;
@@ -161,10 +202,20 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 	return 0;
 }
 
-/*
- * Enters the flow, both halves of it. Returns 0 or -enum counter_reason.
- */
-static __noinline int flow_enter(const struct hook *hook, struct flow_draft *draft)
+/* Another CPU has just made the same flow: goes by that one. */
+static __always_inline int flow_enter_lost(struct flow_draft *draft)
+{
+	bool is_confirmed;
+
+	if (!(draft->original.flags & FLOW_DSR))
+		(void)flow_delete_half(&new_flows, &draft->reply_key, &draft->reply);
+	if (!flow_look(&draft->original_key, &draft->original, &is_confirmed))
+		return -COUNTER_DROP_NEW_FLOWS;
+	return 0;
+}
+
+/* Enters the flow, both halves of it. Returns 0 or -enum counter_reason. */
+static __noinline int flow_enter(void *ctx, struct flow_draft *draft, bool keeps_port)
 {
 	__u32 until_s;
 	int err;
@@ -173,15 +224,29 @@ static __noinline int flow_enter(const struct hook *hook, struct flow_draft *dra
 	if (draft->original.flags & FLOW_DSR) {
 		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
 	} else {
-		err = flow_claim(draft);
+		err = flow_claim(ctx, draft, keeps_port);
 		if (err)
 			return err;
 	}
 	until_s = draft->original.last_use_s + flow_timeout_s(draft->original_key.proto, FLOW_NEW);
 	address_expect_flows(&draft->original_key.dst, until_s);
 	address_expect_flows(&draft->reply_key.src, until_s);
-	if (bpf_map_update_elem(&new_flows, &draft->original_key, &draft->original, BPF_ANY))
-		return -COUNTER_DROP_NEW_FLOWS;
+	draft->original.check = flow_check_of(&draft->original_key);
+	err = bpf_map_update_elem(&new_flows, &draft->original_key, &draft->original, BPF_NOEXIST);
+	if (err == -EEXIST)
+		return flow_enter_lost(draft);
+	return err ? -COUNTER_DROP_NEW_FLOWS : 0;
+}
+
+/* Makes the flow that the draft describes to a backend of a service port. */
+static __always_inline int flow_open(void *ctx, const struct hook *hook, struct flow_draft *draft)
+{
+	int err = flow_enter(ctx, draft, true);
+
+	if (err == -COUNTER_DROP_NO_PORT_FREE)
+		exhausted_note(draft->choice.service);
+	if (err)
+		return err;
 	stats_count_connection(draft->choice.service);
 	counter_add(COUNTER_FORWARDED_NEW, hook->size);
 	return 0;

@@ -11,7 +11,7 @@
  */
 
 #include "atomic.h"
-#include "flow.h"
+#include "flow_end.h"
 
 /* So many are looked at by a flow that finds no room. */
 #define CHECKS_FOR_ROOM 8
@@ -37,19 +37,24 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 }
 
 /*
- * Ends a flow that has expired. Its halves in `new_flows` are left alone: those would be of a flow
- * that takes its place just now, on another CPU.
+ * Ends the flow of draft->check, if it is still the one that has expired and no other CPU is at
+ * work on it. Returns whether it is over.
  */
-static __always_inline void flow_expire(struct flow_draft *draft, const struct flow *flow)
+static __always_inline bool flow_expire(struct flow_draft *draft, __u32 now_s)
 {
-	const struct flow_key *key = &draft->check.key;
-	bool has_peer = flow_find_peer(key, flow, &draft->peer_key);
+	const struct flow_check *check = &draft->check;
+	const struct confirmed_flow *confirmed;
+	struct tuple_lock *lock;
 
-	if (bpf_map_delete_elem(&flows, key))
-		return;
-	if (has_peer)
-		(void)bpf_map_delete_elem(&flows, &draft->peer_key);
-	flow_count_confirmed(key, &draft->peer_key, -1);
+	lock = tuple_lock_of(&draft->ended.reply_key);
+	if (!lock || !tuple_lock_hold(lock))
+		return false;
+	confirmed = bpf_map_lookup_elem(&flows, &check->key);
+	if (confirmed && confirmed->ticket == check->ticket &&
+	    flow_is_expired(&confirmed->flow, check->key.proto, now_s))
+		(void)flow_end_held(FLOW_LEAVES_NOTHING);
+	tuple_lock_release(lock);
+	return true;
 }
 
 /*
@@ -79,8 +84,9 @@ __noinline int flow_check_next(__u32 now_s)
 	if (!confirmed || confirmed->ticket != check->ticket)
 		return early_s;
 	if (flow_is_expired(&confirmed->flow, check->key.proto, now_s)) {
-		flow_expire(draft, &confirmed->flow);
-		return early_s;
+		flow_end_fill(draft, &check->key, &confirmed->flow);
+		if (flow_expire(draft, now_s))
+			return early_s;
 	}
 	/* There is room: who confirms leaves some spare. */
 	check->due_s = now_s + config.flow_check_s;

@@ -3,8 +3,10 @@
 
 /* What packets may do with the flow that they belong to. */
 
-#include "flow.h"
 #include "flow_confirm.h"
+#include "flow_create.h"
+#include "flow_end.h"
+#include "flow_follow.h"
 #include "node_port.h"
 #include "service.h"
 
@@ -15,60 +17,134 @@ enum flow_use {
 	FLOW_REFUSE, /* its backend is gone, and TCP must learn */
 };
 
-/* What an original packet may do with the flow it belongs to. */
-static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
-						 const struct address_info *address)
+/* True if the flow's backend is still in the list that applies to its client. */
+static __always_inline bool flow_is_wanted(struct flow *flow, struct flow *entry,
+					   const struct address_info *address)
 {
-	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
-		     packet->fragment != FRAGMENT_LATER;
+	__u32 slot = flow->slot;
 
-	if (flow_is_expired(flow, packet->proto, now_seconds()))
-		return FLOW_ANEW;
-	/*
-	 * A SYN again goes where the first went; a SYN on a connection that was made is another
-	 * one.
-	 */
-	if (opens && flow->state >= FLOW_ESTABLISHED)
-		return FLOW_ANEW;
-	/* Another node chose for packets that came through it; this one comes from outside. */
-	if (flow->flags & FLOW_DSR_RECEIVED)
-		return !proto_has_handshake(packet->proto) || opens ? FLOW_ANEW : FLOW_GO_ON;
-	if (!proto_has_handshake(packet->proto) || opens)
-		return address->flags & ADDRESS_SERVED &&
-				       service_still_has(
-					       flow->service,
-					       (struct list_for){flow->kind, flow->is_near},
-					       flow->backend, flow->generation, &flow->slot)
-			       ? FLOW_GO_ON
-			       : FLOW_MOVE;
-	return backend_is_alive(flow->backend, flow->generation) ? FLOW_GO_ON : FLOW_REFUSE;
+	if (!(address->flags & ADDRESS_SERVED) ||
+	    !service_still_has(flow->service, (struct list_for){flow->kind, flow->is_near},
+			       flow->backend, flow->generation, &flow->slot))
+		return false;
+	if (flow->slot != slot)
+		entry->slot = flow->slot;
+	return true;
 }
 
 /*
- * The flow that a packet from its backend belongs to, or NULL: what belongs to no flow is not ours.
- * The first reply confirms the flow, unless it ends it.
+ * What an original packet may do with the flow it belongs to. A SYN on a connection that lives goes
+ * where that goes: only its backend can tell whether its client means it.
+ */
+static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
+						 struct flow *entry,
+						 const struct address_info *address)
+{
+	bool has_handshake = proto_has_handshake(packet->proto);
+	bool opens = has_handshake && packet_opens(packet) && packet->fragment != FRAGMENT_LATER;
+
+	if (flow_is_expired(flow, packet->proto, now_seconds()))
+		return FLOW_ANEW;
+	if (opens && flow->state == FLOW_CLOSED)
+		return FLOW_ANEW;
+	/* Another node chose for packets that came through it; this one comes from outside. */
+	if (flow->flags & FLOW_DSR_RECEIVED)
+		return has_handshake && (!opens || flow->state >= FLOW_ESTABLISHED) ? FLOW_GO_ON
+										    : FLOW_ANEW;
+	if (!has_handshake || (opens && flow->state < FLOW_ESTABLISHED))
+		return flow_is_wanted(flow, entry, address) ? FLOW_GO_ON : FLOW_MOVE;
+	if (backend_is_alive(flow->backend, flow->generation))
+		return FLOW_GO_ON;
+	return opens ? FLOW_MOVE : FLOW_REFUSE;
+}
+
+/* Looks for the flow of a client's packet, by draft->original_key; as flow_look(). */
+static __always_inline struct flow *original_entry(struct flow_draft *draft,
+						   const struct packet *packet,
+						   bool *ret_is_confirmed)
+{
+	struct flow *entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
+
+	/* It may have moved from one table to the other while we looked. */
+	if (!entry && !packet_opens(packet))
+		entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
+	return entry;
+}
+
+/*
+ * Goes on with the flow of draft->original and its key: follows what the client's packet says. Its
+ * answer to the backend's confirms the flow.
+ */
+static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
+				 const struct packet *packet, bool is_confirmed)
+{
+	struct flow *flow = &draft->original;
+
+	flow_follow(&draft->original_key, flow, entry, packet, is_confirmed);
+	if (!is_confirmed && (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING))
+		draft->due = FLOW_DUE_CONFIRM;
+	return 0;
+}
+
+/*
+ * True if the backend answers a SYN by acknowledging something else (RFC 5961, 4): it has another
+ * connection with this tuple, perhaps one of the client's own, perhaps in TIME_WAIT.
+ */
+static __always_inline bool is_challenge(const struct packet *packet, const struct flow *reply)
+{
+	return packet->proto == IPPROTO_TCP && packet->fragment == FRAGMENT_NONE &&
+	       reply->state == FLOW_NEW &&
+	       (packet->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK &&
+	       packet->acknowledged != reply->acked;
+}
+
+/*
+ * The flow that a packet from its backend belongs to, in draft->reply, or NULL: what belongs to no
+ * flow is not ours.
  */
 static __noinline const struct flow *reply_flow(const struct packet *packet)
 {
 	struct flow_draft *draft = flow_draft_get();
-	__u32 now_s = now_seconds();
 	struct flow_key *key;
-	struct flow *flow;
+	struct flow *entry;
 	bool is_confirmed;
 
 	if (!draft)
 		return NULL;
 	key = &draft->reply_key;
 	packet_flow_key(packet, FLOW_REPLY, key);
-	flow = flow_find(key, &is_confirmed);
-	if (!flow || flow_is_expired(flow, key->proto, now_s))
+	entry = flow_look(key, &draft->reply, &is_confirmed);
+	/* It may have moved from one table to the other while we looked. */
+	if (!entry && proto_has_handshake(packet->proto))
+		entry = flow_look(key, &draft->reply, &is_confirmed);
+	if (!entry || flow_is_expired(&draft->reply, key->proto, now_seconds()))
 		return NULL;
-	flow_touch(key, flow, is_confirmed, now_s);
-	flow_follow(key, flow, packet);
-	if (is_confirmed || flow->state == FLOW_CLOSED)
-		return flow;
-	/* Confirming deletes the new flow, whose memory may then be another's. */
-	draft->reply = *flow;
-	(void)flow_confirm(draft);
+	if (is_challenge(packet, &draft->reply)) {
+		draft->due = FLOW_DUE_NEW_PORT;
+		return NULL;
+	}
+	flow_follow(key, &draft->reply, entry, packet, is_confirmed);
 	return &draft->reply;
+}
+
+/* Gives the flow of draft->reply another source port, by which the client's next SYN will go. */
+static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
+{
+	const struct address_info *source;
+
+	(void)flow_forget(&draft->reply_key, &draft->reply, FLOW_LEAVES_NOTHING);
+	draft->original_key = draft->ended.original_key;
+	draft->original = draft->ended.original;
+	source = address_lookup(&draft->original.new_src);
+	draft->is_from_node = source && source->flags & ADDRESS_NODE;
+	counter_add(COUNTER_TUPLE_CHANGED, 0);
+	return flow_enter(ctx, draft, false);
+}
+
+/* Does what the packet has left to be done about its flow. */
+static __noinline int flow_settle(void *ctx, struct flow_draft *draft)
+{
+	if (draft->due == FLOW_DUE_CONFIRM)
+		return flow_confirm(draft);
+	return draft->due == FLOW_DUE_NEW_PORT ? flow_change_port(ctx, draft) : 0;
 }

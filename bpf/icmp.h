@@ -129,21 +129,23 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 		       : 0;
 }
 
-/* The flow that an error's quote belongs to, for packets that travel the error's way; or NULL. */
-static __always_inline struct flow *icmp_find_flow(const struct packet *quote,
-						   enum flow_direction direction)
+/*
+ * The flow that an error's quote belongs to, for packets that travel the error's way, in
+ * draft->original; or NULL.
+ */
+static __always_inline const struct flow *icmp_find_flow(const struct packet *quote,
+							 enum flow_direction direction)
 {
 	struct flow_draft *draft = flow_draft_get();
-	struct flow *flow;
 	bool is_confirmed;
 
 	if (!draft)
 		return NULL;
 	packet_flow_key_back(quote, direction, &draft->peer_key);
-	flow = flow_find(&draft->peer_key, &is_confirmed);
-	if (!flow || flow_is_expired(flow, quote->proto, now_seconds()))
+	if (!flow_look(&draft->peer_key, &draft->original, &is_confirmed) ||
+	    flow_is_expired(&draft->original, quote->proto, now_seconds()))
 		return NULL;
-	return flow;
+	return &draft->original;
 }
 
 /* Turns an echo request round. Its fragments can be turned one by one, for nothing else changes. */

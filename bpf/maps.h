@@ -133,6 +133,35 @@ struct {
 	__type(value, struct flow);
 } new_flows SEC(".maps");
 
+/*
+ * Conversations that open anew on a tuple whose flow is still alive: the flow follows them once its
+ * backend has agreed. By the original tuple. Written by programs.
+ */
+struct flow_renewal {
+	__u32 sent; /* TCP: the number behind the SYN; SCTP: the tag that INIT asks for */
+	__u32 answered; /* SCTP: the tag that INIT ACK asks for */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FLOW_RENEWALS_MAX);
+	__type(key, struct flow_key);
+	__type(value, struct flow_renewal);
+} flow_renewals SEC(".maps");
+
+/* Who works on a flow and its tuples (tuple_lock.h). Written by programs. */
+struct tuple_lock {
+	struct bpf_spin_lock lock;
+	__u32 is_held;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TUPLE_LOCKS);
+	__type(key, __u32);
+	__type(value, struct tuple_lock);
+} tuple_locks SEC(".maps");
+
 /* Ports of packets that travel in fragments. Written by programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -71,8 +71,17 @@ struct packet {
 	__u8 fragment;  /* enum packet_fragment */
 	__u8 ttl;       /* or hop limit */
 	__u8 icmp_type;
-	__u8 sctp_chunk; /* enum sctp_chunk, or another: the first one's type */
-	__u8 pad;
+	__u8 sctp_chunk;       /* enum sctp_chunk, or another: the first one's type */
+	__u8 sctp_chunk_flags; /* the first one's */
+	__u8 transport_header; /* TCP: its size with the options */
+	__u8 pad[3];
+	__u32 size;      /* by the IP header, from there on; 0: more than it can say */
+	__u32 sequence;  /* TCP: of its first byte */
+	union {
+		__u32 acknowledged; /* TCP */
+		__be32 sctp_tag;    /* the verification tag */
+	};
+	__be32 sctp_initiate_tag; /* of INIT and INIT ACK; 0: it is cut off */
 };
 
 struct icmp_header {
@@ -146,6 +155,7 @@ static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset
 	packet->family = FAMILY_IPV4;
 	packet->proto = header.protocol;
 	packet->ttl = header.ttl;
+	packet->size = bpf_ntohs(header.tot_len);
 	packet->l3_offset = offset;
 	packet->l4_offset = offset + header.ihl * 4;
 	fragment = header.frag_off;
@@ -157,6 +167,12 @@ static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset
 	else
 		packet->fragment = FRAGMENT_NONE;
 	return true;
+}
+
+/* The size of a packet with its fixed IPv6 header; 0: more than this can say, or a jumbogram. */
+static __always_inline __u32 ipv6_size(__be16 payload)
+{
+	return payload ? bpf_ntohs(payload) + sizeof(struct ipv6hdr) : 0;
 }
 
 /* Reads the fixed IPv6 header at `offset`; extension headers wait until somebody asks for ports. */
@@ -174,6 +190,7 @@ static __always_inline bool packet_read_ipv6(struct __sk_buff *skb, __u32 offset
 	packet->family = FAMILY_IPV6;
 	packet->proto = header.nexthdr;
 	packet->ttl = header.hop_limit;
+	packet->size = ipv6_size(header.payload_len);
 	packet->l3_offset = offset;
 	packet->l4_offset = offset + sizeof(header);
 	packet->fragment = FRAGMENT_NONE;
@@ -216,6 +233,12 @@ static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct 
 		packet->src_port = tcp.src_port;
 		packet->dst_port = tcp.dst_port;
 		packet->tcp_flags = tcp.flags;
+		packet->transport_header = (tcp.data_offset >> 4) * 4;
+		packet->sequence = bpf_ntohl(tcp.sequence);
+		packet->acknowledged = bpf_ntohl(tcp.acknowledgement);
+		/* Segments that the kernel has put together may be larger than their header can say. */
+		if (!packet->size)
+			packet->size = skb->len - packet->l3_offset;
 		return true;
 	case IPPROTO_UDP:
 		if (packet_load(skb, packet->l4_offset, &udp, sizeof(udp)))
@@ -229,6 +252,12 @@ static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct 
 		packet->src_port = sctp.src_port;
 		packet->dst_port = sctp.dst_port;
 		packet->sctp_chunk = sctp.chunk;
+		packet->sctp_chunk_flags = sctp.chunk_flags;
+		packet->sctp_tag = sctp.tag;
+		if (sctp.chunk == SCTP_INIT || sctp.chunk == SCTP_INIT_ACK)
+			(void)packet_load(skb, packet->l4_offset + SCTP_INITIATE_TAG_OFFSET,
+					  &packet->sctp_initiate_tag,
+					  sizeof(packet->sctp_initiate_tag));
 		return true;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
@@ -284,6 +313,19 @@ static __always_inline bool packet_opens(const struct packet *packet)
 	return packet->proto != IPPROTO_TCP || packet_opens_tcp(packet);
 }
 
+/* How many numbers of the sequence space a TCP segment takes (RFC 9293, 3.4). */
+static __always_inline __u32 packet_sequence_length(const struct packet *packet)
+{
+	__u32 headers = packet->l4_offset - packet->l3_offset + packet->transport_header;
+	__u32 length = packet->size > headers ? packet->size - headers : 0;
+
+	if (packet->tcp_flags & TCP_SYN)
+		length++;
+	if (packet->tcp_flags & TCP_FIN)
+		length++;
+	return length;
+}
+
 /* How many bytes there are behind the IP header and its extensions, by that header. */
 static __always_inline __u32 packet_transport_size(struct __sk_buff *skb,
 						   const struct packet *packet)
@@ -299,30 +341,4 @@ static __always_inline __u32 packet_transport_size(struct __sk_buff *skb,
 	(void)packet_load(skb, packet->l3_offset + offsetof(struct ipv6hdr, payload_len), &length,
 			  sizeof(length));
 	return bpf_ntohs(length) + sizeof(struct ipv6hdr) - header;
-}
-
-static __always_inline void packet_flow_key(const struct packet *packet,
-					    enum flow_direction direction, struct flow_key *ret_key)
-{
-	__builtin_memset(ret_key, 0, sizeof(*ret_key));
-	ret_key->src = packet->src;
-	ret_key->dst = packet->dst;
-	ret_key->src_port = packet->src_port;
-	ret_key->dst_port = packet->dst_port;
-	ret_key->proto = packet->proto;
-	ret_key->direction = direction;
-}
-
-/* The tuple of packets that travel the other way. */
-static __always_inline void packet_flow_key_back(const struct packet *packet,
-						 enum flow_direction direction,
-						 struct flow_key *ret_key)
-{
-	__builtin_memset(ret_key, 0, sizeof(*ret_key));
-	ret_key->src = packet->dst;
-	ret_key->dst = packet->src;
-	ret_key->src_port = packet->dst_port;
-	ret_key->dst_port = packet->src_port;
-	ret_key->proto = packet->proto;
-	ret_key->direction = direction;
 }

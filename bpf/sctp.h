@@ -24,7 +24,11 @@ struct sctp_header {
 	__be16 chunk_length;
 };
 
-#define SCTP_COMMON_HEADER_SIZE offsetof(struct sctp_header, chunk)
+#define SCTP_COMMON_HEADER_SIZE  offsetof(struct sctp_header, chunk)
+#define SCTP_INITIATE_TAG_OFFSET sizeof(struct sctp_header) /* of INIT and INIT ACK */
+
+/* Of ABORT and SHUTDOWN COMPLETE: the tag is reflected, for their sender knows no other. */
+#define SCTP_FLAG_REFLECTED 1U
 
 /* Chunks that make or end an association; each is the first of its packet, most are alone. */
 enum sctp_chunk {
@@ -34,6 +38,7 @@ enum sctp_chunk {
 	SCTP_SHUTDOWN = 7,
 	SCTP_SHUTDOWN_ACK = 8,
 	SCTP_COOKIE_ECHO = 10,
+	SCTP_COOKIE_ACK = 11,
 	SCTP_SHUTDOWN_COMPLETE = 14,
 };
 

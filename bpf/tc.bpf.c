@@ -173,13 +173,13 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct packet *pa
 {
 	int err;
 
-	flow_draft_fill(hook, draft);
+	flow_draft_fill(packet, hook, draft);
 	err = flow_choose_source(skb, packet, hook, draft);
 	if (err)
 		return err;
 	if (hook->is_egress)
 		flow_mark_local_client(skb, hook, draft);
-	return flow_enter(hook, draft);
+	return flow_open(skb, hook, draft);
 }
 
 /* A packet to a port that the address does not have. */
@@ -261,7 +261,7 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 {
 	enum flow_direction direction = FLOW_ORIGINAL;
 	struct flow_draft *draft = flow_draft_get();
-	struct flow *flow;
+	const struct flow *flow;
 	int err;
 
 	if (packet->fragment == FRAGMENT_LATER ||
@@ -311,31 +311,32 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 				    const struct address_info *address, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
-	struct flow_key *key;
-	struct flow *flow;
+	struct flow *entry, *flow;
 	bool is_confirmed;
 	enum flow_use use;
 	int verdict;
 
 	if (!draft)
 		return -COUNTER_DROP_NEW_FLOWS;
-	key = &draft->original_key;
-	packet_flow_key(packet, FLOW_ORIGINAL, key);
-	flow = flow_find(key, &is_confirmed);
-	if (!flow) {
+	flow = &draft->original;
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	entry = original_entry(draft, packet, &is_confirmed);
+	if (!entry) {
 		verdict = hairpin_reply(skb, packet, hook);
 		return verdict == VERDICT_ASK_VIP ? original_open(skb, packet, address, hook, draft)
 						  : verdict;
 	}
-	use = flow_use_of(packet, flow, address);
-	if (use == FLOW_GO_ON && flow->flags & FLOW_DSR)
-		return original_send(skb, packet, dsr_use(key, flow, packet, is_confirmed), hook);
+	use = flow_use_of(packet, flow, entry, address);
+	if (use == FLOW_GO_ON && flow->flags & FLOW_DSR) {
+		(void)dsr_use(draft, entry, packet, is_confirmed);
+		return original_send(skb, packet, flow, hook);
+	}
 	if (use == FLOW_GO_ON) {
-		flow_touch(key, flow, is_confirmed, now_seconds());
-		flow_follow(key, flow, packet);
+		(void)flow_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	(void)flow_forget(key, flow);
+	(void)flow_forget(&draft->original_key, flow,
+			  flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING);
 	if (use == FLOW_REFUSE)
 		return -COUNTER_REJECT_DEAD_BACKEND;
 	if (use == FLOW_MOVE)
@@ -369,7 +370,7 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
 {
 	struct flow_draft *draft = flow_draft_get();
 	const struct address_info *backend;
-	struct flow *flow;
+	const struct flow *flow;
 
 	if (!draft || !icmp_read_quote(skb, packet, &draft->quote))
 		return VERDICT_NEXT;
@@ -382,47 +383,117 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * True if a packet that goes to a backend directly is no packet of the flow, though its reply would
- * look like one. A packet that was translated just now on a lower link (a bridge's port) is; it
- * does not come by the link where it was translated.
+ * True if a packet to a backend is of the flow in draft->reply, translated just now on a lower link
+ * (a bridge's port), and not one that its client sends there directly.
  */
-static __always_inline bool flow_is_stale(const struct hook *hook, const struct packet *packet,
-					  const struct flow *flow)
+static __noinline bool is_translated(const struct hook *hook, const struct packet *packet,
+				     struct flow_draft *draft)
 {
-	if (proto_has_handshake(packet->proto) && flow->state >= FLOW_ESTABLISHED)
+	__u32 sent = packet->sequence + packet_sequence_length(packet);
+	const struct flow *reply = &draft->reply;
+	const struct flow_renewal *renewal;
+
+	if (!proto_has_handshake(packet->proto))
+		return now_seconds() - reply->last_use_s <= 1 &&
+		       (reply->flags & FLOW_LOCAL_CLIENT || reply->ifindex != hook->ifindex);
+	if (packet->proto == IPPROTO_SCTP)
+		sent = packet->sctp_initiate_tag;
+	if (sent == (packet->proto == IPPROTO_SCTP ? reply->tag : reply->acked))
 		return true;
-	if (!(flow->flags & FLOW_LOCAL_CLIENT) && flow->ifindex == hook->ifindex)
-		return true;
-	return now_seconds() - flow->last_use_s > 1;
+	renewal = renewal_find(&draft->reply_key, reply);
+	return renewal && renewal->sent == sent;
 }
 
 /*
- * A packet to a backend's own address. If it opens a conversation, a flow of the same client port
- * and backend is a thing of the past, and would give the reply a source that this client does not
- * know.
+ * A client opens a direct conversation with a backend, by a port that it has a flow on: the answers
+ * would be taken for those of the flow. So the conversation gets another source port, as netfilter
+ * does it. Returns 0 or -enum counter_reason.
  */
-static __noinline int to_backend(struct __sk_buff *skb, struct packet *packet,
-				 const struct address_info *address, const struct hook *hook)
+static __noinline int direct_open(struct __sk_buff *skb, const struct packet *packet,
+				       const struct hook *hook, struct flow_draft *draft)
 {
-	struct flow_key reply_key;
-	bool is_confirmed;
-	struct flow *flow;
+	const struct address_info *source = address_lookup(&packet->src);
+	struct flow *flow = &draft->original;
 
-	if (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto))
-		return VERDICT_NEXT;
-	if (!address_may_have_flows(address, now_seconds()))
-		return VERDICT_NEXT;
-	if (read_ports(skb, packet) || packet->fragment == FRAGMENT_LATER)
-		return VERDICT_NEXT;
-	if (!proto_has_ports(packet->proto) || !packet_opens(packet))
-		return VERDICT_NEXT;
-	packet_flow_key_back(packet, FLOW_REPLY, &reply_key);
-	flow = flow_find(&reply_key, &is_confirmed);
-	if (flow && flow_is_stale(hook, packet, flow)) {
-		(void)flow_forget(&reply_key, flow);
-		counter_add(COUNTER_FORGOTTEN, hook->size);
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->new_src = packet->src;
+	flow->new_dst = packet->dst;
+	flow->new_src_port = packet->src_port;
+	flow->new_dst_port = packet->dst_port;
+	flow->last_use_s = now_seconds();
+	flow->ifindex = hook->ifindex;
+	flow->flags = FLOW_DIRECT;
+	flow_begin(packet, flow);
+	draft->is_from_node = source && source->flags & ADDRESS_NODE;
+	address_expect_direct_flows(&packet->dst,
+				    flow->last_use_s + flow_timeout_s(packet->proto, FLOW_NEW));
+	return flow_enter(skb, draft, false);
+}
+
+/* The conversation of a client with a backend that was given another port; or NULL. */
+static __always_inline struct flow *direct_flow(const struct packet *packet,
+						const struct address_info *address,
+						struct flow_draft *draft, bool *ret_is_confirmed)
+{
+	struct flow *entry;
+
+	if (!address_may_have_direct_flows(address, now_seconds()))
+		return NULL;
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
+	if (!entry || !(draft->original.flags & FLOW_DIRECT) ||
+	    flow_is_expired(&draft->original, packet->proto, now_seconds()))
+		return NULL;
+	if (proto_has_handshake(packet->proto) && packet_opens(packet) &&
+	    draft->original.state == FLOW_CLOSED) {
+		(void)flow_forget(&draft->original_key, &draft->original, FLOW_LEAVES_REPLY);
+		return NULL;
 	}
-	return VERDICT_NEXT;
+	return entry;
+}
+
+/*
+ * A packet to a backend's own address, from a client that may have flows to it as well. Of a flow
+ * that is over nothing is left when the client opens a conversation with the same ports, for its
+ * answers would get a source that the client does not know. Returns true if it was translated.
+ */
+static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
+				  const struct address_info *address, const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	struct flow *entry;
+	bool is_confirmed;
+
+	if (!draft || (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto)))
+		return false;
+	if (!address_may_have_flows(address, now_seconds()))
+		return false;
+	if (read_ports_apart(skb, packet) || packet->fragment == FRAGMENT_LATER ||
+	    !proto_has_ports(packet->proto))
+		return false;
+	entry = direct_flow(packet, address, draft, &is_confirmed);
+	if (entry) {
+		(void)flow_go_on(draft, entry, packet, is_confirmed);
+	} else {
+		if (!packet_opens(packet))
+			return false;
+		packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
+		if (!flow_look(&draft->reply_key, &draft->reply, &is_confirmed) ||
+		    is_translated(hook, packet, draft))
+			return false;
+		if (draft->reply.state == FLOW_CLOSED ||
+		    flow_is_expired(&draft->reply, packet->proto, now_seconds())) {
+			(void)flow_forget(&draft->reply_key, &draft->reply, FLOW_LEAVES_NOTHING);
+			counter_add(COUNTER_FORGOTTEN, hook->size);
+			return false;
+		}
+		if (direct_open(skb, packet, hook, draft))
+			return false;
+		counter_add(COUNTER_DIRECT_TRANSLATED, hook->size);
+	}
+	rewrite_from_flow(&draft->original, &draft->rewrite);
+	return !nat_rewrite(skb, packet, &draft->rewrite);
 }
 
 /* A packet from a backend: perhaps the reply of a flow, if it has flows at all. */
@@ -508,9 +579,11 @@ static __noinline int receive(struct __sk_buff *skb, struct packet *packet,
 		return err;
 	if (packet_is_icmp(packet))
 		return receive_icmp(skb, packet, hook, draft);
-	err = dsr_flow(packet, hook, draft);
-	if (err)
-		return err;
+	if (!dsr_flow(packet, hook, draft)) {
+		err = flow_open(skb, hook, draft);
+		if (err)
+			return err;
+	}
 	rewrite_from_flow(&draft->original, &draft->rewrite);
 	return nat_rewrite(skb, packet, &draft->rewrite);
 }
@@ -524,8 +597,8 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 		return to_nobody(&packet->dst);
 	if (address->flags & ADDRESS_BACKEND && packet_is_encapsulated(packet))
 		return receive(skb, packet, address, hook);
-	if (address->flags & ADDRESS_BACKEND)
-		(void)to_backend(skb, packet, address, hook);
+	if (address->flags & ADDRESS_BACKEND && to_backend(skb, packet, address, hook))
+		return VERDICT_NEXT;
 	if (address->flags & ADDRESS_NODE) {
 		int verdict = to_node(skb, packet, address, hook);
 
@@ -569,8 +642,9 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 		return to_nobody(&packet->dst);
 	if (address->flags & ADDRESS_VIP)
 		return to_vip(skb, packet, address, hook);
-	return address->flags & ADDRESS_BACKEND ? to_backend(skb, packet, address, hook)
-						: VERDICT_NEXT;
+	if (address->flags & ADDRESS_BACKEND)
+		(void)to_backend(skb, packet, address, hook);
+	return VERDICT_NEXT;
 }
 
 /*
@@ -614,7 +688,10 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	protocol = packet_network(skb, hook->link_header_size, &offset);
 	if (!packet_read_network(skb, protocol, offset, packet))
 		return TC_ACT_UNSPEC;
+	draft->due = FLOW_DUE_NOTHING;
 	verdict = hook->is_egress ? egress(skb, packet, hook) : ingress(skb, packet, hook);
+	if (draft->due)
+		(void)flow_settle(skb, draft);
 	if (verdict < 0)
 		verdict = give_up(skb, packet, hook, -verdict);
 	return verdict == VERDICT_NEXT ? TC_ACT_UNSPEC : verdict;

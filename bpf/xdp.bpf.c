@@ -156,10 +156,10 @@ static __noinline int original_open(struct xdp_md *xdp, const struct packet *pac
 	err = flow_decide(packet, hook, target, draft);
 	if (err)
 		return err;
-	flow_draft_fill(hook, draft);
+	flow_draft_fill(packet, hook, draft);
 	err = flow_choose_source(xdp, packet, hook, draft);
 	if (!err)
-		err = flow_enter(hook, draft);
+		err = flow_open(xdp, hook, draft);
 	if (err)
 		return err;
 	if (address->flags & ADDRESS_NODE)
@@ -189,33 +189,32 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 				    const struct address_info *address, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
-	struct flow_key *key;
+	struct flow *entry, *flow;
 	bool is_confirmed;
-	struct flow *flow;
 	enum flow_use use;
 	int verdict;
 
 	if (!draft)
 		return VERDICT_NEXT;
-	key = &draft->original_key;
-	packet_flow_key(packet, FLOW_ORIGINAL, key);
-	flow = flow_find(key, &is_confirmed);
-	if (!flow) {
+	flow = &draft->original;
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	entry = original_entry(draft, packet, &is_confirmed);
+	if (!entry) {
 		verdict = reply(xdp, packet, hook);
 		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook, draft)
 						  : verdict;
 	}
 	if (flow->flags & FLOW_DSR) /* how it goes on, TC notes as well */
 		return VERDICT_NEXT;
-	use = flow_use_of(packet, flow, address);
+	use = flow_use_of(packet, flow, entry, address);
 	if (use == FLOW_GO_ON) {
-		flow_touch(key, flow, is_confirmed, now_seconds());
-		flow_follow(key, flow, packet);
+		(void)flow_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward(xdp, packet, flow, hook);
 	}
 	if (use == FLOW_REFUSE)
 		return VERDICT_NEXT;
-	(void)flow_forget(key, flow);
+	(void)flow_forget(&draft->original_key, flow,
+			  flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING);
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(xdp, packet, address, hook, draft);
@@ -292,7 +291,10 @@ int fl_xdp(struct xdp_md *xdp)
 	__builtin_memset(packet, 0, sizeof(*packet));
 	if (!frame_read_network(&frame, packet))
 		return XDP_PASS;
+	draft->due = FLOW_DUE_NOTHING;
 	verdict = ingress(xdp, &frame, packet, &hook);
+	if (draft->due)
+		(void)flow_settle(xdp, draft);
 	if (verdict < 0)
 		return give_up(&hook, -verdict);
 	return verdict == VERDICT_NEXT ? XDP_PASS : verdict;

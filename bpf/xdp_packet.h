@@ -37,6 +37,7 @@ static __always_inline bool frame_read_ipv4(const struct frame *frame, struct pa
 	packet->family = FAMILY_IPV4;
 	packet->proto = header->protocol;
 	packet->ttl = header->ttl;
+	packet->size = bpf_ntohs(header->tot_len);
 	packet->l3_offset = ETH_HLEN;
 	packet->l4_offset = ETH_HLEN + sizeof(*header);
 	return true;
@@ -55,6 +56,7 @@ static __always_inline bool frame_read_ipv6(const struct frame *frame, struct pa
 	packet->family = FAMILY_IPV6;
 	packet->proto = header->nexthdr;
 	packet->ttl = header->hop_limit;
+	packet->size = ipv6_size(header->payload_len);
 	packet->l3_offset = ETH_HLEN;
 	packet->l4_offset = ETH_HLEN + sizeof(*header);
 	return true;
@@ -85,6 +87,16 @@ static __always_inline void *frame_transport(const struct frame *frame, const st
 	return header + size > frame->end ? NULL : header;
 }
 
+/* The tag that the sender of an INIT or INIT ACK wants to be sent. */
+static __always_inline __be32 frame_initiate_tag(const struct frame *frame,
+						 const struct packet *packet)
+{
+	const void *header =
+		frame_transport(frame, packet, SCTP_INITIATE_TAG_OFFSET + sizeof(__be32));
+
+	return header ? *(const __be32 *)(header + SCTP_INITIATE_TAG_OFFSET) : 0;
+}
+
 /* Reads ports and what tells a conversation's state; false if TC must see to the packet. */
 static __always_inline bool frame_read_transport(const struct frame *frame, struct packet *packet)
 {
@@ -100,6 +112,9 @@ static __always_inline bool frame_read_transport(const struct frame *frame, stru
 		packet->src_port = tcp->source;
 		packet->dst_port = tcp->dest;
 		packet->tcp_flags = ((const __u8 *)tcp)[13];
+		packet->transport_header = (((const __u8 *)tcp)[TCP_DATA_OFFSET] >> 4) * 4;
+		packet->sequence = bpf_ntohl(tcp->seq);
+		packet->acknowledged = bpf_ntohl(tcp->ack_seq);
 		return true;
 	case IPPROTO_UDP:
 		udp = frame_transport(frame, packet, sizeof(*udp));
@@ -115,6 +130,10 @@ static __always_inline bool frame_read_transport(const struct frame *frame, stru
 		packet->src_port = sctp->src_port;
 		packet->dst_port = sctp->dst_port;
 		packet->sctp_chunk = sctp->chunk;
+		packet->sctp_chunk_flags = sctp->chunk_flags;
+		packet->sctp_tag = sctp->tag;
+		if (sctp->chunk == SCTP_INIT || sctp->chunk == SCTP_INIT_ACK)
+			packet->sctp_initiate_tag = frame_initiate_tag(frame, packet);
 		return true;
 	default:
 		return false;

@@ -54,7 +54,11 @@
 	X(COUNTER_FORWARDED_XDP, "xdp",                                                            \
 	  "forwarded at XDP: the kernel made no packet of the frame")                              \
 	X(COUNTER_DROP_NOT_A_NODE, "not-a-node",                                                   \
-	  "dropped: a packet for a backend, encapsulated by no node of the cluster")
+	  "dropped: a packet for a backend, encapsulated by no node of the cluster")               \
+	X(COUNTER_TUPLE_CHANGED, "tuple-changed",                                                  \
+	  "flow got another source port: its backend knew the first from elsewhere")               \
+	X(COUNTER_DIRECT_TRANSLATED, "direct-port",                                                \
+	  "direct conversation got another source port: a flow of the client has its own")
 
 enum counter_reason {
 #define X(reason, name, sentence) reason,

@@ -62,6 +62,13 @@
 #define FLOW_CHECKS_SPARE   4096
 #define FLOW_CHECKS(halves) ((halves) + (halves) / 4 + FLOW_CHECKS_SPARE)
 
+/* Conversations that open anew while their flow lives; a flood of them only pushes out its like. */
+#define FLOW_RENEWALS_MAX 4096
+
+/* So many flows can be moved or given away at the same time, if no two share a lock. */
+#define TUPLE_LOCKS_BITS 12
+#define TUPLE_LOCKS      (1U << TUPLE_LOCKS_BITS)
+
 /* How many refusals (RST, ICMP) one CPU sends in a second. */
 #define REJECTS_PER_SECOND_DEFAULT 1000
 

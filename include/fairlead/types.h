@@ -55,10 +55,12 @@ _Static_assert(sizeof(struct address_info) == 8, "map value: every byte is named
  * the address.
  */
 struct address_flows {
-	__u32 confirmed;   /* flows in `flows` that have this VIP or backend */
-	__u32 new_until_s; /* until then `new_flows` may hold flows of it */
+	__u32 confirmed;      /* flows in `flows` that have this VIP or backend */
+	__u32 new_until_s;    /* until then `new_flows` may hold flows of it */
+	__u32 direct_until_s; /* until then it may have flows that are FLOW_DIRECT */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct address_flows) == 8, "map value: every byte is named");
+_Static_assert(sizeof(struct address_flows) == 16, "map value: every byte is named");
 
 /* What a client dials; the key of `frontends`. */
 struct frontend {
@@ -312,7 +314,7 @@ _Static_assert(sizeof(struct flow_key) == 40, "map key: every byte is named");
 enum flow_state {
 	FLOW_NEW = 0,         /* no reply seen */
 	FLOW_REPLIED = 1,     /* TCP: SYN-ACK seen; UDP: a reply seen */
-	FLOW_ESTABLISHED = 2, /* TCP: handshake complete */
+	FLOW_ESTABLISHED = 2, /* the client has answered the reply */
 	FLOW_CLOSING = 3,     /* TCP: FIN of one side */
 	FLOW_CLOSED = 4,      /* TCP: FIN of both sides, or RST */
 };
@@ -340,6 +342,11 @@ enum flow_flag {
 	FLOW_DSR = 1U << 5,
 	/* The other end of that: another node chose the backend, which is on this one. */
 	FLOW_DSR_RECEIVED = 1U << 6,
+	/*
+	 * No Service's: its client talks to the backend directly, by a port that a flow of its own
+	 * has there as well. Only the source port is translated.
+	 */
+	FLOW_DIRECT = 1U << 7,
 };
 
 /*
@@ -361,27 +368,42 @@ _Static_assert(sizeof(struct exhausted) == 16, "map value: every byte is named")
 /*
  * One direction of a flow: the whole rewrite and the state. Each half can be made anew from the
  * other: the reply key is the rewritten original tuple turned round, and the other way about.
+ *
+ * A half also knows by what its sender's packets can be told from a stranger's. TCP: what has been
+ * sent and acknowledged. SCTP: the verification tags (RFC 9260, 8.5).
  */
 struct flow {
+	/*
+	 * Of its key (flow_check in bpf/flow.h). It comes first because it is written first: whoever
+	 * finds it unchanged after reading the rest has read one flow, not the next one's beginning.
+	 */
+	__u16 check;
+	__u8 state; /* enum flow_state */
+	__u8 flags; /* enum flow_flag */
 	struct ip_addr new_src;
 	struct ip_addr new_dst;
-	__u32 slot; /* index into `slots`: where the backend was found, and is looked for first */
 	__be16 new_src_port;
 	__be16 new_dst_port;
+	__u32 slot; /* index into `slots`: where the backend was found, and is looked for first */
 	__u32 last_use_s;
 	__u32 backend;
 	__u32 generation;
 	__u32 service;
 	__u32 ifindex; /* the link that its first packet came by, or, FLOW_LOCAL_CLIENT, left by */
-	__u8 mac[6];   /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
-	__u8 state;    /* enum flow_state */
-	__u8 flags;    /* enum flow_flag */
+	union {
+		__u32 sent; /* TCP: the number behind the last byte sent; 0: not known */
+		__u32 tag;  /* SCTP: what packets of this direction bear; network byte order */
+	};
+	union {
+		__u32 acked;    /* TCP: what was acknowledged last, the number expected next */
+		__u32 peer_tag; /* SCTP: the other direction's tag */
+	};
+	__u8 mac[6]; /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	/* Which list its backend is from is worked out again from what was dialled, and by whom. */
 	__u8 kind;    /* enum frontend_kind; 0: from a version that had only ClusterIPs */
 	__u8 is_near; /* the client is a pod of this node, or the node itself */
-	__u8 pad[2];
-};
-_Static_assert(sizeof(struct flow) == 72, "map value: every byte is named");
+} __attribute__((aligned(8))); /* it is copied often */
+_Static_assert(sizeof(struct flow) == 80, "map value: every byte is named");
 
 /* Ports of a fragmented packet, learned from its first fragment; key and value of `fragments`. */
 struct fragment_key {

@@ -133,6 +133,7 @@ int datapath_setup(void **state)
 	map_clear(programs->maps.affinity);
 	map_clear(programs->maps.flows);
 	map_clear(programs->maps.new_flows);
+	map_clear(programs->maps.flow_renewals);
 	map_clear(programs->maps.fragments);
 	map_clear(programs->maps.source_ranges);
 	map_clear(programs->maps.near_ranges);
@@ -565,6 +566,17 @@ enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction
 	return FLOW_AMONG_NEW;
 }
 
+__u16 flow_check_of(const struct flow_key *key)
+{
+	__u32 words[sizeof(*key) / sizeof(__u32)];
+
+	memcpy(words, key, sizeof(*key));
+	return (words[3] * 0x9e3779b1U + words[7] * 0x85ebca77U + words[8] * 0xc2b2ae3dU +
+		(words[0] ^ words[1] ^ words[2] ^ words[4] ^ words[5] ^ words[6] ^ words[9]) *
+			0x27d4eb2fU) >>
+	       16;
+}
+
 unsigned flows_count(int map)
 {
 	struct flow_key key;
@@ -613,8 +625,8 @@ struct packet_spec segment(struct peer src, struct peer dst, __u8 tcp_flags)
 		.dst = dst,
 		.proto = variant.proto,
 		.tcp_flags = tcp_flags,
-		.seq = 1000,
-		.ack = tcp_flags & ACK ? 2000 : 0,
+		.seq = tcp_flags & SYN ? 1000 : 1001,
+		.ack = tcp_flags & ACK ? 1001 : 0,
 		.payload = tcp_flags & PSH || variant.proto == IPPROTO_UDP ? 11 : 0,
 	};
 }

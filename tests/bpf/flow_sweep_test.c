@@ -131,16 +131,17 @@ static time_t now(void)
 		}                                                               \
 	} while (0)
 
-static void given_answered(__u16 port)
+static void given_confirmed(__u16 port)
 {
 	when_ingress(opens(client(port), vip(80)));
 	when_egress(answers(pod(1), client(port)));
 	then_goes_on_as(answers(vip(80), client(port)));
+	when_ingress(follows(client(port), vip(80)));
 }
 
 static void given_reset(__u16 port)
 {
-	given_answered(port);
+	given_confirmed(port);
 	when_ingress(tcp(client(port), vip(80), RST));
 }
 
@@ -157,13 +158,14 @@ static void flows_end_by_themselves(void **state)
 	given_backend(pod(2), IPPROTO_UDP);
 	given_service(vip(80), IPPROTO_UDP, 1, &(__u32){2});
 	given_reset(4000);
-	given_answered(4001);
+	given_confirmed(4001);
 	when_ingress(tcp(client(4001), vip(80), FIN | ACK));
 	when_egress(tcp(pod(1), client(4001), FIN | ACK));
 	variant.proto = IPPROTO_UDP;
 	when_ingress(opens(client(4000), vip(80)));
 	when_egress(answers(pod(2), client(4000)));
 	then_goes_on_as(answers(vip(80), client(4000)));
+	when_ingress(follows(client(4000), vip(80)));
 	assert_int_equal(halves(), 6);
 	assert_int_equal(address_flows_of(vip(80).addr).confirmed, 3);
 
@@ -196,7 +198,7 @@ static void a_flow_made_again_waits_once(void **state)
 	wait_until(!sweeper().waiting);
 	for (unsigned i = 0; i < 3; i++)
 		given_reset(4000);
-	given_answered(4000);
+	given_confirmed(4000);
 
 	wait_until(sweeper().waiting == 1);
 
@@ -208,9 +210,9 @@ static void a_flow_in_use_is_kept(void **state)
 {
 	(void)state;
 	given_pods(1);
-	given_answered(4000);
+	given_confirmed(4000);
 	for (unsigned i = 0; i < 2; i++) {
-		given_answered(4001);
+		given_confirmed(4001);
 		wait_until((when_ingress(follows(client(4000), vip(80))),
 			    place(4001) == FLOW_NOWHERE));
 	}
@@ -256,6 +258,7 @@ static void flows_that_xdp_confirmed_end_too(void **state)
 	given_outside(1);
 	when_client_sends(opens(client(4000), vip(80)));
 	when_backend_sends(answers(pod(1), inner(4000)));
+	when_client_sends(follows(client(4000), vip(80)));
 	assert_int_equal(halves(), 2);
 	when_client_sends(tcp(client(4000), vip(80), RST));
 
@@ -280,7 +283,7 @@ static void who_could_not_be_asked_is_not_confirmed(void **state)
 	(void)state;
 	given_pods(1);
 	for (__u16 port = 4000; port < 4000 + 2 * FEW; port++)
-		given_answered(port);
+		given_confirmed(port);
 
 	assert_between(sweeper().waiting, FEW, FEW);
 	assert_int_equal(halves(), 2 * FEW);
@@ -297,12 +300,12 @@ static void who_finds_the_table_full_removes_expired_flows(void **state)
 		given_reset(port);
 	assert_int_equal(halves(), 2 * FEW);
 	given_time_passed(TIMEOUT_TCP_CLOSED_S + 1);
-	given_answered(5000);
+	given_confirmed(5000);
 	then_counted(COUNTER_FLOWS_FULL, 1);
 	assert_int_equal(halves(), 0);
 
-	when_egress(follows(pod(1), client(5000)));
-	then_goes_on_as(follows(vip(80), client(5000)));
+	when_ingress(follows(client(5000), vip(80)));
+	then_goes_on_as(follows(client(5000), pod(1)));
 
 	assert_int_equal(place(5000), FLOW_CONFIRMED);
 }
@@ -315,7 +318,7 @@ static void without_timers_new_flows_end_others(void **state)
 		given_reset(port);
 	given_time_passed(TIMEOUT_TCP_CLOSED_S + 1);
 	for (__u16 port = 5000; port < 5000 + FEW; port++)
-		given_answered(port);
+		given_confirmed(port);
 
 	assert_int_equal(sweeper().has_timer, 0);
 	assert_int_equal(halves(), 2 * FEW);

@@ -141,6 +141,15 @@ __u32 crc32c(const __u8 *bytes, __u32 size)
 	return ~crc;
 }
 
+/* The initiate tag, which the other side's packets have to bear. */
+static void sctp_ask_for_tag(struct frame *segment, __u32 payload)
+{
+	const __be32 tag = htonl(SCTP_TAG);
+
+	if (payload >= sizeof(tag))
+		memcpy(segment->bytes + segment->size - payload, &tag, sizeof(tag));
+}
+
 static void build_sctp(const struct packet_spec *spec, struct frame *segment)
 {
 	struct {
@@ -161,6 +170,8 @@ static void build_sctp(const struct packet_spec *spec, struct frame *segment)
 	__u32 crc;
 
 	add_payload(segment, spec->payload);
+	if (spec->sctp_chunk == SCTP_INIT || spec->sctp_chunk == SCTP_INIT_ACK)
+		sctp_ask_for_tag(segment, spec->payload);
 	if (spec->no_checksum)
 		return;
 	crc = crc32c(segment->bytes, segment->size);

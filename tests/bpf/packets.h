@@ -40,6 +40,12 @@ enum tcp_flags {
 	ACK = 1U << 4,
 };
 
+/* What both sides of an association ask for, unless a test says otherwise. */
+#define SCTP_TAG 0x01020304U
+
+#define SCTP_INIT     1
+#define SCTP_INIT_ACK 2
+
 /* An IPv6 extension header; `size` is a multiple of 8. */
 struct extension {
 	__u8 proto;

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 
 /* RFC 9260, 3.2 */
-#define SCTP_INIT        1
-#define SCTP_INIT_ACK    2
 #define SCTP_COOKIE_ECHO 10
 
 #define MTU 1280
@@ -110,6 +108,14 @@ static struct peer frontend(__u16 port)
 	return peer(is_ipv4() ? "8.0.2.1" : "2001:db8:86dd:2::1", port);
 }
 
+/* Of both sides; for SCTP the verification tag. What SYNs carry is acknowledged. */
+static __u32 sequence_of(enum step step)
+{
+	if (variant.proto == IPPROTO_SCTP)
+		return step == OPENS ? 0 : SCTP_TAG;
+	return step == FOLLOWS ? 1001 : 1000;
+}
+
 static struct packet_spec spec_of(enum step step, struct peer src, struct peer dst, __u32 size)
 {
 	static const __u8 flags[] = {SYN, SYN | ACK, PSH | ACK};
@@ -120,8 +126,8 @@ static struct packet_spec spec_of(enum step step, struct peer src, struct peer d
 		.proto = variant.proto,
 		.tcp_flags = flags[step],
 		.sctp_chunk = chunks[step],
-		.seq = variant.proto == IPPROTO_SCTP && step == OPENS ? 0 : 0x01020304,
-		.ack = step == OPENS ? 0 : 2000,
+		.seq = sequence_of(step),
+		.ack = step == OPENS ? 0 : 1001 + size,
 		.payload = size + (side.is_bare ? BARE_LEAST : 0),
 		.is_bare = side.is_bare,
 		.tags = side.is_bare ? 0 : shape->tags,

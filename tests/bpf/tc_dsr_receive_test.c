@@ -280,7 +280,8 @@ static void sctp_is_unwrapped(void **state)
 	given_pods_here();
 	inside = opening(client(4000), vip(80));
 	delivered = opening(client(4000), pod(1));
-	inside.sctp_chunk = delivered.sctp_chunk = 1;
+	inside.sctp_chunk = delivered.sctp_chunk = SCTP_INIT;
+	inside.payload = delivered.payload = 16;
 
 	when_received(built(inside), pod(1));
 
@@ -307,7 +308,22 @@ static void later_segments_are_of_the_same_flow(void **state)
 	then_counted(COUNTER_FORWARDED_NEW, 1);
 }
 
+/* Once the last one is over. */
 static void a_new_conversation_of_one_client_port_may_go_elsewhere(void **state)
+{
+	(void)state;
+	given_a_flow();
+	when_received(tcp(client(4000), dialled_there(), RST), pod(1));
+
+	when_received(opens(client(4000), dialled_there()), pod(2));
+
+	then_goes_on_as(opens(client(4000), pod(2)));
+	when_replied(answers(pod(2), client(4000)));
+	then_goes_on_as(answers(dialled_there(), client(4000)));
+}
+
+/* Whoever sends it may be no client at all. */
+static void a_syn_on_a_connection_goes_where_that_goes(void **state)
 {
 	(void)state;
 	given_a_flow();
@@ -315,9 +331,10 @@ static void a_new_conversation_of_one_client_port_may_go_elsewhere(void **state)
 
 	when_received(opens(client(4000), dialled_there()), pod(2));
 
-	then_goes_on_as(opens(client(4000), pod(2)));
-	when_replied(answers(pod(2), client(4000)));
-	then_goes_on_as(answers(dialled_there(), client(4000)));
+	then_goes_on_as(opens(client(4000), pod(1)));
+	when_received(follows(client(4000), dialled_there()), pod(1));
+	then_goes_on_as(follows(client(4000), pod(1)));
+	then_counted(COUNTER_FORWARDED_NEW, 1);
 }
 
 static void datagrams_may_move_to_another_port_of_the_backend(void **state)
@@ -431,6 +448,7 @@ static void flows_outlive_a_change_to_source_nat(void **state)
 	key.dst_port = htons(NODE_PORT);
 	key.proto = variant.proto;
 	flow = (struct flow){
+		.check = flow_check_of(&key),
 		.new_src = client(0).addr,
 		.new_dst = pod(1).addr,
 		.new_src_port = htons(4000),
@@ -467,6 +485,7 @@ int main(void)
 		FAMILIES(sctp_is_unwrapped),
 		EACH(later_segments_are_of_the_same_flow),
 		FAMILIES(a_new_conversation_of_one_client_port_may_go_elsewhere),
+		FAMILIES(a_syn_on_a_connection_goes_where_that_goes),
 		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv4, UDP)", 1),
 		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv6, UDP)", 3),
 		EACH(one_client_port_at_two_frontends_is_told_apart),

@@ -147,7 +147,8 @@ static void sctp_is_encapsulated(void **state)
 	variant.proto = IPPROTO_SCTP;
 	given_dsr(1);
 	spec = opening(client(4000), vip(80));
-	spec.sctp_chunk = 1;
+	spec.sctp_chunk = SCTP_INIT;
+	spec.payload = 16;
 
 	when_asked(built(spec));
 

@@ -279,20 +279,31 @@ static void a_direct_connection_of_the_node_is_left_alone(void **state)
 }
 
 /* As for forwarded packets, but what the node sends itself never passes an ingress hook. */
-static void a_direct_connection_of_the_node_forgets_a_flow_of_its_port(void **state)
+static void a_direct_conversation_of_the_node_by_the_port_of_a_flow_gets_another(void **state)
 {
+	struct packet_spec asked = opening(node(4000), pod(1)), sent, answered, returned;
+
 	(void)state;
 	given_world();
 	when_leaves(opens(node(4000), vip(80)));
 	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
 	when_leaves(follows(node(4000), vip(80)));
 	given_time_passed(10);
+	asked.seq = 70000;
+	sent = asked;
 
-	when_run(programs->progs.fl_egress, opens(node(4000), pod(1)), pod_link, 0);
-	then_goes_on();
-	then_counted(COUNTER_FORGOTTEN, 1);
-	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
-	then_goes_on();
+	when_run(programs->progs.fl_egress, built(asked), pod_link, 0);
+
+	sent.src.port = source_port_of(outcome());
+	assert_int_not_equal(sent.src.port, 4000);
+	then_goes_on_as(built(sent));
+	answered = answering(pod(1), sent.src);
+	returned = answering(pod(1), node(4000));
+	answered.ack = returned.ack = variant.proto == IPPROTO_TCP ? 70001 : 0;
+	when_run(programs->progs.fl_ingress, built(answered), pod_link, pod_link);
+	then_goes_on_as(built(returned));
+	when_run(programs->progs.fl_ingress, follows(pod(1), node(4000)), pod_link, pod_link);
+	assert_int_not_equal(source_port_of(outcome()), BACKEND_PORT);
 }
 
 int main(void)
@@ -308,7 +319,7 @@ int main(void)
 		EACH(a_process_reaches_another_one_from_another_address_of_the_node),
 		EACH(an_error_about_a_process_packet_comes_in_by_its_link),
 		EACH(a_direct_connection_of_the_node_is_left_alone),
-		EACH(a_direct_connection_of_the_node_forgets_a_flow_of_its_port),
+		EACH(a_direct_conversation_of_the_node_by_the_port_of_a_flow_gets_another),
 	};
 
 	return cmocka_run_group_tests_name("node", tests, load_with_links, datapath_unload);

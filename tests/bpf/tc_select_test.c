@@ -287,7 +287,7 @@ static void a_connection_to_a_dead_backend_is_reset(void **state)
 
 	(void)state;
 	given_a_dead_backend_on_a_connection();
-	reset.seq = 2000;
+	reset.seq = 1001;
 	reset.is_fresh = reset.is_returned = true;
 
 	when_ingress(follows(client(4000), vip(80)));

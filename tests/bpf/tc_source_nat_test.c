@@ -8,14 +8,14 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define PORT_MIN  61000
 #define PORTS     4
 #define FIRST_CUT 48
 
 /* RFC 9260, 3.2 */
-#define SCTP_INIT     1
-#define SCTP_INIT_ACK 2
 
 static void make_ports_scarce(struct tc_bpf *skeleton)
 {
@@ -53,10 +53,27 @@ static void a_client_reaches_a_backend_elsewhere_through_each_frontend(void **st
 	then_counted(COUNTER_FORWARDED_NEW, FRONTEND_LOAD_BALANCER_IP);
 }
 
-/* Ports that processes of the node get are not given to flows, for a tuple may not be in use twice.
- */
-static void a_port_that_may_be_the_nodes_own_is_not_kept(void **state)
+/* A socket of the node's own, so that replies for its port are its, not a flow's. */
+static int node_socket(__u16 port)
 {
+	bool is_ipv4 = variant.family == FAMILY_IPV4;
+	int fd = socket(is_ipv4 ? AF_INET : AF_INET6, variant.proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM, 0);
+	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, is_ipv4 ? (struct sockaddr *)&ipv4 : (struct sockaddr *)&ipv6,
+			      is_ipv4 ? sizeof(ipv4) : sizeof(ipv6)),
+			 0);
+	if (variant.proto == IPPROTO_TCP)
+		assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
+/* A tuple may not be in use twice. */
+static void a_port_of_a_socket_of_the_node_is_not_kept(void **state)
+{
+	int own = node_socket(40000);
 	__u16 port;
 
 	(void)state;
@@ -65,10 +82,21 @@ static void a_port_that_may_be_the_nodes_own_is_not_kept(void **state)
 	when_asked(opens(client(40000), node(NODE_PORT)));
 
 	port = source_port_of(outcome());
-	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	assert_int_not_equal(port, 40000);
 	then_returns_as(passed(opening(inner(port), pod(1))));
 	when_answered(answers(pod(1), inner(port)));
 	then_returns_as(passed(answering(node(NODE_PORT), client(40000))));
+	(void)close(own);
+}
+
+static void a_port_of_the_nodes_range_is_kept_where_no_socket_has_it(void **state)
+{
+	(void)state;
+	given_outside(1);
+
+	when_asked(opens(client(40000), node(NODE_PORT)));
+
+	then_returns_as(passed(opening(inner(40000), pod(1))));
 }
 
 static void two_clients_with_one_port_are_told_apart(void **state)
@@ -98,29 +126,46 @@ static struct exhausted exhausted_of(__u32 service)
 	return exhausted;
 }
 
-/* Those that have a port go on; those that get none are counted, and for whom. */
+/* As many clients as there are source ports, which are few here, are served by one backend. */
+static unsigned when_clients_ask(__u16 from, unsigned clients, __u16 given[], bool are_established)
+{
+	unsigned count = 0;
+
+	for (__u16 port = from; port < from + clients; port++) {
+		when_asked(opens(client(port), node(NODE_PORT)));
+		if (verdict() == TC_ACT_SHOT)
+			continue;
+		given[count++] = source_port_of(outcome());
+		if (!are_established)
+			continue;
+		when_answered(answers(pod(1), inner(given[count - 1])));
+		then_returns_as(passed(answering(node(NODE_PORT), client(port))));
+		when_asked(follows(client(port), node(NODE_PORT)));
+		assert_int_equal(verdict(), TC_ACT_REDIRECT);
+	}
+	return count;
+}
+
+/*
+ * Those that have a port go on; those that get none are counted, and for whom. Their own ports are
+ * of no use to them here, for they are a socket's.
+ */
 static void ports_that_run_out_break_nobody(void **state)
 {
-	__u16 given[PORTS + 1];
-	unsigned count = 0, refused = 0;
+	__u16 given[2 * PORTS];
+	int own[2 * PORTS];
+	unsigned count, refused;
 	__u32 service;
 
 	(void)state;
 	service = given_outside(1);
+	for (unsigned i = 0; i < 2 * PORTS; i++)
+		own[i] = node_socket((__u16)(40000 + i));
 
-	for (__u16 port = 40000; port < 40000 + 2 * PORTS; port++) {
-		when_asked(opens(client(port), node(NODE_PORT)));
-		if (verdict() == TC_ACT_SHOT) {
-			refused++;
-			continue;
-		}
-		assert_between(count, 0, PORTS - 1);
-		given[count++] = source_port_of(outcome());
-		when_answered(answers(pod(1), inner(given[count - 1])));
-		then_returns_as(passed(answering(node(NODE_PORT), client(port))));
-	}
+	count = when_clients_ask(40000, 2 * PORTS, given, true);
 
-	assert_between(refused, PORTS, 2 * PORTS);
+	refused = 2 * PORTS - count;
+	assert_between(count, 1, PORTS);
 	then_counted(COUNTER_DROP_NO_PORT_FREE, refused);
 	assert_int_equal(exhausted_of(service).count, refused);
 	assert_true(exhausted_of(service).last_s > 0);
@@ -128,6 +173,31 @@ static void ports_that_run_out_break_nobody(void **state)
 		when_answered(follows(pod(1), inner(given[i])));
 		assert_int_equal(verdict(), TC_ACT_REDIRECT);
 	}
+	for (unsigned i = 0; i < 2 * PORTS; i++)
+		(void)close(own[i]);
+}
+
+/* A flood of clients that go no further takes no port from those that come, nor from those that are. */
+static void flows_that_nobody_answers_give_their_ports_away(void **state)
+{
+	__u16 given[3 * PORTS];
+	__u16 first;
+	int own[3 * PORTS];
+
+	(void)state;
+	given_outside(1);
+	for (unsigned i = 0; i < 3 * PORTS; i++)
+		own[i] = node_socket((__u16)(40000 + i));
+	assert_int_equal(when_clients_ask(40000, 1, &first, true), 1);
+
+	assert_int_equal(when_clients_ask(40001, 3 * PORTS - 1, given, false), 3 * PORTS - 1);
+
+	for (unsigned i = 0; i < 3 * PORTS - 1; i++)
+		assert_int_not_equal(given[i], first);
+	when_answered(follows(pod(1), inner(first)));
+	then_returns_as(passed(following(node(NODE_PORT), client(40000))));
+	for (unsigned i = 0; i < 3 * PORTS; i++)
+		(void)close(own[i]);
 }
 
 static void a_backend_without_a_route_is_counted(void **state)
@@ -227,20 +297,18 @@ static struct frame hopped(struct packet_spec spec)
 	return built(spec);
 }
 
-/* The node's address takes its place, so its port must not be one of the node's own. */
+/* The node's address takes its place. */
 static void a_pod_reaches_itself_through_a_node_port(void **state)
 {
 	struct peer self = pod(1);
-	__u16 port;
+	const __u16 port = 40000;
 
 	(void)state;
 	given_outside(1);
 	given_backend_flags(1, BACKEND_LOCAL);
-	self.port = 40000;
+	self.port = port;
 
 	when_ingress(opens(self, node(NODE_PORT)));
-	port = source_port_of(outcome());
-	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
 	then_returns_as(hopped(opening(node(port), pod(1))));
 
 	when_ingress(answers(pod(1), node(port)));
@@ -358,10 +426,11 @@ static void an_association_keeps_its_checksum_right(void **state)
 	(void)state;
 	variant.proto = IPPROTO_SCTP;
 	given_outside(1);
+	when_asked(built(sctp(another_client(40000), node(NODE_PORT), SCTP_INIT)));
 
 	when_asked(built(sctp(client(40000), node(NODE_PORT), SCTP_INIT)));
 	port = source_port_of(outcome());
-	assert_between(port, PORT_MIN, PORT_MIN + PORTS - 1);
+	assert_int_not_equal(port, 40000);
 	then_returns_as(passed(sctp(inner(port), pod(1), SCTP_INIT)));
 	when_answered(built(sctp(pod(1), inner(port), SCTP_INIT_ACK)));
 	then_returns_as(passed(sctp(node(NODE_PORT), client(40000), SCTP_INIT_ACK)));
@@ -400,9 +469,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		EACH(a_client_reaches_a_backend_elsewhere_through_each_frontend),
-		EACH(a_port_that_may_be_the_nodes_own_is_not_kept),
+		EACH(a_port_of_a_socket_of_the_node_is_not_kept),
+		EACH(a_port_of_the_nodes_range_is_kept_where_no_socket_has_it),
 		EACH(two_clients_with_one_port_are_told_apart),
 		EACH(ports_that_run_out_break_nobody),
+		EACH(flows_that_nobody_answers_give_their_ports_away),
 		EACH(a_backend_without_a_route_is_counted),
 		EACH(a_way_without_addresses_uses_those_of_the_clients_side),
 		EACH(a_client_keeps_its_address_where_the_backend_is_on_this_node),

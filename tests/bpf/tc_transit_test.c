@@ -55,7 +55,10 @@ static void given_a_flow(void)
 	then_returns_as(passed(following(inner(4000), pod(1))));
 }
 
-/* Source ports: those below the range of the node's own, and those above it. */
+/*
+ * Source ports of those who cannot have their own: at first those below the range of the node's own
+ * sockets and those above it, which are nobody's.
+ */
 static void ports_that_are_given_are_nobodys(void **state)
 {
 	unsigned low = 0, high = 0;
@@ -65,6 +68,7 @@ static void ports_that_are_given_are_nobodys(void **state)
 	for (__u16 port = 40000; port < 40200; port++) {
 		__u16 given;
 
+		when_asked(opens(another_client(port), vip(80)));
 		when_asked(opens(client(port), vip(80)));
 		given = source_port_of(outcome());
 		low += given >= LOW_PORT_MIN_DEFAULT && given < HOST_PORT_MIN_DEFAULT;

@@ -57,11 +57,11 @@ static const char *const pinned_maps[] = {
 	"addresses",      "address_flows",  "affinity",         "agent_sockets",
 	"agent_status",   "backends",       "bind_attempts",    "cluster_nodes",
 	"counters",       "datagram_state", "exhausted",        "flow_checks",
-	"flow_sweeper",   "flows",          "fragments",        "frontends",
+	"flow_renewals",  "flow_sweeper",   "flows",            "fragments",        "frontends",
 	"link_sources",   "links",          "near_ranges",      "new_flows",
 	"node_address",   "node_ports",     "redirect_targets", "service_names",
 	"service_ranges", "service_stats",  "services",         "slots",
-	"socket_state",   "source_ranges",  "unprogrammed",
+	"socket_state",   "source_ranges",  "tuple_locks",      "unprogrammed",
 };
 
 static int maps_unpin(const char *pin_dir)

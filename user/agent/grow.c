@@ -73,6 +73,7 @@ static int copy_address_flows(int to, uint32_t count)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	busy.new_until_s = (uint32_t)now.tv_sec + NEW_FLOWS_LAST_S;
+	busy.direct_until_s = busy.new_until_s;
 	for (uint32_t index = 0; index < count; index++) {
 		if (bpf_map_update_elem(to, &index, &busy, BPF_ANY))
 			return -errno;
@@ -140,6 +141,8 @@ int grow_add_counts(int from, int to)
 		uint32_t confirmed = __atomic_load_n(&old[i].confirmed, __ATOMIC_RELAXED);
 
 		(void)__atomic_fetch_add(&new[i].confirmed, confirmed, __ATOMIC_RELAXED);
+		if (new[i].direct_until_s < old[i].direct_until_s)
+			new[i].direct_until_s = old[i].direct_until_s;
 	}
 	(void)munmap(old, address_flows_size(info.max_entries));
 	(void)munmap(new, address_flows_size(info.max_entries));

@@ -18,7 +18,7 @@ bool grow_is_possible(const char *map_name);
 int grow_copy(const char *map_name, int from, int to);
 
 /*
- * Adds the counts of one `address_flows` to those of another, when no program counts in the first
+ * Adds what one `address_flows` counts and expects to another, when no program counts in the first
  * one any more. Returns 0 or a negative errno. Silent.
  */
 int grow_add_counts(int from, int to);
