@@ -45,7 +45,7 @@ static __always_inline void flow_find_full(void)
  * Moves both halves, with the flow's lock held. Returns 0, -EEXIST: another flow has a tuple of it,
  * or another negative errno: there is no room.
  */
-static __always_inline int flow_move(struct flow_draft *draft)
+static __always_inline int flow_move(struct flow_draft *draft, struct tuple_lock *lock)
 {
 	int err;
 
@@ -62,6 +62,8 @@ static __always_inline int flow_move(struct flow_draft *draft)
 		(void)flow_delete_half(&flows, &draft->reply_key, &draft->reply);
 		return err;
 	}
+	lock->moved = flow_key_hash(&draft->reply_key);
+	barrier();
 	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
 	(void)flow_delete_half(&new_flows, &draft->reply_key, &draft->reply);
 	return 0;
@@ -93,7 +95,7 @@ static __noinline int flow_confirm(struct flow_draft *draft)
 		draft->reply.sent = reply->sent;
 		draft->reply.acked = reply->acked;
 	}
-	err = flow_move(draft);
+	err = flow_move(draft, lock);
 	tuple_lock_release(lock);
 	if (err && err != -EEXIST)
 		flow_find_full();

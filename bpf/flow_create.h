@@ -104,13 +104,27 @@ static __noinline bool tuple_is_of_socket(void *ctx, const struct flow_key *repl
 	return true;
 }
 
+/*
+ * True if a socket of this node may talk by this port. UDP sockets outside of the range that the
+ * kernel gives them from are servers; looking for them costs a tenth of a new flow, and one that
+ * asks a backend of ours all the same gets another port (FLOW_DIRECT).
+ */
+static __always_inline bool socket_may_have(__u8 proto, __be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return proto == IPPROTO_TCP ||
+	       (number >= config.host_port_min && number < config.source_port_min);
+}
+
 /* Claims the draft's reply tuple with this source port. Returns 0, -EEXIST or another errno. */
 static __always_inline int flow_claim_port(void *ctx, struct flow_draft *draft, __be16 port,
 					   bool displaces)
 {
 	draft->original.new_src_port = port;
 	draft->reply_key.dst_port = port;
-	if (draft->is_from_node && tuple_is_of_socket(ctx, &draft->reply_key))
+	if (draft->is_from_node && socket_may_have(draft->original_key.proto, port) &&
+	    tuple_is_of_socket(ctx, &draft->reply_key))
 		return -EEXIST;
 	return flow_claim_reply(displaces);
 }

@@ -98,6 +98,14 @@ static __always_inline bool is_challenge(const struct packet *packet, const stru
 	       packet->acknowledged != reply->acked;
 }
 
+/* True if a flow may have gone from one table to the other while we looked for it. */
+static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
+{
+	const struct tuple_lock *lock = tuple_lock_of(reply_key);
+
+	return lock && lock->moved == flow_key_hash(reply_key);
+}
+
 /*
  * The flow that a packet from its backend belongs to, in draft->reply, or NULL: what belongs to no
  * flow is not ours.
@@ -114,8 +122,7 @@ static __noinline const struct flow *reply_flow(const struct packet *packet)
 	key = &draft->reply_key;
 	packet_flow_key(packet, FLOW_REPLY, key);
 	entry = flow_look(key, &draft->reply, &is_confirmed);
-	/* It may have moved from one table to the other while we looked. */
-	if (!entry && proto_has_handshake(packet->proto))
+	if (!entry && tuple_has_moved(key))
 		entry = flow_look(key, &draft->reply, &is_confirmed);
 	if (!entry || flow_is_expired(&draft->reply, key->proto, now_seconds()))
 		return NULL;

@@ -153,6 +153,7 @@ struct {
 struct tuple_lock {
 	struct bpf_spin_lock lock;
 	__u32 is_held;
+	__u32 moved; /* the hash of the tuple that went from `new_flows` to `flows` last */
 };
 
 struct {

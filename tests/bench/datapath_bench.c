@@ -98,7 +98,10 @@ static void given_flow(struct peer src, struct peer dst, struct peer new_src, st
 		.backend = 1,
 		.generation = 1,
 		.service = 1,
+		.check = flow_check_of(&key),
 		.state = FLOW_ESTABLISHED,
+		.sent = 1001,
+		.acked = 1001,
 	};
 	__u8 value[256] = {};
 	struct timespec now;
