@@ -60,6 +60,8 @@ static int loop_open(struct agent *agent)
 	agent->hangup.data = agent;
 	agent->reclaim.data = agent;
 	agent->retry.data = agent;
+	agent->grace.over = agent_grace_over;
+	agent->grace.context = agent;
 	err = uv_signal_start(&agent->terminate, stop, SIGTERM);
 	if (!err)
 		err = uv_signal_start(&agent->interrupt, stop, SIGINT);

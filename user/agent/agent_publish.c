@@ -23,7 +23,8 @@
 #include "plan/plan.h"
 #include "publish/publish.h"
 
-#define RETRY_S 2
+#define RETRY_S       2
+#define NSEC_PER_MSEC 1000000ULL
 
 /*
  * kube-proxy does not answer at the addresses of its IPVS link: they only lead packets to IPVS, and
@@ -107,21 +108,33 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 
 static void reclaim(uv_timer_t *timer);
 
-/* Frees what waits for its grace period, and comes back when the next is due. */
+/* Frees what no program looks at any more, and comes back when the next is due. */
 static void reclaim_schedule(struct agent *agent)
 {
-	uint64_t wait_ms = publisher_reclaim(agent->publisher, uv_hrtime());
+	uint64_t over_ns = agent->grace.over_ns;
+	uint64_t wait_ms = publisher_reclaim(agent->publisher, over_ns);
+	uint64_t passed_ms = (uv_hrtime() - over_ns) / NSEC_PER_MSEC;
 
-	if (wait_ms)
-		(void)uv_timer_start(&agent->reclaim, reclaim, wait_ms, 0);
-	else
+	if (!wait_ms)
 		(void)uv_timer_stop(&agent->reclaim);
+	else
+		(void)uv_timer_start(&agent->reclaim, reclaim,
+				     wait_ms > passed_ms ? wait_ms - passed_ms : 1, 0);
 }
 
 static void reclaim(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
 
+	grace_begin(&agent->grace, &agent->loop);
+}
+
+void agent_grace_over(void *context)
+{
+	struct agent *agent = context;
+
+	if (uv_is_closing((uv_handle_t *)&agent->reclaim))
+		return;
 	reclaim_schedule(agent);
 	if (publisher_retry_unfitting(agent->publisher, service_publish, agent))
 		log_warning("Services that did not fit could not be tried again, continuing");

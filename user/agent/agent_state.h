@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "agent/datapath.h"
+#include "agent/grace.h"
 #include "agent/log_timer.h"
 #include "agent/options.h"
 #include "agent/surroundings.h"
@@ -20,6 +21,7 @@ struct agent {
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
+	struct grace grace;
 	uv_timer_t retry; /* of a publish that has failed */
 	struct log_timer log_timer;
 	struct config_watch *config_watch;
@@ -76,6 +78,8 @@ void agent_look_around(struct agent *agent);
 
 /* Publishes every Service that is dirty. `woken_ns`: when the change came. Logs. */
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns);
+/* No program looks any more at what was retired before; `context` is the agent. */
+void agent_grace_over(void *context);
 
 /*
  * The first publish: everything the source holds, then what an earlier run had and the source has

@@ -4,10 +4,15 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "agent/grace.h"
 #include "fairlead/types.h"
 #include "log.h"
+
+/* No program takes longer, where the kernel cannot be asked. */
+#define PROGRAM_MAX_NS 10000000L
 
 struct gathering {
 	struct service_ranges ranges;
@@ -42,12 +47,19 @@ static int gather_object(const struct object *object, void *context)
 	return 0;
 }
 
-/* Programs that look meanwhile see fewer ranges: a packet more goes on, none is lost. */
+/*
+ * Programs that look meanwhile see no ranges: a packet more goes on, none is lost. Those that have
+ * read the old count end before the ranges change, for one that is half written may match anything.
+ */
 static void ranges_store(struct service_ranges *shared, const struct service_ranges *ranges)
 {
 	if (!memcmp(shared, ranges, sizeof(*ranges)))
 		return;
-	__atomic_store_n(&shared->count, 0, __ATOMIC_SEQ_CST);
+	if (shared->count) {
+		__atomic_store_n(&shared->count, 0, __ATOMIC_SEQ_CST);
+		if (grace_wait())
+			(void)nanosleep(&(const struct timespec){.tv_nsec = PROGRAM_MAX_NS}, NULL);
+	}
 	memcpy(shared->ranges, ranges->ranges, sizeof(ranges->ranges));
 	__atomic_store_n(&shared->count, ranges->count, __ATOMIC_RELEASE);
 }
