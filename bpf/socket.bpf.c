@@ -215,9 +215,12 @@ static __always_inline void source_read(const struct bpf_sock *socket, struct ip
 static __always_inline void peer_read(const struct bpf_sock *socket, struct ip_addr *ret_addr)
 {
 	__u32 *words = address_words(ret_addr);
+	__be32 ipv4;
 
 	if (socket->family != AF_INET6) {
-		address_set_ipv4(ret_addr, socket->dst_ip4);
+		ipv4 = socket->dst_ip4;
+		barrier_var(ipv4); /* or it shares its load with a word of the other family */
+		address_set_ipv4(ret_addr, ipv4);
 		return;
 	}
 	words[0] = socket->dst_ip6[0];
@@ -411,15 +414,29 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 }
 
 /*
+ * An entry by its index. The verifier is to look at what follows once, not once for each entry that
+ * it may be: `unknown`, of which it cannot say anything, makes it forget which.
+ */
+static __always_inline struct socket_state *datagram_at(struct datagram_state *datagram,
+							__u32 index)
+{
+	__u32 unknown = datagram->uses;
+
+	index ^= unknown;
+	barrier_var(index);
+	index ^= unknown;
+	return &datagram->frontends[index % DATAGRAM_FRONTENDS_MAX];
+}
+
+/*
  * The entry of a frontend in the socket's own memory, or, where it has none, the one to give it: a
- * free one or the oldest. The verifier is to look at what follows once, not once for each entry
- * that it may be: `unknown`, of which it cannot say anything, makes it forget which.
+ * free one or the oldest.
  */
 static __always_inline struct socket_state *
 datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend, bool *ret_found)
 {
-	__u32 oldest = 0, unknown = datagram->uses;
 	bool found = false;
+	__u32 oldest = 0;
 
 	for (__u32 i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
 		const struct socket_state *entry = &datagram->frontends[i];
@@ -434,10 +451,7 @@ datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend,
 			oldest = i;
 	}
 	*ret_found = found;
-	oldest ^= unknown;
-	barrier_var(oldest);
-	oldest ^= unknown;
-	return &datagram->frontends[oldest % DATAGRAM_FRONTENDS_MAX];
+	return datagram_at(datagram, oldest);
 }
 
 static __always_inline void datagram_key_set(struct datagram_key *key, const struct ip_addr *addr,
@@ -505,23 +519,27 @@ static __always_inline struct socket_state *datagram_take(struct bpf_sock_addr *
 
 /*
  * True if another frontend of the socket already has this backend, or the socket asks it directly:
- * replies could not be told apart.
+ * replies could not be told apart. Without a branch for each entry, of which the verifier would
+ * follow every combination.
  */
 static __always_inline bool datagram_backend_is_taken(struct bpf_sock_addr *ctx,
 						      const struct datagram_state *datagram,
-						      const struct socket_state *self,
 						      const struct endpoint *frontend,
 						      const struct choice *choice)
 {
 	const struct socket_state *other;
+	__u64 difference, taken = 0;
 
 	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
 		const struct socket_state *entry = &datagram->frontends[i];
 
-		if (entry != self && entry->backend == choice->backend &&
-		    entry->generation == choice->generation)
-			return true;
+		difference = (entry->backend ^ choice->backend) |
+			     (entry->generation ^ choice->generation);
+		barrier_var(difference);
+		taken |= (difference - 1) >> 63; /* 1 where there is none */
 	}
+	if (taken)
+		return true;
 	other = datagram_other(ctx, datagram, &choice->addr, choice->port, DATAGRAM_BACKEND);
 	return other && !endpoint_is(frontend, &other->frontend_addr, other->frontend_port);
 }
@@ -529,10 +547,11 @@ static __always_inline bool datagram_backend_is_taken(struct bpf_sock_addr *ctx,
 #define DATAGRAM_TRIES 4
 
 /* Chooses a backend, another one than the socket's other frontends have if that can be had. */
-static __always_inline int
-datagram_select(struct bpf_sock_addr *ctx, const struct datagram_state *datagram,
-		const struct socket_state *entry, const struct endpoint *frontend,
-		const struct frontend_target *target, struct choice *ret_choice)
+static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
+					   const struct datagram_state *datagram,
+					   const struct endpoint *frontend,
+					   const struct frontend_target *target,
+					   struct choice *ret_choice)
 {
 	struct client client;
 	int err = 0;
@@ -540,7 +559,7 @@ datagram_select(struct bpf_sock_addr *ctx, const struct datagram_state *datagram
 	client_of(ctx, &client);
 	for (int i = 0; i < DATAGRAM_TRIES; i++) {
 		err = service_select(&client, target, true, ret_choice);
-		if (err || !datagram_backend_is_taken(ctx, datagram, entry, frontend, ret_choice))
+		if (err || !datagram_backend_is_taken(ctx, datagram, frontend, ret_choice))
 			break;
 	}
 	return err;
@@ -554,19 +573,20 @@ static __always_inline const struct socket_state *datagram_sender(struct bpf_soc
 								  struct datagram_state *datagram,
 								  const struct endpoint *backend)
 {
-	const struct socket_state *latest = NULL;
+	__u32 latest = 0, last_use = 0;
 
-	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
+	for (__u32 i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
 		const struct socket_state *entry = &datagram->frontends[i];
 
-		if (entry->backend &&
-		    endpoint_is(backend, &entry->backend_addr, entry->backend_port) &&
-		    (!latest || entry->last_use > latest->last_use))
-			latest = entry;
+		if (entry->last_use > last_use &&
+		    endpoint_is(backend, &entry->backend_addr, entry->backend_port)) {
+			last_use = entry->last_use;
+			latest = i;
+		}
 	}
-	return latest ? latest
-		      : datagram_other(ctx, datagram, &backend->addr, backend->port,
-				       DATAGRAM_BACKEND);
+	return last_use ? datagram_at(datagram, latest)
+			: datagram_other(ctx, datagram, &backend->addr, backend->port,
+					 DATAGRAM_BACKEND);
 }
 
 /*
@@ -652,7 +672,7 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	if (!found || entry->service != target->service ||
 	    !service_still_has(entry->service, (struct list_for){target->kind, true},
 			       entry->backend, entry->generation, &entry->slot)) {
-		err = datagram_select(ctx, datagram, entry, endpoint, target, &choice);
+		err = datagram_select(ctx, datagram, endpoint, target, &choice);
 		if (err)
 			return socket_unserved(ctx, endpoint, err);
 		counter_add(found ? COUNTER_RESELECTED : COUNTER_CONNECTED, 0);
