@@ -12,7 +12,6 @@
 #include "cleanup.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
-#include "cli/explain_address.h"
 #include "cli/words.h"
 
 /* A client's port where none is given: the first from here on that has no flow. */
