@@ -479,7 +479,8 @@ datagram_other(struct bpf_sock_addr *ctx, const struct datagram_state *datagram,
 	return bpf_map_lookup_elem(&datagram_others, &key);
 }
 
-/* Moves an entry out of the socket's own memory: by its frontend, and by the backend that answers.
+/*
+ * Moves an entry out of the socket's own memory: by its frontend, and by the backend that answers.
  */
 static __always_inline void datagram_move_out(struct bpf_sock_addr *ctx,
 					      const struct socket_state *entry)
@@ -563,6 +564,31 @@ static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 			break;
 	}
 	return err;
+}
+
+/*
+ * True if the socket was connected to the frontend, is not any more, and keeps the backend: after
+ * connect(AF_UNSPEC) the kernel still gives an IPv6 socket nothing that is not from its old peer's
+ * address.
+ */
+static __always_inline bool datagram_inherit(struct bpf_sock *socket,
+					     const struct endpoint *frontend,
+					     const struct frontend_target *target,
+					     struct socket_state *entry)
+{
+	struct socket_state *state = bpf_sk_storage_get(&socket_state, socket, NULL, 0);
+	struct ip_addr peer;
+
+	if (!state || state->service != target->service ||
+	    !endpoint_is(frontend, &state->frontend_addr, state->frontend_port))
+		return false;
+	peer_read(socket, &peer);
+	if (!address_equal(&peer, &state->backend_addr) ||
+	    !service_still_has(state->service, (struct list_for){target->kind, true},
+			       state->backend, state->generation, &state->slot))
+		return false;
+	*entry = *state;
+	return true;
 }
 
 /*
@@ -669,6 +695,8 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	if (!datagram)
 		return socket_without_state(ctx, endpoint);
 	entry = datagram_take(ctx, datagram, endpoint, &found);
+	if (!found)
+		found = datagram_inherit(socket, endpoint, target, entry);
 	if (!found || entry->service != target->service ||
 	    !service_still_has(entry->service, (struct list_for){target->kind, true},
 			       entry->backend, entry->generation, &entry->slot)) {
