@@ -141,9 +141,9 @@ static int found_destroy(struct pass *pass, ino_t namespace, struct mnl_socket *
 }
 
 /*
- * Ends the sockets of the namespace at hand. Those of an SO_REUSEPORT group have all their addresses
- * and ports in common, and the kernel finds one of them at a time: the others are tried again as
- * long as some were ended. What then is left was closed since it was listed.
+ * Ends the sockets of the namespace at hand. Those of an SO_REUSEPORT group have all their
+ * addresses and ports in common, and the kernel finds one of them at a time: the others are tried
+ * again as long as some were ended. What then is left was closed since it was listed.
  */
 static int namespace_destroy(ino_t inode, void *context)
 {
