@@ -110,17 +110,41 @@ static bool is_wanted(void *context, ino_t inode)
 	return candidate_by_inode(context, inode);
 }
 
-static int peer_connect(int fd, const struct udp_socket *socket)
+/* An address as system calls have it. */
+union socket_address {
+	struct sockaddr any;
+	struct sockaddr_in ipv4;
+	struct sockaddr_in6 ipv6;
+};
+
+static bool is_connected_to(int fd, const union socket_address *peer)
 {
-	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = socket->peer_port};
-	struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = socket->peer_port};
+	union socket_address found = {};
+	socklen_t size = sizeof(found);
+
+	if (getpeername(fd, &found.any, &size) || found.any.sa_family != peer->any.sa_family)
+		return false;
+	if (peer->any.sa_family == AF_INET)
+		return found.ipv4.sin_port == peer->ipv4.sin_port &&
+		       found.ipv4.sin_addr.s_addr == peer->ipv4.sin_addr.s_addr;
+	return found.ipv6.sin6_port == peer->ipv6.sin6_port &&
+	       IN6_ARE_ADDR_EQUAL(&found.ipv6.sin6_addr, &peer->ipv6.sin6_addr);
+}
+
+static union socket_address peer_of(const struct udp_socket *socket)
+{
+	union socket_address peer = {};
 
 	if (socket->family == AF_INET) {
-		memcpy(&ipv4.sin_addr, &socket->peer.bytes[12], sizeof(ipv4.sin_addr));
-		return connect(fd, (void *)&ipv4, sizeof(ipv4));
+		peer.ipv4.sin_family = AF_INET;
+		peer.ipv4.sin_port = socket->peer_port;
+		memcpy(&peer.ipv4.sin_addr, &socket->peer.bytes[12], sizeof(peer.ipv4.sin_addr));
+	} else {
+		peer.ipv6.sin6_family = AF_INET6;
+		peer.ipv6.sin6_port = socket->peer_port;
+		memcpy(&peer.ipv6.sin6_addr, socket->peer.bytes, sizeof(peer.ipv6.sin6_addr));
 	}
-	memcpy(&ipv6.sin6_addr, socket->peer.bytes, sizeof(ipv6.sin6_addr));
-	return connect(fd, (void *)&ipv6, sizeof(ipv6));
+	return peer;
 }
 
 /* connect() keeps a source address that an earlier one has chosen, until there is no peer. */
@@ -129,12 +153,15 @@ static void candidate_reconnect(void *context, ino_t inode, int fd)
 	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 	struct search *search = context;
 	struct candidate *candidate = candidate_by_inode(search, inode);
+	const union socket_address peer = peer_of(&candidate->socket);
 
 	candidate->is_done = true;
 	search->is_done = !--search->left;
+	if (!is_connected_to(fd, &peer)) /* any more */
+		return;
 	if (address_is_loopback(&candidate->socket.local) && connect(fd, &nobody, sizeof(nobody)))
 		return;
-	if (!peer_connect(fd, &candidate->socket))
+	if (!connect(fd, &peer.any, sizeof(peer)))
 		search->reconnected++;
 }
 
