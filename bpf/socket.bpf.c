@@ -7,15 +7,18 @@
  * connect4/6      A frontend becomes a backend; nobody to answer is ECONNREFUSED. The socket
  *                 remembers both.
  * getpeername4/6  A connected socket sees what it dialled.
- * sendmsg4/6      As connect, for each datagram of an unconnected UDP socket, which keeps
- *                 its backends.
+ * sendmsg4/6      As connect, for each datagram that names whom it is for. A UDP socket keeps its
+ *                 backends: a connected one that names its peer again the one that it is connected
+ *                 to, for it hears from no other.
  * recvmsg4/6      Replies appear to come from the frontend.
  * bind4/6         A NodePort that a Service has cannot be taken by a process of the node.
  *
- * What a socket remembers lives in socket-local storage and goes with the socket. An IPv6 socket
- * that talks to ::ffff:a.b.c.d runs connect6, getpeername6 and recvmsg6 (but sendmsg4): addresses
- * are stored mapped, so nothing here needs to know. Verdicts: SOCKET_ALLOW (perhaps rewritten),
- * SOCKET_REFUSE.
+ * What a socket remembers lives in socket-local storage and goes with the socket; what an
+ * unconnected one has no room for there is in `datagram_others`. No hook runs for
+ * connect(AF_UNSPEC), nor for a connect() that fails later on: what was dialled counts only while
+ * the socket itself says that it is connected to where that led. An IPv6 socket that talks to
+ * ::ffff:a.b.c.d runs connect6, getpeername6 and recvmsg6 (but sendmsg4): addresses are stored
+ * mapped, so nothing here needs to know. Verdicts: SOCKET_ALLOW (perhaps rewritten), SOCKET_REFUSE.
  */
 
 #include <linux/bpf.h>
@@ -56,6 +59,17 @@ struct {
 	__type(key, int);
 	__type(value, struct datagram_state);
 } datagram_state SEC(".maps");
+
+/*
+ * Frontends of unconnected UDP sockets that have more than their own memory has room for. Written
+ * by these programs; the one unused longest makes room.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, DATAGRAM_OTHERS_MAX);
+	__type(key, struct datagram_key);
+	__type(value, struct socket_state);
+} datagram_others SEC(".maps");
 
 /*
  * Sockets of the agent: its way to the API server must not depend on what it has programmed.
@@ -164,6 +178,20 @@ static __always_inline bool is_on_node(struct bpf_sock_addr *ctx)
 }
 
 /*
+ * True if a TC hook meets what is sent to the address. What a process of the node sends to one of
+ * the node's own never leaves by a link.
+ */
+static __always_inline bool is_met_by_tc(struct bpf_sock_addr *ctx, const struct ip_addr *addr)
+{
+	const struct address_info *address;
+
+	if (!config.tc_attached || address_is_loopback(addr) || address_is_any(addr))
+		return false;
+	address = address_lookup(addr);
+	return !address || !(address->flags & ADDRESS_NODE) || !is_on_node(ctx);
+}
+
+/*
  * The address that a socket is bound to; all zero or unspecified: the kernel will choose one, which
  * it does when it knows the backend.
  */
@@ -182,6 +210,44 @@ static __always_inline void source_read(const struct bpf_sock *socket, struct ip
 	words[1] = socket->src_ip6[1];
 	words[2] = socket->src_ip6[2];
 	words[3] = socket->src_ip6[3];
+}
+
+static __always_inline void peer_read(const struct bpf_sock *socket, struct ip_addr *ret_addr)
+{
+	__u32 *words = address_words(ret_addr);
+	__be32 ipv4;
+
+	if (socket->family != AF_INET6) {
+		ipv4 = socket->dst_ip4;
+		barrier_var(ipv4); /* or it shares its load with a word of the other family */
+		address_set_ipv4(ret_addr, ipv4);
+		return;
+	}
+	words[0] = socket->dst_ip6[0];
+	words[1] = socket->dst_ip6[1];
+	words[2] = socket->dst_ip6[2];
+	words[3] = socket->dst_ip6[3];
+}
+
+/* As a word, which every kernel takes: before 5.18 the field is one. */
+static __always_inline __be16 peer_read_port(const struct bpf_sock *socket)
+{
+	return (__be16) * (const volatile __u32 *)&socket->dst_port;
+}
+
+/* What a UDP socket dialled, or NULL where it is not connected to where that led. */
+static __always_inline const struct socket_state *state_of_connected(struct bpf_sock *socket)
+{
+	const struct socket_state *state;
+	struct ip_addr peer;
+
+	if (socket->state != BPF_TCP_ESTABLISHED) /* connected, of UDP too */
+		return NULL;
+	state = bpf_sk_storage_get(&socket_state, socket, NULL, 0);
+	if (!state || peer_read_port(socket) != state->backend_port)
+		return NULL;
+	peer_read(socket, &peer);
+	return address_equal(&peer, &state->backend_addr) ? state : NULL;
 }
 
 /*
@@ -240,40 +306,47 @@ static __always_inline void client_of(struct bpf_sock_addr *ctx, struct client *
 
 /*
  * Says no. Where the kernel cannot tell the application why (before 5.18), the packet may go out as
- * it is and the TC hook refuses it; without that hook, the application gets EPERM.
+ * it is and the TC hook refuses it; where none meets it, the application gets EPERM.
  */
-static __always_inline int socket_refuse(enum counter_reason reason)
+static __always_inline int socket_refuse(struct bpf_sock_addr *ctx, const struct endpoint *dialled,
+					 enum counter_reason reason)
 {
 	counter_add(reason, 0);
 	if (config.has_retval) {
 		bpf_set_retval(-ECONNREFUSED);
 		return SOCKET_REFUSE;
 	}
-	return config.tc_attached ? SOCKET_ALLOW : SOCKET_REFUSE;
+	return is_met_by_tc(ctx, &dialled->addr) ? SOCKET_ALLOW : SOCKET_REFUSE;
 }
 
 /*
- * To be dropped in silence, which TC does with what is sent. Without TC the client gets EPERM, as
- * it does from netfilter when the node's own packets are dropped.
+ * To be dropped in silence, which TC does with what is sent. What no TC hook meets gets EPERM, as
+ * from netfilter when the node's own packets are dropped.
  */
-static __always_inline int socket_drop(enum counter_reason reason)
+static __always_inline int socket_drop(struct bpf_sock_addr *ctx, const struct endpoint *dialled,
+				       enum counter_reason reason)
 {
-	if (config.tc_attached)
+	if (is_met_by_tc(ctx, &dialled->addr))
 		return SOCKET_ALLOW;
 	counter_add(reason, 0);
 	return SOCKET_REFUSE;
 }
 
-/*
- * What becomes of a call to an address that is no frontend: a ClusterIP refuses ports it does not
- * have.
- */
-static __always_inline int socket_no_frontend(const struct endpoint *dialled)
+/* No backend was chosen, because of what service_select says. */
+static __always_inline int socket_unserved(struct bpf_sock_addr *ctx,
+					   const struct endpoint *dialled, int err)
 {
-	const struct address_info *address = address_lookup(&dialled->addr);
+	return err == -COUNTER_DROP_NO_LOCAL ? socket_drop(ctx, dialled, -err)
+					     : socket_refuse(ctx, dialled, -err);
+}
 
-	if (address && address->flags & ADDRESS_CLUSTER_IP)
-		return socket_refuse(COUNTER_REJECT_NO_PORT);
+/* The kernel has no memory for what the socket must remember; TC needs none of it. */
+static __always_inline int socket_without_state(struct bpf_sock_addr *ctx,
+						const struct endpoint *dialled)
+{
+	if (!is_met_by_tc(ctx, &dialled->addr))
+		return socket_refuse(ctx, dialled, COUNTER_SOCKET_STATE_FULL);
+	counter_add(COUNTER_SOCKET_STATE_FULL, 0);
 	return SOCKET_ALLOW;
 }
 
@@ -298,6 +371,7 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 {
 	struct bpf_sock *socket = socket_of(ctx);
 	const struct frontend_target *target;
+	const struct address_info *address;
 	struct choice choice = {};
 	struct socket_state *state;
 	struct client client;
@@ -314,19 +388,22 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 		 */
 		if (ctx->protocol != IPPROTO_TCP && config.tc_attached)
 			return SOCKET_ALLOW;
-		return socket_no_frontend(endpoint);
+		address = address_lookup(&endpoint->addr);
+		return address && address->flags & ADDRESS_CLUSTER_IP
+			       ? socket_refuse(ctx, endpoint, COUNTER_REJECT_NO_PORT)
+			       : SOCKET_ALLOW;
 	}
 	if (bpf_sk_storage_get(&agent_sockets, socket, NULL, 0))
 		return SOCKET_ALLOW;
 	if (!socket_is_allowed(ctx, socket, target))
-		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
+		return socket_drop(ctx, endpoint, COUNTER_DROP_SOURCE_RANGE);
 	client_of(ctx, &client);
 	err = service_select(&client, target, true, &choice);
 	if (err)
-		return err == -COUNTER_DROP_NO_LOCAL ? socket_drop(-err) : socket_refuse(-err);
+		return socket_unserved(ctx, endpoint, err);
 	state = bpf_sk_storage_get(&socket_state, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!state)
-		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
+		return socket_without_state(ctx, endpoint);
 	state_fill(state, endpoint, &choice);
 	endpoint->addr = choice.addr;
 	endpoint->port = choice.port;
@@ -337,15 +414,29 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 }
 
 /*
- * The entry of a frontend, or, where it has none, the one to give it: a free one or the oldest. The
- * verifier is to look at what follows once, not once for each entry that it may be: `unknown`, of
- * which it cannot say anything, makes it forget which.
+ * An entry by its index. The verifier is to look at what follows once, not once for each entry that
+ * it may be: `unknown`, of which it cannot say anything, makes it forget which.
+ */
+static __always_inline struct socket_state *datagram_at(struct datagram_state *datagram,
+							__u32 index)
+{
+	__u32 unknown = datagram->uses;
+
+	index ^= unknown;
+	barrier_var(index);
+	index ^= unknown;
+	return &datagram->frontends[index % DATAGRAM_FRONTENDS_MAX];
+}
+
+/*
+ * The entry of a frontend in the socket's own memory, or, where it has none, the one to give it: a
+ * free one or the oldest.
  */
 static __always_inline struct socket_state *
 datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend, bool *ret_found)
 {
-	__u32 oldest = 0, unknown = datagram->uses;
 	bool found = false;
+	__u32 oldest = 0;
 
 	for (__u32 i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
 		const struct socket_state *entry = &datagram->frontends[i];
@@ -360,27 +451,98 @@ datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend,
 			oldest = i;
 	}
 	*ret_found = found;
-	oldest ^= unknown;
-	barrier_var(oldest);
-	oldest ^= unknown;
-	return &datagram->frontends[oldest % DATAGRAM_FRONTENDS_MAX];
+	return datagram_at(datagram, oldest);
+}
+
+static __always_inline void datagram_key_set(struct datagram_key *key, const struct ip_addr *addr,
+					     __be16 port, enum datagram_role role)
+{
+	key->addr = *addr;
+	key->port = port;
+	key->role = role;
 }
 
 /*
- * True if another frontend of the socket already has this backend: replies could not be told apart.
+ * What `datagram_others` says of an address of this socket in that role. The socket's own entries
+ * are filled in their order, and then stay in use: until the last one is, nothing was moved out.
  */
-static __always_inline bool datagram_backend_is_taken(const struct datagram_state *datagram,
-						      const struct socket_state *self,
+static __always_inline const struct socket_state *
+datagram_other(struct bpf_sock_addr *ctx, const struct datagram_state *datagram,
+	       const struct ip_addr *addr, __be16 port, enum datagram_role role)
+{
+	struct datagram_key key = {};
+
+	if (!datagram->frontends[DATAGRAM_FRONTENDS_MAX - 1].backend)
+		return NULL;
+	key.cookie = bpf_get_socket_cookie(ctx);
+	datagram_key_set(&key, addr, port, role);
+	return bpf_map_lookup_elem(&datagram_others, &key);
+}
+
+/*
+ * Moves an entry out of the socket's own memory: by its frontend, and by the backend that answers.
+ */
+static __always_inline void datagram_move_out(struct bpf_sock_addr *ctx,
+					      const struct socket_state *entry)
+{
+	struct datagram_key key = {.cookie = bpf_get_socket_cookie(ctx)};
+
+	datagram_key_set(&key, &entry->frontend_addr, entry->frontend_port, DATAGRAM_FRONTEND);
+	(void)bpf_map_update_elem(&datagram_others, &key, entry, BPF_ANY);
+	datagram_key_set(&key, &entry->backend_addr, entry->backend_port, DATAGRAM_BACKEND);
+	(void)bpf_map_update_elem(&datagram_others, &key, entry, BPF_ANY);
+	counter_add(COUNTER_SOCKET_EVICTED, 0);
+}
+
+/*
+ * The entry of a frontend, brought into the socket's own memory if it was moved out. Where there is
+ * none, the one to fill: what that held before was moved out.
+ */
+static __always_inline struct socket_state *datagram_take(struct bpf_sock_addr *ctx,
+							  struct datagram_state *datagram,
+							  const struct endpoint *frontend,
+							  bool *ret_found)
+{
+	struct socket_state *entry = datagram_entry(datagram, frontend, ret_found);
+	const struct socket_state *other;
+
+	if (*ret_found)
+		return entry;
+	if (entry->backend)
+		datagram_move_out(ctx, entry);
+	other = datagram_other(ctx, datagram, &frontend->addr, frontend->port, DATAGRAM_FRONTEND);
+	if (other) {
+		*entry = *other;
+		*ret_found = true;
+	}
+	return entry;
+}
+
+/*
+ * True if another frontend of the socket already has this backend, or the socket asks it directly:
+ * replies could not be told apart. Without a branch for each entry, of which the verifier would
+ * follow every combination.
+ */
+static __always_inline bool datagram_backend_is_taken(struct bpf_sock_addr *ctx,
+						      const struct datagram_state *datagram,
+						      const struct endpoint *frontend,
 						      const struct choice *choice)
 {
+	const struct socket_state *other;
+	__u64 difference, taken = 0;
+
 	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
 		const struct socket_state *entry = &datagram->frontends[i];
 
-		if (entry != self && entry->backend == choice->backend &&
-		    entry->generation == choice->generation)
-			return true;
+		difference = (entry->backend ^ choice->backend) |
+			     (entry->generation ^ choice->generation);
+		barrier_var(difference);
+		taken |= (difference - 1) >> 63; /* 1 where there is none */
 	}
-	return false;
+	if (taken)
+		return true;
+	other = datagram_other(ctx, datagram, &choice->addr, choice->port, DATAGRAM_BACKEND);
+	return other && !endpoint_is(frontend, &other->frontend_addr, other->frontend_port);
 }
 
 #define DATAGRAM_TRIES 4
@@ -388,7 +550,7 @@ static __always_inline bool datagram_backend_is_taken(const struct datagram_stat
 /* Chooses a backend, another one than the socket's other frontends have if that can be had. */
 static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 					   const struct datagram_state *datagram,
-					   const struct socket_state *entry,
+					   const struct endpoint *frontend,
 					   const struct frontend_target *target,
 					   struct choice *ret_choice)
 {
@@ -398,10 +560,110 @@ static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 	client_of(ctx, &client);
 	for (int i = 0; i < DATAGRAM_TRIES; i++) {
 		err = service_select(&client, target, true, ret_choice);
-		if (err || !datagram_backend_is_taken(datagram, entry, ret_choice))
+		if (err || !datagram_backend_is_taken(ctx, datagram, frontend, ret_choice))
 			break;
 	}
 	return err;
+}
+
+/*
+ * True if the socket was connected to the frontend, is not any more, and keeps the backend: after
+ * connect(AF_UNSPEC) the kernel still gives an IPv6 socket nothing that is not from its old peer's
+ * address.
+ */
+static __always_inline bool datagram_inherit(struct bpf_sock *socket,
+					     const struct endpoint *frontend,
+					     const struct frontend_target *target,
+					     struct socket_state *entry)
+{
+	struct socket_state *state = bpf_sk_storage_get(&socket_state, socket, NULL, 0);
+	struct ip_addr peer;
+
+	if (!state || state->service != target->service ||
+	    !endpoint_is(frontend, &state->frontend_addr, state->frontend_port))
+		return false;
+	peer_read(socket, &peer);
+	if (!address_equal(&peer, &state->backend_addr) ||
+	    !service_still_has(state->service, (struct list_for){target->kind, true},
+			       state->backend, state->generation, &state->slot))
+		return false;
+	*entry = *state;
+	return true;
+}
+
+/*
+ * The frontend that a datagram from a backend answers: of two with one backend, the one used last.
+ * What was moved out was used before all that is here.
+ */
+static __always_inline const struct socket_state *datagram_sender(struct bpf_sock_addr *ctx,
+								  struct datagram_state *datagram,
+								  const struct endpoint *backend)
+{
+	__u32 latest = 0, last_use = 0;
+
+	for (__u32 i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
+		const struct socket_state *entry = &datagram->frontends[i];
+
+		if (entry->last_use > last_use &&
+		    endpoint_is(backend, &entry->backend_addr, entry->backend_port)) {
+			last_use = entry->last_use;
+			latest = i;
+		}
+	}
+	return last_use ? datagram_at(datagram, latest)
+			: datagram_other(ctx, datagram, &backend->addr, backend->port,
+					 DATAGRAM_BACKEND);
+}
+
+/*
+ * The socket asks a pod directly. Where the pod is the backend of one of its frontends as well, it
+ * becomes a frontend of its own: the next answer is to what was asked last.
+ */
+static __always_inline void datagram_note_direct(struct bpf_sock_addr *ctx, struct bpf_sock *socket,
+						 const struct endpoint *endpoint)
+{
+	struct datagram_state *datagram = bpf_sk_storage_get(&datagram_state, socket, NULL, 0);
+	const struct socket_state *known;
+	struct socket_state *entry;
+	__u32 backend, generation;
+	bool found;
+
+	known = datagram ? datagram_sender(ctx, datagram, endpoint) : NULL;
+	if (!known)
+		return;
+	backend = known->backend;
+	generation = known->generation;
+	entry = datagram_take(ctx, datagram, endpoint, &found);
+	if (!found) {
+		__builtin_memset(entry, 0, sizeof(*entry));
+		entry->frontend_addr = endpoint->addr;
+		entry->frontend_port = endpoint->port;
+		entry->backend_addr = endpoint->addr;
+		entry->backend_port = endpoint->port;
+		entry->backend = backend;
+		entry->generation = generation;
+	}
+	entry->last_use = ++datagram->uses;
+}
+
+/*
+ * A datagram for an address that is no frontend. A ClusterIP refuses ports that it does not have,
+ * but a server may answer itself there: the VIP takes the client's place where a pod reaches itself
+ * through TC, which knows its flows.
+ */
+static __always_inline int datagram_elsewhere(struct bpf_sock_addr *ctx, struct bpf_sock *socket,
+					      const struct endpoint *endpoint)
+{
+	const struct address_info *address = address_lookup(&endpoint->addr);
+
+	if (!address)
+		return SOCKET_ALLOW;
+	if (address->flags & ADDRESS_BACKEND)
+		datagram_note_direct(ctx, socket, endpoint);
+	if (!(address->flags & ADDRESS_CLUSTER_IP) ||
+	    (config.tc_attached && address_may_have_flows(address, now_seconds())))
+		return SOCKET_ALLOW;
+	return socket_refuse(ctx, endpoint, COUNTER_REJECT_NO_PORT);
 }
 
 /* Turns the frontend of a datagram into the backend that this socket has there, or gives it one. */
@@ -409,6 +671,7 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 				       bool *ret_rewritten)
 {
 	struct bpf_sock *socket = socket_of(ctx);
+	const struct socket_state *connected = state_of_connected(socket);
 	const struct frontend_target *target;
 	struct datagram_state *datagram;
 	struct choice choice = {};
@@ -416,25 +679,31 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	bool found;
 	int err;
 
+	if (connected &&
+	    endpoint_is(endpoint, &connected->frontend_addr, connected->frontend_port)) {
+		endpoint->addr = connected->backend_addr;
+		endpoint->port = connected->backend_port;
+		*ret_rewritten = true;
+		return SOCKET_ALLOW;
+	}
 	target = frontend_dialled(ctx, socket, endpoint, IPPROTO_UDP);
 	if (!target)
-		return socket_no_frontend(endpoint);
+		return datagram_elsewhere(ctx, socket, endpoint);
 	if (!socket_is_allowed(ctx, socket, target))
-		return socket_drop(COUNTER_DROP_SOURCE_RANGE);
+		return socket_drop(ctx, endpoint, COUNTER_DROP_SOURCE_RANGE);
 	datagram = bpf_sk_storage_get(&datagram_state, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!datagram)
-		return socket_refuse(COUNTER_SOCKET_STATE_FULL);
-	entry = datagram_entry(datagram, endpoint, &found);
+		return socket_without_state(ctx, endpoint);
+	entry = datagram_take(ctx, datagram, endpoint, &found);
+	if (!found)
+		found = datagram_inherit(socket, endpoint, target, entry);
 	if (!found || entry->service != target->service ||
 	    !service_still_has(entry->service, (struct list_for){target->kind, true},
 			       entry->backend, entry->generation, &entry->slot)) {
-		err = datagram_select(ctx, datagram, entry, target, &choice);
+		err = datagram_select(ctx, datagram, endpoint, target, &choice);
 		if (err)
-			return err == -COUNTER_DROP_NO_LOCAL ? socket_drop(-err)
-							     : socket_refuse(-err);
+			return socket_unserved(ctx, endpoint, err);
 		counter_add(found ? COUNTER_RESELECTED : COUNTER_CONNECTED, 0);
-		if (!found && entry->backend)
-			counter_add(COUNTER_SOCKET_EVICTED, 0);
 		state_fill(entry, endpoint, &choice);
 		stats_count_connection(choice.service);
 	}
@@ -443,25 +712,6 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	endpoint->port = entry->backend_port;
 	*ret_rewritten = true;
 	return SOCKET_ALLOW;
-}
-
-/*
- * The frontend that a datagram from a backend answers: of two with one backend, the one used last.
- */
-static __always_inline const struct socket_state *datagram_sender(struct datagram_state *datagram,
-								  const struct endpoint *backend)
-{
-	const struct socket_state *latest = NULL;
-
-	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
-		const struct socket_state *entry = &datagram->frontends[i];
-
-		if (entry->backend &&
-		    endpoint_is(backend, &entry->backend_addr, entry->backend_port) &&
-		    (!latest || entry->last_use > latest->last_use))
-			latest = entry;
-	}
-	return latest;
 }
 
 /* Gives a backend the name under which the socket knows it; false if it knows none. */
@@ -478,17 +728,20 @@ static __always_inline bool socket_name_peer(struct bpf_sock_addr *ctx, struct e
 
 static __always_inline bool socket_name_sender(struct bpf_sock_addr *ctx, struct endpoint *endpoint)
 {
+	struct bpf_sock *socket = socket_of(ctx);
+	const struct socket_state *state = state_of_connected(socket);
 	struct datagram_state *datagram;
-	const struct socket_state *entry;
 
-	if (socket_name_peer(ctx, endpoint))
-		return true;
-	datagram = bpf_sk_storage_get(&datagram_state, ctx->sk, NULL, 0);
-	entry = datagram ? datagram_sender(datagram, endpoint) : NULL;
-	if (!entry)
+	if (state && !endpoint_is(endpoint, &state->backend_addr, state->backend_port))
+		state = NULL;
+	if (!state) {
+		datagram = bpf_sk_storage_get(&datagram_state, socket, NULL, 0);
+		state = datagram ? datagram_sender(ctx, datagram, endpoint) : NULL;
+	}
+	if (!state)
 		return false;
-	endpoint->addr = entry->frontend_addr;
-	endpoint->port = entry->frontend_port;
+	endpoint->addr = state->frontend_addr;
+	endpoint->port = state->frontend_port;
 	return true;
 }
 

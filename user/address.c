@@ -108,6 +108,20 @@ bool address_is_zero(const struct ip_addr *addr)
 	return address_equal(addr, &zero);
 }
 
+bool address_is_loopback(const struct ip_addr *addr)
+{
+	const struct ip_addr ipv6 = address_loopback(FAMILY_IPV6);
+
+	return address_is_ipv4(addr) ? addr->bytes[12] == IN_LOOPBACKNET
+				     : address_equal(addr, &ipv6);
+}
+
+struct ip_addr address_loopback(enum ip_family family)
+{
+	return family == FAMILY_IPV4 ? address_from_ipv4(htonl(INADDR_LOOPBACK))
+				     : (struct ip_addr){.bytes = {[15] = 1}};
+}
+
 const char *address_format(const struct ip_addr *addr, char buf[ADDRESS_TEXT_SIZE])
 {
 	if (address_is_ipv4(addr))

@@ -27,6 +27,10 @@ bool address_is_ipv4(const struct ip_addr *addr);
 enum ip_family address_family(const struct ip_addr *addr);
 bool address_equal(const struct ip_addr *a, const struct ip_addr *b);
 bool address_is_zero(const struct ip_addr *addr);
+bool address_is_loopback(const struct ip_addr *addr);
+
+/* 127.0.0.1 or ::1: the loopback address of its family that has frontends. */
+struct ip_addr address_loopback(enum ip_family family);
 
 /* Writes the canonical text into `buf` and is `buf`. */
 const char *address_format(const struct ip_addr *addr, char buf[ADDRESS_TEXT_SIZE]);

@@ -40,9 +40,9 @@
 	X(COUNTER_RESELECTED, "reselected", "flow moved: its backend had left")                    \
 	X(COUNTER_FORGOTTEN, "forgotten", "stale flow forgotten: its client connects directly")    \
 	X(COUNTER_SOCKET_EVICTED, "socket-evicted",                                                \
-	  "a UDP socket's oldest frontend made room for another")                                  \
+	  "a UDP socket's oldest frontend moved to the table of all sockets")                      \
 	X(COUNTER_SOCKET_STATE_FULL, "socket-state",                                               \
-	  "refused: the kernel gave no memory for a socket's state")                               \
+	  "left to TC, or refused: the kernel gave no memory for a socket's state")                \
 	X(COUNTER_AFFINITY_FULL, "affinity-insert",                                                \
 	  "affinity not remembered: the table took no entry")                                      \
 	X(COUNTER_DROP_SOURCE_RANGE, "source-range",                                               \

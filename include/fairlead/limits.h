@@ -28,6 +28,12 @@
 /* Entries are made as they are needed. */
 #define SOURCE_RANGES_DEFAULT 65536
 
+/*
+ * Entries of UDP sockets that talk to more frontends than their own memory has room for: two for
+ * each, so that one socket may talk to each of SERVICES_DEFAULT service ports.
+ */
+#define DATAGRAM_OTHERS_MAX 16384
+
 /* A list may not have more backends: binary search over it takes this many steps at most. */
 #define SLOT_RANGE_MAX    65536
 #define SLOT_SEARCH_STEPS 17

@@ -435,7 +435,8 @@ struct socket_state {
 _Static_assert(sizeof(struct socket_state) == 56, "storage: every byte is named");
 
 /*
- * An unconnected UDP socket talks to several frontends at most; the one unused longest makes room.
+ * So many frontends of an unconnected UDP socket are remembered in the socket's own memory; the one
+ * unused longest makes room, and goes to `datagram_others`.
  */
 #define DATAGRAM_FRONTENDS_MAX 8
 
@@ -443,6 +444,21 @@ struct datagram_state {
 	struct socket_state frontends[DATAGRAM_FRONTENDS_MAX];
 	__u32 uses; /* so far */
 };
+
+enum datagram_role {
+	DATAGRAM_FRONTEND = 1, /* the socket writes to it */
+	DATAGRAM_BACKEND = 2,  /* the socket hears from it */
+};
+
+/* Key of `datagram_others`, whose values are of the kind that sockets have in their own memory. */
+struct datagram_key {
+	__u64 cookie; /* of the socket */
+	struct ip_addr addr;
+	__be16 port;
+	__u8 role; /* enum datagram_role */
+	__u8 pad[5];
+};
+_Static_assert(sizeof(struct datagram_key) == 32, "map key: every byte is named");
 
 struct counter {
 	__u64 packets;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Stale UDP sockets in two network namespaces. The test writes the storage that the connect hooks
- * would write, so that it tells who was connected through us.
+ * UDP sockets that no hook helps: stale ones in two network namespaces, and some that were there
+ * before their frontend. The test writes the storage that the connect hooks would write, so that it
+ * tells who was connected through us.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@
 #include <cmocka.h>
 
 #include "address.h"
+#include "link/early_sockets.h"
 #include "link/sockets.h"
 
 #define PORT 5353
@@ -192,6 +194,186 @@ static void many_sockets_in_one_namespace_are_all_ended(void **state)
 	(void)close(map);
 }
 
+/* One more of a group whose sockets have their address and port in common, bound and connected. */
+static int connected_of_group(const char *backend, __u16 local_port)
+{
+	struct sockaddr_in6 local = {.sin6_family = AF_INET6, .sin6_port = htons(local_port)};
+	struct sockaddr_in6 peer = {.sin6_family = AF_INET6, .sin6_port = htons(PORT)};
+	const int on = 1;
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, (void *)&local, sizeof(local)), 0);
+	assert_int_equal(inet_pton(AF_INET6, backend, &peer.sin6_addr), 1);
+	assert_int_equal(connect(fd, (void *)&peer, sizeof(peer)), 0);
+	return fd;
+}
+
+static void all_sockets_of_a_group_are_ended(void **state)
+{
+	enum { GROUP = 12 };
+	static const char *const backends[] = {"fd00::9", "::ffff:192.0.2.9"};
+	const struct socket_target gone[] = {
+		{.addr = parsed("fd00::9"), .port = htons(PORT)},
+		{.addr = parsed("192.0.2.9"), .port = htons(PORT)},
+	};
+	int map = storage_map_create();
+	unsigned int count;
+	int fds[2][GROUP];
+
+	(void)state;
+	for (int i = 0; i < GROUP; i++) {
+		for (int n = 0; n < 2; n++) {
+			fds[n][i] = connected_of_group(backends[n], (__u16)(4000 + n));
+			given_connected_through_us(map, fds[n][i], backends[n]);
+		}
+	}
+
+	assert_int_equal(sockets_destroy_udp(map, gone, 2, &count), 0);
+
+	assert_int_equal(count, 2 * GROUP);
+	for (int i = 0; i < GROUP; i++) {
+		for (int n = 0; n < 2; n++) {
+			assert_int_equal(error_of(fds[n][i]), ECONNABORTED);
+			(void)close(fds[n][i]);
+		}
+	}
+	(void)close(map);
+}
+
+/* What the agent has published, as far as it matters here. */
+struct published {
+	int frontends, addresses;
+};
+
+static struct published published_create(void)
+{
+	const struct published made = {
+		.frontends = bpf_map_create(BPF_MAP_TYPE_HASH, "frontends", sizeof(struct frontend),
+					    sizeof(struct frontend_target), 16, NULL),
+		.addresses = bpf_map_create(BPF_MAP_TYPE_HASH, "addresses", sizeof(struct ip_addr),
+					    sizeof(struct address_info), 16, NULL),
+	};
+
+	assert_true(made.frontends >= 0 && made.addresses >= 0);
+	return made;
+}
+
+static void given_frontend(const struct published *maps, const char *address, __u16 port,
+			   __u32 address_flags)
+{
+	const struct frontend frontend = {
+		.vip = parsed(address), .port = htons(port), .proto = IPPROTO_UDP};
+	const struct frontend_target target = {.service = 1, .kind = FRONTEND_NODE_PORT};
+	const struct address_info info = {.flags = address_flags};
+
+	assert_int_equal(bpf_map_update_elem(maps->frontends, &frontend, &target, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(maps->addresses, &frontend.vip, &info, BPF_ANY), 0);
+}
+
+static __u16 local_port_of(int fd)
+{
+	struct sockaddr_in6 local = {};
+	socklen_t size = sizeof(local);
+
+	assert_int_equal(getsockname(fd, (void *)&local, &size), 0);
+	return ntohs(local.sin6_port); /* where IPv4 has it too */
+}
+
+static void then_connected(int fd, bool is_connected)
+{
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof(peer);
+
+	assert_int_equal(getpeername(fd, (void *)&peer, &size), is_connected ? 0 : -1);
+}
+
+/* The source port tells that a socket with a loopback source was connected anew. */
+static void sockets_of_before_a_frontend_are_connected_again(void **state)
+{
+	const struct published maps = published_create();
+	const struct {
+		int family;
+		const char *peer;
+		bool is_reconnected;
+	} cases[] = {
+		{AF_INET, "127.0.0.1", true},
+		{AF_INET, "127.1.2.3", true}, /* every loopback address is one */
+		{AF_INET6, "::ffff:127.0.0.1", true},
+		{AF_INET6, "::1", true},
+		{AF_INET, "192.0.2.1", true},  /* an address of the node */
+		{AF_INET, "192.0.2.2", false}, /* TC meets what is sent there */
+		{AF_INET, "192.0.2.3", false}, /* no frontend */
+	};
+	enum { CASES = sizeof(cases) / sizeof(cases[0]) };
+	struct early_sockets_options options = {
+		.frontends_map = maps.frontends, .addresses_map = maps.addresses, .with_tc = true};
+	__u16 ports[CASES];
+	unsigned int count;
+	int fds[CASES];
+
+	(void)state;
+	given_frontend(&maps, "127.0.0.1", PORT, 0);
+	given_frontend(&maps, "::1", PORT, 0);
+	given_frontend(&maps, "192.0.2.1", PORT, ADDRESS_NODE);
+	given_frontend(&maps, "192.0.2.2", PORT, ADDRESS_CLUSTER_IP);
+	for (int i = 0; i < CASES; i++) {
+		fds[i] = connected(here, cases[i].family, cases[i].peer);
+		ports[i] = local_port_of(fds[i]);
+	}
+
+	assert_int_equal(early_sockets_reconnect(&options, &count), 0);
+
+	assert_int_equal(count, 5);
+	for (int i = 0; i < CASES; i++) {
+		then_connected(fds[i], true);
+		if (i < 4)
+			assert_int_not_equal(local_port_of(fds[i]), ports[i]);
+		else
+			assert_int_equal(local_port_of(fds[i]), ports[i]);
+	}
+	/* Without TC hooks, a ClusterIP is missed as well. */
+	options.with_tc = false;
+	assert_int_equal(early_sockets_reconnect(&options, &count), 0);
+	assert_int_equal(count, 6);
+	for (int i = 0; i < CASES; i++)
+		(void)close(fds[i]);
+	(void)close(maps.frontends);
+	(void)close(maps.addresses);
+}
+
+static void sockets_that_talk_to_a_process_are_not_connected_again(void **state)
+{
+	const struct published maps = published_create();
+	const struct early_sockets_options options = {
+		.frontends_map = maps.frontends, .addresses_map = maps.addresses, .with_tc = true};
+	const char *const holders[] = {"::", "::1", "::ffff:127.0.0.1"};
+	const bool has_ipv4[] = {true, false, true}, has_ipv6[] = {true, true, false};
+	int ipv4 = connected(here, AF_INET, "127.0.0.1"), ipv6 = connected(here, AF_INET6, "::1");
+	unsigned int count;
+
+	(void)state;
+	given_frontend(&maps, "127.0.0.1", PORT, 0);
+	given_frontend(&maps, "::1", PORT, 0);
+	for (size_t i = 0; i < sizeof(holders) / sizeof(holders[0]); i++) {
+		struct sockaddr_in6 place = {.sin6_family = AF_INET6, .sin6_port = htons(PORT)};
+		int holder = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		assert_int_equal(inet_pton(AF_INET6, holders[i], &place.sin6_addr), 1);
+		assert_int_equal(bind(holder, (void *)&place, sizeof(place)), 0);
+
+		assert_int_equal(early_sockets_reconnect(&options, &count), 0);
+
+		assert_int_equal(count, !has_ipv4[i] + !has_ipv6[i]);
+		(void)close(holder);
+	}
+	(void)close(ipv4);
+	(void)close(ipv6);
+	(void)close(maps.frontends);
+	(void)close(maps.addresses);
+}
+
 /* A fresh namespace with a route to everywhere; the process is in it. */
 static int namespace_new(void)
 {
@@ -233,6 +415,9 @@ int main(void)
 		cmocka_unit_test(only_sockets_that_we_connected_to_the_backend_are_ended),
 		cmocka_unit_test(one_target_alone_is_found_as_well_and_only_by_the_right_map),
 		cmocka_unit_test(many_sockets_in_one_namespace_are_all_ended),
+		cmocka_unit_test(all_sockets_of_a_group_are_ended),
+		cmocka_unit_test(sockets_of_before_a_frontend_are_connected_again),
+		cmocka_unit_test(sockets_that_talk_to_a_process_are_not_connected_again),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

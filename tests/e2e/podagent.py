@@ -28,6 +28,11 @@ SO_ATTACH_FILTER = 26
 TP_STATUS_VLAN_VALID = 1 << 4
 IP_MTU = 14
 IPV6_MTU = 24
+IP_RECVERR = 11
+IPV6_RECVERR = 25
+MSG_ERRQUEUE = 0x2000
+IPPROTO_MPTCP = 262
+AF_UNSPEC = bytes(16)
 
 
 def error_name(error):
@@ -48,7 +53,7 @@ def family_of(address):
 
 
 def kind_of(proto):
-    return {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[proto]
+    return {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "mptcp": socket.SOCK_STREAM}[proto]
 
 
 def receive_line(sock):
@@ -84,7 +89,7 @@ class Sockets:
     def open(self, proto, address, timeout=2.0, source=None, source_port=0):
         """A socket of the address's family; not connected, not yet bound unless a source is given."""
         family = family_of(address)
-        sock = socket.socket(family, kind_of(proto))
+        sock = socket.socket(family, kind_of(proto), IPPROTO_MPTCP if proto == "mptcp" else 0)
         sock.settimeout(timeout)
         if source or source_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -95,6 +100,31 @@ class Sockets:
 
     def connect(self, handle, address, port):
         return self._try(handle, lambda sock: sock.connect((address, port)))
+
+    def disconnect(self, handle):
+        """connect() to nobody, which Python does not know."""
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def disconnect(sock):
+            if libc.connect(sock.fileno(), AF_UNSPEC, len(AF_UNSPEC)):
+                raise OSError(ctypes.get_errno(), "connect to AF_UNSPEC")
+
+        return self._try(handle, disconnect)
+
+    def queue_errors(self, handle):
+        """Errors that ICMP brings come with the address that they are about (receive_error)."""
+        sock = self.sockets[handle]
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+
+    def receive_error(self, handle):
+        def receive(sock):
+            *_, about = sock.recvmsg(0, 512, MSG_ERRQUEUE)
+            return {"about": list(about[:2])}
+
+        return self._try(handle, receive)
 
     def send(self, handle, message="hello\n"):
         return self._try(handle, lambda sock: sock.sendall(message.encode()))

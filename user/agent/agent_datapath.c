@@ -14,6 +14,7 @@
 
 #include "agent/bind_watch.h"
 #include "agent/datapath.h"
+#include "agent/early.h"
 #include "agent/exhausted.h"
 #include "agent/host_ports.h"
 #include "agent/left.h"
@@ -96,6 +97,22 @@ static int socket_hooks_attach(struct agent *agent)
 	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, count);
 }
 
+/* No hook sees what connected UDP sockets send, nor that a Service came to where they are. */
+static int sockets_begin(struct agent *agent)
+{
+	const struct early_sockets_options early = {
+		.frontends_map = datapath_map(agent->datapath, "frontends"),
+		.addresses_map = datapath_map(agent->datapath, "addresses"),
+		.with_tc = agent->options.with_tc,
+	};
+	int err = left_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
+			   agent->publisher, &agent->left);
+
+	if (!err && agent->options.with_socket)
+		err = early_new(&agent->loop, &early, agent->publisher, &agent->early);
+	return err ? log_err(err, "cannot look after sockets") : 0;
+}
+
 /* Takes up what an earlier run has left in the maps, to be changed by the publishes to come. */
 static int publisher_begin(struct agent *agent)
 {
@@ -113,10 +130,9 @@ static int publisher_begin(struct agent *agent)
 	err = publisher_open(&maps, &agent->publisher);
 	if (err)
 		return err;
-	err = left_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
-		       agent->publisher, &agent->left);
+	err = sockets_begin(agent);
 	if (err)
-		return log_err(err, "cannot look after sockets");
+		return err;
 	addrs = link_watch_addresses(agent->links, &count);
 	err = publisher_set_node_addresses(agent->publisher, addrs, count);
 	return err ? log_err(err, "cannot record the node's addresses") : 0;
@@ -173,6 +189,7 @@ void agent_datapath_end(struct agent *agent)
 	agent->are_sockets_hooked = false;
 	left_tell_all(agent->left);
 	left_close(take_ptr(agent->left));
+	early_close(take_ptr(agent->early));
 	bind_watch_close(take_ptr(agent->bind_watch));
 	exhausted_watch_close(take_ptr(agent->exhausted_watch));
 	link_watch_close(take_ptr(agent->links));

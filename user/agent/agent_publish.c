@@ -11,6 +11,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "agent/early.h"
 #include "agent/left.h"
 #include "agent/observe.h"
 #include "agent/other_proxy.h"
@@ -193,6 +194,7 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 			  (unsigned long long)agent->status.last_publish_took_ns / 1000);
 	}
 	left_note(agent->left);
+	early_note(agent->early);
 	reclaim_schedule(agent);
 	agent_status_write(agent);
 	observe_published(agent->observe, woken_ns, err);

@@ -32,6 +32,7 @@ struct agent {
 	struct link_watch *links;
 	struct publisher *publisher;
 	struct left_sockets *left;
+	struct early *early; /* NULL without socket hooks */
 	struct bind_watch *bind_watch;
 	struct exhausted_watch *exhausted_watch;
 	struct agent_status status;

@@ -15,16 +15,6 @@
 
 static const enum ip_family families[FAMILIES] = {FAMILY_IPV4, FAMILY_IPV6};
 
-static bool address_is_loopback(const struct ip_addr *addr)
-{
-	struct in6_addr ipv6;
-
-	if (address_is_ipv4(addr))
-		return addr->bytes[12] == IN_LOOPBACKNET;
-	memcpy(&ipv6, addr->bytes, sizeof(ipv6));
-	return IN6_IS_ADDR_LOOPBACK(&ipv6);
-}
-
 /* True if it can be a node's own: 0.0.0.0 only says that IPv4 is the primary family. */
 static bool address_is_real(const struct ip_addr *addr)
 {

@@ -12,7 +12,6 @@
 #include "cleanup.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
-#include "cli/explain_address.h"
 #include "cli/words.h"
 
 /* A client's port where none is given: the first from here on that has no flow. */
@@ -108,13 +107,56 @@ static int flow_seed(const struct maps *maps, struct instance *instance, struct 
 	return err;
 }
 
+/* The table's question, as source_is_allowed of bpf/service.h asks it. */
+static bool source_is_in_range(const struct instance *instance, const struct answer *answer)
+{
+	const struct source_range key = {
+		.prefix = 8 * (sizeof(key.service) + sizeof(key.addr)),
+		.service = htonl(answer->target.service),
+		.addr = answer->tuple.src,
+	};
+	__u32 value;
+
+	return !bpf_map_lookup_elem(instance_table(instance, "source_ranges"), &key, &value);
+}
+
+/*
+ * A process of the node that is not bound has no source at connect(), which judges it by the node's
+ * own address. Who is let in there goes to a backend, and no program asks again.
+ */
+static void source_ranges_find(const struct instance *instance, struct answer *answer)
+{
+	if (answer->target.kind != FRONTEND_LOAD_BALANCER_IP ||
+	    !(answer->service.flags & SERVICE_SOURCE_RANGES))
+		return;
+	answer->is_source_in_range = source_is_in_range(instance, answer);
+	answer->is_let_in_as_node = answer->place.is_egress && answer->place.has_socket_hooks &&
+				    answer->service.flags & SERVICE_NODE_ALLOWED;
+}
+
+/* The target's service port as the program is to see it. */
+static struct service service_judged(const struct answer *answer)
+{
+	struct service service = answer->service;
+
+	if (answer->is_let_in_as_node)
+		service.flags &= ~(__u32)SERVICE_SOURCE_RANGES;
+	return service;
+}
+
 static int service_seed(const struct maps *maps, struct instance *instance, __u32 id,
 			struct answer *answer)
 {
+	struct service service;
+
 	if (!table_find(maps, MAP_SERVICES, &id, &answer->service))
 		return 0;
 	answer->has_name = table_find(maps, MAP_SERVICE_NAMES, &id, &answer->name);
-	return instance ? instance_set_service(instance, id, &answer->service) : 0;
+	if (!instance)
+		return 0;
+	source_ranges_find(instance, answer);
+	service = service_judged(answer);
+	return instance_set_service(instance, id, &service);
 }
 
 static int affinity_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
@@ -309,7 +351,7 @@ static void candidate_set_source(struct candidate *candidate, const struct flow 
 static int candidate_try(struct instance *instance, const struct answer *answer, __u32 slot,
 			 struct candidate *candidate)
 {
-	struct service service = answer->service;
+	struct service service = service_judged(answer);
 	enum counter_reason reason;
 	struct outcome outcome;
 	int err = instance_forget(instance);

@@ -57,6 +57,13 @@ struct answer {
 	bool is_near;
 	char why[CLIENT_WHY_SIZE];
 
+	/*
+	 * Source ranges: whether one has the packet's source, and whether connect() of a process
+	 * has let it in before, by the node's own address.
+	 */
+	bool is_source_in_range;
+	bool is_let_in_as_node;
+
 	bool has_flow; /* the packet belongs to one that is there: */
 	struct flow flow;
 	bool has_affinity; /* the client is remembered: */

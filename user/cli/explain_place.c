@@ -11,7 +11,6 @@
 #include "address.h"
 #include "cleanup.h"
 #include "cli/complain.h"
-#include "cli/explain_address.h"
 #include "link/hook.h"
 #include "link/netlink.h"
 #include "link/pin.h"

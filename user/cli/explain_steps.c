@@ -178,6 +178,18 @@ static void step_frontend(const struct steps *steps)
 		tell(steps, "frontend", "none: %s was a Service's and is no more", text);
 }
 
+/* What a client that is in no range of the Service meets. */
+static const char *step_source_ranges_none(const struct answer *answer)
+{
+	if (answer->is_let_in_as_node)
+		return "the node's own address is in one, which lets a process in that is not bound "
+		       "to another; one that is bound to this address is not let in";
+	if (answer->place.is_socket)
+		return "the client is in none: connect() and sendmsg() fail with EPERM, for what "
+		       "they would send meets no TC hook";
+	return "the client is in none";
+}
+
 static void step_source_ranges(const struct steps *steps)
 {
 	const struct answer *answer = steps->answer;
@@ -185,10 +197,8 @@ static void step_source_ranges(const struct steps *steps)
 	if (answer->target.kind != FRONTEND_LOAD_BALANCER_IP ||
 	    !(answer->service.flags & SERVICE_SOURCE_RANGES))
 		return;
-	if (!answer->outcome.counted[COUNTER_DROP_SOURCE_RANGE])
-		tell(steps, "source ranges", "the Service has some, and the client is in one");
-	else
-		tell(steps, "source ranges", "the Service has some, and the client is in none");
+	tell(steps, "source ranges", "the Service has some, and %s",
+	     answer->is_source_in_range ? "the client is in one" : step_source_ranges_none(answer));
 }
 
 static void step_policy(const struct steps *steps)

@@ -13,10 +13,6 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <linux/inet_diag.h>
-#include <linux/sock_diag.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,17 +22,14 @@
 #include "link/namespaces.h"
 #include "link/netlink.h"
 #include "link/process_sockets.h"
+#include "link/udp_sockets.h"
 #include "log.h"
 
-#define REQUEST_BUFFER_SIZE 256
-
 struct socket_found {
-	ino_t inode;
+	struct udp_socket socket;
 	ino_t namespace;
-	struct inet_diag_sockid id;
-	__u8 family;
 	bool is_asked; /* its storage was looked at; several processes may hold it */
-	bool is_ours;
+	bool is_ours;  /* it is to be ended */
 };
 
 /* One pass over all namespaces. */
@@ -81,18 +74,12 @@ static bool is_target(const struct pass *pass, const struct ip_addr *addr, __be1
 		       target_compare_backend);
 }
 
-static struct ip_addr diag_addr(__u8 family, const __be32 words[4])
+static int found_add(void *context, const struct udp_socket *socket)
 {
-	struct ip_addr addr;
+	struct pass *pass = context;
 
-	if (family == AF_INET)
-		return address_from_ipv4(words[0]);
-	memcpy(addr.bytes, words, sizeof(addr.bytes));
-	return addr;
-}
-
-static int found_add(struct pass *pass, const struct inet_diag_msg *diag)
-{
+	if (!socket->inode || !is_target(pass, &socket->peer, socket->peer_port))
+		return 0;
 	if (pass->found_count == pass->found_room) {
 		const size_t room = pass->found_room ? 2 * pass->found_room : 16;
 		struct socket_found *found = reallocarray(pass->found, room, sizeof(*found));
@@ -102,133 +89,90 @@ static int found_add(struct pass *pass, const struct inet_diag_msg *diag)
 		pass->found = found;
 		pass->found_room = room;
 	}
-	pass->found[pass->found_count++] = (struct socket_found){
-		.inode = diag->idiag_inode,
-		.namespace = pass->namespace,
-		.id = diag->id,
-		.family = diag->idiag_family,
-	};
+	pass->found[pass->found_count++] =
+		(struct socket_found){.socket = *socket, .namespace = pass->namespace};
 	return 0;
-}
-
-static int socket_message(const struct nlmsghdr *message, void *data)
-{
-	const struct inet_diag_msg *diag = mnl_nlmsg_get_payload(message);
-	struct pass *pass = data;
-	struct ip_addr addr;
-
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(*diag))
-		return MNL_CB_OK;
-	addr = diag_addr(diag->idiag_family, diag->id.idiag_dst);
-	/* Without an inode it has been closed, and is on its way out. */
-	if (diag->idiag_inode && is_target(pass, &addr, diag->id.idiag_dport) &&
-	    found_add(pass, diag)) {
-		errno = ENOMEM;
-		return MNL_CB_ERROR;
-	}
-	return MNL_CB_OK;
-}
-
-static struct inet_diag_req_v2 *request_init(char *buf, uint16_t type, uint16_t flags, __u8 family)
-{
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
-	struct inet_diag_req_v2 *body;
-
-	request->nlmsg_type = type;
-	request->nlmsg_flags = NLM_F_REQUEST | flags;
-	body = mnl_nlmsg_put_extra_header(request, sizeof(*body));
-	body->sdiag_family = family;
-	body->sdiag_protocol = IPPROTO_UDP;
-	return body;
-}
-
-static int family_list(struct pass *pass, struct mnl_socket *socket, __u8 family)
-{
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct inet_diag_req_v2 *body = request_init(buf, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
-
-	/* A connected UDP socket is in TCP's established state. */
-	body->idiag_states = 1U << TCP_ESTABLISHED;
-	if (pass->target_count == 1)
-		body->id.idiag_dport = pass->targets[0].port;
-	return netlink_request(socket, (void *)buf, socket_message, pass);
-}
-
-/* In the namespace that the calling thread is in. */
-static int here_list(struct pass *pass)
-{
-	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_SOCK_DIAG);
-	int err;
-
-	if (!socket)
-		return -errno;
-	err = family_list(pass, socket, AF_INET);
-	if (err)
-		return err == -ENOENT ? -EOPNOTSUPP : err; /* no handler: the module is missing */
-	err = family_list(pass, socket, AF_INET6);
-	return err == -ENOENT ? 0 : err;
 }
 
 /* The namespace is entered again where there is a socket to end. */
 static int namespace_list(ino_t inode, bool *ret_keep, void *context)
 {
 	struct pass *pass = context;
+	const struct udp_sockets list = {
+		.states = UDP_CONNECTED,
+		.peer_port = pass->target_count == 1 ? pass->targets[0].port : 0,
+		.visit = found_add,
+		.context = pass,
+	};
 	const size_t found_before = pass->found_count;
 	int err;
 
 	pass->namespace = inode;
-	err = here_list(pass);
+	err = udp_sockets_list(&list);
 	*ret_keep = pass->found_count > found_before;
 	return err;
 }
 
-static int ack_message(const struct nlmsghdr *message, void *data)
+/*
+ * Tries each socket of the namespace that is to be ended once. `*ret_missed`: the kernel found
+ * another one in the place of some.
+ */
+static int found_destroy(struct pass *pass, ino_t namespace, struct mnl_socket *netlink,
+			 bool *ret_missed)
 {
-	(void)message;
-	(void)data;
-	return MNL_CB_OK;
+	*ret_missed = false;
+	for (size_t i = 0; i < pass->found_count; i++) {
+		struct socket_found *found = &pass->found[i];
+		int err;
+
+		if (!found->is_ours || found->namespace != namespace)
+			continue;
+		err = udp_socket_destroy(netlink, found->socket.family, &found->socket.id);
+		if (!err) {
+			found->is_ours = false;
+			pass->destroyed++;
+		} else if (err == -ENOENT || err == -ESTALE) {
+			*ret_missed = true;
+		} else {
+			return err;
+		}
+	}
+	return 0;
 }
 
 /*
- * Ends the sockets of the namespace at hand. -ENOENT and -ESTALE: it was closed, or its ports were
- * taken by another one, since it was listed.
+ * Ends the sockets of the namespace at hand. Those of an SO_REUSEPORT group have all their
+ * addresses and ports in common, and the kernel finds one of them at a time: the others are tried
+ * again as long as some were ended. What then is left was closed since it was listed.
  */
 static int namespace_destroy(ino_t inode, void *context)
 {
+	auto_cleanup(netlink_closep) struct mnl_socket *netlink = netlink_open(NETLINK_SOCK_DIAG);
 	struct pass *pass = context;
-	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_SOCK_DIAG);
+	unsigned int before;
+	bool missed;
+	int err;
 
-	if (!socket)
+	if (!netlink)
 		return -errno;
-	for (size_t i = 0; i < pass->found_count; i++) {
-		char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-		const struct socket_found *found = &pass->found[i];
-		struct inet_diag_req_v2 *body;
-		int err;
-
-		if (!found->is_ours || found->namespace != inode)
-			continue;
-		body = request_init(buf, SOCK_DESTROY, NLM_F_ACK, found->family);
-		body->id = found->id;
-		err = netlink_request(socket, (void *)buf, ack_message, NULL);
-		if (!err)
-			pass->destroyed++;
-		else if (err != -ENOENT && err != -ESTALE)
-			return err;
-	}
-	return 0;
+	do {
+		before = pass->destroyed;
+		err = found_destroy(pass, inode, netlink, &missed);
+	} while (!err && missed && pass->destroyed > before);
+	return err;
 }
 
 static int found_compare(const void *a, const void *b)
 {
 	const struct socket_found *left = a, *right = b;
 
-	return (left->inode > right->inode) - (left->inode < right->inode);
+	return (left->socket.inode > right->socket.inode) -
+	       (left->socket.inode < right->socket.inode);
 }
 
 static struct socket_found *found_by_inode(const struct pass *pass, ino_t inode)
 {
-	const struct socket_found key = {.inode = inode};
+	const struct socket_found key = {.socket.inode = inode};
 
 	return bsearch(&key, pass->found, pass->found_count, sizeof(key), found_compare);
 }
@@ -256,13 +200,12 @@ static void socket_ask(void *context, ino_t inode, int fd)
 {
 	struct pass *pass = context;
 	struct socket_found *found = found_by_inode(pass, inode);
-	const struct ip_addr addr = diag_addr(found->family, found->id.idiag_dst);
 	struct socket_state state;
 
 	found->is_asked = true;
 	found->is_ours = !bpf_map_lookup_elem(pass->socket_state_map, &fd, &state) &&
-			 address_equal(&state.backend_addr, &addr) &&
-			 state.backend_port == found->id.idiag_dport &&
+			 address_equal(&state.backend_addr, &found->socket.peer) &&
+			 state.backend_port == found->socket.peer_port &&
 			 state_is_target(pass, &state);
 	pass->is_done = ++pass->asked_count >= pass->found_count;
 }

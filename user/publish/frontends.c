@@ -20,12 +20,7 @@
 /* Socket hooks look a loopback address up; for packets, which never have one, it is no VIP. */
 static bool has_address(const struct frontend *frontend)
 {
-	struct in6_addr ipv6;
-
-	if (address_is_ipv4(&frontend->vip))
-		return frontend->vip.bytes[12] != IN_LOOPBACKNET;
-	memcpy(&ipv6, frontend->vip.bytes, sizeof(ipv6));
-	return !IN6_IS_ADDR_LOOPBACK(&ipv6);
+	return !address_is_loopback(&frontend->vip);
 }
 
 static int frontend_compare(const void *a, const void *b)
@@ -260,6 +255,7 @@ static int frontend_add(struct publisher *publisher, struct port_record *port,
 		return err;
 	frontend_insert(port, &frontend);
 	publisher->numbers.frontends++;
+	publisher->has_new_udp |= planned->frontend.proto == IPPROTO_UDP;
 	return 0;
 }
 
@@ -367,4 +363,12 @@ void frontends_adopted(struct port_record *port)
 	if (port->frontend_count)
 		qsort(port->frontends, port->frontend_count, sizeof(*port->frontends),
 		      frontend_compare);
+}
+
+bool publisher_take_new_udp(struct publisher *publisher)
+{
+	const bool has_new_udp = publisher->has_new_udp;
+
+	publisher->has_new_udp = false;
+	return has_new_udp;
 }

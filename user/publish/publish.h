@@ -84,6 +84,9 @@ void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, voi
 bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port);
 
+/* True if a frontend of UDP has come since the last call. */
+bool publisher_take_new_udp(struct publisher *publisher);
+
 struct publisher_numbers {
 	uint32_t service_ports, backends, draining, slots, frontends, addresses, source_ranges;
 	uint64_t changed_service_ports; /* since open */

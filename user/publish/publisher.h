@@ -168,6 +168,7 @@ struct publisher {
 
 	struct left_backend *left; /* since the last drain */
 	uint32_t left_count, left_room;
+	bool has_new_udp; /* a frontend of UDP has come since that was asked last */
 
 	struct publisher_numbers numbers;
 };

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * UDP sockets of the node that were connected to an address before a Service had it there: a moment
+ * after frontends of UDP came, they are connected again (link/early_sockets.h).
+ */
+
+#include <uv.h>
+
+#include "link/early_sockets.h"
+#include "publish/publish.h"
+
+struct early;
+
+/* `loop` and `publisher` are borrowed, `options` is copied. Returns 0 or a negative errno. */
+int early_new(uv_loop_t *loop, const struct early_sockets_options *options,
+	      struct publisher *publisher, struct early **ret_early);
+
+/* The loop's next turn frees it. NULL is fine. */
+void early_close(struct early *early);
+
+/* After a publish: looks for such sockets soon, if a frontend of UDP came. NULL is fine. Logs. */
+void early_note(struct early *early);

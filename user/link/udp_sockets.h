@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* UDP sockets of the network namespace that the calling thread is in, as the kernel lists them. */
+
+#include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <netinet/tcp.h>
+#include <sys/types.h>
+
+#include "fairlead/types.h"
+
+/* A connected UDP socket is in TCP's established state, all others are closed. */
+#define UDP_CONNECTED   (1U << TCP_ESTABLISHED)
+#define UDP_UNCONNECTED (1U << TCP_CLOSE)
+
+struct udp_socket {
+	ino_t inode; /* 0: it has been closed, and is on its way out */
+	__u8 family;
+	struct ip_addr local, peer;
+	__be16 local_port, peer_port;
+	struct inet_diag_sockid id;
+};
+
+/* Which sockets, and who gets them. */
+struct udp_sockets {
+	__u32 states;
+	__be16 peer_port; /* 0: all */
+	/* Returns 0 or a negative errno, which ends the list. */
+	int (*visit)(void *context, const struct udp_socket *socket);
+	void *context;
+};
+
+/*
+ * Returns 0, -EOPNOTSUPP where the kernel was built without UDP diagnostics, or another negative
+ * errno. Silent.
+ */
+int udp_sockets_list(const struct udp_sockets *list);
+
+/*
+ * Aborts (ECONNABORTED) one, by a socket of netlink_open(NETLINK_SOCK_DIAG). The kernel looks for
+ * its addresses and ports: -ENOENT or -ESTALE where it finds none, or another one than this.
+ */
+int udp_socket_destroy(struct mnl_socket *netlink, __u8 family, const struct inet_diag_sockid *id);
