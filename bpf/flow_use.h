@@ -15,14 +15,29 @@ enum flow_use {
 	FLOW_REFUSE, /* its backend is gone, and TCP must learn */
 };
 
+/*
+ * True if the address of this node that took the client's place has left the node: no reply finds
+ * the way here. Only the client's packets note the time then, so once a second one of them asks.
+ */
+static __always_inline bool flow_lost_source(const struct flow *flow, __u32 now_s)
+{
+	const struct address_info *source;
+
+	if (!(flow->flags & FLOW_SOURCE_NAT) || flow->last_use_s == now_s)
+		return false;
+	source = address_lookup(&flow->new_src);
+	return !source || !(source->flags & ADDRESS_NODE);
+}
+
 /* What an original packet may do with the flow it belongs to. */
 static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
 						 const struct address_info *address)
 {
 	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
 		     packet->fragment != FRAGMENT_LATER;
+	__u32 now_s = now_seconds();
 
-	if (flow_is_expired(flow, packet->proto, now_seconds()))
+	if (flow_is_expired(flow, packet->proto, now_s) || flow_lost_source(flow, now_s))
 		return FLOW_ANEW;
 	/*
 	 * A SYN again goes where the first went; a SYN on a connection that was made is another
