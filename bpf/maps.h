@@ -210,12 +210,14 @@ struct {
 } node_address SEC(".maps");
 
 /*
- * Which ports of the node's own addresses may have flows. Written by programs; a port that was a
- * NodePort once stays one here, which costs its packets a look at the flow tables.
+ * Which ports of the node's own addresses may have flows. Written by the agent through mmap when it
+ * publishes a NodePort, and by programs, for other frontends; a port that was a NodePort once stays
+ * one here, which costs its packets a look at the flow tables.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct node_ports);
 } node_ports SEC(".maps");

@@ -503,6 +503,7 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 		.unprogrammed = datapath_map(datapath, "unprogrammed"),
 		.source_ranges = datapath_map(datapath, "source_ranges"),
 		.flows = datapath_map(datapath, "flows"),
+		.node_ports = datapath_map(datapath, "node_ports"),
 		.services_max = kept_maps_entries(&datapath->maps, "services"),
 		.slots_max = kept_maps_entries(&datapath->maps, "slots"),
 		.backends_max = kept_maps_entries(&datapath->maps, "backends"),
