@@ -141,6 +141,17 @@ struct {
 	__type(value, struct fragment_ports);
 } fragments SEC(".maps");
 
+/*
+ * Replies that conversations of the node itself await at a port that is a NodePort, by their tuple,
+ * and when one of either side was seen last. UDP only. Written by programs.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OWN_REPLIES_MAX);
+	__type(key, struct flow_key);
+	__type(value, __u32);
+} own_replies SEC(".maps");
+
 /* Who may use load-balancer IPs. Written by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

@@ -32,6 +32,7 @@
 #include "icmp.h"
 #include "nat.h"
 #include "node_port.h"
+#include "own_ports.h"
 #include "packet.h"
 #include "reject.h"
 #include "service.h"
@@ -111,6 +112,8 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 	if (!draft)
 		return -COUNTER_DROP_REWRITE;
 	flags = flow->flags;
+	if (direction == FLOW_REPLY || flags & FLOW_FROM_NODE)
+		packet_mark_translated(skb);
 	if (config.count_packets)
 		stats_count_packet(flow->service, hook->size);
 	rewrite_from_flow(flow, &draft->rewrite);
@@ -203,6 +206,8 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return to_unknown_port(packet, address);
+	if (address->flags & ADDRESS_NODE && is_own_reply(skb, packet, draft))
+		return VERDICT_NEXT;
 	err = flow_decide(packet, hook, target, draft);
 	if (err)
 		return err;
@@ -475,6 +480,20 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 	return is_for_node_port(packet, address) ? VERDICT_ASK_VIP : VERDICT_NEXT;
 }
 
+/*
+ * A packet leaves from an address of the node where frontends are: one of the node's own, or one
+ * that it masquerades, unless it is a flow's. A datagram from a NodePort is remembered.
+ */
+static __always_inline void from_node_port(struct __sk_buff *skb, struct packet *packet)
+{
+	if (packet->proto != IPPROTO_UDP && !proto_is_extension(packet->proto))
+		return;
+	if (packet_is_translated(skb) || read_ports_apart(skb, packet))
+		return;
+	if (packet->proto == IPPROTO_UDP && node_port_is_marked(packet->src_port))
+		(void)own_reply_expect(packet);
+}
+
 /* An ICMP error about what a backend of this node sent, in its terms. */
 static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *packet,
 				   const struct hook *hook, struct flow_draft *draft)
@@ -561,6 +580,8 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 		if (verdict != VERDICT_NEXT)
 			return verdict;
 	}
+	if (address && has_node_ports(address))
+		from_node_port(skb, packet);
 	/* Only the node's own packets have not met an ingress hook yet. */
 	if (skb->ingress_ifindex)
 		return VERDICT_NEXT;

@@ -64,6 +64,7 @@ static int maps_resize(const struct datapath_options *options, struct bpf_object
 		{"flow_checks", FLOW_CHECKS(options->with_tc ? sizes->flows : 1)},
 		{"new_flows", options->with_tc ? sizes->new_flows : 1},
 		{"fragments", options->with_tc ? FRAGMENTS_DEFAULT : 1},
+		{"own_replies", options->with_tc ? OWN_REPLIES_MAX : 1},
 	};
 
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
