@@ -17,6 +17,12 @@ static __always_inline bool has_node_ports(const struct address_info *address)
 	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_VIP;
 }
 
+/* A load balancer's or external IP that a link of this node has, perhaps others' as well. */
+static __always_inline bool is_vip_of_node(const struct address_info *address)
+{
+	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_EXTERNAL;
+}
+
 /* Ports of this node's own addresses that ever had a flow. */
 static __always_inline struct node_ports *node_ports_get(void)
 {

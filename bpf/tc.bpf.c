@@ -33,6 +33,7 @@
 #include "nat.h"
 #include "node_port.h"
 #include "own_ports.h"
+#include "own_vip.h"
 #include "packet.h"
 #include "reject.h"
 #include "service.h"
@@ -494,6 +495,38 @@ static __always_inline void from_node_port(struct __sk_buff *skb, struct packet 
 		(void)own_reply_expect(packet);
 }
 
+/*
+ * The packet of a process that is bound to a VIP, to a backend. Returns a verdict, -enum
+ * counter_reason, or VERDICT_NEXT: it keeps its source.
+ */
+static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
+				   const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	struct flow_key *key;
+	bool is_confirmed;
+	struct flow *flow;
+	int err;
+
+	if (!draft || packet_is_translated(skb) || !vip_needs_node_address(packet, hook) ||
+	    read_ports_apart(skb, packet) || !proto_has_ports(packet->proto))
+		return VERDICT_NEXT;
+	key = &draft->original_key;
+	packet_flow_key(packet, FLOW_ORIGINAL, key);
+	flow = flow_find(key, &is_confirmed);
+	if (flow && own_vip_goes_on(packet, flow)) {
+		flow_touch(key, flow, is_confirmed, now_seconds());
+		flow_follow(key, flow, packet);
+		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
+	}
+	if (!packet_opens(packet) || !own_vip_choice(skb, packet, draft))
+		return VERDICT_NEXT;
+	if (flow)
+		(void)flow_forget(key, flow);
+	err = flow_create(skb, packet, hook, draft);
+	return err ? err : flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
+}
+
 /* An ICMP error about what a backend of this node sent, in its terms. */
 static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *packet,
 				   const struct hook *hook, struct flow_draft *draft)
@@ -565,6 +598,7 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 				  const struct hook *hook)
 {
 	const struct address_info *address;
+	bool is_from_vip;
 	int verdict;
 
 	if (packet_is_icmp(packet) && packet->fragment != FRAGMENT_LATER &&
@@ -585,13 +619,16 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 	/* Only the node's own packets have not met an ingress hook yet. */
 	if (skb->ingress_ifindex)
 		return VERDICT_NEXT;
+	is_from_vip = address && is_vip_of_node(address);
 	address = address_lookup(&packet->dst);
 	if (!address)
 		return to_nobody(&packet->dst);
 	if (address->flags & ADDRESS_VIP)
 		return to_vip(skb, packet, address, hook);
-	return address->flags & ADDRESS_BACKEND ? to_backend(skb, packet, address, hook)
-						: VERDICT_NEXT;
+	if (!(address->flags & ADDRESS_BACKEND))
+		return VERDICT_NEXT;
+	verdict = is_from_vip ? from_own_vip(skb, packet, hook) : VERDICT_NEXT;
+	return verdict == VERDICT_NEXT ? to_backend(skb, packet, address, hook) : verdict;
 }
 
 /*
