@@ -11,6 +11,7 @@
 #include "dsr.h"
 #include "flow_end.h"
 #include "flow_follow.h"
+#include "node_port.h"
 #include "route.h"
 #include "service.h"
 
@@ -183,30 +184,34 @@ static __always_inline void flow_draft_fill(const struct packet *packet, const s
 static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 					 const struct hook *hook, struct flow_draft *draft)
 {
-	const struct address_info *frontend, *backend;
+	const struct address_info *frontend, *backend, *client;
 	struct flow *flow = &draft->original;
-	struct rewrite rewrite = {};
-	struct route route = {};
 	int err;
 
 	backend = address_lookup(&flow->new_dst);
-	if (!draft->place.returns_here && !(draft->choice.flags & BACKEND_LOCAL) &&
-	    !(backend && backend->flags & ADDRESS_NODE)) {
-		if (dsr_is_possible(draft)) {
+	client = hook->is_egress ? address_lookup(&draft->original_key.src) : NULL;
+	if ((!draft->place.returns_here || (client && is_vip_of_node(client))) &&
+	    !(draft->choice.flags & BACKEND_LOCAL) && !(backend && backend->flags & ADDRESS_NODE)) {
+		if (!hook->is_egress && dsr_is_possible(draft)) {
 			flow->flags = FLOW_DSR;
 			return 0;
 		}
-		rewrite.dst = flow->new_dst;
-		rewrite.dst_port = flow->new_dst_port;
-		err = route_find(ctx, packet, hook, &rewrite, &route);
+		__builtin_memset(&draft->rewrite, 0, sizeof(draft->rewrite));
+		draft->rewrite.dst = flow->new_dst;
+		draft->rewrite.dst_port = flow->new_dst_port;
+		err = route_find(ctx, packet, hook, &draft->rewrite, &draft->route);
 		if (err)
 			return err;
 		/* A link without addresses borrows those of the link that the packet came by. */
-		if (!link_source_of(route.ifindex, packet->family, &flow->new_src) &&
-		    !link_source_of(hook->ifindex, packet->family, &flow->new_src))
-			return -COUNTER_DROP_NO_ROUTE;
-		flow->flags = FLOW_SOURCE_NAT;
-		draft->is_from_node = true;
+		if (!link_source_of(draft->route.ifindex, packet->family, &flow->new_src) &&
+		    !link_source_of(hook->ifindex, packet->family, &flow->new_src)) {
+			if (!hook->is_egress)
+				return -COUNTER_DROP_NO_ROUTE;
+			flow->new_src = draft->original_key.src;
+		}
+		/* The node's own packet is not forwarded, and its reply is delivered. */
+		flow->flags = hook->is_egress ? 0 : FLOW_SOURCE_NAT;
+		draft->is_from_node = !address_equal(&flow->new_src, &draft->original_key.src);
 	} else if (address_equal(&draft->original_key.src, &flow->new_dst)) {
 		flow->flags = FLOW_HAIRPIN;
 		flow->new_src = draft->original_key.dst;

@@ -17,6 +17,20 @@ enum flow_use {
 	FLOW_REFUSE, /* its backend is gone, and TCP must learn */
 };
 
+/*
+ * True if the address of this node that took the client's place has left the node: no reply finds
+ * the way here. Only the client's packets note the time then, so once a second one of them asks.
+ */
+static __always_inline bool flow_lost_source(const struct flow *flow, __u32 now_s)
+{
+	const struct address_info *source;
+
+	if (!(flow->flags & FLOW_SOURCE_NAT) || flow->last_use_s == now_s)
+		return false;
+	source = address_lookup(&flow->new_src);
+	return !source || !(source->flags & ADDRESS_NODE);
+}
+
 /* True if the flow's backend is still in the list that applies to its client. */
 static __always_inline bool flow_is_wanted(struct flow *flow, struct flow *entry,
 					   const struct address_info *address)
@@ -42,8 +56,9 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 {
 	bool has_handshake = proto_has_handshake(packet->proto);
 	bool opens = has_handshake && packet_opens(packet) && packet->fragment != FRAGMENT_LATER;
+	__u32 now_s = now_seconds();
 
-	if (flow_is_expired(flow, packet->proto, now_seconds()))
+	if (flow_is_expired(flow, packet->proto, now_s) || flow_lost_source(flow, now_s))
 		return FLOW_ANEW;
 	if (opens && flow->state == FLOW_CLOSED)
 		return FLOW_ANEW;

@@ -171,6 +171,17 @@ struct {
 	__type(value, struct fragment_ports);
 } fragments SEC(".maps");
 
+/*
+ * Replies that conversations of the node itself await at a port that is a NodePort, by their tuple,
+ * and when one of either side was seen last. UDP only. Written by programs.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OWN_REPLIES_MAX);
+	__type(key, struct flow_key);
+	__type(value, __u32);
+} own_replies SEC(".maps");
+
 /* Who may use load-balancer IPs. Written by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -240,12 +251,14 @@ struct {
 } node_address SEC(".maps");
 
 /*
- * Which ports of the node's own addresses may have flows. Written by programs; a port that was a
- * NodePort once stays one here, which costs its packets a look at the flow tables.
+ * Which ports of the node's own addresses may have flows. Written by the agent through mmap when it
+ * publishes a NodePort, and by programs, for other frontends; a port that was a NodePort once stays
+ * one here, which costs its packets a look at the flow tables.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct node_ports);
 } node_ports SEC(".maps");

@@ -11,6 +11,18 @@
 #define ADDRESS_SERVED (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
 #define ADDRESS_VIP    (ADDRESS_SERVED | ADDRESS_RETIRED)
 
+/* An address of the node with frontends of its own: not all of its ports are the stack's. */
+static __always_inline bool has_node_ports(const struct address_info *address)
+{
+	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_VIP;
+}
+
+/* A load balancer's or external IP that a link of this node has, perhaps others' as well. */
+static __always_inline bool is_vip_of_node(const struct address_info *address)
+{
+	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_EXTERNAL;
+}
+
 /* Ports of this node's own addresses that ever had a flow. */
 static __always_inline struct node_ports *node_ports_get(void)
 {

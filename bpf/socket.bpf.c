@@ -29,6 +29,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "service.h"
+#include "socket_state.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -43,22 +44,6 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define LOOPBACK_MASK ((__u32)bpf_htonl(0xff000000))
 #define LOOPBACK_IPV4 ((__u32)bpf_htonl(0x7f000001))
 #define LOOPBACK_IPV6 ((__u32)bpf_htonl(1)) /* the last word of ::1 */
-
-/* What a connected socket dialled. Written by these programs. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct socket_state);
-} socket_state SEC(".maps");
-
-/* Whom an unconnected UDP socket talks to. Written by these programs. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct datagram_state);
-} datagram_state SEC(".maps");
 
 /*
  * Frontends of unconnected UDP sockets that have more than their own memory has room for. Written

@@ -32,6 +32,8 @@
 #include "icmp.h"
 #include "nat.h"
 #include "node_port.h"
+#include "own_ports.h"
+#include "own_vip.h"
 #include "packet.h"
 #include "reject.h"
 #include "service.h"
@@ -111,6 +113,8 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 	if (!draft)
 		return -COUNTER_DROP_REWRITE;
 	flags = flow->flags;
+	if (direction == FLOW_REPLY || flags & FLOW_FROM_NODE)
+		packet_mark_translated(skb);
 	if (config.count_packets)
 		stats_count_packet(flow->service, hook->size);
 	rewrite_from_flow(flow, &draft->rewrite);
@@ -203,6 +207,8 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return to_unknown_port(packet, address);
+	if (address->flags & ADDRESS_NODE && is_own_reply(skb, packet, draft))
+		return VERDICT_NEXT;
 	err = flow_decide(packet, hook, target, draft);
 	if (err)
 		return err;
@@ -546,6 +552,50 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 	return is_for_node_port(packet, address) ? VERDICT_ASK_VIP : VERDICT_NEXT;
 }
 
+/*
+ * A packet leaves from an address of the node where frontends are: one of the node's own, or one
+ * that it masquerades, unless it is a flow's. A datagram from a NodePort is remembered.
+ */
+static __always_inline void from_node_port(struct __sk_buff *skb, struct packet *packet)
+{
+	if (packet->proto != IPPROTO_UDP && !proto_is_extension(packet->proto))
+		return;
+	if (packet_is_translated(skb) || read_ports_apart(skb, packet))
+		return;
+	if (packet->proto == IPPROTO_UDP && node_port_is_marked(packet->src_port))
+		(void)own_reply_expect(packet);
+}
+
+/*
+ * The packet of a process that is bound to a VIP, to a backend. Returns a verdict, -enum
+ * counter_reason, or VERDICT_NEXT: it keeps its source.
+ */
+static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
+				   const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	struct flow *entry, *flow;
+	bool is_confirmed;
+	int err;
+
+	if (!draft || packet_is_translated(skb) || !vip_needs_node_address(packet, hook) ||
+	    read_ports_apart(skb, packet) || !proto_has_ports(packet->proto))
+		return VERDICT_NEXT;
+	flow = &draft->original;
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	entry = original_entry(draft, packet, &is_confirmed);
+	if (entry && own_vip_goes_on(packet, flow)) {
+		(void)flow_go_on(draft, entry, packet, is_confirmed);
+		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
+	}
+	if (!packet_opens(packet) || !own_vip_choice(skb, packet, draft))
+		return VERDICT_NEXT;
+	if (entry)
+		(void)flow_forget(&draft->original_key, flow, FLOW_LEAVES_NOTHING);
+	err = flow_create(skb, packet, hook, draft);
+	return err ? err : flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
+}
+
 /* An ICMP error about what a backend of this node sent, in its terms. */
 static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *packet,
 				   const struct hook *hook, struct flow_draft *draft)
@@ -619,6 +669,7 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 				  const struct hook *hook)
 {
 	const struct address_info *address;
+	bool is_from_vip;
 	int verdict;
 
 	if (packet_is_icmp(packet) && packet->fragment != FRAGMENT_LATER &&
@@ -634,17 +685,23 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 		if (verdict != VERDICT_NEXT)
 			return verdict;
 	}
+	if (address && has_node_ports(address))
+		from_node_port(skb, packet);
 	/* Only the node's own packets have not met an ingress hook yet. */
 	if (skb->ingress_ifindex)
 		return VERDICT_NEXT;
+	is_from_vip = address && is_vip_of_node(address);
 	address = address_lookup(&packet->dst);
 	if (!address)
 		return to_nobody(&packet->dst);
 	if (address->flags & ADDRESS_VIP)
 		return to_vip(skb, packet, address, hook);
-	if (address->flags & ADDRESS_BACKEND)
+	if (!(address->flags & ADDRESS_BACKEND))
+		return VERDICT_NEXT;
+	verdict = is_from_vip ? from_own_vip(skb, packet, hook) : VERDICT_NEXT;
+	if (verdict == VERDICT_NEXT)
 		(void)to_backend(skb, packet, address, hook);
-	return VERDICT_NEXT;
+	return verdict;
 }
 
 /*

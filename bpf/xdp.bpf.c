@@ -20,6 +20,7 @@
 #include "flow_create.h"
 #include "flow_use.h"
 #include "node_port.h"
+#include "own_ports.h"
 #include "unused_address.h"
 #include "xdp_nat.h"
 #include "xdp_packet.h"
@@ -151,7 +152,7 @@ static __noinline int original_open(struct xdp_md *xdp, const struct packet *pac
 	int err;
 
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
-	if (!target)
+	if (!target || (address->flags & ADDRESS_NODE && is_own_reply(xdp, packet, draft)))
 		return VERDICT_NEXT;
 	err = flow_decide(packet, hook, target, draft);
 	if (err)

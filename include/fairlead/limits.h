@@ -20,6 +20,7 @@
 #define NEW_FLOWS_DEFAULT 65536  /* directions */
 #define AFFINITY_DEFAULT  65536
 #define FRAGMENTS_DEFAULT 8192
+#define OWN_REPLIES_MAX   16384
 #define LINKS_MAX         4096
 #define NEAR_RANGES_MAX   256
 #define XDP_TARGETS_MAX   512

@@ -179,6 +179,10 @@ static void measure_variant(void)
 		follows(another_client(1), client(1)));
 	measure("no Service's, egress", programs->progs.fl_egress,
 		follows(another_client(1), client(1)));
+	measure("the node's own, egress", programs->progs.fl_egress,
+		follows(node(40000), client(1)));
+	measure("the node's own, from a NodePort, egress", programs->progs.fl_egress,
+		follows(node(NODE_PORT), client(1)));
 	measure_new();
 	measure_established();
 	measure_source_nat();

@@ -48,7 +48,7 @@ static void make_small(struct tc_bpf *skeleton)
 		skeleton->maps.slots,         skeleton->maps.backends,
 		skeleton->maps.affinity,      skeleton->maps.flows,
 		skeleton->maps.new_flows,     skeleton->maps.fragments,
-		skeleton->maps.service_stats,
+		skeleton->maps.service_stats, skeleton->maps.own_replies,
 	};
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
@@ -135,6 +135,7 @@ int datapath_setup(void **state)
 	map_clear(programs->maps.new_flows);
 	map_clear(programs->maps.flow_renewals);
 	map_clear(programs->maps.fragments);
+	map_clear(programs->maps.own_replies);
 	map_clear(programs->maps.source_ranges);
 	map_clear(programs->maps.near_ranges);
 	map_clear(programs->maps.link_sources);
@@ -301,6 +302,16 @@ void given_local_slots(__u32 service, __u32 flags, unsigned count, const __u32 *
 	map_set(programs->maps.services, &service, &entry);
 }
 
+static void given_node_port(__u16 port)
+{
+	static struct node_ports ports;
+	__u32 zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(fd_of(programs->maps.node_ports), &zero, &ports), 0);
+	ports.used[port] = 1;
+	map_set(programs->maps.node_ports, &zero, &ports);
+}
+
 void given_frontend(struct peer frontend, __u8 proto, enum frontend_kind kind, __u32 service)
 {
 	static const __u32 flags[] = {
@@ -313,6 +324,8 @@ void given_frontend(struct peer frontend, __u8 proto, enum frontend_kind kind, _
 	struct frontend_target target = {.service = service, .kind = (__u8)kind};
 
 	given_address(frontend.addr, flags[kind]);
+	if (kind == FRONTEND_NODE_PORT)
+		given_node_port(frontend.port);
 	map_set(programs->maps.frontends, &key, &target);
 }
 
@@ -411,6 +424,7 @@ void given_time_passed(__u32 seconds)
 	age_entries(programs->maps.flows, offsetof(struct flow, last_use_s), seconds);
 	age_entries(programs->maps.new_flows, offsetof(struct flow, last_use_s), seconds);
 	age_entries(programs->maps.affinity, offsetof(struct affinity, last_use_s), seconds);
+	age_entries(programs->maps.own_replies, 0, seconds);
 }
 
 /* Running. */

@@ -135,6 +135,32 @@ static void test_all_kinds(void **state)
 	assert_int_equal(numbers_of(fixture).frontends, 0);
 }
 
+/*
+ * Programs remember what else leaves from the port of a frontend at an address of the node, from
+ * the moment that it is one.
+ */
+static void test_ports_at_addresses_of_the_node_are_noted(void **state)
+{
+	struct fixture *fixture = *state;
+	const uint8_t *used = fixture->node_ports->used;
+	const struct ip_addr addrs[] = {ip("172.18.0.11"), ip("203.0.113.2")};
+
+	assert_int_equal(publisher_set_node_addresses(fixture->publisher, addrs, 1), 0);
+	assert_int_equal(when_published(fixture, "web", EVERYWHERE), 0);
+	assert_int_equal(used[30080], 1);
+	assert_int_equal(used[80], 0);
+
+	/* All Services are published again when the node's addresses have changed. */
+	assert_int_equal(publisher_set_node_addresses(fixture->publisher, addrs, 2), 0);
+	assert_int_equal(when_published(fixture, "web", EVERYWHERE), 0);
+	assert_int_equal(used[80], 1);
+
+	/* Flows of the port may outlive it. */
+	when_gone(fixture, "web");
+	when_settled(fixture);
+	assert_int_equal(used[30080], 1);
+}
+
 static void test_frontends_come_and_go(void **state)
 {
 	struct fixture *fixture = *state;
@@ -401,6 +427,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST("a service port answers at all its frontends, and at none when it is gone",
 		     test_all_kinds),
+		TEST("ports of frontends at addresses of the node are noted",
+		     test_ports_at_addresses_of_the_node_are_noted),
 		TEST("frontends come and go while the service port lives",
 		     test_frontends_come_and_go),
 		TEST("an external IP becomes a load balancer's", test_kind_changes),

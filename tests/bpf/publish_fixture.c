@@ -87,6 +87,8 @@ struct fixture *given_maps(const struct sizes *sizes)
 				    (void **)&fixture->backends);
 	maps->address_flows = array_make("address_flows", sizeof(struct address_flows),
 					 sizes->addresses, (void **)&fixture->address_flows);
+	maps->node_ports = array_make("node_ports", sizeof(struct node_ports), 1,
+				      (void **)&fixture->node_ports);
 	maps->services_max = sizes->services;
 	maps->slots_max = sizes->slots;
 	maps->backends_max = sizes->backends;
@@ -99,7 +101,7 @@ void fixture_free(struct fixture *fixture)
 	const int fds[] = {maps->frontends,     maps->addresses,     maps->address_flows,
 			   maps->services,      maps->slots,         maps->backends,
 			   maps->service_names, maps->service_stats, maps->unprogrammed,
-			   maps->source_ranges, maps->flows};
+			   maps->source_ranges, maps->flows,         maps->node_ports};
 
 	publisher_close(fixture->publisher);
 	(void)munmap(fixture->services, sizeof(struct service) * fixture->sizes.services);
@@ -107,6 +109,7 @@ void fixture_free(struct fixture *fixture)
 	(void)munmap(fixture->backends, sizeof(struct backend) * fixture->sizes.backends);
 	(void)munmap(fixture->address_flows,
 		     sizeof(struct address_flows) * fixture->sizes.addresses);
+	(void)munmap(fixture->node_ports, sizeof(struct node_ports));
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		(void)close(fds[i]);
 	free(fixture);

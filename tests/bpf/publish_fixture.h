@@ -36,6 +36,7 @@ struct fixture {
 	struct slot *slots;
 	struct backend *backends;
 	struct address_flows *address_flows;
+	struct node_ports *node_ports;
 	uint64_t ahead_ns; /* of the real clock: only forward, as time goes */
 };
 

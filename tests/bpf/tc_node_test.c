@@ -306,6 +306,87 @@ static void a_direct_conversation_of_the_node_by_the_port_of_a_flow_gets_another
 	assert_int_not_equal(source_port_of(outcome()), BACKEND_PORT);
 }
 
+/* A load balancer's address that a link of this node has, and perhaps other nodes have too. */
+static struct peer shared(__u16 port)
+{
+	return peer(variant.family == FAMILY_IPV4 ? "203.0.113.1" : "2001:db8::1", port);
+}
+
+static void given_shared_address(void)
+{
+	given_world();
+	given_address(shared(0).addr, ADDRESS_NODE | ADDRESS_EXTERNAL);
+	given_link_source(up, node(0).addr);
+}
+
+/* The link to the pods has no address of its own: the one that the packet would leave by lends its. */
+static void a_process_bound_to_a_vip_asks_a_backend_elsewhere_by_the_nodes_address(void **state)
+{
+	(void)state;
+	given_shared_address();
+
+	when_leaves(opens(shared(4000), vip(80)));
+	then_returns_as(opens(node(4000), pod(1)));
+
+	/* The hook of the other link sees it once more. */
+	when_run(programs->progs.fl_egress, opens(node(4000), pod(1)), pod_link, 0);
+	then_goes_on();
+
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+	then_returns_as(delivered(answering(vip(80), shared(4000))));
+	when_leaves(follows(shared(4000), vip(80)));
+	then_returns_as(follows(node(4000), pod(1)));
+	then_counted(COUNTER_FORWARDED_NEW, 1);
+}
+
+/* The port may be one that a process of the node has there, bound to the other address. */
+static void a_port_of_the_nodes_own_range_is_not_kept_for_another_address(void **state)
+{
+	(void)state;
+	given_shared_address();
+
+	when_leaves(opens(shared(40000), vip(80)));
+
+	assert_int_not_equal(source_port_of(outcome()), 40000);
+	then_returns_as(opens(node(source_port_of(outcome())), pod(1)));
+}
+
+static void a_process_bound_to_a_vip_keeps_it_for_a_backend_of_this_node(void **state)
+{
+	(void)state;
+	given_shared_address();
+	given_backend_flags(1, BACKEND_LOCAL);
+
+	when_leaves(opens(shared(4000), vip(80)));
+
+	then_returns_as(opens(shared(4000), pod(1)));
+}
+
+/* It is the one that the node would take anyhow. */
+static void a_vip_that_is_the_links_own_address_is_kept(void **state)
+{
+	(void)state;
+	given_shared_address();
+	given_link_source(up, shared(0).addr);
+
+	when_leaves(opens(shared(40000), vip(80)));
+
+	then_returns_as(opens(shared(40000), pod(1)));
+}
+
+/* A server that is bound to a VIP answers a pod, or a client asks it by its own address. */
+static void what_a_vip_sends_to_a_pod_itself_is_left_alone(void **state)
+{
+	(void)state;
+	given_shared_address();
+	given_link_source(pod_link, node(0).addr);
+
+	when_run(programs->progs.fl_egress, opens(shared(4000), pod(1)), pod_link, 0);
+	then_goes_on();
+	when_run(programs->progs.fl_egress, answers(shared(53), pod(1)), pod_link, 0);
+	then_goes_on();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +401,11 @@ int main(void)
 		EACH(an_error_about_a_process_packet_comes_in_by_its_link),
 		EACH(a_direct_connection_of_the_node_is_left_alone),
 		EACH(a_direct_conversation_of_the_node_by_the_port_of_a_flow_gets_another),
+		EACH(a_process_bound_to_a_vip_asks_a_backend_elsewhere_by_the_nodes_address),
+		EACH(a_port_of_the_nodes_own_range_is_not_kept_for_another_address),
+		EACH(a_process_bound_to_a_vip_keeps_it_for_a_backend_of_this_node),
+		EACH(a_vip_that_is_the_links_own_address_is_kept),
+		EACH(what_a_vip_sends_to_a_pod_itself_is_left_alone),
 	};
 
 	return cmocka_run_group_tests_name("node", tests, load_with_links, datapath_unload);

@@ -454,17 +454,6 @@ static void a_flow_outlives_its_node_port(void **state)
 	then_goes_on();
 }
 
-static void a_segment_of_no_connection_is_refused_at_a_node_port(void **state)
-{
-	(void)state;
-	given_outside(1);
-
-	when_asked(follows(client(4000), node(NODE_PORT)));
-
-	assert_int_equal(verdict(), TC_ACT_REDIRECT);
-	then_counted(COUNTER_REJECT_NO_FLOW, 1);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -491,8 +480,6 @@ int main(void)
 		EACH(a_fragment_before_the_first_is_dropped),
 		FAMILIES(an_association_keeps_its_checksum_right),
 		EACH(a_flow_outlives_its_node_port),
-		VARIANT(a_segment_of_no_connection_is_refused_at_a_node_port, " (IPv4)", 0),
-		VARIANT(a_segment_of_no_connection_is_refused_at_a_node_port, " (IPv6)", 2),
 	};
 
 	return cmocka_run_group_tests_name("source NAT", tests, load_scarce, datapath_unload);

@@ -192,6 +192,7 @@ static void every_table_is_known_to_be_written_to_or_not(void **state)
 		"node_ports",    "exhausted",        "counters",     "service_stats",
 		"reject_budget", "service_names",    "unprogrammed", "agent_status",
 		"flow_drafts",   "redirect_targets", "flow_renewals", "tuple_locks",
+		"own_replies",   "socket_state",     "datagram_state",
 	};
 	struct tc_bpf *tc = tc_bpf__open();
 	const struct bpf_map *map;

@@ -64,6 +64,7 @@ static int maps_resize(const struct datapath_options *options, struct bpf_object
 		{"flow_checks", FLOW_CHECKS(options->with_tc ? sizes->flows : 1)},
 		{"new_flows", options->with_tc ? sizes->new_flows : 1},
 		{"fragments", options->with_tc ? FRAGMENTS_DEFAULT : 1},
+		{"own_replies", options->with_tc ? OWN_REPLIES_MAX : 1},
 	};
 
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -503,6 +504,7 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 		.unprogrammed = datapath_map(datapath, "unprogrammed"),
 		.source_ranges = datapath_map(datapath, "source_ranges"),
 		.flows = datapath_map(datapath, "flows"),
+		.node_ports = datapath_map(datapath, "node_ports"),
 		.services_max = kept_maps_entries(&datapath->maps, "services"),
 		.slots_max = kept_maps_entries(&datapath->maps, "slots"),
 		.backends_max = kept_maps_entries(&datapath->maps, "backends"),

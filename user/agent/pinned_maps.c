@@ -49,7 +49,8 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 	if (err)
 		return log_err(-errno, "cannot read what the pinned map %s is", path);
 	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
-	    info.value_size != bpf_map__value_size(map)) {
+	    info.value_size != bpf_map__value_size(map) ||
+	    (info.map_flags ^ bpf_map__map_flags(map)) & BPF_F_MMAPABLE) {
 		(void)log_err(
 			0,
 			"%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "

@@ -161,6 +161,7 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		{"affinity", -1},
 		{"addresses", numbers->addresses},
 		{"fragments", -1},
+		{"own_replies", -1},
 		{"unprogrammed", entries_of(source, "unprogrammed")},
 		{"links", entries_of(source, "links")},
 	};

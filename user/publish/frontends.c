@@ -295,6 +295,23 @@ static void frontend_remove(struct publisher *publisher, struct port_record *por
 		(port->frontend_count - at) * sizeof(frontend));
 }
 
+/*
+ * A frontend at an address of the node: programs are to remember what else leaves from that port,
+ * before the first packet finds the frontend. Looked at again with each plan, for the address may
+ * have come to the node since.
+ */
+static void node_port_note(const struct publisher *publisher, const struct frontend *frontend,
+			   uint32_t address)
+{
+	uint8_t *port;
+
+	if (!address || !publisher->address_records[address].is_node)
+		return;
+	port = node_port_at(publisher, ntohs(frontend->port));
+	if (!*port)
+		__atomic_store_n(port, 1, __ATOMIC_RELAXED);
+}
+
 int frontends_apply(struct publisher *publisher, struct port_record *port,
 		    const struct planned_port *planned, const uint32_t *addresses,
 		    bool *ret_changed)
@@ -305,6 +322,8 @@ int frontends_apply(struct publisher *publisher, struct port_record *port,
 		const struct planned_frontend *wanted = &planned->frontends[i];
 		struct port_frontend *frontend = frontend_find(port, &wanted->frontend);
 
+		node_port_note(publisher, &wanted->frontend,
+			       frontend ? frontend->address : addresses[i]);
 		if (frontend && frontend->kind == (uint32_t)wanted->kind)
 			continue;
 		if (frontend)

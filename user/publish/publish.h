@@ -21,7 +21,7 @@
 /* File descriptors and sizes of the maps, borrowed from the datapath. */
 struct publish_maps {
 	int frontends, addresses, address_flows, services, slots, backends;
-	int service_names, service_stats, unprogrammed, source_ranges, flows;
+	int service_names, service_stats, unprogrammed, source_ranges, flows, node_ports;
 	uint32_t services_max, slots_max, backends_max;
 };
 

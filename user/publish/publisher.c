@@ -45,6 +45,7 @@ void publisher_rest(const struct publisher *publisher)
 	windows_trim(publisher->slots);
 	windows_trim(publisher->backends);
 	windows_trim(publisher->address_flows);
+	windows_trim(publisher->node_ports);
 }
 
 static int maps_map(struct publisher *publisher)
@@ -65,6 +66,9 @@ static int maps_map(struct publisher *publisher)
 	if (!err)
 		err = windows_new(maps->address_flows, publisher->addresses_max,
 				  sizeof(struct address_flows), &publisher->address_flows);
+	if (!err)
+		err = windows_new(maps->node_ports, 1, sizeof(struct node_ports),
+				  &publisher->node_ports);
 	return err;
 }
 
@@ -145,6 +149,7 @@ void publisher_close(struct publisher *publisher)
 	windows_free(publisher->slots);
 	windows_free(publisher->backends);
 	windows_free(publisher->address_flows);
+	windows_free(publisher->node_ports);
 	id_pool_fini(&publisher->service_ids);
 	id_pool_fini(&publisher->backend_ids);
 	id_pool_fini(&publisher->address_ids);

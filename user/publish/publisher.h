@@ -138,7 +138,8 @@ struct left_backend {
 
 struct publisher {
 	struct publish_maps maps;
-	struct windows *services, *slots, *backends, *address_flows; /* the maps, mapped in parts */
+	/* The maps, mapped in parts. */
+	struct windows *services, *slots, *backends, *address_flows, *node_ports;
 	uint32_t addresses_max, frontends_max;
 
 	struct id_pool service_ids, backend_ids, address_ids;
@@ -193,6 +194,12 @@ static inline struct address_flows *address_flows_at(const struct publisher *pub
 						     uint32_t index)
 {
 	return windows_at(publisher->address_flows, index, sizeof(struct address_flows));
+}
+
+/* Of a port, whose number is in host byte order. */
+static inline uint8_t *node_port_at(const struct publisher *publisher, uint16_t port)
+{
+	return windows_at(publisher->node_ports, port, sizeof(uint8_t));
 }
 
 /* At the end of a publish: few parts of the maps stay mapped. */
