@@ -54,14 +54,17 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 
 /* Every map the agent pins. What else lies in the directory is not ours. */
 static const char *const pinned_maps[] = {
-	"addresses",      "address_flows",  "affinity",         "agent_sockets",
-	"agent_status",   "backends",       "bind_attempts",    "cluster_nodes",
-	"counters",       "datagram_state", "exhausted",        "flow_checks",
-	"flow_sweeper",   "flows",          "fragments",        "frontends",
-	"link_sources",   "links",          "near_ranges",      "new_flows",
-	"node_address",   "node_ports",     "redirect_targets", "service_names",
-	"service_ranges", "service_stats",  "services",         "slots",
-	"socket_state",   "source_ranges",  "unprogrammed",
+	"addresses",      "address_flows",  "affinity",
+	"agent_sockets",  "agent_status",   "backends",
+	"bind_attempts",  "cluster_nodes",  "counters",
+	"datagram_state", "exhausted",      "flow_checks",
+	"flow_sweeper",   "flows",          "fragments",
+	"frontends",      "link_sources",   "links",
+	"near_ranges",    "new_flows",      "neighbour_searches",
+	"node_address",   "node_ports",     "redirect_targets",
+	"service_names",  "service_ranges", "service_stats",
+	"services",       "slots",          "socket_state",
+	"source_ranges",  "unprogrammed",   "xdp_links",
 };
 
 static int maps_unpin(const char *pin_dir)

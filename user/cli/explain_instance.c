@@ -220,17 +220,22 @@ static int outcome_read(const struct instance *instance, const struct flow_key *
 int instance_run(struct instance *instance, const struct flow_key *tuple, bool opens,
 		 struct outcome *ret_outcome)
 {
-	struct test_frame frame = test_frame_build(tuple, opens);
+	struct link_info link = {0};
+	struct test_frame frame;
 	struct __sk_buff context = {
 		.ifindex = instance->ifindex,
 		.ingress_ifindex = instance->is_egress ? 0 : instance->ifindex,
 	};
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.bytes, .data_size_in = frame.size,
-		    .data_out = ret_outcome->frame.bytes,
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_out = ret_outcome->frame.bytes,
 		    .data_size_out = sizeof(ret_outcome->frame.bytes), .ctx_in = &context,
 		    .ctx_size_in = sizeof(context));
 	int err;
 
+	/* As the stack would take it: to the address of the link. */
+	(void)bpf_map_lookup_elem(bpf_map__fd(instance->tc->maps.links), &context.ifindex, &link);
+	frame = test_frame_build(tuple, opens, link.mac);
+	run.data_in = frame.bytes;
+	run.data_size_in = frame.size;
 	*ret_outcome = (struct outcome){0};
 	err = bpf_prog_test_run_opts(bpf_program__fd(instance->program), &run);
 	if (!err)
