@@ -4,7 +4,12 @@
 /*
  * Direct server return, where the backend is: packets that other nodes have encapsulated are
  * unwrapped, go to the backend they name, and its replies leave with the frontend as their source,
- * straight to the client. This node need not know the Service.
+ * straight to the client. This node need not know the Service; where it does, the Service's source
+ * ranges hold here, too.
+ *
+ * Who sends such a packet is believed only where it can come from there: by an overlay, or by a
+ * link that leads to that node. That costs looks at the routes, so packets of a flow that came by
+ * their link before are not asked again.
  */
 
 #include "dsr.h"
@@ -12,11 +17,17 @@
 #include "extension.h"
 #include "flow_create.h"
 #include "fragment.h"
+#include "mac.h"
+#include "martian.h"
 #include "node_port.h"
 #include "packet.h"
+#include "taken.h"
 
 /* The packet is now what was inside, and draft->choice says for which backend. */
 #define VERDICT_UNWRAPPED (-COUNTER_COUNT - 1)
+
+/* A packet may have come by any of a route's ways; so often one of them is drawn. */
+#define WAYS_TRIED 16
 
 /* How far the ids of segments, all cut from one packet, may be from the first. */
 #define SEGMENTS_MAX 128
@@ -42,7 +53,8 @@ static __always_inline int encapsulated_read(struct __sk_buff *skb, const struct
 					  : !packet_read_ipv6(skb, packet->l4_offset, ret_inner) ||
 						    !packet_skip_extensions(skb, ret_inner))
 		return -COUNTER_DROP_MALFORMED;
-	if (ret_inner->fragment != FRAGMENT_LATER && !packet_read_transport(skb, ret_inner))
+	if (packet_is_unsound(skb, ret_inner) ||
+	    (ret_inner->fragment != FRAGMENT_LATER && !packet_read_transport(skb, ret_inner)))
 		return -COUNTER_DROP_MALFORMED;
 	if (packet_is_icmp(ret_inner))
 		return ret_inner->fragment != FRAGMENT_LATER &&
@@ -60,6 +72,41 @@ static __always_inline bool sender_is_node(const struct packet *packet, const st
 
 	return cluster_node_of(&packet->src) == CLUSTER_NODE_OTHER &&
 	       !(link && (link->is_near || link->role == LINK_POD));
+}
+
+/*
+ * True if packets of the node that draft->sender is the address of can come by this link: by an
+ * overlay, which joins nodes, or by the link that the way to that node leads by. Where routes have
+ * several ways, the kernel draws one for each pair of addresses.
+ */
+static __noinline bool link_leads_to_sender(void *ctx, const struct packet *packet,
+					    const struct hook *hook, struct flow_draft *draft)
+{
+	__u32 ifindex = hook->ifindex;
+	const struct link_info *link = bpf_map_lookup_elem(&links, &ifindex);
+
+	if (!link)
+		return false;
+	if (link->role == LINK_OVERLAY || (link->bridge && mac_is_zero(link->mac)))
+		return true;
+	draft->rewrite = (struct rewrite){.src = draft->choice.addr, .dst = draft->sender};
+	for (int i = 0; i < WAYS_TRIED; i++) {
+		if (!route_find(ctx, packet, hook, &draft->rewrite, &draft->route) &&
+		    (draft->route.ifindex == ifindex ||
+		     (link->bridge && draft->route.ifindex == link->bridge)))
+			return true;
+		address_words(&draft->rewrite.src)[3] = bpf_get_prandom_u32();
+	}
+	return false;
+}
+
+/* True unless the Service has source ranges that the client, whose packet this is, is not in. */
+static __noinline bool client_is_allowed(const struct packet *packet)
+{
+	const struct frontend_target *target =
+		frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
+
+	return !target || source_is_allowed(&packet->src, target);
 }
 
 /*
@@ -181,6 +228,7 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
 		return verdict;
 	if (bpf_skb_adjust_room(skb, -(__s32)size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
+	draft->sender = packet->src;
 	*packet = draft->quote;
 	packet->l3_offset -= size;
 	packet->l4_offset -= size;
@@ -191,22 +239,28 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
  * The flow of an unwrapped packet, found or made, in draft->original and its key. Returns 0 or
  * -enum counter_reason.
  */
-static __noinline int dsr_flow(const struct packet *packet, const struct hook *hook,
+static __noinline int dsr_flow(void *ctx, const struct packet *packet, const struct hook *hook,
 			       struct flow_draft *draft)
 {
 	struct flow_key *key = &draft->original_key;
 	__u32 now_s = now_seconds();
-	bool is_confirmed;
+	bool is_confirmed, is_known;
 	struct flow *flow;
 
 	packet_flow_key(packet, FLOW_ORIGINAL, key);
 	flow = flow_find(key, &is_confirmed);
-	if (flow && flow_is_received(packet, flow, &draft->choice)) {
+	is_known = flow && flow_is_received(packet, flow, &draft->choice);
+	if (!(is_known && flow->ifindex == hook->ifindex) &&
+	    !link_leads_to_sender(ctx, packet, hook, draft))
+		return -COUNTER_DROP_NOT_A_NODE;
+	if (is_known) {
 		draft->original = *flow;
 		flow_touch(key, flow, is_confirmed, now_s);
 		flow_follow(key, flow, packet);
 		return 0;
 	}
+	if (!client_is_allowed(packet))
+		return -COUNTER_DROP_SOURCE_RANGE;
 	if (flow)
 		(void)flow_forget(key, flow);
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));

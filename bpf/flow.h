@@ -118,8 +118,10 @@ struct flow_draft {
 	struct frontend_target target;
 	struct client_place place;
 	struct choice choice;
-	struct packet packet; /* the one that the program runs for */
-	struct packet quote;  /* of an ICMP error; or what another packet carries */
+	struct packet packet;  /* the one that the program runs for */
+	struct packet quote;   /* of an ICMP error; or what another packet carries */
+	__u32 quote_end;       /* where the error ends that has it */
+	struct ip_addr sender; /* of a packet that carried another */
 	struct rewrite rewrite;
 	struct rewrite inner; /* of a quote */
 	struct route route;

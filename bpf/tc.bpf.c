@@ -5,7 +5,7 @@
  * to netfilter, egress what POSTROUTING is; between the two the kernel routes.
  *
  * ingress   Ask the small table what the destination is.
- *           Nothing to us: go on; most packets end here.
+ *           Nothing to us: go on; most packets end here. So does what the stack would not take.
  *           A VIP: the packet belongs to a flow, opens one, is an echo request to answer, or is
  *           refused.
  *           An address of this node: it may be the reply to a process of the node.
@@ -13,7 +13,8 @@
  *           node has encapsulated a client's packet for it: unwrap that, it is of a flow.
  * egress    Ask the small table what the source is.
  *           A backend that has flows: this may be a reply, and gets back its frontend as source.
- *           A packet of this node itself to a VIP: as at ingress.
+ *           An address of this node, on a packet that did not come by a link: the node itself
+ *           sends it. To a VIP: as at ingress.
  * both      ICMP errors: what they quote decides.
  *
  * Verdicts: VERDICT_NEXT (whoever comes next on this hook; translated or not), VERDICT_DROP
@@ -35,6 +36,7 @@
 #include "packet.h"
 #include "reject.h"
 #include "service.h"
+#include "taken.h"
 #include "transit.h"
 #include "unused_address.h"
 
@@ -86,13 +88,13 @@ static __always_inline int reroute(struct __sk_buff *skb, const struct packet *p
 	draft->route.overhead = 0;
 	err = route_find(skb, packet, hook, &draft->rewrite, &draft->route);
 	if (!err)
-		err = route_check_size(skb, packet, &draft->route);
+		err = route_check(skb, packet, &draft->route);
 	if (!err)
 		err = nat_rewrite(skb, packet, &draft->rewrite);
 	if (err)
 		return err;
 	if (!hook->link_header_size && draft->route.ifindex == hook->ifindex)
-		return VERDICT_NEXT;
+		return VERDICT_DONE;
 	return route_send(skb, &draft->route, hook);
 }
 
@@ -128,7 +130,7 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 		return err;
 	if (flags & FLOW_LOCAL_CLIENT && direction == FLOW_REPLY)
 		return forward_to_local_client(skb, flow, hook);
-	return flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_NEXT;
+	return flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
 }
 
 /* Sends a client's packet on. */
@@ -251,8 +253,8 @@ static __always_inline int icmp_error(struct __sk_buff *skb, const struct packet
 	if (flow->flags & FLOW_LOCAL_CLIENT)
 		return direction == FLOW_REPLY && is_from_backend
 			       ? forward_to_local_client(skb, flow, hook)
-			       : VERDICT_NEXT;
-	return flow->flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_NEXT;
+			       : VERDICT_DONE;
+	return flow->flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
 }
 
 /* ICMP to a VIP: errors from the client's side (or a hairpin's backend), and echo requests. */
@@ -487,6 +489,8 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
 		return -COUNTER_DROP_ICMP;
+	if (flow->ifindex != hook->ifindex && !link_leads_to_sender(skb, packet, hook, draft))
+		return -COUNTER_DROP_NOT_A_NODE;
 	icmp_outer(packet, &draft->quote, flow, &draft->rewrite);
 	err = icmp_rewrite(skb, packet, &draft->quote, flow, &draft->rewrite);
 	if (!err)
@@ -508,11 +512,22 @@ static __noinline int receive(struct __sk_buff *skb, struct packet *packet,
 		return err;
 	if (packet_is_icmp(packet))
 		return receive_icmp(skb, packet, hook, draft);
-	err = dsr_flow(packet, hook, draft);
+	err = dsr_flow(skb, packet, hook, draft);
 	if (err)
 		return err;
 	rewrite_from_flow(&draft->original, &draft->rewrite);
 	return nat_rewrite(skb, packet, &draft->rewrite);
+}
+
+/* A new flow to an address that no Service has dies only where this node would have sent it on. */
+static __always_inline int ingress_to_nobody(struct __sk_buff *skb, struct packet *packet,
+					     const struct hook *hook)
+{
+	int verdict = to_nobody(&packet->dst);
+
+	return verdict && packet_is_taken(skb, packet, hook) && !(packet->flags & PACKET_FOR_BRIDGE)
+		       ? verdict
+		       : VERDICT_NEXT;
 }
 
 static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
@@ -521,11 +536,17 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 	const struct address_info *address = address_lookup(&packet->dst);
 
 	if (!address)
-		return to_nobody(&packet->dst);
+		return ingress_to_nobody(skb, packet, hook);
+	if (!packet_is_taken(skb, packet, hook)) {
+		counter_add(COUNTER_SKIPPED, hook->size);
+		return VERDICT_NEXT;
+	}
 	if (address->flags & ADDRESS_BACKEND && packet_is_encapsulated(packet))
 		return receive(skb, packet, address, hook);
 	if (address->flags & ADDRESS_BACKEND)
 		(void)to_backend(skb, packet, address, hook);
+	if (packet->flags & PACKET_FOR_BRIDGE)
+		return VERDICT_NEXT;
 	if (address->flags & ADDRESS_NODE) {
 		int verdict = to_node(skb, packet, address, hook);
 
@@ -556,13 +577,18 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 			return verdict;
 	}
 	address = address_lookup(&packet->src);
+	if (!skb->ingress_ifindex && address && address->flags & ADDRESS_NODE)
+		packet->flags |= PACKET_OF_NODE;
 	if (address && address->flags & ADDRESS_BACKEND) {
 		verdict = from_backend(skb, packet, address, hook);
 		if (verdict != VERDICT_NEXT)
 			return verdict;
 	}
-	/* Only the node's own packets have not met an ingress hook yet. */
-	if (skb->ingress_ifindex)
+	/*
+	 * Only the node's own packets have not met an ingress hook yet. Those of a guest with an
+	 * address of its own on this link (macvlan) are none, nor is a reply that was translated.
+	 */
+	if (!(packet->flags & PACKET_OF_NODE))
 		return VERDICT_NEXT;
 	address = address_lookup(&packet->dst);
 	if (!address)
@@ -589,6 +615,10 @@ static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet
 		return reject(skb, packet, hook, reason);
 	case COUNTER_TIME_EXCEEDED:
 	case COUNTER_TOO_BIG:
+	case COUNTER_DROP_NO_ROUTE:
+	case COUNTER_UNREACHABLE:
+	case COUNTER_PROHIBITED:
+	case COUNTER_NO_NEIGHBOUR:
 		return transit_answer(skb, packet, hook, reason);
 	default:
 		counter_add(reason, hook->size);
@@ -617,7 +647,7 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	verdict = hook->is_egress ? egress(skb, packet, hook) : ingress(skb, packet, hook);
 	if (verdict < 0)
 		verdict = give_up(skb, packet, hook, -verdict);
-	return verdict == VERDICT_NEXT ? TC_ACT_UNSPEC : verdict;
+	return verdict == VERDICT_NEXT || verdict == VERDICT_DONE ? TC_ACT_UNSPEC : verdict;
 }
 
 SEC("tc")

@@ -39,6 +39,7 @@ static __always_inline bool frame_read_ipv4(const struct frame *frame, struct pa
 	packet->ttl = header->ttl;
 	packet->l3_offset = ETH_HLEN;
 	packet->l4_offset = ETH_HLEN + sizeof(*header);
+	packet->flags = ipv4_sum_flag(header);
 	return true;
 }
 
