@@ -447,18 +447,18 @@ static void a_translated_reply_is_not_a_request(void **state)
 	caller.port = 4000;
 	first = given_backend(self, variant.proto);
 	given_address(self.addr, ADDRESS_NODE);
-	given_service(vip(80), variant.proto, 1, &first);
+	given_service(vip(BACKEND_PORT), variant.proto, 1, &first);
 	second = given_backend(caller, variant.proto);
 	given_service(another_vip(90), variant.proto, 1, &second);
 	when_node_sends(opens(self, another_vip(90)));
 	assert_int_equal(flow_place(caller, self, FLOW_REPLY, NULL), FLOW_AMONG_NEW);
-	when_ingress(opens(caller, vip(80)));
+	when_ingress(opens(caller, vip(BACKEND_PORT)));
 	then_goes_on_as(opens(caller, self));
 	given_time_passed(2);
 
 	when_node_sends(answers(self, caller));
 
-	then_goes_on_as(answers(vip(80), caller));
+	then_goes_on_as(answers(vip(BACKEND_PORT), caller));
 	then_counted(COUNTER_FORGOTTEN, 0);
 	assert_int_equal(flow_place(caller, self, FLOW_REPLY, NULL), FLOW_AMONG_NEW);
 }
