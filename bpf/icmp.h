@@ -55,7 +55,8 @@ static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packe
 
 /*
  * Writes the quoted packet anew, as draft->inner says, and what that changes in the sum of the ICMP
- * message into `ret_change`. Its own checksums are corrected where the quote is long enough to hold them.
+ * message into `ret_change`. Its own checksums are corrected where the quote is long enough to hold
+ * them.
  */
 static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struct packet *quote,
 					      const struct flow_draft *draft, __u64 *ret_change)
