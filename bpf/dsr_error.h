@@ -24,13 +24,17 @@ static __always_inline __u32 error_mtu(struct __sk_buff *skb, const struct packe
 		       : 0;
 }
 
-/* Reads the header that stands at an offset, without extensions. */
+/*
+ * Reads the header that stands at an offset, without extensions, if that and the ports behind it
+ * are part of the error, which ends at `end`.
+ */
 static __always_inline bool quote_read(struct __sk_buff *skb, const struct packet *packet,
-				       __u32 offset, struct packet *ret_quote)
+				       __u32 offset, __u32 end, struct packet *ret_quote)
 {
 	__builtin_memset(ret_quote, 0, sizeof(*ret_quote));
-	return packet->family == FAMILY_IPV4 ? packet_read_ipv4(skb, offset, ret_quote)
-					     : packet_read_ipv6(skb, offset, ret_quote);
+	return (packet->family == FAMILY_IPV4 ? packet_read_ipv4(skb, offset, ret_quote)
+					      : packet_read_ipv6(skb, offset, ret_quote)) &&
+	       ret_quote->l4_offset + QUOTED_PORTS_SIZE <= end;
 }
 
 /* True if a client's packet, with ports at least, is of a flow that goes this way. */
@@ -61,10 +65,11 @@ static __always_inline int error_pass_on(struct __sk_buff *skb, const struct pac
 	draft->answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG,
 		.code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0,
+		.quoted = quoted_transport(skb, quote),
 		.rest = bpf_htonl(mtu),
 		.from = draft->rewrite.src,
 	};
-	if (!reject_is_allowed())
+	if (!answer_is_allowed(ANSWER_ERROR))
 		return -COUNTER_DROP_REJECT_LIMIT;
 	draft->rewrite.dst = quote->src;
 	draft->rewrite.src_port = 0;
@@ -87,18 +92,19 @@ static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *pack
 				const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
-	__u32 overhead, cut, mtu = error_mtu(skb, packet);
+	__u32 overhead, cut, end, mtu = error_mtu(skb, packet);
 	struct packet *quote;
 
 	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
 		return VERDICT_NEXT;
 	quote = &draft->quote;
 	overhead = encapsulation_size(packet->family);
+	end = packet_end(skb, packet);
 	if (mtu <= overhead || packet->l3_offset != hook->link_header_size ||
-	    !quote_read(skb, packet, packet->l4_offset + ICMP_QUOTE_OFFSET, quote) ||
+	    !quote_read(skb, packet, packet->l4_offset + ICMP_QUOTE_OFFSET, end, quote) ||
 	    !packet_is_encapsulated(quote) || !address_equal(&quote->src, &draft->rewrite.src))
 		return VERDICT_NEXT;
-	if (!quote_read(skb, packet, quote->l4_offset, quote) || !quote_is_of_dsr(skb, quote))
+	if (!quote_read(skb, packet, quote->l4_offset, end, quote) || !quote_is_of_dsr(skb, quote))
 		return VERDICT_NEXT;
 	cut = quote->l3_offset - packet->l3_offset;
 	if (bpf_skb_adjust_room(skb, -(__s32)cut, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))

@@ -4,7 +4,12 @@
 /*
  * Direct server return, where the backend is: packets that other nodes have encapsulated are
  * unwrapped, go to the backend they name, and its replies leave with the frontend as their source,
- * straight to the client. This node need not know the Service.
+ * straight to the client. This node need not know the Service; where it does, the Service's source
+ * ranges hold here, too.
+ *
+ * Who sends such a packet is believed only where it can come from there: by an overlay, or by a
+ * link that leads to that node. That costs looks at the routes, so packets of a flow that came by
+ * their link before are not asked again.
  */
 
 #include "dsr.h"
@@ -13,11 +18,17 @@
 #include "flow_create.h"
 #include "flow_use.h"
 #include "fragment.h"
+#include "mac.h"
+#include "martian.h"
 #include "node_port.h"
 #include "packet.h"
+#include "taken.h"
 
 /* The packet is now what was inside, and draft->choice says for which backend. */
 #define VERDICT_UNWRAPPED (-COUNTER_COUNT - 1)
+
+/* A packet may have come by any of a route's ways; so often one of them is drawn. */
+#define WAYS_TRIED 16
 
 /* How far the ids of segments, all cut from one packet, may be from the first. */
 #define SEGMENTS_MAX 128
@@ -43,7 +54,8 @@ static __always_inline int encapsulated_read(struct __sk_buff *skb, const struct
 					  : !packet_read_ipv6(skb, packet->l4_offset, ret_inner) ||
 						    !packet_skip_extensions(skb, ret_inner))
 		return -COUNTER_DROP_MALFORMED;
-	if (ret_inner->fragment != FRAGMENT_LATER && !packet_read_transport(skb, ret_inner))
+	if (packet_is_unsound(skb, ret_inner) ||
+	    (ret_inner->fragment != FRAGMENT_LATER && !packet_read_transport(skb, ret_inner)))
 		return -COUNTER_DROP_MALFORMED;
 	if (packet_is_icmp(ret_inner))
 		return ret_inner->fragment != FRAGMENT_LATER &&
@@ -61,6 +73,44 @@ static __always_inline bool sender_is_node(const struct packet *packet, const st
 
 	return cluster_node_of(&packet->src) == CLUSTER_NODE_OTHER &&
 	       !(link && (link->is_near || link->role == LINK_POD));
+}
+
+/*
+ * True if packets of the node that draft->sender is the address of can come by this link: by an
+ * overlay, which joins nodes, or by the link that the way to that node leads by. Where routes have
+ * several ways, the kernel draws one for each pair of addresses.
+ */
+static __noinline bool link_leads_to_sender(void *ctx, const struct packet *packet,
+					    const struct hook *hook, struct flow_draft *draft)
+{
+	__u32 ifindex = hook->ifindex;
+	const struct link_info *link = bpf_map_lookup_elem(&links, &ifindex);
+
+	if (!link)
+		return false;
+	if (link->role == LINK_OVERLAY || (link->bridge && mac_is_zero(link->mac)))
+		return true;
+	draft->rewrite.src = draft->choice.addr;
+	draft->rewrite.dst = draft->sender;
+	draft->rewrite.src_port = 0;
+	draft->rewrite.dst_port = 0;
+	for (int i = 0; i < WAYS_TRIED; i++) {
+		if (!route_find(ctx, packet, hook, &draft->rewrite, &draft->route) &&
+		    (draft->route.ifindex == ifindex ||
+		     (link->bridge && draft->route.ifindex == link->bridge)))
+			return true;
+		address_words(&draft->rewrite.src)[3] = bpf_get_prandom_u32();
+	}
+	return false;
+}
+
+/* True unless the Service has source ranges that the client, whose packet this is, is not in. */
+static __noinline bool client_is_allowed(const struct packet *packet)
+{
+	const struct frontend_target *target =
+		frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
+
+	return !target || source_is_allowed(&packet->src, target);
 }
 
 /*
@@ -106,8 +156,8 @@ static __always_inline bool flow_is_received(const struct packet *packet, const 
 	if (flow->flags & (FLOW_DSR | FLOW_SOURCE_NAT | FLOW_HAIRPIN | FLOW_LOCAL_CLIENT) ||
 	    flow_is_expired(flow, packet->proto, now_seconds()))
 		return false;
-	if (proto_has_handshake(packet->proto) && !is_midst &&
-	    packet->fragment != FRAGMENT_LATER && flow->state >= FLOW_ESTABLISHED)
+	if (proto_has_handshake(packet->proto) && !is_midst && packet->fragment != FRAGMENT_LATER &&
+	    flow->state >= FLOW_ESTABLISHED)
 		return flow->state != FLOW_CLOSED;
 	if (!address_equal(&flow->new_dst, &choice->addr))
 		return false;
@@ -182,34 +232,42 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
 		return verdict;
 	if (bpf_skb_adjust_room(skb, -(__s32)size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
+	draft->sender = packet->src;
 	*packet = draft->quote;
 	packet->l3_offset -= size;
 	packet->l4_offset -= size;
 	return VERDICT_UNWRAPPED;
 }
 
+/* The draft describes a flow that is to be made. */
+#define FLOW_IS_NEW 1
+
 /*
- * The flow of an unwrapped packet, in draft->original and its key. False: there is none, and the
- * draft describes the one to be made.
+ * The flow of an unwrapped packet, in draft->original and its key. Returns 0, FLOW_IS_NEW or -enum
+ * counter_reason.
  */
-static __noinline bool dsr_flow(const struct packet *packet, const struct hook *hook,
-				struct flow_draft *draft)
+static __noinline int dsr_flow(void *ctx, const struct packet *packet, const struct hook *hook,
+			       struct flow_draft *draft)
 {
 	struct flow_key *key = &draft->original_key;
+	bool is_confirmed, is_known;
 	struct flow *entry;
-	bool is_confirmed;
 
 	packet_flow_key(packet, FLOW_ORIGINAL, key);
 	entry = flow_look(key, &draft->original, &is_confirmed);
-	if (entry && flow_is_received(packet, &draft->original, &draft->choice)) {
-		(void)flow_go_on(draft, entry, packet, is_confirmed);
-		return true;
-	}
+	is_known = entry && flow_is_received(packet, &draft->original, &draft->choice);
+	if (!(is_known && draft->original.ifindex == hook->ifindex) &&
+	    !link_leads_to_sender(ctx, packet, hook, draft))
+		return -COUNTER_DROP_NOT_A_NODE;
+	if (is_known)
+		return flow_go_on(draft, entry, packet, is_confirmed);
+	if (!client_is_allowed(packet))
+		return -COUNTER_DROP_SOURCE_RANGE;
 	if (entry)
 		(void)flow_forget(key, &draft->original, FLOW_LEAVES_NOTHING);
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));
 	__builtin_memset(&draft->place, 0, sizeof(draft->place));
 	flow_draft_fill(packet, hook, draft);
 	draft->original.flags = FLOW_DSR_RECEIVED;
-	return false;
+	return FLOW_IS_NEW;
 }

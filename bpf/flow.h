@@ -101,7 +101,7 @@ static __always_inline struct flow *flow_find(const struct flow_key *key, bool *
  * noted. Returns that, or NULL: there is none.
  */
 static __noinline struct flow *flow_look(const struct flow_key *key, struct flow *ret_flow,
-					      bool *ret_is_confirmed)
+					 bool *ret_is_confirmed)
 {
 	__u16 check = flow_check_of(key);
 	struct flow *entry;
@@ -178,8 +178,10 @@ struct flow_draft {
 	struct frontend_target target;
 	struct client_place place;
 	struct choice choice;
-	struct packet packet; /* the one that the program runs for */
-	struct packet quote;  /* of an ICMP error; or what another packet carries */
+	struct packet packet;  /* the one that the program runs for */
+	struct packet quote;   /* of an ICMP error; or what another packet carries */
+	__u32 quote_end;       /* where the error ends that has it */
+	struct ip_addr sender; /* of a packet that carried another */
 	struct rewrite rewrite;
 	struct rewrite inner; /* of a quote */
 	struct route route;
@@ -189,7 +191,7 @@ struct flow_draft {
 	} outer; /* header of a packet that carries another, or of an answer */
 	struct icmp_answer answer;
 	bool is_from_node; /* an address of this node is its source: not all ports are ours */
-	__u8 due; /* enum flow_due */
+	__u8 due;          /* enum flow_due */
 	bool has_oldest;
 	__be16 oldest_port; /* of the source ports tried, the one whose flow must give way first */
 	__u32 oldest_use_s;

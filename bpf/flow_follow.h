@@ -316,8 +316,8 @@ static __always_inline bool follow_tcp(const struct flow_key *key, struct flow *
 	if (!(packet->tcp_flags & TCP_ACK))
 		return false;
 	if (flow->state < FLOW_ESTABLISHED &&
-	    (flow->state == FLOW_NEW || (key->direction == FLOW_ORIGINAL &&
-					 !handshake_is_answered(key, flow, packet))))
+	    (flow->state == FLOW_NEW ||
+	     (key->direction == FLOW_ORIGINAL && !handshake_is_answered(key, flow, packet))))
 		return false;
 	if ((!is_in_reach(end, flow->sent) || !is_in_reach(packet->acknowledged, flow->acked)) &&
 	    !segment_is_accepted(key, flow, packet, end))
@@ -343,10 +343,8 @@ static __always_inline bool sctp_is_believed(struct flow *flow, struct flow *ent
 	}
 	if (packet->sctp_tag == flow->tag)
 		return true;
-	return (packet->sctp_chunk == SCTP_ABORT ||
-		packet->sctp_chunk == SCTP_SHUTDOWN_COMPLETE) &&
-	       packet->sctp_chunk_flags & SCTP_FLAG_REFLECTED &&
-	       packet->sctp_tag == flow->peer_tag;
+	return (packet->sctp_chunk == SCTP_ABORT || packet->sctp_chunk == SCTP_SHUTDOWN_COMPLETE) &&
+	       packet->sctp_chunk_flags & SCTP_FLAG_REFLECTED && packet->sctp_tag == flow->peer_tag;
 }
 
 /*

@@ -74,9 +74,8 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 }
 
 /* Looks for the flow of a client's packet, by draft->original_key; as flow_look(). */
-static __always_inline struct flow *original_entry(struct flow_draft *draft,
-						   const struct packet *packet,
-						   bool *ret_is_confirmed)
+static __always_inline struct flow *
+original_entry(struct flow_draft *draft, const struct packet *packet, bool *ret_is_confirmed)
 {
 	struct flow *entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
 

@@ -6,13 +6,35 @@
  * stack.
  */
 
+#include <linux/if_packet.h>
+
 #include "hook.h"
+#include "mac.h"
+#include "maps.h"
 #include "nat.h"
 #include "packet.h"
 #include "route.h"
 
 /* It dies here, and was counted. */
 #define VERDICT_DROP TC_ACT_SHOT
+
+/*
+ * The address that an answer is from, in `mac`, which holds the destination of the frame that it
+ * answers. That is this node's own where the kernel says so; else it is the bridge's, for nobody
+ * may learn from us where another host's address is.
+ */
+static __always_inline void packet_own_mac(struct __sk_buff *skb, const struct hook *hook,
+					   __u8 mac[ETH_ALEN])
+{
+	__u32 ifindex = hook->ifindex;
+	const struct link_info *link;
+
+	if (hook->is_egress || skb->pkt_type == PACKET_HOST)
+		return;
+	link = bpf_map_lookup_elem(&links, &ifindex);
+	if (link && !mac_is_zero(link->mac))
+		__builtin_memcpy(mac, link->mac, ETH_ALEN);
+}
 
 static __always_inline int packet_swap_macs(struct __sk_buff *skb, const struct hook *hook)
 {
@@ -24,6 +46,7 @@ static __always_inline int packet_swap_macs(struct __sk_buff *skb, const struct 
 	if (bpf_skb_load_bytes(skb, 0, &header, sizeof(header)))
 		return -COUNTER_DROP_REWRITE;
 	__builtin_memcpy(mac, header.h_dest, sizeof(mac));
+	packet_own_mac(skb, hook, mac);
 	__builtin_memcpy(header.h_dest, header.h_source, sizeof(header.h_dest));
 	__builtin_memcpy(header.h_source, mac, sizeof(header.h_source));
 	if (bpf_skb_store_bytes(skb, 0, &header, 2 * ETH_ALEN, 0))
@@ -98,7 +121,7 @@ static __always_inline int forward_to_local_client(struct __sk_buff *skb, const 
 	if (err)
 		return err;
 	if (flow->ifindex == hook->ifindex && !hook->is_egress)
-		return VERDICT_NEXT;
+		return VERDICT_DONE;
 	if (!hook->link_header_size) {
 		if (!flow_has_mac(flow))
 			return bpf_redirect(flow->ifindex, BPF_F_INGRESS);

@@ -22,3 +22,6 @@ struct hook {
  * reason.
  */
 #define VERDICT_NEXT 0
+
+/* As VERDICT_NEXT, for a packet that is translated by now: no other step may look at it again. */
+#define VERDICT_DONE 256

@@ -16,14 +16,21 @@
 #include "reject.h"
 
 #define ICMP_QUOTE_OFFSET sizeof(struct icmp_header)
+#define QUOTED_PORTS_SIZE (2 * sizeof(__be16))
 
-/* Reads the packet that an error quotes: at least its addresses and ports. */
+/*
+ * Reads the packet that an error quotes: at least its addresses and ports. What follows the error
+ * in its frame, behind the end that the IP header says, is no quote.
+ */
 static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packet *packet,
 				       struct packet *ret_quote)
 {
 	__u32 offset = packet->l4_offset + ICMP_QUOTE_OFFSET;
+	struct flow_draft *draft = flow_draft_get();
 	__be16 ports[2];
 
+	if (!draft)
+		return false;
 	__builtin_memset(ret_quote, 0, sizeof(*ret_quote));
 	if (packet->family == FAMILY_IPV4) {
 		if (!packet_read_ipv4(skb, offset, ret_quote))
@@ -37,7 +44,9 @@ static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packe
 		return false;
 	if (!proto_has_ports(ret_quote->proto))
 		return false;
-	if (packet_load(skb, ret_quote->l4_offset, ports, sizeof(ports)))
+	draft->quote_end = packet_end(skb, packet);
+	if (ret_quote->l4_offset + QUOTED_PORTS_SIZE > draft->quote_end ||
+	    packet_load(skb, ret_quote->l4_offset, ports, sizeof(ports)))
 		return false;
 	ret_quote->src_port = ports[0];
 	ret_quote->dst_port = ports[1];
@@ -45,12 +54,14 @@ static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * Writes the quoted packet anew, and what that changes in the sum of the ICMP message into
- * `ret_change`. Its own checksums are corrected where the quote is long enough to hold them.
+ * Writes the quoted packet anew, as draft->inner says, and what that changes in the sum of the ICMP
+ * message into `ret_change`. Its own checksums are corrected where the quote is long enough to hold
+ * them.
  */
 static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struct packet *quote,
-					      const struct rewrite *rewrite, __u64 *ret_change)
+					      const struct flow_draft *draft, __u64 *ret_change)
 {
+	const struct rewrite *rewrite = &draft->inner;
 	__u64 addresses_change = (__u32)nat_address_difference(quote, rewrite);
 	__be16 ports[2] = {rewrite->src_port, rewrite->dst_port};
 	__u64 ports_change =
@@ -70,7 +81,8 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 	if (!transport_checksum(quote->proto, &checksum_offset, &flags))
 		return 0;
 	checksum_offset += quote->l4_offset;
-	if (packet_load(skb, checksum_offset, &checksum, sizeof(checksum)) || !checksum)
+	if (checksum_offset + sizeof(checksum) > draft->quote_end ||
+	    packet_load(skb, checksum_offset, &checksum, sizeof(checksum)) || !checksum)
 		return 0;
 	*ret_change += (__u16)~checksum;
 	checksum = ~checksum_fold((__u16)~checksum + addresses_change + ports_change);
@@ -108,13 +120,11 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 
 	if (!draft)
 		return -COUNTER_DROP_REWRITE;
-	draft->inner = (struct rewrite){
-		.src = flow->new_dst,
-		.dst = flow->new_src,
-		.src_port = flow->new_dst_port,
-		.dst_port = flow->new_src_port,
-	};
-	err = icmp_rewrite_quote(skb, quote, &draft->inner, &change);
+	draft->inner.src = flow->new_dst;
+	draft->inner.dst = flow->new_src;
+	draft->inner.src_port = flow->new_dst_port;
+	draft->inner.dst_port = flow->new_src_port;
+	err = icmp_rewrite_quote(skb, quote, draft, &change);
 	if (err)
 		return err;
 	err = packet->family == FAMILY_IPV4

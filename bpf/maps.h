@@ -138,7 +138,7 @@ struct {
  * backend has agreed. By the original tuple. Written by programs.
  */
 struct flow_renewal {
-	__u32 sent; /* TCP: the number behind the SYN; SCTP: the tag that INIT asks for */
+	__u32 sent;     /* TCP: the number behind the SYN; SCTP: the tag that INIT asks for */
 	__u32 answered; /* SCTP: the tag that INIT ACK asks for */
 };
 
@@ -242,6 +242,41 @@ struct {
 	__type(value, __u32);
 } cluster_nodes SEC(".maps");
 
+/*
+ * Next hops that the kernel did not know when a packet was to be sent to them, and has asked for
+ * since. Written by programs; the one unused longest makes room.
+ */
+struct neighbour {
+	struct bpf_redir_neigh next_hop;
+	__u32 ifindex;
+};
+
+struct neighbour_search {
+	__u64 begun_ms;
+	__u64 asked_ms; /* a packet was sent last, which makes the kernel ask */
+	__u64 seen_ms;  /* a packet was to be sent last */
+	__u64 was_told; /* the last packet was given up, and its sender told */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NEIGHBOUR_SEARCHES_MAX);
+	__type(key, struct neighbour);
+	__type(value, struct neighbour_search);
+} neighbour_searches SEC(".maps");
+
+/*
+ * The addresses of links that run XDP, in a place that the ifindex says: an array, for a look costs
+ * each frame. Two links that want one place share it in that only one has it; frames of the other
+ * go up to TC. Written by the agent.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDP_LINKS_MAX);
+	__type(key, __u32);
+	__type(value, struct xdp_link);
+} xdp_links SEC(".maps");
+
 /* The addresses that other nodes know this one by. Written by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -287,7 +322,16 @@ struct {
 	__type(value, struct service_stats);
 } service_stats SEC(".maps");
 
-/* Refusals a CPU may still send in this second. Written by programs. */
+/*
+ * Answers a CPU may still send in this second: a flood of packets to be refused does not keep
+ * routers' errors from those who need them, nor the other way round. Written by programs.
+ */
+enum answer_kind {
+	ANSWER_REFUSAL = 0,
+	ANSWER_ERROR = 1, /* of a router: no way, too big, no hop left */
+	ANSWER_KINDS
+};
+
 struct reject_budget {
 	__u32 second;
 	__u32 left;
@@ -295,7 +339,7 @@ struct reject_budget {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, ANSWER_KINDS);
 	__type(key, __u32);
 	__type(value, struct reject_budget);
 } reject_budget SEC(".maps");

@@ -18,6 +18,7 @@
 #include <stddef.h>
 
 #include "address.h"
+#include "checksum.h"
 #include "config.h"
 #include "maps.h"
 #include "sctp.h"
@@ -39,8 +40,14 @@ enum icmp_type {
 };
 
 enum icmp_code {
+	ICMP_NET_UNREACHABLE = 0,
+	ICMP_HOST_UNREACHABLE = 1,
 	ICMP_PORT_UNREACHABLE = 3,
 	ICMP_FRAGMENTATION_NEEDED = 4,
+	ICMP_PROHIBITED = 13,
+	ICMPV6_NO_ROUTE = 0,
+	ICMPV6_PROHIBITED = 1,
+	ICMPV6_ADDRESS_UNREACHABLE = 3,
 	ICMPV6_PORT_UNREACHABLE = 4,
 };
 
@@ -55,6 +62,14 @@ enum tcp_flag {
 	TCP_SYN = 1U << 1,
 	TCP_RST = 1U << 2,
 	TCP_ACK = 1U << 4,
+};
+
+/* What is noted of a packet besides what it says itself. */
+enum packet_flag {
+	PACKET_OF_NODE = 1U << 0,    /* at egress: the node itself sends it */
+	PACKET_FOR_BRIDGE = 1U << 1, /* at ingress: it is for somebody behind a bridge */
+	/* IPv4: the header's fixed part does not sum up; what the options sum up to is missing. */
+	PACKET_SUM_IS_OFF = 1U << 2,
 };
 
 struct packet {
@@ -74,9 +89,10 @@ struct packet {
 	__u8 sctp_chunk;       /* enum sctp_chunk, or another: the first one's type */
 	__u8 sctp_chunk_flags; /* the first one's */
 	__u8 transport_header; /* TCP: its size with the options */
-	__u8 pad[3];
-	__u32 size;      /* by the IP header, from there on; 0: more than it can say */
-	__u32 sequence;  /* TCP: of its first byte */
+	__u8 flags;            /* enum packet_flag */
+	__u8 pad[2];
+	__u32 size;     /* by the IP header, from there on; 0: more than it can say */
+	__u32 sequence; /* TCP: of its first byte */
 	union {
 		__u32 acknowledged; /* TCP */
 		__be32 sctp_tag;    /* the verification tag */
@@ -95,6 +111,7 @@ struct icmp_header {
 struct icmp_answer {
 	__u8 type;
 	__u8 code;
+	__u16 quoted; /* how many bytes of the transport header */
 	__be32 rest;
 	struct ip_addr from;
 };
@@ -139,6 +156,15 @@ static __always_inline __be16 packet_network(struct __sk_buff *skb, __u32 link_h
 	return protocol;
 }
 
+/* PACKET_SUM_IS_OFF, or 0. */
+static __always_inline __u8 ipv4_sum_flag(const struct iphdr *header)
+{
+	const __u32 *words = (const void *)header;
+	__u64 sum = (__u64)words[0] + words[1] + words[2] + words[3] + words[4];
+
+	return checksum_fold(sum) == 0xffff ? 0 : PACKET_SUM_IS_OFF;
+}
+
 /* Reads the IPv4 header at `offset`; false if it is none. */
 static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset,
 					     struct packet *packet)
@@ -158,6 +184,7 @@ static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset
 	packet->size = bpf_ntohs(header.tot_len);
 	packet->l3_offset = offset;
 	packet->l4_offset = offset + header.ihl * 4;
+	packet->flags = ipv4_sum_flag(&header);
 	fragment = header.frag_off;
 	packet->fragment_id = header.id;
 	if (fragment & IPV4_OFFSET_MASK)
@@ -341,4 +368,22 @@ static __always_inline __u32 packet_transport_size(struct __sk_buff *skb,
 	(void)packet_load(skb, packet->l3_offset + offsetof(struct ipv6hdr, payload_len), &length,
 			  sizeof(length));
 	return bpf_ntohs(length) + sizeof(struct ipv6hdr) - header;
+}
+
+/*
+ * Where a packet ends by its IP header; the link may have filled its frame up behind that. The
+ * kernel keeps packets that are too large to say so (GSO) with a length of 0.
+ */
+static __noinline __u32 packet_end(struct __sk_buff *skb, const struct packet *packet)
+{
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	__be16 length = 0;
+
+	(void)packet_load(skb,
+			  packet->l3_offset + (is_ipv4 ? offsetof(struct iphdr, tot_len)
+						       : offsetof(struct ipv6hdr, payload_len)),
+			  &length, sizeof(length));
+	if (!length && skb->gso_size)
+		return skb->len;
+	return packet->l3_offset + bpf_ntohs(length) + (is_ipv4 ? 0 : sizeof(struct ipv6hdr));
 }

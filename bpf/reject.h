@@ -5,7 +5,7 @@
  * Refusals and other answers: the packet becomes its own answer and goes back. TCP is refused with
  * a RST, for which a client does not wait (an ICMP error costs it a second); everything else with
  * an ICMP port unreachable. What a router would say of a packet that it cannot pass on is an ICMP
- * error for all. A limit for each CPU keeps us from answering a flood.
+ * error for all. A limit for each CPU and kind keeps us from answering a flood.
  */
 
 #include "checksum.h"
@@ -16,10 +16,10 @@
 
 #define ANSWER_TTL 64
 
-static __always_inline bool reject_is_allowed(void)
+static __always_inline bool answer_is_allowed(enum answer_kind kind)
 {
-	__u32 zero = 0, now_s = now_seconds();
-	struct reject_budget *budget = bpf_map_lookup_elem(&reject_budget, &zero);
+	__u32 index = kind, now_s = now_seconds();
+	struct reject_budget *budget = bpf_map_lookup_elem(&reject_budget, &index);
 
 	if (!budget)
 		return false;
@@ -154,18 +154,19 @@ static __noinline int reject_tcp(struct __sk_buff *skb, const struct packet *pac
 /*
  * What a quote holds of the packet's transport header: enough for ports (RFC 792). Of TCP all that
  * is fixed, and of SCTP the common header: a checksum that is yet to be finished must not be cut
- * off.
+ * off. But nothing from behind the packet's end, where the link has filled the frame up.
  */
-static __always_inline __u32 quoted_transport(const struct packet *packet)
+static __noinline __u16 quoted_transport(struct __sk_buff *skb, const struct packet *packet)
 {
-	switch (packet->proto) {
-	case IPPROTO_TCP:
-		return sizeof(struct tcphdr);
-	case IPPROTO_SCTP:
-		return offsetof(struct sctp_header, chunk);
-	default:
-		return sizeof(struct udphdr);
-	}
+	__u32 end = packet_end(skb, packet), wanted = sizeof(struct udphdr);
+
+	if (packet->proto == IPPROTO_TCP)
+		wanted = sizeof(struct tcphdr);
+	else if (packet->proto == IPPROTO_SCTP)
+		wanted = offsetof(struct sctp_header, chunk);
+	if (packet->l4_offset + wanted <= end)
+		return wanted;
+	return packet->l4_offset < end ? end - packet->l4_offset : 0;
 }
 
 #define QUOTE_WORDS_MAX 40
@@ -176,10 +177,9 @@ static __always_inline __u32 quoted_transport(const struct packet *packet)
  * whoever finishes it makes these last bytes sum to the complement of what the field holds now.
  */
 static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packet *packet,
-				       bool is_partial, __u16 unfinished)
+				       __u32 end, bool is_partial, __u16 unfinished)
 {
 	__u32 offset = packet->family == FAMILY_IPV4 ? packet->l4_offset : packet->l3_offset;
-	__u32 end = packet->l4_offset + (is_partial ? 0 : quoted_transport(packet));
 	__u64 sum = is_partial ? (__u16)~unfinished : 0;
 	__u32 word;
 
@@ -195,7 +195,7 @@ static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packe
 static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *packet,
 				  const struct icmp_answer *answer)
 {
-	__u32 quote_size = packet->l4_offset - packet->l3_offset + quoted_transport(packet);
+	__u32 quote_size = packet->l4_offset - packet->l3_offset + answer->quoted;
 	__u32 room = network_header_size(packet) + sizeof(struct icmp_header);
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
 	struct icmp_header icmp = {
@@ -215,15 +215,21 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 	    !bpf_skb_load_bytes(skb, packet->l4_offset + checksum_offset, &unfinished,
 				sizeof(unfinished)))
 		is_partial = checksum_is_partial(skb, packet->l4_offset + checksum_offset);
-	/* First the size: what a short packet lacks is zero in the quote, and in its sum. */
-	if (bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0))
+	/* First the size; whole words to sum up, of which what the packet lacks is zero. */
+	if (bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0) ||
+	    (quote_size & 3 &&
+	     bpf_skb_change_tail(skb, packet->l3_offset + (quote_size | 3) + 1, 0)))
 		return -COUNTER_DROP_REWRITE;
-	sum = quote_sum(skb, packet, is_partial, unfinished) +
+	sum = quote_sum(skb, packet,
+			is_partial ? packet->l4_offset : packet->l3_offset + quote_size, is_partial,
+			unfinished) +
 	      bpf_htons(icmp.type << 8 | icmp.code) + (__u64)icmp.rest;
 	if (!is_ipv4)
 		sum += pseudo_header_sum(packet, &answer->from, IPPROTO_ICMPV6,
 					 sizeof(icmp) + quote_size);
 	icmp.checksum = ~checksum_fold(sum);
+	if (quote_size & 3 && bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0))
+		return -COUNTER_DROP_REWRITE;
 	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
 	if (bpf_skb_store_bytes(skb, packet->l3_offset + network_header_size(packet), &icmp,
@@ -244,6 +250,7 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, const struct packe
 	draft->answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_DESTINATION_UNREACHABLE,
 		.code = is_ipv4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE,
+		.quoted = quoted_transport(skb, packet),
 		.from = packet->dst,
 	};
 	return answer_icmp(skb, packet, &draft->answer);
@@ -270,9 +277,9 @@ static __always_inline int answer_send(struct __sk_buff *skb, const struct hook 
  * Tells whoever sent a packet that it cannot pass, as a router does: for `reason`, which is counted
  * even where nobody may be told (RFC 1122, 3.2.2). Returns a verdict.
  */
-static __noinline int answer_error(struct __sk_buff *skb, const struct packet *packet,
-				   const struct hook *hook, const struct icmp_answer *answer,
-				   enum counter_reason reason)
+static __always_inline int answer_error(struct __sk_buff *skb, const struct packet *packet,
+					const struct hook *hook, const struct icmp_answer *answer,
+					enum counter_reason reason)
 {
 	__u32 size = skb->len;
 
@@ -280,7 +287,7 @@ static __noinline int answer_error(struct __sk_buff *skb, const struct packet *p
 		counter_add(reason, size);
 		return VERDICT_DROP;
 	}
-	if (!reject_is_allowed()) {
+	if (!answer_is_allowed(ANSWER_ERROR)) {
 		counter_add(COUNTER_DROP_REJECT_LIMIT, size);
 		return VERDICT_DROP;
 	}
@@ -305,7 +312,7 @@ static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
 		counter_add(reason, size);
 		return VERDICT_DROP;
 	}
-	if (!reject_is_allowed()) {
+	if (!answer_is_allowed(ANSWER_REFUSAL)) {
 		counter_add(COUNTER_DROP_REJECT_LIMIT, size);
 		return VERDICT_DROP;
 	}

@@ -11,8 +11,9 @@
 /* A way out of this node. */
 struct route {
 	__u32 ifindex;
-	__u32 mtu;      /* of what the way takes, learned from routers too; 0: not known */
-	__u32 overhead; /* given: bytes that will be put before the packet; `mtu` is without */
+	__u32 mtu;           /* of what the way takes, learned from routers too; 0: not known */
+	__u16 overhead;      /* given: bytes that will be put before the packet; `mtu` is without */
+	__u16 is_unresolved; /* the kernel does not know the next hop's link-layer address */
 	struct bpf_redir_neigh next_hop;
 };
 
@@ -42,9 +43,24 @@ static __always_inline long route_ask(void *ctx, const struct packet *packet,
 	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 }
 
+/* Why there is no way, as its sender is told. */
+static __always_inline int route_refusal(long found)
+{
+	switch (found) {
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+		return -COUNTER_DROP_BLACKHOLE;
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+		return -COUNTER_UNREACHABLE;
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return -COUNTER_PROHIBITED;
+	default:
+		return -COUNTER_DROP_NO_ROUTE;
+	}
+}
+
 /*
  * Finds the way of a packet as it will be. Neighbours that are not known yet are no obstacle: the
- * kernel asks for them when the packet is sent. Returns 0 or -COUNTER_DROP_NO_ROUTE.
+ * kernel asks for them when the packet is sent. Returns 0 or -enum counter_reason.
  */
 static __noinline int route_find(void *ctx, const struct packet *packet, const struct hook *hook,
 				 const struct rewrite *rewrite, struct route *ret_route)
@@ -55,7 +71,8 @@ static __noinline int route_find(void *ctx, const struct packet *packet, const s
 	ret_route->mtu = 0;
 	found = route_ask(ctx, packet, hook, rewrite, &fib);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return -COUNTER_DROP_NO_ROUTE;
+		return route_refusal(found);
+	ret_route->is_unresolved = found == BPF_FIB_LKUP_RET_NO_NEIGH;
 	if (config.has_helpers_5_12) {
 		if (found == BPF_FIB_LKUP_RET_SUCCESS)
 			ret_route->mtu = fib.mtu_result;

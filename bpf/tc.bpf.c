@@ -5,7 +5,7 @@
  * to netfilter, egress what POSTROUTING is; between the two the kernel routes.
  *
  * ingress   Ask the small table what the destination is.
- *           Nothing to us: go on; most packets end here.
+ *           Nothing to us: go on; most packets end here. So does what the stack would not take.
  *           A VIP: the packet belongs to a flow, opens one, is an echo request to answer, or is
  *           refused.
  *           An address of this node: it may be the reply to a process of the node.
@@ -13,7 +13,8 @@
  *           node has encapsulated a client's packet for it: unwrap that, it is of a flow.
  * egress    Ask the small table what the source is.
  *           A backend that has flows: this may be a reply, and gets back its frontend as source.
- *           A packet of this node itself to a VIP: as at ingress.
+ *           An address of this node, on a packet that did not come by a link: the node itself
+ *           sends it. To a VIP: as at ingress.
  * both      ICMP errors: what they quote decides.
  *
  * Verdicts: VERDICT_NEXT (whoever comes next on this hook; translated or not), VERDICT_DROP
@@ -37,11 +38,16 @@
 #include "packet.h"
 #include "reject.h"
 #include "service.h"
+#include "taken.h"
 #include "transit.h"
 #include "unused_address.h"
 
 /* Of a step that leaves the decision to another one. */
 #define VERDICT_ASK_VIP (-COUNTER_COUNT)
+/* Of a step whose packet goes to its backend, by draft->original, in another packet. */
+#define VERDICT_ENCAPSULATE 257
+/* Of a step that has found an ICMP error to be about draft->original. */
+#define VERDICT_TRANSLATE_ERROR 258
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -88,13 +94,13 @@ static __always_inline int reroute(struct __sk_buff *skb, const struct packet *p
 	draft->route.overhead = 0;
 	err = route_find(skb, packet, hook, &draft->rewrite, &draft->route);
 	if (!err)
-		err = route_check_size(skb, packet, &draft->route);
+		err = route_check(skb, packet, &draft->route);
 	if (!err)
 		err = nat_rewrite(skb, packet, &draft->rewrite);
 	if (err)
 		return err;
 	if (!hook->link_header_size && draft->route.ifindex == hook->ifindex)
-		return VERDICT_NEXT;
+		return VERDICT_DONE;
 	return route_send(skb, &draft->route, hook);
 }
 
@@ -132,7 +138,7 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 		return err;
 	if (flags & FLOW_LOCAL_CLIENT && direction == FLOW_REPLY)
 		return forward_to_local_client(skb, flow, hook);
-	return flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_NEXT;
+	return flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
 }
 
 /* Sends a client's packet on. */
@@ -143,7 +149,7 @@ static __always_inline int original_send(struct __sk_buff *skb, const struct pac
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	if (config.count_packets)
 		stats_count_packet(flow->service, hook->size);
-	return encapsulate(skb, packet, flow, hook);
+	return VERDICT_ENCAPSULATE;
 }
 
 /*
@@ -229,45 +235,11 @@ static __always_inline int reply(struct __sk_buff *skb, const struct packet *pac
 	return flow ? flow_forward(skb, packet, flow, FLOW_REPLY, hook) : VERDICT_NEXT;
 }
 
-/* An ICMP error about a packet of a flow goes to whom that packet came from, in his own terms. */
-static __always_inline int icmp_error(struct __sk_buff *skb, const struct packet *packet,
-				      struct flow_draft *draft, const struct flow *flow,
-				      enum flow_direction direction, const struct hook *hook)
-{
-	const struct packet *quote = &draft->quote;
-	bool is_from_backend = address_equal(&packet->src, &quote->dst);
-	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
-	int err;
-
-	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
-		return encapsulate(skb, packet, flow, hook);
-	icmp_outer(packet, quote, flow, &draft->rewrite);
-	if (is_routed) {
-		draft->route.overhead = 0;
-		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
-		if (err)
-			return err;
-	}
-	err = icmp_rewrite(skb, packet, quote, flow, &draft->rewrite);
-	if (err)
-		return err;
-	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
-	if (is_routed)
-		return transit_send(skb, packet, &draft->route, hook);
-	if (flow->flags & FLOW_LOCAL_CLIENT)
-		return direction == FLOW_REPLY && is_from_backend
-			       ? forward_to_local_client(skb, flow, hook)
-			       : VERDICT_NEXT;
-	return flow->flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_NEXT;
-}
-
 /* ICMP to a VIP: errors from the client's side (or a hairpin's backend), and echo requests. */
 static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packet,
 			       const struct address_info *address, const struct hook *hook)
 {
-	enum flow_direction direction = FLOW_ORIGINAL;
 	struct flow_draft *draft = flow_draft_get();
-	const struct flow *flow;
 	int err;
 
 	if (packet->fragment == FRAGMENT_LATER ||
@@ -283,13 +255,9 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !draft ||
 	    !icmp_read_quote(skb, packet, &draft->quote))
 		return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
-	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
-	if (!flow) {
-		direction = FLOW_REPLY;
-		flow = icmp_find_flow(&draft->quote, FLOW_REPLY);
-	}
-	if (flow)
-		return icmp_error(skb, packet, draft, flow, direction, hook);
+	if (icmp_find_flow(&draft->quote, FLOW_ORIGINAL) ||
+	    icmp_find_flow(&draft->quote, FLOW_REPLY))
+		return VERDICT_TRANSLATE_ERROR;
 	return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
 }
 
@@ -385,7 +353,7 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
 	    !address_may_have_flows(backend, now_seconds()))
 		return VERDICT_NEXT;
 	flow = icmp_find_flow(&draft->quote, FLOW_REPLY);
-	return flow ? icmp_error(skb, packet, draft, flow, FLOW_REPLY, hook) : VERDICT_NEXT;
+	return flow ? VERDICT_TRANSLATE_ERROR : VERDICT_NEXT;
 }
 
 /*
@@ -416,7 +384,7 @@ static __noinline bool is_translated(const struct hook *hook, const struct packe
  * does it. Returns 0 or -enum counter_reason.
  */
 static __noinline int direct_open(struct __sk_buff *skb, const struct packet *packet,
-				       const struct hook *hook, struct flow_draft *draft)
+				  const struct hook *hook, struct flow_draft *draft)
 {
 	const struct address_info *source = address_lookup(&packet->src);
 	struct flow *flow = &draft->original;
@@ -608,6 +576,8 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
 		return -COUNTER_DROP_ICMP;
+	if (flow->ifindex != hook->ifindex && !link_leads_to_sender(skb, packet, hook, draft))
+		return -COUNTER_DROP_NOT_A_NODE;
 	icmp_outer(packet, &draft->quote, flow, &draft->rewrite);
 	err = icmp_rewrite(skb, packet, &draft->quote, flow, &draft->rewrite);
 	if (!err)
@@ -629,13 +599,24 @@ static __noinline int receive(struct __sk_buff *skb, struct packet *packet,
 		return err;
 	if (packet_is_icmp(packet))
 		return receive_icmp(skb, packet, hook, draft);
-	if (!dsr_flow(packet, hook, draft)) {
+	err = dsr_flow(skb, packet, hook, draft);
+	if (err == FLOW_IS_NEW)
 		err = flow_open(skb, hook, draft);
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 	rewrite_from_flow(&draft->original, &draft->rewrite);
 	return nat_rewrite(skb, packet, &draft->rewrite);
+}
+
+/* A new flow to an address that no Service has dies only where this node would have sent it on. */
+static __always_inline int ingress_to_nobody(struct __sk_buff *skb, struct packet *packet,
+					     const struct hook *hook)
+{
+	int verdict = to_nobody(&packet->dst);
+
+	return verdict && packet_is_taken(skb, packet, hook) && !(packet->flags & PACKET_FOR_BRIDGE)
+		       ? verdict
+		       : VERDICT_NEXT;
 }
 
 static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
@@ -644,10 +625,16 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 	const struct address_info *address = address_lookup(&packet->dst);
 
 	if (!address)
-		return to_nobody(&packet->dst);
+		return ingress_to_nobody(skb, packet, hook);
+	if (!packet_is_taken(skb, packet, hook)) {
+		counter_add(COUNTER_SKIPPED, hook->size);
+		return VERDICT_NEXT;
+	}
 	if (address->flags & ADDRESS_BACKEND && packet_is_encapsulated(packet))
 		return receive(skb, packet, address, hook);
 	if (address->flags & ADDRESS_BACKEND && to_backend(skb, packet, address, hook))
+		return VERDICT_NEXT;
+	if (packet->flags & PACKET_FOR_BRIDGE)
 		return VERDICT_NEXT;
 	if (address->flags & ADDRESS_NODE) {
 		int verdict = to_node(skb, packet, address, hook);
@@ -680,6 +667,8 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 			return verdict;
 	}
 	address = address_lookup(&packet->src);
+	if (!skb->ingress_ifindex && address && address->flags & ADDRESS_NODE)
+		packet->flags |= PACKET_OF_NODE;
 	if (address && address->flags & ADDRESS_BACKEND) {
 		verdict = from_backend(skb, packet, address, hook);
 		if (verdict != VERDICT_NEXT)
@@ -687,8 +676,11 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 	}
 	if (address && has_node_ports(address))
 		from_node_port(skb, packet);
-	/* Only the node's own packets have not met an ingress hook yet. */
-	if (skb->ingress_ifindex)
+	/*
+	 * Only the node's own packets have not met an ingress hook yet. Those of a guest with an
+	 * address of its own on this link (macvlan) are none, nor is a reply that was translated.
+	 */
+	if (!(packet->flags & PACKET_OF_NODE))
 		return VERDICT_NEXT;
 	is_from_vip = address && is_vip_of_node(address);
 	address = address_lookup(&packet->dst);
@@ -702,6 +694,42 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 	if (verdict == VERDICT_NEXT)
 		(void)to_backend(skb, packet, address, hook);
 	return verdict;
+}
+
+/*
+ * An ICMP error about a packet of a flow, in draft->original as icmp_find_flow() found it, goes to
+ * whom that packet came from, in his own terms.
+ */
+static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *packet,
+				 struct flow_draft *draft, const struct hook *hook)
+{
+	enum flow_direction direction = draft->peer_key.direction;
+	const struct flow *flow = &draft->original;
+	const struct packet *quote = &draft->quote;
+	bool is_from_backend = address_equal(&packet->src, &quote->dst);
+	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
+	int err;
+
+	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
+		return encapsulate(skb, packet, flow, hook);
+	icmp_outer(packet, quote, flow, &draft->rewrite);
+	if (is_routed) {
+		draft->route.overhead = 0;
+		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+		if (err)
+			return err;
+	}
+	err = icmp_rewrite(skb, packet, quote, flow, &draft->rewrite);
+	if (err)
+		return err;
+	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
+	if (is_routed)
+		return transit_send(skb, packet, &draft->route, hook);
+	if (flow->flags & FLOW_LOCAL_CLIENT)
+		return direction == FLOW_REPLY && is_from_backend
+			       ? forward_to_local_client(skb, flow, hook)
+			       : VERDICT_DONE;
+	return flow->flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
 }
 
 /*
@@ -720,6 +748,10 @@ static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet
 		return reject(skb, packet, hook, reason);
 	case COUNTER_TIME_EXCEEDED:
 	case COUNTER_TOO_BIG:
+	case COUNTER_DROP_NO_ROUTE:
+	case COUNTER_UNREACHABLE:
+	case COUNTER_PROHIBITED:
+	case COUNTER_NO_NEIGHBOUR:
 		return transit_answer(skb, packet, hook, reason);
 	default:
 		counter_add(reason, hook->size);
@@ -747,11 +779,15 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 		return TC_ACT_UNSPEC;
 	draft->due = FLOW_DUE_NOTHING;
 	verdict = hook->is_egress ? egress(skb, packet, hook) : ingress(skb, packet, hook);
+	if (verdict == VERDICT_TRANSLATE_ERROR)
+		verdict = icmp_error(skb, packet, draft, hook);
+	if (verdict == VERDICT_ENCAPSULATE)
+		verdict = encapsulate(skb, packet, &draft->original, hook);
 	if (draft->due)
 		(void)flow_settle(skb, draft);
 	if (verdict < 0)
 		verdict = give_up(skb, packet, hook, -verdict);
-	return verdict == VERDICT_NEXT ? TC_ACT_UNSPEC : verdict;
+	return verdict == VERDICT_NEXT || verdict == VERDICT_DONE ? TC_ACT_UNSPEC : verdict;
 }
 
 SEC("tc")

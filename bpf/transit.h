@@ -5,7 +5,7 @@
  * Packets of flows with source NAT: both ends are elsewhere, and the packet must not pass the local
  * stack, to which its new source, an address of this node, would be a martian. So what the stack
  * does for a packet that it forwards is done here: a route, one hop less, an answer where the hops
- * run out or the packet is too big for the way.
+ * run out, the packet is too big for the way, or there is none.
  */
 
 #include "forward.h"
@@ -17,6 +17,78 @@
 /* Where in a packet's scratch space the answer to one that is too big finds what would fit. */
 #define CB_MTU 0
 
+/* So long the kernel asks for a neighbour before it gives up: three times, a second apart. */
+#define NEIGHBOUR_WAIT_MS 2900
+/* A search that no packet has been part of for so long is over, whatever came of it. */
+#define NEIGHBOUR_FORGET_MS 10000
+
+/* A fresh search, for the packet that is to be sent now. */
+static __always_inline int neighbour_search_begin(const struct neighbour *neighbour, __u64 now_ms)
+{
+	struct neighbour_search fresh = {
+		.begun_ms = now_ms,
+		.asked_ms = now_ms,
+		.seen_ms = now_ms,
+	};
+
+	(void)bpf_map_update_elem(&neighbour_searches, neighbour, &fresh, BPF_ANY);
+	return 0;
+}
+
+/*
+ * The kernel asks for a next hop that it does not know when a packet is sent there, but where it
+ * gets no answer, packets of ours die in silence: it does not know whom to tell. So once it must
+ * have given up, senders are told by us; now and then a packet makes it ask again. Returns 0: to be
+ * sent, or -COUNTER_NO_NEIGHBOUR.
+ */
+static __noinline int neighbour_judge(const struct route *route)
+{
+	struct neighbour neighbour = {.next_hop = route->next_hop, .ifindex = route->ifindex};
+	__u64 now_ms = bpf_ktime_get_ns() / NSEC_PER_MSEC;
+	struct neighbour_search *search;
+
+	search = bpf_map_lookup_elem(&neighbour_searches, &neighbour);
+	if (!search || now_ms - search->seen_ms > NEIGHBOUR_FORGET_MS)
+		return neighbour_search_begin(&neighbour, now_ms);
+	search->seen_ms = now_ms;
+	if (now_ms - search->begun_ms < NEIGHBOUR_WAIT_MS ||
+	    (search->was_told && now_ms - search->asked_ms >= NEIGHBOUR_WAIT_MS)) {
+		search->asked_ms = now_ms;
+		search->was_told = false;
+		return 0;
+	}
+	search->was_told = true;
+	return -COUNTER_NO_NEIGHBOUR;
+}
+
+/* What an ICMP error says of a packet that was given up for this reason. */
+static __always_inline void answer_fill(struct icmp_answer *answer, bool is_ipv4,
+					enum counter_reason reason)
+{
+	answer->type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_DESTINATION_UNREACHABLE;
+	switch (reason) {
+	case COUNTER_TIME_EXCEEDED:
+		answer->type = is_ipv4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED;
+		break;
+	case COUNTER_TOO_BIG:
+		answer->type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG;
+		answer->code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0;
+		break;
+	case COUNTER_PROHIBITED:
+		answer->code = is_ipv4 ? ICMP_PROHIBITED : ICMPV6_PROHIBITED;
+		break;
+	case COUNTER_UNREACHABLE:
+		answer->code = is_ipv4 ? ICMP_HOST_UNREACHABLE : ICMPV6_NO_ROUTE;
+		break;
+	case COUNTER_NO_NEIGHBOUR:
+		answer->code = is_ipv4 ? ICMP_HOST_UNREACHABLE : ICMPV6_ADDRESS_UNREACHABLE;
+		break;
+	default:
+		answer->code = is_ipv4 ? ICMP_NET_UNREACHABLE : ICMPV6_NO_ROUTE;
+		break;
+	}
+}
+
 /*
  * Tells the sender as the router that this node is to it, why its packet went no further: from the
  * node's address on the link that the packet came by. A node without one there speaks as the
@@ -26,7 +98,6 @@
 static __noinline int transit_answer(struct __sk_buff *skb, const struct packet *packet,
 				     const struct hook *hook, enum counter_reason reason)
 {
-	bool is_ipv4 = packet->family == FAMILY_IPV4;
 	struct flow_draft *draft = flow_draft_get();
 	struct icmp_answer *answer;
 
@@ -35,14 +106,11 @@ static __noinline int transit_answer(struct __sk_buff *skb, const struct packet 
 		return VERDICT_DROP;
 	}
 	answer = &draft->answer;
-	*answer = (struct icmp_answer){
-		.type = is_ipv4 ? ICMP_TIME_EXCEEDED : ICMPV6_TIME_EXCEEDED,
-	};
-	if (reason == COUNTER_TOO_BIG) {
-		answer->type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG;
-		answer->code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0;
+	*answer = (struct icmp_answer){};
+	answer_fill(answer, packet->family == FAMILY_IPV4, reason);
+	answer->quoted = quoted_transport(skb, packet);
+	if (reason == COUNTER_TOO_BIG)
 		answer->rest = bpf_htonl(skb->cb[CB_MTU]);
-	}
 	/* To a process of this node, an address of its own would be a martian. */
 	if (hook->is_egress || !link_source_of(hook->ifindex, packet->family, &answer->from))
 		answer->from = packet->dst;
@@ -70,10 +138,19 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 	return packet->l4_offset - packet->l3_offset + header_size + skb->gso_size;
 }
 
-/* Sees that a packet is not too big for its route, with the overhead that the route says. */
-static __always_inline int route_check_size(struct __sk_buff *skb, const struct packet *packet,
-					    struct route *route)
+/*
+ * Sees that a packet gets to the next hop of its route: that is there, as far as anybody knows, and
+ * the packet is not too big, with the overhead that the route says.
+ */
+static __always_inline int route_check(struct __sk_buff *skb, const struct packet *packet,
+				       struct route *route)
 {
+	if (route->is_unresolved) {
+		int err = neighbour_judge(route);
+
+		if (err)
+			return err;
+	}
 	if (!route->mtu)
 		return 0;
 	route->mtu -= route->overhead;
@@ -96,7 +173,7 @@ static __noinline int transit_route(struct __sk_buff *skb, const struct packet *
 	if (packet->ttl <= 1)
 		return -COUNTER_TIME_EXCEEDED;
 	err = route_find(skb, packet, hook, rewrite, ret_route);
-	return err ? err : route_check_size(skb, packet, ret_route);
+	return err ? err : route_check(skb, packet, ret_route);
 }
 
 /* Sends a packet, rewritten by now, by the route that was found. */

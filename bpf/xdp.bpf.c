@@ -8,7 +8,8 @@
  * this makes things fast and never makes them different.
  *
  * Ask the small table what the destination is.
- *   Nothing to us: go up; addresses of the Services' ranges that nobody has are dropped here.
+ *   Nothing to us, or no packet that the stack would take: go up; addresses of the Services' ranges
+ *   that nobody has are dropped here.
  *   A VIP: the packet belongs to a flow, or opens one. A flow with source NAT is forwarded; other
  *   flows are TC's, and so is whoever must be answered.
  *   An address of this node: as above, or a backend's reply to a client whose place the node took.
@@ -19,6 +20,8 @@
 
 #include "flow_create.h"
 #include "flow_use.h"
+#include "mac.h"
+#include "martian.h"
 #include "node_port.h"
 #include "own_ports.h"
 #include "unused_address.h"
@@ -52,11 +55,6 @@ static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct fram
 {
 	return !frames_may_be_split ||
 	       bpf_xdp_get_buff_len(xdp) == (__u64)(frame->end - frame->data);
-}
-
-static __always_inline bool mac_is_zero(const __u8 mac[ETH_ALEN])
-{
-	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
 }
 
 /*
@@ -240,15 +238,38 @@ static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packe
 	return original(xdp, packet, address, hook);
 }
 
+/* True if a frame is for the link that it came by, or for the bridge that the link is a port of. */
+static __always_inline bool frame_is_for_link(const struct frame *frame, const struct hook *hook)
+{
+	__u32 place = hook->ifindex % XDP_LINKS_MAX;
+	const struct xdp_link *link = bpf_map_lookup_elem(&xdp_links, &place);
+	const struct ethhdr *header = frame->data;
+
+	if ((void *)(header + 1) > frame->end || !link || link->ifindex != hook->ifindex)
+		return false;
+	return mac_equal(header->h_dest, link->mac) || mac_equal(header->h_dest, link->bridge_mac);
+}
+
+/* True if the stack would take the packet; all others go up to it. */
+static __always_inline bool frame_is_taken(const struct frame *frame, const struct packet *packet,
+					   const struct hook *hook)
+{
+	return frame_is_for_link(frame, hook) && !packet_is_martian(packet) &&
+	       !(packet->flags & PACKET_SUM_IS_OFF);
+}
+
 static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame,
 				   struct packet *packet, const struct hook *hook)
 {
 	const struct address_info *address = address_lookup(&packet->dst);
+	int verdict;
 
-	if (!address)
-		return to_nobody(&packet->dst);
+	if (!address) {
+		verdict = to_nobody(&packet->dst);
+		return verdict && frame_is_taken(frame, packet, hook) ? verdict : VERDICT_NEXT;
+	}
 	if (!(address->flags & (ADDRESS_NODE | ADDRESS_VIP)) ||
-	    !frame_read_transport(frame, packet))
+	    !frame_is_taken(frame, packet, hook) || !frame_read_transport(frame, packet))
 		return VERDICT_NEXT;
 	return to_vip(xdp, packet, address, hook);
 }

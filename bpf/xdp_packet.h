@@ -40,6 +40,7 @@ static __always_inline bool frame_read_ipv4(const struct frame *frame, struct pa
 	packet->size = bpf_ntohs(header->tot_len);
 	packet->l3_offset = ETH_HLEN;
 	packet->l4_offset = ETH_HLEN + sizeof(*header);
+	packet->flags = ipv4_sum_flag(header);
 	return true;
 }
 

@@ -48,7 +48,14 @@ struct link_info {
 	__u8 is_near;              /* clients behind it are near: pods of this node */
 	__u8 xdp;                  /* enum link_xdp */
 	__s16 xdp_err;             /* LINK_XDP_FAILED: negative errno of the attempt */
-	char why[84];              /* the rule that decided, in words */
+	__u32 bridge;              /* ifindex of what it is a port of; 0: of nothing */
+	/*
+	 * Frames to this address are for the node: the link's own, or that of the bridge it is a
+	 * port of; zero where that is not known (Open vSwitch).
+	 */
+	__u8 mac[6];
+	__u8 pad[2];
+	char why[72]; /* the rule that decided, in words */
 };
 _Static_assert(sizeof(struct link_info) == 128, "map value: every byte is named");
 

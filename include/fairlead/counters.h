@@ -28,7 +28,7 @@
 	X(COUNTER_DROP_NO_PORT_FREE, "no-port-free",                                               \
 	  "dropped: no source port left to tell this flow from others")                            \
 	X(COUNTER_DROP_NO_ROUTE, "no-route",                                                       \
-	  "dropped: this node has no route to the other end of the flow")                          \
+	  "dropped: no route to the other end of the flow; its sender is told")                    \
 	X(COUNTER_DROP_TTL, "ttl", "dropped: the TTL or hop limit ran out")                        \
 	X(COUNTER_DROP_REWRITE, "rewrite", "dropped: the kernel refused to rewrite the packet")    \
 	X(COUNTER_DROP_NEW_FLOWS, "new-flow-insert",                                               \
@@ -58,7 +58,17 @@
 	X(COUNTER_TUPLE_CHANGED, "tuple-changed",                                                  \
 	  "flow got another source port: its backend knew the first from elsewhere")               \
 	X(COUNTER_DIRECT_TRANSLATED, "direct-port",                                                \
-	  "direct conversation got another source port: a flow of the client has its own")
+	  "direct conversation got another source port: a flow of the client has its own")                         \
+	X(COUNTER_UNREACHABLE, "unreachable-route",                                                \
+	  "dropped: a route to the other end of the flow says unreachable; its sender is told")    \
+	X(COUNTER_PROHIBITED, "prohibited-route",                                                  \
+	  "dropped: a route to the other end of the flow prohibits it; its sender is told")        \
+	X(COUNTER_DROP_BLACKHOLE, "blackhole-route",                                               \
+	  "dropped: the route to the other end of the flow is a blackhole")                        \
+	X(COUNTER_NO_NEIGHBOUR, "no-neighbour",                                                    \
+	  "dropped: the next hop of the flow's route does not answer; its sender is told")         \
+	X(COUNTER_SKIPPED, "skipped",                                                              \
+	  "left alone: a frame or packet that the stack of this node would not take")
 
 enum counter_reason {
 #define X(reason, name, sentence) reason,

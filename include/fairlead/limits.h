@@ -24,7 +24,11 @@
 #define LINKS_MAX         4096
 #define NEAR_RANGES_MAX   256
 #define XDP_TARGETS_MAX   512
+#define XDP_LINKS_MAX     1024  /* places, a power of two */
 #define CLUSTER_NODES_MAX 65536 /* addresses; entries are made as they are needed */
+
+/* Next hops that the kernel is asking for. */
+#define NEIGHBOUR_SEARCHES_MAX 1024
 
 /* Entries are made as they are needed. */
 #define SOURCE_RANGES_DEFAULT 65536

@@ -163,6 +163,17 @@ struct link_source {
 #define XDP_TARGET_BACK (1U << 31)
 
 /*
+ * The link-layer addresses of a link that runs XDP: frames to others are not for this node. Value
+ * of `xdp_links`, at the link's ifindex modulo XDP_LINKS_MAX.
+ */
+struct xdp_link {
+	__u32 ifindex; /* 0: nobody has the place */
+	__u8 mac[6];
+	__u8 bridge_mac[6]; /* of the bridge that it is a port of, else its own */
+};
+_Static_assert(sizeof(struct xdp_link) == 16, "map value: every byte is named");
+
+/*
  * Addresses of the cluster's nodes, as their Node objects say; value of `cluster_nodes`. Only other
  * nodes may send encapsulated packets.
  */

@@ -17,8 +17,11 @@
 #define PODS_MAX 250
 #define SMALL    1024 /* entries of most maps: emptied for each test */
 
+#define BRIDGE_IFINDEX 1000
+
 struct variant variant;
 struct tc_bpf *programs;
+const __u8 own_mac[6] = {2, 0, 0, 0, 0, 2};
 
 struct variant variants[4] = {
 	{FAMILY_IPV4, IPPROTO_TCP},
@@ -82,6 +85,10 @@ int datapath_load(void (*configure)(struct tc_bpf *skeleton))
 		print_error("cannot make a network namespace: %s\n", strerror(errno));
 		return -1;
 	}
+	/* Packets are to this address (packets.c), and the stack would take no others. */
+	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+	if (system("ip link set lo address 02:00:00:00:00:02"))
+		return -1;
 	programs = tc_bpf__open();
 	if (!programs)
 		return -1;
@@ -141,6 +148,7 @@ int datapath_setup(void **state)
 	map_clear(programs->maps.link_sources);
 	map_clear(programs->maps.exhausted);
 	map_clear(programs->maps.cluster_nodes);
+	map_clear(programs->maps.neighbour_searches);
 	array_clear(programs->maps.node_address);
 	map_clear(programs->maps.links);
 	array_clear(programs->maps.service_ranges);
@@ -212,6 +220,19 @@ void given_link(__u32 ifindex, bool is_near)
 	struct link_info link = {
 		.name = "link", .role = is_near ? LINK_POD : LINK_UPLINK, .is_near = is_near};
 
+	map_set(programs->maps.links, &ifindex, &link);
+}
+
+void given_port(__u32 ifindex, bool is_near, const __u8 mac[6])
+{
+	struct link_info link = {
+		.name = "port",
+		.role = is_near ? LINK_POD : LINK_UPLINK,
+		.is_near = is_near,
+		.bridge = BRIDGE_IFINDEX,
+	};
+
+	memcpy(link.mac, mac, sizeof(link.mac));
 	map_set(programs->maps.links, &ifindex, &link);
 }
 

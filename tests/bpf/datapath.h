@@ -90,6 +90,11 @@ struct peer router(void);
 /* What is behind a link: pods of this node, or the world. LINK_IFINDEX leads to pods at first. */
 void given_link(__u32 ifindex, bool is_near);
 
+/* The same of a link that is a port of a bridge, which takes frames to `mac`, and any tag. */
+void given_port(__u32 ifindex, bool is_near, const __u8 mac[6]);
+/* What packet builders send frames to: the address of each link of the node. */
+extern const __u8 own_mac[6];
+
 /* Fills the maps as the agent would. A service's backends get ids in the order they are named. */
 __u32 given_backend(struct peer peer, __u8 proto);
 __u32 given_service(struct peer frontend, __u8 proto, unsigned count, const __u32 *backends);

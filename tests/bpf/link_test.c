@@ -482,6 +482,73 @@ static void a_port_that_leaves_a_bridge_stays_managed(void **state)
 	then_hooked(fixture, "pod0");
 }
 
+static bool takes_frames_to(const struct fixture *fixture, const char *name, const char *mac)
+{
+	const struct link_info info = info_of(fixture, name);
+	char text[18];
+
+	(void)snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", info.mac[0],
+		       info.mac[1], info.mac[2], info.mac[3], info.mac[4], info.mac[5]);
+	return !strcmp(text, mac);
+}
+
+static void the_address_that_frames_are_to_is_followed(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_uplink("eth0");
+	run("ip link set eth0 address 02:00:00:00:00:01");
+	agent_start(fixture);
+	assert_true(takes_frames_to(fixture, "eth0", "02:00:00:00:00:01"));
+	assert_int_equal(info_of(fixture, "eth0").bridge, 0);
+
+	run("ip link set eth0 address 02:00:00:00:00:07");
+	wait_until(fixture, takes_frames_to(fixture, "eth0", "02:00:00:00:00:07"));
+}
+
+static void a_port_takes_what_is_to_its_bridge(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_uplink("eth0");
+	run("ip link set eth0 address 02:00:00:00:00:01");
+	run("ip link add br0 address 02:00:00:00:00:0b type bridge");
+	run("ip link set eth0 master br0");
+	agent_start(fixture);
+	assert_true(takes_frames_to(fixture, "eth0", "02:00:00:00:00:0b"));
+	assert_int_equal(info_of(fixture, "eth0").bridge, index_of("br0"));
+
+	run("ip link set br0 address 02:00:00:00:00:0c");
+	wait_until(fixture, takes_frames_to(fixture, "eth0", "02:00:00:00:00:0c"));
+
+	run("ip link set eth0 nomaster");
+	wait_until(fixture, takes_frames_to(fixture, "eth0", "02:00:00:00:00:01"));
+	assert_int_equal(info_of(fixture, "eth0").bridge, 0);
+}
+
+/* For eth0, once it is in the map. */
+static int programs_give_if_known(bool is_layer3, struct link_programs *ret_programs, void *context)
+{
+	struct fixture *fixture = context;
+
+	if (!is_decided(fixture, "eth0", LINK_UPLINK))
+		return -ENOENT;
+	return programs_give(is_layer3, ret_programs, &fixture->programs);
+}
+
+/* Programs ask what the link is when they meet the first packet. */
+static void a_link_is_known_before_it_is_hooked(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_uplink("eth0");
+	fixture->options.programs = programs_give_if_known;
+	fixture->options.programs_context = fixture;
+	agent_start(fixture);
+
+	then_hooked(fixture, "eth0");
+}
+
 static void a_veth_is_an_uplink_while_a_gateway_is_reached_by_it(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1003,6 +1070,9 @@ int main(void)
 		link_test(a_pair_is_decided_anew_when_its_peer_moves),
 		link_test(a_link_that_is_renamed_or_joins_a_bridge_is_decided_anew),
 		link_test(a_port_that_leaves_a_bridge_stays_managed),
+		link_test(the_address_that_frames_are_to_is_followed),
+		link_test(a_port_takes_what_is_to_its_bridge),
+		link_test(a_link_is_known_before_it_is_hooked),
 		link_test(a_veth_is_an_uplink_while_a_gateway_is_reached_by_it),
 		link_test(a_restart_replaces_programs_in_place),
 		link_test(what_is_attached_works_on_while_no_agent_runs),

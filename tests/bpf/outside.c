@@ -11,8 +11,8 @@ unsigned uplink, overlay;
 int outside_load(void (*configure)(struct tc_bpf *skeleton))
 {
 	static const char *const commands[] = {
-		"ip link add fl-up type veth peer name fl-far",
-		"ip link add fl-over type veth peer name fl-in",
+		"ip link add fl-up address 02:00:00:00:00:02 type veth peer name fl-far",
+		"ip link add fl-over address 02:00:00:00:00:02 type veth peer name fl-in",
 		"sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
 		"for l in fl-over fl-in; do ip link set $l mtu 1400; done",
 		"for l in fl-up fl-far fl-over fl-in; do ip link set $l up; done",
@@ -26,12 +26,16 @@ int outside_load(void (*configure)(struct tc_bpf *skeleton))
 		"ip -6 route add fd01::/64 via fd20::2",
 		"ip route add unreachable 10.1.0.9/32",
 		"ip -6 route add unreachable fd01::9/128",
-		/* Who is not known yet, the kernel asks for; known ones say the route's MTU. */
+		/*
+		 * The kernel asks for those who are not known yet, but here nothing is sent. Known
+		 * ones say the route's MTU.
+		 */
+		"ip neigh add 192.168.0.254 lladdr 02:00:00:00:00:fe dev fl-up",
+		"ip neigh add fdee::fe lladdr 02:00:00:00:00:fe dev fl-up",
 		"ip neigh add 172.20.0.2 lladdr 02:00:00:00:00:20 dev fl-over",
 		"ip neigh add fd20::2 lladdr 02:00:00:00:00:20 dev fl-over",
 	};
 
-	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
 	if (datapath_load(configure))
 		return -1;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

@@ -55,8 +55,8 @@ static unsigned up, pod_link;
 static int load_with_links(void **state)
 {
 	static const char *const commands[] = {
-		"ip link add fl-up type veth peer name fl-far",
-		"ip link add fl-pod type veth peer name fl-in",
+		"ip link add fl-up address 02:00:00:00:00:02 type veth peer name fl-far",
+		"ip link add fl-pod address 02:00:00:00:00:02 type veth peer name fl-in",
 		"sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
 		"for l in fl-up fl-far fl-pod fl-in; do ip link set $l up; done",
 		"ip addr add 8.0.0.1/24 dev fl-up",
@@ -66,7 +66,6 @@ static int load_with_links(void **state)
 	};
 
 	(void)state;
-	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
 	if (datapath_load(datapath_with_l3))
 		return -1;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -155,7 +154,8 @@ static void given_the_service(void)
 		id = given_backend(backend(BACKEND_PORT), protos[i]);
 		given_service(frontend(80), protos[i], 1, &id);
 	}
-	given_link(up, true);
+	given_port(up, true, own_mac);
+	given_port(pod_link, true, own_mac);
 	given_address(the_node(0).addr, ADDRESS_NODE);
 }
 

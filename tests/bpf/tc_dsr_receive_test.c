@@ -10,6 +10,8 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -23,10 +25,29 @@ static void choose_dsr(struct tc_bpf *skeleton)
 	skeleton->rodata->config.forwarding = FORWARDING_DSR;
 }
 
+/* Another link of the node, which leads to no node but those with two ways. */
+static unsigned side;
+
 static int load_dsr(void **state)
 {
+	static const char *const commands[] = {
+		"ip link add fl-side address 02:00:00:00:00:02 type veth peer name fl-off",
+		"ip link set fl-side up && ip link set fl-off up",
+		"ip addr add 172.21.0.1/24 dev fl-side",
+		"ip addr add fd21::1/64 dev fl-side nodad",
+		"ip route add 192.168.7.0/24 nexthop via 192.168.0.254 nexthop via 172.21.0.2",
+		"ip -6 route add fdee:7::/64 nexthop via fdee::fe nexthop via fd21::2",
+	};
+
 	(void)state;
-	return outside_load(choose_dsr);
+	if (outside_load(choose_dsr))
+		return -1;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (system(commands[i]))
+			return -1;
+	}
+	side = if_nametoindex("fl-side");
+	return side ? 0 : -1;
 }
 
 static __u32 seconds_now(void)
@@ -137,6 +158,130 @@ static void a_pod_is_no_node_whatever_it_says(void **state)
 	when_answered(encapsulated(opens(client(4000), vip(80)), other_node(), pod(1)));
 
 	then_dropped(COUNTER_DROP_NOT_A_NODE);
+}
+
+static void given_role(__u32 ifindex, enum link_role role)
+{
+	struct link_info link = {.name = "link", .role = (__u8)role};
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(programs->maps.links), &ifindex, &link, BPF_ANY),
+		0);
+}
+
+static void when_received_by(unsigned link, struct frame inside, struct peer from,
+			     struct peer backend)
+{
+	when_run(programs->progs.fl_ingress, encapsulated(inside, from, backend), link, link);
+}
+
+/* The way to other_node() is by the uplink. */
+static void a_node_is_believed_only_by_a_link_that_leads_to_it(void **state)
+{
+	(void)state;
+	given_pods_here();
+	given_role(side, LINK_UPLINK);
+
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_dropped(COUNTER_DROP_NOT_A_NODE);
+	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+
+	when_received_by(uplink, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_goes_on_as(opens(client(4000), pod(1)));
+}
+
+static void a_flow_of_one_link_is_not_open_to_another(void **state)
+{
+	(void)state;
+	given_a_flow();
+	given_role(side, LINK_UPLINK);
+
+	when_received_by(side, follows(client(4000), dialled_there()), other_node(), pod(1));
+	then_dropped(COUNTER_DROP_NOT_A_NODE);
+
+	when_received(follows(client(4000), dialled_there()), pod(1));
+	then_goes_on_as(follows(client(4000), pod(1)));
+}
+
+static void an_overlay_leads_to_every_node(void **state)
+{
+	(void)state;
+	given_pods_here();
+	given_role(side, LINK_OVERLAY);
+
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_goes_on_as(opens(client(4000), pod(1)));
+}
+
+static void a_port_leads_where_its_bridge_does(void **state)
+{
+	struct link_info link = {.name = "port", .role = LINK_UPLINK, .mac = {2, 0, 0, 0, 0, 9}};
+
+	(void)state;
+	given_pods_here();
+	link.bridge = uplink;
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(programs->maps.links), &side, &link, BPF_ANY), 0);
+
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_goes_on_as(opens(client(4000), pod(1)));
+}
+
+/* Which of them the kernel would take depends on the addresses; a packet may come by either. */
+static void each_of_several_ways_leads_to_a_node(void **state)
+{
+	struct peer node_far = peer(is_ipv4() ? "192.168.7.2" : "fdee:7::2", 0);
+
+	(void)state;
+	given_pods_here();
+	given_role(side, LINK_UPLINK);
+	given_cluster_node(node_far, CLUSTER_NODE_OTHER);
+	for (__u16 port = 4000; port < 4008; port++) {
+		when_received_by(port % 2 ? side : uplink, opens(client(port), vip(80)), node_far,
+				 pod(1));
+		then_goes_on_as(opens(client(port), pod(1)));
+	}
+}
+
+static void source_ranges_hold_for_what_others_send(void **state)
+{
+	struct source_range range = {.prefix = 32 + 128, .addr = client(0).addr};
+	__u32 service, yes = 1, backend = 1;
+
+	(void)state;
+	given_pods_here();
+	service = given_service(vip(80), variant.proto, 1, &backend);
+	given_frontend(another_vip(80), variant.proto, FRONTEND_LOAD_BALANCER_IP, service);
+	given_local_slots(service, SERVICE_SOURCE_RANGES, 1, &backend);
+	range.service = htonl(service);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(programs->maps.source_ranges), &range,
+					     &yes, BPF_ANY),
+			 0);
+
+	when_received(opens(another_client(4000), another_vip(80)), pod(1));
+	then_dropped(COUNTER_DROP_SOURCE_RANGE);
+	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	when_received(opens(client(4000), another_vip(80)), pod(1));
+	then_goes_on_as(opens(client(4000), pod(1)));
+	when_received(opens(another_client(4001), vip(80)), pod(1));
+	then_goes_on_as(opens(another_client(4001), pod(1)));
+}
+
+static void what_no_stack_would_take_is_not_unwrapped(void **state)
+{
+	struct peer nobody = peer(is_ipv4() ? "127.0.0.1" : "::1", 4000);
+	struct frame broken = opens(client(4000), vip(80));
+
+	(void)state;
+	given_pods_here();
+	when_received(opens(nobody, vip(80)), pod(1));
+	then_dropped(COUNTER_DROP_MALFORMED);
+	if (!is_ipv4())
+		return;
+	broken.bytes[LINK_HEADER_SIZE + 10] ^= 1;
+	when_received(broken, pod(1));
+	assert_int_equal(verdict(), TC_ACT_SHOT);
+	then_counted(COUNTER_DROP_MALFORMED, 2);
 }
 
 /* What is not ours. */
@@ -472,6 +617,13 @@ int main(void)
 		EACH(only_nodes_of_the_cluster_are_listened_to),
 		EACH(this_node_sends_none_to_itself),
 		EACH(a_pod_is_no_node_whatever_it_says),
+		EACH(a_node_is_believed_only_by_a_link_that_leads_to_it),
+		EACH(a_flow_of_one_link_is_not_open_to_another),
+		FAMILIES(an_overlay_leads_to_every_node),
+		FAMILIES(a_port_leads_where_its_bridge_does),
+		FAMILIES(each_of_several_ways_leads_to_a_node),
+		EACH(source_ranges_hold_for_what_others_send),
+		FAMILIES(what_no_stack_would_take_is_not_unwrapped),
 		EACH(packets_to_no_backend_are_left_alone),
 		EACH(packets_to_backends_elsewhere_pass),
 		PROTOS(tunnels_of_others_may_end_at_a_node_that_is_a_backend),

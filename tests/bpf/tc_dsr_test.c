@@ -108,6 +108,7 @@ static void tags_stay_on_the_clients_link(void **state)
 
 	(void)state;
 	given_dsr(1);
+	given_port(uplink, false, own_mac);
 	for (__u8 tags = 1; tags <= 2; tags++) {
 		struct packet_spec tagged = spec;
 

@@ -151,6 +151,7 @@ static void an_error_of_the_node_itself_does_not_leave_for_a_frontend(void **sta
 {
 	(void)state;
 	given_a_flow();
+	given_address(node(0).addr, ADDRESS_NODE);
 
 	when_node_sends(error_about(follows(vip(80), node(4001)), (is_ipv4() ? kinds4 : kinds6)[0],
 				    node(0), vip(0), 8));
@@ -208,6 +209,7 @@ static void an_echo_request_to_a_cluster_ip_is_answered(void **state)
 	then_returns_as(built(echo(vip(0), client(0), true)));
 	then_counted(COUNTER_ECHO_ANSWERED, 1);
 
+	given_address(node(0).addr, ADDRESS_NODE);
 	request = echo(node(0), vip(0), false);
 	when_node_sends(built(request));
 	then_returns_as(built(echo(vip(0), node(0), true)));

@@ -24,8 +24,8 @@ static unsigned up, pod_link;
 static int load_with_links(void **state)
 {
 	static const char *const commands[] = {
-		"ip link add fl-up type veth peer name fl-far",
-		"ip link add fl-pod type veth peer name fl-in",
+		"ip link add fl-up address 02:00:00:00:00:02 type veth peer name fl-far",
+		"ip link add fl-pod address 02:00:00:00:00:02 type veth peer name fl-in",
 		"sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
 		"for l in fl-up fl-far fl-pod fl-in; do ip link set $l up; done",
 		"ip addr add 8.0.0.1/24 dev fl-up",
@@ -35,7 +35,6 @@ static int load_with_links(void **state)
 	};
 
 	(void)state;
-	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
 	if (datapath_load(datapath_with_l3))
 		return -1;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -142,6 +141,7 @@ static void a_process_behind_a_bare_link_reaches_a_backend_by_another_link(void 
 {
 	(void)state;
 	given_a_service();
+	given_address(caller(0).addr, ADDRESS_NODE);
 
 	when_run(programs->progs.fl_egress_l3, bare(opening(caller(4000), frontend(80))), up, 0);
 
@@ -152,6 +152,7 @@ static void a_process_behind_a_bare_link_reaches_a_backend_by_the_same_link(void
 {
 	(void)state;
 	given_a_service();
+	given_address(caller(0).addr, ADDRESS_NODE);
 
 	when_run(programs->progs.fl_egress_l3, bare(opening(caller(4000), frontend(80))), pod_link,
 		 0);

@@ -12,6 +12,7 @@
 
 #include <net/if.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define MTU_POD 1400
@@ -32,8 +33,9 @@ static int run_all(const char *const *commands)
 static int load_with_links(void **state)
 {
 	static const char *const commands[] = {
-		"ip link add fl-up type veth peer name fl-far",
-		"ip link add fl-pod mtu 1400 type veth peer name fl-in mtu 1400",
+		"ip link add fl-up address 02:00:00:00:00:02 type veth peer name fl-far",
+		"ip link add fl-pod address 02:00:00:00:00:02 mtu 1400 type veth peer name fl-in "
+		"mtu 1400",
 		"sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
 		"for l in fl-up fl-far fl-pod fl-in; do ip link set $l up; done",
 		"ip addr add 192.168.0.1/24 dev fl-up",
@@ -48,7 +50,6 @@ static int load_with_links(void **state)
 	};
 
 	(void)state;
-	(void)setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
 	if (datapath_load(NULL) || run_all(commands))
 		return -1;
 	up = if_nametoindex("fl-up");
@@ -119,6 +120,8 @@ static void a_reply_to_a_process_loses_its_tags(void **state)
 
 	(void)state;
 	given_world();
+	given_port(up, true, own_mac);
+	given_port(pod_link, true, own_mac);
 	when_leaves(opens(node(4000), vip(80)));
 
 	for (reply.tags = 1; reply.tags <= 2; reply.tags++) {
@@ -166,17 +169,26 @@ static void a_packet_too_big_for_the_route_to_the_backend_is_told_what_fits(void
 	then_counted(COUNTER_TOO_BIG, 1);
 }
 
-static void a_backend_without_a_route_is_counted(void **state)
+static void a_process_hears_that_there_is_no_route_to_the_backend(void **state)
 {
+	bool is_ipv4 = variant.family == FAMILY_IPV4;
+	struct frame asked = opens(node(4000), vip(80));
 	__u32 backend;
 
 	(void)state;
 	backend = given_backend(pod(9), variant.proto);
 	given_service(vip(80), variant.proto, 1, &backend);
+	given_address(node(0).addr, ADDRESS_NODE);
 
-	when_leaves(opens(node(4000), vip(80)));
+	when_leaves(asked);
 
-	then_dropped(COUNTER_DROP_NO_ROUTE);
+	then_returns_as(packet(.src = vip(0), .dst = node(0),
+			       .proto = is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+			       .icmp_type = is_ipv4 ? 3 : 1, .icmp_code = is_ipv4 ? 1 : 0,
+			       .quote = &asked,
+			       .quote_transport = variant.proto == IPPROTO_TCP ? 20 : 8,
+			       .is_returned = true, .is_fresh = true));
+	then_counted(COUNTER_UNREACHABLE, 1);
 }
 
 static void a_forwarded_packet_is_not_translated_again_at_egress(void **state)
@@ -208,12 +220,17 @@ static void given_backend_on_the_node(void)
 
 static void then_the_node_reaches_itself_as(struct peer who)
 {
+	struct frame back;
+
 	when_leaves(opens(who, vip(80)));
 	then_returns_as(built(turned(opening(vip(4000), node(BACKEND_PORT)))));
 
 	/* On its way in it must not look like a direct connection. */
-	when_run(programs->progs.fl_ingress, *outcome(), up, up);
+	back = *outcome();
+	memcpy(back.bytes, own_mac, sizeof(own_mac));
+	when_run(programs->progs.fl_ingress, back, up, up);
 	then_goes_on();
+	then_counted(COUNTER_SKIPPED, 0);
 
 	when_leaves(answers(node(BACKEND_PORT), vip(4000)));
 	then_returns_as(delivered(answering(vip(80), who)));
@@ -394,7 +411,7 @@ int main(void)
 		EACH(a_reply_to_a_process_loses_its_tags),
 		EACH(a_reply_to_a_process_comes_in_by_the_link_it_dialled_through),
 		EACH(a_packet_too_big_for_the_route_to_the_backend_is_told_what_fits),
-		EACH(a_backend_without_a_route_is_counted),
+		EACH(a_process_hears_that_there_is_no_route_to_the_backend),
 		EACH(a_forwarded_packet_is_not_translated_again_at_egress),
 		EACH(a_process_of_the_node_reaches_another_one),
 		EACH(a_process_reaches_another_one_from_another_address_of_the_node),

@@ -12,6 +12,7 @@
 static void given_a_flow(void)
 {
 	given_pods(1);
+	given_port(LINK_IFINDEX, true, own_mac);
 	given_address(node(0).addr, ADDRESS_NODE);
 	when_ingress(opens(client(4000), vip(80)));
 	when_egress(answers(pod(1), client(4000)));

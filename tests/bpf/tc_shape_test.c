@@ -35,6 +35,7 @@ static void a_tagged_frame_is_served(void **state)
 {
 	(void)state;
 	given_pods(1);
+	given_port(LINK_IFINDEX, true, own_mac);
 	then_served_in_shape((struct packet_spec){.tags = 1});
 }
 
@@ -42,6 +43,7 @@ static void a_frame_with_two_tags_is_served(void **state)
 {
 	(void)state;
 	given_pods(1);
+	given_port(LINK_IFINDEX, true, own_mac);
 	then_served_in_shape((struct packet_spec){.tags = 2});
 }
 

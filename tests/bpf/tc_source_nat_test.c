@@ -200,8 +200,10 @@ static void flows_that_nobody_answers_give_their_ports_away(void **state)
 		(void)close(own[i]);
 }
 
-static void a_backend_without_a_route_is_counted(void **state)
+static void a_client_hears_that_there_is_no_route_to_the_backend(void **state)
 {
+	bool is_ipv4 = variant.family == FAMILY_IPV4;
+	struct frame asked = opens(client(4000), node(NODE_PORT));
 	__u32 backend, service;
 
 	(void)state;
@@ -209,9 +211,15 @@ static void a_backend_without_a_route_is_counted(void **state)
 	backend = given_backend(pod(9), variant.proto);
 	given_slots(service, 1, &backend);
 
-	when_asked(opens(client(4000), node(NODE_PORT)));
+	when_asked(asked);
 
-	then_dropped(COUNTER_DROP_NO_ROUTE);
+	then_returns_as(packet(.src = node(0), .dst = client(0),
+			       .proto = is_ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+			       .icmp_type = is_ipv4 ? 3 : 1, .icmp_code = is_ipv4 ? 1 : 0,
+			       .quote = &asked,
+			       .quote_transport = variant.proto == IPPROTO_TCP ? 20 : 8,
+			       .is_returned = true, .is_fresh = true));
+	then_counted(COUNTER_UNREACHABLE, 1);
 	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
 }
 
@@ -327,6 +335,8 @@ static void check_shape(struct packet_spec shape)
 	struct packet_spec *const specs[] = {&asked, &sent, &answered, &returned};
 
 	given_outside(1);
+	given_port(uplink, false, own_mac);
+	given_port(overlay, false, own_mac);
 	for (int i = 0; i < 4; i++) {
 		specs[i]->tags = i % 2 ? 0 : shape.tags;
 		specs[i]->ipv4_options = shape.ipv4_options;
@@ -463,7 +473,7 @@ int main(void)
 		EACH(two_clients_with_one_port_are_told_apart),
 		EACH(ports_that_run_out_break_nobody),
 		EACH(flows_that_nobody_answers_give_their_ports_away),
-		EACH(a_backend_without_a_route_is_counted),
+		EACH(a_client_hears_that_there_is_no_route_to_the_backend),
 		EACH(a_way_without_addresses_uses_those_of_the_clients_side),
 		EACH(a_client_keeps_its_address_where_the_backend_is_on_this_node),
 		EACH(a_backend_that_is_the_node_itself_sees_the_client),

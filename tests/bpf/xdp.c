@@ -69,10 +69,17 @@ void given_neighbours_used(__s32 seconds_ago)
 }
 
 /* Frames may leave by a link, and come by one only while a program is attached to it. */
-static int link_open(unsigned link)
+static int link_open(unsigned link, const __u8 mac[6])
 {
-	return bpf_map__update_elem(xdp->maps.redirect_targets, &link, sizeof(link), &link,
-				    sizeof(link), BPF_ANY) ||
+	struct xdp_link value = {.ifindex = link};
+	__u32 place = link % XDP_LINKS_MAX;
+
+	memcpy(value.mac, mac, sizeof(value.mac));
+	memcpy(value.bridge_mac, mac, sizeof(value.bridge_mac));
+	return bpf_map__update_elem(xdp->maps.xdp_links, &place, sizeof(place), &value,
+				    sizeof(value), BPF_ANY) ||
+			       bpf_map__update_elem(xdp->maps.redirect_targets, &link, sizeof(link),
+						    &link, sizeof(link), BPF_ANY) ||
 			       bpf_xdp_attach((int)link, bpf_program__fd(xdp->progs.fl_xdp),
 					      XDP_FLAGS_DRV_MODE, NULL)
 		       ? -1
@@ -81,17 +88,8 @@ static int link_open(unsigned link)
 
 int xdp_load_with(void (*configure)(struct tc_bpf *skeleton))
 {
-	static const char *const commands[] = {
-		"ip neigh add 192.168.0.254 lladdr 02:00:00:00:00:fe dev fl-up",
-		"ip neigh add fdee::fe lladdr 02:00:00:00:00:fe dev fl-up",
-	};
-
 	if (outside_load(configure))
 		return -1;
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (system(commands[i]))
-			return -1;
-	}
 	xdp = xdp_bpf__open();
 	if (!xdp)
 		return -1;
@@ -100,7 +98,7 @@ int xdp_load_with(void (*configure)(struct tc_bpf *skeleton))
 		return -1;
 	given_neighbours_used(-LONG_AGO_S);
 	return mac_read("fl-up", uplink_mac) || mac_read("fl-over", overlay_mac) ||
-			       link_open(uplink) || link_open(overlay)
+			       link_open(uplink, uplink_mac) || link_open(overlay, overlay_mac)
 		       ? -1
 		       : 0;
 }

@@ -238,7 +238,7 @@ def test_a_backend_that_cannot_be_reached_is_told(world):
     finally:
         place.run("ip", "route", "del", "unreachable", "192.0.2.0/24")
     assert {item["address"]: (item["action"], item["reason"]) for item in answer["candidates"]} == {
-        address_of(LOCAL, 4): ("dnat", None), "192.0.2.7": ("drop", "no-route")}
+        address_of(LOCAL, 4): ("dnat", None), "192.0.2.7": ("reject", "unreachable-route")}
 
 
 @only_tc

@@ -155,7 +155,7 @@ static struct test_frame frame_of(const char *dst, const char *src, __u8 proto)
 
 	assert_int_equal(address_parse(dst, &tuple.dst), 0);
 	assert_int_equal(address_parse(src, &tuple.src), 0);
-	return test_frame_build(&tuple, true);
+	return test_frame_build(&tuple, true, (const __u8[6]){2, 0, 0, 0, 0, 1});
 }
 
 static void packets_have_the_addresses_and_the_size_that_they_say(void **state)
@@ -187,12 +187,12 @@ static void packets_have_the_addresses_and_the_size_that_they_say(void **state)
 static void every_table_is_known_to_be_written_to_or_not(void **state)
 {
 	static const char *const written[] = {
-		"address_flows", "services",         "affinity",     "flows",
-		"flow_checks",   "flow_sweeper",     "new_flows",    "fragments",
-		"node_ports",    "exhausted",        "counters",     "service_stats",
-		"reject_budget", "service_names",    "unprogrammed", "agent_status",
-		"flow_drafts",   "redirect_targets", "flow_renewals", "tuple_locks",
-		"own_replies",   "socket_state",     "datagram_state",
+		"address_flows",      "affinity",      "agent_status",  "counters",
+		"datagram_state",     "exhausted",     "flow_checks",   "flow_drafts",
+		"flow_renewals",      "flow_sweeper",  "flows",         "fragments",
+		"neighbour_searches", "new_flows",     "node_ports",    "own_replies",
+		"redirect_targets",   "reject_budget", "service_names", "service_stats",
+		"services",           "socket_state",  "tuple_locks",   "unprogrammed",
 	};
 	struct tc_bpf *tc = tc_bpf__open();
 	const struct bpf_map *map;

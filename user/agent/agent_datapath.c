@@ -73,6 +73,7 @@ static int hooks_open(struct agent *agent)
 		.links_map = datapath_map(agent->datapath, "links"),
 		.sources_map = datapath_map(agent->datapath, "link_sources"),
 		.targets_map = datapath_map(agent->datapath, "redirect_targets"),
+		.xdp_links_map = datapath_map(agent->datapath, "xdp_links"),
 		.xdp_mode = agent->options.xdp_mode,
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,

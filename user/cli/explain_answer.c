@@ -252,7 +252,7 @@ static enum action action_of(const struct place *place, const struct flow_key *t
 	}
 	if (outcome->verdict == TC_ACT_SHOT)
 		return ACTION_DROP;
-	if (reason == COUNTER_ECHO_ANSWERED)
+	if (reason == COUNTER_ECHO_ANSWERED || reason == COUNTER_SKIPPED)
 		return ACTION_NONE;
 	if (reason != COUNTER_COUNT)
 		return ACTION_REJECT;

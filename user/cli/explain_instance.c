@@ -199,6 +199,19 @@ static int read_one_cpu(const struct bpf_map *map, __u32 key, void *ret_value, s
 	return 0;
 }
 
+/*
+ * Where programs know one address only, they must learn that the client's is the node's own: only
+ * what the node sends itself is looked at where it leaves.
+ */
+static int client_set(struct instance *instance, const struct flow_key *tuple)
+{
+	static const struct address_info own = {.flags = ADDRESS_NODE};
+
+	if (address_is_zero(&instance->loopback) || address_equal(&instance->loopback, &tuple->src))
+		return 0;
+	return table_set(instance->tc->maps.addresses, &tuple->src, &own);
+}
+
 static int outcome_read(const struct instance *instance, const struct flow_key *tuple,
 			struct outcome *outcome)
 {
@@ -220,19 +233,26 @@ static int outcome_read(const struct instance *instance, const struct flow_key *
 int instance_run(struct instance *instance, const struct flow_key *tuple, bool opens,
 		 struct outcome *ret_outcome)
 {
-	struct test_frame frame = test_frame_build(tuple, opens);
+	struct link_info link = {0};
+	struct test_frame frame;
 	struct __sk_buff context = {
 		.ifindex = instance->ifindex,
 		.ingress_ifindex = instance->is_egress ? 0 : instance->ifindex,
 	};
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.bytes, .data_size_in = frame.size,
-		    .data_out = ret_outcome->frame.bytes,
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_out = ret_outcome->frame.bytes,
 		    .data_size_out = sizeof(ret_outcome->frame.bytes), .ctx_in = &context,
 		    .ctx_size_in = sizeof(context));
 	int err;
 
+	/* As the stack would take it: to the address of the link. */
+	(void)bpf_map_lookup_elem(bpf_map__fd(instance->tc->maps.links), &context.ifindex, &link);
+	frame = test_frame_build(tuple, opens, link.mac);
+	run.data_in = frame.bytes;
+	run.data_size_in = frame.size;
 	*ret_outcome = (struct outcome){0};
-	err = bpf_prog_test_run_opts(bpf_program__fd(instance->program), &run);
+	err = client_set(instance, tuple);
+	if (!err)
+		err = bpf_prog_test_run_opts(bpf_program__fd(instance->program), &run);
 	if (!err)
 		err = outcome_read(instance, tuple, ret_outcome);
 	if (err) {

@@ -138,12 +138,13 @@ static void write_ipv6(struct test_frame *frame, const struct flow_key *tuple)
 	memcpy(frame->bytes + ETH_HLEN, &header, sizeof(header));
 }
 
-struct test_frame test_frame_build(const struct flow_key *tuple, bool opens)
+struct test_frame test_frame_build(const struct flow_key *tuple, bool opens, const __u8 mac[6])
 {
 	bool is_ipv4 = address_is_ipv4(&tuple->dst);
 	struct ethhdr link = {.h_proto = htons(is_ipv4 ? ETH_P_IP : ETH_P_IPV6)};
 	struct test_frame frame = {0};
 
+	memcpy(link.h_dest, mac, sizeof(link.h_dest));
 	append(&frame, &link, sizeof(link));
 	frame.size += is_ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	append_transport(&frame, tuple, opens);

@@ -14,8 +14,11 @@ struct test_frame {
 	__u8 bytes[TEST_FRAME_MAX];
 };
 
-/* Ethernet, IP and transport headers of a packet of a flow's original direction. */
-struct test_frame test_frame_build(const struct flow_key *tuple, bool opens);
+/*
+ * Ethernet, IP and transport headers of a packet of a flow's original direction; the frame is to
+ * `mac`.
+ */
+struct test_frame test_frame_build(const struct flow_key *tuple, bool opens, const __u8 mac[6]);
 
 /* Source and destination of a frame; false where it is no IP packet (any more). */
 bool test_frame_addresses(const struct test_frame *frame, struct ip_addr *ret_src,

@@ -25,6 +25,7 @@ struct link_facts {
 	int master;                      /* ifindex, 0: none */
 	int lower;              /* IFLA_LINK: ifindex in this or the peer's namespace, 0: none */
 	int peer_netns;         /* IFLA_LINK_NETNSID; -1: the lower link is in this namespace */
+	uint8_t mac[6];         /* IFLA_ADDRESS; zero where it is no Ethernet address */
 	bool is_hardware;       /* a device of some bus is behind it: IFLA_PARENT_DEV_NAME */
 	bool has_gateway_route; /* a route of the main table has its next hop here */
 };
@@ -57,6 +58,12 @@ bool link_is_near(const struct link_near *near, const struct link_facts *facts, 
  */
 enum link_role link_role_decide(const struct link_facts *facts,
 				const struct link_overrides *overrides, char why[LINK_WHY_SIZE]);
+
+/*
+ * It is a port: something above it (a bridge, Open vSwitch) takes frames from it before the stack
+ * does, also those that are not to its own address. Pure.
+ */
+bool link_is_port(const struct link_facts *facts);
 
 /* Its packets begin with the IP header. */
 bool link_is_layer3(const struct link_facts *facts);
@@ -93,6 +100,7 @@ struct link_options {
 	int links_map;       /* `links`; borrowed, as is the next */
 	int sources_map;     /* `link_sources` */
 	int targets_map;     /* `redirect_targets` */
+	int xdp_links_map;   /* `xdp_links` */
 	enum xdp_mode xdp_mode;
 	bool attach;       /* false: TC hooks are switched off, links are only recorded */
 	bool force_clsact; /* for tests: as on kernels without tcx */

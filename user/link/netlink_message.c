@@ -60,6 +60,10 @@ static bool link_read(const struct nlmsghdr *message, struct link_facts *facts)
 		case IFLA_IFNAME:
 			name_read(facts->name, attr);
 			break;
+		case IFLA_ADDRESS:
+			if (mnl_attr_get_payload_len(attr) == sizeof(facts->mac))
+				memcpy(facts->mac, mnl_attr_get_payload(attr), sizeof(facts->mac));
+			break;
 		case IFLA_MASTER:
 			facts->master = (int)u32_read(attr);
 			break;

@@ -51,6 +51,11 @@ bool link_is_layer3(const struct link_facts *facts)
 	}
 }
 
+bool link_is_port(const struct link_facts *facts)
+{
+	return facts->master && *facts->slave_kind && !text_is(facts->slave_kind, "vrf");
+}
+
 static bool is_pair(const struct link_facts *facts)
 {
 	return text_is(facts->kind, "veth") || text_is(facts->kind, "netkit");
@@ -157,7 +162,7 @@ static bool name_is_listed(const char *name, const char *globs, const char *opti
 
 		(void)snprintf(glob, sizeof(glob), "%.*s", (int)len, globs);
 		if (!fnmatch(glob, name, 0)) {
-			(void)snprintf(why, LINK_WHY_SIZE, "matched %s %s", option, glob);
+			(void)snprintf(why, LINK_WHY_SIZE, "matched %s %.48s", option, glob);
 			return true;
 		}
 		globs += len;

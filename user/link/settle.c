@@ -118,6 +118,34 @@ static const char *master_name(const struct link_watch *watch, const struct watc
 	return master ? master->facts.name : NULL;
 }
 
+/* What frames that the link brings are to, where they are for the node. */
+static void link_address(const struct link_watch *watch, const struct watched_link *link,
+			 struct link_info *info)
+{
+	const struct watched_link *bridge;
+
+	memcpy(info->mac, link->facts.mac, sizeof(info->mac));
+	if (!link_is_port(&link->facts))
+		return;
+	info->bridge = (__u32)link->facts.master;
+	bridge = link_find(watch, link->facts.master);
+	if (bridge && !strcmp(bridge->facts.kind, "bridge"))
+		memcpy(info->mac, bridge->facts.mac, sizeof(info->mac));
+	else
+		memset(info->mac, 0, sizeof(info->mac));
+}
+
+/* Programs look at what a link is: they must know it before they meet the first packet. */
+static void link_publish_early(struct link_watch *watch, struct watched_link *link,
+			       const struct link_info *info)
+{
+	const struct link_info published = link->info;
+
+	link->info = *info;
+	link_publish(watch, link);
+	link->info = published;
+}
+
 static void link_settle(struct link_watch *watch, struct watched_link *link)
 {
 	const bool was_managed = link->is_settled && link_is_managed(link);
@@ -136,6 +164,9 @@ static void link_settle(struct link_watch *watch, struct watched_link *link)
 	info.role = link_role_decide(&link->facts, &watch->options.overrides, info.why);
 	info.is_near = link_is_near(&watch->options.near, &link->facts, info.role,
 				    master_name(watch, link));
+	link_address(watch, link, &info);
+	if (!link->is_settled && info.role != LINK_IGNORED)
+		link_publish_early(watch, link, &info);
 	if (!link_hook(watch, link, &info))
 		return;
 	link_xdp(watch, link, &info);
@@ -239,6 +270,7 @@ bool watch_settle(struct link_watch *watch)
 		if (link->is_changed)
 			link_settle(watch, link);
 	}
+	xdp_links_write(watch);
 	if (watch->links_changed)
 		watch->addresses_dirty = true; /* their rank looks at roles */
 	if (!watch->addresses_dirty)

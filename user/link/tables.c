@@ -69,6 +69,7 @@ static void link_forget(struct link_watch *watch, struct watched_link *link)
 			      link->info.name);
 	(void)bpf_map_delete_elem(watch->options.links_map, &key);
 	link_source_forget(watch, link->facts.ifindex);
+	xdp_link_forget(watch, link);
 	if (link_is_managed(link))
 		log_info("link %s: gone", link->info.name);
 	if (link_is_pair(link))
@@ -95,6 +96,17 @@ static void link_recall(const struct link_watch *watch, struct watched_link *lin
 	link->info.made_clsact = info.made_clsact;
 }
 
+/* What a bridge's address says of its ports must be told anew. */
+static void ports_mark_changed(const struct link_watch *watch, int bridge)
+{
+	struct watched_link *port, *next;
+
+	HASH_ITER (hh, watch->links, port, next) {
+		if (port->facts.master == bridge)
+			port->is_changed = true;
+	}
+}
+
 static struct watched_link *link_new(struct link_watch *watch, const struct link_facts *facts)
 {
 	struct watched_link *link = calloc(1, sizeof(*link));
@@ -119,6 +131,8 @@ static struct watched_link *link_take(struct link_watch *watch, const struct lin
 		(void)log_err(-ENOMEM, "link %s: cannot keep it, it is not managed", facts->name);
 		return NULL;
 	}
+	if (is_new || memcmp(link->facts.mac, facts->mac, sizeof(facts->mac)) != 0)
+		ports_mark_changed(watch, facts->ifindex);
 	if (!is_new) {
 		const bool has_gateway_route = link->facts.has_gateway_route;
 

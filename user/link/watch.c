@@ -151,6 +151,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	(void)watch_settle(watch);
 	map_sweep(watch, watch->options.links_map);
 	map_sweep(watch, watch->options.sources_map);
+	xdp_links_sweep(watch);
 	err = hooks_clean(watch);
 	if (err)
 		return err;

@@ -20,10 +20,12 @@ struct watched_link {
 	struct link_facts facts;
 	struct link_info info;     /* as it is in `links` */
 	struct link_source source; /* as it is in `link_sources` */
+	struct xdp_link xdp_link;  /* as it is in `xdp_links` */
 	bool has_source;
 	bool is_changed;  /* its facts are new: it must be settled */
 	bool is_stale;    /* its facts may be old: it must be read again */
 	bool is_settled;  /* it has been, at least once */
+	bool has_place;   /* in `xdp_links` */
 	bool retries_xdp; /* what was in the way of XDP may be gone */
 	bool has_gateway; /* found while the routes are read */
 	unsigned int generation;
@@ -74,6 +76,14 @@ void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context);
 /* sources.c: `link_sources`. Writes what is new; forgets a link; forgets those that went unseen. */
 void link_sources_write(struct link_watch *watch);
 void link_source_forget(const struct link_watch *watch, int ifindex);
+
+/*
+ * xdp_links.c: `xdp_links`. Writes what is new, of links that have XDP; forgets a link; forgets
+ * what links left that went unseen.
+ */
+void xdp_links_write(struct link_watch *watch);
+void xdp_link_forget(const struct link_watch *watch, struct watched_link *link);
+void xdp_links_sweep(const struct link_watch *watch);
 
 /* Acts upon everything that was marked. Returns whether the node's addresses have changed. Logs. */
 bool watch_settle(struct link_watch *watch);

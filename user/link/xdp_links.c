@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * The addresses of links on which our XDP program meets frames: those that have it, and the members
+ * of a bond that has it, for there it runs. It takes no frame of a link that is not here, and none
+ * to another address.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "fairlead/limits.h"
+#include "fairlead/types.h"
+#include "link/watch.h"
+#include "link/xdp_words.h"
+#include "log.h"
+
+static __u32 place_of(int ifindex)
+{
+	return (__u32)ifindex % XDP_LINKS_MAX;
+}
+
+/* Whose program meets the link's frames: its own, or its master's. */
+static bool link_meets_xdp(const struct link_watch *watch, const struct watched_link *link)
+{
+	const struct watched_link *master =
+		link->facts.master ? link_find(watch, link->facts.master) : NULL;
+
+	return link_has_xdp(&link->info) || (master && link_has_xdp(&master->info));
+}
+
+static struct xdp_link xdp_link_of(const struct watched_link *link)
+{
+	struct xdp_link made = {.ifindex = (__u32)link->facts.ifindex};
+
+	memcpy(made.mac, link->facts.mac, sizeof(made.mac));
+	memcpy(made.bridge_mac, link->info.bridge ? link->info.mac : link->facts.mac,
+	       sizeof(made.bridge_mac));
+	return made;
+}
+
+static bool place_is_anothers(const struct link_watch *watch, int ifindex)
+{
+	const struct watched_link *link, *next;
+
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link->has_place && link->facts.ifindex != ifindex &&
+		    place_of(link->facts.ifindex) == place_of(ifindex))
+			return true;
+	}
+	return false;
+}
+
+static int place_write(const struct link_watch *watch, int ifindex, const struct xdp_link *value)
+{
+	const __u32 place = place_of(ifindex);
+
+	return bpf_map_update_elem(watch->options.xdp_links_map, &place, value, BPF_ANY) ? -errno
+											 : 0;
+}
+
+void xdp_link_forget(const struct link_watch *watch, struct watched_link *link)
+{
+	const struct xdp_link nobody = {};
+
+	if (link->has_place)
+		(void)place_write(watch, link->facts.ifindex, &nobody);
+	link->has_place = false;
+}
+
+static void xdp_link_write(const struct link_watch *watch, struct watched_link *link)
+{
+	const struct xdp_link made = xdp_link_of(link);
+	int err;
+
+	if (link->has_place ? !memcmp(&made, &link->xdp_link, sizeof(made))
+			    : place_is_anothers(watch, link->facts.ifindex))
+		return;
+	err = place_write(watch, link->facts.ifindex, &made);
+	if (err) {
+		(void)log_err(err,
+			      "link %s: cannot write its address for XDP, continuing: TC does the "
+			      "work",
+			      link->facts.name);
+		return;
+	}
+	link->xdp_link = made;
+	link->has_place = true;
+}
+
+void xdp_links_write(struct link_watch *watch)
+{
+	struct watched_link *link, *next;
+
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link_meets_xdp(watch, link))
+			xdp_link_write(watch, link);
+		else
+			xdp_link_forget(watch, link);
+	}
+}
+
+void xdp_links_sweep(const struct link_watch *watch)
+{
+	const struct xdp_link nobody = {};
+	struct xdp_link found;
+
+	for (__u32 place = 0; place < XDP_LINKS_MAX; place++) {
+		const struct watched_link *link;
+
+		if (bpf_map_lookup_elem(watch->options.xdp_links_map, &place, &found) ||
+		    !found.ifindex)
+			continue;
+		link = link_find(watch, (int)found.ifindex);
+		if (!link || !link->has_place)
+			(void)bpf_map_update_elem(watch->options.xdp_links_map, &place, &nobody,
+						  BPF_ANY);
+	}
+}
