@@ -53,10 +53,11 @@ newest_clang := $(lastword $(other_clangs))
 clang_sources := $(if $(newest_clang),user/fairlead.c $(user_sources) $(filter-out %.bpf.c,$(wildcard tests/*/*.c)))
 clang_objects := $(clang_sources:%.c=build/$(newest_clang)/%.o)
 
-.PHONY: all check check-unit check-bpf check-e2e check-compilers check-kernels check-random check-cluster demo \
-	format lint verify-stats bench bench-scale bench-outside install clean help tests
+.PHONY: all check check-unit check-bpf check-fuzz check-e2e check-compilers check-kernels check-random \
+	check-cluster demo format lint verify-stats bench bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
-tests: $(unit_tests) $(bpf_tests) build/fairlead-sanitized build/bench/json_bench $(outside_programs)
+tests: $(unit_tests) $(bpf_tests) build/tests/fuzz/packet_fuzz build/fairlead-sanitized build/bench/json_bench \
+	$(outside_programs)
 
 build/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 	$(call say,BPF,$<)
@@ -122,6 +123,17 @@ build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tes
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
 
+# Without sanitizers, for what counts is packets a second.
+fuzz_sources := $(wildcard tests/fuzz/*.c) $(addprefix tests/bpf/,packets.c datapath.c encapsulated.c) user/address.c
+build/tests/fuzz/packet_fuzz: $(fuzz_sources:%.c=build/fuzz/%.o)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ $(pkg_libs) -lcmocka -o $@
+build/fuzz/%.o: %.c Makefile | $(skeletons)
+	$(call say,CC-FUZZ,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -O2 -g -Itests -MMD -MP -c $< -o $@
+
 build/bench/json_bench: tests/bench/json_bench.c user/kube/json_room.c user/kube/json_stream.c \
 		user/source/file.c
 	$(call say,CC,$<)
@@ -152,8 +164,8 @@ build/bench/requests: tests/bench/requests.c
 check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/setup
 	$(Q)$(MAKE) all tests
-	$(Q)scripts/check unit bpf lint kernel e2e
-check-unit check-bpf check-e2e: check-%: all tests ## one kind of tests
+	$(Q)scripts/check unit bpf fuzz lint kernel e2e
+check-unit check-bpf check-fuzz check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
 check-compilers: $(skeletons) ## every other clang that is installed builds the BPF objects, the newest the rest too
 	$(Q)scripts/lint compilers

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Conversations of one client with one frontend: packets that belong to it, answers, errors, and
+ * what bit errors and liars make of them, in any order. What the well-formed ones become is known:
+ * the first one's fate is that of all others, and what comes back leads to where it began.
+ */
+
+#include "fairlead/config.h"
+#include "fuzz/random.h"
+
+struct outlet; /* expectation.h */
+
+/* One conversation from beginning to end. All that is random in it comes from `random`. */
+void conversation_run(struct random *random, enum forwarding forwarding,
+		      const struct outlet *outlet);
