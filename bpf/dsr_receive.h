@@ -264,7 +264,7 @@ static __noinline int dsr_flow(void *ctx, const struct packet *packet, const str
 	if (!client_is_allowed(packet))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (entry)
-		(void)flow_forget(key, &draft->original, FLOW_LEAVES_NOTHING);
+		(void)flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING);
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));
 	__builtin_memset(&draft->place, 0, sizeof(draft->place));
 	flow_draft_fill(packet, hook, draft);

@@ -53,13 +53,12 @@ static __always_inline bool port_may_be_used(__be16 port)
 {
 	__u16 number = bpf_ntohs(port);
 
-	return number && number >= config.low_port_min && number <= config.source_port_max;
+	return number && number <= config.source_port_max;
 }
 
 /*
  * One of the ports that are nobody's: below the node's own range, where only servers are, whose
- * tuples no backend's replies have, and above it. Where those are taken, one of all: the node's own
- * connections are known.
+ * tuples no backend's replies have, and above it. With `of_all`, one of the node's range as well.
  */
 static __always_inline __be16 port_pick(bool of_all)
 {
@@ -119,15 +118,21 @@ static __always_inline bool socket_may_have(__u8 proto, __be16 port)
 }
 
 /* Claims the draft's reply tuple with this source port. Returns 0, -EEXIST or another errno. */
-static __always_inline int flow_claim_port(void *ctx, struct flow_draft *draft, __be16 port,
-					   bool displaces)
+static __always_inline int flow_claim_port(struct flow_draft *draft, __be16 port, bool displaces)
 {
 	draft->original.new_src_port = port;
+	draft->reply_key.dst_port = port;
+	return flow_claim_reply(displaces);
+}
+
+/* As flow_claim_port(), unless a socket of this node has the tuple. */
+static __always_inline int flow_claim_sockets_port(void *ctx, struct flow_draft *draft, __be16 port)
+{
 	draft->reply_key.dst_port = port;
 	if (draft->is_from_node && socket_may_have(draft->original_key.proto, port) &&
 	    tuple_is_of_socket(ctx, &draft->reply_key))
 		return -EEXIST;
-	return flow_claim_reply(displaces);
+	return flow_claim_port(draft, port, false);
 }
 
 /*
@@ -143,11 +148,13 @@ static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps
 	flow_peer(&draft->original_key, &draft->original, &draft->reply);
 	draft->has_oldest = false;
 	if (keeps_port && (!draft->is_from_node || port_may_be_used(port)))
-		err = flow_claim_port(ctx, draft, port, false);
+		err = flow_claim_sockets_port(ctx, draft, port);
 	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++)
-		err = flow_claim_port(ctx, draft, port_pick(attempt >= PORT_TRIES / 2), false);
+		err = flow_claim_port(draft, port_pick(false), false);
+	for (int attempt = 0; attempt < NODE_PORT_TRIES && err == -EEXIST; attempt++)
+		err = flow_claim_sockets_port(ctx, draft, port_pick(true));
 	if (err == -EEXIST && draft->has_oldest)
-		err = flow_claim_port(ctx, draft, draft->oldest_port, true);
+		err = flow_claim_port(draft, draft->oldest_port, true);
 	if (!err)
 		return 0;
 	return err == -EEXIST ? -COUNTER_DROP_NO_PORT_FREE : -COUNTER_DROP_NEW_FLOWS;

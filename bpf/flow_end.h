@@ -77,18 +77,20 @@ static __always_inline void flow_end_fill(struct flow_draft *draft, const struct
 }
 
 /*
- * Ends a flow, both halves of it, in both tables; `key` and `flow` are copies of one. Where another
- * CPU works on the flow, that one decides.
+ * Ends a flow, both halves of it, in both tables: the draft's, of which the half in this direction
+ * is known. Where another CPU works on the flow, that one decides.
  */
-static __noinline int flow_forget(const struct flow_key *key, const struct flow *flow,
-				  enum flow_remains remains)
+__noinline int flow_forget(__u32 direction, __u32 remains)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct tuple_lock *lock;
 
 	if (!draft)
 		return 0;
-	flow_end_fill(draft, key, flow);
+	if (direction == FLOW_ORIGINAL)
+		flow_end_fill(draft, &draft->original_key, &draft->original);
+	else
+		flow_end_fill(draft, &draft->reply_key, &draft->reply);
 	lock = tuple_lock_of(&draft->ended.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return 0;

@@ -153,7 +153,7 @@ static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 {
 	const struct address_info *source;
 
-	(void)flow_forget(&draft->reply_key, &draft->reply, FLOW_LEAVES_NOTHING);
+	(void)flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING);
 	draft->original_key = draft->ended.original_key;
 	draft->original = draft->ended.original;
 	source = address_lookup(&draft->original.new_src);

@@ -309,7 +309,7 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	(void)flow_forget(&draft->original_key, flow,
+	(void)flow_forget(FLOW_ORIGINAL,
 			  flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING);
 	if (use == FLOW_REFUSE)
 		return -COUNTER_REJECT_DEAD_BACKEND;
@@ -421,7 +421,7 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
 		return NULL;
 	if (proto_has_handshake(packet->proto) && packet_opens(packet) &&
 	    draft->original.state == FLOW_CLOSED) {
-		(void)flow_forget(&draft->original_key, &draft->original, FLOW_LEAVES_REPLY);
+		(void)flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_REPLY);
 		return NULL;
 	}
 	return entry;
@@ -458,7 +458,7 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 			return false;
 		if (draft->reply.state == FLOW_CLOSED ||
 		    flow_is_expired(&draft->reply, packet->proto, now_seconds())) {
-			(void)flow_forget(&draft->reply_key, &draft->reply, FLOW_LEAVES_NOTHING);
+			(void)flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING);
 			counter_add(COUNTER_FORGOTTEN, hook->size);
 			return false;
 		}
@@ -559,7 +559,7 @@ static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
 	if (!packet_opens(packet) || !own_vip_choice(skb, packet, draft))
 		return VERDICT_NEXT;
 	if (entry)
-		(void)flow_forget(&draft->original_key, flow, FLOW_LEAVES_NOTHING);
+		(void)flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING);
 	err = flow_create(skb, packet, hook, draft);
 	return err ? err : flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
 }

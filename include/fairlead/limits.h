@@ -95,3 +95,5 @@
 
 /* How many source ports are tried before a flow is given up. */
 #define PORT_TRIES 16
+/* ... and then so many of the node's own range. */
+#define NODE_PORT_TRIES 4

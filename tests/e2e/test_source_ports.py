@@ -7,22 +7,24 @@ from outside import LOCAL, NODE_PORT, REMOTE, publish
 HOOKS = ["tc"]
 PORTS = 4
 OPTIONS = ["--source-ports", f"61000-{61000 + PORTS - 1}"]
+# Servers of the node have these: clients that ask by them cannot keep their port.
+NODES = range(40000, 40200)
 
 
 def dropped(agent):
     return agent.json("status")["counters"].get("no-port-free", {"packets": 0})["packets"]
 
 
-def open_flow(client, proto, frontend):
+def open_flow(client, proto, frontend, port):
     """A socket with an answered flow, or None: no port was left, or some were tried and all were taken."""
-    sock = client.socket(proto, frontend.address, timeout=0.2)
+    sock = client.socket(proto, frontend.address, timeout=0.2, source_port=port)
     if "error" in sock.connect(address=frontend.address, port=frontend.port) or "error" in sock.exchange():
         sock.close()
         return None
     return sock
 
 
-def use_up(world, proto, family):
+def use_up(world, proto, family, ports):
     frontend = publish(world, NODE_PORT, family, [REMOTE], name=f"{proto}{family}")
     elsewhere = publish(world, NODE_PORT, family, ["pod2c"], name="elsewhere")
     here = publish(world, NODE_PORT, family, [LOCAL], name="here")
@@ -30,11 +32,11 @@ def use_up(world, proto, family):
     before = dropped(agent)
     try:
         for _ in range(PORTS):
-            held.append(wait_for(lambda: open_flow(client, proto, frontend), "a flow"))
+            held.append(wait_for(lambda: open_flow(client, proto, frontend, next(ports)), "a flow"))
         first = [sock.exchange()["answer"] for sock in held]
         assert len({answer["client_port"] for answer in first}) == PORTS
         for _ in range(3):
-            assert frontend.ask(world, proto, timeout=0.2).get("error") == "timeout"
+            assert frontend.ask(world, proto, timeout=0.2, source_port=next(ports)).get("error") == "timeout"
         assert dropped(agent) >= before + 3
         # A port is taken for one backend only, and not at all for those of the node.
         assert elsewhere.ask(world, proto)["answer"]["client"] == address_of("node1", family)
@@ -46,14 +48,17 @@ def use_up(world, proto, family):
         for sock in held:
             sock.close()
     if proto == "tcp":
-        wait_for(lambda: "error" not in frontend.ask(world, timeout=0.2), "a port that was given back")
+        wait_for(lambda: "error" not in frontend.ask(world, timeout=0.2, source_port=next(ports)),
+                 "a port that was given back")
 
 
 def test_ports_that_run_out_break_no_flow_and_nobody_else_and_are_told_of(world):
     """All in one test: the agent looks for who found no port every few seconds."""
     variants = [(proto, family) for proto in ("tcp", "udp") for family in (4, 6)]
+    world.lab.serve("node1", ports=NODES)
+    ports = iter(NODES)
     for proto, family in variants:
-        use_up(world, proto, family)
+        use_up(world, proto, family, ports)
     for proto, family in variants:
         world.agents["node1"].wait_for_log(
             f"default/{proto}{family}:{proto} ({proto.upper()}) were dropped: no source port was left")
