@@ -43,6 +43,16 @@ static __always_inline bool address_is_ipv4(const struct ip_addr *addr)
 	return !words[0] && !words[1] && words[2] == MAPPED_PREFIX_WORD;
 }
 
+static __always_inline bool address_is_loopback(const struct ip_addr *addr)
+{
+	const __u32 *words = address_words_const(addr);
+
+	if (words[0] | words[1])
+		return false;
+	return words[2] == MAPPED_PREFIX_WORD ? addr->bytes[12] == 127
+					      : !words[2] && words[3] == bpf_htonl(1);
+}
+
 static __always_inline bool address_equal(const struct ip_addr *a, const struct ip_addr *b)
 {
 	const __u32 *left = address_words_const(a);

@@ -23,7 +23,9 @@ static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct fl
 		return flow->state;
 	}
 	if (packet->tcp_flags & TCP_RST)
-		return packet->sequence == flow->sent ? FLOW_CLOSED : flow->state;
+		return packet->sequence == flow->sent && !(packet->flags & PACKET_SEGMENT_IS_BROKEN)
+			       ? FLOW_CLOSED
+			       : flow->state;
 	if (!(packet->tcp_flags & TCP_ACK))
 		return flow->state;
 	if ((!is_in_reach(end, flow->sent) ||

@@ -290,6 +290,8 @@ static __noinline bool follow_reset(const struct flow_key *key, struct flow *flo
 
 	if (!draft)
 		return false;
+	if (packet->flags & PACKET_SEGMENT_IS_BROKEN)
+		return false;
 	is_believed = flow->sent && packet->sequence == flow->sent;
 	if (!is_believed && key->direction == FLOW_REPLY && flow->state < FLOW_ESTABLISHED)
 		is_believed = packet->tcp_flags & TCP_ACK && packet->acknowledged == flow->acked;

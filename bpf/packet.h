@@ -19,6 +19,7 @@
 
 #include "address.h"
 #include "checksum.h"
+#include "checksum.h"
 #include "config.h"
 #include "maps.h"
 #include "sctp.h"
@@ -70,6 +71,7 @@ enum packet_flag {
 	PACKET_FOR_BRIDGE = 1U << 1, /* at ingress: it is for somebody behind a bridge */
 	/* IPv4: the header's fixed part does not sum up; what the options sum up to is missing. */
 	PACKET_SUM_IS_OFF = 1U << 2,
+	PACKET_SEGMENT_IS_BROKEN = 1U << 3, /* a RST whose checksum its receiver would not take */
 };
 
 struct packet {
@@ -234,6 +236,57 @@ static __always_inline bool packet_read_network(struct __sk_buff *skb, __be16 pr
 	return false;
 }
 
+/* RSTs are short: the header with its options, and hardly ever more. */
+#define RESET_WORDS_MAX 24
+
+/* How many words of a segment that is a RST are to be summed; 0: it is none that we know. */
+static __always_inline __u32 reset_words(const struct packet *packet)
+{
+	__u32 size = packet->size - (packet->l4_offset - packet->l3_offset);
+
+	return size % sizeof(__u32) ? 0 : size / sizeof(__u32);
+}
+
+static __always_inline __u64 pseudo_sum(const struct packet *packet, __u32 words)
+{
+	const __u32 *src = address_words_const(&packet->src);
+	const __u32 *dst = address_words_const(&packet->dst);
+	__u64 sum = bpf_htons(IPPROTO_TCP) + bpf_htons((__u16)(words * sizeof(__u32)));
+
+	/* A mapped address sums to its IPv4 address, for 0xffff is nothing in one's complement. */
+	for (int i = 0; i < 4; i++)
+		sum += (__u64)src[i] + dst[i];
+	return sum;
+}
+
+/* `sum`: of all words. A checksum that is yet to be finished has the pseudo header's sum. */
+static __always_inline bool segment_is_whole(const struct packet *packet, __u32 words, __u64 sum,
+					     __u16 checksum)
+{
+	__u64 pseudo = pseudo_sum(packet, words);
+
+	return checksum_fold(sum + pseudo) == 0xffff || checksum_fold(pseudo) == checksum;
+}
+
+/* True if the receiver of a RST would take it for what its sender has sent (RFC 9293, 3.1). */
+static __noinline bool reset_is_whole(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 words = reset_words(packet), word;
+	__u16 checksum = 0;
+	__u64 sum = 0;
+
+	if (!words || words > RESET_WORDS_MAX ||
+	    packet_load(skb, packet->l4_offset + offsetof(struct tcphdr, check), &checksum,
+			sizeof(checksum)))
+		return false;
+	for (__u32 i = 0; i < RESET_WORDS_MAX && i < words; i++) {
+		if (packet_load(skb, packet->l4_offset + i * sizeof(word), &word, sizeof(word)))
+			return false;
+		sum += word;
+	}
+	return segment_is_whole(packet, words, sum, checksum);
+}
+
 /*
  * Reads what the transport header says: ports and flags, or the ICMP type. False if it is cut
  * short.
@@ -266,6 +319,8 @@ static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct 
 		/* Segments that the kernel has put together may be larger than their header can say. */
 		if (!packet->size)
 			packet->size = skb->len - packet->l3_offset;
+		if (tcp.flags & TCP_RST && !reset_is_whole(skb, packet))
+			packet->flags |= PACKET_SEGMENT_IS_BROKEN;
 		return true;
 	case IPPROTO_UDP:
 		if (packet_load(skb, packet->l4_offset, &udp, sizeof(udp)))

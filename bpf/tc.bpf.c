@@ -667,7 +667,9 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 			return verdict;
 	}
 	address = address_lookup(&packet->src);
-	if (!skb->ingress_ifindex && address && address->flags & ADDRESS_NODE)
+	/* What a loopback address sends is never forwarded. */
+	if (!skb->ingress_ifindex &&
+	    (address ? address->flags & ADDRESS_NODE : address_is_loopback(&packet->src)))
 		packet->flags |= PACKET_OF_NODE;
 	if (address && address->flags & ADDRESS_BACKEND) {
 		verdict = from_backend(skb, packet, address, hook);

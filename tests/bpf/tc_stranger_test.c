@@ -84,6 +84,24 @@ static void a_strangers_reset_closes_nothing(void **state)
 	}
 }
 
+/* Its receiver drops it. */
+static void a_reset_with_a_wrong_checksum_closes_nothing(void **state)
+{
+	struct packet_spec spec = segment(client(4000), vip(80), RST);
+	struct frame frame;
+
+	(void)state;
+	given_established();
+	spec.seq = CLIENT_SENT;
+	frame = built(spec);
+	frame.bytes[frame.size - 3] ^= 1;
+
+	when_ingress(frame);
+
+	assert_int_equal(verdict(), TC_ACT_UNSPEC);
+	assert_int_equal(state_now(), FLOW_ESTABLISHED);
+}
+
 static void a_reset_that_is_believed_closes(void **state)
 {
 	(void)state;
@@ -311,6 +329,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FAMILIES(a_strangers_reset_closes_nothing),
+		FAMILIES(a_reset_with_a_wrong_checksum_closes_nothing),
 		FAMILIES(a_reset_that_is_believed_closes),
 		FAMILIES(a_reset_answers_what_was_acknowledged),
 		FAMILIES(a_strangers_fin_closes_nothing),
