@@ -96,9 +96,9 @@ static __always_inline struct flow *flow_find(const struct flow_key *key, bool *
 }
 
 /*
- * Copies the flow of a key. Both tables give the memory of an entry that has left at once to another
- * one, maybe while we read: so only the copy is worked with, and the entry is where changes are
- * noted. Returns that, or NULL: there is none.
+ * Copies the flow of a key. Both tables give the memory of an entry that has left at once to
+ * another one, maybe while we read: so only the copy is worked with, and the entry is where
+ * changes are noted. Returns that, or NULL: there is none.
  */
 static __noinline struct flow *flow_look(const struct flow_key *key, struct flow *ret_flow,
 					 bool *ret_is_confirmed)

@@ -136,8 +136,8 @@ static __always_inline int flow_claim_sockets_port(void *ctx, struct flow_draft 
 }
 
 /*
- * Claims the reply tuple: with the flow's own source port, or, where another has that, with one that
- * is free. Where none is found, a flow that nobody has answered or that is over gives way.
+ * Claims the reply tuple: with the flow's own source port, or, where another has that, with one
+ * that is free. Where none is found, a flow that nobody has answered or that is over gives way.
  */
 static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps_port)
 {

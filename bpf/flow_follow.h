@@ -31,8 +31,8 @@
 #define FLOW_FIN_BOTH (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
 
 /*
- * Writes the state, and flags that are added, into both halves. Under the lock, for two CPUs may see
- * both sides close at once; and only forward, for another CPU may be ahead.
+ * Writes the state, and flags that are added, into both halves. Under the lock, for two CPUs may
+ * see both sides close at once; and only forward, for another CPU may be ahead.
  */
 static __noinline int flow_advance(const struct flow_key *key, struct flow *flow,
 				   struct flow *entry, __u8 state, __u8 flags)
@@ -143,8 +143,8 @@ static __always_inline void segment_note(const struct packet *packet, __u32 end,
 
 /*
  * True if a segment that is out of reach lies where the other side would accept it all the same
- * (RFC 9293, 3.10.7.4; RFC 5961, 5): many segments before it were lost. Of direct server return only
- * one side is seen: there, what it acknowledges has to do.
+ * (RFC 9293, 3.10.7.4; RFC 5961, 5): many segments before it were lost. Of direct server return
+ * only one side is seen: there, what it acknowledges has to do.
  */
 static __noinline bool segment_is_accepted(const struct flow_key *key, const struct flow *flow,
 					   const struct packet *packet, __u32 end)
@@ -333,8 +333,8 @@ static __always_inline bool follow_tcp(const struct flow_key *key, struct flow *
 }
 
 /*
- * True if the packet bears the tag that its receiver has asked for (RFC 9260, 8.5). Where nobody saw
- * it ask, the first tag is taken for that.
+ * True if the packet bears the tag that its receiver has asked for (RFC 9260, 8.5). Where nobody
+ * saw it ask, the first tag is taken for that.
  */
 static __always_inline bool sctp_is_believed(struct flow *flow, struct flow *entry,
 					     const struct packet *packet)

@@ -287,11 +287,7 @@ static __noinline bool reset_is_whole(struct __sk_buff *skb, const struct packet
 	return segment_is_whole(packet, words, sum, checksum);
 }
 
-/*
- * Reads what the transport header says: ports and flags, or the ICMP type. False if it is cut
- * short.
- */
-static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool packet_read_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct {
 		__be16 src_port, dst_port;
@@ -299,48 +295,68 @@ static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct 
 		__u8 data_offset, flags;
 		__u8 rest[6];
 	} tcp;
+
+	if (packet_load(skb, packet->l4_offset, &tcp, sizeof(tcp)))
+		return false;
+	packet->src_port = tcp.src_port;
+	packet->dst_port = tcp.dst_port;
+	packet->tcp_flags = tcp.flags;
+	packet->transport_header = (tcp.data_offset >> 4) * 4;
+	packet->sequence = bpf_ntohl(tcp.sequence);
+	packet->acknowledged = bpf_ntohl(tcp.acknowledgement);
+	/* Segments that the kernel has put together may be larger than their header can say. */
+	if (!packet->size)
+		packet->size = skb->len - packet->l3_offset;
+	if (tcp.flags & TCP_RST && !reset_is_whole(skb, packet))
+		packet->flags |= PACKET_SEGMENT_IS_BROKEN;
+	return true;
+}
+
+static __always_inline bool packet_read_udp(struct __sk_buff *skb, struct packet *packet)
+{
 	struct {
 		__be16 src_port, dst_port;
 		__be16 length;
 		__sum16 checksum;
 	} udp;
+
+	if (packet_load(skb, packet->l4_offset, &udp, sizeof(udp)))
+		return false;
+	packet->src_port = udp.src_port;
+	packet->dst_port = udp.dst_port;
+	return true;
+}
+
+static __always_inline bool packet_read_sctp(struct __sk_buff *skb, struct packet *packet)
+{
 	struct sctp_header sctp;
 
+	if (packet_load(skb, packet->l4_offset, &sctp, sizeof(sctp)))
+		return false;
+	packet->src_port = sctp.src_port;
+	packet->dst_port = sctp.dst_port;
+	packet->sctp_chunk = sctp.chunk;
+	packet->sctp_chunk_flags = sctp.chunk_flags;
+	packet->sctp_tag = sctp.tag;
+	if (sctp.chunk == SCTP_INIT || sctp.chunk == SCTP_INIT_ACK)
+		(void)packet_load(skb, packet->l4_offset + SCTP_INITIATE_TAG_OFFSET,
+				  &packet->sctp_initiate_tag, sizeof(packet->sctp_initiate_tag));
+	return true;
+}
+
+/*
+ * Reads what the transport header says: ports and flags, or the ICMP type. False if it is cut
+ * short.
+ */
+static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct packet *packet)
+{
 	switch (packet->proto) {
 	case IPPROTO_TCP:
-		if (packet_load(skb, packet->l4_offset, &tcp, sizeof(tcp)))
-			return false;
-		packet->src_port = tcp.src_port;
-		packet->dst_port = tcp.dst_port;
-		packet->tcp_flags = tcp.flags;
-		packet->transport_header = (tcp.data_offset >> 4) * 4;
-		packet->sequence = bpf_ntohl(tcp.sequence);
-		packet->acknowledged = bpf_ntohl(tcp.acknowledgement);
-		/* Segments that the kernel has put together may be larger than their header can say. */
-		if (!packet->size)
-			packet->size = skb->len - packet->l3_offset;
-		if (tcp.flags & TCP_RST && !reset_is_whole(skb, packet))
-			packet->flags |= PACKET_SEGMENT_IS_BROKEN;
-		return true;
+		return packet_read_tcp(skb, packet);
 	case IPPROTO_UDP:
-		if (packet_load(skb, packet->l4_offset, &udp, sizeof(udp)))
-			return false;
-		packet->src_port = udp.src_port;
-		packet->dst_port = udp.dst_port;
-		return true;
+		return packet_read_udp(skb, packet);
 	case IPPROTO_SCTP:
-		if (packet_load(skb, packet->l4_offset, &sctp, sizeof(sctp)))
-			return false;
-		packet->src_port = sctp.src_port;
-		packet->dst_port = sctp.dst_port;
-		packet->sctp_chunk = sctp.chunk;
-		packet->sctp_chunk_flags = sctp.chunk_flags;
-		packet->sctp_tag = sctp.tag;
-		if (sctp.chunk == SCTP_INIT || sctp.chunk == SCTP_INIT_ACK)
-			(void)packet_load(skb, packet->l4_offset + SCTP_INITIATE_TAG_OFFSET,
-					  &packet->sctp_initiate_tag,
-					  sizeof(packet->sctp_initiate_tag));
-		return true;
+		return packet_read_sctp(skb, packet);
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
 		return !packet_load(skb, packet->l4_offset, &packet->icmp_type,

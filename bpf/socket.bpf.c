@@ -129,15 +129,6 @@ static __always_inline bool address_is_any(const struct ip_addr *addr)
 	return !words[3] && !words[0] && !words[1] && (!words[2] || words[2] == MAPPED_PREFIX_WORD);
 }
 
-static __always_inline bool address_is_loopback(const struct ip_addr *addr)
-{
-	const __u32 *words = address_words_const(addr);
-
-	if (address_is_ipv4(addr))
-		return (words[3] & LOOPBACK_MASK) == LOOPBACK_NET;
-	return !words[0] && !words[1] && !words[2] && words[3] == LOOPBACK_IPV6;
-}
-
 /* The one loopback address of its family that has frontends. */
 static __always_inline void address_set_loopback(struct ip_addr *addr)
 {

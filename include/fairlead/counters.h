@@ -58,7 +58,7 @@
 	X(COUNTER_TUPLE_CHANGED, "tuple-changed",                                                  \
 	  "flow got another source port: its backend knew the first from elsewhere")               \
 	X(COUNTER_DIRECT_TRANSLATED, "direct-port",                                                \
-	  "direct conversation got another source port: a flow of the client has its own")                         \
+	  "direct conversation got another source port: a flow of the client has its own")         \
 	X(COUNTER_UNREACHABLE, "unreachable-route",                                                \
 	  "dropped: a route to the other end of the flow says unreachable; its sender is told")    \
 	X(COUNTER_PROHIBITED, "prohibited-route",                                                  \

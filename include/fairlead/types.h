@@ -385,8 +385,9 @@ _Static_assert(sizeof(struct exhausted) == 16, "map value: every byte is named")
  */
 struct flow {
 	/*
-	 * Of its key (flow_check in bpf/flow.h). It comes first because it is written first: whoever
-	 * finds it unchanged after reading the rest has read one flow, not the next one's beginning.
+	 * Of its key (flow_check in bpf/flow.h). It comes first because it is written first:
+	 * whoever finds it unchanged after reading the rest has read one flow, not the next one's
+	 * beginning.
 	 */
 	__u16 check;
 	__u8 state; /* enum flow_state */
@@ -411,8 +412,8 @@ struct flow {
 	};
 	__u8 mac[6]; /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	/* Which list its backend is from is worked out again from what was dialled, and by whom. */
-	__u8 kind;    /* enum frontend_kind; 0: from a version that had only ClusterIPs */
-	__u8 is_near; /* the client is a pod of this node, or the node itself */
+	__u8 kind;             /* enum frontend_kind; 0: from a version that had only ClusterIPs */
+	__u8 is_near;          /* the client is a pod of this node, or the node itself */
 } __attribute__((aligned(8))); /* it is copied often */
 _Static_assert(sizeof(struct flow) == 80, "map value: every byte is named");
 

@@ -843,8 +843,7 @@ static void race_erase(const struct worker *worker)
 
 	for (unsigned i = 0; i < 2; i++) {
 		for (unsigned port = 0; port < CLIENT_PORTS; port++)
-			(void)bpf_map_delete_elem(maps[i],
-						  &race->originals[worker->number][port]);
+			(void)bpf_map_delete_elem(maps[i], &race->originals[worker->number][port]);
 		for (unsigned tuple = 0; tuple < TUPLES && !worker->number; tuple++)
 			(void)bpf_map_delete_elem(maps[i], &race->replies[tuple]);
 	}

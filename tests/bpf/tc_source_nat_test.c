@@ -57,7 +57,8 @@ static void a_client_reaches_a_backend_elsewhere_through_each_frontend(void **st
 static int node_socket(__u16 port)
 {
 	bool is_ipv4 = variant.family == FAMILY_IPV4;
-	int fd = socket(is_ipv4 ? AF_INET : AF_INET6, variant.proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM, 0);
+	int fd = socket(is_ipv4 ? AF_INET : AF_INET6,
+			variant.proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM, 0);
 	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
 

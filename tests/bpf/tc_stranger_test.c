@@ -65,9 +65,9 @@ static void given_established(void)
 }
 
 /* Any number but the right one: near it, far from it, on the other side of the circle. */
-static const __u32 strange[] = {1,      2,         100,        1460,       65535,       65536,
-				100000, 1U << 20,  1U << 24,   1U << 30,   1U << 31,    -1U,
-				-2U,    -1460U,    -65535U,    -(1U << 20), -(1U << 30), 0x12345678};
+static const __u32 strange[] = {1,      2,        100,      1460,        65535,       65536,
+				100000, 1U << 20, 1U << 24, 1U << 30,    1U << 31,    -1U,
+				-2U,    -1460U,   -65535U,  -(1U << 20), -(1U << 30), 0x12345678};
 
 #define STRANGE_COUNT (sizeof(strange) / sizeof(strange[0]))
 
@@ -300,7 +300,8 @@ static void a_challenge_to_a_syn_changes_the_port(void **state)
 	returned = answering(vip(80), client(4000));
 	when_egress(built(answered));
 	then_goes_on_as(built(returned));
-	when_egress(numbered(pod(1), client(4000), ACK, 33333, 44444)); /* of the other connection */
+	when_egress(
+		numbered(pod(1), client(4000), ACK, 33333, 44444)); /* of the other connection */
 	then_goes_on();
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* RFC 9260, 3.2 */
-#define SCTP_DATA     0
+#define SCTP_DATA 0
 
 /* The destination's bytes in a frame of the variant's family. */
 static const __u8 *destination(const struct frame *frame)

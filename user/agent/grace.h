@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Waits until every program that runs now has ended: what nobody could find when the wait began, nobody
- * looks at any more when it is over. That is a grace period of the kernel's RCU, some milliseconds,
- * which programs of the hooks run within (membarrier(2), MEMBARRIER_CMD_GLOBAL).
+ * Waits until every program that runs now has ended: what nobody could find when the wait began,
+ * nobody looks at any more when it is over. That is a grace period of the kernel's RCU, some
+ * milliseconds, which programs of the hooks run within (membarrier(2), MEMBARRIER_CMD_GLOBAL).
  */
 
 #include <stdbool.h>
@@ -19,8 +19,8 @@ struct grace {
 	uv_work_t work;
 	void (*over)(void *context); /* called in the loop */
 	void *context;
-	uint64_t begun_ns;                 /* CLOCK_MONOTONIC: when the wait that runs began */
-	uint64_t over_ns;                  /* ... and the last one that is over; 0: none is */
+	uint64_t begun_ns; /* CLOCK_MONOTONIC: when the wait that runs began */
+	uint64_t over_ns;  /* ... and the last one that is over; 0: none is */
 	bool is_running;
 };
 

@@ -58,9 +58,9 @@ int publisher_set_node_addresses(struct publisher *publisher, const struct ip_ad
 				 size_t count);
 
 /*
- * The end of a publish. Frees retired entries that no program looks at any more and whose flows have
- * ended: all programs that ran at `now_ns` (CLOCK_MONOTONIC) are over. Returns how many ms later
- * than that programs should be waited for again, or 0: nothing waits.
+ * The end of a publish. Frees retired entries that no program looks at any more and whose flows
+ * have ended: all programs that ran at `now_ns` (CLOCK_MONOTONIC) are over. Returns how many ms
+ * later than that programs should be waited for again, or 0: nothing waits.
  */
 uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
 

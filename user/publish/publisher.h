@@ -9,7 +9,10 @@
 #include "publish/publish.h"
 #include "publish/windows.h"
 
-/* What is retired rests so long at least, so that a busy agent waits for programs once, not each time. */
+/*
+ * What is retired rests so long at least, so that a busy agent waits for programs once, not each
+ * time.
+ */
 #define GRACE_NS 2000000000ULL
 /*
  * After so long no new flow knows a service port that is gone, only an established one; and how
