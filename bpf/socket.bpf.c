@@ -40,8 +40,6 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 
 #define BIND_ATTEMPTS_SIZE 4096 /* bytes, a page at least: what does not fit is not told */
 
-#define LOOPBACK_NET  ((__u32)bpf_htonl(0x7f000000))
-#define LOOPBACK_MASK ((__u32)bpf_htonl(0xff000000))
 #define LOOPBACK_IPV4 ((__u32)bpf_htonl(0x7f000001))
 #define LOOPBACK_IPV6 ((__u32)bpf_htonl(1)) /* the last word of ::1 */
 
