@@ -29,6 +29,18 @@ static struct peer portless(struct peer peer)
 
 enum step_kind { OPENS, ANSWERS, GOES_ON };
 
+/* Of both sides: close to where the numbers wrap. */
+#define FIRST_SEQUENCE 0xffffff00U
+
+/* A number that the receiver would believe; of SCTP the verification tag. */
+static __u32 sequence_of(struct conversation *talk, enum step_kind kind)
+{
+	if (talk->proto == IPPROTO_SCTP)
+		return kind == OPENS ? 0 : SCTP_TAG;
+	return kind == GOES_ON ? FIRST_SEQUENCE + 1 + random_below(talk->random, 32768)
+			       : FIRST_SEQUENCE;
+}
+
 /* A packet of the conversation's protocol, in any shape that hosts send. */
 static struct packet_spec spec_make(struct conversation *talk, enum step_kind kind, struct peer src,
 				    struct peer dst)
@@ -45,8 +57,8 @@ static struct packet_spec spec_make(struct conversation *talk, enum step_kind ki
 		.proto = talk->proto,
 		.tcp_flags = flags[kind],
 		.sctp_chunk = chunks[kind],
-		.seq = (__u32)random_next(random),
-		.ack = kind == OPENS ? 0 : (__u32)random_next(random),
+		.seq = sequence_of(talk, kind),
+		.ack = kind == OPENS ? 0 : FIRST_SEQUENCE + 1,
 		.ttl = ttls[random_below(random, sizeof(ttls))],
 		.is_bare = talk->is_bare,
 	};

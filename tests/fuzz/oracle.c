@@ -165,6 +165,12 @@ static const char *judge_sums(const struct run *run, const struct seen *in, cons
 		       : "a transport checksum is wrong by something else than before";
 }
 
+/* Where the packet ends; a link may have filled its frame up behind that. */
+static __u32 end_of(const struct frame *frame, const struct seen *seen)
+{
+	return seen->end < frame->size ? seen->end : frame->size;
+}
+
 /* A quote that is translated has addresses and ports of the other side, and sums that fit. */
 static const char *judge_quote(const struct run *run, const struct seen *in, const struct seen *out)
 {
@@ -179,7 +185,7 @@ static const char *judge_quote(const struct run *run, const struct seen *in, con
 		return "a quoted IPv4 header's checksum is wrong by something else than before";
 	if (before.proto != IPPROTO_TCP && before.proto != IPPROTO_UDP)
 		return NULL;
-	if (before.l4 + seen_checksum_place(before.proto) + 2 > run->in.size)
+	if (before.l4 + seen_checksum_place(before.proto) + 2 > end_of(&run->in, in))
 		return NULL;
 	was = run->in.bytes + before.l4 + seen_checksum_place(before.proto);
 	is = run->out.bytes + after.l4 + seen_checksum_place(after.proto);
@@ -273,7 +279,7 @@ static const char *judge_reset(const struct run *run, const struct seen *in, con
 /* An error about the packet: it quotes the packet's beginning, as it was. */
 static const char *judge_error(const struct run *run, const struct seen *in, const struct seen *out)
 {
-	__u32 quote = out->l4 + ICMP_HEADER_SIZE, size = run->out.size - quote, have;
+	__u32 quote = out->l4 + ICMP_HEADER_SIZE, size = run->out.size - quote, have, wanted;
 
 	if (seen_is_icmp(in) || in->fragment == LATER_FRAGMENT)
 		return "an error about what no error may be about";
@@ -283,9 +289,10 @@ static const char *judge_error(const struct run *run, const struct seen *in, con
 		return "an error comes from nobody";
 	if (out->ttl != ANSWER_TTL || run->out.size != out->end)
 		return "an error has not the form of one";
-	have = run->in.size - in->l3 < size ? run->in.size - in->l3 : size;
-	if (size < in->l4 - in->l3 + 8 ||
-	    memcmp(run->in.bytes + in->l3, run->out.bytes + quote, have))
+	have = end_of(&run->in, in) - in->l3;
+	wanted = have < in->l4 - in->l3 + 8 ? have : in->l4 - in->l3 + 8;
+	have = have < size ? have : size;
+	if (size < wanted || memcmp(run->in.bytes + in->l3, run->out.bytes + quote, have))
 		return "an error does not quote its packet";
 	return seen_sums_are_right(&run->out, out) || !seen_sums_are_right(&run->in, in)
 		       ? NULL
