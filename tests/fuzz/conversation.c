@@ -29,16 +29,13 @@ static struct peer portless(struct peer peer)
 
 enum step_kind { OPENS, ANSWERS, GOES_ON };
 
-/* Of both sides: close to where the numbers wrap. */
-#define FIRST_SEQUENCE 0xffffff00U
-
 /* A number that the receiver would believe; of SCTP the verification tag. */
 static __u32 sequence_of(struct conversation *talk, enum step_kind kind)
 {
 	if (talk->proto == IPPROTO_SCTP)
 		return kind == OPENS ? 0 : SCTP_TAG;
-	return kind == GOES_ON ? FIRST_SEQUENCE + 1 + random_below(talk->random, 32768)
-			       : FIRST_SEQUENCE;
+	return kind == GOES_ON ? talk->sequence + 1 + random_below(talk->random, 32768)
+			       : talk->sequence;
 }
 
 /* A packet of the conversation's protocol, in any shape that hosts send. */
@@ -58,7 +55,7 @@ static struct packet_spec spec_make(struct conversation *talk, enum step_kind ki
 		.tcp_flags = flags[kind],
 		.sctp_chunk = chunks[kind],
 		.seq = sequence_of(talk, kind),
-		.ack = kind == OPENS ? 0 : FIRST_SEQUENCE + 1,
+		.ack = kind == OPENS ? 0 : talk->sequence + 1,
 		.ttl = ttls[random_below(random, sizeof(ttls))],
 		.is_bare = talk->is_bare,
 	};
@@ -552,8 +549,10 @@ void conversation_run(struct random *random, enum forwarding forwarding,
 		.place = places[random_below(random, sizeof(places))],
 		.proto = protos[random_below(random, sizeof(protos))],
 		.is_bare = random_one_in(random, 5),
+		.sequence = (__u32)random_next(random),
 	};
 
+	world_forget_searches();
 	talk.by_xdp = !talk.is_bare && random_one_in(random, 2);
 	choose_parties(&talk);
 	if (random_one_in(random, 16)) {

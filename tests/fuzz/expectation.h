@@ -41,6 +41,7 @@ struct conversation {
 	__u8 proto;
 	__u8 host; /* of the client */
 	__u8 vip;
+	__u32 sequence; /* TCP: of the first packet, on both sides */
 	struct peer client, frontend;
 	struct fate fate;
 	struct run run; /* the last packet, and what came of it */

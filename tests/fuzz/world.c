@@ -319,6 +319,11 @@ static void map_empty(const struct bpf_map *map)
 	} while (!err);
 }
 
+void world_forget_searches(void)
+{
+	map_empty(programs->maps.neighbour_searches);
+}
+
 void world_forget(void)
 {
 	__u8 check[64];

@@ -61,6 +61,9 @@ int world_open(enum forwarding forwarding);
 /* Forgets all flows: as new. */
 void world_forget(void);
 
+/* No next hop answers here: without this senders would hear of that after a few seconds. */
+void world_forget_searches(void);
+
 struct peer world_peer(enum ip_family family, enum net net, __u8 host, __u16 port);
 
 /* A pod that backs services, 1 to LOCAL_PODS + REMOTE_PODS; those of this node come first. */
