@@ -14,6 +14,7 @@
 
 #define STEPS_MAX     12
 #define MUTATIONS_MAX 5
+#define TRIES         4 /* of a packet that must arrive */
 #define SCTP_INIT     1
 #define SCTP_INIT_ACK 2
 #define SCTP_DATA     0
@@ -237,6 +238,14 @@ static bool send_back(struct conversation *talk, enum step_kind kind)
 	return true;
 }
 
+/* True if the last packet was translated and sent on. */
+static bool has_arrived(const struct conversation *talk)
+{
+	struct seen out = seen_after(&talk->run);
+
+	return !run_dropped(&talk->run) && run_changed(&talk->run) && !seen_is_icmp_error(&out);
+}
+
 /* A packet in fragments, the first one first: all of it goes one way. */
 static void send_fragments(struct conversation *talk, bool is_back)
 {
@@ -399,6 +408,8 @@ static void send_mutations(struct conversation *talk)
 		if (!run_here(talk, hook, last.ifindex, last.ingress_ifindex))
 			continue;
 		seen = seen_frame(&talk->run.in, hook_is_bare(hook));
+		if (seen.is_ip && seen_is_encapsulated(&seen))
+			seen = seen_at(&talk->run.in, seen.l4, seen.family);
 		if (seen.is_ip && (seen_opens(&seen) || talk->proto == IPPROTO_SCTP))
 			talk->fate.is_known = false;
 	}
@@ -485,9 +496,12 @@ static void talk_through_other_node(struct conversation *talk)
 	talk->fate.dst = world_pod(talk->family, 1 + random_below(talk->random, LOCAL_PODS));
 	talk->fate.src = talk->client;
 	for (__u32 i = 0; i < 2 + random_below(talk->random, STEPS_MAX); i++) {
-		if (!send_wrapped(talk, i ? GOES_ON : OPENS,
+		bool goes_on = i && talk->fate.is_known;
+
+		if (!send_wrapped(talk, goes_on ? GOES_ON : OPENS,
 				  is_from_node ? NODE_OTHER : NODE_STRANGE))
 			continue;
+		talk->fate.is_known = true;
 		if (talk->forwarding == FORWARDING_SNAT) {
 			expect_untouched(talk);
 		} else if (is_from_node) {
@@ -497,7 +511,7 @@ static void talk_through_other_node(struct conversation *talk)
 			complain(talk, "a stranger's encapsulated packet was taken");
 		}
 		if (talk->forwarding != FORWARDING_SNAT && is_from_node)
-			(void)send_back(talk, i ? GOES_ON : ANSWERS);
+			(void)send_back(talk, goes_on ? GOES_ON : ANSWERS);
 		send_mutations(talk);
 	}
 }
@@ -536,6 +550,24 @@ static void step(struct conversation *talk)
 	}
 }
 
+/*
+ * The client opens the conversation, once more if it has to, and the backend answers: else an ACK of
+ * the backend would mean that it knows another conversation with this tuple. False: no such packet
+ * got through, which may be for want of hops or room.
+ */
+static bool begin(struct conversation *talk)
+{
+	for (int i = 0; i < TRIES && !talk->fate.is_known; i++)
+		(void)send_forward(talk, OPENS);
+	if (!talk->fate.is_known || talk->fate.is_encapsulated)
+		return talk->fate.is_known;
+	for (int i = 0; i < TRIES; i++) {
+		if (send_back(talk, ANSWERS) && has_arrived(talk))
+			return true;
+	}
+	return false;
+}
+
 void conversation_run(struct random *random, enum forwarding forwarding,
 		      const struct outlet *outlet)
 {
@@ -563,18 +595,12 @@ void conversation_run(struct random *random, enum forwarding forwarding,
 		talk_through_other_node(&talk);
 		return;
 	}
-	for (int i = 0; i < 3 && !talk.fate.is_known; i++)
-		(void)send_forward(&talk, OPENS);
-	if (!talk.fate.is_known)
+	if (!begin(&talk))
 		return;
-	if (!talk.fate.is_encapsulated)
-		(void)send_back(&talk, ANSWERS);
 	for (__u32 left = random_below(random, STEPS_MAX + 1); left; left--) {
 		step(&talk);
 		send_mutations(&talk);
-		if (!talk.fate.is_known && !send_forward(&talk, OPENS))
-			return;
-		if (!talk.fate.is_known)
+		if (!talk.fate.is_known && !begin(&talk))
 			return;
 	}
 }

@@ -18,6 +18,8 @@
 #define NO_NEIGHBOUR_S 100000 /* no run takes so long */
 #define BATCH          1024
 #define PODS           (LOCAL_PODS + REMOTE_PODS)
+/* Where frames of packets.c go. */
+#define LINK_MAC       {2, 0, 0, 0, 0, 2}
 
 struct links links;
 struct xdp_bpf *world_xdp;
@@ -183,9 +185,12 @@ static int xdp_open(void)
 		return -1;
 	/* Frames may leave by a link, and come by one only while a program is attached to it. */
 	for (size_t i = 0; i < sizeof(uplinks) / sizeof(uplinks[0]); i++) {
-		__u32 ifindex = uplinks[i];
+		struct xdp_link link = {uplinks[i], LINK_MAC, LINK_MAC};
+		__u32 ifindex = uplinks[i], place = ifindex % XDP_LINKS_MAX;
 
-		if (bpf_map__update_elem(world_xdp->maps.redirect_targets, &ifindex,
+		if (bpf_map__update_elem(world_xdp->maps.xdp_links, &place, sizeof(place), &link,
+					 sizeof(link), BPF_ANY) ||
+		    bpf_map__update_elem(world_xdp->maps.redirect_targets, &ifindex,
 					 sizeof(ifindex), &ifindex, sizeof(ifindex), BPF_ANY) ||
 		    bpf_xdp_attach((int)ifindex, bpf_program__fd(world_xdp->progs.fl_xdp),
 				   XDP_FLAGS_DRV_MODE, NULL))
