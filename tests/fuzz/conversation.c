@@ -415,10 +415,9 @@ static void send_mutations(struct conversation *talk)
 	}
 }
 
-static void choose_parties(struct conversation *talk)
+static void choose_parties(struct conversation *talk, __u16 port)
 {
 	struct random *random = talk->random;
-	__u16 port = (__u16)(2 + 2 * random_below(random, 32767));
 
 	talk->host = (__u8)(3 + random_below(random, 250));
 	switch (talk->place) {
@@ -492,7 +491,6 @@ static void talk_through_other_node(struct conversation *talk)
 
 	talk->is_bare = talk->by_xdp = false;
 	talk->frontend = world_peer(talk->family, NET_UPLINK, NODE_OTHER, NODE_PORT);
-	talk->fate.is_known = true;
 	talk->fate.dst = world_pod(talk->family, 1 + random_below(talk->random, LOCAL_PODS));
 	talk->fate.src = talk->client;
 	for (__u32 i = 0; i < 2 + random_below(talk->random, STEPS_MAX); i++) {
@@ -501,12 +499,12 @@ static void talk_through_other_node(struct conversation *talk)
 		if (!send_wrapped(talk, goes_on ? GOES_ON : OPENS,
 				  is_from_node ? NODE_OTHER : NODE_STRANGE))
 			continue;
-		talk->fate.is_known = true;
 		if (talk->forwarding == FORWARDING_SNAT) {
 			expect_untouched(talk);
 		} else if (is_from_node) {
-			if (!talk->run.gso_size)
-				expect_unwrapped(talk);
+			if (talk->run.gso_size)
+				continue;
+			expect_unwrapped(talk);
 		} else if (!run_dropped(&talk->run)) {
 			complain(talk, "a stranger's encapsulated packet was taken");
 		}
@@ -568,7 +566,7 @@ static bool begin(struct conversation *talk)
 	return false;
 }
 
-void conversation_run(struct random *random, enum forwarding forwarding,
+void conversation_run(struct random *random, enum forwarding forwarding, __u16 client_port,
 		      const struct outlet *outlet)
 {
 	static const __u8 protos[] = {IPPROTO_TCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP};
@@ -586,7 +584,7 @@ void conversation_run(struct random *random, enum forwarding forwarding,
 
 	world_forget_searches();
 	talk.by_xdp = !talk.is_bare && random_one_in(random, 2);
-	choose_parties(&talk);
+	choose_parties(&talk, client_port);
 	if (random_one_in(random, 16)) {
 		talk_to_nobody(&talk);
 		return;

@@ -12,6 +12,9 @@
 
 struct outlet; /* expectation.h */
 
-/* One conversation from beginning to end. All that is random in it comes from `random`. */
-void conversation_run(struct random *random, enum forwarding forwarding,
+/*
+ * One conversation from beginning to end. All that is random in it comes from `random`. The client
+ * has this port, which is even: two with one tuple would be one flow.
+ */
+void conversation_run(struct random *random, enum forwarding forwarding, __u16 client_port,
 		      const struct outlet *outlet);

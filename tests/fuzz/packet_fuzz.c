@@ -37,6 +37,8 @@
 #define REFUSED_ONE_IN    20 /* at most */
 #define EVERYTHING        UINT64_MAX
 #define CONVERSATION_STEP 0xd1342543de82ef95ULL
+#define PORTS             32767
+#define PORT_STRIDE       10007 /* a prime that does not divide it */
 
 struct complaint {
 	const char *text;
@@ -220,7 +222,8 @@ static void converse(__u64 number)
 	struct random random = {.state = fuzz.seed + number * CONVERSATION_STEP};
 
 	fuzz.conversation = number;
-	conversation_run(&random, fuzz.forwarding, &outlet);
+	conversation_run(&random, fuzz.forwarding,
+			 (__u16)(2 + 2 * ((fuzz.seed + number) * PORT_STRIDE % PORTS)), &outlet);
 }
 
 static bool has_time(void)

@@ -19,7 +19,10 @@
 #define BATCH          1024
 #define PODS           (LOCAL_PODS + REMOTE_PODS)
 /* Where frames of packets.c go. */
-#define LINK_MAC       {2, 0, 0, 0, 0, 2}
+#define LINK_MAC                 \
+	{                        \
+		2, 0, 0, 0, 0, 2 \
+	}
 
 struct links links;
 struct xdp_bpf *world_xdp;
