@@ -723,13 +723,15 @@ static void flows_end_while_others_begin(void **state)
 
 /* Flows that need a source port: each thread is a client, and all have the same few ports. */
 
-static struct {
+struct race {
 	struct frame opens[CPUS_MAX][CLIENT_PORTS], answered[CPUS_MAX][CLIENT_PORTS];
 	struct frame follows[CPUS_MAX][CLIENT_PORTS];
 	struct frame answers[TUPLES]; /* of the backend, to each port that a flow may get */
 	struct flow_key originals[CPUS_MAX][CLIENT_PORTS], replies[TUPLES];
 	unsigned owners[TUPLES]; /* number of the thread + 1; 0: free */
-} * race;
+};
+
+static struct race *race;
 
 static struct flow_key key_of(struct peer src, struct peer dst, enum flow_direction direction)
 {

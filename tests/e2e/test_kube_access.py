@@ -598,7 +598,7 @@ def test_when_no_server_answers_one_line_says_why_each_does_not(server, start, t
     assert len(agent.warnings(both)) == 1
     second.to = "127.0.0.1:9"  # it listens and closes: another reason
     second.start()
-    agent.wait_for_log(f"{first.url}: cannot connect: Connection refused; {second.url}: OpenSSL")
+    agent.wait_for_log(f"{first.url}: cannot connect: Connection refused; {second.url}: connected, but TLS fails: ")
     assert (agent.table(), agent.publishes()) == (table, publishes)
     first.start()
     agent.wait_for_log(f"API server {first.url} answers")

@@ -168,7 +168,7 @@ def programs_on(agent):
 
 
 # Somewhere in the middle: when pinned maps are opened, when programs are loaded.
-@pytest.mark.parametrize("descriptors", [30, 66])
+@pytest.mark.parametrize("descriptors", [30, 56, 66])
 def test_a_start_that_fails_leaves_everything_as_it_was(world, traffic, descriptors):
     agent = world.agents["node1"]
     agent.stop()

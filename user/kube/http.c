@@ -33,6 +33,8 @@ struct http_call {
 	struct http_events events;
 	void *context;
 	bool is_abort, has_proxy;
+	bool is_waiting;   /* libcurl does not have it yet: another one is connecting */
+	bool is_connected; /* its request is on the way */
 	struct http_outcome outcome;
 	size_t kept;
 	struct http_call *prev, *next;
@@ -46,6 +48,7 @@ struct watched_socket {
 
 struct http {
 	uv_timer_t timer;
+	uv_timer_t next_call; /* one that connected has ended: another one may */
 	CURLM *multi;
 	http_socket_fn own_socket;
 	void *context;
@@ -61,9 +64,14 @@ static void http_release(struct http *http)
 		free(http);
 }
 
+static void on_next_call(uv_timer_t *timer);
+
 static void call_free(struct http_call *call)
 {
 	struct http *http = call->http;
+
+	if (!http->is_closing && !call->is_connected)
+		(void)uv_timer_start(&http->next_call, on_next_call, 0, 0);
 
 	DL_DELETE(http->calls, call);
 	if (call->easy.curl)
@@ -112,6 +120,46 @@ static void ended_tell(struct http *http)
 	}
 }
 
+static bool is_connecting(const struct http *http)
+{
+	const struct http_call *call;
+
+	DL_FOREACH(http->calls, call)
+	{
+		if (!call->is_waiting && !call->is_connected)
+			return true;
+	}
+	return false;
+}
+
+static struct http_call *call_waiting(const struct http *http)
+{
+	struct http_call *call;
+
+	DL_FOREACH(http->calls, call)
+	{
+		if (call->is_waiting)
+			return call;
+	}
+	return NULL;
+}
+
+/*
+ * Only when a connection stands is it known whether it takes several requests at once (HTTP/2). So
+ * one call connects at a time, and the others follow by the same connection, if they can. libcurl
+ * has that, too (CURLOPT_PIPEWAIT), but of 8.14 some wait for ever where the server has HTTP/1.1.
+ */
+static void waiting_send(struct http *http)
+{
+	struct http_call *call;
+
+	while (!http->is_closing && !is_connecting(http) && (call = call_waiting(http))) {
+		call->is_waiting = false;
+		if (curl_multi_add_handle(http->multi, call->easy.curl))
+			call_finish(call, CURLE_OUT_OF_MEMORY);
+	}
+}
+
 static void http_serve(struct http *http, curl_socket_t fd, int flags)
 {
 	int running;
@@ -119,6 +167,7 @@ static void http_serve(struct http *http, curl_socket_t fd, int flags)
 	http->woken_ns = uv_hrtime();
 	(void)curl_multi_socket_action(http->multi, fd, flags, &running);
 	ended_tell(http);
+	waiting_send(http);
 	http->woken_ns = 0;
 }
 
@@ -130,6 +179,11 @@ uint64_t http_woken_ns(const struct http *http)
 static void on_timer(uv_timer_t *timer)
 {
 	http_serve(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_next_call(uv_timer_t *timer)
+{
+	waiting_send(timer->data);
 }
 
 static int on_timeout_set(CURLM *multi, long timeout_ms, void *context)
@@ -227,7 +281,9 @@ int http_open(uv_loop_t *loop, http_socket_fn own_socket, void *context, struct 
 	}
 	(void)uv_timer_init(loop, &http->timer);
 	http->timer.data = http;
-	http->open_handles = 1;
+	(void)uv_timer_init(loop, &http->next_call);
+	http->next_call.data = http;
+	http->open_handles = 2;
 	http->own_socket = own_socket;
 	http->context = context;
 	(void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
@@ -307,6 +363,15 @@ static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
 	return CURL_SOCKOPT_OK;
 }
 
+static int on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
+{
+	struct http_call *call = context;
+
+	(void)peer, (void)own, (void)peer_port, (void)own_port;
+	call->is_connected = true;
+	return CURL_PREREQFUNC_OK;
+}
+
 static void call_prepare(struct http_call *call)
 {
 	CURL *curl = call->easy.curl;
@@ -318,6 +383,8 @@ static void call_prepare(struct http_call *call)
 	(void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, call);
 	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
 	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTDATA, call->http);
+	(void)curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
+	(void)curl_easy_setopt(curl, CURLOPT_PREREQDATA, call);
 }
 
 int http_send(struct http *http, const struct http_request *request,
@@ -332,11 +399,13 @@ int http_send(struct http *http, const struct http_request *request,
 	call->has_proxy = request->proxy_url;
 	call->events = *events;
 	call->context = context;
+	/* TLS tells if there is HTTP/2; without it none waits. */
+	call->is_waiting = !strncmp(request->url, "https:", 6) && is_connecting(http);
 	DL_APPEND(http->calls, call);
 	err = http_easy_open(&call->easy, request);
 	if (!err)
 		call_prepare(call);
-	if (!err && curl_multi_add_handle(http->multi, call->easy.curl))
+	if (!err && !call->is_waiting && curl_multi_add_handle(http->multi, call->easy.curl))
 		err = -ENOMEM;
 	if (err) {
 		call_free(call);
@@ -379,4 +448,5 @@ void http_close(struct http *http)
 	(void)curl_multi_cleanup(http->multi);
 	curl_global_cleanup();
 	uv_close((uv_handle_t *)&http->timer, on_timer_closed);
+	uv_close((uv_handle_t *)&http->next_call, on_timer_closed);
 }

@@ -91,9 +91,6 @@ static int options_set(struct http_easy *easy, const struct http_request *reques
 	(void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "fairlead/" FAIRLEAD_VERSION);
 	(void)curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip");
 	(void)curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	/* One HTTP/2 connection for all. TLS tells if there is that; without it none waits. */
-	(void)curl_easy_setopt(curl, CURLOPT_PIPEWAIT,
-			       !strncmp(request->url, "https:", 6) ? 1L : 0L);
 	(void)curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	if (request->proxy_url)
 		(void)curl_easy_setopt(curl, CURLOPT_PROXY, request->proxy_url);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static long number_of(CURL *easy, CURLINFO what)
 {
@@ -17,6 +18,18 @@ static const char *timeout_describe(CURL *easy, const char *detail)
 	if (number_of(easy, CURLINFO_RESPONSE_CODE))
 		return "the answer has not ended in time";
 	return strstr(detail, "SSL") ? "connected, but TLS is not answered" : "it does not answer";
+}
+
+/* A connection stands, and TLS on it does not: which of its steps failed, libcurl tells variously. */
+static bool is_tls_unfinished(CURL *easy)
+{
+	curl_off_t connected_us = 0, secured_us = 0;
+	const char *scheme = NULL;
+
+	(void)curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected_us);
+	(void)curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &secured_us);
+	(void)curl_easy_getinfo(easy, CURLINFO_SCHEME, &scheme);
+	return connected_us && !secured_us && scheme && !strcasecmp(scheme, "https");
 }
 
 void http_error_describe(CURL *easy, CURLcode code, const char *detail, bool has_proxy, char *buf,
@@ -38,15 +51,18 @@ void http_error_describe(CURL *easy, CURLcode code, const char *detail, bool has
 		(void)snprintf(buf, size, "the connection was closed in the middle of the answer");
 		break;
 	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE: /* nobody is trusted: this system has no authorities */
 		(void)snprintf(buf, size, "its certificate is not trusted (%s)",
 			       *detail ? detail : curl_easy_strerror(code));
 		break;
 	default:
-		(void)snprintf(buf, size, "%s", *detail ? detail : curl_easy_strerror(code));
+		(void)snprintf(buf, size, "%s%s",
+			       is_tls_unfinished(easy) ? "connected, but TLS fails: " : "",
+			       *detail ? detail : curl_easy_strerror(code));
 	}
 }
 
 bool http_error_is_distrust(CURLcode code)
 {
-	return code == CURLE_PEER_FAILED_VERIFICATION;
+	return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
 }
