@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -18,16 +19,13 @@
 #define NO_NEIGHBOUR_S 100000 /* no run takes so long */
 #define BATCH          1024
 #define PODS           (LOCAL_PODS + REMOTE_PODS)
-/* Where frames of packets.c go. */
-#define LINK_MAC                 \
-	{                        \
-		2, 0, 0, 0, 0, 2 \
-	}
 
 struct links links;
 struct xdp_bpf *world_xdp;
 
 static enum forwarding wanted;
+/* Where frames of packets.c go. */
+static const __u8 link_mac[ETH_ALEN] = {2, 0, 0, 0, 0, 2};
 
 struct peer world_peer(enum ip_family family, enum net net, __u8 host, __u16 port)
 {
@@ -188,9 +186,11 @@ static int xdp_open(void)
 		return -1;
 	/* Frames may leave by a link, and come by one only while a program is attached to it. */
 	for (size_t i = 0; i < sizeof(uplinks) / sizeof(uplinks[0]); i++) {
-		struct xdp_link link = {uplinks[i], LINK_MAC, LINK_MAC};
+		struct xdp_link link = {.ifindex = uplinks[i]};
 		__u32 ifindex = uplinks[i], place = ifindex % XDP_LINKS_MAX;
 
+		memcpy(link.mac, link_mac, sizeof(link_mac));
+		memcpy(link.bridge_mac, link_mac, sizeof(link_mac));
 		if (bpf_map__update_elem(world_xdp->maps.xdp_links, &place, sizeof(place), &link,
 					 sizeof(link), BPF_ANY) ||
 		    bpf_map__update_elem(world_xdp->maps.redirect_targets, &ifindex,
