@@ -8,6 +8,9 @@
 
 #include <stdint.h>
 
+#undef assert_in_range
+#pragma GCC poison assert_in_range
+
 #define assert_between(value, min, max)                                                          \
 	do {                                                                                     \
 		const uintmax_t value_ = (uintmax_t)(value);                                     \

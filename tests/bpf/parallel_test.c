@@ -683,9 +683,9 @@ static void a_flow_that_finds_no_room_stays_new(void **state)
 
 	then_maps_agree(1, BACKENDS);
 	flows = cpus * workers[0].count;
-	assert_in_range(held.originals, 1, FLOWS_CROWDED);
+	assert_between(held.originals, 1, FLOWS_CROWDED);
 	assert_int_equal(new_halves(), 2 * (flows - held.originals));
-	assert_in_range(counted(COUNTER_FLOWS_FULL), flows - held.originals, UINT64_MAX);
+	assert_between(counted(COUNTER_FLOWS_FULL), flows - held.originals, UINT64_MAX);
 	then_nothing_else_is_counted(COUNTER_FLOWS_FULL);
 }
 
