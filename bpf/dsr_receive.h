@@ -45,6 +45,19 @@ static __always_inline __be16 encapsulated_port(struct __sk_buff *skb, const str
 	return port;
 }
 
+/* True if the node that has encapsulated the packet asks whether its flow is confirmed. */
+static __always_inline bool encapsulated_asks(struct __sk_buff *skb, const struct packet *packet)
+{
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	__u8 mark = 0;
+
+	(void)packet_load(skb,
+			  packet->l3_offset + (is_ipv4 ? offsetof(struct iphdr, frag_off)
+						       : offsetof(struct ipv6hdr, flow_lbl)),
+			  &mark, sizeof(mark));
+	return is_ipv4 ? !(mark & DONT_FRAGMENT_BIT) : mark & FLOW_LABEL_ASKS;
+}
+
 /* Reads what is inside: complete headers of something that can belong to a flow. */
 static __always_inline int encapsulated_read(struct __sk_buff *skb, const struct packet *packet,
 					     struct packet *ret_inner)
@@ -208,6 +221,7 @@ static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct pac
 	draft->choice.flags = BACKEND_LOCAL;
 	draft->choice.addr = packet->dst;
 	draft->choice.port = encapsulated_port(skb, packet);
+	draft->asks = encapsulated_asks(skb, packet);
 	if (config.forwarding == FORWARDING_SNAT && (err || !encapsulated_is_known(draft)))
 		return VERDICT_NEXT;
 	if (!backend_is_here(skb, packet, address, hook, draft))
@@ -239,6 +253,22 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
 	return VERDICT_UNWRAPPED;
 }
 
+/*
+ * Goes on with a flow of draft->original. Whoever asks about it hears that it is confirmed, once a
+ * second: what networks do to the mark must not make an answer of every packet.
+ */
+static __always_inline int received_go_on(struct flow_draft *draft, struct flow *entry,
+					  const struct packet *packet, bool is_confirmed)
+{
+	struct flow *flow = &draft->original;
+	bool was_quiet = flow->last_use_s != now_seconds();
+
+	(void)flow_go_on(draft, entry, packet, is_confirmed);
+	draft->must_confirm = draft->asks && (!is_confirmed || was_quiet) &&
+			      (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
+	return 0;
+}
+
 /* The draft describes a flow that is to be made. */
 #define FLOW_IS_NEW 1
 
@@ -260,7 +290,7 @@ static __noinline int dsr_flow(void *ctx, const struct packet *packet, const str
 	    !link_leads_to_sender(ctx, packet, hook, draft))
 		return -COUNTER_DROP_NOT_A_NODE;
 	if (is_known)
-		return flow_go_on(draft, entry, packet, is_confirmed);
+		return received_go_on(draft, entry, packet, is_confirmed);
 	if (!client_is_allowed(packet))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (entry)

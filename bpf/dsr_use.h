@@ -3,9 +3,9 @@
 
 /*
  * What becomes of the flows of direct server return where a client's packets arrive: only these are
- * ever seen here. That the client goes on stands for the backend's answer. After the client's last
- * word the flow lives as long as anything is said, so no packet ends it that others do not agree
- * with.
+ * ever seen here. When the client has gone on, the backend's node is asked, and confirms the flow
+ * (dsr_confirm.h). After the client's last word the flow lives as long as anything is said, so no
+ * packet ends it that others do not agree with.
  */
 
 #include "flow_follow.h"
@@ -41,7 +41,7 @@ static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct fl
 	segment_note(packet, end, flow, entry);
 	if (packet->tcp_flags & TCP_FIN)
 		return FLOW_CLOSED;
-	return flow->state < FLOW_ESTABLISHED ? FLOW_ESTABLISHED : flow->state;
+	return flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
 }
 
 /* Only the client's tag is seen, in its first packet after INIT. */
@@ -59,7 +59,7 @@ static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct f
 	case SCTP_SHUTDOWN_COMPLETE:
 		return FLOW_CLOSED;
 	default:
-		return flow->state < FLOW_ESTABLISHED ? FLOW_ESTABLISHED : flow->state;
+		return flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
 	}
 }
 
@@ -79,8 +79,8 @@ static __noinline int dsr_use(struct flow_draft *draft, struct flow *entry,
 		state = dsr_follow_tcp(key, flow, entry, packet, &is_believed);
 	else if (packet->proto == IPPROTO_SCTP)
 		state = dsr_follow_sctp(key, flow, entry, packet);
-	else if (flow->state == FLOW_NEW && flow->last_use_s != now_s)
-		state = FLOW_ESTABLISHED;
+	else if (flow->state == FLOW_NEW)
+		state = FLOW_REPLIED;
 	if (is_believed)
 		flow_touch(key, flow, entry, is_confirmed, now_s);
 	if (state != flow->state) {

@@ -6,7 +6,9 @@
  * unchanged. The outer header goes from this node to the backend's own address, by which the
  * network finds the way; which of the backend's ports is meant stands where nobody needs what
  * stood there: in the id of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), in the flow
- * label of an IPv6 packet. Of a packet that is cut into segments only later (GSO), the kernel
+ * label of an IPv6 packet. A packet that asks whether its flow is confirmed (dsr_confirm.h) is
+ * marked there, too: an IPv4 packet may be fragmented, which at its size it never is; the flow
+ * label of an IPv6 packet has a bit above the port. Of a packet that is cut into segments only later (GSO), the kernel
  * counts the ids up: see port_is_meant.
  */
 
@@ -19,6 +21,11 @@
 
 #define ENCAPSULATION_TTL  64
 #define IPV4_DONT_FRAGMENT bpf_htons(0x4000)
+/* The first bytes of the fragment's offset and of the flow label have these. */
+#define DONT_FRAGMENT_BIT 0x40
+#define FLOW_LABEL_ASKS   0x01
+/* Packets that are larger do not ask: every way takes this much whole. */
+#define ASKS_SIZE_MAX 512
 /* What of an IPv4 TOS, or IPv6 traffic class, is the DSCP: ECN stays inside (RFC 6040, 4.3). */
 #define DSCP_MASK 0xfc
 
@@ -49,7 +56,7 @@ static __always_inline int encapsulation_write_ipv4(struct __sk_buff *skb, __u32
 	header->tos = dscp;
 	header->tot_len = header_length(sizeof(*header) + size);
 	header->id = draft->rewrite.dst_port;
-	header->frag_off = IPV4_DONT_FRAGMENT;
+	header->frag_off = draft->asks ? 0 : IPV4_DONT_FRAGMENT;
 	header->ttl = ENCAPSULATION_TTL;
 	header->protocol = IPPROTO_IPIP;
 	header->check = 0;
@@ -67,7 +74,7 @@ static __always_inline int encapsulation_write_ipv6(struct __sk_buff *skb, __u32
 
 	header->version = 6;
 	header->priority = dscp >> 4;
-	header->flow_lbl[0] = dscp << 4;
+	header->flow_lbl[0] = dscp << 4 | (draft->asks ? FLOW_LABEL_ASKS : 0);
 	__builtin_memcpy(&header->flow_lbl[1], &draft->rewrite.dst_port, sizeof(__be16));
 	header->payload_len = header_length(size);
 	header->nexthdr = IPPROTO_IPV6;
@@ -134,6 +141,8 @@ static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *pa
 	if (err)
 		return err;
 	draft->rewrite.dst_port = flow->new_dst_port;
+	draft->asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
+		      packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
 	err = encapsulation_write(skb, packet, hook, draft);
 	return err ? err : route_send(skb, &draft->route, hook);
 }

@@ -192,6 +192,9 @@ struct flow_draft {
 	struct icmp_answer answer;
 	bool is_from_node; /* an address of this node is its source: not all ports are ours */
 	__u8 due;          /* enum flow_due */
+	bool asks; /* direct server return: the packet that carries another wants an answer */
+	bool must_confirm; /* ... and gets one */
+	bool is_sending;   /* a packet of our own leaves meanwhile */
 	bool has_oldest;
 	__be16 oldest_port; /* of the source ports tried, the one whose flow must give way first */
 	__u32 oldest_use_s;

@@ -21,6 +21,7 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
+#include "dsr_confirm.h"
 #include "dsr_error.h"
 #include "dsr_receive.h"
 #include "dsr_use.h"
@@ -599,9 +600,12 @@ static __noinline int receive(struct __sk_buff *skb, struct packet *packet,
 		return err;
 	if (packet_is_icmp(packet))
 		return receive_icmp(skb, packet, hook, draft);
+	draft->must_confirm = false;
 	err = dsr_flow(skb, packet, hook, draft);
 	if (err == FLOW_IS_NEW)
 		err = flow_open(skb, hook, draft);
+	if (!err && draft->must_confirm)
+		err = confirmation_send(skb, packet, hook, draft);
 	if (err)
 		return err;
 	rewrite_from_flow(&draft->original, &draft->rewrite);
@@ -623,12 +627,18 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 				   const struct hook *hook)
 {
 	const struct address_info *address = address_lookup(&packet->dst);
+	int verdict;
 
 	if (!address)
 		return ingress_to_nobody(skb, packet, hook);
 	if (!packet_is_taken(skb, packet, hook)) {
 		counter_add(COUNTER_SKIPPED, hook->size);
 		return VERDICT_NEXT;
+	}
+	if (address->flags & ADDRESS_NODE && packet_is_encapsulated(packet)) {
+		verdict = confirmation_take(skb, packet, hook);
+		if (verdict != VERDICT_NEXT)
+			return verdict;
 	}
 	if (address->flags & ADDRESS_BACKEND && packet_is_encapsulated(packet))
 		return receive(skb, packet, address, hook);
@@ -637,8 +647,7 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 	if (packet->flags & PACKET_FOR_BRIDGE)
 		return VERDICT_NEXT;
 	if (address->flags & ADDRESS_NODE) {
-		int verdict = to_node(skb, packet, address, hook);
-
+		verdict = to_node(skb, packet, address, hook);
 		if (verdict == VERDICT_ASK_VIP && packet_is_icmp(packet)) {
 			verdict = dsr_error(skb, packet, hook);
 			if (verdict == VERDICT_NEXT)
@@ -770,7 +779,7 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	__u32 offset = 0;
 	int verdict;
 
-	if (!draft)
+	if (!draft || draft->is_sending)
 		return TC_ACT_UNSPEC;
 	packet = &draft->packet;
 	__builtin_memset(packet, 0, sizeof(*packet));

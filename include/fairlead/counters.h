@@ -67,6 +67,10 @@
 	  "dropped: the route to the other end of the flow is a blackhole")                        \
 	X(COUNTER_NO_NEIGHBOUR, "no-neighbour",                                                    \
 	  "dropped: the next hop of the flow's route does not answer; its sender is told")         \
+	X(COUNTER_CONFIRMATION_SENT, "confirmation-sent",                                          \
+	  "a node was told that a client's flow with direct server return has its answer")         \
+	X(COUNTER_CONFIRMATION, "confirmation",                                                    \
+	  "taken: a backend's node says that a flow with direct server return has its answer")     \
 	X(COUNTER_SKIPPED, "skipped",                                                              \
 	  "left alone: a frame or packet that the stack of this node would not take")
 

@@ -111,3 +111,20 @@ struct frame encapsulated(struct frame inside, struct peer from, struct peer bac
 	made.size = inside.size + outer;
 	return made;
 }
+
+struct frame asking(struct frame frame)
+{
+	__u8 *place = frame.bytes + LINK_HEADER_SIZE;
+	struct iphdr header;
+
+	if (variant.family == FAMILY_IPV6) {
+		place[1] |= 1;
+		return frame;
+	}
+	memcpy(&header, place, sizeof(header));
+	header.frag_off = 0;
+	header.check = 0;
+	header.check = header_sum(&header, sizeof(header));
+	memcpy(place, &header, sizeof(header));
+	return frame;
+}

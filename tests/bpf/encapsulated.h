@@ -19,3 +19,6 @@ void given_nodes(void);
 
 /* The frame in an outer header that names the backend. */
 struct frame encapsulated(struct frame inside, struct peer from, struct peer backend);
+
+/* The same frame, asking whether its flow is confirmed. */
+struct frame asking(struct frame frame);

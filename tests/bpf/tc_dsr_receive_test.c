@@ -10,10 +10,15 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 static bool is_ipv4(void)
 {
@@ -111,6 +116,110 @@ static void a_conversation_reaches_the_backend_and_is_answered_as_the_frontend(v
 	assert_int_equal(flow.flags, FLOW_DSR_RECEIVED);
 	assert_int_equal(flow.state, FLOW_ESTABLISHED);
 	then_counted(COUNTER_FORWARDED_NEW, 1);
+}
+
+/* What leaves by the uplink. */
+static int wire_open(void)
+{
+	const struct sockaddr_ll place = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = (int)if_nametoindex("fl-far"),
+	};
+	const struct timeval patience = {.tv_usec = 200000};
+	int wire = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+
+	assert_true(wire >= 0);
+	assert_int_equal(bind(wire, (const struct sockaddr *)&place, sizeof(place)), 0);
+	assert_int_equal(setsockopt(wire, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	return wire;
+}
+
+/* Counts copies of a frame that come within the wire's patience. */
+static unsigned wire_count(int wire, struct frame frame)
+{
+	__u8 bytes[FRAME_MAX];
+	unsigned count = 0;
+	ssize_t size;
+
+	while ((size = recv(wire, bytes, sizeof(bytes), 0)) >= 0)
+		count += (__u32)size == frame.size && !memcmp(bytes, frame.bytes, frame.size);
+	return count;
+}
+
+/* The packet that the other node sent, and asked about, as it comes back to it. */
+static struct frame sent_back(struct frame inside)
+{
+	struct frame frame = encapsulated(inside, node(0), peer_at(other_node(), BACKEND_PORT));
+	__u8 mac[ETH_ALEN];
+
+	memcpy(mac, frame.bytes, sizeof(mac));
+	memcpy(frame.bytes, frame.bytes + ETH_ALEN, ETH_ALEN);
+	memcpy(frame.bytes + ETH_ALEN, mac, sizeof(mac));
+	return frame;
+}
+
+static void when_asked_about(struct frame inside)
+{
+	when_asked(asking(encapsulated(inside, other_node(), pod(1))));
+}
+
+static void given_our_program_on_the_way_out(void)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)uplink, .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, options, .handle = 1, .priority = 1, .flags = BPF_TC_F_REPLACE,
+		    .prog_fd = bpf_program__fd(programs->progs.fl_egress));
+	int err = bpf_tc_hook_create(&hook);
+
+	assert_true(!err || err == -EEXIST);
+	assert_int_equal(bpf_tc_attach(&hook, &options), 0);
+}
+
+/* Copies go out while the program runs, and meet our own there. */
+static void who_asks_about_a_flow_hears_that_it_is_confirmed(void **state)
+{
+	const struct frame inside = follows(client(4000), dialled_there());
+	int wire;
+
+	(void)state;
+	given_a_flow();
+	given_our_program_on_the_way_out();
+	wire = wire_open();
+
+	when_asked_about(inside);
+	then_goes_on_as(follows(client(4000), pod(1)));
+	assert_int_equal(wire_count(wire, sent_back(inside)), 1);
+	then_counted(COUNTER_CONFIRMATION_SENT, 1);
+
+	/* Once a second is enough, whoever asks. */
+	when_asked_about(inside);
+	then_goes_on_as(follows(client(4000), pod(1)));
+	assert_int_equal(wire_count(wire, sent_back(inside)), 0);
+	given_time_passed(1);
+	when_asked_about(inside);
+	assert_int_equal(wire_count(wire, sent_back(inside)), 1);
+	given_time_passed(1);
+	when_received(inside, pod(1));
+	assert_int_equal(wire_count(wire, sent_back(inside)), 0);
+	(void)close(wire);
+}
+
+static void who_asks_too_early_hears_nothing(void **state)
+{
+	const struct frame inside = follows(client(4000), dialled_there());
+	int wire;
+
+	(void)state;
+	given_pods_here();
+	wire = wire_open();
+	when_received(opens(client(4000), dialled_there()), pod(1));
+
+	when_asked_about(inside); /* the backend has not answered */
+	then_goes_on_as(follows(client(4000), pod(1)));
+
+	assert_int_equal(wire_count(wire, sent_back(inside)), 0);
+	then_counted(COUNTER_CONFIRMATION_SENT, 0);
+	(void)close(wire);
 }
 
 static void a_node_that_is_the_backend_gets_its_packets(void **state)
@@ -613,6 +722,8 @@ int main(void)
 {
 	const struct CMUnitTest dsr[] = {
 		EACH(a_conversation_reaches_the_backend_and_is_answered_as_the_frontend),
+		EACH(who_asks_about_a_flow_hears_that_it_is_confirmed),
+		EACH(who_asks_too_early_hears_nothing),
 		EACH(a_node_that_is_the_backend_gets_its_packets),
 		EACH(only_nodes_of_the_cluster_are_listened_to),
 		EACH(this_node_sends_none_to_itself),

@@ -3,9 +3,10 @@
 
 import json
 import sys
+import time
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
@@ -234,6 +235,44 @@ def test_packets_that_no_node_has_encapsulated_are_dropped_and_counted(world, fa
         wait_for(lambda: counted(world, "node2", "not-a-node") == before, "the drop")
     wait_for(lambda: world.agents["node2"].json("flows", "--address", address_of("client", family)),
              "the flow that a node may make")
+
+
+# Which flows last.
+
+
+def states(world, client):
+    """Of the flows that node1 has of a client."""
+    return [flow["state"] for flow in world.agents["node1"].json("flows", "--address", client)]
+
+
+@each_family
+def test_a_connection_is_established_once_the_backends_node_says_so(world, family):
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    sent, taken = counted(world, "node2", "confirmation-sent"), counted(world, "node1", "confirmation")
+    with world.place("client").socket("tcp", frontend.address, frontend.port) as sock:
+        # Nothing was said on it yet, and perhaps nothing will be for an hour.
+        wait_for(lambda: "established" in states(world, address_of("client", family)), "the confirmation")
+        assert "error" not in sock.exchange()
+    assert counted(world, "node2", "confirmation-sent") > sent
+    assert counted(world, "node1", "confirmation") > taken
+
+
+@each_family
+def test_who_hears_no_answer_has_no_established_flow(world, family):
+    """A SYN, and then as many ACKs as it likes, from an address where no answer comes to."""
+    frontend = publish(world, NODE_PORT, family, [REMOTE])
+    nobody = "172.18.0.77" if family == 4 else "fd00:18::77"
+    packet = IP if family == 4 else IPv6
+    segments = [TCP(sport=40001, dport=frontend.port, flags="S", seq=1000)]
+    segments += [TCP(sport=40001, dport=frontend.port, flags="A", seq=1001, ack=ack) / b"hello"
+                 for ack in (1, 5000, 0x7fffffff, 0xfffffff0)]
+    for segment in segments:
+        frame = (Ether(src=mac(world, "client"), dst=mac(world, "node1")) /
+                 packet(src=nobody, dst=frontend.address) / segment)
+        world.place("client").call("send_frames", interface="eth0", frames=[bytes(frame).hex()])
+    wait_for(lambda: states(world, nobody), "the flow")
+    time.sleep(0.5)  # a confirmation would be here by now
+    assert states(world, nobody) in (["replied"], ["closed"])
 
 
 # What is decided when.
