@@ -203,14 +203,17 @@ static const char *judge_ttl(const struct seen *in, const struct seen *out)
 	return in->ttl > 1 && out->ttl == in->ttl - 1 ? NULL : "the TTL changed by more than a hop";
 }
 
-/* Addresses that change become addresses of somebody. */
+/*
+ * Addresses that change become addresses of somebody. A reply may be to whomever a damaged packet
+ * said it was from.
+ */
 static const char *judge_addresses(const struct seen *in, const struct seen *out)
 {
 	if (!same_address(&in->src, &out->src) && !world_knows(&out->src) &&
 	    !world_has_node(&out->src))
 		return "the source became an address of nobody";
 	if (!same_address(&in->dst, &out->dst) && !world_knows(&out->dst) &&
-	    !world_has_client(&out->dst))
+	    !world_has_client(&out->dst) && !world_has_backend(&in->src))
 		return "the destination became an address of nobody";
 	return NULL;
 }
