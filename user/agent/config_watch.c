@@ -91,9 +91,9 @@ static int folder_watch(uv_loop_t *loop, struct config_watch *watch, const char 
 static bool link_follow(char file[PATH_MAX])
 {
 	char target[PATH_MAX], copy[PATH_MAX], next[2 * PATH_MAX + 1];
-	ssize_t length = readlink(file, target, sizeof(target) - 1);
+	ssize_t length = readlink(file, target, sizeof(target));
 
-	if (length <= 0)
+	if (length <= 0 || (size_t)length >= sizeof(target))
 		return false;
 	target[length] = '\0';
 	(void)snprintf(copy, sizeof(copy), "%s", file);

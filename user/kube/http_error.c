@@ -20,7 +20,7 @@ static const char *timeout_describe(CURL *easy, const char *detail)
 	return strstr(detail, "SSL") ? "connected, but TLS is not answered" : "it does not answer";
 }
 
-/* A connection stands, and TLS on it does not: which of its steps failed, libcurl tells variously. */
+/* A connection stands, and TLS on it does not; versions of libcurl tell variously why. */
 static bool is_tls_unfinished(CURL *easy)
 {
 	curl_off_t connected_us = 0, secured_us = 0;
