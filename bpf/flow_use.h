@@ -121,31 +121,42 @@ static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
 }
 
 /*
- * The flow that a packet from its backend belongs to, in draft->reply, or NULL: what belongs to no
- * flow is not ours.
+ * Finds the flow that the packet of this CPU's draft, from its backend, belongs to, in draft->reply.
+ * Returns 1, or 0: what belongs to no flow is not ours. A global function, which the verifier looks
+ * at once: see flow_end_held().
  */
-static __noinline const struct flow *reply_flow(const struct packet *packet)
+__noinline int reply_find(void)
 {
 	struct flow_draft *draft = flow_draft_get();
+	const struct packet *packet;
 	struct flow_key *key;
 	struct flow *entry;
 	bool is_confirmed;
 
 	if (!draft)
-		return NULL;
+		return 0;
+	packet = &draft->packet;
 	key = &draft->reply_key;
 	packet_flow_key(packet, FLOW_REPLY, key);
 	entry = flow_look(key, &draft->reply, &is_confirmed);
 	if (!entry && tuple_has_moved(key))
 		entry = flow_look(key, &draft->reply, &is_confirmed);
 	if (!entry || flow_is_expired(&draft->reply, key->proto, now_seconds()))
-		return NULL;
+		return 0;
 	if (is_challenge(packet, &draft->reply)) {
 		draft->due = FLOW_DUE_NEW_PORT;
-		return NULL;
+		return 0;
 	}
 	flow_follow(key, &draft->reply, entry, packet, is_confirmed);
-	return &draft->reply;
+	return 1;
+}
+
+/* The flow that the packet belongs to as a backend's, or NULL. */
+static __always_inline const struct flow *reply_flow(void)
+{
+	struct flow_draft *draft = flow_draft_get();
+
+	return draft && reply_find() ? &draft->reply : NULL;
 }
 
 /* Gives the flow of draft->reply another source port, by which the client's next SYN will go. */
@@ -163,7 +174,7 @@ static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 }
 
 /* Does what the packet has left to be done about its flow. */
-static __noinline int flow_settle(void *ctx, struct flow_draft *draft)
+static __always_inline int flow_settle(void *ctx, struct flow_draft *draft)
 {
 	if (draft->due == FLOW_DUE_CONFIRM)
 		return flow_confirm(draft);

@@ -9,7 +9,6 @@
 /* Where a packet was met; what "back" means depends on it. */
 struct hook {
 	bool is_egress; /* a packet of this node itself, met where it leaves */
-	/* Named, for global functions take what they get a pointer to as a whole. */
 	__u8 pad[3];
 	__u32 link_header_size; /* ETH_HLEN, or 0 on links that have none */
 	__u32 ifindex;          /* of the link */

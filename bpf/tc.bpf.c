@@ -231,7 +231,7 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet,
 				 const struct hook *hook)
 {
-	const struct flow *flow = reply_flow(packet);
+	const struct flow *flow = reply_flow();
 
 	return flow ? flow_forward(skb, packet, flow, FLOW_REPLY, hook) : VERDICT_NEXT;
 }
@@ -274,7 +274,7 @@ static __noinline int hairpin_reply(struct __sk_buff *skb, const struct packet *
 
 	if (!source || !(source->flags & ADDRESS_BACKEND))
 		return VERDICT_ASK_VIP;
-	flow = reply_flow(packet);
+	flow = reply_flow();
 	return flow ? flow_forward(skb, packet, flow, FLOW_REPLY, hook) : VERDICT_ASK_VIP;
 }
 
@@ -514,7 +514,7 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	if (may_be_reply) {
-		flow = reply_flow(packet);
+		flow = reply_flow();
 		if (flow)
 			return flow_forward(skb, packet, flow, FLOW_REPLY, hook);
 	}
@@ -586,26 +586,37 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 	return err;
 }
 
-/* A packet that another node has encapsulated for a backend of this one. */
-static __noinline int receive(struct __sk_buff *skb, struct packet *packet,
-			      const struct address_info *address, const struct hook *hook)
+/*
+ * The packet of this CPU's draft, that another node may have encapsulated for a backend of this
+ * one. A global function, as settle() is.
+ */
+__noinline int receive(struct __sk_buff *skb, __u32 link_header_size)
 {
+	struct hook hook = {.link_header_size = link_header_size};
 	struct flow_draft *draft = flow_draft_get();
+	const struct address_info *address;
+	struct packet *packet;
 	int err;
 
 	if (!draft)
 		return VERDICT_NEXT;
-	err = dsr_unwrap(skb, packet, address, hook, draft);
+	packet = &draft->packet;
+	hook.ifindex = skb->ifindex;
+	hook.size = skb->len;
+	address = address_lookup(&packet->dst);
+	if (!address)
+		return VERDICT_NEXT;
+	err = dsr_unwrap(skb, packet, address, &hook, draft);
 	if (err != VERDICT_UNWRAPPED)
 		return err;
 	if (packet_is_icmp(packet))
-		return receive_icmp(skb, packet, hook, draft);
+		return receive_icmp(skb, packet, &hook, draft);
 	draft->must_confirm = false;
-	err = dsr_flow(skb, packet, hook, draft);
+	err = dsr_flow(skb, packet, &hook, draft);
 	if (err == FLOW_IS_NEW)
-		err = flow_open(skb, hook, draft);
+		err = flow_open(skb, &hook, draft);
 	if (!err && draft->must_confirm)
-		err = confirmation_send(skb, packet, hook, draft);
+		err = confirmation_send(skb, packet, &hook, draft);
 	if (err)
 		return err;
 	rewrite_from_flow(&draft->original, &draft->rewrite);
@@ -641,7 +652,7 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 			return verdict;
 	}
 	if (address->flags & ADDRESS_BACKEND && packet_is_encapsulated(packet))
-		return receive(skb, packet, address, hook);
+		return receive(skb, hook->link_header_size);
 	if (address->flags & ADDRESS_BACKEND && to_backend(skb, packet, address, hook))
 		return VERDICT_NEXT;
 	if (packet->flags & PACKET_FOR_BRIDGE)
@@ -770,6 +781,17 @@ static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet
 	}
 }
 
+/*
+ * What is due about the packet's flow. A global function, which the verifier looks at once, however
+ * the packet came here; such take no pointers before Linux 5.12, so it finds the draft itself.
+ */
+__noinline int settle(struct __sk_buff *skb)
+{
+	struct flow_draft *draft = flow_draft_get();
+
+	return draft ? flow_settle(skb, draft) : 0;
+}
+
 /* Reads the packet, lets the hook decide, and says it in TC's language. */
 static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 {
@@ -795,7 +817,7 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	if (verdict == VERDICT_ENCAPSULATE)
 		verdict = encapsulate(skb, packet, &draft->original, hook);
 	if (draft->due)
-		(void)flow_settle(skb, draft);
+		(void)settle(skb);
 	if (verdict < 0)
 		verdict = give_up(skb, packet, hook, -verdict);
 	return verdict == VERDICT_NEXT || verdict == VERDICT_DONE ? TC_ACT_UNSPEC : verdict;

@@ -179,7 +179,7 @@ static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
 	if (!source || !(source->flags & ADDRESS_BACKEND) ||
 	    !address_may_have_flows(source, now_seconds()))
 		return VERDICT_ASK_VIP;
-	flow = reply_flow(packet);
+	flow = reply_flow();
 	return flow ? flow_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
 }
 
@@ -296,6 +296,14 @@ static __always_inline int give_up(const struct hook *hook, enum counter_reason 
 	}
 }
 
+/* A global function, as in tc.bpf.c. */
+__noinline int settle(struct xdp_md *xdp)
+{
+	struct flow_draft *draft = flow_draft_get();
+
+	return draft ? flow_settle(xdp, draft) : 0;
+}
+
 SEC("xdp")
 int fl_xdp(struct xdp_md *xdp)
 {
@@ -318,7 +326,7 @@ int fl_xdp(struct xdp_md *xdp)
 	draft->due = FLOW_DUE_NOTHING;
 	verdict = ingress(xdp, &frame, packet, &hook);
 	if (draft->due)
-		(void)flow_settle(xdp, draft);
+		(void)settle(xdp);
 	if (verdict < 0)
 		return give_up(&hook, -verdict);
 	return verdict == VERDICT_NEXT ? XDP_PASS : verdict;
