@@ -50,7 +50,7 @@ static __always_inline bool address_is_loopback(const struct ip_addr *addr)
 	if (words[0] | words[1])
 		return false;
 	return words[2] == MAPPED_PREFIX_WORD ? addr->bytes[12] == 127
-					      : !words[2] && words[3] == bpf_htonl(1);
+					      : !words[2] && words[3] == (__u32)bpf_htonl(1);
 }
 
 static __always_inline bool address_equal(const struct ip_addr *a, const struct ip_addr *b)

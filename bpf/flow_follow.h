@@ -361,7 +361,7 @@ static __always_inline bool follow_sctp_renewal(const struct flow_key *key, stru
 	if (packet->sctp_chunk != SCTP_INIT_ACK && packet->sctp_chunk != SCTP_COOKIE_ACK)
 		return false;
 	renewal = renewal_find(key, flow);
-	if (!renewal || renewal->sent != packet->sctp_tag)
+	if (!renewal || renewal->sent != (__u32)packet->sctp_tag)
 		return false;
 	if (packet->sctp_chunk == SCTP_INIT_ACK) {
 		renewal->answered = packet->sctp_initiate_tag;

@@ -11,7 +11,7 @@
 #define IPV4_LOOPBACK_NET   127
 #define IPV4_MULTICAST_NET  224
 #define IPV4_RESERVED_NET   240
-#define IPV4_BROADCAST      0xffffffffU
+#define IPV4_BROADCAST      bpf_htonl(0xffffffffU)
 #define IPV6_MULTICAST_BYTE 0xff
 
 /* 0/8, 127/8, multicast and the limited broadcast address. */
@@ -37,7 +37,7 @@ static __always_inline bool source_is_martian_ipv6(const struct ip_addr *source)
 	if (words[0] | words[1])
 		return false;
 	return words[2] == MAPPED_PREFIX_WORD ||
-	       (!words[2] && (!words[3] || words[3] == bpf_htonl(1)));
+	       (!words[2] && (!words[3] || words[3] == (__u32)bpf_htonl(1)));
 }
 
 static __always_inline bool packet_is_martian(const struct packet *packet)

@@ -251,7 +251,9 @@ static __always_inline __u64 pseudo_sum(const struct packet *packet, __u32 words
 {
 	const __u32 *src = address_words_const(&packet->src);
 	const __u32 *dst = address_words_const(&packet->dst);
-	__u64 sum = bpf_htons(IPPROTO_TCP) + bpf_htons((__u16)(words * sizeof(__u32)));
+	__u64 sum = (__u16)bpf_htons(IPPROTO_TCP);
+
+	sum += (__u16)bpf_htons((__u16)(words * sizeof(__u32)));
 
 	/* A mapped address sums to its IPv4 address, for 0xffff is nothing in one's complement. */
 	for (int i = 0; i < 4; i++)

@@ -372,8 +372,8 @@ static __noinline bool is_translated(const struct hook *hook, const struct packe
 		return now_seconds() - reply->last_use_s <= 1 &&
 		       (reply->flags & FLOW_LOCAL_CLIENT || reply->ifindex != hook->ifindex);
 	if (packet->proto == IPPROTO_SCTP)
-		sent = packet->sctp_initiate_tag;
-	if (sent == (packet->proto == IPPROTO_SCTP ? reply->tag : reply->acked))
+		sent = (__u32)packet->sctp_initiate_tag;
+	if (sent == (packet->proto == IPPROTO_SCTP ? (__u32)reply->tag : reply->acked))
 		return true;
 	renewal = renewal_find(&draft->reply_key, reply);
 	return renewal && renewal->sent == sent;

@@ -404,11 +404,11 @@ struct flow {
 	__u32 ifindex; /* the link that its first packet came by, or, FLOW_LOCAL_CLIENT, left by */
 	union {
 		__u32 sent; /* TCP: the number behind the last byte sent; 0: not known */
-		__u32 tag;  /* SCTP: what packets of this direction bear; network byte order */
+		__be32 tag; /* SCTP: what packets of this direction bear; network byte order */
 	};
 	union {
-		__u32 acked;    /* TCP: what was acknowledged last, the number expected next */
-		__u32 peer_tag; /* SCTP: the other direction's tag */
+		__u32 acked;     /* TCP: what was acknowledged last, the number expected next */
+		__be32 peer_tag; /* SCTP: the other direction's tag */
 	};
 	__u8 mac[6]; /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
 	/* Which list its backend is from is worked out again from what was dialled, and by whom. */

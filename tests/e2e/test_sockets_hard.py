@@ -354,7 +354,7 @@ def test_a_udp_socket_that_was_connected_before_the_node_port_was_there_reaches_
         wait_for(lambda: "answer" in sock.exchange(), "an answer of the Service", deadline=5)
         assert sock.exchange()["answer"]["name"] in BACKENDS
         assert sock.peer()["peer"] == [address, number]
-    assert "connected 1 UDP sockets again" in world.agents["node1"].text()
+    world.agents["node1"].wait_for_log("connected 1 UDP sockets again")
 
 
 @each_family
