@@ -20,16 +20,19 @@ static const char *timeout_describe(CURL *easy, const char *detail)
 	return strstr(detail, "SSL") ? "connected, but TLS is not answered" : "it does not answer";
 }
 
-/* A connection stands, and TLS on it does not; versions of libcurl tell variously why. */
-static bool is_tls_unfinished(CURL *easy)
+/*
+ * A connection stands, and TLS on it does not: no request was sent. Versions of libcurl tell
+ * variously why.
+ */
+static bool is_tls_unfinished(CURL *easy, CURLcode code)
 {
-	curl_off_t connected_us = 0, secured_us = 0;
 	const char *scheme = NULL;
 
-	(void)curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected_us);
-	(void)curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &secured_us);
+	if (code == CURLE_SSL_CONNECT_ERROR)
+		return true;
 	(void)curl_easy_getinfo(easy, CURLINFO_SCHEME, &scheme);
-	return connected_us && !secured_us && scheme && !strcasecmp(scheme, "https");
+	return (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR) && scheme &&
+	       !strcasecmp(scheme, "https") && !number_of(easy, CURLINFO_REQUEST_SIZE);
 }
 
 void http_error_describe(CURL *easy, CURLcode code, const char *detail, bool has_proxy, char *buf,
@@ -57,7 +60,7 @@ void http_error_describe(CURL *easy, CURLcode code, const char *detail, bool has
 		break;
 	default:
 		(void)snprintf(buf, size, "%s%s",
-			       is_tls_unfinished(easy) ? "connected, but TLS fails: " : "",
+			       is_tls_unfinished(easy, code) ? "connected, but TLS fails: " : "",
 			       *detail ? detail : curl_easy_strerror(code));
 	}
 }
