@@ -13,23 +13,31 @@
 
 /*
  * Sends a copy of an unwrapped packet, inside of another one, back by the link and to the node that
- * it came from. Of what is cut into segments only later the next one that asks will do. The packet
- * is as before afterwards; returns 0 or -COUNTER_DROP_REWRITE: it is not.
+ * it came from. That is not done for packets that are cut into segments only later, or have a tag
+ * yet: the next one that asks will do. To the kernel the outer header is part of the packet, for it
+ * may still think of it as encapsulated, and encapsulates nothing twice. The packet is as before
+ * afterwards; returns 0 or -COUNTER_DROP_REWRITE: it is not.
  */
 static __noinline int confirmation_send(struct __sk_buff *skb, const struct packet *packet,
 					const struct hook *hook, struct flow_draft *draft)
 {
-	__s32 size = (__s32)encapsulation_size(packet->family);
+	__u32 size = packet_network_size(skb, packet);
+	__s32 room = (__s32)encapsulation_size(packet->family);
+	__u8 dscp = packet_dscp(skb, packet);
 	__u8 macs[2 * ETH_ALEN] = {};
 
-	if (skb->gso_size || !node_address_of(packet->family, &draft->rewrite.src))
+	if (skb->gso_size || skb->vlan_present ||
+	    !node_address_of(packet->family, &draft->rewrite.src))
+		return 0;
+	if (hook->link_header_size && bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
+		return 0;
+	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return 0;
 	draft->rewrite.dst = draft->sender;
 	draft->rewrite.dst_port = draft->choice.port;
 	draft->asks = false;
-	if (hook->link_header_size && bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
-		return 0;
-	if (encapsulation_write(skb, packet, hook, draft) || packet_swap_macs(skb, hook))
+	if (outer_write(skb, packet->family, hook, draft, size, dscp) ||
+	    packet_swap_macs(skb, hook))
 		return -COUNTER_DROP_REWRITE;
 	/* On its way out the copy meets our programs, which have the same draft. */
 	draft->is_sending = true;
@@ -39,7 +47,7 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 	barrier();
 	draft->is_sending = false;
 	if ((hook->link_header_size && bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0)) ||
-	    bpf_skb_adjust_room(skb, -size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+	    bpf_skb_adjust_room(skb, -room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
 	return 0;
 }

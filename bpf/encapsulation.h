@@ -94,17 +94,35 @@ static __always_inline __u8 packet_dscp(struct __sk_buff *skb, const struct pack
 	       DSCP_MASK;
 }
 
+/* The size of a packet, from its network header on. */
+static __always_inline __u32 packet_network_size(struct __sk_buff *skb, const struct packet *packet)
+{
+	return packet_transport_size(skb, packet) + packet->l4_offset - packet->l3_offset;
+}
+
 /*
- * Puts the outer header, with the addresses of draft->rewrite and its destination port, before a
- * packet. Sizes of segments stay as they are: that they fit was seen before.
+ * Writes the outer header of a packet of this size, with the addresses of draft->rewrite and its
+ * destination port, where room was made for it.
+ */
+static __always_inline int outer_write(struct __sk_buff *skb, __u8 family, const struct hook *hook,
+				       struct flow_draft *draft, __u32 size, __u8 dscp)
+{
+	return family == FAMILY_IPV4
+		       ? encapsulation_write_ipv4(skb, hook->link_header_size, draft, size, dscp)
+		       : encapsulation_write_ipv6(skb, hook->link_header_size, draft, size, dscp);
+}
+
+/*
+ * Puts the outer header before a packet: see outer_write(). Sizes of segments stay as they are:
+ * that they fit was seen before.
  */
 static __noinline int encapsulation_write(struct __sk_buff *skb, const struct packet *packet,
 					  const struct hook *hook, struct flow_draft *draft)
 {
-	bool is_ipv4 = packet->family == FAMILY_IPV4;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO |
-		      (is_ipv4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
-	__u32 size = packet_transport_size(skb, packet) + packet->l4_offset - packet->l3_offset;
+		      (packet->family == FAMILY_IPV4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
+						     : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
+	__u32 size = packet_network_size(skb, packet);
 	__u8 dscp = packet_dscp(skb, packet);
 	int err;
 
@@ -114,9 +132,8 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 	if (bpf_skb_adjust_room(skb, (__s32)encapsulation_size(packet->family), BPF_ADJ_ROOM_MAC,
 				flags))
 		return -COUNTER_DROP_REWRITE;
-	err = is_ipv4 ? encapsulation_write_ipv4(skb, hook->link_header_size, draft, size, dscp)
-		      : encapsulation_write_ipv6(skb, hook->link_header_size, draft, size, dscp);
-	return err ? -COUNTER_DROP_REWRITE : 0;
+	return outer_write(skb, packet->family, hook, draft, size, dscp) ? -COUNTER_DROP_REWRITE
+									 : 0;
 }
 
 /*
