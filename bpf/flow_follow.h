@@ -170,10 +170,11 @@ static __noinline bool fin_is_accepted(const struct flow_key *key, const struct 
 	struct flow_draft *draft = flow_draft_get();
 	const struct flow *peer;
 
-	if ((__s32)(packet->sequence - flow->sent) > FIN_REACH || !draft)
+	if (packet->flags & PACKET_SEGMENT_IS_BROKEN ||
+	    (__s32)(packet->sequence - flow->sent) > FIN_REACH || !draft)
 		return false;
 	if (flow->flags & FLOW_DSR)
-		return true;
+		return (__s32)(end - flow->sent) > 0;
 	peer = flow_find_peer(key, flow, &draft->peer_key);
 	return !peer || (__s32)(end - peer->acked) > 0;
 }

@@ -71,7 +71,7 @@ enum packet_flag {
 	PACKET_FOR_BRIDGE = 1U << 1, /* at ingress: it is for somebody behind a bridge */
 	/* IPv4: the header's fixed part does not sum up; what the options sum up to is missing. */
 	PACKET_SUM_IS_OFF = 1U << 2,
-	PACKET_SEGMENT_IS_BROKEN = 1U << 3, /* a RST whose checksum its receiver would not take */
+	PACKET_SEGMENT_IS_BROKEN = 1U << 3, /* a RST or FIN whose checksum is wrong */
 };
 
 struct packet {
@@ -236,15 +236,16 @@ static __always_inline bool packet_read_network(struct __sk_buff *skb, __be16 pr
 	return false;
 }
 
-/* RSTs are short: the header with its options, and hardly ever more. */
-#define RESET_WORDS_MAX 24
+/* What closes a connection is short: the header with its options, and hardly ever more. */
+#define SEGMENT_WORDS_MAX 24
 
-/* How many words of a segment that is a RST are to be summed; 0: it is none that we know. */
-static __always_inline __u32 reset_words(const struct packet *packet)
+/* How many words of a segment are to be summed; 0: that would take too long. */
+static __always_inline __u32 segment_words(const struct packet *packet)
 {
 	__u32 size = packet->size - (packet->l4_offset - packet->l3_offset);
+	__u32 words = size / sizeof(__u32);
 
-	return size % sizeof(__u32) ? 0 : size / sizeof(__u32);
+	return size % sizeof(__u32) || words > SEGMENT_WORDS_MAX ? 0 : words;
 }
 
 static __always_inline __u64 pseudo_sum(const struct packet *packet, __u32 words)
@@ -262,31 +263,35 @@ static __always_inline __u64 pseudo_sum(const struct packet *packet, __u32 words
 }
 
 /* `sum`: of all words. A checksum that is yet to be finished has the pseudo header's sum. */
-static __always_inline bool segment_is_whole(const struct packet *packet, __u32 words, __u64 sum,
-					     __u16 checksum)
+static __always_inline bool sum_is_wrong(const struct packet *packet, __u32 words, __u64 sum,
+					 __u16 checksum)
 {
 	__u64 pseudo = pseudo_sum(packet, words);
 
-	return checksum_fold(sum + pseudo) == 0xffff || checksum_fold(pseudo) == checksum;
+	return checksum_fold(sum + pseudo) != 0xffff && checksum_fold(pseudo) != checksum;
 }
 
-/* True if the receiver of a RST would take it for what its sender has sent (RFC 9293, 3.1). */
-static __noinline bool reset_is_whole(struct __sk_buff *skb, const struct packet *packet)
+/*
+ * True if the receiver of a segment that closes would not take it for what its sender has sent (RFC
+ * 9293, 3.1). A RST that is too long to be summed is one that nobody sends; a FIN may bear data.
+ */
+static __noinline bool segment_is_broken(struct __sk_buff *skb, const struct packet *packet)
 {
-	__u32 words = reset_words(packet), word;
+	__u32 words = segment_words(packet), word;
 	__u16 checksum = 0;
 	__u64 sum = 0;
 
-	if (!words || words > RESET_WORDS_MAX ||
-	    packet_load(skb, packet->l4_offset + offsetof(struct tcphdr, check), &checksum,
+	if (!words)
+		return packet->tcp_flags & TCP_RST;
+	if (packet_load(skb, packet->l4_offset + offsetof(struct tcphdr, check), &checksum,
 			sizeof(checksum)))
-		return false;
-	for (__u32 i = 0; i < RESET_WORDS_MAX && i < words; i++) {
+		return true;
+	for (__u32 i = 0; i < SEGMENT_WORDS_MAX && i < words; i++) {
 		if (packet_load(skb, packet->l4_offset + i * sizeof(word), &word, sizeof(word)))
-			return false;
+			return true;
 		sum += word;
 	}
-	return segment_is_whole(packet, words, sum, checksum);
+	return sum_is_wrong(packet, words, sum, checksum);
 }
 
 static __always_inline bool packet_read_tcp(struct __sk_buff *skb, struct packet *packet)
@@ -309,7 +314,7 @@ static __always_inline bool packet_read_tcp(struct __sk_buff *skb, struct packet
 	/* Segments that the kernel has put together may be larger than their header can say. */
 	if (!packet->size)
 		packet->size = skb->len - packet->l3_offset;
-	if (tcp.flags & TCP_RST && !reset_is_whole(skb, packet))
+	if (tcp.flags & (TCP_RST | TCP_FIN) && segment_is_broken(skb, packet))
 		packet->flags |= PACKET_SEGMENT_IS_BROKEN;
 	return true;
 }

@@ -271,7 +271,7 @@ static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame
 	if (!(address->flags & (ADDRESS_NODE | ADDRESS_VIP)) ||
 	    !frame_is_taken(frame, packet, hook) || !frame_read_transport(frame, packet))
 		return VERDICT_NEXT;
-	if (packet->tcp_flags & TCP_RST && !frame_reset_is_whole(xdp, packet))
+	if (packet->tcp_flags & (TCP_RST | TCP_FIN) && frame_segment_is_broken(xdp, packet))
 		packet->flags |= PACKET_SEGMENT_IS_BROKEN;
 	return to_vip(xdp, packet, address, hook);
 }

@@ -88,24 +88,27 @@ static __always_inline void *frame_transport(const struct frame *frame, const st
 	return header + size > frame->end ? NULL : header;
 }
 
-/* As reset_is_whole(). */
-static __noinline bool frame_reset_is_whole(const struct xdp_md *xdp, const struct packet *packet)
+/* As segment_is_broken(). */
+static __noinline bool frame_segment_is_broken(const struct xdp_md *xdp,
+					       const struct packet *packet)
 {
 	struct frame frame = frame_of(xdp);
 	const struct tcphdr *tcp = frame_transport(&frame, packet, sizeof(*tcp));
-	__u32 words = reset_words(packet);
+	__u32 words = segment_words(packet);
 	__u64 sum = 0;
 
-	if (!tcp || !words || words > RESET_WORDS_MAX)
-		return false;
-	for (__u32 i = 0; i < RESET_WORDS_MAX && i < words; i++) {
+	if (!words)
+		return packet->tcp_flags & TCP_RST;
+	if (!tcp)
+		return true;
+	for (__u32 i = 0; i < SEGMENT_WORDS_MAX && i < words; i++) {
 		const __u32 *header = frame_transport(&frame, packet, (i + 1) * sizeof(*header));
 
 		if (!header)
-			return false;
+			return true;
 		sum += header[i];
 	}
-	return segment_is_whole(packet, words, sum, tcp->check);
+	return sum_is_wrong(packet, words, sum, tcp->check);
 }
 
 /* The tag that the sender of an INIT or INIT ACK wants to be sent. */

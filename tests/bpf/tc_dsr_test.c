@@ -372,6 +372,28 @@ static void a_flow_that_ended_is_forgotten_and_its_port_used_again(void **state)
 	assert_int_equal(address_flows_of(pod(1).addr).confirmed, 0);
 }
 
+/* Once more, or of somebody who saw it. */
+static void an_old_fin_closes_nothing(void **state)
+{
+	struct packet_spec old = segment(client(4000), vip(80), FIN | ACK);
+	struct packet_spec data = following(client(4000), vip(80));
+	struct flow flow;
+
+	(void)state;
+	given_dsr(1);
+	when_asked(opens(client(4000), vip(80)));
+	data.payload = 100;
+	when_asked(built(data));
+	given_confirmed();
+	old.seq = data.seq;
+	old.ack = data.ack;
+
+	when_asked(built(old));
+
+	assert_int_equal(original_place(&flow), FLOW_CONFIRMED);
+	assert_int_equal(flow.state, FLOW_ESTABLISHED);
+}
+
 static void one_client_port_at_two_frontends_is_no_conflict(void **state)
 {
 	(void)state;
@@ -582,6 +604,7 @@ int main(void)
 		EACH(a_large_packet_does_not_ask),
 		EACH(a_flood_of_first_packets_confirms_nothing),
 		FAMILIES(a_flow_that_ended_is_forgotten_and_its_port_used_again),
+		FAMILIES(an_old_fin_closes_nothing),
 		EACH(one_client_port_at_two_frontends_is_no_conflict),
 		EACH(the_outer_header_counts_for_the_way),
 		VARIANT(segments_are_judged_one_by_one, " (IPv4, TCP)", 0),

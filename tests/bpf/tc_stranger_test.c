@@ -102,6 +102,26 @@ static void a_reset_with_a_wrong_checksum_closes_nothing(void **state)
 	assert_int_equal(state_now(), FLOW_ESTABLISHED);
 }
 
+static void a_fin_with_a_wrong_checksum_closes_nothing(void **state)
+{
+	struct packet_spec spec = segment(client(4000), vip(80), FIN | ACK);
+	struct frame frame;
+
+	(void)state;
+	given_established();
+	spec.seq = CLIENT_SENT;
+	spec.ack = POD_SENT;
+	frame = built(spec);
+	frame.bytes[frame.size - 3] ^= 1;
+
+	when_ingress(frame);
+	assert_int_equal(verdict(), TC_ACT_UNSPEC);
+	assert_int_equal(state_now(), FLOW_ESTABLISHED);
+
+	when_ingress(built(spec));
+	assert_int_equal(state_now(), FLOW_CLOSING);
+}
+
 static void a_reset_that_is_believed_closes(void **state)
 {
 	(void)state;
@@ -331,6 +351,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FAMILIES(a_strangers_reset_closes_nothing),
 		FAMILIES(a_reset_with_a_wrong_checksum_closes_nothing),
+		FAMILIES(a_fin_with_a_wrong_checksum_closes_nothing),
 		FAMILIES(a_reset_that_is_believed_closes),
 		FAMILIES(a_reset_answers_what_was_acknowledged),
 		FAMILIES(a_strangers_fin_closes_nothing),
