@@ -8,8 +8,8 @@
  * stood there: in the id of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), in the flow
  * label of an IPv6 packet. A packet that asks whether its flow is confirmed (dsr_confirm.h) is
  * marked there, too: an IPv4 packet may be fragmented, which at its size it never is; the flow
- * label of an IPv6 packet has a bit above the port. Of a packet that is cut into segments only later (GSO), the kernel
- * counts the ids up: see port_is_meant.
+ * label of an IPv6 packet has a bit above the port. Of a packet that is cut into segments only
+ * later (GSO), the kernel counts the ids up: see port_is_meant.
  */
 
 #include "checksum.h"

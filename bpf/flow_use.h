@@ -121,9 +121,9 @@ static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
 }
 
 /*
- * Finds the flow that the packet of this CPU's draft, from its backend, belongs to, in draft->reply.
- * Returns 1, or 0: what belongs to no flow is not ours. A global function, which the verifier looks
- * at once: see flow_end_held().
+ * Finds the flow that the packet of this CPU's draft, from its backend, belongs to, in
+ * draft->reply. Returns 1, or 0: what belongs to no flow is not ours. A global function, which the
+ * verifier looks at once: see flow_end_held().
  */
 __noinline int reply_find(void)
 {
