@@ -33,6 +33,7 @@
 #define ROUNDS             32 /* through all conversations of a thread */
 #define RACES              256
 #define ROUNDS_OF_SIDES    32768
+#define CLOSINGS           4096
 #define FIRST_PORT         4000
 #define NEW_FLOWS          16384 /* each CPU keeps up to 128 free entries of an LRU map to itself */
 #define FLOWS_CROWDED      (CONVERSATIONS_EACH / 2) /* fewer than two threads have */
@@ -95,6 +96,14 @@ static __u64 now_ns(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &time);
 	return (__u64)time.tv_sec * 1000000000 + (__u64)time.tv_nsec;
+}
+
+/* How often what two CPUs do at once is repeated: FAIRLEAD_RACES, or as often as is quick. */
+static unsigned rounds_wanted(unsigned otherwise)
+{
+	const char *wanted = getenv("FAIRLEAD_RACES");
+
+	return wanted && *wanted ? (unsigned)strtoul(wanted, NULL, 10) : otherwise;
 }
 
 static void cpus_find(void)
@@ -665,9 +674,85 @@ static void a_flow_whose_sides_have_a_cpu_each_is_counted_once(void **state)
 	given_timer(true);
 	given_conversations(1, 1);
 
-	when_all_work(2, ROUNDS_OF_SIDES, speak_for_one_side);
+	when_all_work(2, rounds_wanted(ROUNDS_OF_SIDES), speak_for_one_side);
 
 	then_maps_agree(1, 1);
+}
+
+static struct flow_key key_of(struct peer src, struct peer dst, enum flow_direction direction)
+{
+	return (struct flow_key){
+		.src = src.addr,
+		.dst = dst.addr,
+		.src_port = htons(src.port),
+		.dst_port = htons(dst.port),
+		.proto = variant.proto,
+		.direction = (__u8)direction,
+	};
+}
+
+/* One connection, whose client and backend have a CPU each, and close it at the same moment. */
+static struct {
+	struct frame opens, answers, follows, fins[2];
+	struct flow_key halves[2];
+} closing;
+
+static void given_closing(void)
+{
+	struct packet_spec fins[2];
+	__u32 backend;
+
+	backend = given_backend(pod(1), variant.proto);
+	given_service(vip(80), variant.proto, 1, &backend);
+	closing.opens = opens(client(FIRST_PORT), vip(80));
+	closing.answers = answers(pod(1), client(FIRST_PORT));
+	closing.follows = follows(client(FIRST_PORT), vip(80));
+	fins[0] = segment(client(FIRST_PORT), vip(80), FIN | ACK);
+	fins[1] = segment(pod(1), client(FIRST_PORT), FIN | ACK);
+	fins[0].seq += following(client(FIRST_PORT), vip(80)).payload;
+	for (unsigned i = 0; i < 2; i++)
+		closing.fins[i] = built(fins[i]);
+	closing.halves[0] = key_of(client(FIRST_PORT), vip(80), FLOW_ORIGINAL);
+	closing.halves[1] = key_of(pod(1), client(FIRST_PORT), FLOW_REPLY);
+}
+
+static void close_at_once(struct worker *worker)
+{
+	const struct bpf_program *program =
+		worker->number ? programs->progs.fl_egress : programs->progs.fl_ingress;
+	struct confirmed half;
+
+	for (unsigned round = 0; round < worker->rounds; round++) {
+		if (!worker->number) {
+			(void)packet_run(worker, programs->progs.fl_ingress, LINK_IFINDEX,
+					 &closing.opens);
+			(void)packet_run(worker, programs->progs.fl_egress, LINK_IFINDEX,
+					 &closing.answers);
+			(void)packet_run(worker, programs->progs.fl_ingress, LINK_IFINDEX,
+					 &closing.follows);
+		}
+		(void)pthread_barrier_wait(&barrier);
+		(void)packet_run(worker, program, LINK_IFINDEX, &closing.fins[worker->number]);
+		(void)pthread_barrier_wait(&barrier);
+		if (!confirmed_read(&closing.halves[worker->number], &half) ||
+		    half.flow.state != FLOW_CLOSED)
+			worker_fail(worker, half.flow.state, &closing.fins[worker->number],
+				    "a half is not closed after round", round);
+		(void)pthread_barrier_wait(&barrier);
+	}
+}
+
+static void a_connection_whose_sides_close_at_once_is_closed(void **state)
+{
+	(void)state;
+	if (cpus < 2)
+		skip();
+	given_timer(true);
+	given_closing();
+
+	when_all_work(2, rounds_wanted(CLOSINGS), close_at_once);
+
+	then_counted(COUNTER_FORWARDED_NEW, rounds_wanted(CLOSINGS));
 }
 
 /* Half of the flows find room. Each is either confirmed, both halves, or new. */
@@ -732,18 +817,6 @@ struct race {
 };
 
 static struct race *race;
-
-static struct flow_key key_of(struct peer src, struct peer dst, enum flow_direction direction)
-{
-	return (struct flow_key){
-		.src = src.addr,
-		.dst = dst.addr,
-		.src_port = htons(src.port),
-		.dst_port = htons(dst.port),
-		.proto = variant.proto,
-		.direction = (__u8)direction,
-	};
-}
 
 static struct peer client_of(unsigned number, unsigned port)
 {
@@ -872,6 +945,7 @@ static void race_for_ports(struct worker *worker)
 
 static void no_two_flows_have_one_reply_tuple(void **state)
 {
+	const unsigned races = rounds_wanted(RACES);
 	unsigned opened = 0, refused = 0, made = 0;
 
 	(void)state;
@@ -879,15 +953,15 @@ static void no_two_flows_have_one_reply_tuple(void **state)
 	assert_non_null(race);
 	given_race();
 
-	when_all_work(cpus, RACES, race_for_ports);
+	when_all_work(cpus, races, race_for_ports);
 
 	for (unsigned i = 0; i < cpus; i++) {
 		opened += workers[i].opened;
 		refused += workers[i].refused;
 		made += workers[i].made;
 	}
-	assert_int_equal(opened + refused, RACES * CLIENT_PORTS * cpus);
-	assert_true(made > RACES);
+	assert_int_equal(opened + refused, races * CLIENT_PORTS * cpus);
+	assert_true(made > races);
 	assert_true(counted(COUNTER_FORWARDED_NEW) >= opened);
 	assert_true(counted(COUNTER_DROP_NO_PORT_FREE) >= refused);
 	assert_int_equal(halves() + new_halves(), 0);
@@ -951,6 +1025,7 @@ int main(void)
 		ONCE(what_all_cpus_confirm_is_counted_and_waits),
 		ONCE(without_a_timer_all_cpus_take_from_the_queue),
 		ONCE(a_flow_whose_sides_have_a_cpu_each_is_counted_once),
+		FAMILIES(a_connection_whose_sides_close_at_once_is_closed),
 		ONCE(prints_how_many_flows_threads_make_that_sweep),
 		ONCE(prints_how_many_flows_threads_make),
 		ONCE(prints_how_many_flows_threads_make_with_a_vip_each),
