@@ -153,7 +153,7 @@ build/bench/packet_source: tests/bench/packet_source.c build/skeleton/packet_sou
 build/bench/flow_copies: tests/bench/flow_copies.c user/address.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@
+	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -o $@
 build/bench/requests: tests/bench/requests.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)

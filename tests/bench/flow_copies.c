@@ -19,6 +19,7 @@
 
 #include "address.h"
 #include "fairlead/types.h"
+#include "flow_check.h"
 
 #define ARGUMENTS     11
 #define FRONTEND_PORT 80
@@ -143,6 +144,7 @@ static void copy_flow(const struct half *pattern, __u32 i, struct half halves[2]
 	original->new_src_port = key->src_port;
 	original->new_dst = address_after(options.backend, i / options.ports);
 	original->state = FLOW_ESTABLISHED;
+	original->check = flow_check_of(key);
 	halves[1] = halves[0];
 	halves[1].key = (struct flow_key){
 		.src = original->new_dst,
@@ -156,6 +158,7 @@ static void copy_flow(const struct half *pattern, __u32 i, struct half halves[2]
 	reply->new_dst = key->src;
 	reply->new_src_port = key->dst_port;
 	reply->new_dst_port = key->src_port;
+	reply->check = flow_check_of(&halves[1].key);
 }
 
 static void insert(const struct flow_key *keys, const void *values, __u32 count)

@@ -24,6 +24,7 @@
 #include "fairlead/config.h"
 #include "fairlead/counters.h"
 #include "fairlead/limits.h"
+#include "flow_check.h"
 #include "skeleton/tc.skel.h"
 
 /* Family and protocol of the test that runs. */
@@ -151,7 +152,6 @@ __u64 counted(enum counter_reason reason);
 enum flow_place { FLOW_NOWHERE, FLOW_AMONG_NEW, FLOW_CONFIRMED };
 enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction direction,
 			   struct flow *ret_flow);
-__u16 flow_check_of(const struct flow_key *key); /* what its entry says of it */
 unsigned flows_count(int map);
 struct address_flows address_flows_of(struct ip_addr addr);
 

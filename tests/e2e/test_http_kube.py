@@ -49,6 +49,7 @@ def test_changes_are_pending_until_the_source_is_complete(server, start, node1):
     server.put_all([service("web", next_vip(4)), slice_("web", ["10.244.9.1"])])
     fault = server.faults.add(resource="endpointslices", silent="forever")
     agent = start(server, wait=False)
+    agent.wait_for_log("serving metrics")
     name = "kubeproxy_sync_proxy_rules_service_changes_pending"
     wait_for(lambda: value(scrape(node1), name) == 1, "a pending change of a Service")
     answer = get(node1, HEALTH + "/readyz")
