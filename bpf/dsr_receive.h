@@ -257,8 +257,8 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
  * Goes on with a flow of draft->original. Whoever asks about it hears that it is confirmed, once a
  * second: what networks do to the mark must not make an answer of every packet.
  */
-static __always_inline int received_go_on(struct flow_draft *draft, struct flow *entry,
-					  const struct packet *packet, bool is_confirmed)
+static __always_inline void received_go_on(struct flow_draft *draft, struct flow *entry,
+					   const struct packet *packet, bool is_confirmed)
 {
 	struct flow *flow = &draft->original;
 	bool was_quiet = flow->last_use_s != now_seconds();
@@ -266,7 +266,6 @@ static __always_inline int received_go_on(struct flow_draft *draft, struct flow 
 	(void)flow_go_on(draft, entry, packet, is_confirmed);
 	draft->must_confirm = draft->asks && (!is_confirmed || was_quiet) &&
 			      (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
-	return 0;
 }
 
 /* The draft describes a flow that is to be made. */
@@ -289,8 +288,10 @@ static __noinline int dsr_flow(void *ctx, const struct packet *packet, const str
 	if (!(is_known && draft->original.ifindex == hook->ifindex) &&
 	    !link_leads_to_sender(ctx, packet, hook, draft))
 		return -COUNTER_DROP_NOT_A_NODE;
-	if (is_known)
-		return received_go_on(draft, entry, packet, is_confirmed);
+	if (is_known) {
+		received_go_on(draft, entry, packet, is_confirmed);
+		return 0;
+	}
 	if (!client_is_allowed(packet))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (entry)

@@ -82,14 +82,7 @@ static void measure(const char *name, const struct bpf_program *program, struct 
 static void given_flow(struct peer src, struct peer dst, struct peer new_src, struct peer new_dst,
 		       enum flow_direction direction)
 {
-	struct flow_key key = {
-		.src = src.addr,
-		.dst = dst.addr,
-		.src_port = htons(src.port),
-		.dst_port = htons(dst.port),
-		.proto = variant.proto,
-		.direction = (__u8)direction,
-	};
+	struct flow_key key = flow_key_of(src, dst, direction);
 	struct flow flow = {
 		.new_src = new_src.addr,
 		.new_dst = new_dst.addr,

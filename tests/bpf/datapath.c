@@ -575,10 +575,9 @@ void then_dropped_(enum counter_reason reason, const char *file, int line)
 	_fail(file, line);
 }
 
-enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction direction,
-			   struct flow *ret_flow)
+struct flow_key flow_key_of(struct peer src, struct peer dst, enum flow_direction direction)
 {
-	struct flow_key key = {
+	return (struct flow_key){
 		.src = src.addr,
 		.dst = dst.addr,
 		.src_port = htons(src.port),
@@ -586,6 +585,12 @@ enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction
 		.proto = variant.proto,
 		.direction = (__u8)direction,
 	};
+}
+
+enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction direction,
+			   struct flow *ret_flow)
+{
+	struct flow_key key = flow_key_of(src, dst, direction);
 	__u8 confirmed[256];
 	struct flow flow;
 

@@ -148,7 +148,8 @@ const struct frame *before(void);
 const struct frame *outcome(void);
 __u64 counted(enum counter_reason reason);
 
-/* A flow's half: of packets from src to dst. */
+/* A flow's half: of packets from src to dst, with the variant's protocol. */
+struct flow_key flow_key_of(struct peer src, struct peer dst, enum flow_direction direction);
 enum flow_place { FLOW_NOWHERE, FLOW_AMONG_NEW, FLOW_CONFIRMED };
 enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction direction,
 			   struct flow *ret_flow);

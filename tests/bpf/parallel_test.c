@@ -679,18 +679,6 @@ static void a_flow_whose_sides_have_a_cpu_each_is_counted_once(void **state)
 	then_maps_agree(1, 1);
 }
 
-static struct flow_key key_of(struct peer src, struct peer dst, enum flow_direction direction)
-{
-	return (struct flow_key){
-		.src = src.addr,
-		.dst = dst.addr,
-		.src_port = htons(src.port),
-		.dst_port = htons(dst.port),
-		.proto = variant.proto,
-		.direction = (__u8)direction,
-	};
-}
-
 /* One connection, whose client and backend have a CPU each, and close it at the same moment. */
 static struct {
 	struct frame opens, answers, follows, fins[2];
@@ -712,8 +700,8 @@ static void given_closing(void)
 	fins[0].seq += following(client(FIRST_PORT), vip(80)).payload;
 	for (unsigned i = 0; i < 2; i++)
 		closing.fins[i] = built(fins[i]);
-	closing.halves[0] = key_of(client(FIRST_PORT), vip(80), FLOW_ORIGINAL);
-	closing.halves[1] = key_of(pod(1), client(FIRST_PORT), FLOW_REPLY);
+	closing.halves[0] = flow_key_of(client(FIRST_PORT), vip(80), FLOW_ORIGINAL);
+	closing.halves[1] = flow_key_of(pod(1), client(FIRST_PORT), FLOW_REPLY);
 }
 
 static void close_at_once(struct worker *worker)
@@ -846,12 +834,12 @@ static void given_race(void)
 			race->opens[i][j] = opens(client_of(i, j), to);
 			race->follows[i][j] = follows(client_of(i, j), to);
 			race->answered[i][j] = passed(answering(to, client_of(i, j)));
-			race->originals[i][j] = key_of(client_of(i, j), to, FLOW_ORIGINAL);
+			race->originals[i][j] = flow_key_of(client_of(i, j), to, FLOW_ORIGINAL);
 		}
 	}
 	for (unsigned i = 0; i < TUPLES; i++) {
 		race->answers[i] = answers(pod(1), inner(tuple_port(i)));
-		race->replies[i] = key_of(pod(1), inner(tuple_port(i)), FLOW_REPLY);
+		race->replies[i] = flow_key_of(pod(1), inner(tuple_port(i)), FLOW_REPLY);
 		race->owners[i] = 0;
 	}
 }

@@ -84,19 +84,24 @@ static void a_strangers_reset_closes_nothing(void **state)
 	}
 }
 
-/* Its receiver drops it. */
+/* Its checksum is wrong: its receiver drops it. */
+static struct frame damaged(struct packet_spec spec)
+{
+	struct frame frame = built(spec);
+
+	frame.bytes[frame.size - 3] ^= 1;
+	return frame;
+}
+
 static void a_reset_with_a_wrong_checksum_closes_nothing(void **state)
 {
 	struct packet_spec spec = segment(client(4000), vip(80), RST);
-	struct frame frame;
 
 	(void)state;
 	given_established();
 	spec.seq = CLIENT_SENT;
-	frame = built(spec);
-	frame.bytes[frame.size - 3] ^= 1;
 
-	when_ingress(frame);
+	when_ingress(damaged(spec));
 
 	assert_int_equal(verdict(), TC_ACT_UNSPEC);
 	assert_int_equal(state_now(), FLOW_ESTABLISHED);
@@ -105,16 +110,13 @@ static void a_reset_with_a_wrong_checksum_closes_nothing(void **state)
 static void a_fin_with_a_wrong_checksum_closes_nothing(void **state)
 {
 	struct packet_spec spec = segment(client(4000), vip(80), FIN | ACK);
-	struct frame frame;
 
 	(void)state;
 	given_established();
 	spec.seq = CLIENT_SENT;
 	spec.ack = POD_SENT;
-	frame = built(spec);
-	frame.bytes[frame.size - 3] ^= 1;
 
-	when_ingress(frame);
+	when_ingress(damaged(spec));
 	assert_int_equal(verdict(), TC_ACT_UNSPEC);
 	assert_int_equal(state_now(), FLOW_ESTABLISHED);
 
