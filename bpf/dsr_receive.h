@@ -109,8 +109,8 @@ static __noinline bool link_leads_to_sender(void *ctx, const struct packet *pack
 	draft->rewrite.dst_port = 0;
 	for (int i = 0; i < WAYS_TRIED; i++) {
 		if (!route_find(ctx, packet, hook, &draft->rewrite, &draft->route) &&
-		    (draft->route.ifindex == ifindex ||
-		     (link->bridge && draft->route.ifindex == link->bridge)))
+		    (draft->route.next.ifindex == ifindex ||
+		     (link->bridge && draft->route.next.ifindex == link->bridge)))
 			return true;
 		address_words(&draft->rewrite.src)[3] = bpf_get_prandom_u32();
 	}
@@ -142,7 +142,7 @@ static __always_inline bool backend_is_here(void *ctx, const struct packet *pack
 	draft->rewrite = (struct rewrite){.src = packet->src, .dst = packet->dst};
 	if (route_find(ctx, packet, hook, &draft->rewrite, &draft->route))
 		return false;
-	ifindex = draft->route.ifindex;
+	ifindex = draft->route.next.ifindex;
 	link = bpf_map_lookup_elem(&links, &ifindex);
 	return !link || (link->role != LINK_UPLINK && link->role != LINK_OVERLAY);
 }

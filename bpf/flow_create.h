@@ -210,7 +210,7 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 		if (err)
 			return err;
 		/* A link without addresses borrows those of the link that the packet came by. */
-		if (!link_source_of(draft->route.ifindex, packet->family, &flow->new_src) &&
+		if (!link_source_of(draft->route.next.ifindex, packet->family, &flow->new_src) &&
 		    !link_source_of(hook->ifindex, packet->family, &flow->new_src)) {
 			if (!hook->is_egress)
 				return -COUNTER_DROP_NO_ROUTE;

@@ -98,7 +98,8 @@ static __always_inline int route_send(struct __sk_buff *skb, struct route *route
 {
 	if (!hook->link_header_size && packet_add_link_header(skb))
 		return -COUNTER_DROP_REWRITE;
-	return bpf_redirect_neigh(route->ifindex, &route->next_hop, sizeof(route->next_hop), 0);
+	return bpf_redirect_neigh(route->next.ifindex, &route->next.next_hop,
+				  sizeof(route->next.next_hop), 0);
 }
 
 /* False where the link that the client's packets leave by has no link-layer header. */

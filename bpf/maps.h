@@ -265,6 +265,14 @@ struct {
 	__type(value, struct neighbour_search);
 } neighbour_searches SEC(".maps");
 
+/* When a next hop was last sought, in seconds of the monotonic clock; 0: none is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} neighbour_sought SEC(".maps");
+
 /*
  * The addresses of links that run XDP, in a place that the ifindex says: an array, for a look costs
  * each frame. Two links that want one place share it in that only one has it; frames of the other

@@ -10,11 +10,10 @@
 
 /* A way out of this node. */
 struct route {
-	__u32 ifindex;
+	struct neighbour next;
 	__u32 mtu;           /* of what the way takes, learned from routers too; 0: not known */
 	__u16 overhead;      /* given: bytes that will be put before the packet; `mtu` is without */
 	__u16 is_unresolved; /* the kernel does not know the next hop's link-layer address */
-	struct bpf_redir_neigh next_hop;
 };
 
 /*
@@ -41,6 +40,15 @@ static __always_inline long route_ask(void *ctx, const struct packet *packet,
 		__builtin_memcpy(fib->ipv6_dst, rewrite->dst.bytes, sizeof(fib->ipv6_dst));
 	}
 	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
+/* Who the packet is handed to, by what the kernel said. */
+static __always_inline void neighbour_fill(struct neighbour *ret_neighbour,
+					   const struct bpf_fib_lookup *fib)
+{
+	ret_neighbour->next_hop.nh_family = fib->family;
+	__builtin_memcpy(ret_neighbour->next_hop.ipv6_nh, fib->ipv6_dst, sizeof(fib->ipv6_dst));
+	ret_neighbour->ifindex = fib->ifindex;
 }
 
 /* Why there is no way, as its sender is told. */
@@ -79,11 +87,7 @@ static __noinline int route_find(void *ctx, const struct packet *packet, const s
 		else /* it does not get as far as saying the route's */
 			(void)bpf_check_mtu(ctx, fib.ifindex, &ret_route->mtu, 0, 0);
 	}
-	ret_route->ifindex = fib.ifindex;
-	__builtin_memset(&ret_route->next_hop, 0, sizeof(ret_route->next_hop));
-	ret_route->next_hop.nh_family = fib.family;
-	__builtin_memcpy(ret_route->next_hop.ipv6_nh, fib.ipv6_dst,
-			 sizeof(ret_route->next_hop.ipv6_nh));
+	neighbour_fill(&ret_route->next, &fib);
 	return 0;
 }
 

@@ -100,7 +100,7 @@ static __always_inline int reroute(struct __sk_buff *skb, const struct packet *p
 		err = nat_rewrite(skb, packet, &draft->rewrite);
 	if (err)
 		return err;
-	if (!hook->link_header_size && draft->route.ifindex == hook->ifindex)
+	if (!hook->link_header_size && draft->route.next.ifindex == hook->ifindex)
 		return VERDICT_DONE;
 	return route_send(skb, &draft->route, hook);
 }

@@ -10,56 +10,13 @@
 
 #include "forward.h"
 #include "nat.h"
+#include "neighbour.h"
 #include "packet.h"
 #include "reject.h"
 #include "route.h"
 
 /* Where in a packet's scratch space the answer to one that is too big finds what would fit. */
 #define CB_MTU 0
-
-/* So long the kernel asks for a neighbour before it gives up: three times, a second apart. */
-#define NEIGHBOUR_WAIT_MS 2900
-/* A search that no packet has been part of for so long is over, whatever came of it. */
-#define NEIGHBOUR_FORGET_MS 10000
-
-/* A fresh search, for the packet that is to be sent now. */
-static __always_inline int neighbour_search_begin(const struct neighbour *neighbour, __u64 now_ms)
-{
-	struct neighbour_search fresh = {
-		.begun_ms = now_ms,
-		.asked_ms = now_ms,
-		.seen_ms = now_ms,
-	};
-
-	(void)bpf_map_update_elem(&neighbour_searches, neighbour, &fresh, BPF_ANY);
-	return 0;
-}
-
-/*
- * The kernel asks for a next hop that it does not know when a packet is sent there, but where it
- * gets no answer, packets of ours die in silence: it does not know whom to tell. So once it must
- * have given up, senders are told by us; now and then a packet makes it ask again. Returns 0: to be
- * sent, or -COUNTER_NO_NEIGHBOUR.
- */
-static __noinline int neighbour_judge(const struct route *route)
-{
-	struct neighbour neighbour = {.next_hop = route->next_hop, .ifindex = route->ifindex};
-	__u64 now_ms = bpf_ktime_get_ns() / NSEC_PER_MSEC;
-	struct neighbour_search *search;
-
-	search = bpf_map_lookup_elem(&neighbour_searches, &neighbour);
-	if (!search || now_ms - search->seen_ms > NEIGHBOUR_FORGET_MS)
-		return neighbour_search_begin(&neighbour, now_ms);
-	search->seen_ms = now_ms;
-	if (now_ms - search->begun_ms < NEIGHBOUR_WAIT_MS ||
-	    (search->was_told && now_ms - search->asked_ms >= NEIGHBOUR_WAIT_MS)) {
-		search->asked_ms = now_ms;
-		search->was_told = false;
-		return 0;
-	}
-	search->was_told = true;
-	return -COUNTER_NO_NEIGHBOUR;
-}
 
 /* What an ICMP error says of a packet that was given up for this reason. */
 static __always_inline void answer_fill(struct icmp_answer *answer, bool is_ipv4,
@@ -145,8 +102,10 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 static __always_inline int route_check(struct __sk_buff *skb, const struct packet *packet,
 				       struct route *route)
 {
-	if (route->is_unresolved) {
-		int err = neighbour_judge(route);
+	if (!route->is_unresolved) {
+		neighbour_found(&route->next);
+	} else {
+		int err = neighbour_judge(&route->next);
 
 		if (err)
 			return err;

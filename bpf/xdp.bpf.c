@@ -22,6 +22,7 @@
 #include "flow_use.h"
 #include "mac.h"
 #include "martian.h"
+#include "neighbour.h"
 #include "node_port.h"
 #include "own_ports.h"
 #include "unused_address.h"
@@ -127,8 +128,11 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
 		return VERDICT_NEXT;
 	rewrite_from_flow(flow, &draft->rewrite);
-	if (!way_find(xdp, packet, hook, &draft->rewrite, &way) ||
-	    neighbour_needs_packet(&way, now_seconds()))
+	if (!way_find(xdp, packet, hook, &draft->rewrite, &way))
+		return VERDICT_NEXT;
+	neighbour_fill(&draft->route.next, &way);
+	neighbour_found(&draft->route.next);
+	if (neighbour_needs_packet(&way, now_seconds()))
 		return VERDICT_NEXT;
 	verdict = way_out(&way, hook);
 	if (verdict == VERDICT_NEXT)

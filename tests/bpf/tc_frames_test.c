@@ -677,6 +677,36 @@ static void a_search_that_is_over_begins_anew(void **state)
 	then_counted(COUNTER_NO_NEIGHBOUR, 0);
 }
 
+static void given_neighbour(const char *router, bool is_known)
+{
+	char command[128];
+
+	(void)snprintf(command, sizeof(command),
+		       is_known ? "ip neigh replace %s lladdr 02:00:00:00:00:0a dev fl-over"
+				: "ip neigh del %s dev fl-over",
+		       router);
+	assert_int_equal(system(command), 0);
+}
+
+/* What the kernel has found and forgotten again gets all the time that it takes to find it. */
+static void a_neighbour_that_was_found_is_searched_for_anew(void **state)
+{
+	const char *router = is_ipv4() ? "172.20.0.99" : "fd20::99";
+
+	(void)state;
+	given_backend_at(13);
+	when_asked(opens(client(4000), vip(80)));
+	given_searched_for(WAIT_MS);
+	given_neighbour(router, true);
+	when_asked(opens(client(4000), vip(80)));
+	then_sent();
+
+	given_neighbour(router, false);
+	when_asked(opens(client(4000), vip(80)));
+	then_sent();
+	then_counted(COUNTER_NO_NEIGHBOUR, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -707,6 +737,7 @@ int main(void)
 		FAMILIES(a_blackhole_says_nothing),
 		EACH(a_client_hears_that_nobody_answers_for_the_backends_router),
 		FAMILIES(a_search_that_is_over_begins_anew),
+		EACH(a_neighbour_that_was_found_is_searched_for_anew),
 	};
 
 	return cmocka_run_group_tests_name("frames", tests, load, datapath_unload);

@@ -6,6 +6,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,23 +201,51 @@ static void run(const char *command)
 	assert_int_equal(system(command), 0);
 }
 
+static void know_router(void)
+{
+	run("ip neigh add 172.20.0.2 lladdr 02:00:00:00:00:20 dev fl-over");
+	run("ip neigh add fd20::2 lladdr 02:00:00:00:00:20 dev fl-over");
+}
+
+static void forget_router(void)
+{
+	run("ip neigh del 172.20.0.2 dev fl-over; ip neigh del fd20::2 dev fl-over");
+}
+
 static void unknown_neighbours_are_for_tc_to_ask_for(void **state)
 {
 	(void)state;
 	given_flow();
-	run("ip neigh del 172.20.0.2 dev fl-over; ip neigh del fd20::2 dev fl-over");
+	forget_router();
 
 	when_client_sends(opens(client(4000), vip(80)));
 	then_goes_up();
 	when_client_sends(opens(client(4001), vip(80)));
 	then_goes_up();
 
-	run("ip neigh add 172.20.0.2 lladdr 02:00:00:00:00:20 dev fl-over");
-	run("ip neigh add fd20::2 lladdr 02:00:00:00:00:20 dev fl-over");
+	know_router();
 	/* What was begun with XDP goes on with either. */
 	when_asked(opens(client(4001), vip(80)));
 	then_returns_as(passed(opening(inner(4001), pod(1))));
 	then_counted(COUNTER_FORWARDED_NEW, 2);
+}
+
+/* So that TC, should the kernel forget it, gives it all its time again. */
+static void a_frame_to_a_known_neighbour_ends_the_search_for_it(void **state)
+{
+	int searches = bpf_map__fd(programs->maps.neighbour_searches);
+	__u8 key[24];
+
+	(void)state;
+	given_flow();
+	forget_router();
+	when_asked(opens(client(4000), vip(80)));
+	assert_int_equal(bpf_map_get_next_key(searches, NULL, key), 0);
+
+	know_router();
+	when_client_sends(opens(client(4000), vip(80)));
+	then_redirected_as(sent_to_pods(opening(inner(4000), pod(1))));
+	assert_int_equal(bpf_map_get_next_key(searches, NULL, key), -ENOENT);
 }
 
 static void links_that_take_no_frames_are_for_tc_to_send_to(void **state)
@@ -369,6 +398,7 @@ int main(void)
 		FAMILIES(sctp_without_checksum_goes_up),
 		FAMILIES(icmp_goes_up),
 		EACH(unknown_neighbours_are_for_tc_to_ask_for),
+		EACH(a_frame_to_a_known_neighbour_ends_the_search_for_it),
 		EACH(links_that_take_no_frames_are_for_tc_to_send_to),
 		FAMILIES(a_link_that_does_not_forward_is_for_the_stack_to_judge),
 		EACH(a_backend_on_this_node_is_for_the_stack_to_deliver),

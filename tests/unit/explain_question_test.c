@@ -187,12 +187,13 @@ static void packets_have_the_addresses_and_the_size_that_they_say(void **state)
 static void every_table_is_known_to_be_written_to_or_not(void **state)
 {
 	static const char *const written[] = {
-		"address_flows",      "affinity",      "agent_status",  "counters",
-		"datagram_state",     "exhausted",     "flow_checks",   "flow_drafts",
-		"flow_renewals",      "flow_sweeper",  "flows",         "fragments",
-		"neighbour_searches", "new_flows",     "node_ports",    "own_replies",
-		"redirect_targets",   "reject_budget", "service_names", "service_stats",
-		"services",           "socket_state",  "tuple_locks",   "unprogrammed",
+		"address_flows",      "affinity",         "agent_status",  "counters",
+		"datagram_state",     "exhausted",        "flow_checks",   "flow_drafts",
+		"flow_renewals",      "flow_sweeper",     "flows",         "fragments",
+		"neighbour_searches", "neighbour_sought", "new_flows",     "node_ports",
+		"own_replies",        "redirect_targets", "reject_budget", "service_names",
+		"service_stats",      "services",         "socket_state",  "tuple_locks",
+		"unprogrammed",
 	};
 	struct tc_bpf *tc = tc_bpf__open();
 	const struct bpf_map *map;

@@ -54,16 +54,16 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 
 /* Every map the agent pins. What else lies in the directory is not ours. */
 static const char *const pinned_maps[] = {
-	"address_flows",  "addresses",          "affinity",         "agent_sockets",
-	"agent_status",   "backends",           "bind_attempts",    "cluster_nodes",
-	"counters",       "datagram_others",    "datagram_state",   "exhausted",
-	"flow_checks",    "flow_renewals",      "flow_sweeper",     "flows",
-	"fragments",      "frontends",          "link_sources",     "links",
-	"near_ranges",    "neighbour_searches", "new_flows",        "node_address",
-	"node_ports",     "own_replies",        "redirect_targets", "service_names",
-	"service_ranges", "service_stats",      "services",         "slots",
-	"socket_state",   "source_ranges",      "tuple_locks",      "unprogrammed",
-	"xdp_links",
+	"address_flows", "addresses",          "affinity",         "agent_sockets",
+	"agent_status",  "backends",           "bind_attempts",    "cluster_nodes",
+	"counters",      "datagram_others",    "datagram_state",   "exhausted",
+	"flow_checks",   "flow_renewals",      "flow_sweeper",     "flows",
+	"fragments",     "frontends",          "link_sources",     "links",
+	"near_ranges",   "neighbour_searches", "neighbour_sought", "new_flows",
+	"node_address",  "node_ports",         "own_replies",      "redirect_targets",
+	"service_names", "service_ranges",     "service_stats",    "services",
+	"slots",         "socket_state",       "source_ranges",    "tuple_locks",
+	"unprogrammed",  "xdp_links",
 };
 
 static int maps_unpin(const char *pin_dir)
