@@ -112,6 +112,24 @@ static __always_inline void address_expect_direct_flows(const struct ip_addr *ad
 		busy->direct_until_s = until_s;
 }
 
+/* Notes that a datagram goes straight to this backend. */
+static __always_inline void address_note_datagram(const struct address_info *info, __u32 now_s)
+{
+	struct address_flows *busy = address_flows_of(info);
+
+	if (busy && busy->datagram_s != now_s)
+		busy->datagram_s = now_s;
+}
+
+/* When a datagram went straight to a backend last, in seconds; 0: never. */
+static __always_inline __u32 address_datagram_s(const struct ip_addr *addr)
+{
+	const struct address_info *info = address_lookup(addr);
+	const struct address_flows *busy = info ? address_flows_of(info) : NULL;
+
+	return busy ? busy->datagram_s : 0;
+}
+
 static __always_inline void address_count_flow(const struct ip_addr *addr, int change)
 {
 	const struct address_info *info = address_lookup(addr);

@@ -8,6 +8,7 @@
 
 #include "atomic.h"
 #include "client.h"
+#include "direct.h"
 #include "dsr.h"
 #include "flow_end.h"
 #include "flow_follow.h"
@@ -125,6 +126,19 @@ static __always_inline int flow_claim_port(struct flow_draft *draft, __be16 port
 	return flow_claim_reply(displaces);
 }
 
+/*
+ * True if the draft's flow may have its client's own source port, as long as no other flow has it:
+ * at an address of this node it is not one that the node leaves to others, and the client does not
+ * use it for datagrams straight to the backend.
+ */
+static __noinline bool port_may_be_kept(const struct flow_draft *draft)
+{
+	if (draft->is_from_node && !port_may_be_used(draft->original.new_src_port))
+		return false;
+	return draft->original_key.proto != IPPROTO_UDP ||
+	       !direct_is_awaited(&draft->reply_key, draft->original.last_use_s);
+}
+
 /* As flow_claim_port(), unless a socket of this node has the tuple. */
 static __always_inline int flow_claim_sockets_port(void *ctx, struct flow_draft *draft, __be16 port)
 {
@@ -147,7 +161,7 @@ static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps
 	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
 	flow_peer(&draft->original_key, &draft->original, &draft->reply);
 	draft->has_oldest = false;
-	if (keeps_port && (!draft->is_from_node || port_may_be_used(port)))
+	if (keeps_port && port_may_be_kept(draft))
 		err = flow_claim_sockets_port(ctx, draft, port);
 	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++)
 		err = flow_claim_port(draft, port_pick(false), false);

@@ -153,7 +153,8 @@ struct {
 struct tuple_lock {
 	struct bpf_spin_lock lock;
 	__u32 is_held;
-	__u32 moved; /* the hash of the tuple that went from `new_flows` to `flows` last */
+	__u32 moved;      /* the hash of the tuple that went from `new_flows` to `flows` last */
+	__u32 datagram_s; /* one went straight to a backend last (direct.h), in seconds; 0: never */
 };
 
 struct {

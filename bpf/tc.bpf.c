@@ -21,6 +21,7 @@
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
+#include "direct.h"
 #include "dsr_confirm.h"
 #include "dsr_error.h"
 #include "dsr_receive.h"
@@ -429,44 +430,66 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
 }
 
 /*
- * A packet to a backend's own address, from a client that may have flows to it as well. Of a flow
- * that is over nothing is left when the client opens a conversation with the same ports, for its
- * answers would get a source that the client does not know. Returns true if it was translated.
+ * A packet opens a conversation with a backend, or may do so: by another port if its client has a
+ * flow by its own. Of a flow that is over nothing is left, for the answers would get a source that
+ * the client does not know. Returns true if the conversation got another port; else it is no flow.
+ */
+static __always_inline bool direct_begin(struct __sk_buff *skb, const struct packet *packet,
+					 const struct address_info *address,
+					 const struct hook *hook, struct flow_draft *draft)
+{
+	__u32 now_s = now_seconds();
+	bool is_confirmed;
+
+	packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
+	if (!flow_look(&draft->reply_key, &draft->reply, &is_confirmed)) {
+		direct_note(address, &draft->reply_key, now_s);
+		return false;
+	}
+	if (is_translated(hook, packet, draft))
+		return false;
+	if (draft->reply.state == FLOW_CLOSED ||
+	    flow_is_expired(&draft->reply, packet->proto, now_s)) {
+		(void)flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING);
+		counter_add(COUNTER_FORGOTTEN, hook->size);
+		direct_note(address, &draft->reply_key, now_s);
+		return false;
+	}
+	if (direct_open(skb, packet, hook, draft))
+		return false;
+	counter_add(COUNTER_DIRECT_TRANSLATED, hook->size);
+	return true;
+}
+
+/*
+ * A packet to a backend's own address, from a client that may have flows to it as well. Returns
+ * true if it was translated.
  */
 static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 				  const struct address_info *address, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
+	bool has_flows, is_confirmed;
 	struct flow *entry;
-	bool is_confirmed;
 
 	if (!draft || (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto)))
 		return false;
-	if (!address_may_have_flows(address, now_seconds()))
+	has_flows = address_may_have_flows(address, now_seconds());
+	if (!has_flows && proto_has_handshake(packet->proto))
 		return false;
 	if (read_ports_apart(skb, packet) || packet->fragment == FRAGMENT_LATER ||
 	    !proto_has_ports(packet->proto))
 		return false;
-	entry = direct_flow(packet, address, draft, &is_confirmed);
-	if (entry) {
-		(void)flow_go_on(draft, entry, packet, is_confirmed);
-	} else {
-		if (!packet_opens(packet))
-			return false;
+	if (!has_flows) {
 		packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
-		if (!flow_look(&draft->reply_key, &draft->reply, &is_confirmed) ||
-		    is_translated(hook, packet, draft))
-			return false;
-		if (draft->reply.state == FLOW_CLOSED ||
-		    flow_is_expired(&draft->reply, packet->proto, now_seconds())) {
-			(void)flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING);
-			counter_add(COUNTER_FORGOTTEN, hook->size);
-			return false;
-		}
-		if (direct_open(skb, packet, hook, draft))
-			return false;
-		counter_add(COUNTER_DIRECT_TRANSLATED, hook->size);
+		direct_note(address, &draft->reply_key, now_seconds());
+		return false;
 	}
+	entry = direct_flow(packet, address, draft, &is_confirmed);
+	if (entry)
+		(void)flow_go_on(draft, entry, packet, is_confirmed);
+	else if (!packet_opens(packet) || !direct_begin(skb, packet, address, hook, draft))
+		return false;
 	rewrite_from_flow(&draft->original, &draft->rewrite);
 	return !nat_rewrite(skb, packet, &draft->rewrite);
 }

@@ -58,7 +58,7 @@ struct address_flows {
 	__u32 confirmed;      /* flows in `flows` that have this VIP or backend */
 	__u32 new_until_s;    /* until then `new_flows` may hold flows of it */
 	__u32 direct_until_s; /* until then it may have flows that are FLOW_DIRECT */
-	__u32 pad;
+	__u32 datagram_s;     /* a datagram went straight to it last; 0: never */
 };
 _Static_assert(sizeof(struct address_flows) == 16, "map value: every byte is named");
 

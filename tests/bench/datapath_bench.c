@@ -123,6 +123,8 @@ static void measure_established(void)
 	given_flow(pod2, client(4000), pod1, client(4000), FLOW_REPLY);
 	measure("established, ingress", programs->progs.fl_ingress, follows(client(4000), vip(80)));
 	measure("established, egress", programs->progs.fl_egress, follows(pod1, client(4000)));
+	measure("direct to a busy backend, ingress", programs->progs.fl_ingress,
+		follows(another_client(4000), pod1));
 	measure("direct from a busy backend, egress", programs->progs.fl_egress,
 		follows(pod1, another_client(4000)));
 }
@@ -176,6 +178,8 @@ static void measure_variant(void)
 		follows(node(40000), client(1)));
 	measure("the node's own, from a NodePort, egress", programs->progs.fl_egress,
 		follows(node(NODE_PORT), client(1)));
+	measure("direct to an idle backend, ingress", programs->progs.fl_ingress,
+		follows(another_client(4000), pod(2)));
 	measure_new();
 	measure_established();
 	measure_source_nat();

@@ -132,9 +132,26 @@ static void array_clear(const struct bpf_map *map)
 	free(zero);
 }
 
+/* Datagrams that went straight to a backend in the test before, if any did. */
+static void datagrams_forget(void)
+{
+	__u32 count = bpf_map__max_entries(programs->maps.address_flows);
+	struct address_flows busy;
+
+	for (__u32 i = 0; i < count; i++) {
+		assert_int_equal(
+			bpf_map_lookup_elem(fd_of(programs->maps.address_flows), &i, &busy), 0);
+		if (busy.datagram_s) {
+			array_clear(programs->maps.tuple_locks);
+			return;
+		}
+	}
+}
+
 int datapath_setup(void **state)
 {
 	variant = *(struct variant *)*state;
+	datagrams_forget();
 	map_clear(programs->maps.frontends);
 	map_clear(programs->maps.addresses);
 	map_clear(programs->maps.affinity);
@@ -441,12 +458,28 @@ static void age_entries(const struct bpf_map *map, size_t last_use_offset, __u32
 	free(keys);
 }
 
+static void age_datagrams(__u32 seconds)
+{
+	__u32 count = bpf_map__max_entries(programs->maps.tuple_locks);
+	int map = fd_of(programs->maps.tuple_locks);
+	struct tuple_lock lock;
+
+	for (__u32 i = 0; i < count; i++) {
+		assert_int_equal(bpf_map_lookup_elem(map, &i, &lock), 0);
+		if (!lock.datagram_s)
+			continue;
+		lock.datagram_s -= seconds;
+		assert_int_equal(bpf_map_update_elem(map, &i, &lock, BPF_ANY), 0);
+	}
+}
+
 void given_time_passed(__u32 seconds)
 {
 	age_entries(programs->maps.flows, offsetof(struct flow, last_use_s), seconds);
 	age_entries(programs->maps.new_flows, offsetof(struct flow, last_use_s), seconds);
 	age_entries(programs->maps.affinity, offsetof(struct affinity, last_use_s), seconds);
 	age_entries(programs->maps.own_replies, 0, seconds);
+	age_datagrams(seconds);
 }
 
 /* Running. */

@@ -33,6 +33,11 @@ struct variant {
 	__u8 proto;
 };
 
+/* As programs have it (bpf/maps.h): a value of `tuple_locks`. */
+struct tuple_lock {
+	__u32 lock, is_held, moved, datagram_s;
+};
+
 /* As programs have it (bpf/maps.h): the one value of `flow_sweeper`. */
 struct sweeper {
 	__u64 timer[2];
@@ -53,9 +58,10 @@ extern struct variant variants[4];
 		.setup_func = datapath_setup,      \
 		.initial_state = &variants[index], \
 	})
-#define ONCE(test)     VARIANT(test, "", 0)
-#define FAMILIES(test) VARIANT(test, " (IPv4)", 0), VARIANT(test, " (IPv6)", 2)
-#define PROTOS(test)   VARIANT(test, " (TCP)", 0), VARIANT(test, " (UDP)", 1)
+#define ONCE(test)      VARIANT(test, "", 0)
+#define FAMILIES(test)  VARIANT(test, " (IPv4)", 0), VARIANT(test, " (IPv6)", 2)
+#define DATAGRAMS(test) VARIANT(test, " (IPv4)", 1), VARIANT(test, " (IPv6)", 3)
+#define PROTOS(test)    VARIANT(test, " (TCP)", 0), VARIANT(test, " (UDP)", 1)
 #define EACH(test)                                                          \
 	VARIANT(test, " (IPv4, TCP)", 0), VARIANT(test, " (IPv4, UDP)", 1), \
 		VARIANT(test, " (IPv6, TCP)", 2), VARIANT(test, " (IPv6, UDP)", 3)

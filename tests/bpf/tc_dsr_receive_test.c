@@ -627,6 +627,26 @@ static void one_client_port_at_two_frontends_is_told_apart(void **state)
 	then_goes_on_as(follows(dialled_there(), client(4000)));
 }
 
+static void a_flow_by_the_port_of_a_direct_conversation_gets_another_port(void **state)
+{
+	__u16 port;
+
+	(void)state;
+	given_pods_here();
+	when_asked(opens(client(4000), pod(1)));
+	then_goes_on();
+
+	when_received(opens(client(4000), dialled_there()), pod(1));
+
+	port = source_port_of(outcome());
+	assert_int_not_equal(port, 4000);
+	then_goes_on_as(opens(client(port), pod(1)));
+	when_replied(answers(pod(1), client(port)));
+	then_goes_on_as(answers(dialled_there(), client(4000)));
+	when_replied(answers(pod(1), client(4000)));
+	then_goes_on();
+}
+
 /* The network may bring packets straight to the backend's node, from one packet to the next. */
 static void a_connection_goes_on_where_its_packets_come_directly(void **state)
 {
@@ -757,6 +777,7 @@ int main(void)
 		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv6, UDP)", 3),
 		EACH(one_client_port_at_two_frontends_is_told_apart),
 		FAMILIES(a_connection_goes_on_where_its_packets_come_directly),
+		DATAGRAMS(a_flow_by_the_port_of_a_direct_conversation_gets_another_port),
 		EACH(errors_about_replies_reach_the_backend),
 		EACH(errors_about_nothing_known_are_dropped),
 	};

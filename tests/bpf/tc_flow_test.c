@@ -319,6 +319,54 @@ static void a_direct_conversation_by_the_port_of_a_flow_gets_another_port(void *
 	then_counted(COUNTER_FORWARDED_NEW, 1);
 }
 
+/* Datagrams; TCP's second SYN meets a challenge, which says the same. */
+static void a_flow_by_the_port_of_a_direct_conversation_gets_another_port(void **state)
+{
+	__u16 port;
+
+	(void)state;
+	given_pods(1);
+	when_ingress(follows(client(4000), pod(1)));
+	then_goes_on();
+
+	when_ingress(follows(client(4000), vip(80)));
+	port = source_port_of(outcome());
+	assert_int_not_equal(port, 4000);
+	then_goes_on_as(follows(client(port), pod(1)));
+
+	when_egress(follows(pod(1), client(port)));
+	then_goes_on_as(follows(vip(80), client(4000)));
+	when_egress(follows(pod(1), client(4000)));
+	then_goes_on();
+	when_ingress(follows(client(4000), pod(1)));
+	then_goes_on();
+	then_counted(COUNTER_DIRECT_TRANSLATED, 0);
+}
+
+static void a_direct_conversation_long_ago_takes_no_port(void **state)
+{
+	(void)state;
+	given_pods(1);
+	when_ingress(follows(client(4000), pod(1)));
+	given_time_passed(TIMEOUT_UDP_S + 1);
+
+	when_ingress(follows(client(4000), vip(80)));
+	then_goes_on_as(follows(client(4000), pod(1)));
+}
+
+/* Nor does one of another port, of another client, or with another backend. */
+static void a_flow_beside_direct_conversations_keeps_its_port(void **state)
+{
+	(void)state;
+	given_pods(1);
+	when_ingress(follows(client(4001), pod(1)));
+	when_ingress(follows(another_client(4000), pod(1)));
+	when_ingress(follows(client(4000), pod(2)));
+
+	when_ingress(follows(client(4000), vip(80)));
+	then_goes_on_as(follows(client(4000), pod(1)));
+}
+
 /* Otherwise its answers would come from an address that the client did not dial. */
 static void a_direct_connection_forgets_a_flow_that_is_over(void **state)
 {
@@ -448,13 +496,15 @@ int main(void)
 		EACH(a_lost_reply_half_comes_back_with_the_next_packet),
 		EACH(a_direct_connection_is_left_alone),
 		EACH(a_direct_conversation_by_the_port_of_a_flow_gets_another_port),
+		DATAGRAMS(a_flow_by_the_port_of_a_direct_conversation_gets_another_port),
+		DATAGRAMS(a_direct_conversation_long_ago_takes_no_port),
+		DATAGRAMS(a_flow_beside_direct_conversations_keeps_its_port),
 		EACH(a_direct_connection_forgets_a_flow_that_is_over),
 		EACH(a_packet_seen_again_on_an_upper_link_is_not_a_direct_one),
 		EACH(packets_of_a_backend_without_flows_skip_the_flow_tables),
 		EACH(two_clients_with_one_port_have_flows_of_their_own),
 		FAMILIES(a_retired_frontend_serves_established_connections_only),
-		VARIANT(datagrams_end_with_their_frontend, " (IPv4)", 1),
-		VARIANT(datagrams_end_with_their_frontend, " (IPv6)", 3),
+		DATAGRAMS(datagrams_end_with_their_frontend),
 	};
 
 	return cmocka_run_group_tests_name("flows", tests, load_with_upper_link, datapath_unload);

@@ -323,6 +323,25 @@ static void a_direct_conversation_of_the_node_by_the_port_of_a_flow_gets_another
 	assert_int_not_equal(source_port_of(outcome()), BACKEND_PORT);
 }
 
+static void a_flow_of_the_node_by_the_port_of_its_direct_conversation_gets_another(void **state)
+{
+	struct peer kept;
+
+	(void)state;
+	given_world();
+	when_run(programs->progs.fl_egress, opens(node(4000), pod(1)), pod_link, 0);
+	then_goes_on();
+
+	when_leaves(opens(node(4000), vip(80)));
+	kept = node(source_port_of(outcome()));
+	assert_int_not_equal(kept.port, 4000);
+
+	when_run(programs->progs.fl_ingress, answers(pod(1), node(4000)), pod_link, pod_link);
+	then_goes_on();
+	when_run(programs->progs.fl_egress, follows(node(4000), pod(1)), pod_link, 0);
+	then_goes_on();
+}
+
 /* A load balancer's address that a link of this node has, and perhaps other nodes have too. */
 static struct peer shared(__u16 port)
 {
@@ -416,6 +435,7 @@ int main(void)
 		EACH(an_error_about_a_process_packet_comes_in_by_its_link),
 		EACH(a_direct_connection_of_the_node_is_left_alone),
 		EACH(a_direct_conversation_of_the_node_by_the_port_of_a_flow_gets_another),
+		DATAGRAMS(a_flow_of_the_node_by_the_port_of_its_direct_conversation_gets_another),
 		EACH(a_process_bound_to_a_vip_asks_a_backend_elsewhere_by_the_nodes_address),
 		EACH(a_port_is_kept_for_another_address_where_no_socket_has_it),
 		EACH(a_process_bound_to_a_vip_keeps_it_for_a_backend_of_this_node),

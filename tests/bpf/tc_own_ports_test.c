@@ -303,7 +303,6 @@ static void a_flow_whose_source_is_there_goes_on(void **state)
 }
 
 #define TCP_ONLY(test) VARIANT(test, " (IPv4)", 0), VARIANT(test, " (IPv6)", 2)
-#define UDP_ONLY(test) VARIANT(test, " (IPv4)", 1), VARIANT(test, " (IPv6)", 3)
 
 int main(void)
 {
@@ -311,20 +310,21 @@ int main(void)
 		TCP_ONLY(a_segment_that_opens_nothing_is_the_stacks),
 		TCP_ONLY(a_segment_of_no_flow_to_another_vip_is_refused),
 		TCP_ONLY(a_reply_from_outside_of_the_source_ranges_is_the_stacks),
-		UDP_ONLY(the_reply_to_a_datagram_of_the_node_is_the_stacks),
-		UDP_ONLY(the_reply_to_a_masqueraded_datagram_is_the_stacks),
-		UDP_ONLY(only_the_reply_is_the_stacks),
-		UDP_ONLY(a_conversation_is_remembered_as_long_as_either_side_speaks),
-		UDP_ONLY(fragments_of_a_reply_are_the_stacks),
-		UDP_ONLY(a_datagram_in_fragments_is_remembered),
-		UDP_ONLY(a_flow_is_not_disturbed_by_a_datagram_the_other_way),
-		UDP_ONLY(only_ports_that_are_node_ports_are_remembered),
-		UDP_ONLY(what_a_connected_socket_waits_for_is_the_stacks),
-		UDP_ONLY(a_socket_that_is_connected_to_nobody_does_not_take_a_node_ports_datagrams),
+		DATAGRAMS(the_reply_to_a_datagram_of_the_node_is_the_stacks),
+		DATAGRAMS(the_reply_to_a_masqueraded_datagram_is_the_stacks),
+		DATAGRAMS(only_the_reply_is_the_stacks),
+		DATAGRAMS(a_conversation_is_remembered_as_long_as_either_side_speaks),
+		DATAGRAMS(fragments_of_a_reply_are_the_stacks),
+		DATAGRAMS(a_datagram_in_fragments_is_remembered),
+		DATAGRAMS(a_flow_is_not_disturbed_by_a_datagram_the_other_way),
+		DATAGRAMS(only_ports_that_are_node_ports_are_remembered),
+		DATAGRAMS(what_a_connected_socket_waits_for_is_the_stacks),
+		DATAGRAMS(
+			a_socket_that_is_connected_to_nobody_does_not_take_a_node_ports_datagrams),
 		TCP_ONLY(a_connection_whose_source_has_left_is_refused),
 		TCP_ONLY(a_connection_to_a_node_port_whose_source_has_left_is_the_stacks),
 		EACH(a_connection_anew_gets_a_source_that_is_there),
-		UDP_ONLY(datagrams_whose_source_has_left_get_another_one),
+		DATAGRAMS(datagrams_whose_source_has_left_get_another_one),
 		EACH(a_flow_whose_source_is_there_goes_on),
 	};
 

@@ -102,18 +102,17 @@ static void datagrams_whose_source_has_left_get_another_one(void **state)
 }
 
 #define TCP_ONLY(test) VARIANT(test, " (IPv4)", 0), VARIANT(test, " (IPv6)", 2)
-#define UDP_ONLY(test) VARIANT(test, " (IPv4)", 1), VARIANT(test, " (IPv6)", 3)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TCP_ONLY(a_segment_that_opens_nothing_goes_up),
 		TCP_ONLY(a_reply_from_outside_of_the_source_ranges_goes_up),
-		UDP_ONLY(the_reply_to_a_datagram_of_the_node_goes_up),
-		UDP_ONLY(the_reply_to_a_masqueraded_datagram_goes_up),
-		UDP_ONLY(what_a_connected_socket_waits_for_goes_up),
+		DATAGRAMS(the_reply_to_a_datagram_of_the_node_goes_up),
+		DATAGRAMS(the_reply_to_a_masqueraded_datagram_goes_up),
+		DATAGRAMS(what_a_connected_socket_waits_for_goes_up),
 		TCP_ONLY(a_connection_whose_source_has_left_is_over),
-		UDP_ONLY(datagrams_whose_source_has_left_get_another_one),
+		DATAGRAMS(datagrams_whose_source_has_left_get_another_one),
 	};
 
 	return cmocka_run_group_tests_name("own ports at XDP", tests, xdp_load, xdp_unload);

@@ -210,6 +210,7 @@ class Conversation:
         self.connection = self.direct = self.asked = None
         self.answered_by = self.seen = None
         self.asked_at = 0.0  # the Service, by UDP
+        self.directly_seen = {}  # by backend: the client's address and port there, and when, by UDP
         self.tokens = 0
 
     async def run(self):
@@ -338,7 +339,13 @@ class Conversation:
         self.seen, self.answered_by, self.asked_at = (words[1], int(words[2])), words[3], now
 
     async def direct_ask(self, _):
-        await self._exchange(self.backend())
+        backend = self.backend()
+        words = await self._exchange(backend)
+        now, seen = asyncio.get_running_loop().time(), words[1:3]
+        before, asked_at = self.directly_seen.get(backend, (seen, 0.0))
+        if seen != before and now < asked_at + REMEMBERED:
+            raise Died(f"seen as {seen}, no longer as {before}")
+        self.directly_seen[backend] = seen, now
 
     # Others.
 

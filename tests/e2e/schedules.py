@@ -94,6 +94,8 @@ def udp_steps(rng):
     if story < 0.4:
         live_through(rng, steps, kinds, "ask")
     elif story < 0.8:  # one socket, to the Service and to its backend
+        if rng.random() < 0.5:  # to the backend first
+            steps = [["direct-ask", 1]] * rng.choice((1, 2)) + steps
         for _ in range(rng.choice((1, 2, 3))):
             steps += [["direct-ask", 1]] * rng.choice((1, 2)) + [["ask", 1]] * rng.choice((1, 2)) + [idle(rng)]
         steps += [["ask", 1]]

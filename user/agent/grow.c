@@ -74,6 +74,7 @@ static int copy_address_flows(int to, uint32_t count)
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	busy.new_until_s = (uint32_t)now.tv_sec + NEW_FLOWS_LAST_S;
 	busy.direct_until_s = busy.new_until_s;
+	busy.datagram_s = (uint32_t)now.tv_sec;
 	for (uint32_t index = 0; index < count; index++) {
 		if (bpf_map_update_elem(to, &index, &busy, BPF_ANY))
 			return -errno;
