@@ -23,16 +23,17 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 {
 	__u32 size = packet_network_size(skb, packet);
 	__s32 room = (__s32)encapsulation_size(packet->family);
+	enum counter_reason outcome = COUNTER_CONFIRMATION_UNSENT;
 	__u8 dscp = packet_dscp(skb, packet);
 	__u8 macs[2 * ETH_ALEN] = {};
 
 	if (skb->gso_size || skb->vlan_present ||
-	    !node_address_of(packet->family, &draft->rewrite.src))
+	    !node_address_of(packet->family, &draft->rewrite.src) ||
+	    (hook->link_header_size && bpf_skb_load_bytes(skb, 0, macs, sizeof(macs))) ||
+	    bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
+		counter_add(COUNTER_CONFIRMATION_UNSENT, hook->size);
 		return 0;
-	if (hook->link_header_size && bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
-		return 0;
-	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
-		return 0;
+	}
 	draft->rewrite.dst = draft->sender;
 	draft->rewrite.dst_port = draft->choice.port;
 	draft->asks = false;
@@ -43,8 +44,9 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 	draft->is_sending = true;
 	barrier();
 	if (!bpf_clone_redirect(skb, hook->ifindex, 0))
-		counter_add(COUNTER_CONFIRMATION_SENT, 0);
+		outcome = COUNTER_CONFIRMATION_SENT;
 	barrier();
+	counter_add(outcome, hook->size);
 	draft->is_sending = false;
 	if ((hook->link_header_size && bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0)) ||
 	    bpf_skb_adjust_room(skb, -room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))

@@ -69,6 +69,8 @@
 	  "dropped: the next hop of the flow's route does not answer; its sender is told")         \
 	X(COUNTER_CONFIRMATION_SENT, "confirmation-sent",                                          \
 	  "a node was told that a client's flow with direct server return has its answer")         \
+	X(COUNTER_CONFIRMATION_UNSENT, "confirmation-unsent",                                      \
+	  "a node that asked for a confirmation was not told: no room or no address for one")      \
 	X(COUNTER_CONFIRMATION, "confirmation",                                                    \
 	  "taken: a backend's node says that a flow with direct server return has its answer")     \
 	X(COUNTER_SKIPPED, "skipped",                                                              \

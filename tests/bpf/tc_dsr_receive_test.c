@@ -226,6 +226,26 @@ static void who_asks_too_early_hears_nothing(void **state)
 	(void)close(wire);
 }
 
+/* Here because the node has lost its address; the next packet asks again. */
+static void a_confirmation_that_cannot_be_sent_is_counted(void **state)
+{
+	const struct frame inside = follows(client(4000), dialled_there());
+	const struct link_source nowhere = {};
+	__u32 zero = 0;
+
+	(void)state;
+	given_a_flow();
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(programs->maps.node_address), &zero,
+					     &nowhere, BPF_ANY),
+			 0);
+
+	when_asked_about(inside);
+
+	then_goes_on_as(follows(client(4000), pod(1)));
+	then_counted(COUNTER_CONFIRMATION_UNSENT, 1);
+	then_counted(COUNTER_CONFIRMATION_SENT, 0);
+}
+
 static void a_node_that_is_the_backend_gets_its_packets(void **state)
 {
 	struct peer backend = node(BACKEND_PORT);
@@ -748,6 +768,7 @@ int main(void)
 		EACH(a_conversation_reaches_the_backend_and_is_answered_as_the_frontend),
 		EACH(who_asks_about_a_flow_hears_that_it_is_confirmed),
 		EACH(who_asks_too_early_hears_nothing),
+		EACH(a_confirmation_that_cannot_be_sent_is_counted),
 		EACH(a_node_that_is_the_backend_gets_its_packets),
 		EACH(only_nodes_of_the_cluster_are_listened_to),
 		EACH(this_node_sends_none_to_itself),
