@@ -77,7 +77,7 @@ static __noinline int confirmation_take(struct __sk_buff *skb, const struct pack
 		return VERDICT_NEXT;
 	draft->sender = packet->src;
 	draft->choice.addr = packet->dst;
-	if (!link_leads_to_sender(skb, packet, hook, draft))
+	if (!link_leads_to_sender(skb, hook, draft))
 		return -COUNTER_DROP_NOT_A_NODE;
 	if (!is_confirmed && flow->state == FLOW_REPLIED) {
 		flow->state = FLOW_ESTABLISHED;

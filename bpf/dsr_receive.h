@@ -8,8 +8,8 @@
  * ranges hold here, too.
  *
  * Who sends such a packet is believed only where it can come from there: by an overlay, or by a
- * link that leads to that node. That costs looks at the routes, so packets of a flow that came by
- * their link before are not asked again.
+ * link that leads to that node or to pods of others. That costs looks at the routes, so packets of
+ * a flow that came by their link before are not asked again.
  */
 
 #include "dsr.h"
@@ -89,12 +89,57 @@ static __always_inline bool sender_is_node(const struct packet *packet, const st
 }
 
 /*
- * True if packets of the node that draft->sender is the address of can come by this link: by an
- * overlay, which joins nodes, or by the link that the way to that node leads by. Where routes have
- * several ways, the kernel draws one for each pair of addresses.
+ * True if the way of what draft->rewrite says leads by this link, or by the bridge that it is a
+ * port of (0: of none). A global function, which the verifier looks at once: it is asked in loops.
  */
-static __noinline bool link_leads_to_sender(void *ctx, const struct packet *packet,
-					    const struct hook *hook, struct flow_draft *draft)
+__noinline int way_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge)
+{
+	const struct hook hook = {.ifindex = ifindex};
+	struct flow_draft *draft = flow_draft_get();
+	struct bpf_fib_lookup fib = {.tot_len = 1}; /* always fits */
+	long found;
+
+	if (!draft)
+		return false;
+	found = route_ask(skb, &draft->packet, &hook, &draft->rewrite, &fib);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return false;
+	return fib.ifindex == ifindex || (bridge && fib.ifindex == bridge);
+}
+
+/*
+ * The next address whose way tells whether nodes' packets come by a link: first that of the sender,
+ * as often as ways are tried; then those of pods on other nodes, for where pods have a network of
+ * their own, what nodes send to pods comes by that. False: there is none at this place.
+ */
+static __always_inline bool witness_take(struct flow_draft *draft, __u32 number)
+{
+	bool is_ipv4 = address_is_ipv4(&draft->sender);
+	const struct backend *backend;
+	__u32 place, *id;
+
+	if (number < WAYS_TRIED) {
+		draft->rewrite.dst = draft->sender;
+		return true;
+	}
+	place = number - WAYS_TRIED + (is_ipv4 ? 0 : FAR_BACKENDS);
+	id = bpf_map_lookup_elem(&far_backends, &place);
+	backend = id && *id ? bpf_map_lookup_elem(&backends, id) : NULL;
+	if (!backend || backend->state == BACKEND_FREE || backend->flags & BACKEND_LOCAL ||
+	    address_is_ipv4(&backend->addr) != is_ipv4 || cluster_node_of(&backend->addr))
+		return false;
+	draft->rewrite.dst = backend->addr;
+	return true;
+}
+
+/*
+ * True if packets of the node that draft->sender is the address of can come by this link: by an
+ * overlay, which joins nodes, by the link that the way to that node leads by, or by one that leads
+ * to pods of others. Where routes have several ways, the kernel draws one for each pair of
+ * addresses.
+ */
+static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct hook *hook,
+					    struct flow_draft *draft)
 {
 	__u32 ifindex = hook->ifindex;
 	const struct link_info *link = bpf_map_lookup_elem(&links, &ifindex);
@@ -104,13 +149,10 @@ static __noinline bool link_leads_to_sender(void *ctx, const struct packet *pack
 	if (link->role == LINK_OVERLAY || (link->bridge && mac_is_zero(link->mac)))
 		return true;
 	draft->rewrite.src = draft->choice.addr;
-	draft->rewrite.dst = draft->sender;
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
-	for (int i = 0; i < WAYS_TRIED; i++) {
-		if (!route_find(ctx, packet, hook, &draft->rewrite, &draft->route) &&
-		    (draft->route.next.ifindex == ifindex ||
-		     (link->bridge && draft->route.next.ifindex == link->bridge)))
+	for (__u32 number = 0; number < WAYS_TRIED + FAR_BACKENDS; number++) {
+		if (witness_take(draft, number) && way_leads_by(skb, ifindex, link->bridge))
 			return true;
 		address_words(&draft->rewrite.src)[3] = bpf_get_prandom_u32();
 	}
@@ -275,8 +317,8 @@ static __always_inline void received_go_on(struct flow_draft *draft, struct flow
  * The flow of an unwrapped packet, in draft->original and its key. Returns 0, FLOW_IS_NEW or -enum
  * counter_reason.
  */
-static __noinline int dsr_flow(void *ctx, const struct packet *packet, const struct hook *hook,
-			       struct flow_draft *draft)
+static __noinline int dsr_flow(struct __sk_buff *skb, const struct packet *packet,
+			       const struct hook *hook, struct flow_draft *draft)
 {
 	struct flow_key *key = &draft->original_key;
 	bool is_confirmed, is_known;
@@ -286,7 +328,7 @@ static __noinline int dsr_flow(void *ctx, const struct packet *packet, const str
 	entry = flow_look(key, &draft->original, &is_confirmed);
 	is_known = entry && flow_is_received(packet, &draft->original, &draft->choice);
 	if (!(is_known && draft->original.ifindex == hook->ifindex) &&
-	    !link_leads_to_sender(ctx, packet, hook, draft))
+	    !link_leads_to_sender(skb, hook, draft))
 		return -COUNTER_DROP_NOT_A_NODE;
 	if (is_known) {
 		received_go_on(draft, entry, packet, is_confirmed);

@@ -244,6 +244,17 @@ struct {
 } cluster_nodes SEC(".maps");
 
 /*
+ * Ids of some backends on other nodes, IPv4's and then IPv6's, by the lower bits of the id: a place
+ * has one (else 0) while there is any. What it is says `backends`. Written by the agent.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * FAR_BACKENDS);
+	__type(key, __u32);
+	__type(value, __u32);
+} far_backends SEC(".maps");
+
+/*
  * Next hops that the kernel did not know when a packet was to be sent to them, and has asked for
  * since. Written by programs; the one unused longest makes room.
  */

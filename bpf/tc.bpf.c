@@ -600,7 +600,7 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
 		return -COUNTER_DROP_ICMP;
-	if (flow->ifindex != hook->ifindex && !link_leads_to_sender(skb, packet, hook, draft))
+	if (flow->ifindex != hook->ifindex && !link_leads_to_sender(skb, hook, draft))
 		return -COUNTER_DROP_NOT_A_NODE;
 	icmp_outer(packet, &draft->quote, flow, &draft->rewrite);
 	err = icmp_rewrite(skb, packet, &draft->quote, flow, &draft->rewrite);

@@ -27,6 +27,9 @@
 #define XDP_LINKS_MAX     1024  /* places, a power of two */
 #define CLUSTER_NODES_MAX 65536 /* addresses; entries are made as they are needed */
 
+/* Backends on other nodes that links are judged by, of each family. */
+#define FAR_BACKENDS 8
+
 /* Next hops that the kernel is asking for. */
 #define NEIGHBOUR_SEARCHES_MAX 1024
 

@@ -167,6 +167,7 @@ int datapath_setup(void **state)
 	map_clear(programs->maps.cluster_nodes);
 	map_clear(programs->maps.neighbour_searches);
 	array_clear(programs->maps.neighbour_sought);
+	array_clear(programs->maps.far_backends);
 	array_clear(programs->maps.node_address);
 	map_clear(programs->maps.links);
 	array_clear(programs->maps.service_ranges);

@@ -89,6 +89,8 @@ struct fixture *given_maps(const struct sizes *sizes)
 					 sizes->addresses, (void **)&fixture->address_flows);
 	maps->node_ports = array_make("node_ports", sizeof(struct node_ports), 1,
 				      (void **)&fixture->node_ports);
+	maps->far_backends = map_make(BPF_MAP_TYPE_ARRAY, "far_backends", sizeof(uint32_t),
+				      sizeof(uint32_t), (size_t)2 * FAR_BACKENDS, 0);
 	maps->services_max = sizes->services;
 	maps->slots_max = sizes->slots;
 	maps->backends_max = sizes->backends;
@@ -101,7 +103,8 @@ void fixture_free(struct fixture *fixture)
 	const int fds[] = {maps->frontends,     maps->addresses,     maps->address_flows,
 			   maps->services,      maps->slots,         maps->backends,
 			   maps->service_names, maps->service_stats, maps->unprogrammed,
-			   maps->source_ranges, maps->flows,         maps->node_ports};
+			   maps->source_ranges, maps->flows,         maps->node_ports,
+			   maps->far_backends};
 
 	publisher_close(fixture->publisher);
 	(void)munmap(fixture->services, sizeof(struct service) * fixture->sizes.services);

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "between.h"
+#include "fairlead/limits.h"
 #include "publish/publish.h"
 
 #define NS_PER_S      1000000000ULL

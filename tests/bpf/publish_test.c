@@ -28,6 +28,52 @@ static void test_backends_know_whether_they_are_on_a_node(void **state)
 	assert_int_equal(fixture->backends[backend_id_of(fixture, 3, IPPROTO_TCP)].flags, 0);
 }
 
+/* The id that the datapath is told of for backends that have the same lower bits as this one. */
+static uint32_t far_backend(const struct fixture *fixture, uint32_t id)
+{
+	uint32_t place = id % FAR_BACKENDS, far;
+
+	assert_int_equal(bpf_map_lookup_elem(fixture->maps.far_backends, &place, &far), 0);
+	return far;
+}
+
+/* By the ways that lead to some of them it is judged where packets of nodes can come from. */
+static void test_some_backends_on_other_nodes_are_told(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t here, there, ids[FAR_BACKENDS + 1];
+
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2:here 3:there"), 0);
+	here = backend_id_of(fixture, 2, IPPROTO_TCP);
+	there = backend_id_of(fixture, 3, IPPROTO_TCP);
+	assert_int_equal(far_backend(fixture, there), there);
+	assert_int_equal(far_backend(fixture, here), 0);
+	when_restarted(fixture);
+	assert_int_equal(far_backend(fixture, there), there);
+
+	/* Ids follow each other, so the last one shares its place with the first. */
+	assert_int_equal(when_service(fixture, "api", "10.96.0.2",
+				      "11:there 12:there 13:there 14:there 15:there 16:there "
+				      "17:there 18:there 19:there"),
+			 0);
+	when_gone(fixture, "web");
+	when_settled(fixture);
+	for (uint32_t i = 0; i <= FAR_BACKENDS; i++)
+		ids[i] = backend_id_of(fixture, 11 + i, IPPROTO_TCP);
+	assert_int_equal(ids[0] % FAR_BACKENDS, ids[FAR_BACKENDS] % FAR_BACKENDS);
+	for (uint32_t i = 1; i < FAR_BACKENDS; i++)
+		assert_int_equal(far_backend(fixture, ids[i]), ids[i]);
+	assert_int_equal(far_backend(fixture, ids[0]), ids[0]);
+
+	assert_int_equal(when_service(fixture, "api", "10.96.0.2", "19:there"), 0);
+	when_settled(fixture);
+	assert_int_equal(far_backend(fixture, ids[0]), ids[FAR_BACKENDS]);
+	assert_int_equal(far_backend(fixture, ids[1]), 0);
+	when_gone(fixture, "api");
+	when_settled(fixture);
+	assert_int_equal(far_backend(fixture, ids[0]), 0);
+}
+
 static void test_new_service(void **state)
 {
 	struct fixture *fixture = *state;
@@ -615,6 +661,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST("backends know whether they are on a node",
 		     test_backends_know_whether_they_are_on_a_node),
+		TEST("some backends on other nodes are told",
+		     test_some_backends_on_other_nodes_are_told),
 		TEST("a new Service is complete in every map", test_new_service),
 		TEST("index 0 of services, backends and address_flows is never used",
 		     test_index_zero),

@@ -376,6 +376,72 @@ static void each_of_several_ways_leads_to_a_node(void **state)
 	}
 }
 
+/* As the agent tells of them. Its route leads by `side` if that is where it is. */
+static __u32 given_backend_elsewhere(struct peer there, __u32 flags)
+{
+	__u32 id = given_backend(there, variant.proto);
+	__u32 place = id % FAR_BACKENDS + (is_ipv4() ? 0 : FAR_BACKENDS);
+	int map = bpf_map__fd(programs->maps.backends);
+	struct backend backend;
+
+	assert_int_equal(bpf_map_lookup_elem(map, &id, &backend), 0);
+	backend.flags = flags;
+	assert_int_equal(bpf_map_update_elem(map, &id, &backend, BPF_ANY), 0);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(programs->maps.far_backends), &place, &id, BPF_ANY),
+		0);
+	return id;
+}
+
+static struct peer pod_by_the_side(void)
+{
+	return peer(is_ipv4() ? "172.21.0.9" : "fd21::9", BACKEND_PORT);
+}
+
+/* Nodes are known by an address in one network, and pods have another. */
+static void a_link_that_leads_to_pods_elsewhere_leads_to_their_nodes(void **state)
+{
+	(void)state;
+	given_pods_here();
+	given_role(side, LINK_UPLINK);
+	(void)given_backend_elsewhere(pod_by_the_side(), BACKEND_ON_NODE);
+
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_goes_on_as(opens(client(4000), pod(1)));
+	when_received_by(uplink, opens(client(4001), vip(80)), other_node(), pod(1));
+	then_goes_on_as(opens(client(4001), pod(1)));
+	when_received_by(side, opens(client(4002), vip(80)), stranger(), pod(1));
+	then_dropped(COUNTER_DROP_NOT_A_NODE);
+}
+
+static void what_is_no_pod_elsewhere_says_nothing_of_nodes(void **state)
+{
+	struct peer elsewhere = peer(is_ipv4() ? "10.1.0.77" : "fd01::77", BACKEND_PORT);
+	__u32 gone;
+
+	(void)state;
+	given_pods_here();
+	given_role(side, LINK_UPLINK);
+	(void)given_backend_elsewhere(elsewhere, BACKEND_ON_NODE); /* not by this link */
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_dropped(COUNTER_DROP_NOT_A_NODE);
+
+	(void)given_backend_elsewhere(pod_by_the_side(), BACKEND_ON_NODE | BACKEND_LOCAL);
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_counted(COUNTER_DROP_NOT_A_NODE, 2);
+
+	gone = given_backend_elsewhere(pod_by_the_side(), BACKEND_ON_NODE);
+	given_backend_state(gone, BACKEND_FREE);
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_counted(COUNTER_DROP_NOT_A_NODE, 3);
+
+	/* A node's own process. */
+	(void)given_backend_elsewhere(pod_by_the_side(), BACKEND_ON_NODE);
+	given_cluster_node(pod_by_the_side(), CLUSTER_NODE_OTHER);
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_counted(COUNTER_DROP_NOT_A_NODE, 4);
+}
+
 static void source_ranges_hold_for_what_others_send(void **state)
 {
 	struct source_range range = {.prefix = 32 + 128, .addr = client(0).addr};
@@ -778,6 +844,8 @@ int main(void)
 		FAMILIES(an_overlay_leads_to_every_node),
 		FAMILIES(a_port_leads_where_its_bridge_does),
 		FAMILIES(each_of_several_ways_leads_to_a_node),
+		FAMILIES(a_link_that_leads_to_pods_elsewhere_leads_to_their_nodes),
+		FAMILIES(what_is_no_pod_elsewhere_says_nothing_of_nodes),
 		EACH(source_ranges_hold_for_what_others_send),
 		FAMILIES(what_no_stack_would_take_is_not_unwrapped),
 		EACH(packets_to_no_backend_are_left_alone),

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define ANSWERS_PER_SECOND 200
+#define FLOOD_MAX          20000
 #define WAIT_MS            3000
 
 static const __u8 others_mac[6] = {2, 0, 0, 0, 0, 0x99};
@@ -526,13 +527,16 @@ static void when_the_hops_run_out(__u16 port)
 	when_asked(built(spec));
 }
 
-/* More than two seconds' worth, in case a second ends meanwhile. */
+/* As many as are answered in a second, however many seconds it takes to send so many. */
 static void a_flood_of_refusals_leaves_errors_their_own(void **state)
 {
+	__u16 port = 4000;
+
 	(void)state;
 	given_outside(1);
-	for (__u16 i = 0; i < 3 * ANSWERS_PER_SECOND; i++)
-		when_asked(opens(client((__u16)(4000 + i)), vip(81)));
+	do
+		when_asked(opens(client(port++), vip(81)));
+	while (verdict() != TC_ACT_SHOT && port < 4000 + FLOOD_MAX);
 	assert_int_equal(verdict(), TC_ACT_SHOT);
 
 	when_the_hops_run_out(3000);
@@ -543,10 +547,13 @@ static void a_flood_of_refusals_leaves_errors_their_own(void **state)
 
 static void a_flood_of_errors_leaves_refusals_their_own(void **state)
 {
+	__u16 port = 4000;
+
 	(void)state;
 	given_outside(1);
-	for (__u16 i = 0; i < 3 * ANSWERS_PER_SECOND; i++)
-		when_the_hops_run_out((__u16)(4000 + i));
+	do
+		when_the_hops_run_out(port++);
+	while (verdict() != TC_ACT_SHOT && port < 4000 + FLOOD_MAX);
 	assert_int_equal(verdict(), TC_ACT_SHOT);
 
 	when_asked(opens(client(3000), vip(81)));

@@ -505,6 +505,7 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 		.source_ranges = datapath_map(datapath, "source_ranges"),
 		.flows = datapath_map(datapath, "flows"),
 		.node_ports = datapath_map(datapath, "node_ports"),
+		.far_backends = datapath_map(datapath, "far_backends"),
 		.services_max = kept_maps_entries(&datapath->maps, "services"),
 		.slots_max = kept_maps_entries(&datapath->maps, "slots"),
 		.backends_max = kept_maps_entries(&datapath->maps, "backends"),

@@ -17,9 +17,9 @@
 bool table_is_shared(const char *name)
 {
 	static const char *const names[] = {
-		"frontends",     "addresses",      "slots",        "backends",
-		"source_ranges", "near_ranges",    "link_sources", "cluster_nodes",
-		"node_address",  "service_ranges", "links",        "xdp_links",
+		"frontends",   "addresses",    "slots",         "backends",     "source_ranges",
+		"near_ranges", "link_sources", "cluster_nodes", "node_address", "service_ranges",
+		"links",       "xdp_links",    "far_backends",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

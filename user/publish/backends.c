@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -101,6 +102,49 @@ uint32_t backend_take(struct publisher *publisher, const struct planned_backend 
 	return id;
 }
 
+static bool is_far(const struct publisher *publisher, uint32_t id, uint32_t place)
+{
+	const struct backend *backend;
+
+	if (!publisher->backend_records[id].address)
+		return false;
+	backend = backend_at(publisher, id);
+	return (backend->flags & (BACKEND_LOCAL | BACKEND_ON_NODE)) == BACKEND_ON_NODE &&
+	       address_is_ipv4(&backend->addr) == (place < FAR_BACKENDS);
+}
+
+static void far_backend_write(struct publisher *publisher, uint32_t place, uint32_t id)
+{
+	publisher->far_backends[place] = id;
+	if (bpf_map_update_elem(publisher->maps.far_backends, &place, &id, BPF_ANY))
+		(void)log_err(-errno, "cannot write a backend to far_backends, continuing");
+}
+
+void backend_note_far(struct publisher *publisher, uint32_t id)
+{
+	const struct backend *backend = backend_at(publisher, id);
+	uint32_t place = id % FAR_BACKENDS + (address_is_ipv4(&backend->addr) ? 0 : FAR_BACKENDS);
+
+	if (is_far(publisher, id, place) &&
+	    !is_far(publisher, publisher->far_backends[place], place))
+		far_backend_write(publisher, place, id);
+}
+
+/* Puts another one into the place of one that is gone, if there is any. */
+static void far_backend_replace(struct publisher *publisher, uint32_t gone)
+{
+	for (uint32_t place = 0; place < 2 * FAR_BACKENDS; place++) {
+		uint32_t id = gone % FAR_BACKENDS;
+
+		if (publisher->far_backends[place] != gone)
+			continue;
+		while (id < publisher->backend_ids.next_fresh && !is_far(publisher, id, place))
+			id += FAR_BACKENDS;
+		far_backend_write(publisher, place,
+				  id < publisher->backend_ids.next_fresh ? id : 0);
+	}
+}
+
 /* Nobody is called by this id any more. */
 static void backend_remove(struct publisher *publisher, uint32_t id)
 {
@@ -112,6 +156,7 @@ static void backend_remove(struct publisher *publisher, uint32_t id)
 			hash_of(&backend->addr, backend->port, backend->proto), id);
 	__atomic_store_n(&backend->state, BACKEND_FREE, __ATOMIC_RELEASE);
 	publisher->backend_records[id] = (struct backend_record){};
+	far_backend_replace(publisher, id);
 	publisher->address_records[address].backends--;
 	(void)address_settle(publisher, address);
 }
@@ -218,5 +263,6 @@ int backend_adopt(struct publisher *publisher, uint32_t id)
 		return -EINVAL;
 	(void)id_pool_reserve(&publisher->backend_ids, id);
 	backend_add(publisher, id, address);
+	backend_note_far(publisher, id);
 	return 0;
 }

@@ -22,6 +22,7 @@
 struct publish_maps {
 	int frontends, addresses, address_flows, services, slots, backends;
 	int service_names, service_stats, unprogrammed, source_ranges, flows, node_ports;
+	int far_backends;
 	uint32_t services_max, slots_max, backends_max;
 };
 

@@ -3,6 +3,7 @@
 
 /* Inside of publish: what the files of this folder share. */
 
+#include "fairlead/limits.h"
 #include "lookup.h"
 #include "publish/buddy.h"
 #include "publish/ids.h"
@@ -149,6 +150,7 @@ struct publisher {
 	struct id_index backend_index, address_index;
 	struct buddy free_slots;
 	struct backend_record *backend_records;
+	uint32_t far_backends[2 * FAR_BACKENDS]; /* as in the map */
 	struct address_record *address_records;
 	struct ip_addr *ipv6; /* addresses of records, by numbers of their own */
 	struct id_pool ipv6_ids;
@@ -261,6 +263,12 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 
 /* Writes the state that the record's counts give; a backend that nobody knows begins to leave. */
 void backend_settle(struct publisher *publisher, uint32_t id);
+
+/*
+ * Tells the datapath of a backend on another node, if it knows none like it yet: by what leads to
+ * such, packets of nodes come (`far_backends`). Logs.
+ */
+void backend_note_far(struct publisher *publisher, uint32_t id);
 
 /* Remembers that the service port, whose lists are swung, has the UDP backend no longer. */
 void backend_note_left(struct publisher *publisher, uint32_t service, uint32_t id);
