@@ -172,12 +172,15 @@ static __always_inline bool is_met_by_tc(struct bpf_sock_addr *ctx, const struct
 static __always_inline void source_read(const struct bpf_sock *socket, struct ip_addr *ret_addr)
 {
 	__u32 *words = address_words(ret_addr);
+	__be32 ipv4;
 
 	__builtin_memset(ret_addr, 0, sizeof(*ret_addr));
 	if (!socket)
 		return;
 	if (socket->family != AF_INET6) {
-		address_set_ipv4(ret_addr, socket->src_ip4);
+		ipv4 = socket->src_ip4;
+		barrier_var(ipv4); /* or it shares its load with a word of the other family */
+		address_set_ipv4(ret_addr, ipv4);
 		return;
 	}
 	words[0] = socket->src_ip6[0];

@@ -84,8 +84,11 @@ static __always_inline void *frame_transport(const struct frame *frame, const st
 	void *ipv4 = frame->data + ETH_HLEN + sizeof(struct iphdr);
 	void *ipv6 = frame->data + ETH_HLEN + sizeof(struct ipv6hdr);
 	void *header = packet->family == FAMILY_IPV4 ? ipv4 : ipv6;
+	void *end = frame->end;
 
-	return header + size > frame->end ? NULL : header;
+	/* Or clang 19 compares with one past the end, in a loop, which the verifier does not take. */
+	barrier_var(end);
+	return header + size > end ? NULL : header;
 }
 
 /* As segment_is_broken(). */

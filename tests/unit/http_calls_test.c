@@ -47,7 +47,7 @@ static void when_called(unsigned int index, uint32_t total_s)
 {
 	const struct http_events events = {.done = on_done};
 	const struct http_request request = {
-		.method = "GET", .url = url, .proxy_url = "", .total_s = total_s};
+		.method = "GET", .url = url, .proxy_url = "", .insecure = true, .total_s = total_s};
 
 	assert_int_equal(http_send(http, &request, &events, NULL, &calls[index]), 0);
 }
