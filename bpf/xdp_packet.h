@@ -86,7 +86,7 @@ static __always_inline void *frame_transport(const struct frame *frame, const st
 	void *header = packet->family == FAMILY_IPV4 ? ipv4 : ipv6;
 	void *end = frame->end;
 
-	/* Or clang 19 compares with one past the end, in a loop, which the verifier does not take. */
+	/* Or clang 19 compares with one past the end in a loop, which no verifier takes. */
 	barrier_var(end);
 	return header + size > end ? NULL : header;
 }
