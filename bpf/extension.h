@@ -57,16 +57,28 @@ static __always_inline bool packet_step_extension(struct __sk_buff *skb, struct 
 	return true;
 }
 
-/* Follows the chain of extension headers (RFC 8200, 4) to what it carries. */
+/* What a later fragment carries is no header, whatever the first one has there. */
+static __always_inline bool extensions_are_skipped(const struct packet *packet)
+{
+	return packet->fragment == FRAGMENT_LATER || !proto_is_extension(packet->proto);
+}
+
+/*
+ * Follows the chain of extension headers (RFC 8200, 4) to what it carries. A hook asks more than
+ * once, and finds the same each time.
+ */
 static __noinline bool packet_skip_extensions(struct __sk_buff *skb, struct packet *packet)
 {
+	if (packet->flags & PACKET_CHAIN_IS_BROKEN)
+		return false;
 	for (int i = 0; i < IPV6_EXTENSION_HEADERS_MAX; i++) {
-		if (!proto_is_extension(packet->proto))
+		if (extensions_are_skipped(packet))
 			return true;
 		if (!packet_step_extension(skb, packet))
-			return false;
-		if (packet->fragment == FRAGMENT_LATER)
-			return true;
+			break;
 	}
-	return !proto_is_extension(packet->proto);
+	if (extensions_are_skipped(packet))
+		return true;
+	packet->flags |= PACKET_CHAIN_IS_BROKEN;
+	return false;
 }

@@ -72,6 +72,7 @@ enum packet_flag {
 	/* IPv4: the header's fixed part does not sum up; what the options sum up to is missing. */
 	PACKET_SUM_IS_OFF = 1U << 2,
 	PACKET_SEGMENT_IS_BROKEN = 1U << 3, /* a RST or FIN whose checksum is wrong */
+	PACKET_CHAIN_IS_BROKEN = 1U << 4,   /* IPv6: its extension headers lead nowhere */
 };
 
 struct packet {

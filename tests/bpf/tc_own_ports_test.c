@@ -12,7 +12,9 @@
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
-#define UDP_STREAM_S 120
+#define UDP_STREAM_S          120
+#define FRAGMENT_HEADER_SIZE  8
+#define EXTENSION_HEADERS_MAX 8 /* that the programs follow */
 
 static struct peer server(void)
 {
@@ -160,6 +162,49 @@ static void a_datagram_in_fragments_is_remembered(void **state)
 	when_own_leaves(built(request));
 
 	then_reply_is_the_stacks(answers(server(), node(NODE_PORT)));
+}
+
+/* Two questions of the hook read such a packet: the second must find the same as the first. */
+
+static void a_chain_that_is_too_long_leads_nowhere_the_second_time_either(void **state)
+{
+	struct packet_spec spec = opening(node(NODE_PORT), vip(80));
+	struct frame frame;
+
+	(void)state;
+	given_outside(1);
+	spec.extensions[0] =
+		(struct extension){IPPROTO_DSTOPTS, 8 * (EXTENSION_HEADERS_MAX + 1), 0};
+	frame = built(spec);
+	for (__u32 i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
+		__u8 *header = frame.bytes + frame_transport(&frame) + (size_t)(8 * i);
+
+		header[0] = i < EXTENSION_HEADERS_MAX ? IPPROTO_DSTOPTS : variant.proto;
+		header[1] = 0;
+	}
+
+	when_own_leaves(frame);
+
+	then_dropped(COUNTER_DROP_MALFORMED);
+}
+
+static void what_a_later_fragment_carries_is_not_read_as_a_header(void **state)
+{
+	struct packet_spec spec = opening(node(NODE_PORT), vip(80));
+	struct frame frame;
+
+	(void)state;
+	given_outside(1);
+	spec.proto = IPPROTO_FRAGMENT;
+	spec.cut_from = 48;
+	spec.cut_to = 1000;
+	spec.payload = 200;
+	frame = built(spec);
+	frame.bytes[frame_transport(&frame) + FRAGMENT_HEADER_SIZE] = IPPROTO_ICMPV6;
+
+	when_own_leaves(frame);
+
+	then_dropped(COUNTER_DROP_FRAGMENT);
 }
 
 /* As netfilter: what a client has opened stays its own, whatever leaves from the node. */
@@ -316,6 +361,9 @@ int main(void)
 		DATAGRAMS(a_conversation_is_remembered_as_long_as_either_side_speaks),
 		DATAGRAMS(fragments_of_a_reply_are_the_stacks),
 		DATAGRAMS(a_datagram_in_fragments_is_remembered),
+		VARIANT(a_chain_that_is_too_long_leads_nowhere_the_second_time_either, " (IPv6)",
+			3),
+		VARIANT(what_a_later_fragment_carries_is_not_read_as_a_header, " (IPv6)", 3),
 		DATAGRAMS(a_flow_is_not_disturbed_by_a_datagram_the_other_way),
 		DATAGRAMS(only_ports_that_are_node_ports_are_remembered),
 		DATAGRAMS(what_a_connected_socket_waits_for_is_the_stacks),
