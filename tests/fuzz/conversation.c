@@ -363,26 +363,35 @@ static void send_echo(struct conversation *talk)
 		complain(talk, "an echo request to a ClusterIP got no reply");
 }
 
-/* Straight to a pod, by a port that no flow has. */
+/*
+ * Straight to a pod, by a port that no flow of the client has there; or by the one of its datagrams
+ * to the frontend. What the pod answers must come to the client as from the pod.
+ */
 static void send_direct(struct conversation *talk)
 {
-	struct peer client = talk->client;
+	bool has_flows_port = talk->proto == IPPROTO_UDP && random_one_in(talk->random, 4);
+	struct peer client = talk->client, pod = world_pod(talk->family, 1);
 	struct packet_spec spec;
+	struct peer there;
 
-	client.port = port_without_flow(talk);
+	if (!has_flows_port)
+		client.port = port_without_flow(talk);
 	if (talk->place == POD || talk->place == NODE)
 		return;
-	spec = spec_make(talk, GOES_ON, client, world_pod(talk->family, 1));
+	spec = spec_make(talk, GOES_ON, client, pod);
 	if (!has_room(&spec))
 		return;
 	talk->run.in = packet_build(&spec);
-	if (run_forward(talk))
-		expect_untouched(talk);
-	spec.src = spec.dst;
-	spec.dst = client;
+	if (!run_forward(talk))
+		return;
+	there = expect_direct(talk, client, pod);
+	if (is_left_with_its_tag(talk))
+		return;
+	spec.src = pod;
+	spec.dst = there;
 	talk->run.in = packet_build(&spec);
 	if (run_here(talk, hook_at(talk, true), links.up, links.pod))
-		expect_untouched(talk);
+		expect_direct_answer(talk, pod, there, client);
 }
 
 /*

@@ -223,6 +223,40 @@ void expect_untouched(struct conversation *talk)
 		complain(talk, "a packet was touched that is not ours");
 }
 
+/* True if the packet goes on by the stack, between these two, otherwise as it was. */
+static bool goes_on_as(const struct conversation *talk, const struct peer *src,
+		       const struct peer *dst)
+{
+	struct seen in = seen_frame(&talk->run.in, talk->is_bare), out = seen_after(&talk->run);
+	struct peer src_after = src_of(&out), dst_after = dst_of(&out);
+
+	return run_passed(&talk->run) && in.ttl == out.ttl && same_peer(&src_after, src) &&
+	       same_peer(&dst_after, dst) && seen_sums_are_right(&talk->run.out, &out);
+}
+
+/* A datagram gets another port there, where a flow has its client's. */
+struct peer expect_direct(struct conversation *talk, struct peer client, struct peer pod)
+{
+	struct seen out = seen_after(&talk->run);
+	struct peer there = client;
+
+	if (run_passed(&talk->run) && !run_changed(&talk->run))
+		return client;
+	there.port = ntohs(out.src_port);
+	if (talk->proto != IPPROTO_UDP || !there.port || !goes_on_as(talk, &there, &pod))
+		complain(talk, "a packet straight to a pod did not come there");
+	return there;
+}
+
+void expect_direct_answer(struct conversation *talk, struct peer pod, struct peer there,
+			  struct peer client)
+{
+	if (same_peer(&there, &client))
+		expect_untouched(talk);
+	else if (!goes_on_as(talk, &pod, &client))
+		complain(talk, "a pod's answer did not come to who asked it");
+}
+
 /* The client may get another port there, where an earlier conversation has its own. */
 void expect_unwrapped(struct conversation *talk)
 {

@@ -64,4 +64,8 @@ void expect_back(struct conversation *talk);    /* of the backend */
 void expect_error(struct conversation *talk);   /* ICMP, about what the client sent */
 void expect_refusal(struct conversation *talk);
 void expect_untouched(struct conversation *talk);
+/* Straight to a pod; returns as whom its client is seen there. */
+struct peer expect_direct(struct conversation *talk, struct peer client, struct peer pod);
+void expect_direct_answer(struct conversation *talk, struct peer pod, struct peer there,
+			  struct peer client);
 void expect_unwrapped(struct conversation *talk); /* put into another by another node */
