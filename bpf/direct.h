@@ -8,7 +8,6 @@
  * know it roughly: tuples that share a lock, where it is noted, take each other's port for nothing.
  */
 
-#include "config.h"
 #include "flow.h"
 #include "maps.h"
 #include "tuple_lock.h"
@@ -27,21 +26,17 @@ static __always_inline void direct_note(const struct address_info *backend,
 		place->datagram_s = now_s;
 }
 
-static __always_inline bool direct_is_recent(__u32 last_s, __u32 now_s)
-{
-	return last_s && (__s32)(now_s - last_s) <= (__s32)config.timeout_udp_s;
-}
-
 /*
  * True if datagrams may have gone straight to a backend whose answers have this tuple. Few backends
  * get any, so the backend is asked first.
  */
 static __always_inline bool direct_is_awaited(const struct flow_key *reply_key, __u32 now_s)
 {
+	__u32 last_s = address_datagram_s(&reply_key->src);
 	const struct tuple_lock *place;
 
-	if (!direct_is_recent(address_datagram_s(&reply_key->src), now_s))
+	if (!last_s || !datagram_is_recent(last_s, now_s))
 		return false;
 	place = tuple_lock_of(reply_key);
-	return place && direct_is_recent(place->datagram_s, now_s);
+	return place && place->datagram_s && datagram_is_recent(place->datagram_s, now_s);
 }

@@ -125,7 +125,8 @@ static __always_inline bool witness_take(struct flow_draft *draft, __u32 number)
 	place = number - WAYS_TRIED + (is_ipv4 ? 0 : FAR_BACKENDS);
 	id = bpf_map_lookup_elem(&far_backends, &place);
 	backend = id && *id ? bpf_map_lookup_elem(&backends, id) : NULL;
-	if (!backend || backend->state == BACKEND_FREE || backend->flags & BACKEND_LOCAL ||
+	if (!backend || backend->state == BACKEND_FREE ||
+	    (backend->flags & (BACKEND_LOCAL | BACKEND_ON_NODE)) != BACKEND_ON_NODE ||
 	    address_is_ipv4(&backend->addr) != is_ipv4 || cluster_node_of(&backend->addr))
 		return false;
 	draft->rewrite.dst = backend->addr;

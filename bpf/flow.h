@@ -51,6 +51,12 @@ static __always_inline bool flow_is_expired(const struct flow *flow, __u8 proto,
 	return (__s32)(now_s - flow->last_use_s) > (__s32)flow_timeout_s(proto, flow->state);
 }
 
+/* True if a datagram that was seen then, outside of any flow, may still be answered. */
+static __always_inline bool datagram_is_recent(__u32 seen_s, __u32 now_s)
+{
+	return (__s32)(now_s - seen_s) <= (__s32)config.timeout_udp_s;
+}
+
 /* What struct flow says of its key. */
 static __always_inline __u16 flow_check_of(const struct flow_key *key)
 {

@@ -16,10 +16,17 @@
 /* A search that no packet has been part of for so long is over, whatever came of it. */
 #define NEIGHBOUR_FORGET_S 10
 
+static __always_inline __u32 *neighbour_sought_s(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&neighbour_sought, &zero);
+}
+
 /* True if there may be a search, of whatever neighbour: rarely, so that the rest pay for a load. */
 static __always_inline bool neighbours_are_sought(void)
 {
-	__u32 zero = 0, *sought_s = bpf_map_lookup_elem(&neighbour_sought, &zero);
+	const __u32 *sought_s = neighbour_sought_s();
 
 	return sought_s && *sought_s;
 }
@@ -27,8 +34,7 @@ static __always_inline bool neighbours_are_sought(void)
 /* Notes that there is a search. */
 static __always_inline void neighbour_note_search(void)
 {
-	__u32 zero = 0, now_s = now_seconds(),
-	      *sought_s = bpf_map_lookup_elem(&neighbour_sought, &zero);
+	__u32 now_s = now_seconds(), *sought_s = neighbour_sought_s();
 
 	if (sought_s && *sought_s != now_s)
 		*sought_s = now_s;
@@ -72,12 +78,12 @@ static __noinline int neighbour_judge(const struct neighbour *neighbour)
 }
 
 /*
- * Ends the search for a neighbour that is known: should the kernel forget it, it asks anew and has
- * all its time again.
+ * Ends the search for a neighbour that is known, if neighbours_are_sought(): should the kernel
+ * forget it, it asks anew and has all its time again.
  */
 static __noinline int neighbour_search_end(const struct neighbour *neighbour)
 {
-	__u32 zero = 0, *sought_s = bpf_map_lookup_elem(&neighbour_sought, &zero);
+	__u32 *sought_s = neighbour_sought_s();
 
 	if (!sought_s)
 		return 0;
@@ -88,11 +94,4 @@ static __noinline int neighbour_search_end(const struct neighbour *neighbour)
 	if (bpf_map_lookup_elem(&neighbour_searches, neighbour))
 		(void)bpf_map_delete_elem(&neighbour_searches, neighbour);
 	return 0;
-}
-
-/* Tells of a packet to a next hop that the kernel knows. */
-static __always_inline void neighbour_found(const struct neighbour *neighbour)
-{
-	if (neighbours_are_sought())
-		(void)neighbour_search_end(neighbour);
 }

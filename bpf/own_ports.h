@@ -38,11 +38,6 @@ static __always_inline bool packet_is_translated(const struct __sk_buff *skb)
 	return skb->tc_index == TC_INDEX_TRANSLATED;
 }
 
-static __always_inline bool own_reply_is_awaited(const __u32 *last_use_s, __u32 now_s)
-{
-	return (__s32)(now_s - *last_use_s) <= (__s32)config.timeout_udp_s;
-}
-
 /* A datagram leaves from a NodePort of the node, not from a flow: its replies are the stack's. */
 static __noinline int own_reply_expect(const struct packet *packet)
 {
@@ -123,7 +118,7 @@ static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
 		return !packet_opens(packet);
 	packet_flow_key(packet, FLOW_REPLY, &draft->reply_key);
 	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->reply_key);
-	if (!last_use_s || !own_reply_is_awaited(last_use_s, now_s))
+	if (!last_use_s || !datagram_is_recent(*last_use_s, now_s))
 		return own_socket_awaits(ctx, packet);
 	if (*last_use_s != now_s)
 		*last_use_s = now_s;

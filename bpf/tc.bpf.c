@@ -435,14 +435,14 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
  * the client does not know. Returns true if the conversation got another port; else it is no flow.
  */
 static __always_inline bool direct_begin(struct __sk_buff *skb, const struct packet *packet,
-					 const struct address_info *address,
+					 const struct address_info *address, bool has_flows,
 					 const struct hook *hook, struct flow_draft *draft)
 {
 	__u32 now_s = now_seconds();
 	bool is_confirmed;
 
 	packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
-	if (!flow_look(&draft->reply_key, &draft->reply, &is_confirmed)) {
+	if (!has_flows || !flow_look(&draft->reply_key, &draft->reply, &is_confirmed)) {
 		direct_note(address, &draft->reply_key, now_s);
 		return false;
 	}
@@ -480,15 +480,11 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 	if (read_ports_apart(skb, packet) || packet->fragment == FRAGMENT_LATER ||
 	    !proto_has_ports(packet->proto))
 		return false;
-	if (!has_flows) {
-		packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
-		direct_note(address, &draft->reply_key, now_seconds());
-		return false;
-	}
-	entry = direct_flow(packet, address, draft, &is_confirmed);
+	entry = has_flows ? direct_flow(packet, address, draft, &is_confirmed) : NULL;
 	if (entry)
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
-	else if (!packet_opens(packet) || !direct_begin(skb, packet, address, hook, draft))
+	else if (!packet_opens(packet) ||
+		 !direct_begin(skb, packet, address, has_flows, hook, draft))
 		return false;
 	rewrite_from_flow(&draft->original, &draft->rewrite);
 	return !nat_rewrite(skb, packet, &draft->rewrite);

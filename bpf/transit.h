@@ -102,13 +102,13 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 static __always_inline int route_check(struct __sk_buff *skb, const struct packet *packet,
 				       struct route *route)
 {
-	if (!route->is_unresolved) {
-		neighbour_found(&route->next);
-	} else {
+	if (route->is_unresolved) {
 		int err = neighbour_judge(&route->next);
 
 		if (err)
 			return err;
+	} else if (neighbours_are_sought()) {
+		(void)neighbour_search_end(&route->next);
 	}
 	if (!route->mtu)
 		return 0;

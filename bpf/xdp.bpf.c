@@ -130,8 +130,10 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 	rewrite_from_flow(flow, &draft->rewrite);
 	if (!way_find(xdp, packet, hook, &draft->rewrite, &way))
 		return VERDICT_NEXT;
-	neighbour_fill(&draft->route.next, &way);
-	neighbour_found(&draft->route.next);
+	if (neighbours_are_sought()) {
+		neighbour_fill(&draft->route.next, &way);
+		(void)neighbour_search_end(&draft->route.next);
+	}
 	if (neighbour_needs_packet(&way, now_seconds()))
 		return VERDICT_NEXT;
 	verdict = way_out(&way, hook);

@@ -41,7 +41,7 @@ static uint32_t far_backend(const struct fixture *fixture, uint32_t id)
 static void test_some_backends_on_other_nodes_are_told(void **state)
 {
 	struct fixture *fixture = *state;
-	uint32_t here, there, ids[FAR_BACKENDS + 1];
+	uint32_t here, there, place, ids[FAR_BACKENDS + 1];
 
 	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2:here 3:there"), 0);
 	here = backend_id_of(fixture, 2, IPPROTO_TCP);
@@ -65,13 +65,21 @@ static void test_some_backends_on_other_nodes_are_told(void **state)
 		assert_int_equal(far_backend(fixture, ids[i]), ids[i]);
 	assert_int_equal(far_backend(fixture, ids[0]), ids[0]);
 
-	assert_int_equal(when_service(fixture, "api", "10.96.0.2", "19:there"), 0);
+	assert_int_equal(when_service(fixture, "api", "10.96.0.2", "12 19:there"), 0);
 	when_settled(fixture);
 	assert_int_equal(far_backend(fixture, ids[0]), ids[FAR_BACKENDS]);
-	assert_int_equal(far_backend(fixture, ids[1]), 0);
+	assert_int_equal(far_backend(fixture, ids[1]), 0); /* on no node any more */
+	assert_int_equal(far_backend(fixture, ids[2]), 0);
 	when_gone(fixture, "api");
 	when_settled(fixture);
 	assert_int_equal(far_backend(fixture, ids[0]), 0);
+
+	/* As an agent that was killed leaves it. */
+	place = ids[1] % FAR_BACKENDS;
+	assert_int_equal(bpf_map_update_elem(fixture->maps.far_backends, &place, &ids[1], BPF_ANY),
+			 0);
+	when_restarted(fixture);
+	assert_int_equal(far_backend(fixture, ids[1]), 0);
 }
 
 static void test_new_service(void **state)

@@ -435,11 +435,15 @@ static void what_is_no_pod_elsewhere_says_nothing_of_nodes(void **state)
 	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
 	then_counted(COUNTER_DROP_NOT_A_NODE, 3);
 
+	(void)given_backend_elsewhere(pod_by_the_side(), 0); /* on nobody's node */
+	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
+	then_counted(COUNTER_DROP_NOT_A_NODE, 4);
+
 	/* A node's own process. */
 	(void)given_backend_elsewhere(pod_by_the_side(), BACKEND_ON_NODE);
 	given_cluster_node(pod_by_the_side(), CLUSTER_NODE_OTHER);
 	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
-	then_counted(COUNTER_DROP_NOT_A_NODE, 4);
+	then_counted(COUNTER_DROP_NOT_A_NODE, 5);
 }
 
 static void source_ranges_hold_for_what_others_send(void **state)

@@ -7,7 +7,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -57,7 +56,7 @@ static void on_timer(uv_timer_t *handle)
 	(void)handle;
 }
 
-/* Runs the loop until one more connection has come, for a moment at most; false: none has. */
+/* Runs the loop until one more connection has come, for so long at most; false: none has. */
 static bool is_connected_to(uint64_t patience_ms)
 {
 	uint64_t end_ms = uv_now(&loop) + patience_ms;
@@ -82,6 +81,13 @@ static void then_another_connects(void)
 static void then_nobody_else_connects(void)
 {
 	assert_false(is_connected_to(MOMENT_MS));
+}
+
+static void given_calls_of_which_one_connects(void)
+{
+	for (unsigned int i = 0; i < CALLS; i++)
+		when_called(i, 0);
+	then_another_connects();
 }
 
 /* A loopback of our own, and a server that never speaks. */
@@ -124,10 +130,7 @@ static int teardown(void **state)
 static void one_call_connects_at_a_time(void **state)
 {
 	(void)state;
-	for (unsigned int i = 0; i < CALLS; i++)
-		when_called(i, 0);
-
-	then_another_connects();
+	given_calls_of_which_one_connects();
 	then_nobody_else_connects();
 	assert_int_equal(ended, 0);
 }
@@ -135,9 +138,7 @@ static void one_call_connects_at_a_time(void **state)
 static void a_call_that_waits_goes_on_when_the_one_that_connects_is_cancelled(void **state)
 {
 	(void)state;
-	for (unsigned int i = 0; i < CALLS; i++)
-		when_called(i, 0);
-	then_another_connects();
+	given_calls_of_which_one_connects();
 
 	for (unsigned int i = 0; i + 1 < CALLS; i++) {
 		http_cancel(calls[i]);
@@ -162,9 +163,7 @@ static void a_call_that_waits_goes_on_when_the_one_that_connects_has_failed(void
 static void a_call_that_waits_may_be_cancelled(void **state)
 {
 	(void)state;
-	for (unsigned int i = 0; i < CALLS; i++)
-		when_called(i, 0);
-	then_another_connects();
+	given_calls_of_which_one_connects();
 
 	http_cancel(calls[1]);
 	then_nobody_else_connects();

@@ -123,6 +123,7 @@ static void backends_adopt(struct adoption *adoption)
 		adoption->backends++;
 	}
 	id_pool_reserved(&publisher->backend_ids);
+	far_backends_adopted(publisher);
 }
 
 /* True if the range is ours to take and leads to backends only. */

@@ -120,28 +120,40 @@ static void far_backend_write(struct publisher *publisher, uint32_t place, uint3
 		(void)log_err(-errno, "cannot write a backend to far_backends, continuing");
 }
 
-void backend_note_far(struct publisher *publisher, uint32_t id)
+/* The next far backend of the same place, upwards from this one and then from below; 0: none. */
+static uint32_t far_backend_after(const struct publisher *publisher, uint32_t place, uint32_t id)
 {
-	const struct backend *backend = backend_at(publisher, id);
-	uint32_t place = id % FAR_BACKENDS + (address_is_ipv4(&backend->addr) ? 0 : FAR_BACKENDS);
+	uint32_t next = id;
 
-	if (is_far(publisher, id, place) &&
-	    !is_far(publisher, publisher->far_backends[place], place))
-		far_backend_write(publisher, place, id);
+	do {
+		next += FAR_BACKENDS;
+		if (next >= publisher->backend_ids.next_fresh)
+			next = id % FAR_BACKENDS;
+		if (is_far(publisher, next, place))
+			return next;
+	} while (next != id);
+	return 0;
 }
 
-/* Puts another one into the place of one that is gone, if there is any. */
-static void far_backend_replace(struct publisher *publisher, uint32_t gone)
+void far_backend_settle(struct publisher *publisher, uint32_t id)
+{
+	bool is_ipv4 = address_is_ipv4(&backend_at(publisher, id)->addr);
+	uint32_t place = id % FAR_BACKENDS + (is_ipv4 ? 0 : FAR_BACKENDS);
+	uint32_t known = publisher->far_backends[place];
+
+	if (is_far(publisher, known, place))
+		return;
+	if (is_far(publisher, id, place))
+		far_backend_write(publisher, place, id);
+	else if (known)
+		far_backend_write(publisher, place, far_backend_after(publisher, place, known));
+}
+
+void far_backends_adopted(struct publisher *publisher)
 {
 	for (uint32_t place = 0; place < 2 * FAR_BACKENDS; place++) {
-		uint32_t id = gone % FAR_BACKENDS;
-
-		if (publisher->far_backends[place] != gone)
-			continue;
-		while (id < publisher->backend_ids.next_fresh && !is_far(publisher, id, place))
-			id += FAR_BACKENDS;
-		far_backend_write(publisher, place,
-				  id < publisher->backend_ids.next_fresh ? id : 0);
+		if (!publisher->far_backends[place])
+			far_backend_write(publisher, place, 0);
 	}
 }
 
@@ -156,7 +168,7 @@ static void backend_remove(struct publisher *publisher, uint32_t id)
 			hash_of(&backend->addr, backend->port, backend->proto), id);
 	__atomic_store_n(&backend->state, BACKEND_FREE, __ATOMIC_RELEASE);
 	publisher->backend_records[id] = (struct backend_record){};
-	far_backend_replace(publisher, id);
+	far_backend_settle(publisher, id);
 	publisher->address_records[address].backends--;
 	(void)address_settle(publisher, address);
 }
@@ -263,6 +275,6 @@ int backend_adopt(struct publisher *publisher, uint32_t id)
 		return -EINVAL;
 	(void)id_pool_reserve(&publisher->backend_ids, id);
 	backend_add(publisher, id, address);
-	backend_note_far(publisher, id);
+	far_backend_settle(publisher, id);
 	return 0;
 }

@@ -213,7 +213,7 @@ static void change_count_new(struct publisher *publisher, const struct change *c
 				 (facts & BACKEND_SOMEWHERE ? BACKEND_ON_NODE : 0);
 		if (!service_is_in_use(publisher, backend->service))
 			backend->service = service_id;
-		backend_note_far(publisher, id);
+		far_backend_settle(publisher, id);
 		backend_settle(publisher, id);
 	}
 }

@@ -265,10 +265,14 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 void backend_settle(struct publisher *publisher, uint32_t id);
 
 /*
- * Tells the datapath of a backend on another node, if it knows none like it yet: by what leads to
- * such, packets of nodes come (`far_backends`). Logs.
+ * Sees that the datapath knows a backend on another node in this one's place in `far_backends`, if
+ * there is any: this one has come, changed or gone. By what leads to such, packets of nodes come.
+ * Logs.
  */
-void backend_note_far(struct publisher *publisher, uint32_t id);
+void far_backend_settle(struct publisher *publisher, uint32_t id);
+
+/* After all backends of an earlier run were adopted: a place that none has taken holds none. */
+void far_backends_adopted(struct publisher *publisher);
 
 /* Remembers that the service port, whose lists are swung, has the UDP backend no longer. */
 void backend_note_left(struct publisher *publisher, uint32_t service, uint32_t id);
