@@ -81,7 +81,7 @@ def kernel_row(name, arch, result, program_count):
     if not load:
         return [version(result), arch, "refused", "-", "-", counts(result, "load"), "-", "-", "-"]
     has = [word for lack, word in FEATURES.items() if lack not in load["degraded"]]
-    tests = [counts(result, "load", "smoke"), counts(result, "bpf"), counts(result, "guest")]
+    tests = [counts(result, "load", "clangs", "smoke"), counts(result, "bpf"), counts(result, "guest")]
     return [version(result), arch, f"{len(load['programs'])} of {program_count}", ", ".join(has + ["clsact"]),
             ", ".join(load["degraded"]) or "nothing", *tests, worst(load["programs"])]
 
