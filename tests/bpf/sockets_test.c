@@ -20,13 +20,16 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "address.h"
+#include "cleanup.h"
 #include "link/early_sockets.h"
+#include "link/namespaces.h"
 #include "link/sockets.h"
 
 #define PORT 5353
@@ -409,6 +412,54 @@ static int group_teardown(void **state)
 	return 0;
 }
 
+/* 0: it cannot be asked. By a thread that is not the test's nothing may be asserted. */
+static ino_t namespace_of(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) ? 0 : status.st_ino;
+}
+
+struct visits {
+	ino_t own;
+	unsigned int others; /* namespaces where the thread was */
+	unsigned int wrong;  /* where it should not be, or the process was seen to be */
+};
+
+static int visit_count(ino_t inode, bool *ret_keep, void *context)
+{
+	struct visits *visits = context;
+
+	visits->others += inode != visits->own;
+	visits->wrong += namespace_of("/proc/thread-self/ns/net") != inode;
+	visits->wrong += namespace_of("/proc/self/ns/net") != visits->own;
+	*ret_keep = true;
+	return 0;
+}
+
+static int revisit_count(ino_t inode, void *context)
+{
+	bool keep;
+
+	return visit_count(inode, &keep, context);
+}
+
+/* `ip netns pids` looks at /proc/PID/ns/net, and scripts kill what it prints of a pod's. */
+static void a_process_that_looks_into_namespaces_is_seen_in_its_own(void **state)
+{
+	auto_cleanup(namespaces_fini) struct namespaces namespaces = {};
+	struct visits visits = {.own = namespace_of("/proc/self/ns/net")};
+	const struct namespace_visitor visitor = {
+		.look = visit_count, .purpose = "count", .context = &visits};
+
+	(void)state;
+	assert_int_equal(namespaces_visit(&namespaces, &visitor), 0);
+	assert_true(visits.others > 0);
+	assert_int_equal(namespaces_revisit(&namespaces, revisit_count, &visits), 0);
+	assert_int_equal(visits.wrong, 0);
+	assert_true(namespace_of("/proc/thread-self/ns/net") == visits.own);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -418,6 +469,7 @@ int main(void)
 		cmocka_unit_test(all_sockets_of_a_group_are_ended),
 		cmocka_unit_test(sockets_of_before_a_frontend_are_connected_again),
 		cmocka_unit_test(sockets_that_talk_to_a_process_are_not_connected_again),
+		cmocka_unit_test(a_process_that_looks_into_namespaces_is_seen_in_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -68,12 +68,11 @@ static int namespace_look(ino_t inode, bool *ret_keep, void *context)
 
 static void namespaces_search(struct search *search)
 {
-	auto_cleanup(namespaces_fini) struct namespaces namespaces = {.own = -1};
+	auto_cleanup(namespaces_fini) struct namespaces namespaces = {};
 	const struct namespace_visitor visitor = {
 		.look = namespace_look, .purpose = "look for the client", .context = search};
 
-	if (!namespaces_init(&namespaces))
-		(void)namespaces_visit(&namespaces, &visitor);
+	(void)namespaces_visit(&namespaces, &visitor);
 }
 
 bool affinity_find(const struct maps *maps, const struct answer *answer, __u64 node_cookie,

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <uthash.h>
+#include <uv.h>
 
 #include "cleanup.h"
 #include "log.h"
@@ -24,17 +25,34 @@ struct namespace_seen {
 	UT_hash_handle hh;
 };
 
+struct visit {
+	struct namespaces *namespaces;
+	const struct namespace_visitor *visitor;
+	int err;
+};
+
+struct revisit {
+	const struct namespaces *namespaces;
+	int (*action)(ino_t inode, void *context);
+	void *context;
+	int err;
+};
+
+/* Nobody comes back from there: the thread ends. */
 static int namespace_enter(int fd)
 {
 	return setns(fd, CLONE_NEWNET) ? -errno : 0;
 }
 
-static void namespace_return(const struct namespaces *namespaces)
+static int run_on_thread(void (*work)(void *), void *argument)
 {
-	if (!setns(namespaces->own, CLONE_NEWNET))
-		return;
-	(void)log_err(-errno, "cannot come back to the agent's own network namespace");
-	abort(); /* everything that follows would be done to another node */
+	uv_thread_t thread;
+	int err = uv_thread_create(&thread, work, argument);
+
+	if (err)
+		return log_err(err, "cannot start a thread to look into network namespaces");
+	(void)uv_thread_join(&thread);
+	return 0;
 }
 
 /* Returns NULL where it was seen before, or no memory is left to remember it. */
@@ -77,10 +95,8 @@ static int path_visit(struct namespaces *namespaces, const struct namespace_visi
 	if (fd < 0)
 		return 0; /* its last process has just ended */
 	err = namespace_enter(fd);
-	if (!err) {
+	if (!err)
 		err = visitor->look(seen->inode, &keep, visitor->context);
-		namespace_return(namespaces);
-	}
 	if (keep)
 		seen->fd = take_fd(fd);
 	if (err == -EOPNOTSUPP || err == -ENOMEM)
@@ -125,40 +141,50 @@ static int is_name(int character)
 	return character != '.';
 }
 
-int namespaces_init(struct namespaces *namespaces)
+static void visit_run(void *argument)
 {
-	*namespaces = (struct namespaces){.own = open(OWN_NAMESPACE, O_RDONLY | O_CLOEXEC)};
-	return namespaces->own < 0 ? -errno : 0;
+	struct visit *visit = argument;
+
+	visit->err = path_visit(visit->namespaces, visit->visitor, OWN_NAMESPACE);
+	if (!visit->err)
+		visit->err = directory_visit(visit->namespaces, visit->visitor, "/proc", "/ns/net",
+					     isdigit);
+	if (!visit->err)
+		visit->err = directory_visit(visit->namespaces, visit->visitor, "/run/netns", "",
+					     is_name);
 }
 
 int namespaces_visit(struct namespaces *namespaces, const struct namespace_visitor *visitor)
 {
-	int err = path_visit(namespaces, visitor, OWN_NAMESPACE);
+	struct visit visit = {.namespaces = namespaces, .visitor = visitor};
+	int err = run_on_thread(visit_run, &visit);
 
-	if (!err)
-		err = directory_visit(namespaces, visitor, "/proc", "/ns/net", isdigit);
-	return err ? err : directory_visit(namespaces, visitor, "/run/netns", "", is_name);
+	return err ? err : visit.err;
+}
+
+static void revisit_run(void *argument)
+{
+	struct revisit *revisit = argument;
+	const struct namespace_seen *seen, *next;
+
+	HASH_ITER (hh, revisit->namespaces->seen, seen, next) {
+		if (seen->fd < 0)
+			continue;
+		revisit->err = namespace_enter(seen->fd);
+		if (!revisit->err)
+			revisit->err = revisit->action(seen->inode, revisit->context);
+		if (revisit->err)
+			return;
+	}
 }
 
 int namespaces_revisit(const struct namespaces *namespaces,
 		       int (*action)(ino_t inode, void *context), void *context)
 {
-	const struct namespace_seen *seen, *next;
+	struct revisit revisit = {.namespaces = namespaces, .action = action, .context = context};
+	int err = run_on_thread(revisit_run, &revisit);
 
-	HASH_ITER (hh, namespaces->seen, seen, next) {
-		int err;
-
-		if (seen->fd < 0)
-			continue;
-		err = namespace_enter(seen->fd);
-		if (err)
-			return err;
-		err = action(seen->inode, context);
-		namespace_return(namespaces);
-		if (err)
-			return err;
-	}
-	return 0;
+	return err ? err : revisit.err;
 }
 
 void namespaces_fini(struct namespaces *namespaces)
@@ -170,5 +196,4 @@ void namespaces_fini(struct namespaces *namespaces)
 		cleanup_fd(&seen->fd);
 		free(seen);
 	}
-	cleanup_fd(&namespaces->own);
 }

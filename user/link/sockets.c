@@ -256,7 +256,6 @@ int sockets_destroy_udp(int socket_state_map, const struct socket_target *target
 {
 	auto_cleanup(pass_fini) struct pass pass = {
 		.socket_state_map = socket_state_map,
-		.namespaces = {.own = -1},
 		.target_count = count,
 	};
 	int err;
@@ -269,9 +268,6 @@ int sockets_destroy_udp(int socket_state_map, const struct socket_target *target
 		return -ENOMEM;
 	memcpy(pass.targets, targets, count * sizeof(*targets));
 	qsort(pass.targets, count, sizeof(*pass.targets), target_compare);
-	err = namespaces_init(&pass.namespaces);
-	if (err)
-		return err;
 	err = pass_run(&pass);
 	*ret_count = pass.destroyed;
 	return err;
