@@ -152,6 +152,7 @@ static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *pa
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
 	draft->route.overhead = encapsulation_size(packet->family);
+	draft->route.is_answer = false;
 	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
 	if (!err)
 		err = nat_decrement_ttl(skb, packet);

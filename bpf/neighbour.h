@@ -13,6 +13,8 @@
 
 /* So long the kernel asks for a neighbour before it gives up: three times, a second apart. */
 #define NEIGHBOUR_WAIT_MS 2900
+/* After that, a packet makes it ask again so often, for the neighbour may have come. */
+#define NEIGHBOUR_ASK_MS 500
 /* A search that no packet has been part of for so long is over, whatever came of it. */
 #define NEIGHBOUR_FORGET_S 10
 
@@ -54,8 +56,8 @@ static __always_inline int neighbour_search_begin(const struct neighbour *neighb
 }
 
 /*
- * What becomes of a packet to a next hop that the kernel does not know. Now and then one makes it
- * ask again, after it has given up. Returns 0: to be sent, or -COUNTER_NO_NEIGHBOUR.
+ * What becomes of a client's packet to a next hop that the kernel does not know. Returns 0: to be
+ * sent, or -COUNTER_NO_NEIGHBOUR: its sender is to be told.
  */
 static __noinline int neighbour_judge(const struct neighbour *neighbour)
 {
@@ -68,7 +70,7 @@ static __noinline int neighbour_judge(const struct neighbour *neighbour)
 		return neighbour_search_begin(neighbour, now_ms);
 	search->seen_ms = now_ms;
 	if (now_ms - search->begun_ms < NEIGHBOUR_WAIT_MS ||
-	    (search->was_told && now_ms - search->asked_ms >= NEIGHBOUR_WAIT_MS)) {
+	    (search->was_told && now_ms - search->asked_ms >= NEIGHBOUR_ASK_MS)) {
 		search->asked_ms = now_ms;
 		search->was_told = false;
 		return 0;

@@ -11,9 +11,10 @@
 /* A way out of this node. */
 struct route {
 	struct neighbour next;
-	__u32 mtu;           /* of what the way takes, learned from routers too; 0: not known */
-	__u16 overhead;      /* given: bytes that will be put before the packet; `mtu` is without */
-	__u16 is_unresolved; /* the kernel does not know the next hop's link-layer address */
+	__u32 mtu;          /* of what the way takes, learned from routers too; 0: not known */
+	__u16 overhead;     /* given: bytes that will be put before the packet; `mtu` is without */
+	__u8 is_unresolved; /* the kernel does not know the next hop's link-layer address */
+	__u8 is_answer;     /* given: it goes back to a client, and its sender is told nothing */
 };
 
 /*

@@ -73,11 +73,13 @@ static __noinline int read_ports_apart(struct __sk_buff *skb, struct packet *pac
 
 /* Sends a packet of a flow with source NAT on, in either direction, as draft->rewrite says. */
 static __always_inline int transit(struct __sk_buff *skb, const struct packet *packet,
-				   struct flow_draft *draft, const struct hook *hook)
+				   struct flow_draft *draft, enum flow_direction direction,
+				   const struct hook *hook)
 {
 	int err;
 
 	draft->route.overhead = 0;
+	draft->route.is_answer = direction == FLOW_REPLY;
 	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
 	if (!err)
 		err = nat_rewrite(skb, packet, &draft->rewrite);
@@ -94,6 +96,7 @@ static __always_inline int reroute(struct __sk_buff *skb, const struct packet *p
 	int err;
 
 	draft->route.overhead = 0;
+	draft->route.is_answer = false;
 	err = route_find(skb, packet, hook, &draft->rewrite, &draft->route);
 	if (!err)
 		err = route_check(skb, packet, &draft->route);
@@ -127,7 +130,7 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 		stats_count_packet(flow->service, hook->size);
 	rewrite_from_flow(flow, &draft->rewrite);
 	if (flags & FLOW_SOURCE_NAT)
-		return transit(skb, packet, draft, hook);
+		return transit(skb, packet, draft, direction, hook);
 	if (hook->is_egress && direction == FLOW_ORIGINAL && !(flags & FLOW_HAIRPIN))
 		return reroute(skb, packet, draft, hook);
 	if (flags & FLOW_HAIRPIN && !(flags & FLOW_LOCAL_CLIENT)) {
@@ -756,6 +759,7 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pac
 	icmp_outer(packet, quote, flow, &draft->rewrite);
 	if (is_routed) {
 		draft->route.overhead = 0;
+		draft->route.is_answer = true;
 		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
 		if (err)
 			return err;

@@ -102,8 +102,9 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 static __always_inline int route_check(struct __sk_buff *skb, const struct packet *packet,
 				       struct route *route)
 {
+	/* An answer makes the kernel ask each time: there is nobody to tell, and it may arrive. */
 	if (route->is_unresolved) {
-		int err = neighbour_judge(&route->next);
+		int err = route->is_answer ? 0 : neighbour_judge(&route->next);
 
 		if (err)
 			return err;
