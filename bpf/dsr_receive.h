@@ -337,8 +337,8 @@ static __noinline int dsr_flow(struct __sk_buff *skb, const struct packet *packe
 	}
 	if (!client_is_allowed(packet))
 		return -COUNTER_DROP_SOURCE_RANGE;
-	if (entry)
-		(void)flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING);
+	if (entry && !flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
+		return -COUNTER_DROP_FLOW_BUSY;
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));
 	__builtin_memset(&draft->place, 0, sizeof(draft->place));
 	flow_draft_fill(packet, hook, draft);

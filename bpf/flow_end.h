@@ -78,7 +78,9 @@ static __always_inline void flow_end_fill(struct flow_draft *draft, const struct
 
 /*
  * Ends a flow, both halves of it, in both tables: the draft's, of which the half in this direction
- * is known. Where another CPU works on the flow, that one decides.
+ * is known. Returns 1, or 0: another CPU works on the flow, or on one that shares its lock. Then it
+ * is still there, and no other flow may be made for its client's packets: they would go on by this
+ * one.
  */
 __noinline int flow_forget(__u32 direction, __u32 remains)
 {
@@ -96,7 +98,7 @@ __noinline int flow_forget(__u32 direction, __u32 remains)
 		return 0;
 	(void)flow_end_held(remains);
 	tuple_lock_release(lock);
-	return 0;
+	return 1;
 }
 
 /*

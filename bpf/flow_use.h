@@ -164,7 +164,8 @@ static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 {
 	const struct address_info *source;
 
-	(void)flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING);
+	if (!flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING))
+		return 0;
 	draft->original_key = draft->ended.original_key;
 	draft->original = draft->ended.original;
 	source = address_lookup(&draft->original.new_src);

@@ -290,8 +290,8 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 				    const struct address_info *address, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
+	bool is_confirmed, is_forgotten;
 	struct flow *entry, *flow;
-	bool is_confirmed;
 	enum flow_use use;
 	int verdict;
 
@@ -314,10 +314,12 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	(void)flow_forget(FLOW_ORIGINAL,
-			  flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING);
+	is_forgotten = flow_forget(FLOW_ORIGINAL, flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY
+									     : FLOW_LEAVES_NOTHING);
 	if (use == FLOW_REFUSE)
 		return -COUNTER_REJECT_DEAD_BACKEND;
+	if (!is_forgotten)
+		return -COUNTER_DROP_FLOW_BUSY;
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(skb, packet, address, hook, draft);
@@ -425,10 +427,8 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
 	    flow_is_expired(&draft->original, packet->proto, now_seconds()))
 		return NULL;
 	if (proto_has_handshake(packet->proto) && packet_opens(packet) &&
-	    draft->original.state == FLOW_CLOSED) {
-		(void)flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_REPLY);
+	    draft->original.state == FLOW_CLOSED && flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
 		return NULL;
-	}
 	return entry;
 }
 
@@ -451,9 +451,9 @@ static __always_inline bool direct_begin(struct __sk_buff *skb, const struct pac
 	}
 	if (is_translated(hook, packet, draft))
 		return false;
-	if (draft->reply.state == FLOW_CLOSED ||
-	    flow_is_expired(&draft->reply, packet->proto, now_s)) {
-		(void)flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING);
+	if ((draft->reply.state == FLOW_CLOSED ||
+	     flow_is_expired(&draft->reply, packet->proto, now_s)) &&
+	    flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING)) {
 		counter_add(COUNTER_FORGOTTEN, hook->size);
 		direct_note(address, &draft->reply_key, now_s);
 		return false;
@@ -581,8 +581,8 @@ static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
 	}
 	if (!packet_opens(packet) || !own_vip_choice(skb, packet, draft))
 		return VERDICT_NEXT;
-	if (entry)
-		(void)flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING);
+	if (entry && !flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
+		return -COUNTER_DROP_FLOW_BUSY;
 	err = flow_create(skb, packet, hook, draft);
 	return err ? err : flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
 }

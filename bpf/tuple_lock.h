@@ -5,6 +5,7 @@
  * One CPU at a time gives a flow's tuples away, moves the flow or changes its state. Each flow has
  * a lock, by its reply tuple, which it shares with others. Whoever finds it held waits for about
  * as long as such work takes; then it leaves the flow as it is, and a later packet tries again.
+ * (On a virtual machine the holder may stand still for much longer than it works.)
  * The spin lock only guards the word beside it, or a few stores, for no helper may be called while
  * it is held.
  */

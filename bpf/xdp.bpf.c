@@ -218,8 +218,9 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 	}
 	if (use == FLOW_REFUSE)
 		return VERDICT_NEXT;
-	(void)flow_forget(FLOW_ORIGINAL,
-			  flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING);
+	if (!flow_forget(FLOW_ORIGINAL,
+			 flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING))
+		return VERDICT_NEXT; /* TC tries once more */
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(xdp, packet, address, hook, draft);

@@ -74,7 +74,9 @@
 	X(COUNTER_CONFIRMATION, "confirmation",                                                    \
 	  "taken: a backend's node says that a flow with direct server return has its answer")     \
 	X(COUNTER_SKIPPED, "skipped",                                                              \
-	  "left alone: a frame or packet that the stack of this node would not take")
+	  "left alone: a frame or packet that the stack of this node would not take")              \
+	X(COUNTER_DROP_FLOW_BUSY, "flow-busy",                                                     \
+	  "dropped: another CPU was at work on the old flow that this packet would replace")
 
 enum counter_reason {
 #define X(reason, name, sentence) reason,

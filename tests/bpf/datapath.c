@@ -483,6 +483,19 @@ void given_time_passed(__u32 seconds)
 	age_datagrams(seconds);
 }
 
+void given_flows_held(bool are_held)
+{
+	__u32 count = bpf_map__max_entries(programs->maps.tuple_locks);
+	int map = fd_of(programs->maps.tuple_locks);
+	struct tuple_lock lock;
+
+	for (__u32 i = 0; i < count; i++) {
+		assert_int_equal(bpf_map_lookup_elem(map, &i, &lock), 0);
+		lock.is_held = are_held;
+		assert_int_equal(bpf_map_update_elem(map, &i, &lock, BPF_ANY), 0);
+	}
+}
+
 /* Running. */
 
 void when_run_in(int program, struct frame frame, const void *context, __u32 context_size)

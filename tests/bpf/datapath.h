@@ -122,6 +122,9 @@ void given_backend_reused(__u32 backend, struct peer peer);
 /* vip(80), in the test's protocol, with pod(1) to pod(count) as its backends 1 to count. */
 __u32 given_pods(unsigned count);
 
+/* Another CPU is at work on all flows, or on none. A test that says true says false at its end. */
+void given_flows_held(bool are_held);
+
 /* As if this many seconds had gone by since flows and affinity were used last. */
 void given_time_passed(__u32 seconds);
 

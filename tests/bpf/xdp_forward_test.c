@@ -243,6 +243,26 @@ static void datagrams_move_from_a_backend_that_left(void **state)
 	then_counted(COUNTER_RESELECTED, 1);
 }
 
+/* Another CPU is at work on the flow: TC, which comes later, tries once more. */
+static void datagrams_do_not_move_while_their_flow_is_held(void **state)
+{
+	__u32 left;
+
+	(void)state;
+	given_outside(1);
+	when_client_sends(opens(client(4000), vip(80)));
+	left = given_backend(pod(2), variant.proto);
+	given_slots(1, 1, &left);
+	given_flows_held(true);
+
+	when_client_sends(opens(client(4000), vip(80)));
+	then_goes_up();
+
+	given_flows_held(false);
+	when_client_sends(opens(client(4000), vip(80)));
+	then_redirected_as(sent_to_pods(opening(inner(4000), pod(2))));
+}
+
 static void affinity_is_kept(void **state)
 {
 	struct frame first;
@@ -273,6 +293,7 @@ int main(void)
 		EACH(flows_may_change_between_xdp_and_tc),
 		FAMILIES(a_syn_on_a_connection_changes_nothing),
 		EACH(datagrams_move_from_a_backend_that_left),
+		EACH(datagrams_do_not_move_while_their_flow_is_held),
 		EACH(affinity_is_kept),
 	};
 
