@@ -37,24 +37,28 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 }
 
 /*
- * Ends the flow of draft->check, if it is still the one that has expired and no other CPU is at
- * work on it. Returns whether it is over.
+ * Ends the flow of draft->check if it is still the same flow and has still expired. Returns false
+ * if another CPU holds the flow's lock, or if a packet has used the flow meanwhile: then the flow
+ * must stay in the queue.
  */
 static __always_inline bool flow_expire(struct flow_draft *draft, __u32 now_s)
 {
 	const struct flow_check *check = &draft->check;
 	const struct confirmed_flow *confirmed;
 	struct tuple_lock *lock;
+	bool is_over = true;
 
 	lock = tuple_lock_of(&draft->ended.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return false;
 	confirmed = bpf_map_lookup_elem(&flows, &check->key);
-	if (confirmed && confirmed->ticket == check->ticket &&
-	    flow_is_expired(&confirmed->flow, check->key.proto, now_s))
-		(void)flow_end_held(FLOW_LEAVES_NOTHING);
+	if (confirmed && confirmed->ticket == check->ticket) {
+		is_over = flow_is_expired(&confirmed->flow, check->key.proto, now_s);
+		if (is_over)
+			(void)flow_end_held(FLOW_LEAVES_NOTHING);
+	}
 	tuple_lock_release(lock);
-	return true;
+	return is_over;
 }
 
 /*

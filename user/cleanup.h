@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -39,4 +40,10 @@ static inline void cleanup_file(FILE **file)
 {
 	if (*file)
 		(void)fclose(*file);
+}
+
+static inline void cleanup_dir(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
 }

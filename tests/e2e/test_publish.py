@@ -295,6 +295,23 @@ def test_cleanup_where_nothing_is_does_no_harm(lab):
     assert done.returncode == 0, done.stderr
 
 
+def test_cleanup_leaves_a_bpffs_that_holds_something_else():
+    """Somebody else's pins are on the same bpffs, say because the pin directory is /sys/fs/bpf itself."""
+    with World("socket,tc") as made:
+        agent = made.agents["node1"]
+        agent.stop()
+        somebody = agent.pin_dir / "somebody"
+        somebody.mkdir()
+        cleanup = [FAIRLEAD, "cleanup", "--pin-dir", agent.pin_dir]
+        done = made.place("node1").run(*cleanup, check=False)
+        assert done.returncode == 1
+        assert "holds something that is not ours" in done.stderr
+        assert somebody.is_dir()
+        somebody.rmdir()
+        assert made.place("node1").run(*cleanup, check=False).returncode == 0
+        assert not agent.pin_dir.exists()
+
+
 def test_after_cleanup_an_agent_can_start_again():
     with World("socket,tc") as made:
         vip = made.simple("web", 4, BACKENDS)

@@ -95,12 +95,33 @@ static bool is_mount_point(const char *path)
 	return !stat(path, &self) && !stat(parent, &above) && self.st_dev != above.st_dev;
 }
 
+/* True if a bpffs has nothing but the two files that the kernel puts into it. */
+static bool is_empty_bpffs(const char *path)
+{
+	static const char *const kernels_own[] = {".", "..", "maps.debug", "progs.debug"};
+	auto_cleanup(cleanup_dir) DIR *entries = opendir(path);
+	const struct dirent *entry;
+
+	if (!entries)
+		return false;
+	while ((entry = readdir(entries))) {
+		bool is_known = false;
+
+		for (size_t i = 0; i < sizeof(kernels_own) / sizeof(kernels_own[0]); i++)
+			is_known |= !strcmp(entry->d_name, kernels_own[i]);
+		if (!is_known)
+			return false;
+	}
+	return true;
+}
+
 int pin_dir_remove(const char *path)
 {
 	if (is_mount_point(path)) {
-		/*
-		 * bpffs keeps two files of its own, maps.debug and progs.debug; rmdir cannot tell.
-		 */
+		if (!pin_dir_is_bpffs(path) || !is_empty_bpffs(path))
+			return log_err(-ENOTEMPTY,
+				       "cannot remove %s: it holds something that is not ours",
+				       path);
 		if (umount2(path, MNT_DETACH))
 			return log_err(-errno, "cannot unmount %s", path);
 	}

@@ -21,7 +21,7 @@ int pin_dir_lock(const char *path);
 bool pin_dir_is_bpffs(const char *path);
 
 /*
- * Removes the directory, and unmounts it where it is a mount of bpffs that holds nothing else.
- * Logs.
+ * Removes the directory, which must hold nothing but what the kernel puts into each bpffs. A bpffs
+ * that is mounted on it is detached first. Returns 0 or a negative errno. Logs.
  */
 int pin_dir_remove(const char *path);

@@ -107,12 +107,6 @@ static int path_visit(struct namespaces *namespaces, const struct namespace_visi
 	return 0;
 }
 
-static void cleanup_dir(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 /* Looks into DIR/<entry>SUFFIX for every entry whose first character `is_wanted` likes. */
 static int directory_visit(struct namespaces *namespaces, const struct namespace_visitor *visitor,
 			   const char *dir, const char *suffix, int (*is_wanted)(int character))

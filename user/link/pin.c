@@ -30,12 +30,6 @@ int pin_remove(const char *path)
 	return 0;
 }
 
-static void cleanup_dir(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 int pins_remove(const char *dir, const char *prefix, bool (*keep)(void *context, const char *name),
 		void *context)
 {

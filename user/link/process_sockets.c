@@ -12,12 +12,6 @@
 
 #include "cleanup.h"
 
-static void cleanup_dir(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
 /* "socket:[INODE]" is what a descriptor of a socket links to. */
 static bool entry_is_socket(int dir, const char *name, ino_t *ret_inode)
 {
