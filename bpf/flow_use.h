@@ -70,6 +70,9 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 		return flow_is_wanted(flow, entry, address) ? FLOW_GO_ON : FLOW_MOVE;
 	if (backend_is_alive(flow->backend, flow->generation))
 		return FLOW_GO_ON;
+	/* The last acknowledgement, or what is sent once more: else the backend waits for it. */
+	if (flow->state == FLOW_CLOSED)
+		return FLOW_GO_ON;
 	return opens ? FLOW_MOVE : FLOW_REFUSE;
 }
 

@@ -281,6 +281,38 @@ static void given_a_dead_backend_on_a_connection(void)
 	given_backend_state(1, BACKEND_DEAD);
 }
 
+/* Both sides have closed, but the backend has not heard yet that the client knows. */
+static void the_last_acknowledgement_reaches_a_dead_backend(void **state)
+{
+	struct packet_spec fins[2], last, passed_on;
+
+	(void)state;
+	given_pods(1);
+	when_ingress(opens(client(4000), vip(80)));
+	when_egress(answers(pod(1), client(4000)));
+	when_ingress(follows(client(4000), vip(80)));
+	fins[0] = segment(client(4000), vip(80), FIN | ACK);
+	fins[0].seq += following(client(4000), vip(80)).payload;
+	fins[1] = segment(pod(1), client(4000), FIN | ACK);
+	when_ingress(built(fins[0]));
+	when_egress(built(fins[1]));
+	given_backend_state(1, BACKEND_DEAD);
+
+	last = segment(client(4000), vip(80), ACK);
+	last.seq = fins[0].seq + 1;
+	last.ack = fins[1].seq + 1;
+	when_ingress(built(last));
+
+	passed_on = last;
+	passed_on.dst = pod(1);
+	then_goes_on_as(built(passed_on));
+	then_counted(COUNTER_REJECT_DEAD_BACKEND, 0);
+	when_egress(built(fins[1])); /* sent once more */
+	passed_on = fins[1];
+	passed_on.src = vip(80);
+	then_goes_on_as(built(passed_on));
+}
+
 static void a_connection_to_a_dead_backend_is_reset(void **state)
 {
 	struct packet_spec reset = segment(vip(80), client(4000), RST);
@@ -392,6 +424,7 @@ int main(void)
 		VARIANT(datagrams_stay_where_they_are_when_others_come_and_go, " (IPv6)", 3),
 		VARIANT(datagrams_do_not_follow_a_reused_id, " (IPv4)", 1),
 		VARIANT(datagrams_do_not_follow_a_reused_id, " (IPv6)", 3),
+		FAMILIES(the_last_acknowledgement_reaches_a_dead_backend),
 		FAMILIES(a_connection_to_a_dead_backend_is_reset),
 		FAMILIES(a_connection_does_not_follow_a_reused_id),
 		FAMILIES(a_repeated_syn_goes_where_the_first_went),
