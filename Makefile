@@ -38,13 +38,13 @@ bpf_cflags := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-
 bpf_sources := $(wildcard bpf/*.bpf.c)
 bpf_objects := $(bpf_sources:bpf/%.bpf.c=build/bpf/%.bpf.o)
 skeletons := $(bpf_sources:bpf/%.bpf.c=build/skeleton/%.skel.h)
-user_sources := $(filter-out user/fairlead.c,$(wildcard user/*.c user/*/*.c))
+user_sources := $(wildcard user/*/*.c user/*/*/*.c)
 objects := $(user_sources:user/%.c=build/user/%.o)
 san_objects := $(user_sources:user/%.c=build/sanitized/user/%.o)
 unit_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/unit/*_test.c))
 bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
 outside_programs := $(addprefix build/bench/,packet_source flow_copies requests)
-c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.[ch] user/*/*.[ch] tests/*/*.[ch])
+c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.c user/*/*.[ch] user/*/*/*.[ch] tests/*/*.[ch])
 # The BPF objects of every clang that is here, user space and tests with the newest of them: each must build
 # without a warning, and stands in a folder of its own.
 other_clangs := $(shell CLANG='$(CLANG)' scripts/other-clangs)
@@ -118,13 +118,13 @@ build/tests/bpf/%_test: build/tests/bpf/%_test.o $(bpf_harness) $(san_objects)
 
 # Without sanitizers, for what it measures is time.
 build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tests/bpf/datapath.c \
-		tests/bpf/outside.c user/address.c | $(skeletons)
+		tests/bpf/outside.c user/base/address.c | $(skeletons)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
 
 # Without sanitizers, for what counts is packets a second.
-fuzz_sources := $(wildcard tests/fuzz/*.c) $(addprefix tests/bpf/,packets.c datapath.c encapsulated.c) user/address.c
+fuzz_sources := $(wildcard tests/fuzz/*.c) $(addprefix tests/bpf/,packets.c datapath.c encapsulated.c) user/base/address.c
 build/tests/fuzz/packet_fuzz: $(fuzz_sources:%.c=build/fuzz/%.o)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
@@ -134,8 +134,8 @@ build/fuzz/%.o: %.c Makefile | $(skeletons)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -g -Itests -MMD -MP -c $< -o $@
 
-build/bench/json_bench: tests/bench/json_bench.c user/kube/json_room.c user/kube/json_stream.c \
-		user/source/file.c
+build/bench/json_bench: tests/bench/json_bench.c user/decode/json_room.c user/decode/json_stream.c \
+		user/base/file.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@
@@ -150,7 +150,7 @@ build/bench/packet_source: tests/bench/packet_source.c build/skeleton/packet_sou
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $< $(pkg_libs) -o $@
-build/bench/flow_copies: tests/bench/flow_copies.c user/address.c
+build/bench/flow_copies: tests/bench/flow_copies.c user/base/address.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -o $@

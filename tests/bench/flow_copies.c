@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "fairlead/types.h"
 #include "flow_check.h"
 

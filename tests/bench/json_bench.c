@@ -14,9 +14,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "kube/json_room.h"
-#include "kube/json_stream.h"
-#include "source/file.h"
+#include "decode/json_room.h"
+#include "decode/json_stream.h"
+#include "base/file.h"
 
 #define SIZE_MAX_OF_LIST (1UL << 30)
 #define PIECE            (64UL << 10) /* what one read of a connection brings */

@@ -20,8 +20,8 @@
 
 #include <cmocka.h>
 
-#include "cleanup.h"
-#include "link/cgroup.h"
+#include "base/cleanup.h"
+#include "link/hooks/cgroup.h"
 
 #define BPFFS "/sys/fs/bpf"
 

@@ -33,7 +33,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "fairlead/agent.h"
 #include "fairlead/counters.h"
 #include "fairlead/types.h"

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "agent/cluster_nodes.h"
 #include "fairlead/types.h"
 

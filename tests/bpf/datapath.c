@@ -12,7 +12,7 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
-#include "address.h"
+#include "base/address.h"
 
 #define PODS_MAX 250
 #define SMALL    1024 /* entries of most maps: emptied for each test */

@@ -8,7 +8,7 @@
 #include <linux/ipv6.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 
 struct peer peer_at(struct peer peer, __u16 port)
 {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "agent/grow.h"
+#include "datapath/grow.h"
 #include "fairlead/limits.h"
 #include "fairlead/types.h"
 

@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "fairlead/limits.h"
 #include "link/link.h"
 

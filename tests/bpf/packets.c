@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "address.h"
+#include "base/address.h"
 
 #define PACKET_ID            0x1234
 #define FRAGMENT_ID          0xabcd

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "log.h"
+#include "base/address.h"
+#include "base/log.h"
 
 #define FRONTENDS_MAX 16
 

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "address.h"
+#include "base/address.h"
 
 const struct sizes usual_sizes = {64, 1024, 256, 64, 512};
 

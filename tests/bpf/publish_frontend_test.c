@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "log.h"
+#include "base/log.h"
 
 static void then_retired_and_gone(struct fixture *fixture, const char *vip)
 {

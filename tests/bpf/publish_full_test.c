@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "fairlead/limits.h"
-#include "log.h"
+#include "base/log.h"
 
 static int retry(const char *namespace_, const char *name, void *context)
 {

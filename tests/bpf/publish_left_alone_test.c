@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "log.h"
+#include "base/log.h"
 
 #define VIP  "10.96.0.1"
 #define VIP6 "fd00:96::1"

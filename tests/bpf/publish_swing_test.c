@@ -13,8 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "address.h"
-#include "log.h"
+#include "base/address.h"
+#include "base/log.h"
 
 #define REPLACEMENTS 20000
 #define SET_A_FIRST  1

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "log.h"
+#include "base/log.h"
 
 /* What direct server return asks: is there a node that unwraps. */
 static void test_backends_know_whether_they_are_on_a_node(void **state)

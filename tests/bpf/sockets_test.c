@@ -26,11 +26,11 @@
 
 #include <cmocka.h>
 
-#include "address.h"
-#include "cleanup.h"
-#include "link/early_sockets.h"
-#include "link/namespaces.h"
-#include "link/sockets.h"
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "link/netlink/namespaces.h"
+#include "link/sockets/early_sockets.h"
+#include "link/sockets/sockets.h"
 
 #define PORT 5353
 

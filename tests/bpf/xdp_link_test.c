@@ -24,10 +24,10 @@
 #include <unistd.h>
 
 #include "fairlead/types.h"
-#include "link/xdp_features.h"
-#include "link/hook.h"
-#include "link/program.h"
-#include "link/xdp_words.h"
+#include "link/hooks/xdp_features.h"
+#include "link/hooks/hook.h"
+#include "link/hooks/program.h"
+#include "link/hooks/xdp_words.h"
 
 #define BPFFS "/run/fl-xdp-link-test"
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "bpf/datapath.h"
 
 #define FLOWS_MAX      131072

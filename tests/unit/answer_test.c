@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kube/answer.h"
+#include "kube/client/answer.h"
 
 #define ORIGIN "/etc/kubeconfig"
 

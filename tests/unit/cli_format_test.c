@@ -13,10 +13,11 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "cli/arguments.h"
+#include "base/text.h"
 #include "cli/table.h"
-#include "cli/words.h"
+#include "base/words.h"
 
 static void then_prints(const struct table *table, int indent, unsigned int flags,
 			const char *expected)

@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kube/credentials.h"
-#include "kube/exec.h"
+#include "kube/client/credentials.h"
+#include "kube/client/exec.h"
 
 #define PEM(what)            "-----BEGIN " what "-----\nAAAA\n-----END " what "-----\n"
 #define PEM_JSON(what, text) "-----BEGIN " what "-----\\n" text "\\n-----END " what "-----\\n"

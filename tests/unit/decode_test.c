@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "model/model.h"
-#include "source/decode.h"
-#include "source/file.h"
-#include "source/items.h"
+#include "decode/decode.h"
+#include "base/file.h"
+#include "decode/items.h"
 
 #define FIXTURES         "tests/fixtures/kube/"
 #define FIXTURE_SIZE_MAX (1U << 20)

@@ -10,7 +10,7 @@
 #include <errno.h>
 
 #include "agent/exhausted.h"
-#include "agent/host_ports.h"
+#include "datapath/host_ports.h"
 
 #define SECOND_NS 1000000000ULL
 

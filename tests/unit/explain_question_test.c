@@ -10,10 +10,10 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "address.h"
-#include "cli/explain_packet.h"
-#include "cli/explain_question.h"
-#include "cli/explain_tables.h"
+#include "base/address.h"
+#include "cli/explain/explain_packet.h"
+#include "cli/explain/explain_question.h"
+#include "cli/explain/explain_tables.h"
 #include "skeleton/tc.skel.h"
 
 static struct question question_of(const char *dst, const char *src)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "http/health.h"
+#include "health/health.h"
 
 #define SECOND 1000000000ULL
 /* 2026-05-04T12:34:56Z */

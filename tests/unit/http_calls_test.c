@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "kube/http.h"
+#include "kube/client/http.h"
 
 #define CALLS      3
 #define PATIENCE_S 10

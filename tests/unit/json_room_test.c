@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kube/json_room.h"
+#include "decode/json_room.h"
 
 static cJSON *read_text(const char *text)
 {

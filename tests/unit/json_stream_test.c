@@ -14,7 +14,7 @@
 #include <cjson/cJSON.h>
 #include <cmocka.h>
 
-#include "kube/json_stream.h"
+#include "decode/json_stream.h"
 
 struct seen {
 	char *objects[512];

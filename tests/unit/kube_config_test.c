@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "kube/base64.h"
-#include "kube/config.h"
+#include "kube/config/base64.h"
+#include "kube/config/config.h"
 
 #define PEM "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 #define PEM_BASE64 \

@@ -10,11 +10,11 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "address.h"
-#include "agent/configz.h"
-#include "agent/kube_proxy_config.h"
-#include "agent/kube_proxy_write.h"
-#include "agent/options.h"
+#include "base/address.h"
+#include "config/configz.h"
+#include "config/kube_proxy_config.h"
+#include "config/kube_proxy_write.h"
+#include "config/options.h"
 
 #define KUBEADM   "tests/fixtures/kube_proxy/kubeadm.yaml"
 #define FULL      "tests/fixtures/kube_proxy/full.yaml"

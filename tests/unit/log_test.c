@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "between.h"
-#include "log_fold.h"
-#include "log_line.h"
+#include "base/log_fold.h"
+#include "base/log_line.h"
 
 #define SECOND 1000ULL
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "between.h"
-#include "lookup.h"
+#include "base/lookup.h"
 
 #define NUMBERS 5000U
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "http/metrics.h"
+#include "metrics/metrics.h"
 
 static int setup(void **state)
 {

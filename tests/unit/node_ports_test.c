@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "agent/node_ports.h"
 
 #define TEXT_SIZE 512

@@ -11,10 +11,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "address.h"
-#include "agent/go_value.h"
-#include "agent/kube_proxy_check.h"
-#include "agent/options.h"
+#include "base/address.h"
+#include "config/go_value.h"
+#include "config/kube_proxy_check.h"
+#include "config/options.h"
 
 #define ARGUMENTS_MAX 96
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "plan/plan.h"
 
 #define TEXT_SIZE 1024

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "plan/plan.h"
 
 #define ENDPOINTS_MAX 8

@@ -13,7 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "agent/refusal.h"
+#include "datapath/refusal.h"
 
 static void note(enum libbpf_print_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

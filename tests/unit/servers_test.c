@@ -13,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "address.h"
-#include "kube/servers.h"
-#include "log.h"
+#include "base/address.h"
+#include "kube/client/servers.h"
+#include "base/log.h"
 
 #define ONE "https://10.0.0.1:6443"
 #define TWO "https://10.0.0.2:6443"

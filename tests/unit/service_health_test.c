@@ -17,9 +17,9 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "address.h"
-#include "agent/service_health_ports.h"
-#include "http/service_health.h"
+#include "base/address.h"
+#include "health/service_health_ports.h"
+#include "health/service_health.h"
 #include "plan/health_check.h"
 
 #define ANSWER_SIZE 2048

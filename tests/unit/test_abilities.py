@@ -104,10 +104,10 @@ MISTAKES = {
         r"\| `BPF_ADJ_ROOM_MAC` .*\n", "", "flag of a helper BPF_ADJ_ROOM_MAC is used by bpf/"),
     "a word that is not there": (
         r"`SO_NETNS_COOKIE`", "`SO_NETNS_BISCUIT`",
-        "cookie of a network namespace is listed, but user/link/netns.c does not say SO_NETNS_BISCUIT"),
+        "cookie of a network namespace is listed, but user/base/netns.c does not say SO_NETNS_BISCUIT"),
     "a system call that is not listed": (
         r"\| a process by its descriptor .*\n", "",
-        "interface SYS_pidfd_open is used by user/link/process_sockets.c and not listed"),
+        "interface SYS_pidfd_open is used by user/link/sockets/process_sockets.c and not listed"),
     "a table of something else": (
         r"\| map flag \|", "| map colour |",
         'a table lists "map colour", of which scripts/abilities.py knows nothing'),

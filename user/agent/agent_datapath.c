@@ -13,18 +13,18 @@
 #include <string.h>
 
 #include "agent/bind_watch.h"
-#include "agent/datapath.h"
+#include "datapath/datapath.h"
 #include "agent/early.h"
 #include "agent/exhausted.h"
-#include "agent/host_ports.h"
+#include "datapath/host_ports.h"
 #include "agent/left.h"
-#include "agent/near.h"
+#include "config/near.h"
 #include "agent/observe.h"
 #include "agent/size.h"
-#include "cleanup.h"
-#include "link/cgroup.h"
+#include "base/cleanup.h"
+#include "link/hooks/cgroup.h"
 #include "link/link.h"
-#include "log.h"
+#include "base/log.h"
 #include "publish/publish.h"
 
 int agent_choose_cgroup(struct agent *agent)

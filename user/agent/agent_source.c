@@ -9,11 +9,11 @@
 #include <string.h>
 #include <uv.h>
 
-#include "agent/datapath.h"
+#include "datapath/datapath.h"
 #include "agent/observe.h"
 #include "agent/settle.h"
-#include "kube/client.h"
-#include "log.h"
+#include "kube/client/client.h"
+#include "base/log.h"
 #include "publish/publish.h"
 #include "source/source.h"
 

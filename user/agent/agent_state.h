@@ -7,10 +7,10 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "agent/datapath.h"
-#include "agent/grace.h"
+#include "datapath/datapath.h"
+#include "datapath/grace.h"
 #include "agent/log_timer.h"
-#include "agent/options.h"
+#include "config/options.h"
 #include "agent/surroundings.h"
 #include "fairlead/agent.h"
 

@@ -7,11 +7,11 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "agent/datapath.h"
+#include "datapath/datapath.h"
 #include "agent/left.h"
 #include "fairlead/agent.h"
 #include "link/link.h"
-#include "log.h"
+#include "base/log.h"
 #include "model/model.h"
 #include "publish/publish.h"
 

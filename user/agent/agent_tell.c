@@ -8,8 +8,8 @@
 #include <uv.h>
 
 #include "agent/other_proxy.h"
-#include "kube/event_book.h"
-#include "log.h"
+#include "kube/events/event_book.h"
+#include "base/log.h"
 #include "source/source.h"
 
 /* How long the end waits for what is to be said before. */

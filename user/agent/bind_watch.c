@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "fairlead/types.h"
-#include "log.h"
+#include "base/log.h"
 
 /*
  * What tries again and again is told once a minute, and so many different ones a minute at most: a

@@ -12,12 +12,12 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
-#include "agent/pin_dir.h"
-#include "cleanup.h"
+#include "datapath/pin_dir.h"
+#include "base/cleanup.h"
 #include "fairlead/limits.h"
-#include "link/cgroup.h"
+#include "link/hooks/cgroup.h"
 #include "link/link.h"
-#include "log.h"
+#include "base/log.h"
 
 #define EXIT_USAGE 2
 

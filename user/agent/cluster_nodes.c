@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "fairlead/types.h"
-#include "log.h"
+#include "base/log.h"
 
 struct node_address_entry {
 	struct ip_addr addr;

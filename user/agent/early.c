@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "log.h"
+#include "base/log.h"
 
 /* Frontends that come in this time share one look through the sockets. */
 #define GATHER_MS 100

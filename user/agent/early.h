@@ -3,12 +3,12 @@
 
 /*
  * UDP sockets of the node that were connected to an address before a Service had it there: a moment
- * after frontends of UDP came, they are connected again (link/early_sockets.h).
+ * after frontends of UDP came, they are connected again (link/sockets/early_sockets.h).
  */
 
 #include <uv.h>
 
-#include "link/early_sockets.h"
+#include "link/sockets/early_sockets.h"
 #include "publish/publish.h"
 
 struct early;

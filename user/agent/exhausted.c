@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "fairlead/limits.h"
-#include "log.h"
+#include "base/log.h"
 
 struct exhausted_watch {
 	uv_timer_t timer;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "link/cgroup.h"
-#include "log.h"
+#include "link/hooks/cgroup.h"
+#include "base/log.h"
 
 #define NOTE_SIZE  256
 #define MSEC_PER_S 1000ULL

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "agent/datapath.h"
+#include "datapath/datapath.h"
 #include "agent/observe.h"
 #include "link/link.h"
 

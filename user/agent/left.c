@@ -9,8 +9,8 @@
 #include <uthash.h>
 
 #include "fairlead/agent.h"
-#include "link/sockets.h"
-#include "log.h"
+#include "link/sockets/sockets.h"
+#include "base/log.h"
 
 /* How long answers of a backend that left may take, and how often sockets are looked through at
  * most. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "agent/log_timer.h"
 
-#include "log.h"
+#include "base/log.h"
 
 static void tell(uv_timer_t *timer)
 {

@@ -3,7 +3,7 @@
 
 /* The addresses of this node: which are its primary ones, and on which NodePorts are served. */
 
-#include "agent/traffic.h"
+#include "config/traffic.h"
 #include "model/object.h"
 
 /* What decides. All borrowed. */

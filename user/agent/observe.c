@@ -7,18 +7,18 @@
 #include <string.h>
 #include <time.h>
 
-#include "agent/configz.h"
-#include "agent/ready.h"
+#include "config/configz.h"
+#include "health/ready.h"
 #include "agent/triggers.h"
-#include "cleanup.h"
-#include "http/fairlead_metrics.h"
-#include "http/health.h"
-#include "http/kube_proxy_metrics.h"
-#include "http/metrics.h"
-#include "http/process_metrics.h"
+#include "base/cleanup.h"
+#include "metrics/fairlead_metrics.h"
+#include "health/health.h"
+#include "metrics/kube_proxy_metrics.h"
+#include "metrics/metrics.h"
+#include "metrics/process_metrics.h"
 #include "http/server.h"
-#include "http/sli_metrics.h"
-#include "log.h"
+#include "metrics/sli_metrics.h"
+#include "base/log.h"
 
 #define NS_PER_S 1e9
 

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "agent/datapath.h"
-#include "agent/options.h"
+#include "datapath/datapath.h"
+#include "config/options.h"
 #include "fairlead/agent.h"
 #include "model/model.h"
 #include "publish/publish.h"

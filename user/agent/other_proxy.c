@@ -16,8 +16,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "cleanup.h"
-#include "link/netlink.h"
+#include "base/cleanup.h"
+#include "link/netlink/netlink.h"
 
 #define CHAIN "KUBE-SERVICES"
 

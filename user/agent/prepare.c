@@ -10,9 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "agent/pin_dir.h"
-#include "cleanup.h"
-#include "log.h"
+#include "datapath/pin_dir.h"
+#include "base/cleanup.h"
+#include "base/log.h"
 
 #define OOM_SCORE_ADJ "/proc/self/oom_score_adj"
 

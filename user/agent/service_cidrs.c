@@ -7,9 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/grace.h"
+#include "datapath/grace.h"
 #include "fairlead/types.h"
-#include "log.h"
+#include "base/log.h"
 
 /* No program takes longer, where the kernel cannot be asked. */
 #define PROGRAM_MAX_NS 10000000L

@@ -3,7 +3,7 @@
 
 /* Where ClusterIPs are from: addresses there that no Service has are dropped (rule C44). */
 
-#include "agent/traffic.h"
+#include "config/traffic.h"
 #include "model/model.h"
 
 /*

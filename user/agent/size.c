@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "agent/size.h"
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "fairlead/limits.h"
 #include "plan/plan.h"
 

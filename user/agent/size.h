@@ -5,8 +5,8 @@
 
 #include <stdbool.h>
 
-#include "agent/datapath.h"
-#include "agent/options.h"
+#include "datapath/datapath.h"
+#include "config/options.h"
 #include "agent/surroundings.h"
 #include "model/model.h"
 

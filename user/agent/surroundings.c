@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "agent/cluster_nodes.h"
-#include "agent/near.h"
+#include "config/near.h"
 #include "agent/service_cidrs.h"
-#include "cleanup.h"
-#include "log.h"
+#include "base/cleanup.h"
+#include "base/log.h"
 
 static void node_ports_log(const struct node_port_addresses *ports)
 {

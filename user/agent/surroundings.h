@@ -7,9 +7,9 @@
  * it may change at any time.
  */
 
-#include "agent/datapath.h"
+#include "datapath/datapath.h"
 #include "agent/node_ports.h"
-#include "agent/options.h"
+#include "config/options.h"
 #include "link/link.h"
 #include "model/model.h"
 #include "plan/plan.h"

@@ -4,17 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "cli/clock.h"
+#include "base/clock.h"
 #include "cli/complain.h"
 #include "cli/json.h"
 #include "cli/maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "cli/words.h"
+#include "base/words.h"
 
 struct affinity_row {
 	struct affinity_key key;

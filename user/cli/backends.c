@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
@@ -12,7 +12,7 @@
 #include "cli/maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "cli/words.h"
+#include "base/words.h"
 
 /* How many Services a table names in one cell. */
 #define LABELS_SHOWN 3

@@ -4,7 +4,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
-#include "address.h"
+#include "base/address.h"
 
 void json_print(cJSON *root)
 {

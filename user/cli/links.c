@@ -6,15 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
 #include "cli/complain.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "cli/words.h"
-#include "link/xdp_words.h"
+#include "base/words.h"
+#include "link/hooks/xdp_words.h"
 
 static void link_add(const void *key, const void *value, void *context)
 {

@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
 #include "fairlead/agent.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
@@ -15,7 +15,7 @@
 #include "cli/service_rows.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "cli/words.h"
+#include "base/words.h"
 
 #define FRONTENDS_COLUMN 3
 #define FRONTENDS_SHOWN  16 /* of one service port; -o json has all of them */

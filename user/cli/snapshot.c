@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "cli/alloc.h"
-#include "cli/words.h"
+#include "base/words.h"
 
 /* A map may be published to forever: after so many readings the last one is as good as it gets. */
 #define READINGS_MAX 4

@@ -3,16 +3,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "cli/clock.h"
+#include "base/clock.h"
 #include "cli/json.h"
 #include "cli/status_facts.h"
 #include "cli/table.h"
-#include "cli/words.h"
-#include "link/xdp_words.h"
+#include "base/words.h"
+#include "link/hooks/xdp_words.h"
 
 #define NS_PER_S 1000000000ULL
 

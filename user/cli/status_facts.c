@@ -7,11 +7,11 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
-#include "cli/clock.h"
+#include "base/clock.h"
 #include "cli/snapshot.h"
-#include "cli/words.h"
+#include "base/words.h"
 
 static void agent_read(const void *key, const void *value, void *context)
 {

@@ -32,12 +32,6 @@ size_t table_rows(const struct table *table);
 /* True where standard output is a terminal that may show bold (NO_COLOR and TERM=dumb say no). */
 bool terminal_has_bold(void);
 
-/*
- * Makes text of maps safe for a terminal, in place: control characters, and bytes that are not
- * UTF-8, become '?'. A link's name may hold any of them.
- */
-void text_make_printable(char *text);
-
 #define TEXT_SHORT_SIZE 32
 
 /* "0s", "59s", "2m5s", "3h20m", "12d4h". Writes into `buf` and is `buf`. */

@@ -16,10 +16,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "http/response.h"
-#include "log.h"
+#include "base/log.h"
 
 #define CONNECTIONS_MAX        2048
 #define CONNECTIONS_PER_IP_MAX 512 /* a load balancer asks about all of its Services */

@@ -15,9 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "http/response.h"
-#include "log.h"
+#include "base/log.h"
 
 #define CONNECTIONS_MAX        64
 #define CONNECTIONS_PER_IP_MAX 16

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "link/watch.h"
-#include "link/xdp_words.h"
-#include "log.h"
+#include "link/hooks/xdp_words.h"
+#include "base/log.h"
 
 static const char *role_name(__u8 role)
 {

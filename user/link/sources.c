@@ -8,10 +8,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "fairlead/limits.h"
 #include "link/watch.h"
-#include "log.h"
+#include "base/log.h"
 
 static struct link_source source_of(const struct link_watch *watch, const struct watched_link *link)
 {

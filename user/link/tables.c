@@ -19,7 +19,7 @@
 #include <string.h>
 
 #include "link/watch.h"
-#include "log.h"
+#include "base/log.h"
 
 struct watched_link *link_find(const struct link_watch *watch, int ifindex)
 {

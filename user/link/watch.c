@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "fairlead/limits.h"
-#include "log.h"
+#include "base/log.h"
 
 #define MESSAGE_BUFFER_SIZE 32768
 

@@ -11,10 +11,10 @@
 #include <uthash.h>
 #include <uv.h>
 
-#include "link/address_table.h"
-#include "link/hook.h"
+#include "link/netlink/address_table.h"
+#include "link/hooks/hook.h"
 #include "link/link.h"
-#include "link/netlink.h"
+#include "link/netlink/netlink.h"
 
 struct watched_link {
 	struct link_facts facts;

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "address.h"
-#include "cleanup.h"
-#include "link/netlink.h"
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "link/netlink/netlink.h"
 
 #define REQUEST_BUFFER_SIZE 256
 

@@ -12,8 +12,8 @@
 #include "fairlead/limits.h"
 #include "fairlead/types.h"
 #include "link/watch.h"
-#include "link/xdp_words.h"
-#include "log.h"
+#include "link/hooks/xdp_words.h"
+#include "base/log.h"
 
 static __u32 place_of(int ifindex)
 {

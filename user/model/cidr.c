@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 
 #define IPV4_PREFIX 96 /* of mapped addresses */
 

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 
 #define FAMILIES_MAX 2
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "model/derive.h"
 
 uint32_t object_key_hash(const struct object_key *key)

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lookup.h"
+#include "base/lookup.h"
 #include "model/model.h"
 #include "model/object.h"
 #include "model/table.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "model/entries.h"
 
 struct model *model_new(void)

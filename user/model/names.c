@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lookup.h"
+#include "base/lookup.h"
 
 struct name {
 	uint32_t id;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 
 const char *object_kind_name(enum object_kind kind)
 {

@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "model/packed.h"
 
 /* Strings that later ones are compared with: enough for the names of nodes, zones and ports in a

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "model/derive.h"
 #include "model/entries.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "model/packed.h"
 
 struct slice_endpoint slice_endpoint_at(const struct slice_object *slice, size_t index)

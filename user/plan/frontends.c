@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "model/cidr.h"
 
 #define WHOLE_ADDRESS 128

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 
 static bool is_served(const struct object *service)
 {

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "plan/endpoints.h"
 #include "plan/frontends.h"
 

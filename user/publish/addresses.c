@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "address.h"
+#include "base/address.h"
 #include "publish/publisher.h"
 
 #define ADDRESS_ALL                                                              \

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "log.h"
+#include "base/address.h"
+#include "base/log.h"
 #include "publish/publisher.h"
 
 static uint32_t hash_of(const struct ip_addr *addr, __be16 port, __u8 proto)

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "log.h"
+#include "base/address.h"
+#include "base/log.h"
 #include "publish/publisher.h"
 
 /* Socket hooks look a loopback address up; for packets, which never have one, it is no VIP. */

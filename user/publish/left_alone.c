@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "publish/publisher.h"
 
 static struct left_alone *left_alone_new(size_t room)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "publish/publisher.h"
 
 struct port_record *port_find(const struct service_record *service, const char *port_name,

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "cleanup.h"
+#include "base/address.h"
+#include "base/cleanup.h"
 #include "fairlead/limits.h"
-#include "log.h"
+#include "base/log.h"
 #include "publish/publisher.h"
 
 #define TEXT_OF(macro)  TEXT_OF_(macro)

@@ -4,7 +4,7 @@
 /* Inside of publish: what the files of this folder share. */
 
 #include "fairlead/limits.h"
-#include "lookup.h"
+#include "base/lookup.h"
 #include "publish/buddy.h"
 #include "publish/ids.h"
 #include "publish/publish.h"

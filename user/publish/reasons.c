@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "base/log.h"
 #include "publish/publisher.h"
 
 static bool key_is_among(const struct unprogrammed_key *key, const struct unprogrammed_key *keys,

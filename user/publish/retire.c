@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "cleanup.h"
-#include "log.h"
+#include "base/cleanup.h"
+#include "base/log.h"
 #include "publish/publisher.h"
 
 uint64_t now_monotonic_ns(void)

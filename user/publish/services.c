@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "base/cleanup.h"
 #include "publish/publisher.h"
 
 #define SERVICE_KEY_SIZE (2 * NAME_SIZE)

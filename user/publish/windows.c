@@ -7,8 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "cleanup.h"
-#include "log.h"
+#include "base/cleanup.h"
+#include "base/log.h"
 
 #define WINDOW_SHIFT_MIN 14   /* 16 KiB: two microseconds to map */
 #define WINDOWS_MAX      1024 /* of one array: a process may not have many more mappings */

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cleanup.h"
-#include "log.h"
+#include "base/cleanup.h"
+#include "base/log.h"
 #include "model/table.h"
-#include "source/decode.h"
-#include "source/file.h"
-#include "source/items.h"
+#include "decode/decode.h"
+#include "base/file.h"
+#include "decode/items.h"
 
 #define MANIFEST_SIZE_MAX (512UL << 20)
 

@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
-#include "kube/client.h"
-#include "kube/config.h"
-#include "kube/events.h"
-#include "log.h"
+#include "base/cleanup.h"
+#include "kube/client/client.h"
+#include "kube/config/config.h"
+#include "kube/events/events.h"
+#include "base/log.h"
 #include "source/kube_source.h"
 
 #define WATCH_S      300

@@ -8,9 +8,9 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "kube/reflector.h"
+#include "kube/watch/reflector.h"
 #include "model/model.h"
-#include "source/decode.h"
+#include "decode/decode.h"
 #include "source/source.h"
 
 enum resource_id {

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cleanup.h"
-#include "log.h"
+#include "base/cleanup.h"
+#include "base/log.h"
 
 /*
  * Rule A2: other proxies' objects are not even sent. Their Services are, so that their ClusterIPs

@@ -15,8 +15,8 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
-#include "cleanup.h"
-#include "log.h"
+#include "base/cleanup.h"
+#include "base/log.h"
 #include "source/folder.h"
 #include "source/source.h"
 

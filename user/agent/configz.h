@@ -1,9 +1,0 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
-#pragma once
-
-/* /configz: the options in effect, below the key that kube-proxy's are found at. */
-
-#include "agent/options.h"
-
-/* Allocates the JSON text; the caller frees. NULL: memory is short. */
-char *configz_write(const struct agent_options *options);

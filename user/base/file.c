@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+/*
+ * File times step with the kernel's tick (10 ms at most), so a file that was changed just before it
+ * was read may change once more without another time. Its stamp is not to be relied on.
+ */
+#define STAMP_SETTLE_NS 100000000LL
+#define NS_PER_S        1000000000LL
+
+static struct file_stamp stamp_make(const struct stat *st)
+{
+	struct file_stamp stamp;
+	struct timespec now;
+	long long age_ns;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	age_ns = (now.tv_sec - st->st_ctim.tv_sec) * NS_PER_S + now.tv_nsec - st->st_ctim.tv_nsec;
+	memset(&stamp, 0, sizeof(stamp));
+	if (age_ns < STAMP_SETTLE_NS)
+		return stamp;
+	stamp.dev = st->st_dev;
+	stamp.inode = st->st_ino;
+	stamp.size = st->st_size;
+	stamp.modified = st->st_mtim;
+	stamp.changed = st->st_ctim;
+	return stamp;
+}
+
+/* FNV-1a, 64 bits. */
+static uint64_t text_hash(const char *text, size_t size)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3ULL;
+	return hash ? hash : 1;
+}
+
+static int content_grow(struct file_content *content, size_t room)
+{
+	char *text = realloc(content->text, room);
+
+	if (!text)
+		return -ENOMEM;
+	content->text = text;
+	return 0;
+}
+
+/* Reads to the end, which need not be where it was when the file was opened. */
+static int text_read(int fd, size_t size_max, struct file_content *content, size_t room)
+{
+	int err = content_grow(content, room);
+
+	while (!err && content->size <= size_max) {
+		ssize_t len = read(fd, content->text + content->size, room - content->size);
+
+		if (len < 0 && errno != EINTR)
+			return -errno;
+		if (!len)
+			return 0;
+		content->size += len > 0 ? (size_t)len : 0;
+		if (content->size == room)
+			err = content_grow(content, room *= 2);
+	}
+	return err ? err : -EFBIG;
+}
+
+int file_read(const char *path, size_t size_max, struct file_content *ret_content)
+{
+	/* A FIFO would otherwise wait for a writer. */
+	auto_cleanup(cleanup_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	auto_cleanup(file_content_fini) struct file_content content = {};
+	struct stat st;
+	int err;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	if ((size_t)st.st_size > size_max)
+		return -EFBIG;
+	content.stamp = stamp_make(&st);
+	err = text_read(fd, size_max, &content, (size_t)st.st_size + 1);
+	if (err)
+		return err;
+	content.hash = text_hash(content.text, content.size);
+	*ret_content = content;
+	content.text = NULL;
+	return 0;
+}
+
+void file_content_fini(struct file_content *content)
+{
+	free(take_ptr(content->text));
+}
+
+bool file_is_unchanged(const char *path, const struct file_stamp *stamp)
+{
+	struct stat st;
+
+	return stamp->inode && !stat(path, &st) && st.st_dev == stamp->dev &&
+	       st.st_ino == stamp->inode && st.st_size == stamp->size &&
+	       st.st_mtim.tv_sec == stamp->modified.tv_sec &&
+	       st.st_mtim.tv_nsec == stamp->modified.tv_nsec &&
+	       st.st_ctim.tv_sec == stamp->changed.tv_sec &&
+	       st.st_ctim.tv_nsec == stamp->changed.tv_nsec;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log_fold.h"
+#include "base/log_line.h"
+
+/* A message that is empty has nothing to say, and no place to be remembered in. */
+#define EMPTY_MESSAGE "(an empty message)"
+
+static void line_write(enum log_level level, const char *message, void *context);
+
+static enum log_level max_level = LOG_INFO;
+static enum log_format line_format = LOG_FORMAT_TEXT;
+static bool is_folding;
+static struct log_fold repeats = {.tell = line_write};
+
+void log_set_level(enum log_level level)
+{
+	max_level = level;
+}
+
+void log_set_format(enum log_format format)
+{
+	line_format = format;
+}
+
+void log_fold_repeats(void)
+{
+	is_folding = true;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t log_repeats_wait_ms(void)
+{
+	return is_folding ? log_fold_wait_ms(&repeats, now_ms()) : 0;
+}
+
+void log_repeats_tell(void)
+{
+	log_fold_tell_due(&repeats, now_ms());
+}
+
+void log_repeats_tell_all(void)
+{
+	log_fold_tell_all(&repeats, now_ms());
+}
+
+/* One write per line, so that lines of several processes do not mix. */
+static void line_write(enum log_level level, const char *message, void *context)
+{
+	char line[LOG_LINE_SIZE];
+	struct timespec now;
+	size_t length;
+
+	(void)context;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	if (line_format == LOG_FORMAT_JSON)
+		length = log_line_json(level, &now, message, line);
+	else
+		length = log_line_text(level, &now, getpid(), message, line);
+	(void)fwrite(line, 1, length, stderr);
+}
+
+static void message_write(enum log_level level, int err, const char *format, va_list args)
+	__attribute__((format(printf, 3, 0)));
+
+static void message_write(enum log_level level, int err, const char *format, va_list args)
+{
+	char message[LOG_MESSAGE_SIZE];
+	size_t length;
+
+	if (vsnprintf(message, sizeof(message), format, args) <= 0)
+		(void)snprintf(message, sizeof(message), EMPTY_MESSAGE);
+	length = strlen(message);
+	if (err)
+		(void)snprintf(message + length, sizeof(message) - length, ": %s", strerror(-err));
+	if (is_folding)
+		log_fold_offer(&repeats, level, message, now_ms());
+	else
+		line_write(level, message, NULL);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	va_list args;
+
+	if (level > max_level)
+		return;
+	va_start(args, format);
+	message_write(level, 0, format, args);
+	va_end(args);
+}
+
+int log_err(int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	message_write(LOG_ERROR, err, format, args);
+	va_end(args);
+	return err;
+}

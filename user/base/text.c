@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/text.h"
+
+#include <stddef.h>
+
+/* Length of the UTF-8 character at `text`; 0: there is none. */
+static size_t utf8_length(const unsigned char *text)
+{
+	size_t len = *text < 0x80                    ? 1
+		     : *text >= 0xc2 && *text < 0xe0 ? 2
+		     : (*text & 0xf0) == 0xe0        ? 3
+						     : 0;
+
+	if (*text >= 0xf0 && *text < 0xf5)
+		len = 4;
+	for (size_t i = 1; i < len; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	/* C1 controls, which terminals obey as they do escape sequences. */
+	if (len == 2 && *text == 0xc2 && text[1] < 0xa0)
+		return 0;
+	return len;
+}
+
+void text_make_printable(char *text)
+{
+	while (*text) {
+		size_t len = utf8_length((const unsigned char *)text);
+
+		if (!len || (unsigned char)*text < ' ' || *text == '\177') {
+			*text = '?';
+			len = 1;
+		}
+		text += len;
+	}
+}

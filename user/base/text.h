@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Makes text of maps safe for a terminal, in place: control characters, and bytes that are not
+ * UTF-8, become '?'. A link's name may hold any of them.
+ */
+void text_make_printable(char *text);

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/words.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+
+#define word_of(table, number)                                                              \
+	((number) < sizeof(table) / sizeof((table)[0]) && (table)[number] ? (table)[number] \
+									  : "unknown")
+
+const char *service_type_word(__u8 type)
+{
+	static const char *const words[] = {
+		[SERVICE_TYPE_CLUSTER_IP] = "ClusterIP",
+		[SERVICE_TYPE_NODE_PORT] = "NodePort",
+		[SERVICE_TYPE_LOAD_BALANCER] = "LoadBalancer",
+		[SERVICE_TYPE_EXTERNAL_NAME] = "ExternalName",
+	};
+
+	return word_of(words, type);
+}
+
+const char *frontend_kind_word(__u8 kind)
+{
+	static const char *const words[] = {
+		[FRONTEND_CLUSTER_IP] = "ClusterIP",
+		[FRONTEND_NODE_PORT] = "NodePort",
+		[FRONTEND_EXTERNAL_IP] = "ExternalIP",
+		[FRONTEND_LOAD_BALANCER_IP] = "LoadBalancer",
+	};
+
+	return word_of(words, kind);
+}
+
+const char *backend_state_word(__u8 state)
+{
+	static const char *const words[] = {
+		[BACKEND_FREE] = "free",
+		[BACKEND_ACTIVE] = "active",
+		[BACKEND_DRAINING] = "draining",
+		[BACKEND_DEAD] = "dead",
+	};
+
+	return word_of(words, state);
+}
+
+const char *flow_state_word(__u8 state)
+{
+	static const char *const words[] = {
+		[FLOW_NEW] = "new",
+		[FLOW_REPLIED] = "replied",
+		[FLOW_ESTABLISHED] = "established",
+		[FLOW_CLOSING] = "closing",
+		[FLOW_CLOSED] = "closed",
+	};
+
+	return word_of(words, state);
+}
+
+const char *link_role_word(__u8 role)
+{
+	static const char *const words[] = {
+		[LINK_IGNORED] = "ignored",
+		[LINK_POD] = "pod",
+		[LINK_UPLINK] = "uplink",
+		[LINK_OVERLAY] = "overlay",
+	};
+
+	return word_of(words, role);
+}
+
+const char *link_hook_word(__u8 hook)
+{
+	static const char *const words[] = {
+		[LINK_HOOK_NONE] = "none",
+		[LINK_HOOK_TCX] = "tcx",
+		[LINK_HOOK_CLSACT] = "clsact",
+		[LINK_HOOK_FAILED] = "failed",
+	};
+
+	return word_of(words, hook);
+}
+
+const char *unprogrammed_word(__u32 reason)
+{
+	static const char *const words[] = {
+		[UNPROGRAMMED_HEADLESS] = "headless",
+		[UNPROGRAMMED_EXTERNAL_NAME] = "external-name",
+		[UNPROGRAMMED_NO_CLUSTER_IP] = "no-cluster-ip",
+		[UNPROGRAMMED_OTHER_PROXY] = "other-proxy",
+		[UNPROGRAMMED_HEADLESS_LABEL] = "headless-label",
+		[UNPROGRAMMED_LOCAL_ADDRESS] = "local-address",
+		[UNPROGRAMMED_MAP_FULL] = "map-full",
+		[UNPROGRAMMED_PROTOCOL] = "protocol",
+		[UNPROGRAMMED_NO_PORTS] = "no-ports",
+	};
+
+	return word_of(words, reason);
+}
+
+const char *family_word(__u8 family)
+{
+	return family == FAMILY_IPV4 ? "IPv4" : family == FAMILY_IPV6 ? "IPv6" : "";
+}
+
+const char *counter_word(__u32 reason)
+{
+	static const char *const words[] = {
+#define X(reason, name, sentence) name,
+		FAIRLEAD_COUNTERS(X)
+#undef X
+	};
+
+	return word_of(words, reason);
+}
+
+const char *counter_sentence(__u32 reason)
+{
+	static const char *const sentences[] = {
+#define X(reason, name, sentence) sentence,
+		FAIRLEAD_COUNTERS(X)
+#undef X
+	};
+
+	return word_of(sentences, reason);
+}
+
+const char *unprogrammed_sentence(const struct unprogrammed *value, char buf[SENTENCE_SIZE])
+{
+	char detail[sizeof(value->detail) + 1];
+
+	(void)text_of_array(value->detail, detail);
+	switch (value->reason) {
+	case UNPROGRAMMED_HEADLESS:
+		(void)snprintf(buf, SENTENCE_SIZE, "headless: nothing to program");
+		break;
+	case UNPROGRAMMED_EXTERNAL_NAME:
+		(void)snprintf(buf, SENTENCE_SIZE,
+			       "ExternalName: nothing to program, DNS answers for it");
+		break;
+	case UNPROGRAMMED_NO_CLUSTER_IP:
+		(void)snprintf(buf, SENTENCE_SIZE, "the API server has not given it a ClusterIP");
+		break;
+	case UNPROGRAMMED_OTHER_PROXY:
+		(void)snprintf(buf, SENTENCE_SIZE,
+			       "label service.kubernetes.io/service-proxy-name=%s: another proxy's",
+			       detail);
+		break;
+	case UNPROGRAMMED_HEADLESS_LABEL:
+		(void)snprintf(buf, SENTENCE_SIZE,
+			       "label service.kubernetes.io/headless: left alone");
+		break;
+	case UNPROGRAMMED_LOCAL_ADDRESS:
+		(void)snprintf(buf, SENTENCE_SIZE, "its address is assigned to link %s: left alone",
+			       *detail ? detail : "of this node");
+		break;
+	case UNPROGRAMMED_MAP_FULL:
+		(void)snprintf(buf, SENTENCE_SIZE, "no room: %s",
+			       *detail ? detail : "a map is full");
+		break;
+	case UNPROGRAMMED_PROTOCOL:
+		(void)snprintf(buf, SENTENCE_SIZE, "its protocol%s%s is not served",
+			       *detail ? " " : "", detail);
+		break;
+	case UNPROGRAMMED_NO_PORTS:
+		(void)snprintf(buf, SENTENCE_SIZE, "it has no ports");
+		break;
+	default:
+		(void)snprintf(buf, SENTENCE_SIZE,
+			       "not programmed, for reason %u that this version of "
+			       "fairlead does not know",
+			       value->reason);
+	}
+	return buf;
+}
+
+enum service_verdict service_verdict(const struct service *service)
+{
+	const struct slot_range *slots = service->flags & SERVICE_INTERNAL_LOCAL
+						 ? &service->local_slots
+						 : &service->cluster_slots;
+
+	if (slots->count)
+		return VERDICT_PROGRAMMED;
+	return slots->first == EMPTY_DROP ? VERDICT_DROP : VERDICT_REFUSE;
+}
+
+const char *service_verdict_word(enum service_verdict verdict)
+{
+	static const char *const words[] = {
+		[VERDICT_PROGRAMMED] = "programmed",
+		[VERDICT_REFUSE] = "refuse",
+		[VERDICT_DROP] = "drop",
+	};
+
+	return word_of(words, verdict);
+}
+
+const char *service_verdict_sentence(enum service_verdict verdict)
+{
+	static const char *const sentences[] = {
+		[VERDICT_PROGRAMMED] = "programmed",
+		[VERDICT_REFUSE] = "refuse: no usable endpoint",
+		[VERDICT_DROP] = "drop: policy Local and no endpoint on this node",
+	};
+
+	return word_of(sentences, verdict);
+}
+
+const struct degraded_words degraded_words[] = {
+	{DEGRADED_NO_TCX, "no-tcx",
+	 "tcx is missing (Linux 6.6) or switched off: clsact filters are used instead; whoever "
+	 "replaces a "
+	 "link's clsact qdisc removes them"},
+	{DEGRADED_NO_RETVAL, "no-retval",
+	 "bpf_set_retval is missing (Linux 5.18): a refused connect() fails with EPERM, not "
+	 "ECONNREFUSED"},
+	{DEGRADED_NO_NETNS_COOKIE, "no-netns-cookie",
+	 "SO_NETNS_COOKIE is missing (Linux 5.14): processes of this node cannot be told from those "
+	 "of pods, so NodePorts are not served at loopback addresses, and processes may take them"},
+	{DEGRADED_NO_MTU, "no-mtu",
+	 "bpf_check_mtu is missing (Linux 5.12): clients outside hear nothing of a packet that is "
+	 "too large for the route to a backend on another node"},
+	{DEGRADED_NO_TIMER, "no-timer",
+	 "bpf_timer is missing (Linux 5.15): flows that have ended stay in the flow table until "
+	 "others are established"},
+	{DEGRADED_NO_SOCKET_HOOKS, "no-socket-hooks",
+	 "socket hooks are switched off or could not be attached: processes of this node and its "
+	 "pods are "
+	 "translated packet by packet, which costs them time"},
+	{DEGRADED_NO_TC_HOOKS, "no-tc-hooks",
+	 "TC hooks are switched off: only sockets on this node reach Services; virtual machines, "
+	 "forwarded "
+	 "and raw packets do not"},
+	{DEGRADED_NO_SOCKET_DESTROY, "no-socket-destroy",
+	 "the kernel cannot close other processes' sockets (CONFIG_INET_DIAG_DESTROY): a connected "
+	 "UDP "
+	 "socket stays on a backend that has left until its program connects anew"},
+	{DEGRADED_MAP_FULL, "map-full",
+	 "a map is full: some service ports are not programmed or not up to date; `fairlead "
+	 "services` "
+	 "names them and the option that makes room"},
+	{DEGRADED_LINK_FAILED, "link-failed",
+	 "a link has no hook: packets of clients behind it do not reach Services; `fairlead links` "
+	 "says "
+	 "which and why"},
+	{DEGRADED_SOURCE_AWAY, "source-unreachable",
+	 "the source cannot be reached: Services work as they were last known, changes are not "
+	 "followed; the agent's log and /readyz?verbose say why"},
+	{DEGRADED_NO_BIND_HOOKS, "no-bind-hooks",
+	 "the kernel does not take the hooks of bind(): a process of this node may listen at a "
+	 "NodePort, where no client reaches it"},
+	{DEGRADED_NO_NODE_ADDRESS, "no-node-address",
+	 "direct server return is wanted, but the own Node object has no InternalIP that other "
+	 "nodes know this one by: far clients' packets get source NAT"},
+	{0, NULL, NULL},
+};
+
+const char *forwarding_word(__u32 forwarding)
+{
+	static const char *const words[] = {
+		[FORWARDING_SNAT] = "snat",
+		[FORWARDING_DSR] = "dsr",
+		[FORWARDING_HYBRID] = "hybrid",
+	};
+
+	return forwarding < sizeof(words) / sizeof(words[0]) ? words[forwarding] : "?";
+}
+
+const char *text_copy(const char *from, size_t from_size, char *buf, size_t size)
+{
+	size_t len = strnlen(from, from_size);
+
+	if (len >= size)
+		len = size - 1;
+	memcpy(buf, from, len);
+	buf[len] = '\0';
+	text_make_printable(buf);
+	return buf;
+}

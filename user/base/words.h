@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* Numbers of the maps as words: short ones are stable, in tables and JSON; sentences are for
+ * people. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/address.h"
+#include "fairlead/agent.h"
+#include "fairlead/config.h"
+#include "fairlead/counters.h"
+#include "fairlead/types.h"
+
+/* Each is "unknown" for a number that this version does not know. */
+const char *
+frontend_kind_word(__u8 kind); /* "ClusterIP", "NodePort", "ExternalIP", "LoadBalancer" */
+const char *
+service_type_word(__u8 type); /* "ClusterIP", "NodePort", ... as Kubernetes spells them */
+const char *backend_state_word(__u8 state); /* "active", "draining", "dead" */
+const char *flow_state_word(__u8 state); /* "new", "replied", "established", "closing", "closed" */
+const char *link_role_word(__u8 role);   /* "ignored", "pod", "uplink", "overlay" */
+const char *link_hook_word(__u8 hook);   /* "none", "tcx", "clsact", "failed" */
+const char *unprogrammed_word(__u32 reason); /* "headless", "map-full", ... */
+const char *family_word(__u8 family);        /* "IPv4", "IPv6"; "" for both */
+const char *counter_word(__u32 reason);      /* stable name of a counter */
+const char *counter_sentence(__u32 reason);
+
+#define SENTENCE_SIZE 256
+
+/* Why a Service is not programmed, e.g. "headless: nothing to program". Writes `buf` and is `buf`.
+ */
+const char *unprogrammed_sentence(const struct unprogrammed *value, char buf[SENTENCE_SIZE]);
+
+/* What clients of a service port meet. */
+enum service_verdict {
+	VERDICT_PROGRAMMED,
+	VERDICT_REFUSE, /* no usable endpoint */
+	VERDICT_DROP,   /* none on this node, and the policy is Local */
+};
+enum service_verdict service_verdict(const struct service *service);
+const char *service_verdict_word(enum service_verdict verdict); /* "programmed", "refuse", "drop" */
+const char *service_verdict_sentence(enum service_verdict verdict);
+
+/* "snat", "dsr" or "hybrid". */
+const char *forwarding_word(__u32 forwarding);
+
+/* One bit of enum degraded: what is missing, and what that means for users. */
+struct degraded_words {
+	__u32 bit;
+	const char *word;
+	const char *sentence;
+};
+
+/* Ends with a bit of 0. */
+extern const struct degraded_words degraded_words[];
+
+/*
+ * Copies the text of a fixed array of a map, which may lack its terminator and hold anything, makes
+ * it printable, and is the copy.
+ */
+#define text_of_array(array, buf) text_copy(array, sizeof(array), buf, sizeof(buf))
+const char *text_copy(const char *from, size_t from_size, char *buf, size_t size);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cli/explain/explain_tables.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cli/alloc.h"
+#include "cli/complain.h"
+
+#define FEW_ENTRIES 1024
+#define MAPS_MAX    64 /* of a program, as the kernel has it */
+
+bool table_is_shared(const char *name)
+{
+	static const char *const names[] = {
+		"frontends",   "addresses",    "slots",         "backends",     "source_ranges",
+		"near_ranges", "link_sources", "cluster_nodes", "node_address", "service_ranges",
+		"links",       "xdp_links",    "far_backends",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(name, names[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Private, but indexed as the pinned ones are. */
+static bool table_has_same_size(const char *name)
+{
+	return !strcmp(name, "services") || !strcmp(name, "address_flows");
+}
+
+static bool table_grows_with_use(const struct bpf_map *map)
+{
+	return bpf_map__type(map) == BPF_MAP_TYPE_HASH ||
+	       bpf_map__type(map) == BPF_MAP_TYPE_LRU_HASH ||
+	       bpf_map__type(map) == BPF_MAP_TYPE_QUEUE;
+}
+
+/* The pinned table of this name, opened for reading. Complains. */
+static int table_open(const struct maps *maps, const struct bpf_map *map, __u32 *ret_entries)
+{
+	auto_cleanup(cleanup_free) char *path =
+		alloc_format("%s/%s", maps->pin_dir, bpf_map__name(map));
+	LIBBPF_OPTS(bpf_obj_get_opts, options, .file_flags = BPF_F_RDONLY);
+	auto_cleanup(cleanup_fd) int fd = bpf_obj_get_opts(path, &options);
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	if (fd < 0) {
+		complain("cannot open the map %s: %s", path, strerror(-fd));
+		return -EPROTO;
+	}
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		return -errno;
+	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
+	    info.value_size != bpf_map__value_size(map)) {
+		complain("%s was made by another version of fairlead: use that version's command",
+			 path);
+		return -EPROTO;
+	}
+	*ret_entries = info.max_entries;
+	return take_fd(fd);
+}
+
+static int table_share(const struct maps *maps, struct bpf_map *map)
+{
+	auto_cleanup(cleanup_fd) int fd = -1;
+	__u32 entries = 0;
+
+	if (table_is_shared(bpf_map__name(map)) || table_has_same_size(bpf_map__name(map))) {
+		fd = table_open(maps, map, &entries);
+		if (fd < 0)
+			return fd;
+		return table_is_shared(bpf_map__name(map)) ? bpf_map__reuse_fd(map, fd)
+							   : bpf_map__set_max_entries(map, entries);
+	}
+	if (table_grows_with_use(map))
+		return bpf_map__set_max_entries(map, FEW_ENTRIES);
+	/* Nobody asks what traffic there was. */
+	return strcmp(bpf_map__name(map), "service_stats") ? 0 : bpf_map__set_max_entries(map, 1);
+}
+
+int tables_share(const struct maps *maps, struct bpf_object *object, bool with_addresses)
+{
+	struct bpf_map *map;
+	int err = 0;
+
+	bpf_object__for_each_map (map, object) {
+		if (bpf_map__is_internal(map))
+			continue;
+		if (!with_addresses && !strcmp(bpf_map__name(map), "addresses"))
+			err = bpf_map__set_max_entries(map, FEW_ENTRIES);
+		else
+			err = table_share(maps, map);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int table_copy(const struct maps *maps, const struct bpf_object *object, const char *name)
+{
+	const struct bpf_map *map = bpf_object__find_map_by_name(object, name);
+	auto_cleanup(cleanup_free) void *value = NULL;
+	auto_cleanup(cleanup_fd) int fd = -1;
+	__u32 entries = 0;
+
+	if (!map)
+		return 0;
+	value = alloc_zeroed(1, bpf_map__value_size(map));
+	fd = table_open(maps, map, &entries);
+	if (fd < 0)
+		return fd;
+	for (__u32 index = 0; index < bpf_map__max_entries(map); index++) {
+		if (bpf_map_lookup_elem(fd, &index, value) ||
+		    bpf_map_update_elem(bpf_map__fd(map), &index, value, BPF_ANY)) {
+			complain("cannot copy the map %s: %s", name, strerror(errno));
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+int tables_fill(const struct maps *maps, const struct bpf_object *object)
+{
+	return table_copy(maps, object, "node_ports");
+}
+
+/* The constants of a program stand in a map called after its object. */
+static bool is_rodata(const struct bpf_map_info *info)
+{
+	static const char suffix[] = ".rodata";
+	size_t length = strnlen(info->name, sizeof(info->name));
+
+	return length >= strlen(suffix) &&
+	       !strncmp(info->name + length - strlen(suffix), suffix, strlen(suffix));
+}
+
+static int config_of_map(__u32 id, struct config *ret_config)
+{
+	auto_cleanup(cleanup_fd) int fd = bpf_map_get_fd_by_id(id);
+	auto_cleanup(cleanup_free) void *value = NULL;
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info), zero = 0;
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) || !is_rodata(&info))
+		return -ENOENT;
+	if (info.value_size < sizeof(*ret_config))
+		return -EPROTO;
+	value = alloc_zeroed(1, info.value_size);
+	if (bpf_map_lookup_elem(fd, &zero, value))
+		return -errno;
+	memcpy(ret_config, value, sizeof(*ret_config));
+	return 0;
+}
+
+int tables_read_config(int program, struct config *ret_config)
+{
+	__u32 maps[MAPS_MAX];
+	struct bpf_prog_info info = {.map_ids = (__u64)(uintptr_t)maps, .nr_map_ids = MAPS_MAX};
+	__u32 size = sizeof(info);
+	int err = -ENOENT;
+
+	if (bpf_obj_get_info_by_fd(program, &info, &size))
+		return -errno;
+	for (__u32 i = 0; err == -ENOENT && i < info.nr_map_ids && i < MAPS_MAX; i++)
+		err = config_of_map(maps[i], ret_config);
+	return err;
+}
+
+void tables_empty(const struct bpf_map *map)
+{
+	auto_cleanup(cleanup_free) void *key = alloc_zeroed(1, bpf_map__key_size(map));
+
+	while (!bpf_map_get_next_key(bpf_map__fd(map), NULL, key)) {
+		if (bpf_map_delete_elem(bpf_map__fd(map), key))
+			return;
+	}
+}
+
+int tables_zero(const struct bpf_map *map)
+{
+	size_t size = (bpf_map__value_size(map) + 7UL) / 8 * 8;
+	int cpus = libbpf_num_possible_cpus();
+	auto_cleanup(cleanup_free) void *zeros = NULL;
+
+	if (cpus < 0)
+		return cpus;
+	zeros = alloc_zeroed((size_t)cpus, size);
+	for (__u32 index = 0; index < bpf_map__max_entries(map); index++) {
+		if (bpf_map_update_elem(bpf_map__fd(map), &index, zeros, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "config/configz.h"
+
+#include <cjson/cJSON.h>
+
+#include "config/kube_proxy_write.h"
+
+static void add_text(cJSON *object, const char *name, const char *text)
+{
+	if (text)
+		(void)cJSON_AddStringToObject(object, name, text);
+}
+
+static void text_set(cJSON *object, const char *name, const char *text)
+{
+	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
+	add_text(object, name, text);
+}
+
+static void timeouts_add(cJSON *object, const struct config *config)
+{
+	const struct {
+		const char *name;
+		__u32 seconds;
+	} timeouts[] = {
+		{"tcpNew", config->timeout_tcp_new_s},
+		{"tcpEstablished", config->timeout_tcp_established_s},
+		{"tcpClosing", config->timeout_tcp_closing_s},
+		{"tcpClosed", config->timeout_tcp_closed_s},
+		{"udpNew", config->timeout_udp_new_s},
+		{"udp", config->timeout_udp_s},
+	};
+	cJSON *seconds = cJSON_AddObjectToObject(object, "timeoutSeconds");
+
+	for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++)
+		(void)cJSON_AddNumberToObject(seconds, timeouts[i].name, timeouts[i].seconds);
+}
+
+/* 0: sized by what the source holds. */
+static void sizes_add(cJSON *object, const struct agent_options *options)
+{
+	cJSON *sizes = cJSON_AddObjectToObject(object, "maxEntries");
+
+	(void)cJSON_AddNumberToObject(sizes, "services", options->services_max);
+	(void)cJSON_AddNumberToObject(sizes, "slots", options->slots_max);
+	(void)cJSON_AddNumberToObject(sizes, "backends", options->backends_max);
+	(void)cJSON_AddNumberToObject(sizes, "flows", options->flows_max);
+	(void)cJSON_AddNumberToObject(sizes, "affinity", options->affinity_max);
+}
+
+static void fairlead_fields_add(cJSON *object, const struct agent_options *options)
+{
+	const struct config *config = &options->config;
+	cJSON *hooks = cJSON_AddArrayToObject(object, "hooks");
+	cJSON *links = cJSON_AddObjectToObject(object, "links");
+
+	add_text(object, "manifests", options->manifests);
+	add_text(object, "cgroup", options->cgroup);
+	add_text(object, "pinDir", options->pin_dir);
+	if (options->with_socket)
+		(void)cJSON_AddItemToArray(hooks, cJSON_CreateString("socket"));
+	if (options->with_tc)
+		(void)cJSON_AddItemToArray(hooks, cJSON_CreateString("tc"));
+	(void)cJSON_AddBoolToObject(object, "clsact", options->force_clsact);
+	(void)cJSON_AddNumberToObject(object, "hookCheckSeconds", options->hook_check_s);
+	add_text(links, "pod", options->links.pod);
+	add_text(links, "uplink", options->links.uplink);
+	add_text(links, "overlay", options->links.overlay);
+	add_text(links, "ignore", options->links.ignore);
+	sizes_add(object, options);
+	timeouts_add(object, config);
+	(void)cJSON_AddNumberToObject(object, "rejectsPerSecond", config->rejects_per_second);
+	(void)cJSON_AddNumberToObject(object, "sourcePortMin", config->source_port_min);
+	(void)cJSON_AddNumberToObject(object, "sourcePortMax", config->source_port_max);
+	(void)cJSON_AddNumberToObject(object, "lowPortMin", config->low_port_min);
+	(void)cJSON_AddBoolToObject(object, "countPackets", config->count_packets);
+	add_text(object, "serviceMetrics", options->service_metrics ? "all" : "none");
+	(void)cJSON_AddNumberToObject(object, "verbosity", options->verbosity);
+}
+
+char *configz_write(const struct agent_options *options)
+{
+	cJSON *root = cJSON_CreateObject();
+	cJSON *proxy = kube_proxy_config_tree(&options->values);
+	char *text;
+
+	(void)cJSON_AddItemToObject(root, "kubeproxy.config.k8s.io", proxy);
+	/* What is so, where it is not what was said. */
+	text_set(proxy, "mode", "fairlead");
+	text_set(proxy, "hostnameOverride", options->node_name);
+	fairlead_fields_add(cJSON_AddObjectToObject(proxy, "fairlead"), options);
+	text = cJSON_PrintUnformatted(root);
+	cJSON_Delete(root);
+	return text;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "config/kube_proxy_config.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/name_list.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/file.h"
+#include "decode/items.h"
+
+#define API_VERSION "kubeproxy.config.k8s.io/v1alpha1"
+#define KIND        "KubeProxyConfiguration"
+#define FIELD_SIZE  256
+#define DEPTH_MAX   8
+
+struct reading {
+	const char *path;
+	struct setting_values *values;
+	struct name_list *meaningless;
+	struct name_list unknown, twice;
+};
+
+static void cleanup_cjson(cJSON **json)
+{
+	cJSON_Delete(*json);
+}
+
+/* What Go's files have where nobody has said anything. */
+static bool is_zero(const cJSON *value)
+{
+	const char *text = cJSON_GetStringValue(value);
+	const cJSON *child;
+
+	if (text)
+		return !*text || !strcmp(text, "0") || !strcmp(text, "0s");
+	if (cJSON_IsNumber(value))
+		return value->valuedouble == 0;
+	if (cJSON_IsBool(value))
+		return cJSON_IsFalse(value);
+	cJSON_ArrayForEach(child, value)
+	{
+		if (!is_zero(child))
+			return false;
+	}
+	return true;
+}
+
+/* Adds to a list of words with commas between them; where memory is short it becomes NULL. */
+static void word_add(char **list, const char *name, const char *value)
+{
+	auto_cleanup(cleanup_free) char *old = take_ptr(*list);
+
+	if (!old || asprintf(list, "%s%s%s%s", old, *old ? "," : "", name, value) < 0)
+		*list = NULL;
+}
+
+/* "a,b" of strings; `ret_text` is NULL where they are none. */
+static void strings_join(const cJSON *array, char **ret_text)
+{
+	auto_cleanup(cleanup_free) char *list = strdup("");
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, array)
+	{
+		if (!cJSON_IsString(item))
+			return;
+		word_add(&list, item->valuestring, "");
+	}
+	*ret_text = take_ptr(list);
+}
+
+/* "a=true,b=false" of an object of truths. */
+static void gates_join(const cJSON *object, char **ret_text)
+{
+	auto_cleanup(cleanup_free) char *list = strdup("");
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, object)
+	{
+		if (!cJSON_IsBool(item))
+			return;
+		word_add(&list, item->string, cJSON_IsTrue(item) ? "=true" : "=false");
+	}
+	*ret_text = take_ptr(list);
+}
+
+/* What a flag would say instead, which the caller frees; NULL with the type that is wanted. */
+static char *value_text(enum setting_kind kind, const cJSON *value, const char **ret_wanted)
+{
+	char *text = NULL;
+
+	switch (kind) {
+	case KIND_BOOL:
+		*ret_wanted = "true or false";
+		return cJSON_IsBool(value) ? strdup(cJSON_IsTrue(value) ? "true" : "false") : NULL;
+	case KIND_NUMBER:
+		*ret_wanted = "a whole number";
+		if (!cJSON_IsNumber(value) || value->valuedouble != trunc(value->valuedouble))
+			return NULL;
+		return asprintf(&text, "%.0f", value->valuedouble) < 0 ? NULL : text;
+	case KIND_DECIMAL:
+		*ret_wanted = "a number";
+		if (!cJSON_IsNumber(value))
+			return NULL;
+		return asprintf(&text, "%g", value->valuedouble) < 0 ? NULL : text;
+	case KIND_NODEPORT_ADDRESSES:
+	case KIND_CIDR_LIST:
+		*ret_wanted = "a list of strings";
+		if (cJSON_IsArray(value))
+			strings_join(value, &text);
+		return text;
+	case KIND_GATES:
+		*ret_wanted = "a mapping of names to true or false";
+		if (cJSON_IsObject(value))
+			gates_join(value, &text);
+		return text;
+	case KIND_ANY:
+		*ret_wanted = "JSON";
+		return cJSON_PrintUnformatted(value);
+	default:
+		*ret_wanted = "a string";
+		return cJSON_IsString(value) ? strdup(value->valuestring) : NULL;
+	}
+}
+
+/* Logs. */
+static int type_fail(const struct reading *reading, const char *field, const cJSON *value,
+		     const char *wanted)
+{
+	auto_cleanup(cleanup_free) char *found = cJSON_PrintUnformatted(value);
+
+	(void)log_err(0, "%s: %s is %.80s, it must be %s: correct the file", reading->path, field,
+		      found ? found : "something else", wanted);
+	return -EINVAL;
+}
+
+static int field_read(struct reading *reading, size_t id, const cJSON *value)
+{
+	const struct setting *setting = &settings[id];
+	auto_cleanup(cleanup_free) char *text = NULL;
+	const char *wanted = "";
+
+	if (cJSON_IsNull(value))
+		return 0;
+	text = value_text(setting->kind, value, &wanted);
+	if (!text)
+		return type_fail(reading, setting->field, value, wanted);
+	/* Of two that are there the last counts, also where that says nothing. */
+	free(take_ptr(reading->values->texts[id]));
+	if (is_zero(value) && setting->marks & ZERO_IS_DEFAULT)
+		return 0;
+	if (setting_say(reading->values, id, text))
+		return log_err(-ENOMEM, "cannot read %s", reading->path);
+	if (!(setting->marks & MEANS) && !is_zero(value) &&
+	    (!setting->fallback || strcmp(setting->fallback, text) != 0))
+		name_list_add(reading->meaningless, "", setting->field);
+	return 0;
+}
+
+static bool was_before(const cJSON *object, const cJSON *member)
+{
+	const cJSON *other;
+
+	cJSON_ArrayForEach(other, object)
+	{
+		if (other == member)
+			return false;
+		if (!strcmp(other->string, member->string))
+			return true;
+	}
+	return false;
+}
+
+static int object_read(struct reading *reading, const cJSON *object, const char *above,
+		       unsigned int depth)
+{
+	const cJSON *member;
+
+	cJSON_ArrayForEach(member, object)
+	{
+		char field[FIELD_SIZE];
+		int id, err = 0;
+
+		(void)snprintf(field, sizeof(field), "%s%s%s", above, *above ? "." : "",
+			       member->string);
+		id = setting_of_field(field);
+		if (was_before(object, member))
+			name_list_add(&reading->twice, "", field);
+		if (id >= 0)
+			err = field_read(reading, (size_t)id, member);
+		else if (depth < DEPTH_MAX && setting_is_block(field) && cJSON_IsObject(member))
+			err = object_read(reading, member, field, depth + 1);
+		else if (setting_is_block(field) && !cJSON_IsNull(member))
+			err = type_fail(reading, field, member, "a mapping");
+		else if (!setting_is_block(field) &&
+			 (depth || (strcmp(field, "kind") && strcmp(field, "apiVersion"))))
+			name_list_add(&reading->unknown, "", field);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Logs. */
+static int identity_check(const char *path, const cJSON *root)
+{
+	const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "kind"));
+	const char *version =
+		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "apiVersion"));
+
+	if (kind && version && !strcmp(kind, KIND) && !strcmp(version, API_VERSION))
+		return 0;
+	(void)log_err(0,
+		      "%s is %s of %s, --config wants kind: " KIND " and apiVersion: " API_VERSION
+		      " in it",
+		      path, kind ? kind : "no kind", version ? version : "no apiVersion");
+	return -EINVAL;
+}
+
+static void lenience_tell(const struct reading *reading)
+{
+	const bool unknown = reading->unknown.count, twice = reading->twice.count;
+
+	if (unknown || twice)
+		log_warning("%s is read leniently:%s%s%s%s%s", reading->path,
+			    unknown ? " not known and ignored: " : "", reading->unknown.text,
+			    unknown && twice ? ";" : "",
+			    twice ? " there twice, the last counts: " : "", reading->twice.text);
+}
+
+/* Logs. */
+static int document_read(const char *path, cJSON **ret_root, struct config_mark *ret_mark)
+{
+	auto_cleanup(file_content_fini) struct file_content content = {};
+	struct items_error error = {};
+	struct stat st = {};
+	int err;
+
+	/* First: a file that is replaced in between counts as changed, not as read. */
+	(void)stat(path, &st);
+	err = file_read(path, CONFIG_SIZE_MAX, &content);
+
+	if (err == -ENOENT)
+		(void)log_err(
+			0,
+			"there is no configuration file %s: write one with --write-config-to, "
+			"or leave --config out",
+			path);
+	else if (err)
+		(void)log_err(err, "cannot read the configuration file %s", path);
+	if (err)
+		return err;
+	*ret_mark = (struct config_mark){st.st_dev, st.st_ino, content.hash};
+	err = yaml_document_read(content.text, content.size, ret_root, &error);
+	if (err == -EINVAL)
+		(void)log_err(0, "%s:%u: this is no YAML: %s; correct the file", path, error.line,
+			      error.text);
+	else if (err)
+		(void)log_err(err, "cannot read the configuration file %s", path);
+	return err;
+}
+
+int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
+			   struct name_list *ret_meaningless, struct config_mark *ret_mark)
+{
+	struct reading reading = {
+		.path = path, .values = ret_values, .meaningless = ret_meaningless};
+	auto_cleanup(cleanup_cjson) cJSON *root = NULL;
+	int err = document_read(path, &root, ret_mark);
+
+	if (!err)
+		err = identity_check(path, root);
+	if (!err)
+		err = object_read(&reading, root, "", 0);
+	if (!err)
+		lenience_tell(&reading);
+	return err;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "config/kube_proxy_settings.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/go_value.h"
+
+/* clang-format off */
+/* What has no meaning: a flag and a field, and what they may be. */
+#define UNUSED(flag_, field_, kind_) {.flag = (flag_), .field = (field_), .kind = (kind_)}
+#define UNUSED_DURATION(flag_, field_, fallback_, marks_) {                                       \
+	.flag = (flag_), .field = (field_), .fallback = (fallback_),                              \
+	.kind = KIND_DURATION, .marks = (marks_)}
+#define UNUSED_NUMBER(flag_, field_, fallback_, min_, max_) {                                     \
+	.flag = (flag_), .field = (field_), .fallback = (fallback_),                              \
+	.kind = KIND_NUMBER, .min = (min_), .max = (max_)}
+
+const struct setting settings[SETTINGS_MAX] = {
+	[SETTING_KUBECONFIG] = {
+		"kubeconfig", "clientConnection.kubeconfig", NULL, KIND_TEXT, MEANS, 0, 0, "FILE",
+		"Watch the API server of this file's current context (default: what a Pod is given)", 1},
+	[SETTING_HOSTNAME_OVERRIDE] = {
+		"hostname-override", "hostnameOverride", NULL, KIND_NODE_NAME, MEANS | WITH_CONFIG, 0, 0, "NAME",
+		"kube-proxy's name for --node-name", 1},
+	[SETTING_BIND_ADDRESS] = {
+		"bind-address", "bindAddress", "0.0.0.0", KIND_ADDRESS, MEANS | ZERO_IS_DEFAULT, 0, 0, "ADDRESS",
+		"The node's own address; one of all zeros, the default, leaves that to the Node object, and its family "
+		"comes first", 5},
+	[SETTING_HEALTHZ_BIND_ADDRESS] = {
+		"healthz-bind-address", "healthzBindAddress", "0.0.0.0:10256", KIND_ADDRESS_PORT,
+		MEANS | ZERO_IS_DEFAULT, 0, 0, "ADDRESS:PORT",
+		"Serve /healthz, /livez and /readyz here; \"\" switches that off (default: 0.0.0.0:10256)", 7},
+	[SETTING_METRICS_BIND_ADDRESS] = {
+		"metrics-bind-address", "metricsBindAddress", "127.0.0.1:10249", KIND_ADDRESS_PORT,
+		MEANS | ZERO_IS_DEFAULT, 0, 0, "ADDRESS:PORT",
+		"Serve /metrics, /configz and /proxyMode here; \"\" switches that off (default: 127.0.0.1:10249)", 7},
+	[SETTING_HEALTHZ_PORT] = {
+		"healthz-port", NULL, "10256", KIND_NUMBER, MEANS, 0, 65535, "PORT",
+		"For a --healthz-bind-address without a port; 0 switches that off", 7},
+	[SETTING_METRICS_PORT] = {
+		"metrics-port", NULL, "10249", KIND_NUMBER, MEANS, 0, 65535, "PORT",
+		"For a --metrics-bind-address without a port; 0 switches that off", 7},
+	[SETTING_BIND_ADDRESS_HARD_FAIL] = {
+		"bind-address-hard-fail", "bindAddressHardFail", "false", KIND_BOOL, MEANS, 0, 0, NULL,
+		"End where a server's address cannot be had, instead of trying again", 7},
+	[SETTING_OOM_SCORE_ADJ] = {
+		"oom-score-adj", "oomScoreAdj", "-999", KIND_NUMBER, MEANS, -1000, 1000, "N",
+		"How readily the kernel ends the agent when memory is short (default: -999)", 6},
+	[SETTING_CLUSTER_CIDR] = {
+		"cluster-cidr", "clusterCIDR", NULL, KIND_CLUSTER_CIDR, MEANS, 0, 0, "CIDR[,CIDR]",
+		"Where pods have their addresses: one range, or one of each family", 5},
+	[SETTING_DETECT_LOCAL_MODE] = {
+		"detect-local-mode", "detectLocalMode", NULL, KIND_LOCAL_MODE, MEANS, 0, 0, "MODE",
+		"How pods of this node are told from other clients: ClusterCIDR (default), NodeCIDR, BridgeInterface, "
+		"InterfaceNamePrefix", 5},
+	[SETTING_BRIDGE_INTERFACE] = {
+		"pod-bridge-interface", "detectLocal.bridgeInterface", NULL, KIND_TEXT, MEANS, 0, 0, "LINK",
+		"Pods come from this bridge (mode BridgeInterface)", 5},
+	[SETTING_INTERFACE_NAME_PREFIX] = {
+		"pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", NULL, KIND_TEXT, MEANS, 0, 0,
+		"PREFIX", "Pods come from links whose names begin so (mode InterfaceNamePrefix)", 5},
+	[SETTING_NODEPORT_ADDRESSES] = {
+		"nodeport-addresses", "nodePortAddresses", NULL, KIND_NODEPORT_ADDRESSES, MEANS, 0, 0,
+		"CIDR,...|primary",
+		"Serve NodePorts on the node's addresses in these only, or on its primary ones (default: primary)", 5},
+	[SETTING_MASQUERADE_ALL] = {
+		"masquerade-all", "iptables.masqueradeAll", "false", KIND_BOOL, MEANS, 0, 0, NULL,
+		"Give the node's source address to all traffic for ClusterIPs", 5},
+	[SETTING_NFTABLES_MASQUERADE_ALL] = {
+		NULL, "nftables.masqueradeAll", "false", KIND_BOOL, MEANS, 0, 0, NULL, NULL, 0},
+	[SETTING_VERBOSITY] = {
+		"v", "logging.verbosity", "2", KIND_NUMBER, MEANS | WITH_CONFIG | ZERO_IS_DEFAULT, 0, INT_MAX, "LEVEL",
+		"How much is logged: 0 errors and warnings, 2 state changes (default), 3 details", 7},
+	[SETTING_LOG_FORMAT] = {
+		"logging-format", "logging.format", "text", KIND_LOG_FORMAT, MEANS | WITH_CONFIG | ZERO_IS_DEFAULT,
+		0, 0, "text|json", "Log lines as text, or one JSON object a line (default: text)", 7},
+	[SETTING_MODE] = {"proxy-mode", "mode", NULL, KIND_PROXY_MODE, 0, 0, 0, NULL, NULL, 0},
+	[SETTING_IPTABLES_SYNC_PERIOD] =
+		UNUSED_DURATION("iptables-sync-period", "iptables.syncPeriod", "30s", ZERO_IS_DEFAULT),
+	[SETTING_IPTABLES_MIN_SYNC_PERIOD] =
+		UNUSED_DURATION("iptables-min-sync-period", "iptables.minSyncPeriod", "1s", ZERO_IS_DEFAULT),
+	[SETTING_NFTABLES_SYNC_PERIOD] = UNUSED_DURATION(NULL, "nftables.syncPeriod", "30s", ZERO_IS_DEFAULT),
+	[SETTING_NFTABLES_MIN_SYNC_PERIOD] = UNUSED_DURATION(NULL, "nftables.minSyncPeriod", "1s", ZERO_IS_DEFAULT),
+	[SETTING_IPVS_SYNC_PERIOD] = UNUSED_DURATION("ipvs-sync-period", "ipvs.syncPeriod", "30s", ZERO_IS_DEFAULT),
+	[SETTING_IPVS_MIN_SYNC_PERIOD] = UNUSED_DURATION("ipvs-min-sync-period", "ipvs.minSyncPeriod", "0s", 0),
+	[SETTINGS_NAMED] =
+	UNUSED_NUMBER("iptables-masquerade-bit", "iptables.masqueradeBit", "14", 0, 31),
+	UNUSED_NUMBER(NULL, "nftables.masqueradeBit", "14", 0, 31),
+	UNUSED("iptables-localhost-nodeports", "iptables.localhostNodePorts", KIND_BOOL),
+	UNUSED("ipvs-scheduler", "ipvs.scheduler", KIND_SCHEDULER),
+	UNUSED("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", KIND_CIDR_LIST),
+	UNUSED("ipvs-strict-arp", "ipvs.strictARP", KIND_BOOL),
+	UNUSED_DURATION("ipvs-tcp-timeout", "ipvs.tcpTimeout", "0s", NOT_BELOW_ZERO),
+	UNUSED_DURATION("ipvs-tcpfin-timeout", "ipvs.tcpFinTimeout", "0s", NOT_BELOW_ZERO),
+	UNUSED_DURATION("ipvs-udp-timeout", "ipvs.udpTimeout", "0s", NOT_BELOW_ZERO),
+	UNUSED_NUMBER("conntrack-max-per-core", "conntrack.maxPerCore", "32768", 0, INT_MAX),
+	UNUSED_NUMBER("conntrack-min", "conntrack.min", "131072", 0, INT_MAX),
+	UNUSED_DURATION("conntrack-tcp-timeout-established", "conntrack.tcpEstablishedTimeout", "24h0m0s",
+			NOT_BELOW_ZERO),
+	UNUSED_DURATION("conntrack-tcp-timeout-close-wait", "conntrack.tcpCloseWaitTimeout", "1h0m0s",
+			NOT_BELOW_ZERO),
+	UNUSED("conntrack-tcp-be-liberal", "conntrack.tcpBeLiberal", KIND_BOOL),
+	UNUSED_DURATION("conntrack-udp-timeout", "conntrack.udpTimeout", "0s", NOT_BELOW_ZERO),
+	UNUSED_DURATION("conntrack-udp-timeout-stream", "conntrack.udpStreamTimeout", "0s", NOT_BELOW_ZERO),
+	UNUSED(NULL, "clientConnection.acceptContentTypes", KIND_TEXT),
+	{"kube-api-content-type", "clientConnection.contentType", "application/vnd.kubernetes.protobuf", KIND_TEXT,
+	 ZERO_IS_DEFAULT, 0, 0, NULL, NULL, 0},
+	{"kube-api-qps", "clientConnection.qps", "5", KIND_DECIMAL, ZERO_IS_DEFAULT, 0, 0, NULL, NULL, 0},
+	{"kube-api-burst", "clientConnection.burst", "10", KIND_NUMBER, ZERO_IS_DEFAULT, 0, INT_MAX, NULL, NULL, 0},
+	UNUSED_DURATION("config-sync-period", "configSyncPeriod", "15m0s", ZERO_IS_DEFAULT | ABOVE_ZERO),
+	{"profiling", "enableProfiling", "false", KIND_BOOL, 0, 0, 0, NULL, NULL, 0},
+	UNUSED("feature-gates", "featureGates", KIND_GATES),
+	UNUSED("show-hidden-metrics-for-version", "showHiddenMetricsForVersion", KIND_TEXT),
+	UNUSED("proxy-port-range", "portRange", KIND_TEXT),
+	UNUSED_DURATION("udp-timeout", "udpIdleTimeout", NULL, 0),
+	UNUSED("resource-container", "resourceContainer", KIND_TEXT),
+	UNUSED("cleanup-ipvs", NULL, KIND_BOOL),
+	UNUSED("boot-id-file", NULL, KIND_TEXT),
+	UNUSED("machine-id-file", NULL, KIND_TEXT),
+	UNUSED("windows-service", "windowsRunAsService", KIND_BOOL),
+	UNUSED("source-vip", "winkernel.sourceVip", KIND_TEXT),
+	UNUSED("network-name", "winkernel.networkName", KIND_TEXT),
+	UNUSED("enable-dsr", "winkernel.enableDSR", KIND_BOOL),
+	UNUSED("root-hnsendpoint-name", "winkernel.rootHnsEndpointName", KIND_TEXT),
+	UNUSED("forward-healthcheck-vip", "winkernel.forwardHealthCheckVip", KIND_BOOL),
+	/* How kube-proxy writes its log; ours goes to standard error, line by line. */
+	UNUSED("log-flush-frequency", "logging.flushFrequency", KIND_ANY),
+	UNUSED("vmodule", "logging.vmodule", KIND_ANY),
+	UNUSED(NULL, "logging.options", KIND_ANY),
+	UNUSED("log-json-info-buffer-size", NULL, KIND_TEXT),
+	UNUSED("log-json-split-stream", NULL, KIND_BOOL),
+	UNUSED("log-text-info-buffer-size", NULL, KIND_TEXT),
+	UNUSED("log-text-split-stream", NULL, KIND_BOOL),
+	UNUSED("logtostderr", NULL, KIND_BOOL),
+	UNUSED("alsologtostderr", NULL, KIND_BOOL),
+	UNUSED("stderrthreshold", NULL, KIND_TEXT),
+	UNUSED("one-output", NULL, KIND_BOOL),
+	UNUSED("add-dir-header", NULL, KIND_BOOL),
+	UNUSED("skip-headers", NULL, KIND_BOOL),
+	UNUSED("skip-log-headers", NULL, KIND_BOOL),
+	UNUSED("log-backtrace-at", NULL, KIND_TEXT),
+	UNUSED("log-dir", NULL, KIND_TEXT),
+	UNUSED("log-file", NULL, KIND_TEXT),
+	UNUSED("log-file-max-size", NULL, KIND_TEXT),
+};
+/* clang-format on */
+
+size_t settings_count(void)
+{
+	size_t count = 0;
+
+	while (count < SETTINGS_MAX && (settings[count].flag || settings[count].field))
+		count++;
+	return count;
+}
+
+int setting_of_field(const char *field)
+{
+	for (size_t i = 0; i < settings_count(); i++) {
+		if (settings[i].field && !strcmp(settings[i].field, field))
+			return (int)i;
+	}
+	return -1;
+}
+
+bool setting_is_block(const char *field)
+{
+	size_t length = strlen(field);
+
+	for (size_t i = 0; i < settings_count(); i++) {
+		const char *other = settings[i].field;
+
+		if (other && !strncmp(other, field, length) && other[length] == '.')
+			return true;
+	}
+	return false;
+}
+
+void setting_values_free(struct setting_values *values)
+{
+	for (size_t i = 0; i < SETTINGS_MAX; i++) {
+		free(values->texts[i]);
+		values->texts[i] = NULL;
+	}
+}
+
+int setting_say(struct setting_values *values, size_t id, const char *text)
+{
+	char *own = strdup(text);
+
+	if (!own)
+		return -ENOMEM;
+	free(values->texts[id]);
+	values->texts[id] = own;
+	return 0;
+}
+
+const char *setting_text(const struct setting_values *values, size_t id)
+{
+	if (values->texts[id])
+		return values->texts[id];
+	return settings[id].fallback ? settings[id].fallback : "";
+}
+
+int setting_number(const struct setting_values *values, size_t id)
+{
+	int64_t number = 0;
+
+	(void)go_number_parse(setting_text(values, id), &number);
+	return (int)number;
+}
+
+bool setting_bool(const struct setting_values *values, size_t id)
+{
+	bool value = false;
+
+	return !go_bool_parse(setting_text(values, id), &value) && value;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "config/near.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "fairlead/limits.h"
+#include "base/log.h"
+#include "model/cidr.h"
+
+/* One of each family: of several only the first counts. */
+struct near_set {
+	struct cidr ranges[2];
+	size_t count;
+};
+
+enum near_by near_by_of(const struct traffic_options *traffic)
+{
+	if (traffic->local_mode == LOCAL_NODE_CIDR)
+		return NEAR_BY_RANGE;
+	if (traffic->local_mode == LOCAL_CLUSTER_CIDR && traffic->cluster_cidr_count)
+		return NEAR_BY_RANGE;
+	return NEAR_BY_LINK;
+}
+
+struct link_near near_links_of(const struct traffic_options *traffic)
+{
+	switch (traffic->local_mode) {
+	case LOCAL_BRIDGE_INTERFACE:
+		return (struct link_near){.bridge = traffic->bridge_interface};
+	case LOCAL_INTERFACE_NAME_PREFIX:
+		return (struct link_near){.name_prefix = traffic->interface_name_prefix};
+	case LOCAL_CLUSTER_CIDR:
+	case LOCAL_NODE_CIDR:
+		break;
+	}
+	return (struct link_near){};
+}
+
+static void set_add(struct near_set *set, const struct cidr *cidrs, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		bool is_first = true;
+
+		for (size_t j = 0; j < set->count; j++)
+			is_first &= cidr_family(&set->ranges[j]) != cidr_family(&cidrs[i]);
+		if (is_first && set->count < 2)
+			set->ranges[set->count++] = cidrs[i];
+	}
+}
+
+static struct near_range key_of(const struct cidr *cidr)
+{
+	return (struct near_range){.prefix = cidr->prefix, .addr = cidr->addr};
+}
+
+static bool set_has(const struct near_set *set, const struct near_range *key)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		const struct near_range wanted = key_of(&set->ranges[i]);
+
+		if (!memcmp(&wanted, key, sizeof(wanted)))
+			return true;
+	}
+	return false;
+}
+
+static void others_remove(int map, const struct near_set *set)
+{
+	struct near_range keys[NEAR_RANGES_MAX];
+	size_t count = 0;
+
+	while (count < NEAR_RANGES_MAX &&
+	       !bpf_map_get_next_key(map, count ? &keys[count - 1] : NULL, &keys[count]))
+		count++;
+	for (size_t i = 0; i < count; i++) {
+		if (!set_has(set, &keys[i]))
+			(void)bpf_map_delete_elem(map, &keys[i]);
+	}
+}
+
+void near_ranges_write(int map, const struct traffic_options *traffic,
+		       const struct node_object *node)
+{
+	struct near_set set = {};
+	const __u32 value = 1;
+
+	if (traffic->local_mode == LOCAL_CLUSTER_CIDR)
+		set_add(&set, traffic->cluster_cidrs, traffic->cluster_cidr_count);
+	else if (traffic->local_mode == LOCAL_NODE_CIDR && node)
+		set_add(&set, node->pod_cidrs, node->pod_cidr_count);
+	for (size_t i = 0; i < set.count; i++) {
+		const struct near_range key = key_of(&set.ranges[i]);
+
+		if (bpf_map_update_elem(map, &key, &value, BPF_ANY))
+			(void)log_err(-errno, "cannot write which clients are near, continuing: "
+					      "policy Local treats them as far ones");
+	}
+	others_remove(map, &set);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "config/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/address.h"
+#include "config/fairlead_flags.h"
+#include "config/near.h"
+#include "config/kube_proxy_check.h"
+#include "config/kube_proxy_config.h"
+#include "base/name_list.h"
+#include "base/cleanup.h"
+#include "fairlead/limits.h"
+
+/* What is named in one warning each. */
+struct notices {
+	struct name_list ignored;     /* flags, because of --config */
+	struct name_list meaningless; /* flags and fields */
+};
+
+bool kernel_has_ipv6(void)
+{
+	auto_cleanup(cleanup_fd) int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0;
+}
+
+static void defaults_set(struct agent_options *options)
+{
+	*options = (struct agent_options){
+		.pin_dir = PIN_DIR_DEFAULT,
+		.state_dir = STATE_DIR_DEFAULT,
+		.api_silence_s = API_SILENCE_DEFAULT_S,
+		.hook_check_s = HOOK_CHECK_DEFAULT_S,
+		.with_socket = true,
+		.with_tc = true,
+		.bind_protection = true,
+		.config =
+			{
+				.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
+				.timeout_tcp_established_s = TIMEOUT_TCP_ESTABLISHED_S,
+				.timeout_tcp_closing_s = TIMEOUT_TCP_CLOSING_S,
+				.timeout_tcp_closed_s = TIMEOUT_TCP_CLOSED_S,
+				.timeout_udp_new_s = TIMEOUT_UDP_NEW_S,
+				.timeout_udp_s = TIMEOUT_UDP_S,
+				.rejects_per_second = REJECTS_PER_SECOND_DEFAULT,
+				.source_port_min = SOURCE_PORT_MIN_DEFAULT,
+				.source_port_max = SOURCE_PORT_MAX_DEFAULT,
+				.low_port_min = LOW_PORT_MIN_DEFAULT,
+				.host_port_min = HOST_PORT_MIN_DEFAULT,
+				.flow_check_s = FLOW_CHECK_S,
+				.has_retval = 1,
+				.has_helpers_5_12 = 1,
+			},
+	};
+}
+
+/*
+ * The host's name where none is given; trimmed and in lower case, as the kubelet registers it (rule
+ * N165).
+ */
+static void node_name_set(struct agent_options *options)
+{
+	const char *name = setting_text(&options->values, SETTING_HOSTNAME_OVERRIDE);
+	char host[NODE_NAME_SIZE] = "";
+	size_t length;
+
+	if (!*name) {
+		(void)gethostname(host, sizeof(host) - 1);
+		name = host;
+	}
+	while (isspace((unsigned char)*name))
+		name++;
+	length = strnlen(name, sizeof(options->node_name) - 1);
+	while (length && isspace((unsigned char)name[length - 1]))
+		length--;
+	for (size_t i = 0; i < length; i++)
+		options->node_name[i] = (char)tolower((unsigned char)name[i]);
+	options->node_name[length] = '\0';
+}
+
+static void log_set(struct agent_options *options)
+{
+	const struct setting_values *values = &options->values;
+
+	options->verbosity = setting_number(values, SETTING_VERBOSITY);
+	options->log_format = strcmp(setting_text(values, SETTING_LOG_FORMAT), "json") != 0
+				      ? LOG_FORMAT_TEXT
+				      : LOG_FORMAT_JSON;
+	/* As klog does, which tells warnings at every verbosity. */
+	log_set_level(options->verbosity < LOG_WARNING ? LOG_WARNING
+		      : options->verbosity > LOG_DEBUG ? LOG_DEBUG
+						       : (enum log_level)options->verbosity);
+	log_set_format(options->log_format);
+}
+
+/* The values were checked: nothing can fail. */
+static void traffic_set(const struct setting_values *values, struct traffic_options *traffic)
+{
+	const char *why;
+	int count;
+
+	(void)local_mode_parse(setting_text(values, SETTING_DETECT_LOCAL_MODE),
+			       &traffic->local_mode);
+	count = cluster_cidrs_parse(setting_text(values, SETTING_CLUSTER_CIDR),
+				    traffic->cluster_cidrs, &why);
+	traffic->cluster_cidr_count = count > 0 ? (size_t)count : 0;
+	count = nodeport_addresses_parse(setting_text(values, SETTING_NODEPORT_ADDRESSES),
+					 traffic->nodeport_addresses, &traffic->is_nodeport_primary,
+					 &why);
+	traffic->nodeport_address_count = count > 0 ? (size_t)count : 0;
+	traffic->bridge_interface = setting_text(values, SETTING_BRIDGE_INTERFACE);
+	traffic->interface_name_prefix = setting_text(values, SETTING_INTERFACE_NAME_PREFIX);
+	traffic->masquerade_all =
+		setting_bool(values, !strcmp(setting_text(values, SETTING_MODE), "nftables")
+					     ? SETTING_NFTABLES_MASQUERADE_ALL
+					     : SETTING_MASQUERADE_ALL);
+	(void)address_parse(setting_text(values, SETTING_BIND_ADDRESS), &traffic->bind_address);
+}
+
+/* What code reads, from what was said. */
+static void options_set(struct agent_options *options)
+{
+	const struct setting_values *values = &options->values;
+	const char *kubeconfig = setting_text(values, SETTING_KUBECONFIG);
+
+	options->kubeconfig = *kubeconfig ? kubeconfig : NULL;
+	options->healthz_bind_address = setting_text(values, SETTING_HEALTHZ_BIND_ADDRESS);
+	options->metrics_bind_address = setting_text(values, SETTING_METRICS_BIND_ADDRESS);
+	options->bind_address_hard_fail = setting_bool(values, SETTING_BIND_ADDRESS_HARD_FAIL);
+	options->oom_score_adj = setting_number(values, SETTING_OOM_SCORE_ADJ);
+	node_name_set(options);
+	traffic_set(values, &options->traffic);
+	options->config.tc_attached = options->with_tc;
+	options->config.near_by = near_by_of(&options->traffic);
+}
+
+static void flags_note(const struct setting_values *flags, struct name_list *meaningless)
+{
+	for (size_t id = 0; id < settings_count(); id++) {
+		if (flags->texts[id] && settings[id].flag && !(settings[id].marks & MEANS))
+			name_list_add(meaningless, "--", settings[id].flag);
+	}
+}
+
+/* Puts flags that count beside a file over what the file says; the others are noted. */
+static int flags_merge(const struct setting_values *flags, struct setting_values *values,
+		       struct name_list *ignored)
+{
+	for (size_t id = 0; id < settings_count(); id++) {
+		const struct setting *setting = &settings[id];
+
+		if (!flags->texts[id] || !setting->flag)
+			continue;
+		if (!(setting->marks & WITH_CONFIG)) {
+			name_list_add(ignored, "--", setting->flag);
+			continue;
+		}
+		/* An empty name says nothing: `--hostname-override=$(NODE_NAME)`. */
+		if (id == SETTING_HOSTNAME_OVERRIDE && !*flags->texts[id])
+			continue;
+		if (setting_say(values, id, flags->texts[id]))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Logs. */
+static int file_check(struct agent_options *options)
+{
+	struct setting_problem problem;
+	const struct setting *setting;
+	bool is_flag;
+
+	if (settings_complete(&options->values))
+		return log_err(-ENOMEM, "cannot read %s", options->config_file);
+	if (!settings_check(&options->values, kernel_has_ipv6(), &problem))
+		return 0;
+	setting = &settings[problem.id];
+	is_flag =
+		setting->marks & WITH_CONFIG && setting->flag && options->values.texts[problem.id];
+	(void)log_err(0, "%s: %s%s%s is \"%.120s\", but it %s: correct the file%s",
+		      options->config_file, setting->field ? setting->field : "",
+		      is_flag ? " or --" : "", is_flag ? setting->flag : "",
+		      setting_text(&options->values, problem.id), problem.why,
+		      is_flag ? " or the flag" : "");
+	return -EINVAL;
+}
+
+/* Logs. */
+static int file_read_over(struct agent_options *options, struct notices *notices)
+{
+	auto_cleanup(setting_values_free) struct setting_values flags = options->values;
+	int err;
+
+	options->values = (struct setting_values){};
+	err = kube_proxy_config_read(options->config_file, &options->values, &notices->meaningless,
+				     &options->config_mark);
+	if (err)
+		return err;
+	if (flags_merge(&flags, &options->values, &notices->ignored))
+		return log_err(-ENOMEM, "cannot read %s", options->config_file);
+	return file_check(options);
+}
+
+static void notices_tell(const struct agent_options *options, const struct notices *notices)
+{
+	if (notices->ignored.count)
+		log_warning("ignored, because --config %s counts instead: %s", options->config_file,
+			    notices->ignored.text);
+	if (notices->meaningless.count)
+		log_warning("accepted for kube-proxy's sake, without a meaning here: %s",
+			    notices->meaningless.text);
+}
+
+int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
+{
+	struct notices notices = {};
+	int err = 0;
+
+	defaults_set(ret_options);
+	fairlead_flags_parse(argc, argv, ret_options);
+	log_set(ret_options);
+	if (ret_options->config_file)
+		err = file_read_over(ret_options, &notices);
+	else
+		flags_note(&ret_options->values, &notices.meaningless);
+	if (err)
+		return err;
+	log_set(ret_options);
+	options_set(ret_options);
+	notices_tell(ret_options, &notices);
+	return 0;
+}
+
+void agent_options_free(struct agent_options *options)
+{
+	setting_values_free(&options->values);
+}

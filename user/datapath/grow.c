@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "datapath/grow.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "fairlead/types.h"
+
+/* Longer than any flow stays without a reply. */
+#define NEW_FLOWS_LAST_S 3600
+
+bool grow_is_possible(const char *map_name)
+{
+	static const char *const names[] = {"frontends", "addresses",     "address_flows",
+					    "services",  "service_names", "service_stats",
+					    "slots",     "backends",      "source_ranges"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(map_name, names[i]))
+			return true;
+	}
+	return false;
+}
+
+static int copy_entry(int from, int to, const void *key, void *value)
+{
+	if (bpf_map_lookup_elem(from, key, value))
+		return errno == ENOENT ? 0 : -errno;
+	return bpf_map_update_elem(to, key, value, BPF_ANY) ? -errno : 0;
+}
+
+static int copy_array(int from, int to, const struct bpf_map_info *info, void *value)
+{
+	int err = 0;
+
+	for (uint32_t index = 0; !err && index < info->max_entries; index++)
+		err = copy_entry(from, to, &index, value);
+	return err;
+}
+
+static int copy_hash(int from, int to, const struct bpf_map_info *info, void *value)
+{
+	auto_cleanup(cleanup_free) void *key = calloc(1, info->key_size);
+	bool is_first = true;
+	int err;
+
+	if (!key)
+		return -ENOMEM;
+	while (!bpf_map_get_next_key(from, is_first ? NULL : key, key)) {
+		is_first = false;
+		err = copy_entry(from, to, key, value);
+		if (err)
+			return err;
+	}
+	return errno == ENOENT ? 0 : -errno;
+}
+
+/*
+ * Programs go on counting in the old map until they are replaced, so the counts follow later. Until
+ * then every address may have flows: this outlasts all that are new now.
+ */
+static int copy_address_flows(int to, uint32_t count)
+{
+	struct address_flows busy = {};
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	busy.new_until_s = (uint32_t)now.tv_sec + NEW_FLOWS_LAST_S;
+	busy.direct_until_s = busy.new_until_s;
+	busy.datagram_s = (uint32_t)now.tv_sec;
+	for (uint32_t index = 0; index < count; index++) {
+		if (bpf_map_update_elem(to, &index, &busy, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+static size_t address_flows_size(uint32_t count)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (count * sizeof(struct address_flows) + page - 1) / page * page;
+}
+
+int grow_copy(const char *map_name, int from, int to)
+{
+	struct bpf_map_info info = {};
+	__u32 info_size = sizeof(info);
+	auto_cleanup(cleanup_free) void *value = NULL;
+	int cpus = libbpf_num_possible_cpus();
+
+	if (!grow_is_possible(map_name) || cpus < 0)
+		return -EINVAL;
+	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
+		return -errno;
+	if (!strcmp(map_name, "address_flows"))
+		return copy_address_flows(to, info.max_entries);
+	/* A per-CPU value is one for each CPU, each rounded up to 8 bytes. */
+	value = calloc((size_t)cpus, (info.value_size + 7U) / 8 * 8);
+	if (!value)
+		return -ENOMEM;
+	if (info.type == BPF_MAP_TYPE_HASH || info.type == BPF_MAP_TYPE_LPM_TRIE)
+		return copy_hash(from, to, &info, value);
+	return copy_array(from, to, &info, value);
+}
+
+/* The values of the address_flows map, mapped; NULL with errno set. */
+static struct address_flows *address_flows_map(int map, uint32_t count)
+{
+	size_t size = address_flows_size(count);
+	void *values = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+
+	return values == MAP_FAILED ? NULL : values;
+}
+
+int grow_add_counts(int from, int to)
+{
+	struct bpf_map_info info = {};
+	__u32 info_size = sizeof(info);
+	struct address_flows *old, *new;
+
+	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
+		return -errno;
+	old = address_flows_map(from, info.max_entries);
+	if (!old)
+		return -errno;
+	new = address_flows_map(to, info.max_entries);
+	if (!new) {
+		int err = -errno;
+
+		(void)munmap(old, address_flows_size(info.max_entries));
+		return err;
+	}
+	for (uint32_t i = 0; i < info.max_entries; i++) {
+		uint32_t confirmed = __atomic_load_n(&old[i].confirmed, __ATOMIC_RELAXED);
+
+		(void)__atomic_fetch_add(&new[i].confirmed, confirmed, __ATOMIC_RELAXED);
+		if (new[i].direct_until_s < old[i].direct_until_s)
+			new[i].direct_until_s = old[i].direct_until_s;
+	}
+	(void)munmap(old, address_flows_size(info.max_entries));
+	(void)munmap(new, address_flows_size(info.max_entries));
+	return 0;
+}

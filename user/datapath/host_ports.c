@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "datapath/host_ports.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "fairlead/limits.h"
+#include "base/log.h"
+
+#define RANGE_PATH "/proc/sys/net/ipv4/ip_local_port_range"
+
+int host_ports_parse(const char *text, __u16 *ret_min, __u16 *ret_max)
+{
+	unsigned int min, max;
+
+	if (sscanf(text, "%u %u", &min, &max) != 2 || !min || min > max || max > 65535)
+		return -EINVAL;
+	*ret_min = (__u16)min;
+	*ret_max = (__u16)max;
+	return 0;
+}
+
+static int range_read(__u16 *ret_min, __u16 *ret_max)
+{
+	char text[64] = "";
+	FILE *file = fopen(RANGE_PATH, "re");
+	int err = 0;
+
+	if (!file)
+		return -errno;
+	if (!fgets(text, sizeof(text), file))
+		err = -EIO;
+	(void)fclose(file);
+	return err ? err : host_ports_parse(text, ret_min, ret_max);
+}
+
+void host_ports_set(struct config *config)
+{
+	__u16 min = 0, max = 0;
+	int err;
+
+	config->host_port_min = HOST_PORT_MIN_DEFAULT;
+	err = range_read(&min, &max);
+	if (err) {
+		(void)log_err(err, "cannot read " RANGE_PATH ", continuing with its default");
+		return;
+	}
+	config->host_port_min = min;
+	if (min <= config->source_port_max && max >= config->source_port_min)
+		log_warning(
+			"source ports %u-%u of flows overlap with the node's own, %u-%u: set "
+			"--source-ports or net.ipv4.ip_local_port_range so that they do not, or "
+			"a connection of the node to a backend may meet a client's",
+			config->source_port_min, config->source_port_max, min, max);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "datapath/pin_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#define BPFFS_ROOT "/sys/fs/bpf"
+
+bool pin_dir_is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+static int directory_make(const char *path)
+{
+	char partial[PATH_MAX];
+
+	if (strlen(path) >= sizeof(partial))
+		return -ENAMETOOLONG;
+	for (size_t i = 1; i <= strlen(path); i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(partial, path, i);
+		partial[i] = '\0';
+		if (mkdir(partial, 0700) && errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+static bool is_below(const char *path, const char *root)
+{
+	size_t len = strlen(root);
+
+	return !strncmp(path, root, len) && (path[len] == '/' || path[len] == '\0');
+}
+
+static int bpffs_mount(const char *path)
+{
+	if (mount("bpf", path, "bpf", 0, "mode=0700"))
+		return log_err(-errno, "cannot mount bpffs at %s, mount it before the agent starts",
+			       path);
+	log_info("mounted bpffs at %s", path);
+	return 0;
+}
+
+int pin_dir_make(const char *path)
+{
+	int err;
+
+	if (is_below(path, BPFFS_ROOT) && !pin_dir_is_bpffs(BPFFS_ROOT)) {
+		err = bpffs_mount(BPFFS_ROOT);
+		if (err)
+			return err;
+	}
+	err = directory_make(path);
+	if (err)
+		return log_err(err, "cannot make the pin directory %s", path);
+	return pin_dir_is_bpffs(path) ? 0 : bpffs_mount(path);
+}
+
+int pin_dir_lock(const char *path)
+{
+	auto_cleanup(cleanup_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	return take_fd(fd);
+}
+
+/* A mount point is on another file system than the directory above it. */
+static bool is_mount_point(const char *path)
+{
+	char parent[PATH_MAX];
+	struct stat self, above;
+
+	if (snprintf(parent, sizeof(parent), "%s/..", path) >= (int)sizeof(parent))
+		return false;
+	return !stat(path, &self) && !stat(parent, &above) && self.st_dev != above.st_dev;
+}
+
+/* True if a bpffs has nothing but the two files that the kernel puts into it. */
+static bool is_empty_bpffs(const char *path)
+{
+	static const char *const kernels_own[] = {".", "..", "maps.debug", "progs.debug"};
+	auto_cleanup(cleanup_dir) DIR *entries = opendir(path);
+	const struct dirent *entry;
+
+	if (!entries)
+		return false;
+	while ((entry = readdir(entries))) {
+		bool is_known = false;
+
+		for (size_t i = 0; i < sizeof(kernels_own) / sizeof(kernels_own[0]); i++)
+			is_known |= !strcmp(entry->d_name, kernels_own[i]);
+		if (!is_known)
+			return false;
+	}
+	return true;
+}
+
+int pin_dir_remove(const char *path)
+{
+	if (is_mount_point(path)) {
+		if (!pin_dir_is_bpffs(path) || !is_empty_bpffs(path))
+			return log_err(-ENOTEMPTY,
+				       "cannot remove %s: it holds something that is not ours",
+				       path);
+		if (umount2(path, MNT_DETACH))
+			return log_err(-errno, "cannot unmount %s", path);
+	}
+	if (rmdir(path) && errno != ENOENT)
+		return log_err(-errno, "cannot remove %s: it holds something that is not ours",
+			       path);
+	return 0;
+}

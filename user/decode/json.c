@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * JSON: a scanner finds where the values of the outermost object begin and end, which also tells a
+ * text that was cut off, and cJSON parses each item by itself. Lists of `kubectl get -o json` name
+ * their kind behind their items, so the items are read in a second step.
+ */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "decode/items.h"
+
+#define JSON_DEPTH_MAX 1000 /* cJSON's own limit */
+
+struct scanner {
+	const char *text;
+	const char *at;
+	const char *end;
+	const char *counted; /* newlines up to here are in `line` */
+	unsigned int line;
+	struct items_error *error;
+};
+
+/* What is known of the outermost object. */
+struct document {
+	const char *begin;
+	const char *items; /* the list's "[", or NULL */
+	cJSON *kind;
+	cJSON *api_version;
+};
+
+static void cleanup_cjson(cJSON **json)
+{
+	cJSON_Delete(*json);
+}
+
+static void document_fini(struct document *document)
+{
+	cJSON_Delete(document->kind);
+	cJSON_Delete(document->api_version);
+}
+
+/* The line that `at` is on; places are asked for in ascending order. */
+static unsigned int scanner_line(struct scanner *scanner, const char *at)
+{
+	if (at < scanner->counted) {
+		scanner->counted = scanner->text;
+		scanner->line = 1;
+	}
+	while ((scanner->counted =
+			memchr(scanner->counted, '\n', (size_t)(at - scanner->counted)))) {
+		scanner->counted++;
+		scanner->line++;
+	}
+	scanner->counted = at;
+	return scanner->line;
+}
+
+static int scanner_fail(struct scanner *scanner, const char *why)
+{
+	scanner->error->line = scanner_line(scanner, scanner->at);
+	(void)snprintf(scanner->error->text, sizeof(scanner->error->text), "%s",
+		       scanner->at >= scanner->end ? "the text ends in the middle of a value"
+						   : why);
+	return -EINVAL;
+}
+
+static void spaces_skip(struct scanner *scanner)
+{
+	while (scanner->at < scanner->end && *scanner->at && strchr(" \t\r\n", *scanner->at))
+		scanner->at++;
+}
+
+/* The length of the UTF-8 sequence at `at`, 0 if it is none (overlong, a surrogate, too large, cut
+ * off). */
+static size_t utf8_len(const unsigned char *at, const unsigned char *end)
+{
+	size_t len = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
+
+	if (at[0] < 0xc2 || at[0] > 0xf4 || (size_t)(end - at) < len)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
+	    (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+/* Stands on the opening quote; goes behind the closing one. */
+static int string_skip(struct scanner *scanner)
+{
+	scanner->at++;
+	while (scanner->at < scanner->end) {
+		unsigned char c = (unsigned char)*scanner->at;
+		size_t len = 1;
+
+		if (c == '"') {
+			scanner->at++;
+			return 0;
+		}
+		if (c < ' ')
+			return scanner_fail(scanner, "a string has a control character in it");
+		if (c == '\\')
+			len = 2;
+		else if (c >= 0x80)
+			len = utf8_len((const unsigned char *)scanner->at,
+				       (const unsigned char *)scanner->end);
+		if (!len)
+			return scanner_fail(scanner, "a string is not UTF-8");
+		scanner->at += len;
+	}
+	scanner->at = scanner->end;
+	return scanner_fail(scanner, "");
+}
+
+/* Goes behind a number or a word. */
+static int word_skip(struct scanner *scanner)
+{
+	const char *begin = scanner->at;
+
+	while (scanner->at < scanner->end && *scanner->at &&
+	       !strchr(" \t\r\n,:[]{}\"", *scanner->at))
+		scanner->at++;
+	return scanner->at > begin ? 0 : scanner_fail(scanner, "a value is expected");
+}
+
+/* Goes behind a bracketed value. Inside only brackets and strings matter: cJSON looks at what is
+ * used. */
+static int brackets_skip(struct scanner *scanner)
+{
+	unsigned int depth = 0;
+	int err;
+
+	while (scanner->at < scanner->end) {
+		char c = *scanner->at;
+
+		if (c == '"') {
+			err = string_skip(scanner);
+			if (err)
+				return err;
+			continue;
+		}
+		scanner->at++;
+		if ((c == '[' || c == '{') && ++depth > JSON_DEPTH_MAX)
+			return scanner_fail(scanner, "values are nested too deeply");
+		if ((c == ']' || c == '}') && !--depth)
+			return 0;
+	}
+	return scanner_fail(scanner, "");
+}
+
+/* Goes behind the value at hand. */
+static int value_skip(struct scanner *scanner)
+{
+	if (scanner->at >= scanner->end)
+		return scanner_fail(scanner, "");
+	if (*scanner->at == '"')
+		return string_skip(scanner);
+	if (*scanner->at == '[' || *scanner->at == '{')
+		return brackets_skip(scanner);
+	return word_skip(scanner);
+}
+
+/* Parses the value at hand and goes behind it. */
+static int value_parse(struct scanner *scanner, cJSON **ret_json)
+{
+	const char *end = NULL;
+
+	*ret_json = cJSON_ParseWithLengthOpts(scanner->at, (size_t)(scanner->end - scanner->at),
+					      &end, false);
+	if (*ret_json) {
+		scanner->at = end;
+		return 0;
+	}
+	if (end && end > scanner->at && end <= scanner->end)
+		scanner->at = end;
+	return scanner_fail(scanner, "this is not JSON, or nested too deeply");
+}
+
+static bool scanner_take(struct scanner *scanner, char c)
+{
+	spaces_skip(scanner);
+	if (scanner->at >= scanner->end || *scanner->at != c)
+		return false;
+	scanner->at++;
+	return true;
+}
+
+/* Goes behind one member of the outermost object and keeps what matters of it. */
+static int member_scan(struct scanner *scanner, struct document *document)
+{
+	auto_cleanup(cleanup_cjson) cJSON *key = NULL;
+	cJSON **kept = NULL;
+	int err;
+
+	spaces_skip(scanner);
+	if (scanner->at >= scanner->end || *scanner->at != '"')
+		return scanner_fail(scanner, "a name in quotes is expected");
+	err = value_parse(scanner, &key);
+	if (err)
+		return err;
+	if (!scanner_take(scanner, ':'))
+		return scanner_fail(scanner, "a colon is expected");
+	spaces_skip(scanner);
+	if (!strcmp(key->valuestring, "kind"))
+		kept = &document->kind;
+	else if (!strcmp(key->valuestring, "apiVersion"))
+		kept = &document->api_version;
+	else if (!strcmp(key->valuestring, "items") && scanner->at < scanner->end &&
+		 *scanner->at == '[')
+		document->items = scanner->at;
+	if (kept && !*kept)
+		return value_parse(scanner, kept);
+	return value_skip(scanner);
+}
+
+/* Goes behind the outermost object. */
+static int document_scan(struct scanner *scanner, struct document *document)
+{
+	int err;
+
+	document->begin = scanner->at;
+	if (!scanner_take(scanner, '{'))
+		return scanner_fail(scanner, "an object is expected: {");
+	if (scanner_take(scanner, '}'))
+		return 0;
+	do {
+		err = member_scan(scanner, document);
+		if (err)
+			return err;
+	} while (scanner_take(scanner, ','));
+	if (!scanner_take(scanner, '}'))
+		return scanner_fail(scanner, "a comma or } is expected");
+	return 0;
+}
+
+static int item_give(struct scanner *scanner, const struct items_receiver *receiver,
+		     const struct decode_defaults *defaults)
+{
+	auto_cleanup(cleanup_cjson) cJSON *item = NULL;
+	unsigned int line;
+	int err;
+
+	spaces_skip(scanner);
+	line = scanner_line(scanner, scanner->at);
+	err = value_parse(scanner, &item);
+	return err ? err : receiver->item(item, defaults, line, receiver->context);
+}
+
+static int list_give(struct scanner *scanner, const struct items_receiver *receiver,
+		     const struct decode_defaults *defaults)
+{
+	int err;
+
+	(void)scanner_take(scanner, '[');
+	if (scanner_take(scanner, ']'))
+		return 0;
+	do {
+		err = item_give(scanner, receiver, defaults);
+		if (err)
+			return err;
+	} while (scanner_take(scanner, ','));
+	if (!scanner_take(scanner, ']'))
+		return scanner_fail(scanner, "a comma or ] is expected");
+	return 0;
+}
+
+static int document_give(struct scanner *scanner, const struct items_receiver *receiver)
+{
+	auto_cleanup(document_fini) struct document document = {};
+	struct decode_defaults defaults = {};
+	const char *kind, *end;
+	char buf[KIND_SIZE];
+	int err = document_scan(scanner, &document);
+
+	if (err)
+		return err;
+	end = scanner->at;
+	kind = cJSON_GetStringValue(document.kind);
+	scanner->at = document.begin;
+	if (document.items && kind && strlen(kind) >= 4 &&
+	    !strcmp(kind + strlen(kind) - 4, "List")) {
+		defaults = list_defaults(kind, cJSON_GetStringValue(document.api_version), buf);
+		scanner->at = document.items;
+		err = list_give(scanner, receiver, &defaults);
+	} else {
+		err = item_give(scanner, receiver, &defaults);
+	}
+	scanner->at = err ? scanner->at : end;
+	return err;
+}
+
+int json_items(const char *text, size_t size, const struct items_receiver *receiver,
+	       struct items_error *ret_error)
+{
+	static const char mark[] = {'\xef', '\xbb', '\xbf'}; /* byte order mark */
+	struct scanner scanner = {.text = text,
+				  .at = text,
+				  .end = text + size,
+				  .counted = text,
+				  .line = 1,
+				  .error = ret_error};
+	int err = 0;
+
+	if (size >= sizeof(mark) && !memcmp(text, mark, sizeof(mark)))
+		scanner.at += sizeof(mark);
+	spaces_skip(&scanner);
+	if (scanner.at == scanner.end)
+		return scanner_fail(&scanner, "");
+	while (!err && scanner.at < scanner.end) {
+		err = document_give(&scanner, receiver);
+		spaces_skip(&scanner);
+	}
+	return err;
+}
+
+struct decode_defaults list_defaults(const char *kind, const char *api_version, char buf[KIND_SIZE])
+{
+	size_t len = strlen(kind) - strlen("List");
+
+	if (!len || len >= KIND_SIZE)
+		return (struct decode_defaults){};
+	memcpy(buf, kind, len);
+	buf[len] = '\0';
+	return (struct decode_defaults){buf, api_version};
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "decode/yaml_reader.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "decode/scalar.h"
+
+#define YAML_DEPTH_MAX   256
+#define COPIES_BYTES_MAX (16U << 20) /* of all anchors and aliases of a text */
+
+struct yaml_anchor {
+	struct yaml_anchor *next;
+	cJSON *value;
+	char name[];
+};
+
+static void cleanup_cjson(cJSON **json)
+{
+	cJSON_Delete(*json);
+}
+
+static void anchors_drop(struct yaml_reader *reader)
+{
+	while (reader->anchors) {
+		struct yaml_anchor *anchor = reader->anchors;
+
+		reader->anchors = anchor->next;
+		cJSON_Delete(anchor->value);
+		free(anchor);
+	}
+}
+
+void yaml_reader_fini(struct yaml_reader *reader)
+{
+	if (reader->has_event)
+		yaml_event_delete(&reader->event);
+	anchors_drop(reader);
+	yaml_parser_delete(&reader->parser);
+}
+
+int yaml_reader_init(struct yaml_reader *reader, const char *text, size_t size,
+		     struct items_error *error)
+{
+	*reader = (struct yaml_reader){.text = text, .size = size, .error = error};
+	if (!yaml_parser_initialize(&reader->parser))
+		return -ENOMEM;
+	yaml_parser_set_input_string(&reader->parser, (const unsigned char *)text, size);
+	return 0;
+}
+
+unsigned int yaml_reader_line(const struct yaml_reader *reader)
+{
+	return (unsigned int)reader->event.start_mark.line + 1;
+}
+
+int yaml_reader_fail(struct yaml_reader *reader, const char *why)
+{
+	reader->error->line = yaml_reader_line(reader);
+	(void)snprintf(reader->error->text, sizeof(reader->error->text), "%s", why);
+	return -EINVAL;
+}
+
+/* libyaml's own words; where it reads bytes, not tokens, it tells the offset only. */
+static int parser_fail(struct yaml_reader *reader)
+{
+	const yaml_parser_t *parser = &reader->parser;
+	size_t line = parser->problem_mark.line;
+
+	if (parser->error == YAML_MEMORY_ERROR)
+		return -ENOMEM;
+	if (parser->error == YAML_READER_ERROR)
+		line = parser->mark.line;
+	reader->error->line = (unsigned int)line + 1;
+	(void)snprintf(reader->error->text, sizeof(reader->error->text), "%s%s%s",
+		       parser->context ? parser->context : "", parser->context ? ", " : "",
+		       parser->problem ? parser->problem : "it cannot be read");
+	return -EINVAL;
+}
+
+int yaml_reader_next(struct yaml_reader *reader)
+{
+	if (reader->has_event)
+		yaml_event_delete(&reader->event);
+	reader->has_event = yaml_parser_parse(&reader->parser, &reader->event);
+	return reader->has_event ? 0 : parser_fail(reader);
+}
+
+static size_t tree_bytes(const cJSON *tree)
+{
+	const cJSON *child;
+	size_t bytes = sizeof(*tree);
+
+	if (tree->string)
+		bytes += strlen(tree->string) + 1;
+	if (tree->valuestring)
+		bytes += strlen(tree->valuestring) + 1;
+	cJSON_ArrayForEach(child, tree) bytes += tree_bytes(child);
+	return bytes;
+}
+
+static int tree_copy(struct yaml_reader *reader, const cJSON *tree, cJSON **ret_copy)
+{
+	reader->copies_bytes += tree_bytes(tree);
+	if (reader->copies_bytes > COPIES_BYTES_MAX)
+		return yaml_reader_fail(reader, "its aliases stand for more than 16 MiB");
+	*ret_copy = cJSON_Duplicate(tree, true);
+	return *ret_copy ? 0 : -ENOMEM;
+}
+
+/* Keeps a copy of an anchored value; a later anchor of the same name hides it. */
+static int anchor_keep(struct yaml_reader *reader, const char *name, const cJSON *value)
+{
+	struct yaml_anchor *anchor = calloc(1, sizeof(*anchor) + strlen(name) + 1);
+	int err;
+
+	if (!anchor)
+		return -ENOMEM;
+	memcpy(anchor->name, name, strlen(name) + 1);
+	anchor->next = reader->anchors;
+	reader->anchors = anchor;
+	err = tree_copy(reader, value, &anchor->value);
+	return err;
+}
+
+static int alias_read(struct yaml_reader *reader, cJSON **ret_tree)
+{
+	const char *name = (const char *)reader->event.data.alias.anchor;
+
+	for (const struct yaml_anchor *anchor = reader->anchors; anchor; anchor = anchor->next) {
+		if (anchor->value && !strcmp(anchor->name, name))
+			return tree_copy(reader, anchor->value, ret_tree);
+	}
+	return yaml_reader_fail(reader, "an alias (*) stands for no anchor (&) before it");
+}
+
+static int scalar_read(struct yaml_reader *reader, cJSON **ret_tree)
+{
+	const char *text = (const char *)reader->event.data.scalar.value;
+	const char *tag = (const char *)reader->event.data.scalar.tag;
+	bool plain = reader->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+
+	if (strlen(text) != reader->event.data.scalar.length)
+		return yaml_reader_fail(reader, "a string has a NUL character in it");
+	*ret_tree = plain && (!tag || strcmp(tag, YAML_STR_TAG)) ? scalar_resolve(text)
+								 : cJSON_CreateString(text);
+	return *ret_tree ? 0 : -ENOMEM;
+}
+
+static int sequence_read(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
+{
+	auto_cleanup(cleanup_cjson) cJSON *array = cJSON_CreateArray();
+	int err = array ? yaml_reader_next(reader) : -ENOMEM;
+
+	while (!err && reader->event.type != YAML_SEQUENCE_END_EVENT) {
+		cJSON *item = NULL;
+
+		err = yaml_read_node(reader, depth + 1, &item);
+		if (err)
+			return err;
+		(void)cJSON_AddItemToArray(array, item);
+		err = yaml_reader_next(reader);
+	}
+	if (!err)
+		*ret_tree = take_ptr(array);
+	return err;
+}
+
+int yaml_read_key(struct yaml_reader *reader, char **ret_key)
+{
+	if (reader->event.type != YAML_SCALAR_EVENT)
+		return yaml_reader_fail(reader, "a key of a mapping is not a string");
+	if (strlen((const char *)reader->event.data.scalar.value) !=
+	    reader->event.data.scalar.length)
+		return yaml_reader_fail(reader, "a key of a mapping has a NUL character in it");
+	*ret_key = strdup((const char *)reader->event.data.scalar.value);
+	return *ret_key ? 0 : -ENOMEM;
+}
+
+int yaml_merge_mapping(struct yaml_reader *reader, cJSON *object)
+{
+	auto_cleanup(cleanup_cjson) cJSON *merged =
+		cJSON_DetachItemFromObjectCaseSensitive(object, "<<");
+	const cJSON *member;
+
+	if (merged && !cJSON_IsObject(merged))
+		return yaml_reader_fail(
+			reader, "a merge key (<<) stands for something else than a mapping");
+	cJSON_ArrayForEach(member, merged)
+	{
+		cJSON *copy = NULL;
+		int err;
+
+		if (cJSON_GetObjectItemCaseSensitive(object, member->string))
+			continue;
+		err = tree_copy(reader, member, &copy);
+		if (err)
+			return err;
+		if (!cJSON_AddItemToObject(object, member->string, copy)) {
+			cJSON_Delete(copy);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+int yaml_read_member(struct yaml_reader *reader, unsigned int depth, const char *key, cJSON *object)
+{
+	auto_cleanup(cleanup_cjson) cJSON *value = NULL;
+	int err = yaml_reader_next(reader);
+
+	if (!err)
+		err = yaml_read_node(reader, depth + 1, &value);
+	if (err)
+		return err;
+	if (!cJSON_AddItemToObject(object, key, value))
+		return -ENOMEM;
+	(void)take_ptr(value);
+	return 0;
+}
+
+static int mapping_read(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
+{
+	auto_cleanup(cleanup_cjson) cJSON *object = cJSON_CreateObject();
+	int err = object ? yaml_reader_next(reader) : -ENOMEM;
+
+	while (!err && reader->event.type != YAML_MAPPING_END_EVENT) {
+		auto_cleanup(cleanup_free) char *key = NULL;
+
+		err = yaml_read_key(reader, &key);
+		if (!err)
+			err = yaml_read_member(reader, depth, key, object);
+		if (!err)
+			err = yaml_reader_next(reader);
+	}
+	if (!err)
+		err = yaml_merge_mapping(reader, object);
+	if (!err)
+		*ret_tree = take_ptr(object);
+	return err;
+}
+
+static const yaml_char_t *event_anchor(const yaml_event_t *event)
+{
+	switch (event->type) {
+	case YAML_SCALAR_EVENT:
+		return event->data.scalar.anchor;
+	case YAML_SEQUENCE_START_EVENT:
+		return event->data.sequence_start.anchor;
+	case YAML_MAPPING_START_EVENT:
+		return event->data.mapping_start.anchor;
+	default:
+		return NULL;
+	}
+}
+
+static int anchored_read(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
+{
+	switch (reader->event.type) {
+	case YAML_SCALAR_EVENT:
+		return scalar_read(reader, ret_tree);
+	case YAML_SEQUENCE_START_EVENT:
+		return sequence_read(reader, depth, ret_tree);
+	case YAML_MAPPING_START_EVENT:
+		return mapping_read(reader, depth, ret_tree);
+	case YAML_ALIAS_EVENT:
+		return alias_read(reader, ret_tree);
+	default:
+		return yaml_reader_fail(reader, "a value is expected");
+	}
+}
+
+int yaml_read_node(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
+{
+	const char *name = (const char *)event_anchor(&reader->event);
+	auto_cleanup(cleanup_free) char *anchor = name ? strdup(name) : NULL;
+	int err;
+
+	if (depth > YAML_DEPTH_MAX)
+		return yaml_reader_fail(reader, "values are nested too deeply");
+	if (name && !anchor)
+		return -ENOMEM;
+	err = anchored_read(reader, depth, ret_tree);
+	return err || !anchor ? err : anchor_keep(reader, anchor, *ret_tree);
+}
+
+int yaml_next_document(struct yaml_reader *reader, bool *ret_found)
+{
+	int err;
+
+	anchors_drop(reader);
+	do {
+		err = yaml_reader_next(reader);
+		if (err)
+			return err;
+		if (reader->event.type == YAML_STREAM_END_EVENT) {
+			*ret_found = false;
+			return 0;
+		}
+	} while (reader->event.type == YAML_STREAM_START_EVENT ||
+		 reader->event.type == YAML_DOCUMENT_START_EVENT ||
+		 reader->event.type == YAML_DOCUMENT_END_EVENT);
+	*ret_found = true;
+	return 0;
+}
+
+int yaml_skip_node(struct yaml_reader *reader)
+{
+	unsigned int depth = 0;
+	int err;
+
+	for (;;) {
+		if (reader->event.type == YAML_MAPPING_START_EVENT ||
+		    reader->event.type == YAML_SEQUENCE_START_EVENT)
+			depth++;
+		else if (reader->event.type == YAML_MAPPING_END_EVENT ||
+			 reader->event.type == YAML_SEQUENCE_END_EVENT)
+			depth--;
+		if (!depth)
+			return 0;
+		err = yaml_reader_next(reader);
+		if (err)
+			return err;
+	}
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "health/service_health_ports.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "http/port_server.h"
+#include "http/server.h"
+#include "health/service_health.h"
+#include "base/log.h"
+
+#define NOTE_SIZE 512
+
+struct listening {
+	struct ip_addr addr;
+	struct port_listener *listener; /* NULL: it could not be opened yet */
+};
+
+struct entry {
+	struct planned_health_check check; /* port 0: it is about to go */
+	__u16 port;                        /* that it owns now; 0: none */
+	struct listening *places;          /* at that port */
+	size_t place_count;
+	unsigned int addresses_version; /* that the places are made from */
+	bool is_pending;                /* in the list of those to be looked at */
+	bool is_complaint_made;
+	UT_hash_handle hh, hh_port;
+	struct entry *prev, *next; /* among the pending */
+	char *name;                /* behind the namespace's end, so that both are the key */
+	char namespace_[];
+};
+
+struct service_health_ports {
+	struct service_health_options options;
+	struct port_server *server;
+	uv_timer_t retry;
+	struct entry *entries; /* by namespace and name */
+	struct entry *by_port; /* those that own a port */
+	struct entry *pending;
+	struct ip_addr *addrs;
+	size_t addr_count;
+	unsigned int addresses_version;
+};
+
+/* Stands for all addresses of both families; nobody has it. */
+static const struct ip_addr everywhere = {.bytes = {[0 ... 15] = 0xff}};
+
+static void answer(const struct port_request *request, struct http_response *response,
+		   void *context)
+{
+	const struct service_health_ports *ports = context;
+	struct service_health health;
+	const struct entry *entry;
+
+	HASH_FIND(hh_port, ports->by_port, &request->port, sizeof(request->port), entry);
+	if (!entry)
+		return;
+	health = (struct service_health){
+		.namespace_ = entry->namespace_,
+		.name = entry->name,
+		.local_endpoints = request->family == FAMILY_IPV4 ? entry->check.ipv4_endpoints
+								  : entry->check.ipv6_endpoints,
+		.is_proxy_healthy = ports->options.is_alive(ports->options.context),
+	};
+	service_health_answer(&health, response);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	service_health_ports_apply(timer->data);
+}
+
+struct service_health_ports *service_health_ports_new(uv_loop_t *loop,
+						      const struct service_health_options *options)
+{
+	struct service_health_ports *ports = calloc(1, sizeof(*ports));
+
+	if (!ports)
+		return NULL;
+	ports->options = *options;
+	ports->server = port_server_new(loop, answer, ports);
+	if (!ports->server || service_health_ports_set_addresses(ports, NULL, 0)) {
+		port_server_close(ports->server);
+		free(ports);
+		return NULL;
+	}
+	(void)uv_timer_init(loop, &ports->retry);
+	ports->retry.data = ports;
+	return ports;
+}
+
+static void pending_add(struct service_health_ports *ports, struct entry *entry)
+{
+	if (entry->is_pending)
+		return;
+	entry->is_pending = true;
+	DL_APPEND(ports->pending, entry);
+}
+
+static void pending_remove(struct service_health_ports *ports, struct entry *entry)
+{
+	if (!entry->is_pending)
+		return;
+	entry->is_pending = false;
+	DL_DELETE(ports->pending, entry);
+}
+
+static void places_close(struct entry *entry)
+{
+	for (size_t i = 0; entry->places && i < entry->place_count; i++)
+		port_listener_close(entry->places[i].listener);
+	free(take_ptr(entry->places));
+	entry->place_count = 0;
+}
+
+/* Gives up the port. */
+static void entry_leave(struct service_health_ports *ports, struct entry *entry)
+{
+	places_close(entry);
+	if (entry->port && ports->by_port)
+		HASH_DELETE(hh_port, ports->by_port, entry);
+	entry->port = 0;
+}
+
+static void entry_free(struct service_health_ports *ports, struct entry *entry)
+{
+	entry_leave(ports, entry);
+	pending_remove(ports, entry);
+	HASH_DELETE(hh, ports->entries, entry);
+	free(entry);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void service_health_ports_close(struct service_health_ports *ports)
+{
+	struct entry *entry, *next;
+
+	if (!ports)
+		return;
+	HASH_ITER (hh, ports->entries, entry, next)
+		entry_free(ports, entry);
+	port_server_close(ports->server);
+	free(ports->addrs);
+	uv_close((uv_handle_t *)&ports->retry, on_closed);
+}
+
+int service_health_ports_set_addresses(struct service_health_ports *ports,
+				       const struct ip_addr *addrs, size_t count)
+{
+	struct entry *entry, *next;
+	struct ip_addr *copy;
+
+	if (!addrs) {
+		addrs = &everywhere;
+		count = 1;
+	}
+	if (count == ports->addr_count &&
+	    (!count || !memcmp(addrs, ports->addrs, count * sizeof(*addrs))))
+		return 0;
+	copy = calloc(count + 1, sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, addrs, count * sizeof(*copy));
+	free(ports->addrs);
+	ports->addrs = copy;
+	ports->addr_count = count;
+	ports->addresses_version++;
+	HASH_ITER (hh, ports->entries, entry, next)
+		pending_add(ports, entry);
+	return 0;
+}
+
+/* Writes the key of a Service; its size, without the end. */
+static size_t key_write(const char *namespace_, const char *name, char key[2 * NAME_SIZE])
+{
+	int size = snprintf(key, 2 * NAME_SIZE, "%s%c%s", namespace_, '\0', name);
+
+	return size < 0 ? 0 : (size_t)size;
+}
+
+static struct entry *entry_new(struct service_health_ports *ports, const char *key, size_t size)
+{
+	struct entry *entry = calloc(1, sizeof(*entry) + size + 1);
+
+	if (!entry)
+		return NULL;
+	memcpy(entry->namespace_, key, size);
+	entry->name = entry->namespace_ + strlen(entry->namespace_) + 1;
+	HASH_ADD(hh, ports->entries, namespace_, size, entry);
+	return entry;
+}
+
+int service_health_ports_note(struct service_health_ports *ports, const char *namespace_,
+			      const char *name, const struct planned_health_check *check)
+{
+	const struct planned_health_check none = {};
+	char key[2 * NAME_SIZE];
+	size_t size = key_write(namespace_, name, key);
+	struct entry *entry;
+
+	check = check ? check : &none;
+	HASH_FIND(hh, ports->entries, key, size, entry);
+	if (!entry && !check->port)
+		return 0;
+	if (!entry)
+		entry = entry_new(ports, key, size);
+	if (!entry)
+		return -ENOMEM;
+	if (entry->check.port != check->port) {
+		entry->is_complaint_made = false;
+		pending_add(ports, entry);
+	}
+	entry->check = *check;
+	return 0;
+}
+
+static struct listening *place_find(struct listening *places, size_t count,
+				    const struct ip_addr *addr)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (address_equal(&places[i].addr, addr))
+			return &places[i];
+	}
+	return NULL;
+}
+
+/* Closes what is at another port or address than it is to be; what stays is kept. */
+static void entry_drop(struct service_health_ports *ports, struct entry *entry)
+{
+	size_t count = ports->addr_count;
+	struct listening *places, *kept;
+
+	if (entry->port != entry->check.port)
+		entry_leave(ports, entry);
+	if (!entry->check.port ||
+	    (entry->places && entry->addresses_version == ports->addresses_version))
+		return;
+	places = calloc(count + 1, sizeof(*places));
+	for (size_t i = 0; places && i < count; i++) {
+		places[i].addr = ports->addrs[i];
+		kept = place_find(entry->places, entry->place_count, &places[i].addr);
+		if (kept)
+			places[i].listener = take_ptr(kept->listener);
+	}
+	places_close(entry);
+	entry->places = places;
+	entry->place_count = places ? count : 0;
+	entry->addresses_version = ports->addresses_version;
+}
+
+/* Takes its port, unless another Service has it. */
+static int entry_own(struct service_health_ports *ports, struct entry *entry)
+{
+	struct entry *owner;
+
+	if (entry->port)
+		return 0;
+	HASH_FIND(hh_port, ports->by_port, &entry->check.port, sizeof(entry->port), owner);
+	if (owner)
+		return -EADDRINUSE;
+	entry->port = entry->check.port;
+	HASH_ADD(hh_port, ports->by_port, port, sizeof(entry->port), entry);
+	return 0;
+}
+
+/* Opens what is missing. Returns 0 or the error of what could not be opened. */
+static int entry_open(struct service_health_ports *ports, struct entry *entry)
+{
+	const struct ip_addr *addr;
+	int err, failed;
+
+	if (!entry->places)
+		return -ENOMEM;
+	failed = entry_own(ports, entry);
+	for (size_t i = 0; entry->port && i < entry->place_count; i++) {
+		if (entry->places[i].listener)
+			continue;
+		addr = &entry->places[i].addr;
+		err = port_listener_open(ports->server,
+					 address_equal(addr, &everywhere) ? NULL : addr,
+					 entry->port, &entry->places[i].listener);
+		if (err)
+			failed = err;
+	}
+	return failed;
+}
+
+static void failure_tell(struct service_health_ports *ports, struct entry *entry, int err)
+{
+	char note[NOTE_SIZE];
+
+	if (entry->is_complaint_made)
+		return;
+	entry->is_complaint_made = true;
+	log_warning("cannot answer health checks of Service %s/%s at port %u: %s; trying again "
+		    "every %d s",
+		    entry->namespace_, entry->name, entry->check.port, strerror(-err),
+		    HTTP_BIND_RETRY_MS / 1000);
+	(void)snprintf(note, sizeof(note),
+		       "node %s failed to start healthcheck \"%s/%s\" on port %u: %s",
+		       ports->options.node_name, entry->namespace_, entry->name, entry->check.port,
+		       strerror(-err));
+	ports->options.failed(entry->namespace_, entry->name, note, ports->options.context);
+}
+
+static void success_tell(struct entry *entry)
+{
+	if (entry->is_complaint_made)
+		log_info("answering health checks of Service %s/%s at port %u", entry->namespace_,
+			 entry->name, entry->port);
+	entry->is_complaint_made = false;
+}
+
+/* Opens the ports of one that is pending, or lets it go. */
+static void entry_apply(struct service_health_ports *ports, struct entry *entry)
+{
+	int err;
+
+	if (!entry->check.port) {
+		entry_free(ports, entry);
+		return;
+	}
+	err = entry_open(ports, entry);
+	if (err) {
+		failure_tell(ports, entry, err);
+		return;
+	}
+	success_tell(entry);
+	pending_remove(ports, entry);
+}
+
+void service_health_ports_apply(struct service_health_ports *ports)
+{
+	struct entry *entry, *next;
+
+	/* First everything that is given up: it may be another's from now on. */
+	DL_FOREACH(ports->pending, entry)
+	entry_drop(ports, entry);
+	DL_FOREACH_SAFE(ports->pending, entry, next)
+	entry_apply(ports, entry);
+	if (ports->pending)
+		(void)uv_timer_start(&ports->retry, on_retry, HTTP_BIND_RETRY_MS, 0);
+	else
+		(void)uv_timer_stop(&ports->retry);
+}

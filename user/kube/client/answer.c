@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kube/client/answer.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A Status says it in its message; a proxy or a filter may say it in plain text. */
+static int refusal_describe(const struct http_outcome *outcome, char *buf, size_t size)
+{
+	cJSON *status = cJSON_Parse(outcome->body);
+	const char *message =
+		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "message"));
+	int len = (int)strcspn(outcome->body, "\r\n");
+
+	if (message)
+		len = snprintf(buf, size, "HTTP %ld: %.320s", outcome->status, message);
+	else if (len && *outcome->body != '<' && *outcome->body != '{')
+		len = snprintf(buf, size, "HTTP %ld: %.*s", outcome->status, len < 200 ? len : 200,
+			       outcome->body);
+	else
+		len = snprintf(buf, size, "HTTP %ld", outcome->status);
+	for (char *at = buf; *at; at++) {
+		if (*at < ' ' || *at > '~')
+			*at = '?';
+	}
+	cJSON_Delete(status);
+	return len < (int)size ? len : (int)size - 1;
+}
+
+static void remedy_describe(const struct http_outcome *outcome, const char *origin, char *buf,
+			    size_t size)
+{
+	bool is_nobody = strstr(outcome->body, "system:anonymous");
+
+	if (outcome->status == 401 || (outcome->status == 403 && is_nobody))
+		(void)snprintf(buf, size, " (the credentials of %.160s are not accepted)", origin);
+	else if (outcome->status == 403)
+		(void)snprintf(buf, size,
+			       " (bind that user to the ClusterRole system:node-proxier, or to one "
+			       "that may list and watch this)");
+}
+
+bool answer_is_of_broken_server(long status)
+{
+	return status == 500 || status == 502 || status == 503;
+}
+
+void answer_describe(const struct http_outcome *outcome, const char *origin,
+		     struct kube_answer *ret_answer)
+{
+	bool is_success = outcome->status >= 200 && outcome->status <= 299;
+	char *why = ret_answer->why;
+	size_t size = sizeof(ret_answer->why);
+	int len;
+
+	*ret_answer = (struct kube_answer){
+		.ok = is_success && !outcome->error,
+		.is_abort = outcome->is_abort,
+		.status = outcome->status,
+		.retry_after_s = outcome->retry_after_s,
+	};
+	if (ret_answer->ok || outcome->is_abort)
+		return;
+	if (outcome->status && !is_success) {
+		len = refusal_describe(outcome, why, size);
+		remedy_describe(outcome, origin, why + len, size - (size_t)len);
+	} else if (outcome->is_distrust) {
+		(void)snprintf(why, size,
+			       "%.200s; see certificate-authority and tls-server-name in %.160s",
+			       outcome->error, origin);
+	} else {
+		(void)snprintf(why, size, "%s", outcome->error);
+	}
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kube/client/credentials.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "kube/client/credential_file.h"
+#include "kube/client/plugin.h"
+#include "base/log.h"
+
+#define LOOK_INTERVAL_NS 1000000000ULL
+
+enum file_role { FILE_TOKEN, FILE_CA, FILE_CLIENT_CERT, FILE_CLIENT_KEY, FILE_ROLE_COUNT };
+
+struct kube_credentials {
+	const struct kube_config *config;
+	struct credential_file files[FILE_ROLE_COUNT];
+	struct plugin *plugin; /* NULL: there is none */
+	uint64_t looked_ns;    /* at the files; 0: to be looked at in any case */
+	uint64_t revision;     /* of the files' certificates and keys */
+};
+
+int kube_credentials_open(uv_loop_t *loop, const struct kube_config *config,
+			  void (*ready)(void *context), void *context,
+			  struct kube_credentials **ret_credentials)
+{
+	struct kube_credentials *credentials = calloc(1, sizeof(*credentials));
+
+	if (!credentials)
+		return log_err(-ENOMEM, "cannot keep the credentials of %s", config->origin);
+	*credentials = (struct kube_credentials){
+		.config = config,
+		.files = {[FILE_TOKEN] = {.path = config->token_file, .is_token = true},
+			  [FILE_CA] = {.path = config->ca_file},
+			  [FILE_CLIENT_CERT] = {.path = config->client_cert_file},
+			  [FILE_CLIENT_KEY] = {.path = config->client_key_file}},
+		.revision = 1,
+	};
+	if (config->exec) {
+		credentials->plugin = plugin_open(loop, config, ready, context);
+		if (!credentials->plugin) {
+			kube_credentials_close(credentials);
+			return log_err(-ENOMEM, "cannot keep the credentials of %s",
+				       config->origin);
+		}
+	}
+	*ret_credentials = credentials;
+	return 0;
+}
+
+static void files_look(struct kube_credentials *credentials)
+{
+	uint64_t now = uv_hrtime();
+	bool is_any_changed = false;
+
+	if (credentials->looked_ns && now - credentials->looked_ns < LOOK_INTERVAL_NS)
+		return;
+	for (int role = 0; role < FILE_ROLE_COUNT; role++) {
+		bool is_other =
+			credential_file_look(&credentials->files[role], !credentials->looked_ns);
+
+		is_any_changed |= is_other && role != FILE_TOKEN;
+	}
+	credentials->revision += is_any_changed;
+	credentials->looked_ns = now;
+}
+
+/* The file's text, or else the one that the configuration has itself. */
+static const char *text_of(const struct kube_credentials *credentials, enum file_role role,
+			   const char *own)
+{
+	const char *text = credentials->files[role].text;
+
+	return text ? text : own;
+}
+
+/* What is wanted and was never there, in `err`. */
+static int files_err(const struct kube_credentials *credentials)
+{
+	for (int role = 0; role < FILE_ROLE_COUNT; role++) {
+		const struct credential_file *file = &credentials->files[role];
+
+		if (file->path && !file->text &&
+		    (role != FILE_TOKEN || !credentials->config->token))
+			return file->err;
+	}
+	return 0;
+}
+
+static int plugin_add(struct kube_credentials *credentials, struct kube_secrets *secrets)
+{
+	const struct kube_exec_result *result = NULL;
+	int err = plugin_get(credentials->plugin, secrets->ca_pem, &result);
+
+	if (err)
+		return err;
+	secrets->bearer = result->token;
+	secrets->client_cert_pem = result->cert_pem;
+	secrets->client_key_pem = result->key_pem;
+	secrets->tls_revision += plugin_revision(credentials->plugin);
+	return 0;
+}
+
+int kube_credentials_get(struct kube_credentials *credentials, struct kube_secrets *ret_secrets)
+{
+	const struct kube_config *config = credentials->config;
+	struct kube_secrets secrets;
+	int err;
+
+	files_look(credentials);
+	err = files_err(credentials);
+	if (err)
+		return err;
+	secrets = (struct kube_secrets){
+		.bearer = text_of(credentials, FILE_TOKEN, config->token),
+		.user = config->user,
+		.password = config->password,
+		.ca_pem = text_of(credentials, FILE_CA, config->ca_pem),
+		.client_cert_pem = text_of(credentials, FILE_CLIENT_CERT, config->client_cert_pem),
+		.client_key_pem = text_of(credentials, FILE_CLIENT_KEY, config->client_key_pem),
+		.tls_revision = credentials->revision,
+	};
+	if (credentials->plugin)
+		err = plugin_add(credentials, &secrets);
+	if (!err)
+		*ret_secrets = secrets;
+	return err;
+}
+
+void kube_credentials_refuse(struct kube_credentials *credentials)
+{
+	credentials->looked_ns = 0;
+	if (credentials->plugin)
+		plugin_refuse(credentials->plugin);
+}
+
+void kube_credentials_close(struct kube_credentials *credentials)
+{
+	if (!credentials)
+		return;
+	for (int role = 0; role < FILE_ROLE_COUNT; role++)
+		credential_file_fini(&credentials->files[role]);
+	plugin_close(credentials->plugin);
+	free(credentials);
+}

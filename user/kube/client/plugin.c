@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * What a plugin said is used until it expires. Shortly before that the plugin is run again while
+ * what it said is still in use; only where there is nothing to use, or the server has refused it,
+ * the caller has to wait. After a run that did not help (it has failed, or it was for a refusal, or
+ * what it said expires at once) there is a pause, so that a plugin that is broken, or a server that
+ * is, does not make us run it all the time.
+ */
+
+#include "kube/client/plugin.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#define RUN_TIMEOUT_MS 60000U
+#define RENEW_BEFORE_S 60
+#define PAUSE_S        10
+#define NS_PER_S       1000000000ULL
+
+struct plugin {
+	uv_loop_t *loop;
+	const struct kube_config *config;
+	void (*ready)(void *context);
+	void *context;
+
+	struct kube_exec_run *run; /* NULL: it does not run */
+	struct kube_exec_result *result;
+	struct kube_exec_result *arrived; /* `result` from the next plugin_get on */
+	uint64_t revision;                /* of the result's certificate and key */
+	uint64_t paused_until_ns;
+	bool is_refused;   /* the result, and no run has begun since */
+	bool is_replacing; /* the run is for a refusal */
+	bool is_awaited;   /* by somebody who was told -EAGAIN */
+	bool is_unwell;    /* the last run has failed, which was logged */
+};
+
+static void cleanup_result(struct kube_exec_result **result)
+{
+	kube_exec_result_free(*result);
+}
+
+struct plugin *plugin_open(uv_loop_t *loop, const struct kube_config *config,
+			   void (*ready)(void *context), void *context)
+{
+	struct plugin *plugin = calloc(1, sizeof(*plugin));
+
+	if (plugin)
+		*plugin = (struct plugin){
+			.loop = loop, .config = config, .ready = ready, .context = context};
+	return plugin;
+}
+
+/* Seconds until `result` expires; RENEW_BEFORE_S stands for all that is longer. */
+static time_t result_left(const struct kube_exec_result *result)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	if (!result->expires || result->expires_at >= now.tv_sec + RENEW_BEFORE_S)
+		return RENEW_BEFORE_S;
+	return result->expires_at > now.tv_sec ? result->expires_at - now.tv_sec : 0;
+}
+
+static bool text_differs(const char *a, const char *b)
+{
+	return !a != !b || (a && strcmp(a, b));
+}
+
+/* Puts what has arrived in place of the result, which nobody borrows any more. */
+static void arrived_take(struct plugin *plugin)
+{
+	auto_cleanup(cleanup_result) struct kube_exec_result *old = NULL;
+
+	if (!plugin->arrived)
+		return;
+	old = plugin->result;
+	plugin->result = take_ptr(plugin->arrived);
+	if (!old || text_differs(old->cert_pem, plugin->result->cert_pem) ||
+	    text_differs(old->key_pem, plugin->result->key_pem))
+		plugin->revision++;
+}
+
+/* How long the plugin is left alone after what it said. */
+static time_t pause_after(const struct plugin *plugin, const struct kube_exec_result *result)
+{
+	time_t left = result ? result_left(result) : 0;
+
+	if (!left || plugin->is_replacing)
+		return PAUSE_S;
+	if (left == RENEW_BEFORE_S)
+		return 0;
+	return left < PAUSE_S ? left : PAUSE_S;
+}
+
+static void failure_tell(struct plugin *plugin, const char *why)
+{
+	const struct kube_exec_result *kept = plugin->arrived ? plugin->arrived : plugin->result;
+
+	if (plugin->is_unwell)
+		return;
+	plugin->is_unwell = true;
+	(void)log_err(0, "the credential plugin %s of %s %s%s", plugin->config->exec->command,
+		      plugin->config->origin, why,
+		      kept && result_left(kept) ? ", continuing with what it said before" : "");
+}
+
+static void on_done(struct kube_exec_result *result, const char *why, void *context)
+{
+	struct plugin *plugin = context;
+	bool is_awaited = plugin->is_awaited;
+
+	plugin->run = NULL;
+	plugin->paused_until_ns = uv_hrtime() + (uint64_t)pause_after(plugin, result) * NS_PER_S;
+	plugin->is_replacing = false;
+	plugin->is_awaited = false;
+	if (result) {
+		if (plugin->is_unwell)
+			log_info("the credential plugin %s of %s works again",
+				 plugin->config->exec->command, plugin->config->origin);
+		plugin->is_unwell = false;
+		kube_exec_result_free(plugin->arrived);
+		plugin->arrived = result;
+	} else {
+		failure_tell(plugin, why);
+	}
+	if (is_awaited)
+		plugin->ready(plugin->context);
+}
+
+static bool plugin_is_wanted(const struct plugin *plugin)
+{
+	if (plugin->run || uv_hrtime() < plugin->paused_until_ns)
+		return false;
+	return !plugin->result || plugin->is_refused ||
+	       result_left(plugin->result) < RENEW_BEFORE_S;
+}
+
+static int plugin_start(struct plugin *plugin, const char *ca_pem)
+{
+	int err = kube_exec_start(plugin->loop, plugin->config, ca_pem, RUN_TIMEOUT_MS, on_done,
+				  plugin, &plugin->run);
+
+	if (err)
+		return err;
+	plugin->is_replacing = plugin->is_refused;
+	plugin->is_refused = false;
+	return 0;
+}
+
+int plugin_get(struct plugin *plugin, const char *ca_pem,
+	       const struct kube_exec_result **ret_result)
+{
+	bool is_expired;
+	int err;
+
+	arrived_take(plugin);
+	if (plugin_is_wanted(plugin)) {
+		err = plugin_start(plugin, ca_pem);
+		if (err)
+			return log_err(err, "cannot run the credential plugin %s of %s",
+				       plugin->config->exec->command, plugin->config->origin);
+	}
+	is_expired = !plugin->result || !result_left(plugin->result);
+	if (plugin->run && (is_expired || plugin->is_replacing)) {
+		plugin->is_awaited = true;
+		return -EAGAIN;
+	}
+	/* What had expired when it arrived is still the best there is: clocks differ. */
+	if (is_expired && (!plugin->result || plugin->is_unwell))
+		return -EIO;
+	*ret_result = plugin->result;
+	return 0;
+}
+
+uint64_t plugin_revision(const struct plugin *plugin)
+{
+	return plugin->revision;
+}
+
+void plugin_refuse(struct plugin *plugin)
+{
+	if (plugin->run)
+		plugin->is_replacing = true;
+	else if (plugin->result && !plugin->arrived)
+		plugin->is_refused = true;
+}
+
+void plugin_close(struct plugin *plugin)
+{
+	if (!plugin)
+		return;
+	kube_exec_cancel(plugin->run);
+	kube_exec_result_free(plugin->result);
+	kube_exec_result_free(plugin->arrived);
+	free(plugin);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kube/events/event_book.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct event_entry *entry_get(struct event_book *book, const struct event_text *text)
+{
+	struct event_entry *entry;
+
+	for (size_t i = 0; i < book->count; i++) {
+		if (!strcmp(book->entries[i].reason, text->reason))
+			return &book->entries[i];
+	}
+	if (book->count == EVENT_REASONS_MAX)
+		return NULL;
+	entry = &book->entries[book->count++];
+	*entry = (struct event_entry){
+		.type = text->type, .reason = text->reason, .action = text->action};
+	return entry;
+}
+
+bool event_book_note(struct event_book *book, const struct event_text *text,
+		     const struct event_time *now)
+{
+	struct event_entry *entry = entry_get(book, text);
+
+	if (!entry)
+		return false;
+	if (!entry->count)
+		entry->first = *now;
+	entry->count++;
+	entry->last = *now;
+	(void)snprintf(entry->note, sizeof(entry->note), "%s", text->note);
+	(void)snprintf(entry->service_namespace, sizeof(entry->service_namespace), "%s",
+		       text->service_namespace ? text->service_namespace : "");
+	(void)snprintf(entry->service_name, sizeof(entry->service_name), "%s",
+		       text->service_name ? text->service_name : "");
+	return true;
+}
+
+static void refill(struct event_entry *entry, uint64_t now_ns)
+{
+	uint64_t added = (now_ns - entry->refilled_ns) / EVENT_REFILL_NS;
+
+	/* Nobody waits for a full one: its time begins with the first use. */
+	if (!entry->used || added >= entry->used) {
+		entry->used = 0;
+		entry->refilled_ns = now_ns;
+	} else {
+		entry->used -= (uint32_t)added;
+		entry->refilled_ns += added * EVENT_REFILL_NS;
+	}
+}
+
+/* When the entry may be posted; 0: now. */
+static uint64_t entry_wait(struct event_entry *entry, uint64_t now_ns)
+{
+	uint64_t wait_ns = 0;
+
+	refill(entry, now_ns);
+	if (entry->used >= EVENT_BURST)
+		wait_ns = entry->refilled_ns + EVENT_REFILL_NS - now_ns;
+	if (entry->not_before_ns > now_ns + wait_ns)
+		wait_ns = entry->not_before_ns - now_ns;
+	return wait_ns;
+}
+
+struct event_entry *event_book_take(struct event_book *book, uint64_t now_ns, uint64_t *ret_wait_ns)
+{
+	*ret_wait_ns = 0;
+	for (size_t i = 0; i < book->count; i++) {
+		struct event_entry *entry = &book->entries[i];
+		uint64_t wait_ns;
+
+		if (!entry->count || entry->posting)
+			continue;
+		wait_ns = entry_wait(entry, now_ns);
+		if (!wait_ns) {
+			entry->used++;
+			entry->posting = entry->count;
+			entry->posting_first = entry->first;
+			entry->count = 0;
+			return entry;
+		}
+		if (!*ret_wait_ns || wait_ns < *ret_wait_ns)
+			*ret_wait_ns = wait_ns;
+	}
+	return NULL;
+}
+
+bool event_book_done(struct event_entry *entry, enum event_result result, uint64_t now_ns)
+{
+	uint32_t posting = entry->posting;
+
+	entry->posting = 0;
+	if (result == EVENT_TRY_AGAIN && entry->failures + 1 < EVENT_TRIES_MAX) {
+		entry->count += posting;
+		entry->first = entry->posting_first;
+		entry->used--;
+		entry->not_before_ns = now_ns + (EVENT_RETRY_NS << entry->failures);
+		entry->failures++;
+		return true;
+	}
+	entry->failures = 0;
+	return result == EVENT_POSTED;
+}
+
+bool event_book_is_busy(const struct event_book *book)
+{
+	for (size_t i = 0; i < book->count; i++) {
+		const struct event_entry *entry = &book->entries[i];
+
+		if (entry->posting ||
+		    (entry->count && !entry->failures && entry->used < EVENT_BURST))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "kube/events/events.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+/* A Node has no namespace; its Events are in this one. */
+#define EVENTS_PATH       "/apis/events.k8s.io/v1/namespaces/default/events"
+#define CONTROLLER        "fairlead"
+#define INSTANCE_SIZE     129 /* the API server's limit, with its end */
+#define POST_S            10
+#define NSEC_PER_MSEC     1000000ULL
+#define NSEC_PER_SECOND   1000000000ULL
+#define TIME_TEXT_SIZE    64
+#define HTTP_UNKNOWN      401
+#define HTTP_MANY         429
+#define HTTP_SERVER_ERROR 500
+
+struct post {
+	struct kube_events *events;
+	struct kube_call *call; /* NULL: none is on its way */
+};
+
+struct kube_events {
+	uv_timer_t timer;
+	struct kube_client *client;
+	struct kube_events_options options;
+	struct event_book book;
+	struct post posts[EVENT_REASONS_MAX]; /* of each entry */
+	bool is_complaint_made;
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	(void)clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
+/* The API server's MicroTime. */
+static const char *time_text(const struct event_time *time, char buf[TIME_TEXT_SIZE])
+{
+	time_t seconds = (time_t)(time->realtime_ns / NSEC_PER_SECOND);
+	char date[32];
+	struct tm parts;
+
+	(void)gmtime_r(&seconds, &parts);
+	(void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts);
+	(void)snprintf(buf, TIME_TEXT_SIZE, "%s.%06uZ", date,
+		       (unsigned int)(time->realtime_ns % NSEC_PER_SECOND / 1000));
+	return buf;
+}
+
+/*
+ * As kube-proxy names what an Event is about: a Node by its name (kubectl looks for its Events by
+ * this uid, the kubelet's too), a Service by namespace/name.
+ */
+static void regarding_add(cJSON *event, const char *node_name, const struct event_entry *entry)
+{
+	cJSON *regarding = cJSON_AddObjectToObject(event, "regarding");
+	bool is_service = *entry->service_name;
+	char uid[2 * NAME_SIZE];
+
+	(void)snprintf(uid, sizeof(uid), "%s/%s", entry->service_namespace, entry->service_name);
+	(void)cJSON_AddStringToObject(regarding, "kind", is_service ? "Service" : "Node");
+	(void)cJSON_AddStringToObject(regarding, "apiVersion", "v1");
+	if (is_service)
+		(void)cJSON_AddStringToObject(regarding, "namespace", entry->service_namespace);
+	(void)cJSON_AddStringToObject(regarding, "name",
+				      is_service ? entry->service_name : node_name);
+	(void)cJSON_AddStringToObject(regarding, "uid", is_service ? uid : node_name);
+}
+
+static void series_add(cJSON *event, const struct event_entry *entry)
+{
+	cJSON *series = cJSON_AddObjectToObject(event, "series");
+	char text[TIME_TEXT_SIZE];
+
+	(void)cJSON_AddNumberToObject(series, "count", entry->posting);
+	(void)cJSON_AddStringToObject(series, "lastObservedTime", time_text(&entry->last, text));
+}
+
+/* The caller frees. NULL: memory is short. */
+static char *event_write(const struct kube_events *events, const struct event_entry *entry)
+{
+	const char *node_name = events->options.node_name;
+	char name[320], instance[INSTANCE_SIZE], text[TIME_TEXT_SIZE];
+	cJSON *event = cJSON_CreateObject();
+	cJSON *metadata = cJSON_AddObjectToObject(event, "metadata");
+	char *body;
+
+	(void)snprintf(name, sizeof(name), "%s.%llx", node_name,
+		       (unsigned long long)clock_ns(CLOCK_REALTIME));
+	(void)snprintf(instance, sizeof(instance), CONTROLLER "-%s", node_name);
+	(void)cJSON_AddStringToObject(event, "kind", "Event");
+	(void)cJSON_AddStringToObject(event, "apiVersion", "events.k8s.io/v1");
+	(void)cJSON_AddStringToObject(metadata, "name", name);
+	(void)cJSON_AddStringToObject(metadata, "namespace",
+				      *entry->service_name ? entry->service_namespace : "default");
+	(void)cJSON_AddStringToObject(event, "eventTime", time_text(&entry->posting_first, text));
+	(void)cJSON_AddStringToObject(event, "reportingController", CONTROLLER);
+	(void)cJSON_AddStringToObject(event, "reportingInstance", instance);
+	(void)cJSON_AddStringToObject(event, "type", entry->type);
+	(void)cJSON_AddStringToObject(event, "reason", entry->reason);
+	(void)cJSON_AddStringToObject(event, "action", entry->action);
+	(void)cJSON_AddStringToObject(event, "note", entry->note);
+	regarding_add(event, node_name, entry);
+	if (entry->posting > 1)
+		series_add(event, entry);
+	body = cJSON_PrintUnformatted(event);
+	cJSON_Delete(event);
+	return body;
+}
+
+static void count(const struct kube_events *events, const char *result)
+{
+	if (events->options.counted)
+		events->options.counted(result, events->options.context);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+/* Not from here: a call may end before it was begun. */
+static void post_soon(struct kube_events *events, uint64_t wait_ns)
+{
+	(void)uv_timer_start(&events->timer, on_timer,
+			     (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 0);
+}
+
+static enum event_result result_of(const struct kube_answer *answer)
+{
+	if (answer->ok)
+		return EVENT_POSTED;
+	if (!answer->status || answer->status == HTTP_UNKNOWN || answer->status == HTTP_MANY ||
+	    answer->status >= HTTP_SERVER_ERROR)
+		return EVENT_TRY_AGAIN;
+	return EVENT_REFUSED;
+}
+
+static void failure_log(struct kube_events *events, const struct event_entry *entry,
+			const char *why)
+{
+	log_write(events->is_complaint_made ? LOG_DEBUG : LOG_WARNING,
+		  "cannot post the Event %s of Node %s: %s; going on without", entry->reason,
+		  events->options.node_name, why);
+	events->is_complaint_made = true;
+}
+
+static void post_end(struct post *post, enum event_result result, const char *why)
+{
+	struct kube_events *events = post->events;
+	struct event_entry *entry = &events->book.entries[post - events->posts];
+
+	post->call = NULL;
+	if (result == EVENT_POSTED) {
+		events->is_complaint_made = false;
+		count(events, "posted");
+	} else {
+		failure_log(events, entry, why);
+	}
+	if (!event_book_done(entry, result, clock_ns(CLOCK_MONOTONIC)))
+		count(events, "failed");
+	post_soon(events, 0);
+}
+
+static void on_done(const struct kube_answer *answer, void *context)
+{
+	post_end(context, result_of(answer), answer->why);
+}
+
+static void entry_post(struct kube_events *events, struct event_entry *entry)
+{
+	static const struct kube_call_events call_events = {.done = on_done};
+	struct post *post = &events->posts[entry - events->book.entries];
+	auto_cleanup(cleanup_free) char *body = event_write(events, entry);
+	const struct kube_request request = {
+		.verb = "create", .path = EVENTS_PATH, .body = body, .total_s = POST_S};
+
+	if (body)
+		post->call = kube_client_send(events->client, &request, &call_events, post);
+	if (!post->call)
+		post_end(post, EVENT_REFUSED, "memory is short");
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct kube_events *events = timer->data;
+	struct event_entry *entry;
+	uint64_t wait_ns;
+
+	while ((entry = event_book_take(&events->book, clock_ns(CLOCK_MONOTONIC), &wait_ns)))
+		entry_post(events, entry);
+	if (wait_ns)
+		post_soon(events, wait_ns);
+}
+
+struct kube_events *kube_events_new(uv_loop_t *loop, struct kube_client *client,
+				    const struct kube_events_options *options)
+{
+	struct kube_events *events = calloc(1, sizeof(*events));
+
+	if (!events)
+		return NULL;
+	events->client = client;
+	events->options = *options;
+	for (size_t i = 0; i < EVENT_REASONS_MAX; i++)
+		events->posts[i].events = events;
+	(void)uv_timer_init(loop, &events->timer);
+	events->timer.data = events;
+	return events;
+}
+
+void kube_events_tell(struct kube_events *events, const struct event_text *text)
+{
+	const struct event_time now = {clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME)};
+
+	if (!events)
+		return;
+	if (!event_book_note(&events->book, text, &now))
+		log_debug("the Event %s is not posted: there are too many kinds", text->reason);
+	for (size_t i = 0; i < events->book.count; i++) {
+		if (events->book.entries[i].reason == text->reason &&
+		    events->book.entries[i].count > 1)
+			count(events, "folded");
+	}
+	post_soon(events, 0);
+}
+
+bool kube_events_is_busy(const struct kube_events *events)
+{
+	return events && event_book_is_busy(&events->book);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void kube_events_close(struct kube_events *events)
+{
+	if (!events)
+		return;
+	for (size_t i = 0; i < EVENT_REASONS_MAX; i++) {
+		if (events->posts[i].call)
+			kube_call_cancel(events->posts[i].call);
+	}
+	uv_close((uv_handle_t *)&events->timer, on_closed);
+}

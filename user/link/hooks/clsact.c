@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/pkt_sched.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "link/hooks/hook.h"
+#include "link/netlink/netlink.h"
+
+/* Every program of ours is called fl_something. */
+#define PROGRAM_PREFIX "fl_"
+
+enum filter_owner {
+	FILTER_NONE,
+	FILTER_OURS,
+	FILTER_OTHERS,
+};
+
+/* libbpf prints the kernel's answer to each question that we ask only to learn the answer. */
+static libbpf_print_fn_t libbpf_silence(void)
+{
+	return libbpf_set_print(NULL);
+}
+
+static void libbpf_unsilence(const libbpf_print_fn_t *print)
+{
+	(void)libbpf_set_print(*print);
+}
+
+static bool program_is_ours(__u32 program)
+{
+	auto_cleanup(cleanup_fd) int fd = bpf_prog_get_fd_by_id(program);
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) &&
+	       !strncmp(info.name, PROGRAM_PREFIX, strlen(PROGRAM_PREFIX));
+}
+
+static enum filter_owner filter_owner(const struct bpf_tc_hook *hook)
+{
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+
+	if (bpf_tc_query(hook, &filter))
+		return FILTER_NONE;
+	return program_is_ours(filter.prog_id) ? FILTER_OURS : FILTER_OTHERS;
+}
+
+static int filter_attach(const struct bpf_tc_hook *hook, int program)
+{
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
+		    .prog_fd = program, .flags = BPF_TC_F_REPLACE);
+
+	if (filter_owner(hook) == FILTER_OTHERS)
+		return -EEXIST;
+	return bpf_tc_attach(hook, &filter);
+}
+
+static int filter_detach(const struct bpf_tc_hook *hook)
+{
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+
+	return filter_owner(hook) == FILTER_OURS ? bpf_tc_detach(hook, &filter) : 0;
+}
+
+int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *made_clsact)
+{
+	auto_cleanup(libbpf_unsilence) libbpf_print_fn_t print = libbpf_silence();
+	LIBBPF_OPTS(bpf_tc_hook, both, .ifindex = ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, ingress, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, egress, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+	int err = bpf_tc_hook_create(&both);
+
+	if (!err)
+		*made_clsact = 1;
+	else if (err != -EEXIST)
+		return err;
+	err = filter_attach(&ingress, ingress_program);
+	if (!err)
+		err = filter_attach(&egress, egress_program);
+	if (err)
+		(void)clsact_detach(ifindex, *made_clsact);
+	return err;
+}
+
+bool clsact_is_there(int ifindex)
+{
+	auto_cleanup(libbpf_unsilence) libbpf_print_fn_t print = libbpf_silence();
+	LIBBPF_OPTS(bpf_tc_hook, ingress, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, egress, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+
+	return filter_owner(&ingress) == FILTER_OURS && filter_owner(&egress) == FILTER_OURS;
+}
+
+int clsact_program(int ifindex, bool is_egress)
+{
+	auto_cleanup(libbpf_unsilence) libbpf_print_fn_t print = libbpf_silence();
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
+		    .attach_point = is_egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+
+	if (bpf_tc_query(&hook, &filter) || !program_is_ours(filter.prog_id))
+		return -ENOENT;
+	return bpf_prog_get_fd_by_id(filter.prog_id);
+}
+
+/* We made it, and nobody else has come to use it. */
+static bool qdisc_is_idle(int ifindex)
+{
+	return netlink_count_filters(ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)) == 0 &&
+	       netlink_count_filters(ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)) == 0;
+}
+
+int clsact_detach(int ifindex, bool made_clsact)
+{
+	auto_cleanup(libbpf_unsilence) libbpf_print_fn_t print = libbpf_silence();
+	LIBBPF_OPTS(bpf_tc_hook, both, .ifindex = ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, ingress, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, egress, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
+	int first_err = filter_detach(&ingress);
+	int err = filter_detach(&egress);
+
+	if (!first_err)
+		first_err = err;
+	if (!first_err && made_clsact && qdisc_is_idle(ifindex))
+		first_err = bpf_tc_hook_destroy(&both);
+	return first_err;
+}

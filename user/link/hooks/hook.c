@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "link/hooks/hook.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <net/if.h>
+
+#include "base/cleanup.h"
+#include "link/hooks/pin.h"
+#include "base/log.h"
+
+/* How a kernel answers that has never heard of tcx. */
+static bool means_no_tcx(int err)
+{
+	return err == -EINVAL || err == -EOPNOTSUPP || err == -ENOTSUP;
+}
+
+/* Returns 0, an error of the link, or -EOPNOTSUPP where clsact is to be used. */
+static int tcx_try(struct hooks *hooks, int ifindex, int ingress, int egress)
+{
+	int err;
+
+	if (hooks->force_clsact || hooks->lacks_tcx)
+		return -EOPNOTSUPP;
+	err = tcx_attach(hooks->pin_dir, ifindex, ingress, egress);
+	if (!err)
+		hooks->has_tcx = true;
+	if (hooks->has_tcx || !means_no_tcx(err))
+		return err;
+	hooks->lacks_tcx = true;
+	log_info("this kernel has no tcx (Linux 6.6): the TC hooks are clsact filters");
+	return -EOPNOTSUPP;
+}
+
+static int programs_attach(struct hooks *hooks, int ifindex, const struct link_programs *programs,
+			   struct link_info *info)
+{
+	const bool had_clsact = info->hook == LINK_HOOK_CLSACT;
+	int err = tcx_try(hooks, ifindex, programs->ingress, programs->egress);
+
+	if (err == -EOPNOTSUPP) {
+		err = clsact_attach(ifindex, programs->ingress, programs->egress,
+				    &info->made_clsact);
+		info->hook = LINK_HOOK_CLSACT;
+		/* Those of an earlier run that had tcx: a packet must not meet both. */
+		if (!err)
+			err = tcx_detach(hooks->pin_dir, ifindex);
+	} else {
+		info->hook = LINK_HOOK_TCX;
+		if (!err && had_clsact) {
+			err = clsact_detach(ifindex, info->made_clsact);
+			info->made_clsact = 0;
+		}
+	}
+	return err;
+}
+
+int hook_attach(struct hooks *hooks, int ifindex, struct link_info *info)
+{
+	struct link_programs programs;
+	int err = hooks->programs(info->is_layer3, &programs, hooks->programs_context);
+
+	if (!err)
+		err = programs_attach(hooks, ifindex, &programs, info);
+	info->err = err;
+	if (err)
+		info->hook = LINK_HOOK_FAILED;
+	return err;
+}
+
+int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info)
+{
+	int err = 0;
+
+	if (info->hook == LINK_HOOK_TCX || info->hook == LINK_HOOK_FAILED)
+		err = tcx_detach(hooks->pin_dir, ifindex);
+	if (info->hook == LINK_HOOK_CLSACT || info->hook == LINK_HOOK_FAILED) {
+		int clsact_err = clsact_detach(ifindex, info->made_clsact);
+
+		if (!err)
+			err = clsact_err;
+	}
+	info->hook = LINK_HOOK_NONE;
+	info->err = 0;
+	info->made_clsact = 0;
+	return err;
+}
+
+bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info)
+{
+	struct link_programs programs;
+
+	if (info->hook == LINK_HOOK_CLSACT)
+		return clsact_is_there(ifindex);
+	/* They were loaded when they were attached. */
+	if (hooks->programs(info->is_layer3, &programs, hooks->programs_context))
+		return false;
+	return tcx_is_there(hooks->pin_dir, ifindex, programs.ingress, programs.egress);
+}
+
+/* What an agent wrote down of a link; nothing where the map or the entry is gone. */
+static bool link_made_clsact(const char *pin_dir, __u32 ifindex)
+{
+	auto_cleanup(cleanup_fd) int map = -1;
+	struct link_info info = {};
+	char path[PATH_MAX];
+
+	if (pin_path(path, pin_dir, "links"))
+		return false;
+	map = bpf_obj_get(path);
+	return map >= 0 && !bpf_map_lookup_elem(map, &ifindex, &info) && info.made_clsact;
+}
+
+static void cleanup_nameindex(struct if_nameindex **links)
+{
+	if (*links)
+		if_freenameindex(*links);
+}
+
+int link_detach_all(const char *pin_dir)
+{
+	auto_cleanup(cleanup_nameindex) struct if_nameindex *links = if_nameindex();
+	int first_err = tcx_sweep(pin_dir, NULL, NULL);
+
+	if (!links)
+		return log_err(-errno, "cannot list the links of this namespace");
+	for (const struct if_nameindex *link = links; link->if_index; link++) {
+		int err = clsact_detach((int)link->if_index,
+					link_made_clsact(pin_dir, link->if_index));
+
+		if (err)
+			(void)log_err(err, "cannot remove our filters from the link %s, continuing",
+				      link->if_name);
+		if (!first_err)
+			first_err = err;
+	}
+	return first_err;
+}
+
+int hook_program(const char *pin_dir, int ifindex, enum link_hook hook, bool is_egress)
+{
+	switch (hook) {
+	case LINK_HOOK_TCX:
+		return tcx_program(pin_dir, ifindex, is_egress);
+	case LINK_HOOK_CLSACT:
+		return clsact_program(ifindex, is_egress);
+	default:
+		return -ENOENT;
+	}
+}

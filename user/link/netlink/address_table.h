@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* The addresses that are assigned to links, as rtnetlink tells of them. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "link/netlink/netlink.h"
+
+struct address_entry;
+
+struct address_table {
+	struct address_entry *entries; /* uthash, by link and address */
+	unsigned long next_order;
+	unsigned int generation;
+	/* As it was published last: sorted, each address once, with the link of the lowest index.
+	 */
+	struct ip_addr *addresses;
+	int *owners;
+	size_t count;
+};
+
+/* The best address of a family for source NAT is on the link with the lowest rank. */
+typedef unsigned int (*address_rank_fn)(void *context, int ifindex, enum ip_family family);
+
+void address_table_fini(struct address_table *table);
+
+/* Loopback (127/8, ::1) and link-local (fe80::/10) addresses are left out. Returns 0 or -ENOMEM. */
+int address_table_add(struct address_table *table, const struct link_address *address);
+void address_table_remove(struct address_table *table, const struct link_address *address);
+void address_table_remove_link(struct address_table *table, int ifindex);
+
+/* Everything that is not added again between the two is removed. */
+void address_table_dump_begin(struct address_table *table);
+void address_table_dump_end(struct address_table *table);
+
+/* Publishes what was added and removed. Returns 1 where the set has changed, 0 or -ENOMEM. */
+int address_table_publish(struct address_table *table);
+
+/* The ifindex of the link that has the address, or 0. */
+int address_table_owner(const struct address_table *table, const struct ip_addr *addr);
+
+/* A link's primary address of a family; all zero where it has none of global scope. */
+struct ip_addr address_table_of_link(const struct address_table *table, int ifindex,
+				     enum ip_family family);
+
+/* The node's own address of a family, all zero where there is none of global scope. */
+struct ip_addr address_table_best(const struct address_table *table, enum ip_family family,
+				  address_rank_fn rank, void *context);

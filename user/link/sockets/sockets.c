@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Three steps, so that many targets and many namespaces cost one walk each:
+ *
+ * 1. In each network namespace the kernel lists the UDP sockets that are connected to a target.
+ * Most of the time there is none, and that is all.
+ * 2. Which of them did we connect? The kernel does not tell the storage of UDP sockets with the
+ * list (INET_DIAG_SK_BPF_STORAGES is for TCP), but it looks it up by a descriptor of the socket:
+ * their processes are found by /proc and lend theirs (pidfd_getfd).
+ * 3. Those are ended, each in its namespace, by the cookie that the list gave.
+ */
+#include "link/sockets/sockets.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "link/netlink/namespaces.h"
+#include "link/netlink/netlink.h"
+#include "link/sockets/process_sockets.h"
+#include "link/sockets/udp_sockets.h"
+#include "base/log.h"
+
+struct socket_found {
+	struct udp_socket socket;
+	ino_t namespace;
+	bool is_asked; /* its storage was looked at; several processes may hold it */
+	bool is_ours;  /* it is to be ended */
+};
+
+/* One pass over all namespaces. */
+struct pass {
+	int socket_state_map;
+	struct socket_target *targets; /* sorted */
+	size_t target_count;
+	struct namespaces namespaces;
+	ino_t namespace; /* the one at hand */
+	struct socket_found *found;
+	size_t found_count;
+	size_t found_room;
+	size_t asked_count;
+	bool is_done; /* all found were asked */
+	unsigned int destroyed;
+};
+
+/* By the backend alone, for that is all that the kernel's list shows of a socket. */
+static int target_compare_backend(const void *a, const void *b)
+{
+	const struct socket_target *left = a, *right = b;
+	const int order = memcmp(&left->addr, &right->addr, sizeof(left->addr));
+
+	return order ? order : memcmp(&left->port, &right->port, sizeof(left->port));
+}
+
+static int target_compare(const void *a, const void *b)
+{
+	const struct socket_target *left = a, *right = b;
+	const int order = target_compare_backend(a, b);
+
+	if (order)
+		return order;
+	return left->service < right->service ? -1 : left->service > right->service;
+}
+
+static bool is_target(const struct pass *pass, const struct ip_addr *addr, __be16 port)
+{
+	const struct socket_target key = {.addr = *addr, .port = port};
+
+	return bsearch(&key, pass->targets, pass->target_count, sizeof(key),
+		       target_compare_backend);
+}
+
+static int found_add(void *context, const struct udp_socket *socket)
+{
+	struct pass *pass = context;
+
+	if (!socket->inode || !is_target(pass, &socket->peer, socket->peer_port))
+		return 0;
+	if (pass->found_count == pass->found_room) {
+		const size_t room = pass->found_room ? 2 * pass->found_room : 16;
+		struct socket_found *found = reallocarray(pass->found, room, sizeof(*found));
+
+		if (!found)
+			return -ENOMEM;
+		pass->found = found;
+		pass->found_room = room;
+	}
+	pass->found[pass->found_count++] =
+		(struct socket_found){.socket = *socket, .namespace = pass->namespace};
+	return 0;
+}
+
+/* The namespace is entered again where there is a socket to end. */
+static int namespace_list(ino_t inode, bool *ret_keep, void *context)
+{
+	struct pass *pass = context;
+	const struct udp_sockets list = {
+		.states = UDP_CONNECTED,
+		.peer_port = pass->target_count == 1 ? pass->targets[0].port : 0,
+		.visit = found_add,
+		.context = pass,
+	};
+	const size_t found_before = pass->found_count;
+	int err;
+
+	pass->namespace = inode;
+	err = udp_sockets_list(&list);
+	*ret_keep = pass->found_count > found_before;
+	return err;
+}
+
+/*
+ * Tries each socket of the namespace that is to be ended once. `*ret_missed`: the kernel found
+ * another one in the place of some.
+ */
+static int found_destroy(struct pass *pass, ino_t namespace, struct mnl_socket *netlink,
+			 bool *ret_missed)
+{
+	*ret_missed = false;
+	for (size_t i = 0; i < pass->found_count; i++) {
+		struct socket_found *found = &pass->found[i];
+		int err;
+
+		if (!found->is_ours || found->namespace != namespace)
+			continue;
+		err = udp_socket_destroy(netlink, found->socket.family, &found->socket.id);
+		if (!err) {
+			found->is_ours = false;
+			pass->destroyed++;
+		} else if (err == -ENOENT || err == -ESTALE) {
+			*ret_missed = true;
+		} else {
+			return err;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Ends the sockets of the namespace at hand. Those of an SO_REUSEPORT group have all their
+ * addresses and ports in common, and the kernel finds one of them at a time: the others are tried
+ * again as long as some were ended. What then is left was closed since it was listed.
+ */
+static int namespace_destroy(ino_t inode, void *context)
+{
+	auto_cleanup(netlink_closep) struct mnl_socket *netlink = netlink_open(NETLINK_SOCK_DIAG);
+	struct pass *pass = context;
+	unsigned int before;
+	bool missed;
+	int err;
+
+	if (!netlink)
+		return -errno;
+	do {
+		before = pass->destroyed;
+		err = found_destroy(pass, inode, netlink, &missed);
+	} while (!err && missed && pass->destroyed > before);
+	return err;
+}
+
+static int found_compare(const void *a, const void *b)
+{
+	const struct socket_found *left = a, *right = b;
+
+	return (left->socket.inode > right->socket.inode) -
+	       (left->socket.inode < right->socket.inode);
+}
+
+static struct socket_found *found_by_inode(const struct pass *pass, ino_t inode)
+{
+	const struct socket_found key = {.socket.inode = inode};
+
+	return bsearch(&key, pass->found, pass->found_count, sizeof(key), found_compare);
+}
+
+static bool socket_is_wanted(void *context, ino_t inode)
+{
+	const struct socket_found *found = found_by_inode(context, inode);
+
+	return found && !found->is_asked;
+}
+
+static bool state_is_target(const struct pass *pass, const struct socket_state *state)
+{
+	const struct socket_target key = {
+		.addr = state->backend_addr,
+		.port = state->backend_port,
+		.service = state->service,
+	};
+
+	return bsearch(&key, pass->targets, pass->target_count, sizeof(key), target_compare);
+}
+
+/* Did our connect hook send this socket where it is connected to, for a Service that left it? */
+static void socket_ask(void *context, ino_t inode, int fd)
+{
+	struct pass *pass = context;
+	struct socket_found *found = found_by_inode(pass, inode);
+	struct socket_state state;
+
+	found->is_asked = true;
+	found->is_ours = !bpf_map_lookup_elem(pass->socket_state_map, &fd, &state) &&
+			 address_equal(&state.backend_addr, &found->socket.peer) &&
+			 state.backend_port == found->socket.peer_port &&
+			 state_is_target(pass, &state);
+	pass->is_done = ++pass->asked_count >= pass->found_count;
+}
+
+static int found_ask(struct pass *pass)
+{
+	const struct process_sockets visitor = {
+		.is_wanted = socket_is_wanted,
+		.visit = socket_ask,
+		.context = pass,
+	};
+	int err;
+
+	qsort(pass->found, pass->found_count, sizeof(*pass->found), found_compare);
+	err = process_sockets_visit(&visitor, &pass->is_done);
+	if (err == -EPERM)
+		return log_err(err, "some UDP sockets keep talking to a backend that has left: the "
+				    "agent needs CAP_SYS_PTRACE to see them");
+	return err;
+}
+
+static int pass_run(struct pass *pass)
+{
+	const struct namespace_visitor visitor = {
+		.look = namespace_list,
+		.purpose = "look for stale UDP sockets",
+		.context = pass,
+	};
+	int err = namespaces_visit(&pass->namespaces, &visitor);
+	int ask_err;
+
+	if (err || !pass->found_count)
+		return err;
+	ask_err = found_ask(pass);
+	err = namespaces_revisit(&pass->namespaces, namespace_destroy, pass);
+	return err ? err : ask_err;
+}
+
+static void pass_fini(struct pass *pass)
+{
+	namespaces_fini(&pass->namespaces);
+	free(pass->targets);
+	free(pass->found);
+}
+
+int sockets_destroy_udp(int socket_state_map, const struct socket_target *targets, size_t count,
+			unsigned int *ret_count)
+{
+	auto_cleanup(pass_fini) struct pass pass = {
+		.socket_state_map = socket_state_map,
+		.target_count = count,
+	};
+	int err;
+
+	*ret_count = 0;
+	if (!count)
+		return 0;
+	pass.targets = calloc(count, sizeof(*pass.targets));
+	if (!pass.targets)
+		return -ENOMEM;
+	memcpy(pass.targets, targets, count * sizeof(*targets));
+	qsort(pass.targets, count, sizeof(*pass.targets), target_compare);
+	err = pass_run(&pass);
+	*ret_count = pass.destroyed;
+	return err;
+}

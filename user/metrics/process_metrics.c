@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "metrics/process_metrics.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "metrics/exposition.h"
+
+static void dir_closep(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+/* When the kernel was started, in seconds since 1970; 0: unknown. */
+static double boot_time(void)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen("/proc/stat", "re");
+	uint64_t seconds = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "btime %" SCNu64, &seconds) == 1)
+			break;
+	}
+	return (double)seconds;
+}
+
+static size_t descriptors_count(void)
+{
+	auto_cleanup(dir_closep) DIR *dir = opendir("/proc/self/fd");
+	size_t count = 0;
+
+	while (dir && readdir(dir))
+		count++;
+	/* Less ".", ".." and the descriptor that was opened to count. */
+	return count > 3 ? count - 3 : 0;
+}
+
+static void stat_collect(FILE *out)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen("/proc/self/stat", "re");
+	uint64_t user, system, start, virtual_size;
+	const double ticks = (double)sysconf(_SC_CLK_TCK);
+	int64_t pages;
+	char line[1024];
+	const char *rest;
+
+	/* The fields are counted from the end of the name, which may hold anything. */
+	if (!file || !fgets(line, sizeof(line), file) || !(rest = strrchr(line, ')')) ||
+	    sscanf(rest,
+		   ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
+		   " %*d %*d %*d %*d %*d %*d %" SCNu64 " %" SCNu64 " %" SCNd64,
+		   &user, &system, &start, &virtual_size, &pages) != 5)
+		return;
+	exposition_single(out, "process_cpu_seconds_total", METRIC_COUNTER,
+			  "CPU time of the agent, user and system, in seconds.",
+			  (double)(user + system) / ticks);
+	exposition_single(out, "process_resident_memory_bytes", METRIC_GAUGE,
+			  "Resident memory of the agent.",
+			  (double)pages * (double)sysconf(_SC_PAGESIZE));
+	exposition_single(out, "process_virtual_memory_bytes", METRIC_GAUGE,
+			  "Virtual memory of the agent.", (double)virtual_size);
+	exposition_single(out, "process_start_time_seconds", METRIC_GAUGE,
+			  "When the agent was started, in seconds since 1970.",
+			  boot_time() + (double)start / ticks);
+}
+
+static double limit_value(rlim_t limit)
+{
+	return limit == RLIM_INFINITY ? -1 : (double)limit;
+}
+
+void process_metrics_collect(FILE *out, void *unused)
+{
+	struct rlimit limit;
+
+	(void)unused;
+	stat_collect(out);
+	exposition_single(out, "process_open_fds", METRIC_GAUGE, "Open file descriptors.",
+			  (double)descriptors_count());
+	if (!getrlimit(RLIMIT_NOFILE, &limit))
+		exposition_single(out, "process_max_fds", METRIC_GAUGE,
+				  "How many file descriptors may be open.",
+				  limit_value(limit.rlim_cur));
+	if (!getrlimit(RLIMIT_AS, &limit))
+		exposition_single(out, "process_virtual_memory_max_bytes", METRIC_GAUGE,
+				  "Most virtual memory there may be; -1: no limit.",
+				  limit_value(limit.rlim_cur));
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "metrics/service_metrics.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "base/words.h"
+#include "metrics/map_walk.h"
+
+#define VERDICT_COUNT       (VERDICT_DROP + 1)
+#define BACKEND_STATE_COUNT (BACKEND_DEAD + 1)
+#define REASON_COUNT        (UNPROGRAMMED_NO_PORTS + 1)
+
+/* An array that programs and publisher share, mapped for reading. */
+struct array_view {
+	const void *entries; /* NULL: it cannot be read */
+	size_t size;
+	uint32_t count;
+};
+
+static void array_unmap(const struct array_view *view)
+{
+	if (view->entries)
+		(void)munmap((void *)view->entries, view->size);
+}
+
+static struct array_view array_map(const struct fairlead_metrics_source *source, const char *name,
+				   size_t entry_size)
+{
+	struct array_view view = {};
+	int fd = source->map(name, source->context);
+	void *entries;
+
+	view.count = fd < 0 ? 0 : map_limit(fd);
+	view.size = view.count * entry_size;
+	entries = view.count ? mmap(NULL, view.size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	if (entries != MAP_FAILED)
+		view.entries = entries;
+	return view;
+}
+
+/* A service port whose traffic is told. */
+struct told_service {
+	struct service_name name;
+	struct service_stats stats;
+};
+
+struct survey {
+	const struct service *services;
+	uint32_t service_count;
+	uint64_t verdicts[VERDICT_COUNT][2]; /* [1] is IPv6 */
+	struct no_local_counts *no_local;
+	/* Only with a series for each service port. */
+	int stats_map; /* -1: without */
+	struct service_stats *cpu_stats;
+	struct told_service *told;
+	size_t told_count, told_room;
+};
+
+static void survey_fini(const struct survey *survey)
+{
+	free(survey->cpu_stats);
+	free(survey->told);
+}
+
+static void stats_sum(const struct survey *survey, struct service_stats *ret_stats)
+{
+	int cpus = libbpf_num_possible_cpus();
+
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		ret_stats->connections += survey->cpu_stats[cpu].connections;
+		ret_stats->packets += survey->cpu_stats[cpu].packets;
+		ret_stats->bytes += survey->cpu_stats[cpu].bytes;
+	}
+}
+
+static void service_tell(struct survey *survey, __u32 id, const struct service_name *name)
+{
+	struct told_service *told;
+
+	if (survey->told_count == survey->told_room) {
+		size_t room = survey->told_room ? 2 * survey->told_room : 64;
+
+		told = realloc(survey->told, room * sizeof(*told));
+		if (!told)
+			return;
+		survey->told = told;
+		survey->told_room = room;
+	}
+	if (bpf_map_lookup_elem(survey->stats_map, &id, survey->cpu_stats))
+		return;
+	told = &survey->told[survey->told_count++];
+	*told = (struct told_service){.name = *name};
+	stats_sum(survey, &told->stats);
+}
+
+static void name_read(const void *key, const void *value, void *context)
+{
+	struct survey *survey = context;
+	const struct service *service;
+	struct service_name name;
+	int is_ipv6;
+	__u32 id;
+
+	memcpy(&id, key, sizeof(id));
+	memcpy(&name, value, sizeof(name));
+	service = id < survey->service_count ? &survey->services[id] : NULL;
+	if (!service || !(service->flags & SERVICE_IN_USE))
+		return;
+	is_ipv6 = name.family == FAMILY_IPV6;
+	survey->verdicts[service_verdict(service)][is_ipv6]++;
+	if (!service->local_slots.count && service->local_slots.first == EMPTY_DROP) {
+		survey->no_local->internal[is_ipv6] += !!(service->flags & SERVICE_INTERNAL_LOCAL);
+		survey->no_local->external[is_ipv6] += !!(service->flags & SERVICE_EXTERNAL_LOCAL);
+	}
+	if (survey->stats_map >= 0)
+		service_tell(survey, id, &name);
+}
+
+static void verdicts_write(FILE *out, const struct survey *survey)
+{
+	exposition_family(out, "fairlead_service_ports", METRIC_GAUGE,
+			  "Service ports that are programmed, by what their clients meet.");
+	for (int verdict = 0; verdict < VERDICT_COUNT; verdict++) {
+		for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
+			const struct metric_label labels[] = {
+				{"ip_family", is_ipv6 ? "IPv6" : "IPv4"},
+				{"state", service_verdict_word((enum service_verdict)verdict)},
+			};
+
+			exposition_sample(out, "fairlead_service_ports", "", labels, 2,
+					  (double)survey->verdicts[verdict][is_ipv6]);
+		}
+	}
+}
+
+static void told_family_write(FILE *out, const struct survey *survey, const char *name,
+			      const char *help, size_t offset)
+{
+	char namespace_[NAME_SIZE + 1], service[NAME_SIZE + 1], port[NAME_SIZE + 1];
+
+	exposition_family(out, name, METRIC_COUNTER, help);
+	for (size_t i = 0; i < survey->told_count; i++) {
+		const struct told_service *told = &survey->told[i];
+		const struct metric_label labels[] = {
+			{"namespace", text_of_array(told->name.namespace_, namespace_)},
+			{"service", text_of_array(told->name.name, service)},
+			{"port", text_of_array(told->name.port_name, port)},
+			{"protocol", proto_name(told->name.proto)},
+			{"ip_family", family_word(told->name.family)},
+		};
+		__u64 value;
+
+		memcpy(&value, (const char *)&told->stats + offset, sizeof(value));
+		exposition_sample(out, name, "", labels, sizeof(labels) / sizeof(labels[0]),
+				  (double)value);
+	}
+}
+
+static void told_write(FILE *out, const struct survey *survey)
+{
+	told_family_write(out, survey, "fairlead_service_connections_total",
+			  "Connections and flows that were given a backend.",
+			  offsetof(struct service_stats, connections));
+	told_family_write(out, survey, "fairlead_service_packets_total",
+			  "Packets translated by the TC hooks (with --count-packets).",
+			  offsetof(struct service_stats, packets));
+	told_family_write(out, survey, "fairlead_service_bytes_total",
+			  "Bytes of them (with --count-packets).",
+			  offsetof(struct service_stats, bytes));
+}
+
+static void services_write(FILE *out, const struct fairlead_metrics_source *source,
+			   struct no_local_counts *no_local)
+{
+	auto_cleanup(array_unmap) struct array_view services =
+		array_map(source, "services", sizeof(struct service));
+	auto_cleanup(survey_fini) struct survey survey = {
+		.services = services.entries,
+		.service_count = services.entries ? services.count : 0,
+		.no_local = no_local,
+		.stats_map = -1,
+	};
+
+	if (source->with_services) {
+		survey.cpu_stats =
+			calloc((size_t)libbpf_num_possible_cpus(), sizeof(*survey.cpu_stats));
+		if (survey.cpu_stats)
+			survey.stats_map = source->map("service_stats", source->context);
+	}
+	if (map_walk_all(source->map("service_names", source->context), name_read, &survey))
+		return;
+	verdicts_write(out, &survey);
+	if (source->with_services)
+		told_write(out, &survey);
+}
+
+static void backends_write(FILE *out, const struct fairlead_metrics_source *source)
+{
+	auto_cleanup(array_unmap) struct array_view view =
+		array_map(source, "backends", sizeof(struct backend));
+	const struct backend *backends = view.entries;
+	uint64_t counts[BACKEND_STATE_COUNT] = {};
+
+	if (!backends)
+		return;
+	for (uint32_t id = 1; id < view.count; id++) {
+		if (backends[id].state < BACKEND_STATE_COUNT)
+			counts[backends[id].state]++;
+	}
+	exposition_family(out, "fairlead_backends", METRIC_GAUGE, "Backends by state.");
+	for (unsigned int state = BACKEND_ACTIVE; state < BACKEND_STATE_COUNT; state++) {
+		const struct metric_label label = {"state", backend_state_word(state)};
+
+		exposition_sample(out, "fairlead_backends", "", &label, 1, (double)counts[state]);
+	}
+}
+
+static void reason_count(const void *key, const void *value, void *context)
+{
+	uint64_t *counts = context;
+	struct unprogrammed unprogrammed;
+
+	(void)key;
+	memcpy(&unprogrammed, value, sizeof(unprogrammed));
+	if (unprogrammed.reason < REASON_COUNT)
+		counts[unprogrammed.reason]++;
+}
+
+static void unprogrammed_write(FILE *out, const struct fairlead_metrics_source *source)
+{
+	uint64_t counts[REASON_COUNT] = {};
+
+	if (map_walk_all(source->map("unprogrammed", source->context), reason_count, counts))
+		return;
+	exposition_family(out, "fairlead_unprogrammed", METRIC_GAUGE,
+			  "Services, or ports of them, that are not programmed, by reason.");
+	for (__u32 reason = UNPROGRAMMED_HEADLESS; reason < REASON_COUNT; reason++) {
+		const struct metric_label label = {"reason", unprogrammed_word(reason)};
+
+		exposition_sample(out, "fairlead_unprogrammed", "", &label, 1,
+				  (double)counts[reason]);
+	}
+}
+
+void service_metrics_write(FILE *out, const struct fairlead_metrics_source *source,
+			   struct no_local_counts *ret_no_local)
+{
+	*ret_no_local = (struct no_local_counts){};
+	services_write(out, source, ret_no_local);
+	backends_write(out, source);
+	unprogrammed_write(out, source);
+}
