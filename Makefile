@@ -44,7 +44,7 @@ san_objects := $(user_sources:user/%.c=build/sanitized/user/%.o)
 unit_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/unit/*_test.c))
 bpf_tests := $(patsubst tests/%.c,build/tests/%,$(wildcard tests/bpf/*_test.c))
 outside_programs := $(addprefix build/bench/,packet_source flow_copies requests)
-c_files := $(wildcard bpf/*.c bpf/*.h include/*/*.h user/*.c user/*/*.[ch] user/*/*/*.[ch] tests/*/*.[ch])
+c_files := $(wildcard bpf/*.c bpf/*.h bpf/*/*.h include/*/*.h user/*.c user/*/*.[ch] user/*/*/*.[ch] tests/*/*.[ch])
 # The BPF objects of every clang that is here, user space and tests with the newest of them: each must build
 # without a warning, and stands in a folder of its own.
 other_clangs := $(shell CLANG='$(CLANG)' scripts/other-clangs)

@@ -28,8 +28,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "service.h"
-#include "socket_state.h"
+#include "service/service.h"
+#include "flow/socket_state.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 

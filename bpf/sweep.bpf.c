@@ -7,7 +7,7 @@
  * without an agent.
  */
 
-#include "flow_sweep.h"
+#include "flow/sweep.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 

@@ -18,16 +18,16 @@
  * the other would not choose fairly.
  */
 
-#include "flow_create.h"
-#include "flow_use.h"
-#include "mac.h"
-#include "martian.h"
-#include "neighbour.h"
-#include "node_port.h"
-#include "own_ports.h"
-#include "unused_address.h"
-#include "xdp_nat.h"
-#include "xdp_packet.h"
+#include "flow/create.h"
+#include "flow/use.h"
+#include "packet/mac.h"
+#include "packet/martian.h"
+#include "route/neighbour.h"
+#include "service/node_port.h"
+#include "flow/own_ports.h"
+#include "service/service_cidr.h"
+#include "nat/frame_nat.h"
+#include "packet/frame.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 

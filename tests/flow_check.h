@@ -5,7 +5,7 @@
 
 #include "fairlead/types.h"
 
-/* What a flow's entry says of its key: bpf/flow_key.h has the same. */
+/* What a flow's entry says of its key: bpf/flow/key.h has the same. */
 static inline __u16 flow_check_of(const struct flow_key *key)
 {
 	__u32 words[sizeof(*key) / sizeof(__u32)];

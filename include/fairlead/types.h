@@ -385,7 +385,7 @@ _Static_assert(sizeof(struct exhausted) == 16, "map value: every byte is named")
  */
 struct flow {
 	/*
-	 * Of its key (flow_check in bpf/flow.h). It comes first because it is written first:
+	 * Of its key (flow_check in bpf/flow/flow.h). It comes first because it is written first:
 	 * whoever finds it unchanged after reading the rest has read one flow, not the next one's
 	 * beginning.
 	 */

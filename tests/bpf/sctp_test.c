@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../bpf/crc32c.h"
+#include "../../bpf/packet/crc32c.h"
 
 enum chunk {
 	DATA = 0,

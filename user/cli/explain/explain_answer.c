@@ -107,7 +107,7 @@ static int flow_seed(const struct maps *maps, struct instance *instance, struct 
 	return err;
 }
 
-/* The table's question, as source_is_allowed of bpf/service.h asks it. */
+/* The table's question, as source_is_allowed of bpf/service/service.h asks it. */
 static bool source_is_in_range(const struct instance *instance, const struct answer *answer)
 {
 	const struct source_range key = {

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Direct server return: how the node where a client's packets arrive learns that its flow is one.
+ * It sees what the client says only, and that anybody can send who never hears an answer. The
+ * backend's node sees both sides. So, as long as a flow is not confirmed, the client's packets ask
+ * (encapsulation.h); one that asks about a flow that is confirmed where its backend is goes back to
+ * the node that has sent it, as it came.
+ */
+
+#include "dsr/receive.h"
+
+/*
+ * Sends a copy of an unwrapped packet, inside of another one, back by the link and to the node that
+ * it came from. That is not done for packets that are cut into segments only later, or have a tag
+ * yet: the next one that asks will do. To the kernel the outer header is part of the packet, for it
+ * may still think of it as encapsulated, and encapsulates nothing twice. The packet is as before
+ * afterwards; returns 0 or -COUNTER_DROP_REWRITE: it is not.
+ */
+static __noinline int confirmation_send(struct __sk_buff *skb, const struct packet *packet,
+					const struct hook *hook, struct flow_draft *draft)
+{
+	__u32 size = packet_network_size(skb, packet);
+	__s32 room = (__s32)encapsulation_size(packet->family);
+	enum counter_reason outcome = COUNTER_CONFIRMATION_UNSENT;
+	__u8 dscp = packet_dscp(skb, packet);
+	__u8 macs[2 * ETH_ALEN] = {};
+
+	if (skb->gso_size || skb->vlan_present ||
+	    !node_address_of(packet->family, &draft->rewrite.src) ||
+	    (hook->link_header_size && bpf_skb_load_bytes(skb, 0, macs, sizeof(macs))) ||
+	    bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
+		counter_add(COUNTER_CONFIRMATION_UNSENT, hook->size);
+		return 0;
+	}
+	draft->rewrite.dst = draft->sender;
+	draft->rewrite.dst_port = draft->choice.port;
+	draft->asks = false;
+	if (outer_write(skb, packet->family, hook, draft, size, dscp) ||
+	    packet_swap_macs(skb, hook))
+		return -COUNTER_DROP_REWRITE;
+	/* On its way out the copy meets our programs, which have the same draft. */
+	draft->is_sending = true;
+	barrier();
+	if (!bpf_clone_redirect(skb, hook->ifindex, 0))
+		outcome = COUNTER_CONFIRMATION_SENT;
+	barrier();
+	counter_add(outcome, hook->size);
+	draft->is_sending = false;
+	if ((hook->link_header_size && bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0)) ||
+	    bpf_skb_adjust_room(skb, -room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -COUNTER_DROP_REWRITE;
+	return 0;
+}
+
+/*
+ * An encapsulated packet for this node: perhaps one that it has sent itself, which its backend's
+ * node sends back. Returns VERDICT_DROP: it was, -enum counter_reason, or VERDICT_NEXT.
+ */
+static __noinline int confirmation_take(struct __sk_buff *skb, const struct packet *packet,
+					const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	struct flow *entry, *flow;
+	bool is_confirmed;
+
+	if (!draft || packet->fragment != FRAGMENT_NONE ||
+	    packet->l3_offset != hook->link_header_size || !sender_is_node(packet, hook) ||
+	    encapsulated_read(skb, packet, &draft->quote) || packet_is_icmp(&draft->quote) ||
+	    draft->quote.fragment != FRAGMENT_NONE)
+		return VERDICT_NEXT;
+	flow = &draft->original;
+	packet_flow_key(&draft->quote, FLOW_ORIGINAL, &draft->original_key);
+	entry = flow_look(&draft->original_key, flow, &is_confirmed);
+	if (!entry || !(flow->flags & FLOW_DSR))
+		return VERDICT_NEXT;
+	draft->sender = packet->src;
+	draft->choice.addr = packet->dst;
+	if (!link_leads_to_sender(skb, hook, draft))
+		return -COUNTER_DROP_NOT_A_NODE;
+	if (!is_confirmed && flow->state == FLOW_REPLIED) {
+		flow->state = FLOW_ESTABLISHED;
+		entry->state = FLOW_ESTABLISHED;
+		draft->due = FLOW_DUE_CONFIRM;
+	}
+	counter_add(COUNTER_CONFIRMATION, hook->size);
+	return VERDICT_DROP;
+}

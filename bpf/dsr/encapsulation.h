@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Packets inside of packets (RFC 2003; RFC 2473): so a client's packet reaches its backend's node
+ * unchanged. The outer header goes from this node to the backend's own address, by which the
+ * network finds the way; which of the backend's ports is meant stands where nobody needs what
+ * stood there: in the id of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), in the flow
+ * label of an IPv6 packet. A packet that asks whether its flow is confirmed (dsr_confirm.h) is
+ * marked there, too: an IPv4 packet may be fragmented, which at its size it never is; the flow
+ * label of an IPv6 packet has a bit above the port. Of a packet that is cut into segments only
+ * later (GSO), the kernel counts the ids up: see port_is_meant.
+ */
+
+#include "packet/checksum.h"
+#include "flow/flow.h"
+#include "send/forward.h"
+#include "nat/nat.h"
+#include "packet/packet.h"
+#include "send/transit.h"
+
+#define ENCAPSULATION_TTL  64
+#define IPV4_DONT_FRAGMENT bpf_htons(0x4000)
+/* The first bytes of the fragment's offset and of the flow label have these. */
+#define DONT_FRAGMENT_BIT 0x40
+#define FLOW_LABEL_ASKS   0x01
+/* Packets that are larger do not ask: every way takes this much whole. */
+#define ASKS_SIZE_MAX 512
+/* What of an IPv4 TOS, or IPv6 traffic class, is the DSCP: ECN stays inside (RFC 6040, 4.3). */
+#define DSCP_MASK 0xfc
+
+/* The outer header's size is that of a header without options, and it is of the same family. */
+static __always_inline __u32 encapsulation_size(__u8 family)
+{
+	return family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+static __always_inline bool packet_is_encapsulated(const struct packet *packet)
+{
+	return packet->proto == (packet->family == FAMILY_IPV4 ? IPPROTO_IPIP : IPPROTO_IPV6);
+}
+
+/* A size that a header cannot say is 0 there: the kernel then knows it from elsewhere (GSO). */
+static __always_inline __be16 header_length(__u32 size)
+{
+	return size > 0xffff ? 0 : bpf_htons(size);
+}
+
+static __always_inline int encapsulation_write_ipv4(struct __sk_buff *skb, __u32 offset,
+						    struct flow_draft *draft, __u32 size, __u8 dscp)
+{
+	struct iphdr *header = &draft->outer.ipv4;
+
+	header->version = 4;
+	header->ihl = sizeof(*header) / 4;
+	header->tos = dscp;
+	header->tot_len = header_length(sizeof(*header) + size);
+	header->id = draft->rewrite.dst_port;
+	header->frag_off = draft->asks ? 0 : IPV4_DONT_FRAGMENT;
+	header->ttl = ENCAPSULATION_TTL;
+	header->protocol = IPPROTO_IPIP;
+	header->check = 0;
+	header->saddr = address_ipv4(&draft->rewrite.src);
+	header->daddr = address_ipv4(&draft->rewrite.dst);
+	header->check =
+		~checksum_fold((__u32)bpf_csum_diff(NULL, 0, (__be32 *)header, sizeof(*header), 0));
+	return bpf_skb_store_bytes(skb, offset, header, sizeof(*header), BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int encapsulation_write_ipv6(struct __sk_buff *skb, __u32 offset,
+						    struct flow_draft *draft, __u32 size, __u8 dscp)
+{
+	struct ipv6hdr *header = &draft->outer.ipv6;
+
+	header->version = 6;
+	header->priority = dscp >> 4;
+	header->flow_lbl[0] = dscp << 4 | (draft->asks ? FLOW_LABEL_ASKS : 0);
+	__builtin_memcpy(&header->flow_lbl[1], &draft->rewrite.dst_port, sizeof(__be16));
+	header->payload_len = header_length(size);
+	header->nexthdr = IPPROTO_IPV6;
+	header->hop_limit = ENCAPSULATION_TTL;
+	__builtin_memcpy(&header->saddr, draft->rewrite.src.bytes, sizeof(header->saddr));
+	__builtin_memcpy(&header->daddr, draft->rewrite.dst.bytes, sizeof(header->daddr));
+	return bpf_skb_store_bytes(skb, offset, header, sizeof(*header), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* The DSCP of the packet, where TOS or traffic class have it. */
+static __always_inline __u8 packet_dscp(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u8 head[2] = {};
+
+	(void)packet_load(skb, packet->l3_offset, head, sizeof(head));
+	return (packet->family == FAMILY_IPV4 ? head[1] : (__u8)(head[0] << 4 | head[1] >> 4)) &
+	       DSCP_MASK;
+}
+
+/* The size of a packet, from its network header on. */
+static __always_inline __u32 packet_network_size(struct __sk_buff *skb, const struct packet *packet)
+{
+	return packet_transport_size(skb, packet) + packet->l4_offset - packet->l3_offset;
+}
+
+/*
+ * Writes the outer header of a packet of this size, with the addresses of draft->rewrite and its
+ * destination port, where room was made for it.
+ */
+static __always_inline int outer_write(struct __sk_buff *skb, __u8 family, const struct hook *hook,
+				       struct flow_draft *draft, __u32 size, __u8 dscp)
+{
+	return family == FAMILY_IPV4
+		       ? encapsulation_write_ipv4(skb, hook->link_header_size, draft, size, dscp)
+		       : encapsulation_write_ipv6(skb, hook->link_header_size, draft, size, dscp);
+}
+
+/*
+ * Puts the outer header before a packet: see outer_write(). Sizes of segments stay as they are:
+ * that they fit was seen before.
+ */
+static __noinline int encapsulation_write(struct __sk_buff *skb, const struct packet *packet,
+					  const struct hook *hook, struct flow_draft *draft)
+{
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO |
+		      (packet->family == FAMILY_IPV4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
+						     : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
+	__u32 size = packet_network_size(skb, packet);
+	__u8 dscp = packet_dscp(skb, packet);
+	int err;
+
+	err = packet_drop_tags(skb);
+	if (err)
+		return err;
+	if (bpf_skb_adjust_room(skb, (__s32)encapsulation_size(packet->family), BPF_ADJ_ROOM_MAC,
+				flags))
+		return -COUNTER_DROP_REWRITE;
+	return outer_write(skb, packet->family, hook, draft, size, dscp) ? -COUNTER_DROP_REWRITE
+									 : 0;
+}
+
+/*
+ * Sends a packet of a client, or an ICMP error about a reply to it, to its flow's backend. Returns
+ * a verdict or -enum counter_reason.
+ */
+static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
+				  const struct flow *flow, const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	int err;
+
+	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
+		return -COUNTER_DROP_NO_ROUTE;
+	draft->rewrite.dst = flow->new_dst;
+	draft->rewrite.src_port = 0;
+	draft->rewrite.dst_port = 0;
+	draft->route.overhead = encapsulation_size(packet->family);
+	draft->route.is_answer = false;
+	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+	if (!err)
+		err = nat_decrement_ttl(skb, packet);
+	if (err)
+		return err;
+	draft->rewrite.dst_port = flow->new_dst_port;
+	draft->asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
+		      packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
+	err = encapsulation_write(skb, packet, hook, draft);
+	return err ? err : route_send(skb, &draft->route, hook);
+}

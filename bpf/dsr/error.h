@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Direct server return: what routers say of packets that this node has encapsulated. The client has
+ * to hear of it, about its own packet and with what is left for that.
+ */
+
+#include "dsr/encapsulation.h"
+#include "send/icmp.h"
+#include "send/reject.h"
+
+/* What is too big for the way, where the error says so; else 0. */
+static __always_inline __u32 error_mtu(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct icmp_header icmp = {};
+
+	if (packet_load(skb, packet->l4_offset, &icmp, sizeof(icmp)))
+		return 0;
+	if (packet->family == FAMILY_IPV6)
+		return icmp.type == ICMPV6_PACKET_TOO_BIG ? bpf_ntohl(icmp.rest) : 0;
+	return icmp.type == ICMP_DESTINATION_UNREACHABLE && icmp.code == ICMP_FRAGMENTATION_NEEDED
+		       ? bpf_ntohl(icmp.rest) & 0xffff
+		       : 0;
+}
+
+/*
+ * Reads the header that stands at an offset, without extensions, if that and the ports behind it
+ * are part of the error, which ends at `end`.
+ */
+static __always_inline bool quote_read(struct __sk_buff *skb, const struct packet *packet,
+				       __u32 offset, __u32 end, struct packet *ret_quote)
+{
+	__builtin_memset(ret_quote, 0, sizeof(*ret_quote));
+	return (packet->family == FAMILY_IPV4 ? packet_read_ipv4(skb, offset, ret_quote)
+					      : packet_read_ipv6(skb, offset, ret_quote)) &&
+	       ret_quote->l4_offset + QUOTED_PORTS_SIZE <= end;
+}
+
+/* True if a client's packet, with ports at least, is of a flow that goes this way. */
+static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet *quote)
+{
+	__be16 ports[2];
+	struct flow_draft *draft = flow_draft_get();
+	bool is_confirmed;
+
+	if (!draft || quote->fragment == FRAGMENT_LATER || !proto_has_ports(quote->proto) ||
+	    packet_load(skb, quote->l4_offset, ports, sizeof(ports)))
+		return false;
+	quote->src_port = ports[0];
+	quote->dst_port = ports[1];
+	packet_flow_key(quote, FLOW_ORIGINAL, &draft->original_key);
+	return flow_look(&draft->original_key, &draft->original, &is_confirmed) &&
+	       draft->original.flags & FLOW_DSR;
+}
+
+/* Turns the error, cut down to the client's packet by now, into one to the client, and sends it. */
+static __always_inline int error_pass_on(struct __sk_buff *skb, const struct packet *quote,
+					 const struct hook *hook, struct flow_draft *draft,
+					 __u32 mtu)
+{
+	bool is_ipv4 = quote->family == FAMILY_IPV4;
+	int err;
+
+	draft->answer = (struct icmp_answer){
+		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG,
+		.code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0,
+		.quoted = quoted_transport(skb, quote),
+		.rest = bpf_htonl(mtu),
+		.from = draft->rewrite.src,
+	};
+	if (!answer_is_allowed(ANSWER_ERROR))
+		return -COUNTER_DROP_REJECT_LIMIT;
+	draft->rewrite.dst = quote->src;
+	draft->rewrite.src_port = 0;
+	draft->rewrite.dst_port = 0;
+	err = route_find(skb, quote, hook, &draft->rewrite, &draft->route);
+	if (!err)
+		err = answer_icmp(skb, quote, &draft->answer);
+	if (err)
+		return err;
+	counter_add(COUNTER_TOO_BIG, hook->size);
+	return route_send(skb, &draft->route, hook);
+}
+
+/*
+ * An ICMP error for this node: if a packet that it has encapsulated was too big for the way, its
+ * client hears what would fit. Returns a verdict, -enum counter_reason, or VERDICT_NEXT: it is
+ * about something else.
+ */
+static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *packet,
+				const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	__u32 overhead, cut, end, mtu = error_mtu(skb, packet);
+	struct packet *quote;
+
+	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
+		return VERDICT_NEXT;
+	quote = &draft->quote;
+	overhead = encapsulation_size(packet->family);
+	end = packet_end(skb, packet);
+	if (mtu <= overhead || packet->l3_offset != hook->link_header_size ||
+	    !quote_read(skb, packet, packet->l4_offset + ICMP_QUOTE_OFFSET, end, quote) ||
+	    !packet_is_encapsulated(quote) || !address_equal(&quote->src, &draft->rewrite.src))
+		return VERDICT_NEXT;
+	if (!quote_read(skb, packet, quote->l4_offset, end, quote) || !quote_is_of_dsr(skb, quote))
+		return VERDICT_NEXT;
+	cut = quote->l3_offset - packet->l3_offset;
+	if (bpf_skb_adjust_room(skb, -(__s32)cut, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -COUNTER_DROP_REWRITE;
+	quote->l3_offset -= cut;
+	quote->l4_offset -= cut;
+	return error_pass_on(skb, quote, hook, draft, mtu - overhead);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in
+ * `new_flows` (LRU) until its client has answered the backend's answer; then both halves move to
+ * `flows`, where nothing is evicted and flow_sweep.h ends them. So a flood of new flows can only
+ * push out its like. An expired entry counts as absent even before it is taken away. Each half can
+ * be made anew from the other.
+ */
+
+#include <linux/errno.h>
+
+#include "packet/address.h"
+#include "config.h"
+#include "counter.h"
+#include "flow/key.h"
+#include "packet/packet.h"
+#include "nat/rewrite.h"
+#include "route/route.h"
+#include "service/service.h"
+#include "flow/tuple_lock.h"
+
+static __always_inline __u32 flow_timeout_sctp_s(__u8 state)
+{
+	if (state < FLOW_ESTABLISHED)
+		return TIMEOUT_SCTP_NEW_S;
+	return state == FLOW_ESTABLISHED ? TIMEOUT_SCTP_ESTABLISHED_S : TIMEOUT_SCTP_CLOSED_S;
+}
+
+static __always_inline __u32 flow_timeout_s(__u8 proto, __u8 state)
+{
+	if (proto == IPPROTO_SCTP)
+		return flow_timeout_sctp_s(state);
+	if (proto != IPPROTO_TCP)
+		return state == FLOW_ESTABLISHED ? config.timeout_udp_s : config.timeout_udp_new_s;
+	switch (state) {
+	case FLOW_ESTABLISHED:
+		return config.timeout_tcp_established_s;
+	case FLOW_CLOSING:
+		return config.timeout_tcp_closing_s;
+	case FLOW_CLOSED:
+		return config.timeout_tcp_closed_s;
+	default:
+		return config.timeout_tcp_new_s;
+	}
+}
+
+static __always_inline bool flow_is_expired(const struct flow *flow, __u8 proto, __u32 now_s)
+{
+	return (__s32)(now_s - flow->last_use_s) > (__s32)flow_timeout_s(proto, flow->state);
+}
+
+/* True if a datagram that was seen then, outside of any flow, may still be answered. */
+static __always_inline bool datagram_is_recent(__u32 seen_s, __u32 now_s)
+{
+	return (__s32)(now_s - seen_s) <= (__s32)config.timeout_udp_s;
+}
+
+/* What struct flow says of its key. */
+static __always_inline __u16 flow_check_of(const struct flow_key *key)
+{
+	return flow_key_hash(key) >> 16;
+}
+
+/* The other half's key: the rewritten tuple, turned round. */
+static __always_inline void flow_peer_key(const struct flow_key *key, const struct flow *flow,
+					  struct flow_key *ret_peer)
+{
+	__builtin_memset(ret_peer, 0, sizeof(*ret_peer));
+	ret_peer->src = flow->new_dst;
+	ret_peer->dst = flow->new_src;
+	ret_peer->src_port = flow->new_dst_port;
+	ret_peer->dst_port = flow->new_src_port;
+	ret_peer->proto = key->proto;
+	ret_peer->direction = key->direction == FLOW_ORIGINAL ? FLOW_REPLY : FLOW_ORIGINAL;
+}
+
+/*
+ * The other half's value: it undoes this one, and shares all the rest. What this side has
+ * acknowledged is what the other has sent.
+ */
+static __always_inline void flow_peer(const struct flow_key *key, const struct flow *flow,
+				      struct flow *ret_peer)
+{
+	*ret_peer = *flow;
+	ret_peer->new_src = key->dst;
+	ret_peer->new_dst = key->src;
+	ret_peer->new_src_port = key->dst_port;
+	ret_peer->new_dst_port = key->src_port;
+	ret_peer->sent = flow->acked;
+	ret_peer->acked = flow->sent;
+}
+
+/* Looks among the confirmed flows, then among the new ones. */
+static __always_inline struct flow *flow_find(const struct flow_key *key, bool *ret_is_confirmed)
+{
+	struct confirmed_flow *confirmed = bpf_map_lookup_elem(&flows, key);
+
+	*ret_is_confirmed = confirmed;
+	return confirmed ? &confirmed->flow : bpf_map_lookup_elem(&new_flows, key);
+}
+
+/*
+ * Copies the flow of a key. Both tables give the memory of an entry that has left at once to
+ * another one, maybe while we read: so only the copy is worked with, and the entry is where
+ * changes are noted. Returns that, or NULL: there is none.
+ */
+static __noinline struct flow *flow_look(const struct flow_key *key, struct flow *ret_flow,
+					 bool *ret_is_confirmed)
+{
+	__u16 check = flow_check_of(key);
+	struct flow *entry;
+
+	/* Else the compiler would keep what it is made of, and the stack is short. */
+	asm volatile("" : "+r"(check));
+	for (int i = 0; i < 2; i++) {
+		entry = flow_find(key, ret_is_confirmed);
+		if (!entry)
+			return NULL;
+		*ret_flow = *entry;
+		barrier();
+		if (*(const volatile __u16 *)&entry->check == check)
+			return entry;
+	}
+	return NULL;
+}
+
+/* The VIP and the backend's address each know how many confirmed flows they have. */
+static __always_inline void flow_count_confirmed(const struct flow_key *original_key,
+						 const struct flow_key *reply_key, int change)
+{
+	address_count_flow(&original_key->dst, change);
+	address_count_flow(&reply_key->src, change);
+}
+
+/* True if two values lead to the same place: of one half, as it was read before and is now. */
+static __always_inline bool flow_is_same(const struct flow *a, const struct flow *b)
+{
+	return address_equal(&a->new_src, &b->new_src) && address_equal(&a->new_dst, &b->new_dst) &&
+	       a->new_src_port == b->new_src_port && a->new_dst_port == b->new_dst_port;
+}
+
+/*
+ * The other half, or NULL: it was evicted. What stands in its place then may be of another flow,
+ * which leads elsewhere.
+ */
+static __always_inline struct flow *
+flow_find_peer(const struct flow_key *key, const struct flow *flow, struct flow_key *ret_peer_key)
+{
+	bool is_confirmed;
+	struct flow *peer;
+
+	flow_peer_key(key, flow, ret_peer_key);
+	peer = flow_find(ret_peer_key, &is_confirmed);
+	if (!peer || !address_equal(&peer->new_src, &key->dst) ||
+	    !address_equal(&peer->new_dst, &key->src) || peer->new_src_port != key->dst_port ||
+	    peer->new_dst_port != key->src_port)
+		return NULL;
+	return peer;
+}
+
+/* Both halves of a flow. */
+struct flow_pair {
+	struct flow_key original_key;
+	struct flow_key reply_key;
+	struct flow original;
+	struct flow reply;
+};
+
+/* What is to be done about a flow when its packet is ready, for then the stack is not deep. */
+enum flow_due {
+	FLOW_DUE_NOTHING,
+	FLOW_DUE_CONFIRM,  /* of draft->original */
+	FLOW_DUE_NEW_PORT, /* its backend knows the tuple of draft->reply from elsewhere */
+};
+
+/*
+ * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
+ * interrupt each other on a CPU, so nobody else writes it meanwhile.
+ */
+struct flow_draft {
+	/* As in struct decision, which is read from outside. */
+	struct frontend_target target;
+	struct client_place place;
+	struct choice choice;
+	struct packet packet;  /* the one that the program runs for */
+	struct packet quote;   /* of an ICMP error; or what another packet carries */
+	__u32 quote_end;       /* where the error ends that has it */
+	struct ip_addr sender; /* of a packet that carried another */
+	struct rewrite rewrite;
+	struct rewrite inner; /* of a quote */
+	struct route route;
+	union {
+		struct iphdr ipv4;
+		struct ipv6hdr ipv6;
+	} outer; /* header of a packet that carries another, or of an answer */
+	struct icmp_answer answer;
+	bool is_from_node; /* an address of this node is its source: not all ports are ours */
+	__u8 due;          /* enum flow_due */
+	bool asks; /* direct server return: the packet that carries another wants an answer */
+	bool must_confirm; /* ... and gets one */
+	bool is_sending;   /* a packet of our own leaves meanwhile */
+	bool has_oldest;
+	__be16 oldest_port; /* of the source ports tried, the one whose flow must give way first */
+	__u32 oldest_use_s;
+	struct flow_key original_key;
+	struct flow_key reply_key;
+	struct flow original;
+	struct flow reply;
+	struct flow_pair ended;          /* another flow, or this one, as it is taken away */
+	struct confirmed_flow confirmed; /* as `flows` takes it */
+	struct flow_check check;         /* one entry of `flow_checks` */
+	struct flow_key peer_key;        /* of the other half, or of what an ICMP error is about */
+	struct flow_renewal renewal;
+};
+_Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
+		       offsetof(struct flow_draft, place) == offsetof(struct decision, place),
+	       "a draft begins with the decision");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_draft);
+} flow_drafts SEC(".maps");
+
+static __always_inline struct flow_draft *flow_draft_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&flow_drafts, &zero);
+}
+
+/*
+ * Tells the other half that the flow is used. A new flow's halves can be evicted one by one:
+ * whoever is left brings the other back.
+ */
+static __noinline int flow_touch_peer(const struct flow_key *key, const struct flow *flow,
+				      bool is_confirmed)
+{
+	bool is_original = key->direction == FLOW_ORIGINAL;
+	struct flow_draft *draft = flow_draft_get();
+	struct flow_key *peer_key;
+	struct flow *peer;
+	__u32 until_s;
+
+	if (!draft)
+		return 0;
+	peer_key = &draft->peer_key;
+	peer = flow_find_peer(key, flow, peer_key);
+	if (peer)
+		peer->last_use_s = flow->last_use_s;
+	until_s = flow->last_use_s + flow_timeout_s(key->proto, flow->state);
+	if (flow->flags & FLOW_DIRECT)
+		address_expect_direct_flows(is_original ? &key->dst : &key->src, until_s);
+	if (is_confirmed)
+		return 0;
+	if (!peer && !(flow->flags & FLOW_DSR)) {
+		flow_peer(key, flow, &draft->ended.reply);
+		draft->ended.reply.check = flow_check_of(peer_key);
+		(void)bpf_map_update_elem(&new_flows, peer_key, &draft->ended.reply, BPF_NOEXIST);
+	}
+	address_expect_flows(is_original ? &key->dst : &peer_key->dst, until_s);
+	address_expect_flows(is_original ? &peer_key->src : &key->src, until_s);
+	return 0;
+}
+
+/*
+ * Notes that a flow is used, in both halves, for it lives as long as either side speaks; at most
+ * once a second, for a store that nobody needs costs a cache line.
+ */
+static __always_inline void flow_touch(const struct flow_key *key, struct flow *flow,
+				       struct flow *entry, bool is_confirmed, __u32 now_s)
+{
+	if (flow->last_use_s == now_s)
+		return;
+	flow->last_use_s = now_s;
+	entry->last_use_s = now_s;
+	(void)flow_touch_peer(key, flow, is_confirmed);
+}

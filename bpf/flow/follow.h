@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * What packets make of the state of their flow. Only what the receiver would believe changes it:
+ * anybody can send a segment with the right addresses and ports, but not with the right numbers.
+ * What is not believed is passed on, for its receiver to judge, and neither ends the flow nor keeps
+ * it alive.
+ */
+
+#include "flow/flow.h"
+
+/*
+ * How far from the numbers known a TCP segment may be and still be believed, in bytes. Windows
+ * are not followed: this is what most connections have on the way at most. One that is ahead of it
+ * is measured by what the other side has acknowledged.
+ */
+#define SEGMENT_REACH (1U << 20)
+/* ... and few windows are larger. */
+#define SEGMENT_WINDOW_MAX (1U << 26)
+/* How far behind a gap a FIN is believed: the smallest window that most receivers have. */
+#define FIN_REACH 65535
+/* What a SYN may carry that its receiver leaves to be sent again (RFC 7413). */
+#define SYN_DATA_MAX 2048
+/*
+ * A connection that a RST has closed, and that is heard of after so long, has not believed it. What
+ * was on the way has arrived by then.
+ */
+#define FLOW_REVIVED_AFTER_S 2
+
+#define FLOW_FIN_BOTH (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
+
+/*
+ * Writes the state, and flags that are added, into both halves. Under the lock, for two CPUs may
+ * see both sides close at once; and only forward, for another CPU may be ahead.
+ */
+static __noinline int flow_advance(const struct flow_key *key, struct flow *flow,
+				   struct flow *entry, __u8 state, __u8 flags)
+{
+	struct flow_draft *draft = flow_draft_get();
+	struct tuple_lock *lock;
+	struct flow *peer;
+
+	if (!draft)
+		return 0;
+	peer = flow_find_peer(key, flow, &draft->peer_key);
+	lock = tuple_lock_of(key->direction == FLOW_REPLY ? key : &draft->peer_key);
+	if (!lock)
+		return 0;
+	bpf_spin_lock(&lock->lock);
+	flags |= entry->flags;
+	if ((flags & FLOW_FIN_BOTH) == FLOW_FIN_BOTH)
+		state = FLOW_CLOSED;
+	if (entry->state > state)
+		state = entry->state;
+	entry->state = state;
+	entry->flags = flags;
+	if (peer) {
+		peer->state = state;
+		peer->flags = flags;
+	}
+	bpf_spin_unlock(&lock->lock);
+	flow->state = state;
+	flow->flags = flags;
+	return 0;
+}
+
+/*
+ * A conversation begins anew, or goes on that was taken for closed: both halves get this state, and
+ * what `flow` knows of both sides.
+ */
+static __noinline int flow_restart(const struct flow_key *key, struct flow *flow,
+				   struct flow *entry, __u8 state)
+{
+	struct flow_draft *draft = flow_draft_get();
+	struct tuple_lock *lock;
+	struct flow *peer;
+
+	if (!draft)
+		return 0;
+	peer = flow_find_peer(key, flow, &draft->peer_key);
+	lock = tuple_lock_of(key->direction == FLOW_REPLY ? key : &draft->peer_key);
+	if (!lock)
+		return 0;
+	flow->state = state;
+	if (state < FLOW_ESTABLISHED)
+		flow->flags &= ~FLOW_FIN_BOTH;
+	bpf_spin_lock(&lock->lock);
+	entry->state = flow->state;
+	entry->flags = flow->flags;
+	entry->sent = flow->sent;
+	entry->acked = flow->acked;
+	if (peer) {
+		peer->state = flow->state;
+		peer->flags = flow->flags;
+		peer->sent = flow->acked;
+		peer->acked = flow->sent;
+	}
+	bpf_spin_unlock(&lock->lock);
+	return 0;
+}
+
+/*
+ * What a new flow knows from its first packet. That may come in the midst of a conversation, from
+ * another node, which knows how it began.
+ */
+static __always_inline void flow_begin(const struct packet *packet, struct flow *flow)
+{
+	flow->state = FLOW_NEW;
+	if (packet->fragment == FRAGMENT_LATER)
+		return;
+	if (packet->proto == IPPROTO_SCTP && packet->sctp_chunk == SCTP_INIT) {
+		flow->peer_tag = packet->sctp_initiate_tag;
+	} else if (packet->proto == IPPROTO_SCTP) {
+		flow->tag = packet->sctp_tag;
+		flow->state = FLOW_REPLIED;
+	} else if (packet->proto == IPPROTO_TCP) {
+		flow->sent = packet->sequence + packet_sequence_length(packet);
+		if (packet->tcp_flags & TCP_SYN)
+			return;
+		flow->acked = packet->acknowledged;
+		flow->state = FLOW_REPLIED;
+	}
+}
+
+static __always_inline bool is_in_reach(__u32 number, __u32 known)
+{
+	return number - known + SEGMENT_REACH <= 2 * SEGMENT_REACH;
+}
+
+static __always_inline void segment_note(const struct packet *packet, __u32 end, struct flow *flow,
+					 struct flow *entry)
+{
+	if ((__s32)(end - flow->sent) > 0 || !flow->sent) {
+		flow->sent = end;
+		entry->sent = end;
+	}
+	if ((__s32)(packet->acknowledged - flow->acked) > 0 || !flow->acked) {
+		flow->acked = packet->acknowledged;
+		entry->acked = packet->acknowledged;
+	}
+}
+
+/*
+ * True if a segment that is out of reach lies where the other side would accept it all the same
+ * (RFC 9293, 3.10.7.4; RFC 5961, 5): many segments before it were lost. Of direct server return
+ * only one side is seen: there, what it acknowledges has to do.
+ */
+static __noinline bool segment_is_accepted(const struct flow_key *key, const struct flow *flow,
+					   const struct packet *packet, __u32 end)
+{
+	struct flow_draft *draft = flow_draft_get();
+	const struct flow *peer;
+
+	if (!draft)
+		return false;
+	if (flow->flags & FLOW_DSR)
+		return is_in_reach(packet->acknowledged, flow->acked) &&
+		       end - flow->sent < SEGMENT_WINDOW_MAX;
+	peer = flow_find_peer(key, flow, &draft->peer_key);
+	return peer && end - peer->acked < SEGMENT_WINDOW_MAX &&
+	       peer->sent - packet->acknowledged <= SEGMENT_REACH;
+}
+
+/* True if a FIN lies where the other side would accept it. */
+static __noinline bool fin_is_accepted(const struct flow_key *key, const struct flow *flow,
+				       const struct packet *packet)
+{
+	__u32 end = packet->sequence + packet_sequence_length(packet);
+	struct flow_draft *draft = flow_draft_get();
+	const struct flow *peer;
+
+	if (packet->flags & PACKET_SEGMENT_IS_BROKEN ||
+	    (__s32)(packet->sequence - flow->sent) > FIN_REACH || !draft)
+		return false;
+	if (flow->flags & FLOW_DSR)
+		return (__s32)(end - flow->sent) > 0;
+	peer = flow_find_peer(key, flow, &draft->peer_key);
+	return !peer || (__s32)(end - peer->acked) > 0;
+}
+
+/* A segment that may change the state: it answers the backend, closes, or comes after the end. */
+static __noinline bool follow_change(const struct flow_key *key, struct flow *flow,
+				     struct flow *entry, const struct packet *packet)
+{
+	__u8 fin = key->direction == FLOW_ORIGINAL ? FLOW_FIN_ORIGINAL : FLOW_FIN_REPLY;
+	__u8 state = flow->state;
+
+	if (state == FLOW_CLOSED) {
+		if ((flow->flags & FLOW_FIN_BOTH) == FLOW_FIN_BOTH ||
+		    now_seconds() - flow->last_use_s < FLOW_REVIVED_AFTER_S)
+			return false;
+		state = flow->flags & FLOW_FIN_BOTH ? FLOW_CLOSING : FLOW_ESTABLISHED;
+		entry->state = state;
+		(void)flow_advance(key, flow, entry, state, 0);
+		return true;
+	}
+	if (state == FLOW_REPLIED && key->direction == FLOW_ORIGINAL)
+		state = FLOW_ESTABLISHED;
+	if (packet->tcp_flags & TCP_FIN)
+		(void)flow_advance(key, flow, entry, FLOW_CLOSING, fin);
+	else if (state != flow->state)
+		(void)flow_advance(key, flow, entry, state, 0);
+	return true;
+}
+
+/*
+ * True if the client acknowledges no more than the backend has sent, and no less than its SYN-ACK:
+ * whoever only pretends to be the client never saw that.
+ */
+static __noinline bool handshake_is_answered(const struct flow_key *key, const struct flow *flow,
+					     const struct packet *packet)
+{
+	struct flow_draft *draft = flow_draft_get();
+	const struct flow *peer = draft ? flow_find_peer(key, flow, &draft->peer_key) : NULL;
+
+	if (!peer)
+		return packet->acknowledged == flow->acked;
+	return packet->acknowledged - flow->acked <= peer->sent - flow->acked;
+}
+
+/* A SYN or INIT that is not the one which opened the flow: kept in mind, if the backend agrees. */
+static __noinline int renewal_note(const struct flow_key *key, __u32 sent)
+{
+	struct flow_draft *draft = flow_draft_get();
+
+	if (!draft)
+		return 0;
+	draft->renewal = (struct flow_renewal){.sent = sent};
+	(void)bpf_map_update_elem(&flow_renewals, key, &draft->renewal, BPF_ANY);
+	return 0;
+}
+
+/* The conversation that wants to take the place of the one whose reply has this key; or NULL. */
+static __always_inline struct flow_renewal *renewal_find(const struct flow_key *reply_key,
+							 const struct flow *reply)
+{
+	struct flow_draft *draft = flow_draft_get();
+
+	if (!draft)
+		return NULL;
+	flow_peer_key(reply_key, reply, &draft->peer_key);
+	return bpf_map_lookup_elem(&flow_renewals, &draft->peer_key);
+}
+
+/* A client's SYN on a flow: the one that opened it once more, or one that would open another. */
+static __always_inline bool follow_syn(const struct flow_key *key, const struct flow *flow,
+				       const struct packet *packet)
+{
+	__u32 end = packet->sequence + packet_sequence_length(packet);
+
+	if (key->direction != FLOW_ORIGINAL)
+		return false;
+	if (end == flow->sent)
+		return flow->state < FLOW_ESTABLISHED;
+	(void)renewal_note(key, end);
+	return false;
+}
+
+/* A backend's SYN-ACK: to the SYN that opened the flow, or to one that begins it anew. */
+static __noinline bool follow_syn_ack(const struct flow_key *key, struct flow *flow,
+				      struct flow *entry, const struct packet *packet)
+{
+	bool is_answer = flow->acked - packet->acknowledged < SYN_DATA_MAX;
+	const struct flow_renewal *renewal;
+
+	if (key->direction != FLOW_REPLY || (is_answer && flow->state >= FLOW_ESTABLISHED))
+		return false;
+	if (!is_answer) {
+		renewal = renewal_find(key, flow);
+		if (!renewal || renewal->sent != packet->acknowledged)
+			return false;
+		flow->acked = packet->acknowledged;
+	}
+	flow->sent = packet->sequence + packet_sequence_length(packet);
+	(void)flow_restart(key, flow, entry, FLOW_REPLIED);
+	return true;
+}
+
+/*
+ * A RST closes where its receiver would believe it: at the very number that is expected next (RFC
+ * 5961, 3.2), by what was sent or by what the other side has acknowledged; or, while there is no
+ * connection, in answer to the SYN.
+ */
+static __noinline bool follow_reset(const struct flow_key *key, struct flow *flow,
+				    struct flow *entry, const struct packet *packet)
+{
+	struct flow_draft *draft = flow_draft_get();
+	const struct flow *peer;
+	bool is_believed;
+
+	if (!draft)
+		return false;
+	if (packet->flags & PACKET_SEGMENT_IS_BROKEN)
+		return false;
+	is_believed = flow->sent && packet->sequence == flow->sent;
+	if (!is_believed && key->direction == FLOW_REPLY && flow->state < FLOW_ESTABLISHED)
+		is_believed = packet->tcp_flags & TCP_ACK && packet->acknowledged == flow->acked;
+	if (!is_believed && !(flow->flags & FLOW_DSR)) {
+		peer = flow_find_peer(key, flow, &draft->peer_key);
+		is_believed = peer && peer->acked && packet->sequence == peer->acked;
+	}
+	if (is_believed)
+		(void)flow_advance(key, flow, entry, FLOW_CLOSED, 0);
+	return is_believed;
+}
+
+/* TCP (RFC 9293, 3.3.2, seen from the middle). */
+static __always_inline bool follow_tcp(const struct flow_key *key, struct flow *flow,
+				       struct flow *entry, const struct packet *packet)
+{
+	__u32 end = packet->sequence + packet_sequence_length(packet);
+
+	if (packet->tcp_flags & TCP_RST)
+		return follow_reset(key, flow, entry, packet);
+	if (packet->tcp_flags & TCP_SYN)
+		return packet->tcp_flags & TCP_ACK ? follow_syn_ack(key, flow, entry, packet)
+						   : follow_syn(key, flow, packet);
+	if (!(packet->tcp_flags & TCP_ACK))
+		return false;
+	if (flow->state < FLOW_ESTABLISHED &&
+	    (flow->state == FLOW_NEW ||
+	     (key->direction == FLOW_ORIGINAL && !handshake_is_answered(key, flow, packet))))
+		return false;
+	if ((!is_in_reach(end, flow->sent) || !is_in_reach(packet->acknowledged, flow->acked)) &&
+	    !segment_is_accepted(key, flow, packet, end))
+		return false;
+	if (packet->tcp_flags & TCP_FIN && !fin_is_accepted(key, flow, packet))
+		return false;
+	segment_note(packet, end, flow, entry);
+	if (flow->state == FLOW_ESTABLISHED && !(packet->tcp_flags & TCP_FIN))
+		return true;
+	return follow_change(key, flow, entry, packet);
+}
+
+/*
+ * True if the packet bears the tag that its receiver has asked for (RFC 9260, 8.5). Where nobody
+ * saw it ask, the first tag is taken for that.
+ */
+static __always_inline bool sctp_is_believed(struct flow *flow, struct flow *entry,
+					     const struct packet *packet)
+{
+	if (!flow->tag) {
+		flow->tag = packet->sctp_tag;
+		entry->tag = packet->sctp_tag;
+	}
+	if (packet->sctp_tag == flow->tag)
+		return true;
+	return (packet->sctp_chunk == SCTP_ABORT || packet->sctp_chunk == SCTP_SHUTDOWN_COMPLETE) &&
+	       packet->sctp_chunk_flags & SCTP_FLAG_REFLECTED && packet->sctp_tag == flow->peer_tag;
+}
+
+/*
+ * An INIT ACK or COOKIE ACK of an association that begins anew while the flow knows another: the
+ * first says the backend's tag, the second that it has agreed (RFC 9260, 5.2.4).
+ */
+static __always_inline bool follow_sctp_renewal(const struct flow_key *key, struct flow *flow,
+						struct flow *entry, const struct packet *packet)
+{
+	struct flow_renewal *renewal;
+
+	if (packet->sctp_chunk != SCTP_INIT_ACK && packet->sctp_chunk != SCTP_COOKIE_ACK)
+		return false;
+	renewal = renewal_find(key, flow);
+	if (!renewal || renewal->sent != (__u32)packet->sctp_tag)
+		return false;
+	if (packet->sctp_chunk == SCTP_INIT_ACK) {
+		renewal->answered = packet->sctp_initiate_tag;
+		return false;
+	}
+	flow->tag = renewal->sent;
+	flow->peer_tag = renewal->answered;
+	(void)flow_restart(key, flow, entry, FLOW_REPLIED);
+	return true;
+}
+
+/*
+ * What an SCTP packet makes of its flow's state (RFC 9260, 4): INIT ACK answers, COOKIE ECHO ends
+ * the handshake, and either side may close.
+ */
+static __always_inline __u8 sctp_next_state(const struct flow *flow, __u8 chunk,
+					    enum flow_direction direction)
+{
+	if (chunk == SCTP_ABORT || chunk == SCTP_SHUTDOWN_COMPLETE || flow->state == FLOW_CLOSED)
+		return FLOW_CLOSED;
+	if (chunk == SCTP_SHUTDOWN || chunk == SCTP_SHUTDOWN_ACK)
+		return FLOW_CLOSING;
+	if (flow->state == FLOW_NEW && direction == FLOW_REPLY)
+		return FLOW_REPLIED;
+	if (flow->state == FLOW_REPLIED && direction == FLOW_ORIGINAL)
+		return FLOW_ESTABLISHED;
+	return flow->state;
+}
+
+static __noinline bool follow_sctp(const struct flow_key *key, struct flow *flow,
+				   struct flow *entry, const struct packet *packet)
+{
+	bool is_reply = key->direction == FLOW_REPLY;
+	__u8 state;
+
+	if (packet->sctp_chunk == SCTP_INIT) {
+		if (is_reply)
+			return false;
+		if (packet->sctp_initiate_tag == flow->peer_tag)
+			return flow->state < FLOW_ESTABLISHED;
+		(void)renewal_note(key, packet->sctp_initiate_tag);
+		return false;
+	}
+	if (!sctp_is_believed(flow, entry, packet))
+		return is_reply && follow_sctp_renewal(key, flow, entry, packet);
+	if (is_reply && packet->sctp_chunk == SCTP_INIT_ACK) {
+		if (flow->state >= FLOW_ESTABLISHED)
+			return false;
+		flow->peer_tag = packet->sctp_initiate_tag;
+		(void)flow_restart(key, flow, entry, FLOW_REPLIED);
+		return true;
+	}
+	state = sctp_next_state(flow, packet->sctp_chunk, key->direction);
+	if (state == flow->state)
+		return state != FLOW_CLOSED;
+	(void)flow_advance(key, flow, entry, state, 0);
+	return true;
+}
+
+/* Without a handshake, that the client goes on after an answer stands for one. */
+static __always_inline bool follow_datagram(const struct flow_key *key, struct flow *flow,
+					    struct flow *entry)
+{
+	if (key->direction == FLOW_REPLY && flow->state == FLOW_NEW)
+		(void)flow_advance(key, flow, entry, FLOW_REPLIED, 0);
+	else if (key->direction == FLOW_ORIGINAL && flow->state == FLOW_REPLIED)
+		(void)flow_advance(key, flow, entry, FLOW_ESTABLISHED, 0);
+	return true;
+}
+
+/*
+ * Follows the conversation: what this packet makes of its flow, in the copy and in the entry. A
+ * later fragment says nothing of itself.
+ */
+static __always_inline void flow_follow(const struct flow_key *key, struct flow *flow,
+					struct flow *entry, const struct packet *packet,
+					bool is_confirmed)
+{
+	bool is_believed;
+
+	if (key->proto == IPPROTO_UDP)
+		is_believed = follow_datagram(key, flow, entry);
+	else if (packet->fragment == FRAGMENT_LATER)
+		return;
+	else if (key->proto == IPPROTO_TCP)
+		is_believed = follow_tcp(key, flow, entry, packet);
+	else
+		is_believed = follow_sctp(key, flow, entry, packet);
+	if (is_believed)
+		flow_touch(key, flow, entry, is_confirmed, now_seconds());
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/* The tuples that flows are found by. */
+
+#include "packet/packet.h"
+
+/*
+ * A number from all of a key, whose upper bits depend on every bit of it. The factors are odd
+ * numbers without a pattern, one for each part, so that they are multiplied at the same time.
+ */
+static __always_inline __u32 flow_key_hash(const struct flow_key *key)
+{
+	const __u32 *words = (const __u32 *)key;
+
+	return words[3] * 0x9e3779b1U + words[7] * 0x85ebca77U + words[8] * 0xc2b2ae3dU +
+	       (words[0] ^ words[1] ^ words[2] ^ words[4] ^ words[5] ^ words[6] ^ words[9]) *
+		       0x27d4eb2fU;
+}
+
+/* The tuple of a packet, for flows that it travels with. */
+static __always_inline void packet_flow_key(const struct packet *packet,
+					    enum flow_direction direction, struct flow_key *ret_key)
+{
+	__builtin_memset(ret_key, 0, sizeof(*ret_key));
+	ret_key->src = packet->src;
+	ret_key->dst = packet->dst;
+	ret_key->src_port = packet->src_port;
+	ret_key->dst_port = packet->dst_port;
+	ret_key->proto = packet->proto;
+	ret_key->direction = direction;
+}
+
+/* The tuple of packets that travel the other way. */
+static __always_inline void packet_flow_key_back(const struct packet *packet,
+						 enum flow_direction direction,
+						 struct flow_key *ret_key)
+{
+	__builtin_memset(ret_key, 0, sizeof(*ret_key));
+	ret_key->src = packet->dst;
+	ret_key->dst = packet->src;
+	ret_key->src_port = packet->dst_port;
+	ret_key->dst_port = packet->src_port;
+	ret_key->proto = packet->proto;
+	ret_key->direction = direction;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Conversations of the node itself, and those it masquerades, whose source port happens to be a
+ * NodePort. Their replies come to an address of the node, at a port where a frontend answers, and
+ * belong to the stack all the same.
+ *
+ * TCP and SCTP: what opens nothing and has no flow is such a reply, or lost; the stack knows which.
+ * UDP: every datagram may open a flow, so two questions come before it does. The first is whether a
+ * datagram has left this node the other way. Egress remembers those in `own_replies`, but only from
+ * source ports that are NodePorts, so the others pay a look at a byte. The second is whether a
+ * socket of the node is connected to the sender; it may be older than the NodePort, and may never
+ * have sent.
+ *
+ * A datagram to a flow's client also leaves from a NodePort of the node, and sometimes meets a hook
+ * again on its way: by redirection, or on the link below a VLAN or a bond. It bears a mark in
+ * skb->tc_index, which nothing else uses on its way out of the node.
+ */
+
+#include "flow/flow.h"
+#include "service/node_port.h"
+#include "packet/packet.h"
+
+#define TC_INDEX_TRANSLATED 0xf1ea
+
+/* An address of the node, or a VIP that may be one, is the source of what the client sends. */
+#define FLOW_FROM_NODE (FLOW_HAIRPIN | FLOW_LOCAL_CLIENT | FLOW_SOURCE_NAT)
+
+/* The packet of a flow got a source that this node answers for. */
+static __always_inline void packet_mark_translated(struct __sk_buff *skb)
+{
+	skb->tc_index = TC_INDEX_TRANSLATED;
+}
+
+static __always_inline bool packet_is_translated(const struct __sk_buff *skb)
+{
+	return skb->tc_index == TC_INDEX_TRANSLATED;
+}
+
+/* A datagram leaves from a NodePort of the node, not from a flow: its replies are the stack's. */
+static __noinline int own_reply_expect(const struct packet *packet)
+{
+	struct flow_draft *draft = flow_draft_get();
+	__u32 now_s = now_seconds(), *last_use_s;
+
+	if (!draft)
+		return 0;
+	packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->reply_key);
+	if (!last_use_s)
+		(void)bpf_map_update_elem(&own_replies, &draft->reply_key, &now_s, BPF_ANY);
+	else if (*last_use_s != now_s)
+		*last_use_s = now_s;
+	return 0;
+}
+
+/*
+ * True if a socket of the node is connected to the sender of the datagram. Its fields are read
+ * before anything is asked of them: a compiler that finds two places to read from may compute the
+ * address first, which the verifier does not take.
+ */
+static __always_inline bool socket_is_peer(const struct bpf_sock *socket,
+					   const struct packet *packet)
+{
+	__be32 ipv4 = socket->dst_ip4;
+	struct ip_addr peer;
+	__u32 *words = address_words(&peer);
+
+	words[0] = socket->dst_ip6[0];
+	words[1] = socket->dst_ip6[1];
+	words[2] = socket->dst_ip6[2];
+	words[3] = socket->dst_ip6[3];
+	barrier();
+	if (packet->family == FAMILY_IPV4)
+		address_set_ipv4(&peer, ipv4);
+	return socket->dst_port == packet->src_port && address_equal(&peer, &packet->src);
+}
+
+static __noinline bool own_socket_awaits(void *ctx, const struct packet *packet)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *socket;
+	bool awaits;
+	__u32 size;
+
+	if (packet->family == FAMILY_IPV4) {
+		tuple.ipv4.saddr = address_ipv4(&packet->src);
+		tuple.ipv4.daddr = address_ipv4(&packet->dst);
+		tuple.ipv4.sport = packet->src_port;
+		tuple.ipv4.dport = packet->dst_port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, packet->src.bytes, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, packet->dst.bytes, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = packet->src_port;
+		tuple.ipv6.dport = packet->dst_port;
+		size = sizeof(tuple.ipv6);
+	}
+	socket = bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!socket)
+		return false;
+	awaits = socket_is_peer(socket, packet);
+	bpf_sk_release(socket);
+	return awaits;
+}
+
+/*
+ * True if the packet, for a frontend at an address of the node but of no flow, is the stack's: it
+ * opens no flow. `ctx` is the hook's.
+ */
+static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
+				    struct flow_draft *draft)
+{
+	__u32 now_s = now_seconds(), *last_use_s;
+
+	if (packet->proto != IPPROTO_UDP)
+		return !packet_opens(packet);
+	packet_flow_key(packet, FLOW_REPLY, &draft->reply_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->reply_key);
+	if (!last_use_s || !datagram_is_recent(*last_use_s, now_s))
+		return own_socket_awaits(ctx, packet);
+	if (*last_use_s != now_s)
+		*last_use_s = now_s;
+	return true;
+}

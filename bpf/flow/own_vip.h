@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Processes of the node that are bound to a VIP. Several nodes may have it, so a backend elsewhere
+ * must not see it as its client: the reply would go to any of them. As for a far client, the
+ * node's address on the link to the backend takes its place, and the reply gets the VIP back.
+ *
+ * Without the socket hooks this is a flow like others (flow_choose_source). With them the packet
+ * goes to its backend already, and the socket tells that it dialled a frontend. What goes to a
+ * backend for another reason keeps its source: the process may be a server, and this its answer.
+ */
+
+#include "flow/flow.h"
+#include "packet/packet.h"
+#include "route/route.h"
+#include "flow/socket_state.h"
+
+static __always_inline bool leads_to(const struct socket_state *state, const struct packet *packet)
+{
+	return state->backend && state->backend_port == packet->dst_port &&
+	       address_equal(&state->backend_addr, &packet->dst);
+}
+
+/* How the packet's socket came to its destination, or NULL: not by a frontend. */
+static __noinline const struct socket_state *socket_dialled(struct __sk_buff *skb,
+							    const struct packet *packet)
+{
+	const struct datagram_state *datagram;
+	const struct socket_state *state;
+	struct bpf_sock *socket = skb->sk;
+
+	if (!socket)
+		return NULL;
+	socket = bpf_sk_fullsock(socket);
+	if (!socket)
+		return NULL;
+	state = bpf_sk_storage_get(&socket_state, socket, NULL, 0);
+	if (state && leads_to(state, packet))
+		return state;
+	datagram = bpf_sk_storage_get(&datagram_state, socket, NULL, 0);
+	if (!datagram)
+		return NULL;
+	for (int i = 0; i < DATAGRAM_FRONTENDS_MAX; i++) {
+		if (leads_to(&datagram->frontends[i], packet))
+			return &datagram->frontends[i];
+	}
+	return NULL;
+}
+
+/* False where the VIP is this node's own address on the link: its replies come back anyhow. */
+static __always_inline bool vip_needs_node_address(const struct packet *packet,
+						   const struct hook *hook)
+{
+	struct ip_addr own;
+
+	return link_source_of(hook->ifindex, packet->family, &own) &&
+	       !address_equal(&own, &packet->src);
+}
+
+/* False where the packet opens another conversation from the same port, or the flow is over. */
+static __always_inline bool own_vip_goes_on(const struct packet *packet, const struct flow *flow)
+{
+	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
+		     packet->fragment != FRAGMENT_LATER;
+
+	return !flow_is_expired(flow, packet->proto, now_seconds()) &&
+	       !(opens && flow->state == FLOW_CLOSED);
+}
+
+/* Puts the backend that the socket hooks chose into the draft; false if there is none, or here. */
+static __noinline bool own_vip_choice(struct __sk_buff *skb, const struct packet *packet,
+				      struct flow_draft *draft)
+{
+	const struct socket_state *dialled = socket_dialled(skb, packet);
+	const struct backend *backend;
+
+	if (!dialled)
+		return false;
+	backend = backend_lookup(dialled->backend);
+	if (!backend || backend->flags & BACKEND_LOCAL)
+		return false;
+	__builtin_memset(&draft->choice, 0, sizeof(draft->choice));
+	draft->choice.service = dialled->service;
+	draft->choice.slot = dialled->slot;
+	draft->choice.backend = dialled->backend;
+	draft->choice.generation = dialled->generation;
+	draft->choice.addr = packet->dst;
+	draft->choice.port = packet->dst_port;
+	draft->place = (struct client_place){.is_near = true, .returns_here = true};
+	draft->target = (struct frontend_target){.service = dialled->service};
+	return true;
+}

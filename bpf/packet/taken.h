@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Who takes a packet that comes in: only what the stack of this node would take is touched. A
+ * switch that does not know a port yet floods frames to every node; they are for one.
+ *
+ * The kernel says whether a frame is for the link that it came by. A port of a bridge takes others
+ * as well: those to the bridge's own address are the node's, all the rest are for somebody behind
+ * the bridge, perhaps a pod. Frames with a tag are met again at the VLAN's own link, without it; a
+ * node that has no such link does not take them. But a bridge may do so itself.
+ */
+
+#include <linux/if_packet.h>
+
+#include "hook.h"
+#include "packet/mac.h"
+#include "maps.h"
+#include "packet/martian.h"
+#include "packet/packet.h"
+
+#define VLAN_ID_MASK    0x0fff
+#define IPV4_HEADER_MAX 60
+
+/* A tag that names a VLAN, not just a priority. */
+static __always_inline bool frame_is_tagged(struct __sk_buff *skb, const struct packet *packet,
+					    const struct hook *hook)
+{
+	return packet->l3_offset != hook->link_header_size ||
+	       (skb->vlan_present && skb->vlan_tci & VLAN_ID_MASK);
+}
+
+/*
+ * True if a frame that is tagged, or that the kernel says is not for its link, is taken because the
+ * link is a port. What a pod behind a bridge sends is looked at whoever it is for.
+ */
+static __noinline bool frame_is_for_port(struct __sk_buff *skb, struct packet *packet,
+					 const struct hook *hook)
+{
+	__u32 ifindex = hook->ifindex;
+	const struct link_info *link = bpf_map_lookup_elem(&links, &ifindex);
+	__u8 destination[ETH_ALEN] __attribute__((aligned(2))) = {};
+
+	if (!link || !link->bridge)
+		return false;
+	if (skb->pkt_type == PACKET_HOST)
+		return true;
+	if (skb->pkt_type != PACKET_OTHERHOST)
+		return false;
+	if (link->role == LINK_POD || mac_is_zero(link->mac))
+		return true;
+	(void)bpf_skb_load_bytes(skb, 0, destination, sizeof(destination));
+	if (!mac_equal(destination, link->mac))
+		packet->flags |= PACKET_FOR_BRIDGE;
+	return true;
+}
+
+/* True if the checksum of an IPv4 header is wrong, whatever options it has. */
+static __noinline bool header_is_broken(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 offset = packet->l3_offset, word;
+	__u64 sum = 0;
+
+	for (int i = 0; i < IPV4_HEADER_MAX / 4 && offset < packet->l4_offset; i++) {
+		if (packet_load(skb, offset, &word, sizeof(word)))
+			break;
+		sum += word;
+		offset += sizeof(word);
+	}
+	return checksum_fold(sum) != 0xffff;
+}
+
+/* True if no stack would go on with it, from wherever it came. */
+static __always_inline bool packet_is_unsound(struct __sk_buff *skb, const struct packet *packet)
+{
+	return packet_is_martian(packet) ||
+	       (packet->flags & PACKET_SUM_IS_OFF && header_is_broken(skb, packet));
+}
+
+static __always_inline bool packet_is_taken(struct __sk_buff *skb, struct packet *packet,
+					    const struct hook *hook)
+{
+	if (packet_is_unsound(skb, packet))
+		return false;
+	/* Without a link-layer header there is nobody else that it could be for. */
+	if (!hook->link_header_size ||
+	    (skb->pkt_type == PACKET_HOST && !frame_is_tagged(skb, packet, hook)))
+		return true;
+	return frame_is_for_port(skb, packet, hook);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * Ways on from a hook: to whoever comes next on it, back where the packet came from, or round the
+ * stack.
+ */
+
+#include <linux/if_packet.h>
+
+#include "hook.h"
+#include "packet/mac.h"
+#include "maps.h"
+#include "nat/nat.h"
+#include "packet/packet.h"
+#include "route/route.h"
+
+/* It dies here, and was counted. */
+#define VERDICT_DROP TC_ACT_SHOT
+
+/*
+ * The address that an answer is from, in `mac`, which holds the destination of the frame that it
+ * answers. That is this node's own where the kernel says so; else it is the bridge's, for nobody
+ * may learn from us where another host's address is.
+ */
+static __always_inline void packet_own_mac(struct __sk_buff *skb, const struct hook *hook,
+					   __u8 mac[ETH_ALEN])
+{
+	__u32 ifindex = hook->ifindex;
+	const struct link_info *link;
+
+	if (hook->is_egress || skb->pkt_type == PACKET_HOST)
+		return;
+	link = bpf_map_lookup_elem(&links, &ifindex);
+	if (link && !mac_is_zero(link->mac))
+		__builtin_memcpy(mac, link->mac, ETH_ALEN);
+}
+
+static __always_inline int packet_swap_macs(struct __sk_buff *skb, const struct hook *hook)
+{
+	struct ethhdr header;
+	__u8 mac[ETH_ALEN];
+
+	if (!hook->link_header_size)
+		return 0;
+	if (bpf_skb_load_bytes(skb, 0, &header, sizeof(header)))
+		return -COUNTER_DROP_REWRITE;
+	__builtin_memcpy(mac, header.h_dest, sizeof(mac));
+	packet_own_mac(skb, hook, mac);
+	__builtin_memcpy(header.h_dest, header.h_source, sizeof(header.h_dest));
+	__builtin_memcpy(header.h_source, mac, sizeof(header.h_source));
+	if (bpf_skb_store_bytes(skb, 0, &header, 2 * ETH_ALEN, 0))
+		return -COUNTER_DROP_REWRITE;
+	return 0;
+}
+
+/*
+ * Sends the packet back to where it came from: out of the link it arrived by, or, for a packet of
+ * this node, into the node as if it had arrived by the link it was about to leave by. There the
+ * reverse path filter finds the route it expects. Returns a verdict or -COUNTER_DROP_REWRITE.
+ */
+static __always_inline int forward_back(struct __sk_buff *skb, const struct hook *hook)
+{
+	if (packet_swap_macs(skb, hook))
+		return -COUNTER_DROP_REWRITE;
+	return bpf_redirect(hook->ifindex, hook->is_egress ? BPF_F_INGRESS : 0);
+}
+
+/* Helpers that send to an Ethernet link want a header there, whatever is in it. */
+static __always_inline int packet_add_link_header(struct __sk_buff *skb)
+{
+	struct ethhdr header = {.h_proto = (__be16)skb->protocol};
+
+	if (bpf_skb_change_head(skb, sizeof(header), 0) ||
+	    bpf_skb_store_bytes(skb, 0, &header, sizeof(header), 0))
+		return -COUNTER_DROP_REWRITE;
+	return 0;
+}
+
+/* Tags belong to the link that the packet came by. */
+static __always_inline int packet_drop_tags(struct __sk_buff *skb)
+{
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
+		__be16 protocol = (__be16)skb->protocol;
+
+		if (!skb->vlan_present && protocol != bpf_htons(ETH_P_8021Q) &&
+		    protocol != bpf_htons(ETH_P_8021AD))
+			break;
+		if (bpf_skb_vlan_pop(skb))
+			return -COUNTER_DROP_REWRITE;
+	}
+	return 0;
+}
+
+/* Sends the packet by a route. Returns a verdict or -COUNTER_DROP_REWRITE. */
+static __always_inline int route_send(struct __sk_buff *skb, struct route *route,
+				      const struct hook *hook)
+{
+	if (!hook->link_header_size && packet_add_link_header(skb))
+		return -COUNTER_DROP_REWRITE;
+	return bpf_redirect_neigh(route->next.ifindex, &route->next.next_hop,
+				  sizeof(route->next.next_hop), 0);
+}
+
+/* False where the link that the client's packets leave by has no link-layer header. */
+static __always_inline bool flow_has_mac(const struct flow *flow)
+{
+	return flow->mac[0] | flow->mac[1] | flow->mac[2] | flow->mac[3] | flow->mac[4] |
+	       flow->mac[5];
+}
+
+/*
+ * Delivers a reply to a process of this node as if it came by the link that the process' own
+ * packets leave by, for there the reverse path filter expects the frontend. A VLAN tag is of the
+ * link where the reply was seen, and would lead to a VLAN that the other link does not have.
+ */
+static __always_inline int forward_to_local_client(struct __sk_buff *skb, const struct flow *flow,
+						   const struct hook *hook)
+{
+	int err = packet_drop_tags(skb);
+
+	if (err)
+		return err;
+	if (flow->ifindex == hook->ifindex && !hook->is_egress)
+		return VERDICT_DONE;
+	if (!hook->link_header_size) {
+		if (!flow_has_mac(flow))
+			return bpf_redirect(flow->ifindex, BPF_F_INGRESS);
+		if (packet_add_link_header(skb))
+			return -COUNTER_DROP_REWRITE;
+	}
+	if (bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))
+		return -COUNTER_DROP_REWRITE;
+	return bpf_redirect(flow->ifindex, BPF_F_INGRESS);
+}

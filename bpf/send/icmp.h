@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * ICMP. Errors are about a packet that we rewrote, and carry its beginning as it was after that: so
+ * the quoted packet is turned back as well, or the one who gets the error would not know it for its
+ * own. Path MTU discovery through a frontend lives from that. Echo requests to a ClusterIP are
+ * answered on the spot.
+ */
+
+#include "packet/extension.h"
+#include "flow/flow.h"
+#include "send/forward.h"
+#include "nat/nat.h"
+#include "packet/packet.h"
+#include "send/reject.h"
+
+#define ICMP_QUOTE_OFFSET sizeof(struct icmp_header)
+#define QUOTED_PORTS_SIZE (2 * sizeof(__be16))
+
+/*
+ * Reads the packet that an error quotes: at least its addresses and ports. What follows the error
+ * in its frame, behind the end that the IP header says, is no quote.
+ */
+static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packet *packet,
+				       struct packet *ret_quote)
+{
+	__u32 offset = packet->l4_offset + ICMP_QUOTE_OFFSET;
+	struct flow_draft *draft = flow_draft_get();
+	__be16 ports[2];
+
+	if (!draft)
+		return false;
+	__builtin_memset(ret_quote, 0, sizeof(*ret_quote));
+	if (packet->family == FAMILY_IPV4) {
+		if (!packet_read_ipv4(skb, offset, ret_quote))
+			return false;
+	} else {
+		if (!packet_read_ipv6(skb, offset, ret_quote) ||
+		    !packet_skip_extensions(skb, ret_quote))
+			return false;
+	}
+	if (ret_quote->fragment == FRAGMENT_LATER)
+		return false;
+	if (!proto_has_ports(ret_quote->proto))
+		return false;
+	draft->quote_end = packet_end(skb, packet);
+	if (ret_quote->l4_offset + QUOTED_PORTS_SIZE > draft->quote_end ||
+	    packet_load(skb, ret_quote->l4_offset, ports, sizeof(ports)))
+		return false;
+	ret_quote->src_port = ports[0];
+	ret_quote->dst_port = ports[1];
+	return true;
+}
+
+/*
+ * Writes the quoted packet anew, as draft->inner says, and what that changes in the sum of the ICMP
+ * message into `ret_change`. Its own checksums are corrected where the quote is long enough to hold
+ * them.
+ */
+static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struct packet *quote,
+					      const struct flow_draft *draft, __u64 *ret_change)
+{
+	const struct rewrite *rewrite = &draft->inner;
+	__u64 addresses_change = (__u32)nat_address_difference(quote, rewrite);
+	__be16 ports[2] = {rewrite->src_port, rewrite->dst_port};
+	__u64 ports_change =
+		(__u64)ports[0] + ports[1] + (__u16)~quote->src_port + (__u16)~quote->dst_port;
+	__u32 checksum_offset;
+	__u16 checksum = 0;
+	__u64 flags;
+	int err;
+
+	err = quote->family == FAMILY_IPV4
+		      ? nat_write_ipv4(skb, quote->l3_offset, rewrite, addresses_change)
+		      : nat_write_ipv6(skb, quote->l3_offset, rewrite, 0);
+	if (err || bpf_skb_store_bytes(skb, quote->l4_offset, ports, sizeof(ports), 0))
+		return -COUNTER_DROP_REWRITE;
+	/* An IPv4 header keeps its sum, for its checksum makes up for what changed in it. */
+	*ret_change = ports_change + (quote->family == FAMILY_IPV4 ? 0 : addresses_change);
+	if (!transport_checksum(quote->proto, &checksum_offset, &flags))
+		return 0;
+	checksum_offset += quote->l4_offset;
+	if (checksum_offset + sizeof(checksum) > draft->quote_end ||
+	    packet_load(skb, checksum_offset, &checksum, sizeof(checksum)) || !checksum)
+		return 0;
+	*ret_change += (__u16)~checksum;
+	checksum = ~checksum_fold((__u16)~checksum + addresses_change + ports_change);
+	if (!checksum)
+		checksum = 0xffff; /* the same sum; zero would be none (RFC 768) */
+	*ret_change += checksum;
+	return bpf_skb_store_bytes(skb, checksum_offset, &checksum, sizeof(checksum), 0)
+		       ? -COUNTER_DROP_REWRITE
+		       : 0;
+}
+
+/*
+ * The error's own addresses as they shall be. A router on the way keeps its name; the backend's is
+ * not the client's business.
+ */
+static __always_inline void icmp_outer(const struct packet *packet, const struct packet *quote,
+				       const struct flow *flow, struct rewrite *ret_outer)
+{
+	ret_outer->src = address_equal(&packet->src, &quote->dst) ? flow->new_src : packet->src;
+	ret_outer->dst = address_equal(&packet->dst, &quote->src) ? flow->new_dst : packet->dst;
+	ret_outer->src_port = 0;
+	ret_outer->dst_port = 0;
+}
+
+/* Rewrites the error itself: the quoted packet, its addresses, and its checksum for both. */
+static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *packet,
+				   const struct packet *quote, const struct flow *flow,
+				   const struct rewrite *outer)
+{
+	struct flow_draft *draft = flow_draft_get();
+	__u32 checksum_offset = packet->l4_offset + offsetof(struct icmp_header, checksum);
+	__u64 outer_change = (__u32)nat_address_difference(packet, outer);
+	__u64 change;
+	int err;
+
+	if (!draft)
+		return -COUNTER_DROP_REWRITE;
+	draft->inner.src = flow->new_dst;
+	draft->inner.dst = flow->new_src;
+	draft->inner.src_port = flow->new_dst_port;
+	draft->inner.dst_port = flow->new_src_port;
+	err = icmp_rewrite_quote(skb, quote, draft, &change);
+	if (err)
+		return err;
+	err = packet->family == FAMILY_IPV4
+		      ? nat_write_ipv4(skb, packet->l3_offset, outer, outer_change)
+		      : nat_write_ipv6(skb, packet->l3_offset, outer, 0);
+	if (err)
+		return err;
+	if (packet->family == FAMILY_IPV6)
+		change += outer_change;
+	return bpf_l4_csum_replace(skb, checksum_offset, 0, checksum_fold(change), 0)
+		       ? -COUNTER_DROP_REWRITE
+		       : 0;
+}
+
+/*
+ * The flow that an error's quote belongs to, for packets that travel the error's way, in
+ * draft->original; or NULL.
+ */
+static __always_inline const struct flow *icmp_find_flow(const struct packet *quote,
+							 enum flow_direction direction)
+{
+	struct flow_draft *draft = flow_draft_get();
+	bool is_confirmed;
+
+	if (!draft)
+		return NULL;
+	packet_flow_key_back(quote, direction, &draft->peer_key);
+	if (!flow_look(&draft->peer_key, &draft->original, &is_confirmed) ||
+	    flow_is_expired(&draft->original, quote->proto, now_seconds()))
+		return NULL;
+	return &draft->original;
+}
+
+/* Turns an echo request round. Its fragments can be turned one by one, for nothing else changes. */
+static __noinline int icmp_answer_echo(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct rewrite rewrite = {.src = packet->dst, .dst = packet->src};
+	__u8 reply = packet->family == FAMILY_IPV4 ? ICMP_ECHO_REPLY : ICMPV6_ECHO_REPLY;
+	__u8 ttl = ANSWER_TTL;
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	int err;
+
+	/* Addresses that change places leave every sum as it is. */
+	err = is_ipv4 ? nat_write_ipv4(skb, packet->l3_offset, &rewrite, 0)
+		      : nat_write_ipv6(skb, packet->l3_offset, &rewrite, 0);
+	if (err)
+		return err;
+	if (is_ipv4 && bpf_l3_csum_replace(skb, packet->l3_offset + offsetof(struct iphdr, check),
+					   bpf_htons((__u16)packet->ttl << 8),
+					   bpf_htons((__u16)ttl << 8), sizeof(__u16)))
+		return -COUNTER_DROP_REWRITE;
+	if (bpf_skb_store_bytes(skb,
+				packet->l3_offset + (is_ipv4 ? offsetof(struct iphdr, ttl)
+							     : offsetof(struct ipv6hdr, hop_limit)),
+				&ttl, sizeof(ttl), is_ipv4 ? 0 : BPF_F_RECOMPUTE_CSUM))
+		return -COUNTER_DROP_REWRITE;
+	if (packet->fragment == FRAGMENT_LATER)
+		return 0;
+	if (bpf_l4_csum_replace(skb, packet->l4_offset + offsetof(struct icmp_header, checksum),
+				bpf_htons((__u16)packet->icmp_type << 8),
+				bpf_htons((__u16)reply << 8), sizeof(__u16)) ||
+	    bpf_skb_store_bytes(skb, packet->l4_offset, &reply, sizeof(reply), 0))
+		return -COUNTER_DROP_REWRITE;
+	return 0;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * The one decision, shared by all hooks: which backend answers a client of a frontend. Every part
+ * of it is a table: frontends -> service -> slots -> backend.
+ */
+
+#include "packet/address.h"
+#include "config.h"
+#include "counter.h"
+#include "fairlead/decision.h"
+#include "maps.h"
+
+/* One load of one aligned word: what a publish swings. */
+union slot_word {
+	__u64 word;
+	struct slot_range range;
+};
+
+/* Who asks; the key of its affinity, but for the service. */
+struct client {
+	struct ip_addr addr;
+	__u32 kind; /* enum affinity_client_kind */
+};
+
+static __always_inline const struct frontend_target *frontend_lookup(const struct ip_addr *vip,
+								     __be16 port, __u8 proto)
+{
+	struct frontend frontend = {.vip = *vip, .port = port, .proto = proto};
+
+	return bpf_map_lookup_elem(&frontends, &frontend);
+}
+
+static __always_inline const struct service *service_lookup(__u32 id)
+{
+	return bpf_map_lookup_elem(&services, &id);
+}
+
+static __always_inline struct backend *backend_lookup(__u32 id)
+{
+	return bpf_map_lookup_elem(&backends, &id);
+}
+
+/* False where the id was given to another address since, or the backend is gone. */
+static __always_inline bool backend_is_alive(__u32 id, __u32 generation)
+{
+	const struct backend *backend = backend_lookup(id);
+
+	return backend && backend->generation == generation &&
+	       (backend->state == BACKEND_ACTIVE || backend->state == BACKEND_DRAINING);
+}
+
+/* Who a list is for: what a client dialled, and where it is. */
+struct list_for {
+	__u8 kind; /* enum frontend_kind */
+	bool is_near;
+};
+
+/*
+ * The list that applies: a ClusterIP follows internalTrafficPolicy only, whoever asks; all other
+ * frontends follow externalTrafficPolicy only, and that counts for far clients (kube-proxy's rules
+ * F78 to F82).
+ */
+static __always_inline union slot_word service_slots(const struct service *service,
+						     struct list_for list_for)
+{
+	bool is_local = list_for.kind > FRONTEND_CLUSTER_IP
+				? service->flags & SERVICE_EXTERNAL_LOCAL && !list_for.is_near
+				: service->flags & SERVICE_INTERNAL_LOCAL;
+	const struct slot_range *range = is_local ? &service->local_slots : &service->cluster_slots;
+	union slot_word slots;
+
+	slots.word = *(const volatile __u64 *)range;
+	return slots;
+}
+
+/*
+ * True if a client may use the frontend at all: load-balancer IPs can be limited to ranges of
+ * sources (rules I107 to I115). It is asked before everything else, of near clients too.
+ */
+static __always_inline bool source_is_allowed(const struct ip_addr *client,
+					      const struct frontend_target *target)
+{
+	const struct service *service = service_lookup(target->service);
+	struct source_range key = {
+		.prefix = 8 * (sizeof(key.service) + sizeof(key.addr)),
+		.service = bpf_htonl(target->service),
+		.addr = *client,
+	};
+
+	if (target->kind != FRONTEND_LOAD_BALANCER_IP || !service ||
+	    !(service->flags & SERVICE_SOURCE_RANGES))
+		return true;
+	return bpf_map_lookup_elem(&source_ranges, &key);
+}
+
+/* Finds the backend in the list by binary search, for ids ascend. */
+static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
+{
+	union slot_word list = {.word = word};
+	__u32 low = list.range.first;
+	__u32 high = low + list.range.count;
+	const struct slot *slot;
+
+	for (int step = 0; step < SLOT_SEARCH_STEPS && low < high; step++) {
+		__u32 middle = low + (high - low) / 2;
+
+		slot = bpf_map_lookup_elem(&slots, &middle);
+		if (!slot)
+			return false;
+		if (slot->backend == backend) {
+			*ret_slot = middle;
+			return true;
+		}
+		if (slot->backend < backend)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+/*
+ * True if a client may go on with the backend it was given from `*slot`: it stands there still,
+ * inside of the list that applies, or elsewhere in that list; then `*slot` says where.
+ */
+static __always_inline bool service_still_has(__u32 service_id, struct list_for list_for, __u32 id,
+					      __u32 generation, __u32 *slot)
+{
+	const struct service *service = service_lookup(service_id);
+	const struct backend *backend = backend_lookup(id);
+	__u32 index = *slot, found;
+	const struct slot *entry;
+	union slot_word list;
+
+	if (!service || !backend || backend->generation != generation)
+		return false;
+	list = service_slots(service, list_for);
+	entry = bpf_map_lookup_elem(&slots, &index);
+	if (entry && entry->backend == id && index - list.range.first < list.range.count)
+		return true;
+	if (!slots_find(list.word, id, &found))
+		return false;
+	*slot = found;
+	return true;
+}
+
+/*
+ * True if the client's last backend is remembered and still eligible; `*ret_slot` is where it
+ * stands.
+ */
+static __always_inline bool affinity_lookup(const struct affinity_key *key, __u32 timeout_s,
+					    union slot_word list, __u32 *ret_slot)
+{
+	struct affinity *last = bpf_map_lookup_elem(&affinity, key);
+	const struct backend *backend;
+	__u32 now_s = now_seconds();
+
+	if (!last || now_s - last->last_use_s > timeout_s)
+		return false;
+	backend = backend_lookup(last->backend);
+	if (!backend || backend->generation != last->generation)
+		return false;
+	if (!slots_find(list.word, last->backend, ret_slot))
+		return false;
+	last->last_use_s = now_s;
+	return true;
+}
+
+static __always_inline void affinity_remember(const struct affinity_key *key,
+					      const struct choice *choice)
+{
+	struct affinity fresh = {
+		.backend = choice->backend,
+		.generation = choice->generation,
+		.last_use_s = now_seconds(),
+	};
+
+	if (bpf_map_update_elem(&affinity, key, &fresh, BPF_ANY))
+		counter_add(COUNTER_AFFINITY_FULL, 0);
+}
+
+/* Fills the choice from the slot; false only where the agent has not kept the maps' promises. */
+static __always_inline bool choice_from_slot(__u32 service, __u32 index, struct choice *ret_choice)
+{
+	const struct slot *slot = bpf_map_lookup_elem(&slots, &index);
+	const struct backend *backend = slot ? backend_lookup(slot->backend) : NULL;
+
+	if (!backend)
+		return false;
+	ret_choice->service = service;
+	ret_choice->slot = index;
+	ret_choice->backend = slot->backend;
+	ret_choice->generation = backend->generation;
+	ret_choice->flags = backend->flags;
+	ret_choice->addr = backend->addr;
+	ret_choice->port = backend->port;
+	return true;
+}
+
+/*
+ * Chooses a backend for a client of a frontend; a near client is a pod of this node or the node
+ * itself. Returns 0, or -COUNTER_REJECT_NO_BACKEND: to be refused, or -COUNTER_DROP_NO_LOCAL: to be
+ * dropped.
+ */
+static __noinline int service_select(const struct client *client,
+				     const struct frontend_target *target, bool is_near,
+				     struct choice *ret_choice)
+{
+	struct list_for list_for = {.kind = target->kind, .is_near = is_near};
+	__u32 service_id = target->service;
+	const struct service *service = service_lookup(service_id);
+	struct affinity_key key = {.client = client->addr, .client_kind = client->kind};
+	bool remembered = false;
+	union slot_word list;
+	__u32 slot;
+
+	if (!service)
+		return -COUNTER_REJECT_NO_BACKEND;
+	list = service_slots(service, list_for);
+	ret_choice->list = list.range;
+	if (!list.range.count)
+		return list.range.first == EMPTY_DROP ? -COUNTER_DROP_NO_LOCAL
+						      : -COUNTER_REJECT_NO_BACKEND;
+	slot = list.range.first + bpf_get_prandom_u32() % list.range.count;
+	key.service = service_id;
+	if (service->affinity_timeout_s)
+		remembered = affinity_lookup(&key, service->affinity_timeout_s, list, &slot);
+	if (!choice_from_slot(service_id, slot, ret_choice))
+		return -COUNTER_REJECT_NO_BACKEND;
+	ret_choice->is_remembered = remembered;
+	if (service->affinity_timeout_s && !remembered)
+		affinity_remember(&key, ret_choice);
+	return 0;
+}
