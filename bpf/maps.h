@@ -75,12 +75,6 @@ struct {
 	__type(value, struct affinity);
 } affinity SEC(".maps");
 
-/* A flow of `flows`. */
-struct confirmed_flow {
-	struct flow flow;
-	__u32 ticket; /* in the original direction: of its entry in `flow_checks` */
-};
-
 /*
  * Flows that were answered. Written by programs; nothing is evicted, entries leave when they
  * expire. Full is counted (COUNTER_FLOWS_FULL), and such flows stay in `new_flows`.
@@ -97,12 +91,6 @@ struct {
  * stand in the order of their times. An entry that has not its flow's ticket is of one that is
  * over, even if its tuple came back. Written by programs.
  */
-struct flow_check {
-	struct flow_key key; /* of the original direction */
-	__u32 ticket;
-	__u32 due_s;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, FLOW_CHECKS(FLOWS_DEFAULT));
@@ -110,12 +98,6 @@ struct {
 } flow_checks SEC(".maps");
 
 /* The timer that looks at them. Written by programs. */
-struct flow_sweeper {
-	struct bpf_timer timer;
-	__u32 has_timer; /* not 0: it runs; else flows that are confirmed look at others */
-	__u32 waiting;   /* entries of `flow_checks` */
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -137,11 +119,6 @@ struct {
  * Conversations that open anew on a tuple whose flow is still alive: the flow follows them once its
  * backend has agreed. By the original tuple. Written by programs.
  */
-struct flow_renewal {
-	__u32 sent;     /* TCP: the number behind the SYN; SCTP: the tag that INIT asks for */
-	__u32 answered; /* SCTP: the tag that INIT ACK asks for */
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, FLOW_RENEWALS_MAX);
@@ -150,13 +127,6 @@ struct {
 } flow_renewals SEC(".maps");
 
 /* Who works on a flow and its tuples (tuple_lock.h). Written by programs. */
-struct tuple_lock {
-	struct bpf_spin_lock lock;
-	__u32 is_held;
-	__u32 moved;      /* the hash of the tuple that went from `new_flows` to `flows` last */
-	__u32 datagram_s; /* one went straight to a backend last (direct.h), in seconds; 0: never */
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, TUPLE_LOCKS);
@@ -258,18 +228,6 @@ struct {
  * Next hops that the kernel did not know when a packet was to be sent to them, and has asked for
  * since. Written by programs; the one unused longest makes room.
  */
-struct neighbour {
-	struct bpf_redir_neigh next_hop;
-	__u32 ifindex;
-};
-
-struct neighbour_search {
-	__u64 begun_ms;
-	__u64 asked_ms; /* a packet was sent last, which makes the kernel ask */
-	__u64 seen_ms;  /* a packet was to be sent last */
-	__u64 was_told; /* the last packet was given up, and its sender told */
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, NEIGHBOUR_SEARCHES_MAX);

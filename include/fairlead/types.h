@@ -11,6 +11,7 @@
  * twice.
  */
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 /* An address of either family. IPv4 is stored mapped, ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
@@ -493,3 +494,50 @@ struct bind_attempt {
 	char process[PROCESS_NAME_SIZE];
 };
 _Static_assert(sizeof(struct bind_attempt) == 44, "message: every byte is named");
+
+/* The rest is of programs alone; user space knows how large it is. */
+
+/* Value of `flows`. */
+struct confirmed_flow {
+	struct flow flow;
+	__u32 ticket; /* in the original direction: of its entry in `flow_checks` */
+};
+
+/* An entry of `flow_checks`. */
+struct flow_check {
+	struct flow_key key; /* of the original direction */
+	__u32 ticket;
+	__u32 due_s;
+};
+
+struct flow_sweeper {
+	struct bpf_timer timer;
+	__u32 has_timer; /* not 0: it runs; else flows that are confirmed look at others */
+	__u32 waiting;   /* entries of `flow_checks` */
+};
+
+/* By the original tuple of a flow, whose conversation opens anew. */
+struct flow_renewal {
+	__u32 sent;     /* TCP: the number behind the SYN; SCTP: the tag that INIT asks for */
+	__u32 answered; /* SCTP: the tag that INIT ACK asks for */
+};
+
+struct tuple_lock {
+	struct bpf_spin_lock lock;
+	__u32 is_held;
+	__u32 moved;      /* the hash of the tuple that went from `new_flows` to `flows` last */
+	__u32 datagram_s; /* one went straight to a backend last, in seconds; 0: never */
+};
+
+/* A next hop: key of `neighbour_searches`. */
+struct neighbour {
+	struct bpf_redir_neigh next_hop;
+	__u32 ifindex;
+};
+
+struct neighbour_search {
+	__u64 begun_ms;
+	__u64 asked_ms; /* a packet was sent last, which makes the kernel ask */
+	__u64 seen_ms;  /* a packet was to be sent last */
+	__u64 was_told; /* the last packet was given up, and its sender told */
+};

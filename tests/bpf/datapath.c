@@ -73,7 +73,7 @@ static void leave_l3_out(struct tc_bpf *skeleton)
 
 int timer_set(bool has_timer)
 {
-	struct sweeper sweeper = {.has_timer = has_timer};
+	struct flow_sweeper sweeper = {.has_timer = has_timer};
 	__u32 zero = 0;
 
 	return bpf_map_update_elem(fd_of(programs->maps.flow_sweeper), &zero, &sweeper, BPF_ANY);

@@ -33,18 +33,6 @@ struct variant {
 	__u8 proto;
 };
 
-/* As programs have it (bpf/maps.h): a value of `tuple_locks`. */
-struct tuple_lock {
-	__u32 lock, is_held, moved, datagram_s;
-};
-
-/* As programs have it (bpf/maps.h): the one value of `flow_sweeper`. */
-struct sweeper {
-	__u64 timer[2];
-	__u32 has_timer;
-	__u32 waiting;
-};
-
 extern struct variant variant;
 extern struct tc_bpf *programs;
 

@@ -76,17 +76,6 @@ struct worker {
 	struct frame failed, wanted;
 };
 
-/* As programs have them (bpf/maps.h). */
-struct confirmed {
-	struct flow flow;
-	__u32 ticket;
-};
-
-struct check {
-	struct flow_key key;
-	__u32 ticket, due_s;
-};
-
 static struct conversation *conversations;
 static struct worker workers[CPUS_MAX];
 static unsigned cpus;
@@ -500,7 +489,7 @@ static unsigned when_the_late_converse(void)
 
 struct entry {
 	struct flow_key key;
-	struct confirmed confirmed;
+	struct confirmed_flow confirmed;
 };
 
 static struct {
@@ -508,7 +497,7 @@ static struct {
 	unsigned count, originals;
 } held;
 
-static bool confirmed_read(const struct flow_key *key, struct confirmed *ret_confirmed)
+static bool confirmed_read(const struct flow_key *key, struct confirmed_flow *ret_confirmed)
 {
 	return !bpf_map_lookup_elem(bpf_map__fd(programs->maps.flows), key, ret_confirmed);
 }
@@ -548,7 +537,7 @@ static void then_each_flow_has_both_halves(void)
 			.proto = key->proto,
 			.direction = !key->direction,
 		};
-		struct confirmed other;
+		struct confirmed_flow other;
 
 		assert_true(confirmed_read(&peer, &other));
 		assert_memory_equal(&other.flow.new_src, &key->dst, sizeof(key->dst));
@@ -590,8 +579,8 @@ static void then_addresses_have_their_flows(unsigned groups, unsigned count)
 static void then_each_flow_waits(void)
 {
 	unsigned waiting = 0, of_flows = 0;
-	struct confirmed confirmed;
-	struct check check;
+	struct confirmed_flow confirmed;
+	struct flow_check check;
 
 	while (!bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->maps.flow_checks), NULL,
 					       &check)) {
@@ -665,9 +654,9 @@ static int prepare(void (*configure)(struct tc_bpf *skeleton),
 	cpus_find();
 	if (!conversations || load(configure))
 		return -1;
-	return bpf_map__value_size(programs->maps.flows) == sizeof(struct confirmed) &&
+	return bpf_map__value_size(programs->maps.flows) == sizeof(struct confirmed_flow) &&
 			       bpf_map__value_size(programs->maps.flow_checks) ==
-				       sizeof(struct check)
+				       sizeof(struct flow_check)
 		       ? 0
 		       : -1;
 }
@@ -741,7 +730,7 @@ static int load_scarce(void **state)
 /* What an earlier test left in the queue is gone. */
 static void given_timer(bool has_timer)
 {
-	struct check check;
+	struct flow_check check;
 
 	while (!bpf_map_lookup_and_delete_elem(bpf_map__fd(programs->maps.flow_checks), NULL,
 					       &check))
@@ -829,7 +818,7 @@ static void close_at_once(struct worker *worker)
 {
 	const struct bpf_program *program =
 		worker->number ? programs->progs.fl_egress : programs->progs.fl_ingress;
-	struct confirmed half;
+	struct confirmed_flow half;
 
 	for (unsigned round = 0; round < worker->rounds; round++) {
 		if (!worker->number) {
@@ -1007,7 +996,7 @@ static void race_open(struct worker *worker, unsigned port, unsigned *ret_tuple)
 /* The flow, if it was made, is the only one of its tuple, and has both halves. */
 static void race_check(struct worker *worker, unsigned port)
 {
-	struct confirmed found;
+	struct confirmed_flow found;
 	unsigned tuple;
 
 	if (!confirmed_read(&race->originals[worker->number][port], &found))

@@ -59,9 +59,9 @@ struct sweep_bpf *sweep_start(void)
 	return loaded;
 }
 
-struct sweeper sweeper(void)
+struct flow_sweeper sweeper(void)
 {
-	struct sweeper value;
+	struct flow_sweeper value;
 	__u32 zero = 0;
 
 	assert_int_equal(

@@ -10,4 +10,4 @@
 struct sweep_bpf *sweep_load(void);           /* NULL: it does not load */
 int sweep_run(const struct sweep_bpf *sweep); /* as the agent does when it starts */
 struct sweep_bpf *sweep_start(void);          /* both, from the state before any timer */
-struct sweeper sweeper(void);
+struct flow_sweeper sweeper(void);

@@ -619,24 +619,19 @@ static void a_blackhole_says_nothing(void **state)
 	then_dropped(COUNTER_DROP_BLACKHOLE);
 }
 
-/* As in bpf/maps.h. */
-struct neighbour_search {
-	__u64 begun_ms, asked_ms, seen_ms, was_told;
-};
-
 static void given_searched_for(__u64 milliseconds)
 {
 	int map = bpf_map__fd(programs->maps.neighbour_searches);
 	struct neighbour_search search;
-	__u8 key[24];
+	struct neighbour key;
 
-	if (bpf_map_get_next_key(map, NULL, key))
+	if (bpf_map_get_next_key(map, NULL, &key))
 		return; /* nothing is */
-	assert_int_equal(bpf_map_lookup_elem(map, key, &search), 0);
+	assert_int_equal(bpf_map_lookup_elem(map, &key, &search), 0);
 	search.begun_ms -= milliseconds;
 	search.asked_ms -= milliseconds;
 	search.seen_ms -= milliseconds;
-	assert_int_equal(bpf_map_update_elem(map, key, &search, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(map, &key, &search, BPF_ANY), 0);
 }
 
 static void given_neighbour(const char *router, const char *link, bool is_known)

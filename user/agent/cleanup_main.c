@@ -18,6 +18,7 @@
 #include "link/hooks/cgroup.h"
 #include "link/link.h"
 #include "base/log.h"
+#include "base/map_table.h"
 
 #define EXIT_USAGE 2
 
@@ -52,56 +53,14 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* Every map the agent pins. What else lies in the directory is not ours. */
-static const char *const pinned_maps[] = {
-	"address_flows",
-	"addresses",
-	"affinity",
-	"agent_sockets",
-	"agent_status",
-	"backends",
-	"bind_attempts",
-	"cluster_nodes",
-	"counters",
-	"datagram_others",
-	"datagram_state",
-	"exhausted",
-	"far_backends",
-	"flow_checks",
-	"flow_renewals",
-	"flow_sweeper",
-	"flows",
-	"fragments",
-	"frontends",
-	"link_sources",
-	"links",
-	"near_ranges",
-	"neighbour_searches",
-	"neighbour_sought",
-	"new_flows",
-	"node_address",
-	"node_ports",
-	"own_replies",
-	"redirect_targets",
-	"service_names",
-	"service_ranges",
-	"service_stats",
-	"services",
-	"slots",
-	"socket_state",
-	"source_ranges",
-	"tuple_locks",
-	"unprogrammed",
-	"xdp_links",
-};
-
+/* What else lies in the directory is not ours. */
 static int maps_unpin(const char *pin_dir)
 {
 	char path[PATH_MAX];
 	int err = 0;
 
-	for (size_t i = 0; i < sizeof(pinned_maps) / sizeof(pinned_maps[0]); i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", pin_dir, pinned_maps[i]) >=
+	for (int id = 0; id < MAP_COUNT; id++) {
+		if (snprintf(path, sizeof(path), "%s/%s", pin_dir, map_table[id].name) >=
 		    (int)sizeof(path))
 			return -ENAMETOOLONG;
 		if (unlink(path) && errno != ENOENT)

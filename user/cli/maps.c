@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/map_table.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
 #include "fairlead/agent.h"
@@ -25,40 +26,6 @@
 
 #define BATCH_ENTRIES  1024
 #define ERRNO_ENOTSUPP 524 /* the kernel's own; user space's headers do not have it */
-
-struct map_shape {
-	const char *name;
-	size_t key_size;
-	size_t value_size;
-	bool value_may_be_longer; /* what only programs need follows the struct */
-};
-
-static const struct map_shape shapes[MAP_COUNT] = {
-	[MAP_FRONTENDS] = {"frontends", sizeof(struct frontend), sizeof(struct frontend_target),
-			   false},
-	[MAP_ADDRESSES] = {"addresses", sizeof(struct ip_addr), sizeof(struct address_info), false},
-	[MAP_ADDRESS_FLOWS] = {"address_flows", sizeof(__u32), sizeof(struct address_flows), false},
-	[MAP_SERVICES] = {"services", sizeof(__u32), sizeof(struct service), false},
-	[MAP_SLOTS] = {"slots", sizeof(__u32), sizeof(struct slot), false},
-	[MAP_BACKENDS] = {"backends", sizeof(__u32), sizeof(struct backend), false},
-	[MAP_SERVICE_NAMES] = {"service_names", sizeof(__u32), sizeof(struct service_name), false},
-	[MAP_UNPROGRAMMED] = {"unprogrammed", sizeof(struct unprogrammed_key),
-			      sizeof(struct unprogrammed), false},
-	[MAP_AFFINITY] = {"affinity", sizeof(struct affinity_key), sizeof(struct affinity), false},
-	[MAP_FLOWS] = {"flows", sizeof(struct flow_key), sizeof(struct flow), true},
-	[MAP_NEW_FLOWS] = {"new_flows", sizeof(struct flow_key), sizeof(struct flow), true},
-	[MAP_COUNTERS] = {"counters", sizeof(__u32), sizeof(struct counter), false},
-	[MAP_SERVICE_STATS] = {"service_stats", sizeof(__u32), sizeof(struct service_stats), false},
-	[MAP_LINKS] = {"links", sizeof(__u32), sizeof(struct link_info), false},
-	[MAP_AGENT_STATUS] = {"agent_status", sizeof(__u32), sizeof(struct agent_status), false},
-	[MAP_FRAGMENTS] = {"fragments", sizeof(struct fragment_key), sizeof(struct fragment_ports),
-			   false},
-};
-
-const char *map_name(enum map_id id)
-{
-	return shapes[id].name;
-}
 
 static bool is_on_bpffs(const char *path)
 {
@@ -96,7 +63,7 @@ static void pin_dir_explain(const char *pin_dir, int err)
 static void map_explain(const char *pin_dir, const char *path, int err)
 {
 	auto_cleanup(cleanup_free) char *services =
-		alloc_format("%s/%s", pin_dir, shapes[MAP_SERVICES].name);
+		alloc_format("%s/%s", pin_dir, map_table[MAP_SERVICES].name);
 
 	if (err == -ENOENT && !access(services, F_OK))
 		complain("%s is missing: the datapath at %s is incomplete, or another version of "
@@ -111,23 +78,21 @@ static void map_explain(const char *pin_dir, const char *path, int err)
 
 static int map_check_shape(const struct pinned_map *map, enum map_id id, const char *path)
 {
-	const struct map_shape *shape = &shapes[id];
-	bool fits = shape->value_may_be_longer ? map->value_size >= shape->value_size
-					       : map->value_size == shape->value_size;
+	const struct map_entry *entry = &map_table[id];
 
-	if (map->key_size == shape->key_size && fits)
+	if (map->key_size == entry->key_size && map->value_size == entry->value_size)
 		return 0;
 	complain(
 		"%s was made by another version of fairlead (its entries have %u + %u bytes, not "
 		"%zu + %zu): use that version's command, or run `fairlead cleanup` and start this version's agent",
-		path, map->key_size, map->value_size, shape->key_size, shape->value_size);
+		path, map->key_size, map->value_size, entry->key_size, entry->value_size);
 	return -EPROTO;
 }
 
 static int map_open(struct maps *maps, enum map_id id)
 {
 	auto_cleanup(cleanup_free) char *path =
-		alloc_format("%s/%s", maps->pin_dir, shapes[id].name);
+		alloc_format("%s/%s", maps->pin_dir, map_table[id].name);
 	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
 	struct pinned_map *map = &maps->items[id];
 	struct bpf_map_info info = {};
@@ -152,7 +117,7 @@ static int map_open(struct maps *maps, enum map_id id)
 	return map_check_shape(map, id, path);
 }
 
-int maps_open(struct maps *maps, const char *pin_dir, unsigned int wanted)
+int maps_open(struct maps *maps, const char *pin_dir, uint64_t wanted)
 {
 	int err = 0;
 
@@ -318,7 +283,7 @@ int map_read(const struct maps *maps, enum map_id id, map_entry_fn fn, void *con
 	if (err == -EOPNOTSUPP)
 		err = read_one_by_one(&reading);
 	if (err)
-		complain("cannot read the map %s/%s: %s", maps->pin_dir, map_name(id),
+		complain("cannot read the map %s/%s: %s", maps->pin_dir, map_table[id].name,
 			 strerror(-err));
 	return err;
 }

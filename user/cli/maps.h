@@ -11,30 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fairlead/maps.h"
 #include "fairlead/types.h"
 
-enum map_id {
-	MAP_FRONTENDS,
-	MAP_ADDRESSES,
-	MAP_ADDRESS_FLOWS,
-	MAP_SERVICES,
-	MAP_SLOTS,
-	MAP_BACKENDS,
-	MAP_SERVICE_NAMES,
-	MAP_UNPROGRAMMED,
-	MAP_AFFINITY,
-	MAP_FLOWS,
-	MAP_NEW_FLOWS,
-	MAP_COUNTERS,
-	MAP_SERVICE_STATS,
-	MAP_LINKS,
-	MAP_AGENT_STATUS,
-	MAP_FRAGMENTS,
-	MAP_COUNT
-};
+#define MAP_BIT(id) (1ULL << (id))
+_Static_assert(MAP_COUNT <= 64, "a bit for each map");
 
-#define MAP_BIT(id) (1U << (id))
-#define MAP_ALL     (MAP_BIT(MAP_COUNT) - 1)
+#define MAP_BIT_IF_SHOWN(id, name, key, value, traits) \
+	| ((traits) & MAP_IS_SHOWN ? MAP_BIT(id) : 0)
+#define MAPS_SHOWN (0ULL FAIRLEAD_MAPS(MAP_BIT_IF_SHOWN))
 
 struct pinned_map {
 	int fd; /* -1: not opened */
@@ -49,13 +34,11 @@ struct maps {
 	struct pinned_map items[MAP_COUNT];
 };
 
-const char *map_name(enum map_id id);
-
 /*
  * Opens the maps of `wanted` (MAP_BIT). Complains in one sentence that says what is missing and
  * what to do. Returns 0 or a negative errno; either way the caller calls maps_close.
  */
-int maps_open(struct maps *maps, const char *pin_dir, unsigned int wanted);
+int maps_open(struct maps *maps, const char *pin_dir, uint64_t wanted);
 void maps_close(struct maps *maps);
 
 /* Called for each entry. The value of a per-CPU map is the sum over all CPUs, word by word. */

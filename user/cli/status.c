@@ -8,6 +8,7 @@
 #include "cli/arguments.h"
 #include "cli/cli.h"
 #include "base/clock.h"
+#include "base/map_table.h"
 #include "cli/json.h"
 #include "cli/status_facts.h"
 #include "cli/table.h"
@@ -151,7 +152,9 @@ static void maps_print(const struct status_facts *facts)
 	for (int id = 0; id < MAP_COUNT; id++) {
 		const struct map_fill *fill = &facts->maps[id];
 
-		table_cell(table, "%s", map_name((enum map_id)id));
+		if (!(MAPS_SHOWN & MAP_BIT(id)))
+			continue;
+		table_cell(table, "%s", map_table[id].name);
 		if (fill->is_counted) {
 			table_cell(table, "%" PRIu64, fill->used);
 			table_cell(table, "%" PRIu64, fill->max);
@@ -314,9 +317,12 @@ static void json_add_maps(cJSON *root, const struct status_facts *facts)
 	(void)cJSON_AddNumberToObject(root, "map_bytes", (double)facts->map_bytes);
 	for (int id = 0; id < MAP_COUNT; id++) {
 		const struct map_fill *fill = &facts->maps[id];
-		cJSON *item = json_add_item(maps);
+		cJSON *item;
 
-		(void)cJSON_AddStringToObject(item, "name", map_name((enum map_id)id));
+		if (!(MAPS_SHOWN & MAP_BIT(id)))
+			continue;
+		item = json_add_item(maps);
+		(void)cJSON_AddStringToObject(item, "name", map_table[id].name);
 		if (fill->is_counted)
 			(void)cJSON_AddNumberToObject(item, "entries", (double)fill->used);
 		else
@@ -395,7 +401,7 @@ int status_main(int argc, char **argv)
 
 	arguments_parse(&status_argp, argc, argv, &arguments);
 	alloc_for_json();
-	if (maps_open(&maps, arguments.pin_dir, MAP_ALL) || status_facts_gather(&maps, &facts))
+	if (maps_open(&maps, arguments.pin_dir, MAPS_SHOWN) || status_facts_gather(&maps, &facts))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.json)
 		status_print_json(&facts);

@@ -150,6 +150,8 @@ static int fills_gather(const struct maps *maps, struct status_facts *facts)
 	for (int id = 0; id < MAP_COUNT; id++) {
 		struct map_fill *fill = &facts->maps[id];
 
+		if (!(MAPS_SHOWN & MAP_BIT(id)))
+			continue;
 		fill->is_counted =
 			id != MAP_COUNTERS && id != MAP_SERVICE_STATS && id != MAP_AGENT_STATUS;
 		fill->max = maps->items[id].max_entries;

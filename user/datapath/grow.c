@@ -11,23 +11,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/map_table.h"
 #include "fairlead/types.h"
 
 /* Longer than any flow stays without a reply. */
 #define NEW_FLOWS_LAST_S 3600
-
-bool grow_is_possible(const char *map_name)
-{
-	static const char *const names[] = {"frontends", "addresses",     "address_flows",
-					    "services",  "service_names", "service_stats",
-					    "slots",     "backends",      "source_ranges"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (!strcmp(map_name, names[i]))
-			return true;
-	}
-	return false;
-}
 
 static int copy_entry(int from, int to, const void *key, void *value)
 {
@@ -96,7 +84,7 @@ int grow_copy(const char *map_name, int from, int to)
 	auto_cleanup(cleanup_free) void *value = NULL;
 	int cpus = libbpf_num_possible_cpus();
 
-	if (!grow_is_possible(map_name) || cpus < 0)
+	if (!map_has_trait(map_name, MAP_GROWS) || cpus < 0)
 		return -EINVAL;
 	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
 		return -errno;

@@ -8,9 +8,6 @@
 
 #include <stdbool.h>
 
-/* True for maps whose content can be copied; flow tables keep their size until a cleanup. */
-bool grow_is_possible(const char *map_name);
-
 /*
  * Copies a map into a larger one of the same kind, except for the counts of `address_flows`.
  * Returns 0 or a negative errno. Silent.

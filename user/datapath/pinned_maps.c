@@ -10,18 +10,12 @@
 #include "datapath/grow.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/map_table.h"
 
 /* Maps of the object that live only as long as its programs do. */
 static bool map_is_private(const struct bpf_map *map)
 {
-	static const char *const names[] = {"flow_drafts", "reject_budget"};
-	const char *name = bpf_map__name(map);
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (!strcmp(name, names[i]))
-			return true;
-	}
-	return bpf_map__is_internal(map);
+	return !map_table_find(bpf_map__name(map));
 }
 
 static int pin_path(const struct pinned_maps *pinned, const char *name, char path[PATH_MAX])
@@ -58,7 +52,7 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 			path, pinned->pin_dir);
 		return -EPROTO;
 	}
-	if (grow_is_possible(bpf_map__name(map)) && info.max_entries < bpf_map__max_entries(map)) {
+	if (map_has_trait(bpf_map__name(map), MAP_GROWS) && info.max_entries < bpf_map__max_entries(map)) {
 		if (pinned->grown_count == PINNED_MAPS_MAX)
 			return -E2BIG;
 		(void)snprintf(pinned->grown[pinned->grown_count].name, KEPT_NAME_SIZE, "%s",

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/map_table.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
 
@@ -16,23 +17,7 @@
 
 bool table_is_shared(const char *name)
 {
-	static const char *const names[] = {
-		"frontends",   "addresses",    "slots",         "backends",     "source_ranges",
-		"near_ranges", "link_sources", "cluster_nodes", "node_address", "service_ranges",
-		"links",       "xdp_links",    "far_backends",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (!strcmp(name, names[i]))
-			return true;
-	}
-	return false;
-}
-
-/* Private, but indexed as the pinned ones are. */
-static bool table_has_same_size(const char *name)
-{
-	return !strcmp(name, "services") || !strcmp(name, "address_flows");
+	return map_has_trait(name, MAP_IS_LOOKED_INTO);
 }
 
 static bool table_grows_with_use(const struct bpf_map *map)
@@ -73,7 +58,7 @@ static int table_share(const struct maps *maps, struct bpf_map *map)
 	auto_cleanup(cleanup_fd) int fd = -1;
 	__u32 entries = 0;
 
-	if (table_is_shared(bpf_map__name(map)) || table_has_same_size(bpf_map__name(map))) {
+	if (table_is_shared(bpf_map__name(map)) || map_has_trait(bpf_map__name(map), MAP_IS_AS_LARGE)) {
 		fd = table_open(maps, map, &entries);
 		if (fd < 0)
 			return fd;
