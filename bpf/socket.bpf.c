@@ -29,6 +29,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "service/service.h"
+#include "fairlead/atomic.h"
 #include "flow/socket_state.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -209,7 +210,7 @@ static __always_inline void peer_read(const struct bpf_sock *socket, struct ip_a
 /* As a word, which every kernel takes: before 5.18 the field is one. */
 static __always_inline __be16 peer_read_port(const struct bpf_sock *socket)
 {
-	return (__be16) * (const volatile __u32 *)&socket->dst_port;
+	return (__be16)READ_ONCE(*(const __u32 *)&socket->dst_port);
 }
 
 /* What a UDP socket dialled, or NULL where it is not connected to where that led. */

@@ -6,7 +6,7 @@
  * tells it from all other flows.
  */
 
-#include "atomic.h"
+#include "fairlead/atomic.h"
 #include "service/client.h"
 #include "flow/direct.h"
 #include "flow/forwarding.h"
@@ -45,7 +45,7 @@ static __always_inline void exhausted_note(__u32 service)
 		(void)bpf_map_update_elem(&exhausted, &service, &fresh, BPF_ANY);
 		return;
 	}
-	atomic_add(&seen->count, 1);
+	ATOMIC_ADD(seen->count, 1);
 	seen->last_s = fresh.last_s;
 }
 

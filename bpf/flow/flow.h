@@ -12,6 +12,7 @@
 #include <linux/errno.h>
 
 #include "packet/address.h"
+#include "fairlead/atomic.h"
 #include "config.h"
 #include "counter.h"
 #include "flow/key.h"
@@ -120,7 +121,7 @@ static __noinline struct flow *flow_look(const struct flow_key *key, struct flow
 			return NULL;
 		*ret_flow = *entry;
 		barrier();
-		if (*(const volatile __u16 *)&entry->check == check)
+		if (READ_ONCE(entry->check) == check)
 			return entry;
 	}
 	return NULL;

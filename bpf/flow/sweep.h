@@ -10,7 +10,7 @@
  * connection costs.
  */
 
-#include "atomic.h"
+#include "fairlead/atomic.h"
 #include "flow/end.h"
 
 /* So many are looked at by a flow that finds no room. */
@@ -29,10 +29,10 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 					    const struct flow_check *check)
 {
 	/* Before it is there: it may be gone again at once, and the count shall not go below 0. */
-	atomic_add(&sweeper->waiting, 1);
+	ATOMIC_ADD(sweeper->waiting, 1);
 	if (!bpf_map_push_elem(&flow_checks, check, BPF_ANY))
 		return true;
-	atomic_add(&sweeper->waiting, -1);
+	ATOMIC_ADD(sweeper->waiting, -1);
 	return false;
 }
 
@@ -80,7 +80,7 @@ __noinline int flow_check_next(__u32 now_s)
 	check = &draft->check;
 	if (bpf_map_pop_elem(&flow_checks, check))
 		return -ENOENT;
-	atomic_add(&sweeper->waiting, -1);
+	ATOMIC_ADD(sweeper->waiting, -1);
 	early_s = (__s32)(check->due_s - now_s);
 	if (early_s < 0)
 		early_s = 0;

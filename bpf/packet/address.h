@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
 
-#include "atomic.h"
+#include "fairlead/atomic.h"
 #include "maps.h"
 
 #define MAPPED_PREFIX_WORD ((__u32)bpf_htonl(0xffff)) /* third word of ::ffff:a.b.c.d */
@@ -137,5 +137,5 @@ static __always_inline void address_count_flow(const struct ip_addr *addr, int c
 
 	/* It may have come to be known only after a flow that another node brought here. */
 	if (busy && (change > 0 || busy->confirmed))
-		atomic_add(&busy->confirmed, change);
+		ATOMIC_ADD(busy->confirmed, change);
 }

@@ -9,6 +9,7 @@
 #include "packet/address.h"
 #include "config.h"
 #include "counter.h"
+#include "fairlead/atomic.h"
 #include "fairlead/decision.h"
 #include "maps.h"
 
@@ -71,7 +72,8 @@ static __always_inline union slot_word service_slots(const struct service *servi
 	const struct slot_range *range = is_local ? &service->local_slots : &service->cluster_slots;
 	union slot_word slots;
 
-	slots.word = *(const volatile __u64 *)range;
+	/* Pairs with list_swing(). */
+	slots.word = READ_ONCE(*(const __u64 *)range);
 	return slots;
 }
 

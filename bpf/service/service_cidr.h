@@ -4,6 +4,7 @@
 /* Addresses that no Service has, in the ranges that ClusterIPs are from (rule C44). */
 
 #include "packet/address.h"
+#include "fairlead/atomic.h"
 #include "counter.h"
 #include "hook.h"
 #include "maps.h"
@@ -21,7 +22,8 @@ static __noinline bool is_in_service_ranges(const struct ip_addr *addr)
 	ranges = bpf_map_lookup_elem(&service_ranges, &zero);
 	if (!ranges)
 		return false;
-	count = *(const volatile __u32 *)&ranges->count;
+	/* Pairs with ranges_store(). */
+	count = READ_ONCE(ranges->count);
 	for (__u32 i = 0; i < SERVICE_RANGES_MAX && i < count; i++) {
 		const __u32 *wanted = address_words_const(&ranges->ranges[i].addr);
 		const __u32 *mask = address_words_const(&ranges->ranges[i].mask);

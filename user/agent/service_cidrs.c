@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "datapath/grace.h"
+#include "fairlead/atomic.h"
 #include "fairlead/types.h"
 #include "base/log.h"
 
@@ -56,12 +57,13 @@ static void ranges_store(struct service_ranges *shared, const struct service_ran
 	if (!memcmp(shared, ranges, sizeof(*ranges)))
 		return;
 	if (shared->count) {
-		__atomic_store_n(&shared->count, 0, __ATOMIC_SEQ_CST);
+		STORE_FULL(shared->count, 0);
 		if (grace_wait())
 			(void)nanosleep(&(const struct timespec){.tv_nsec = PROGRAM_MAX_NS}, NULL);
 	}
 	memcpy(shared->ranges, ranges->ranges, sizeof(ranges->ranges));
-	__atomic_store_n(&shared->count, ranges->count, __ATOMIC_RELEASE);
+	/* Pairs with is_in_service_ranges(). */
+	STORE_RELEASE(shared->count, ranges->count);
 }
 
 void service_cidrs_write(int map, const struct traffic_options *traffic, struct model *model)

@@ -17,9 +17,8 @@
 #define MAP_BIT(id) (1ULL << (id))
 _Static_assert(MAP_COUNT <= 64, "a bit for each map");
 
-#define MAP_BIT_IF_SHOWN(id, name, key, value, traits) \
-	| ((traits) & MAP_IS_SHOWN ? MAP_BIT(id) : 0)
-#define MAPS_SHOWN (0ULL FAIRLEAD_MAPS(MAP_BIT_IF_SHOWN))
+#define MAP_BIT_IF_SHOWN(id, name, key, value, traits) | ((traits)&MAP_IS_SHOWN ? MAP_BIT(id) : 0)
+#define MAPS_SHOWN                                     (0ULL FAIRLEAD_MAPS(MAP_BIT_IF_SHOWN))
 
 struct pinned_map {
 	int fd; /* -1: not opened */

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/map_table.h"
+#include "fairlead/atomic.h"
 #include "fairlead/types.h"
 
 /* Longer than any flow stays without a reply. */
@@ -127,9 +128,9 @@ int grow_add_counts(int from, int to)
 		return err;
 	}
 	for (uint32_t i = 0; i < info.max_entries; i++) {
-		uint32_t confirmed = __atomic_load_n(&old[i].confirmed, __ATOMIC_RELAXED);
+		uint32_t confirmed = LOAD_RELAXED(old[i].confirmed);
 
-		(void)__atomic_fetch_add(&new[i].confirmed, confirmed, __ATOMIC_RELAXED);
+		ATOMIC_ADD(new[i].confirmed, confirmed);
 		if (new[i].direct_until_s < old[i].direct_until_s)
 			new[i].direct_until_s = old[i].direct_until_s;
 	}

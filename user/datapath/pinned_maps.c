@@ -52,7 +52,8 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 			path, pinned->pin_dir);
 		return -EPROTO;
 	}
-	if (map_has_trait(bpf_map__name(map), MAP_GROWS) && info.max_entries < bpf_map__max_entries(map)) {
+	if (map_has_trait(bpf_map__name(map), MAP_GROWS) &&
+	    info.max_entries < bpf_map__max_entries(map)) {
 		if (pinned->grown_count == PINNED_MAPS_MAX)
 			return -E2BIG;
 		(void)snprintf(pinned->grown[pinned->grown_count].name, KEPT_NAME_SIZE, "%s",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "fairlead/atomic.h"
 #include "publish/publisher.h"
 
 #define ADDRESS_ALL                                                              \
@@ -75,8 +76,8 @@ bool address_has_flows(const struct publisher *publisher, uint32_t index, uint64
 {
 	const struct address_flows *busy = address_flows_at(publisher, index);
 
-	return __atomic_load_n(&busy->confirmed, __ATOMIC_RELAXED) ||
-	       __atomic_load_n(&busy->new_until_s, __ATOMIC_RELAXED) >= now_ns / NSEC_PER_SEC;
+	return LOAD_RELAXED(busy->confirmed) ||
+	       LOAD_RELAXED(busy->new_until_s) >= now_ns / NSEC_PER_SEC;
 }
 
 /* Flows keep what an address was: the VIP of a Service that went, a backend that left. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "fairlead/atomic.h"
 #include "base/log.h"
 #include "publish/publisher.h"
 
@@ -53,7 +54,7 @@ static void entry_write(struct publisher *publisher, uint32_t id,
 	backend->generation++;
 	if (!backend->generation)
 		backend->generation = 1;
-	__atomic_store_n(&backend->state, BACKEND_DRAINING, __ATOMIC_RELEASE);
+	STORE_RELEASE(backend->state, BACKEND_DRAINING);
 }
 
 static void backend_count(struct publisher *publisher, uint32_t id, int change)
@@ -166,7 +167,7 @@ static void backend_remove(struct publisher *publisher, uint32_t id)
 	backend_count(publisher, id, -1);
 	id_index_remove(&publisher->backend_index,
 			hash_of(&backend->addr, backend->port, backend->proto), id);
-	__atomic_store_n(&backend->state, BACKEND_FREE, __ATOMIC_RELEASE);
+	STORE_RELEASE(backend->state, BACKEND_FREE);
 	publisher->backend_records[id] = (struct backend_record){};
 	far_backend_settle(publisher, id);
 	publisher->address_records[address].backends--;
@@ -223,7 +224,7 @@ void backend_settle(struct publisher *publisher, uint32_t id)
 	enum backend_state state = state_of(record), before = backend->state;
 
 	if (state != before) {
-		__atomic_store_n(&backend->state, (__u8)state, __ATOMIC_RELEASE);
+		STORE_RELEASE(backend->state, (__u8)state);
 		publisher->numbers.draining +=
 			(state == BACKEND_DRAINING) - (before == BACKEND_DRAINING);
 	}

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "fairlead/atomic.h"
 #include "base/log.h"
 #include "publish/publisher.h"
 
@@ -309,7 +310,7 @@ static void node_port_note(const struct publisher *publisher, const struct front
 		return;
 	port = node_port_at(publisher, ntohs(frontend->port));
 	if (!*port)
-		__atomic_store_n(port, 1, __ATOMIC_RELAXED);
+		STORE_RELAXED(*port, 1);
 }
 
 int frontends_apply(struct publisher *publisher, struct port_record *port,

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "fairlead/atomic.h"
 #include "fairlead/limits.h"
 #include "publish/publisher.h"
 
@@ -97,7 +98,8 @@ void list_swing(struct publisher *publisher, struct slot_range *word, struct slo
 
 	_Static_assert(sizeof(range) == sizeof(value), "one 64-bit word");
 	memcpy(&value, &range, sizeof(value));
-	__atomic_store_n((uint64_t *)(void *)word, value, __ATOMIC_RELEASE);
+	/* Pairs with service_slots(): who has the new range sees its slots. */
+	STORE_RELEASE(*(uint64_t *)(void *)word, value);
 	list_retire(publisher, before);
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "fairlead/atomic.h"
 #include "publish/publisher.h"
 
 struct port_record *port_find(const struct service_record *service, const char *port_name,
@@ -250,9 +251,8 @@ static void change_swing(struct publisher *publisher, const struct planned_port 
 		list_swing(publisher, &service->cluster_slots, change->cluster_range);
 	if (change->swings_local)
 		list_swing(publisher, &service->local_slots, change->local_range);
-	__atomic_store_n(&service->flags,
-			 planned->flags | SERVICE_IN_USE | (before & SERVICE_SOURCE_RANGES),
-			 __ATOMIC_RELEASE);
+	STORE_RELEASE(service->flags,
+		      planned->flags | SERVICE_IN_USE | (before & SERVICE_SOURCE_RANGES));
 	if (before & SERVICE_IN_USE && lists_change_use(before, planned->flags))
 		retire(publisher, RETIRED_LIST, service_id, 0);
 }
@@ -264,8 +264,7 @@ static void change_open(struct publisher *publisher, const struct planned_port *
 	struct service *service = service_at(publisher, service_id);
 
 	if (service->flags != (planned->flags | SERVICE_IN_USE))
-		__atomic_store_n(&service->flags, planned->flags | SERVICE_IN_USE,
-				 __ATOMIC_RELEASE);
+		STORE_RELEASE(service->flags, planned->flags | SERVICE_IN_USE);
 }
 
 /* True if programs are to see something new. */
@@ -320,7 +319,7 @@ void port_retire(struct publisher *publisher, struct service_record *service,
 	frontends_remove(publisher, port);
 	list_swing(publisher, &entry->cluster_slots, (struct slot_range){});
 	list_swing(publisher, &entry->local_slots, (struct slot_range){});
-	__atomic_store_n(&entry->flags, 0, __ATOMIC_RELEASE);
+	STORE_RELEASE(entry->flags, 0);
 	entry->affinity_timeout_s = 0;
 	(void)bpf_map_delete_elem(publisher->maps.service_names, &port->id);
 	(void)ranges_remove_others(publisher, port, NULL);

@@ -58,7 +58,8 @@ static int table_share(const struct maps *maps, struct bpf_map *map)
 	auto_cleanup(cleanup_fd) int fd = -1;
 	__u32 entries = 0;
 
-	if (table_is_shared(bpf_map__name(map)) || map_has_trait(bpf_map__name(map), MAP_IS_AS_LARGE)) {
+	if (table_is_shared(bpf_map__name(map)) ||
+	    map_has_trait(bpf_map__name(map), MAP_IS_AS_LARGE)) {
 		fd = table_open(maps, map, &entries);
 		if (fd < 0)
 			return fd;
