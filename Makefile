@@ -134,7 +134,7 @@ build/fuzz/%.o: %.c Makefile | $(skeletons)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -g -Itests -MMD -MP -c $< -o $@
 
-build/bench/json_bench: tests/bench/json_bench.c user/decode/json_room.c user/decode/json_stream.c \
+build/bench/json_bench: tests/bench/json_bench.c user/decode/json_arena.c user/decode/json_stream.c \
 		user/base/file.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)

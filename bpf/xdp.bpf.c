@@ -62,7 +62,7 @@ static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct fram
  * Finds a way that needs nobody's help: to a neighbour that is known, and large enough. Kernels
  * before 6.7 may give a neighbour that never answered.
  */
-static __always_inline bool way_find(struct xdp_md *xdp, const struct packet *packet,
+static __always_inline bool route_find_link(struct xdp_md *xdp, const struct packet *packet,
 				     const struct hook *hook, const struct rewrite *rewrite,
 				     struct bpf_fib_lookup *ret_way)
 {
@@ -128,7 +128,7 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
 		return VERDICT_NEXT;
 	rewrite_from_flow(flow, &draft->rewrite);
-	if (!way_find(xdp, packet, hook, &draft->rewrite, &way))
+	if (!route_find_link(xdp, packet, hook, &draft->rewrite, &way))
 		return VERDICT_NEXT;
 	if (neighbours_are_sought()) {
 		neighbour_fill(&draft->route.next, &way);

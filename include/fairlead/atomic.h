@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Words that programs on all CPUs and the agent read and write at once. Who publishes by one and who
- * reads it name each other ("Pairs with ..."). `make lint` refuses other ways to do it.
+ * Words that programs on all CPUs and the agent read and write at once. The writer and the reader
+ * of a word name each other ("Pairs with ..."). `make lint` refuses other ways to do it.
  */
 
 /* One load, of all bytes at once. What is reached by the value is loaded after it. */

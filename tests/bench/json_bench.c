@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "decode/json_room.h"
+#include "decode/json_arena.h"
 #include "decode/json_stream.h"
 #include "base/file.h"
 
@@ -31,12 +31,12 @@ static double now_ms(void)
 
 static int object_parse(char *text, size_t size, void *context)
 {
-	cJSON *tree = json_room_parse(text, size);
+	cJSON *tree = json_arena_parse(text, size);
 	size_t *count = context;
 
 	if (!tree)
 		return -1;
-	json_room_leave(tree);
+	json_arena_release(tree);
 	(*count)++;
 	return 0;
 }

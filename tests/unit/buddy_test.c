@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "publish/bits.h"
+#include "publish/bit_set.h"
 #include "publish/buddy.h"
 
 #define SIZE 1000 /* no power of two: 512 + 256 + 128 + 64 + 32 + 8 */
@@ -168,24 +168,24 @@ static void test_random(void **state)
 static void test_bits(void **state)
 {
 	static const uint32_t numbers[] = {0, 63, 64, 4095, 4096, 262143, 262144, 999999};
-	struct bits bits;
+	struct bit_set bits;
 
 	(void)state;
-	assert_int_equal(bits_init(&bits, 1000000), 0);
-	assert_int_equal(bits_first(&bits), BITS_NONE);
+	assert_int_equal(bit_set_init(&bits, 1000000), 0);
+	assert_int_equal(bit_set_first(&bits), BIT_SET_NONE);
 	for (size_t i = sizeof(numbers) / sizeof(numbers[0]); i--;) {
-		bits_add(&bits, numbers[i]);
-		assert_int_equal(bits_first(&bits), numbers[i]);
+		bit_set_add(&bits, numbers[i]);
+		assert_int_equal(bit_set_first(&bits), numbers[i]);
 	}
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		assert_int_equal(bits_first(&bits), numbers[i]);
-		assert_true(bits_has(&bits, numbers[i]));
-		bits_remove(&bits, numbers[i]);
-		assert_false(bits_has(&bits, numbers[i]));
+		assert_int_equal(bit_set_first(&bits), numbers[i]);
+		assert_true(bit_set_has(&bits, numbers[i]));
+		bit_set_remove(&bits, numbers[i]);
+		assert_false(bit_set_has(&bits, numbers[i]));
 	}
-	assert_int_equal(bits_first(&bits), BITS_NONE);
-	assert_false(bits_has(&bits, UINT32_MAX));
-	bits_fini(&bits);
+	assert_int_equal(bit_set_first(&bits), BIT_SET_NONE);
+	assert_false(bit_set_has(&bits, UINT32_MAX));
+	bit_set_fini(&bits);
 }
 
 #define TEST(sentence, function) ((struct CMUnitTest){sentence, function, setup, teardown, NULL})

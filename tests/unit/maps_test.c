@@ -65,8 +65,8 @@ static void a_map_that_is_not_in_the_table_is_scratch(void **state)
 	(void)state;
 	for (int i = 0; i < OBJECTS; i++) {
 		bpf_object__for_each_map (map, object(i)) {
-			bool is_known = map_table_find(bpf_map__name(map)) ||
-					bpf_map__is_internal(map);
+			bool is_known =
+				map_table_find(bpf_map__name(map)) || bpf_map__is_internal(map);
 
 			for (size_t j = 0; j < sizeof(scratch) / sizeof(scratch[0]); j++)
 				is_known |= !strcmp(bpf_map__name(map), scratch[j]);

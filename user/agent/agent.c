@@ -15,7 +15,7 @@
 
 #include "agent/agent_state.h"
 #include "config/config_watch.h"
-#include "agent/guard.h"
+#include "agent/hook_guard.h"
 #include "config/kube_proxy_write.h"
 #include "agent/log_timer.h"
 #include "agent/observe.h"
@@ -108,18 +108,19 @@ static int health_ports_begin(struct agent *agent)
 
 static int guard_begin(struct agent *agent)
 {
-	agent->guard = guard_new(&agent->loop, &(struct guard_sources){
-						       .interval_s = agent->options.hook_check_s,
-						       .pin_dir = agent->options.pin_dir,
-						       .cgroup = agent->cgroup,
-						       .are_hooked = &agent->are_sockets_hooked,
-						       .datapath = &agent->datapath,
-						       .links = &agent->links,
-						       .observe = agent->observe,
-						       .lost = agent_tell_hook_lost,
-						       .context = agent,
-					       });
-	return agent->guard ? 0 : log_err(-ENOMEM, "cannot look after the hooks");
+	agent->hook_guard =
+		hook_guard_new(&agent->loop, &(struct hook_guard_sources){
+						     .interval_s = agent->options.hook_check_s,
+						     .pin_dir = agent->options.pin_dir,
+						     .cgroup = agent->cgroup,
+						     .are_hooked = &agent->are_sockets_hooked,
+						     .datapath = &agent->datapath,
+						     .links = &agent->links,
+						     .observe = agent->observe,
+						     .lost = agent_tell_hook_lost,
+						     .context = agent,
+					     });
+	return agent->hook_guard ? 0 : log_err(-ENOMEM, "cannot look after the hooks");
 }
 
 static int serve_begin(struct agent *agent)
@@ -197,7 +198,7 @@ static void handle_close(uv_handle_t *handle, void *context)
 static void agent_stop(struct agent *agent)
 {
 	source_close(agent->source);
-	guard_close(take_ptr(agent->guard));
+	hook_guard_close(take_ptr(agent->hook_guard));
 	config_watch_close(take_ptr(agent->config_watch));
 	service_health_ports_close(take_ptr(agent->health_ports));
 	observe_close(take_ptr(agent->observe));
@@ -205,7 +206,7 @@ static void agent_stop(struct agent *agent)
 	uv_walk(&agent->loop, handle_close, NULL);
 	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&agent->loop);
-	surroundings_fini(&agent->surroundings);
+	plan_inputs_fini(&agent->plan_inputs);
 	model_free(agent->model);
 	free(agent->cgroup);
 }

@@ -14,13 +14,13 @@
 
 #include "agent/bind_watch.h"
 #include "datapath/datapath.h"
-#include "agent/early.h"
+#include "agent/socket_reconnect.h"
 #include "agent/exhausted.h"
 #include "datapath/host_ports.h"
-#include "agent/left.h"
-#include "config/near.h"
+#include "agent/stale_sockets.h"
+#include "config/client_scope.h"
 #include "agent/observe.h"
-#include "agent/size.h"
+#include "agent/map_sizes.h"
 #include "base/cleanup.h"
 #include "link/hooks/cgroup.h"
 #include "link/link.h"
@@ -106,11 +106,12 @@ static int sockets_begin(struct agent *agent)
 		.addresses_map = datapath_map(agent->datapath, "addresses"),
 		.with_tc = agent->options.with_tc,
 	};
-	int err = left_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
-			   agent->publisher, &agent->left);
+	int err = stale_sockets_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
+				    agent->publisher, &agent->stale_sockets);
 
 	if (!err && agent->options.with_socket)
-		err = early_new(&agent->loop, &early, agent->publisher, &agent->early);
+		err = socket_reconnect_new(&agent->loop, &early, agent->publisher,
+					   &agent->socket_reconnect);
 	return err ? log_err(err, "cannot look after sockets") : 0;
 }
 
@@ -188,9 +189,9 @@ int agent_datapath_finish(struct agent *agent)
 void agent_datapath_end(struct agent *agent)
 {
 	agent->are_sockets_hooked = false;
-	left_tell_all(agent->left);
-	left_close(take_ptr(agent->left));
-	early_close(take_ptr(agent->early));
+	stale_sockets_abort_all(agent->stale_sockets);
+	stale_sockets_close(take_ptr(agent->stale_sockets));
+	socket_reconnect_close(take_ptr(agent->socket_reconnect));
 	bind_watch_close(take_ptr(agent->bind_watch));
 	exhausted_watch_close(take_ptr(agent->exhausted_watch));
 	link_watch_close(take_ptr(agent->links));
@@ -221,7 +222,7 @@ int agent_datapath_prepare(struct agent *agent, bool *ret_begun)
 
 	*ret_begun = false;
 	agent_look_around(agent);
-	err = sizes_of_model(agent->model, &agent->options, &agent->surroundings, &sizes);
+	err = sizes_of_model(agent->model, &agent->options, &agent->plan_inputs, &sizes);
 	if (err)
 		return log_err(err, "cannot size the maps");
 	if (agent->datapath && sizes_fit(&sizes, &agent->sizes))

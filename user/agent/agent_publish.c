@@ -11,8 +11,8 @@
 #include <string.h>
 #include <uv.h>
 
-#include "agent/early.h"
-#include "agent/left.h"
+#include "agent/socket_reconnect.h"
+#include "agent/stale_sockets.h"
 #include "agent/observe.h"
 #include "agent/other_proxy.h"
 #include "health/service_health_ports.h"
@@ -47,8 +47,8 @@ void agent_look_around(struct agent *agent)
 {
 	const struct object *node = model_node(agent->model, agent->options.node_name);
 	const char *zone = node ? labels_get(&node->labels, LABEL_ZONE) : NULL;
-	const bool is_elsewhere = surroundings_look(&agent->surroundings, &agent->options,
-						    agent->model, agent->links, agent->datapath);
+	const bool is_elsewhere = plan_inputs_refresh(&agent->plan_inputs, &agent->options,
+						      agent->model, agent->links, agent->datapath);
 
 	if (!strcmp(agent->zone, zone ? zone : "") && !is_elsewhere)
 		return;
@@ -86,7 +86,7 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct plan plan;
 	int count, err;
 
-	surroundings_tell(&agent->surroundings, &plan_context);
+	plan_inputs_context(&agent->plan_inputs, &plan_context);
 	if (!service) {
 		(void)service_health_ports_note(agent->health_ports, namespace_, name, NULL);
 		return publisher_apply(agent->publisher, namespace_, name, NULL);
@@ -149,7 +149,7 @@ void agent_grace_over(void *context)
 static void health_ports_apply(struct agent *agent)
 {
 	const struct traffic_options *traffic = &agent->options.traffic;
-	const struct node_port_addresses *addresses = &agent->surroundings.node_ports;
+	const struct node_port_addresses *addresses = &agent->plan_inputs.node_ports;
 	bool is_limited = traffic->nodeport_address_count || traffic->is_nodeport_primary;
 
 	if (service_health_ports_set_addresses(agent->health_ports,
@@ -193,8 +193,8 @@ static int publish(struct agent *agent, uint64_t woken_ns)
 					       before.changed_service_ports),
 			  (unsigned long long)agent->status.last_publish_took_ns / 1000);
 	}
-	left_note(agent->left);
-	early_note(agent->early);
+	stale_sockets_collect(agent->stale_sockets);
+	socket_reconnect_schedule(agent->socket_reconnect);
 	reclaim_schedule(agent);
 	agent_status_write(agent);
 	observe_published(agent->observe, woken_ns, err);
@@ -221,7 +221,7 @@ int agent_publish_first(struct agent *agent)
 		err = publisher_remove_unclaimed(agent->publisher);
 	if (err)
 		return log_err(err, "the first publish failed");
-	left_note(agent->left);
+	stale_sockets_collect(agent->stale_sockets);
 	reclaim_schedule(agent);
 	return 0;
 }

@@ -11,7 +11,7 @@
 
 #include "datapath/datapath.h"
 #include "agent/observe.h"
-#include "agent/settle.h"
+#include "agent/memory_trim.h"
 #include "kube/client/client.h"
 #include "base/log.h"
 #include "publish/publish.h"
@@ -51,7 +51,7 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
 	/* What the source has read and decoded left holes between the objects of the model. */
-	memory_settle();
+	memory_trim();
 	return 0;
 }
 

@@ -11,7 +11,7 @@
 #include "datapath/grace.h"
 #include "agent/log_timer.h"
 #include "config/options.h"
-#include "agent/surroundings.h"
+#include "agent/plan_inputs.h"
 #include "fairlead/agent.h"
 
 #define ZONE_SIZE 64 /* a label's value: 63 characters */
@@ -31,19 +31,19 @@ struct agent {
 	struct datapath_sizes sizes;
 	struct link_watch *links;
 	struct publisher *publisher;
-	struct left_sockets *left;
-	struct early *early; /* NULL without socket hooks */
+	struct stale_sockets *stale_sockets;
+	struct socket_reconnect *socket_reconnect; /* NULL without socket hooks */
 	struct bind_watch *bind_watch;
 	struct exhausted_watch *exhausted_watch;
 	struct agent_status status;
 	struct observe *observe;
 	struct service_health_ports *health_ports;
-	struct guard *guard;
+	struct hook_guard *hook_guard;
 	bool are_sockets_hooked;
 	bool is_source_away;
 	char *cgroup;
 	int failed; /* why it ends */
-	struct surroundings surroundings;
+	struct plan_inputs plan_inputs;
 	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
 };
 

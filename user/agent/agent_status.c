@@ -8,7 +8,7 @@
 #include <uv.h>
 
 #include "datapath/datapath.h"
-#include "agent/left.h"
+#include "agent/stale_sockets.h"
 #include "fairlead/agent.h"
 #include "link/link.h"
 #include "base/log.h"
@@ -53,14 +53,14 @@ void agent_status_write(struct agent *agent)
 	status->endpoint_slices = (__u32)model_count(agent->model, OBJECT_ENDPOINT_SLICE);
 	status->nodes = (__u32)model_count(agent->model, OBJECT_NODE);
 	status->degraded = datapath_degraded(agent->datapath) | link_watch_degraded(agent->links) |
-			   left_degraded(agent->left);
+			   stale_sockets_degraded(agent->stale_sockets);
 	if (numbers.unfitting)
 		status->degraded |= DEGRADED_MAP_FULL;
 	if (numbers.unfitting && !was_full)
 		agent_tell_map_full(agent, numbers.unfitting);
 	if (agent->is_source_away)
 		status->degraded |= DEGRADED_SOURCE_AWAY;
-	if (agent->surroundings.has_no_address)
+	if (agent->plan_inputs.has_no_address)
 		status->degraded |= DEGRADED_NO_NODE_ADDRESS;
 	if (!agent->options.with_socket)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "datapath/kept.h"
+#include "datapath/map_fds.h"
 #include "datapath/pin_dir.h"
 #include "datapath/pinned_maps.h"
 #include "datapath/refusal.h"
@@ -29,7 +29,7 @@ struct datapath {
 	struct socket_bpf *socket;
 	int sweep_program; /* starts the timer that ends flows; -1: this kernel has none */
 	struct config config;
-	struct kept_maps maps;
+	struct map_fds maps;
 	/* For links with a link-layer header, and without; -1: not loaded. */
 	struct link_programs link_programs[2];
 	int xdp_program; /* -1: not loaded */
@@ -130,7 +130,7 @@ static void cleanup_sweep(struct sweep_bpf **sweep)
 
 static int program_keep(const struct bpf_program *program, int *ret_fd)
 {
-	int kept = kept_descriptor(bpf_program__fd(program));
+	int kept = fd_duplicate(bpf_program__fd(program));
 
 	if (kept < 0)
 		return kept;
@@ -150,7 +150,7 @@ static int sweep_load(struct datapath *datapath)
 	if (!sweep)
 		return -errno;
 	sweep->rodata->config = datapath->config;
-	err = kept_maps_reuse(&datapath->maps, sweep->obj);
+	err = map_fds_reuse(&datapath->maps, sweep->obj);
 	if (!err)
 		err = sweep_bpf__load(sweep);
 	return err ? err : program_keep(sweep->progs.fl_sweep_start, &datapath->sweep_program);
@@ -280,10 +280,10 @@ static int socket_programs_keep(struct datapath *datapath)
 static int descriptors_keep(struct datapath *datapath)
 {
 	struct link_programs *programs = &datapath->link_programs[false];
-	int err = kept_maps_add(&datapath->maps, datapath->tc->obj);
+	int err = map_fds_add(&datapath->maps, datapath->tc->obj);
 
 	if (!err)
-		err = kept_maps_add(&datapath->maps, datapath->socket->obj);
+		err = map_fds_add(&datapath->maps, datapath->socket->obj);
 	if (!err)
 		err = program_keep(datapath->tc->progs.fl_ingress, &programs->ingress);
 	if (!err)
@@ -316,7 +316,7 @@ static int layer3_load(struct datapath *datapath, struct link_programs *ret_prog
 		return log_err(-errno, "cannot open the TC programs");
 	tc->rodata->config = datapath->config;
 	layer3_choose(tc, true);
-	err = kept_maps_reuse(&datapath->maps, tc->obj);
+	err = map_fds_reuse(&datapath->maps, tc->obj);
 	if (!err)
 		err = tc_bpf__load(tc);
 	if (err)
@@ -344,7 +344,7 @@ static int xdp_load_once(const struct datapath *datapath, bool takes_split, int 
 	xdp->rodata->frames_may_be_split = takes_split;
 	if (takes_split)
 		(void)bpf_program__set_flags(xdp->progs.fl_xdp, BPF_F_XDP_HAS_FRAGS);
-	err = kept_maps_reuse(&datapath->maps, xdp->obj);
+	err = map_fds_reuse(&datapath->maps, xdp->obj);
 	if (!err)
 		err = xdp_bpf__load(xdp);
 	return err ? err : program_keep(xdp->progs.fl_xdp, ret_program);
@@ -449,7 +449,7 @@ void datapath_close(struct datapath *datapath)
 	pinned_maps_forget(&datapath->pinned);
 	objects_close(datapath);
 	programs_close(datapath);
-	kept_maps_close(&datapath->maps);
+	map_fds_close(&datapath->maps);
 	if (datapath->lock_fd >= 0)
 		(void)close(datapath->lock_fd);
 	free(datapath);
@@ -506,20 +506,20 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 		.flows = datapath_map(datapath, "flows"),
 		.node_ports = datapath_map(datapath, "node_ports"),
 		.far_backends = datapath_map(datapath, "far_backends"),
-		.services_max = kept_maps_entries(&datapath->maps, "services"),
-		.slots_max = kept_maps_entries(&datapath->maps, "slots"),
-		.backends_max = kept_maps_entries(&datapath->maps, "backends"),
+		.services_max = map_fds_entries(&datapath->maps, "services"),
+		.slots_max = map_fds_entries(&datapath->maps, "slots"),
+		.backends_max = map_fds_entries(&datapath->maps, "backends"),
 	};
 }
 
 int datapath_map(const struct datapath *datapath, const char *name)
 {
-	return kept_maps_fd(&datapath->maps, name);
+	return map_fds_find(&datapath->maps, name);
 }
 
 uint32_t datapath_map_entries(const struct datapath *datapath, const char *name)
 {
-	return kept_maps_entries(&datapath->maps, name);
+	return map_fds_entries(&datapath->maps, name);
 }
 
 uint32_t datapath_degraded(const struct datapath *datapath)

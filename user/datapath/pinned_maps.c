@@ -56,7 +56,7 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 	    info.max_entries < bpf_map__max_entries(map)) {
 		if (pinned->grown_count == PINNED_MAPS_MAX)
 			return -E2BIG;
-		(void)snprintf(pinned->grown[pinned->grown_count].name, KEPT_NAME_SIZE, "%s",
+		(void)snprintf(pinned->grown[pinned->grown_count].name, MAP_FDS_NAME_SIZE, "%s",
 			       bpf_map__name(map));
 		pinned->grown[pinned->grown_count++].old_fd = take_fd(fd);
 		return 0;
@@ -104,30 +104,30 @@ int pinned_maps_add(const struct pinned_maps *pinned, struct bpf_object *object)
 	return 0;
 }
 
-int pinned_maps_copy(const struct pinned_maps *pinned, const struct kept_maps *kept)
+int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *kept)
 {
 	int err;
 
 	for (size_t i = 0; i < pinned->grown_count; i++) {
 		const char *name = pinned->grown[i].name;
 
-		err = grow_copy(name, pinned->grown[i].old_fd, kept_maps_fd(kept, name));
+		err = grow_copy(name, pinned->grown[i].old_fd, map_fds_find(kept, name));
 		if (err)
 			return log_err(err, "cannot copy the map %s into a larger one", name);
-		log_info("map %s grows to %u entries", name, kept_maps_entries(kept, name));
+		log_info("map %s grows to %u entries", name, map_fds_entries(kept, name));
 	}
 	return 0;
 }
 
 /* Now that the programs count in the larger map, what they counted in the old one is added. */
-static int address_flows_settle(const struct pinned_maps *pinned, const struct kept_maps *kept)
+static int address_flows_settle(const struct pinned_maps *pinned, const struct map_fds *kept)
 {
 	int err;
 
 	for (size_t i = 0; i < pinned->grown_count; i++) {
 		if (strcmp(pinned->grown[i].name, "address_flows") != 0)
 			continue;
-		err = grow_add_counts(pinned->grown[i].old_fd, kept_maps_fd(kept, "address_flows"));
+		err = grow_add_counts(pinned->grown[i].old_fd, map_fds_find(kept, "address_flows"));
 		if (err)
 			return log_err(err,
 				       "cannot add the counts of flows to those of the larger map");
@@ -135,7 +135,7 @@ static int address_flows_settle(const struct pinned_maps *pinned, const struct k
 	return 0;
 }
 
-int pinned_maps_commit(struct pinned_maps *pinned, const struct kept_maps *kept)
+int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *kept)
 {
 	char path[PATH_MAX], temporary[PATH_MAX + 8];
 	int err;
@@ -149,7 +149,7 @@ int pinned_maps_commit(struct pinned_maps *pinned, const struct kept_maps *kept)
 		/* A rename puts the new pin in place of the old in one step. */
 		(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
 		(void)unlink(temporary);
-		if (bpf_obj_pin(kept_maps_fd(kept, name), temporary) || rename(temporary, path))
+		if (bpf_obj_pin(map_fds_find(kept, name), temporary) || rename(temporary, path))
 			return log_err(-errno, "cannot pin the map %s", path);
 	}
 	err = address_flows_settle(pinned, kept);

@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <stddef.h>
 
-#include "datapath/kept.h"
+#include "datapath/map_fds.h"
 
 #define PINNED_MAPS_MAX 32
 
@@ -18,7 +18,7 @@ struct pinned_maps {
 	char pin_dir[PATH_MAX];
 	/* Pinned maps that are too small, until commit. */
 	struct {
-		char name[KEPT_NAME_SIZE];
+		char name[MAP_FDS_NAME_SIZE];
 		int old_fd;
 	} grown[PINNED_MAPS_MAX];
 	size_t grown_count;
@@ -37,13 +37,13 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map);
 int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object);
 
 /* Copies what is too small into the larger maps that were loaded. */
-int pinned_maps_copy(const struct pinned_maps *pinned, const struct kept_maps *kept);
+int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *kept);
 
 /* Pins the maps of an object that are not pinned yet. */
 int pinned_maps_add(const struct pinned_maps *pinned, struct bpf_object *object);
 
 /* Pins the larger maps in place of those that are too small. */
-int pinned_maps_commit(struct pinned_maps *pinned, const struct kept_maps *kept);
+int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *kept);
 
 /* Forgets which maps are too small: they stay in use. Silent. */
 void pinned_maps_forget(struct pinned_maps *pinned);

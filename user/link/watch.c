@@ -36,7 +36,7 @@ static void messages_read(struct link_watch *watch)
 
 static void changes_tell(struct link_watch *watch)
 {
-	bool addresses_changed = watch_settle(watch);
+	bool addresses_changed = watch_reconcile(watch);
 
 	if (watch->links_changed && watch->events.links_changed)
 		watch->events.links_changed(watch->events.context);
@@ -148,7 +148,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	err = everything_read(watch);
 	if (err)
 		return err;
-	(void)watch_settle(watch);
+	(void)watch_reconcile(watch);
 	map_sweep(watch, watch->options.links_map);
 	map_sweep(watch, watch->options.sources_map);
 	xdp_links_sweep(watch);

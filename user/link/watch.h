@@ -86,4 +86,4 @@ void xdp_link_forget(const struct link_watch *watch, struct watched_link *link);
 void xdp_links_sweep(const struct link_watch *watch);
 
 /* Acts upon everything that was marked. Returns whether the node's addresses have changed. Logs. */
-bool watch_settle(struct link_watch *watch);
+bool watch_reconcile(struct link_watch *watch);

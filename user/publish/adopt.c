@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "publish/publisher.h"
-#include "publish/room.h"
+#include "publish/zeroed_array.h"
 
 /* What an address is that flows may be to. */
 #define ADDRESS_VIP (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS | ADDRESS_RETIRED)
@@ -39,8 +39,8 @@ struct content {
 
 static void content_fini(const struct content *content)
 {
-	room_free(content->keys, content->room, content->key_size);
-	room_free(content->values, content->room, content->value_size);
+	zeroed_array_free(content->keys, content->room, content->key_size);
+	zeroed_array_free(content->values, content->room, content->value_size);
 }
 
 /* A batch has whole buckets of the hash table: one that has no room for a bucket is tried with
@@ -90,8 +90,8 @@ static int map_visit(int map, size_t key_size, size_t value_size, visit_fn visit
 	if (err)
 		return err;
 	content.room = (size_t)entries + BATCH;
-	content.keys = room_new(content.room, key_size);
-	content.values = room_new(content.room, value_size);
+	content.keys = zeroed_array_new(content.room, key_size);
+	content.values = zeroed_array_new(content.room, value_size);
 	if (!content.keys || !content.values)
 		return -ENOMEM;
 	err = content_read(map, &content);
@@ -413,11 +413,11 @@ int adopt(struct publisher *publisher)
 	size_t ports_max = publisher->maps.services_max;
 	int err;
 
-	adoption.ports = room_new(ports_max, sizeof(void *));
+	adoption.ports = zeroed_array_new(ports_max, sizeof(void *));
 	if (!adoption.ports)
 		return -ENOMEM;
 	err = maps_adopt(&adoption);
-	room_free(adoption.ports, ports_max, sizeof(void *));
+	zeroed_array_free(adoption.ports, ports_max, sizeof(void *));
 	if (err)
 		return err;
 	if (publisher->numbers.service_ports)

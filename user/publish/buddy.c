@@ -14,17 +14,17 @@ static unsigned int order_of(uint32_t count)
 
 static void block_add(struct buddy *buddy, uint32_t first, unsigned int order)
 {
-	bits_add(&buddy->free[order], first >> order);
+	bit_set_add(&buddy->free[order], first >> order);
 }
 
 static void block_remove(struct buddy *buddy, uint32_t first, unsigned int order)
 {
-	bits_remove(&buddy->free[order], first >> order);
+	bit_set_remove(&buddy->free[order], first >> order);
 }
 
 static bool block_is_free(const struct buddy *buddy, uint32_t first, unsigned int order)
 {
-	return bits_has(&buddy->free[order], first >> order);
+	return bit_set_has(&buddy->free[order], first >> order);
 }
 
 /* Takes the part of order `order` with `first` in it out of a free block, whose other parts stay
@@ -44,7 +44,7 @@ int buddy_init(struct buddy *buddy, uint32_t size)
 
 	*buddy = (struct buddy){.size = size};
 	for (unsigned int order = 0; order < BUDDY_ORDERS; order++) {
-		if (bits_init(&buddy->free[order], size >> order)) {
+		if (bit_set_init(&buddy->free[order], size >> order)) {
 			buddy_fini(buddy);
 			return -ENOMEM;
 		}
@@ -64,7 +64,7 @@ int buddy_init(struct buddy *buddy, uint32_t size)
 void buddy_fini(struct buddy *buddy)
 {
 	for (unsigned int order = 0; order < BUDDY_ORDERS; order++)
-		bits_fini(&buddy->free[order]);
+		bit_set_fini(&buddy->free[order]);
 	*buddy = (struct buddy){};
 }
 
@@ -73,9 +73,9 @@ int buddy_allocate(struct buddy *buddy, uint32_t count, uint32_t *ret_first)
 	unsigned int order = order_of(count);
 
 	for (unsigned int from = order; from < BUDDY_ORDERS; from++) {
-		uint32_t block = bits_first(&buddy->free[from]);
+		uint32_t block = bit_set_first(&buddy->free[from]);
 
-		if (block == BITS_NONE)
+		if (block == BIT_SET_NONE)
 			continue;
 		*ret_first = block << from;
 		block_split(buddy, *ret_first, from, order);

@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "publish/bits.h"
+#include "publish/bit_set.h"
 
 #define BUDDY_ORDERS 27
 
 struct buddy {
 	uint32_t size;
-	struct bits free[BUDDY_ORDERS]; /* free blocks by order; a block's number is its first >>
+	struct bit_set free[BUDDY_ORDERS]; /* free blocks by order; a block's number is its first >>
 					   order */
 };
 

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 
-#include "publish/room.h"
+#include "publish/zeroed_array.h"
 
 int id_pool_init(struct id_pool *pool, uint32_t max)
 {
 	*pool = (struct id_pool){.max = max, .next_fresh = 1};
-	pool->freed = room_new(max, sizeof(*pool->freed));
-	pool->taken = room_new(max / 8 + 1, 1);
+	pool->freed = zeroed_array_new(max, sizeof(*pool->freed));
+	pool->taken = zeroed_array_new(max / 8 + 1, 1);
 	if (!pool->freed || !pool->taken) {
 		id_pool_fini(pool);
 		return -ENOMEM;
@@ -19,8 +19,8 @@ int id_pool_init(struct id_pool *pool, uint32_t max)
 
 void id_pool_fini(struct id_pool *pool)
 {
-	room_free(pool->freed, pool->max, sizeof(*pool->freed));
-	room_free(pool->taken, pool->max / 8 + 1, 1);
+	zeroed_array_free(pool->freed, pool->max, sizeof(*pool->freed));
+	zeroed_array_free(pool->taken, pool->max / 8 + 1, 1);
 	*pool = (struct id_pool){};
 }
 
@@ -95,8 +95,8 @@ int id_index_init(struct id_index *index, uint32_t max)
 	while (buckets <= max / 8)
 		buckets *= 2;
 	*index = (struct id_index){.max = max, .mask = buckets - 1};
-	index->heads = room_new(buckets, sizeof(*index->heads));
-	index->next = room_new(max, sizeof(*index->next));
+	index->heads = zeroed_array_new(buckets, sizeof(*index->heads));
+	index->next = zeroed_array_new(max, sizeof(*index->next));
 	if (!index->heads || !index->next) {
 		id_index_fini(index);
 		return -ENOMEM;
@@ -106,8 +106,8 @@ int id_index_init(struct id_index *index, uint32_t max)
 
 void id_index_fini(struct id_index *index)
 {
-	room_free(index->heads, index->mask + 1UL, sizeof(*index->heads));
-	room_free(index->next, index->max, sizeof(*index->next));
+	zeroed_array_free(index->heads, index->mask + 1UL, sizeof(*index->heads));
+	zeroed_array_free(index->next, index->max, sizeof(*index->next));
 	*index = (struct id_index){};
 }
 

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "publish/room.h"
+#include "publish/zeroed_array.h"
 
 int map_size(int map, uint32_t *ret_entries)
 {
@@ -77,11 +77,12 @@ static int tables_init(struct publisher *publisher)
 	const struct publish_maps *maps = &publisher->maps;
 
 	publisher->backend_records =
-		room_new(maps->backends_max, sizeof(*publisher->backend_records));
+		zeroed_array_new(maps->backends_max, sizeof(*publisher->backend_records));
 	publisher->address_records =
-		room_new(publisher->addresses_max, sizeof(*publisher->address_records));
-	publisher->ipv6 = room_new(publisher->addresses_max, sizeof(*publisher->ipv6));
-	publisher->service_uses = room_new(maps->services_max, sizeof(*publisher->service_uses));
+		zeroed_array_new(publisher->addresses_max, sizeof(*publisher->address_records));
+	publisher->ipv6 = zeroed_array_new(publisher->addresses_max, sizeof(*publisher->ipv6));
+	publisher->service_uses =
+		zeroed_array_new(maps->services_max, sizeof(*publisher->service_uses));
 	if (!publisher->backend_records || !publisher->address_records || !publisher->ipv6 ||
 	    !publisher->service_uses || id_pool_init(&publisher->service_ids, maps->services_max) ||
 	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
@@ -157,13 +158,13 @@ void publisher_close(struct publisher *publisher)
 	id_index_fini(&publisher->backend_index);
 	id_index_fini(&publisher->address_index);
 	buddy_fini(&publisher->free_slots);
-	room_free(publisher->backend_records, publisher->maps.backends_max,
-		  sizeof(*publisher->backend_records));
-	room_free(publisher->address_records, publisher->addresses_max,
-		  sizeof(*publisher->address_records));
-	room_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
-	room_free(publisher->service_uses, publisher->maps.services_max,
-		  sizeof(*publisher->service_uses));
+	zeroed_array_free(publisher->backend_records, publisher->maps.backends_max,
+			  sizeof(*publisher->backend_records));
+	zeroed_array_free(publisher->address_records, publisher->addresses_max,
+			  sizeof(*publisher->address_records));
+	zeroed_array_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
+	zeroed_array_free(publisher->service_uses, publisher->maps.services_max,
+			  sizeof(*publisher->service_uses));
 	free(publisher->grace.items);
 	free(publisher->waiting.items);
 	free(publisher->left);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Near or far: the tables that bpf/service/client.h asks, with what people want to know beside it. */
+/* Near or far: the tables that bpf/service/client.h looks up, and the reasons for the answer. */
 
 #include <bpf/bpf.h>
 #include <stdio.h>

@@ -14,7 +14,7 @@
 #include "link/hooks/hook.h"
 #include "link/netlink/netlink.h"
 #include "link/hooks/pin.h"
-#include "link/way.h"
+#include "link/route.h"
 
 /* Where the socket hooks are pinned; one of them stands for all. */
 #define SOCKET_HOOK_PIN "cgroup_connect4"
@@ -43,7 +43,7 @@ static int link_by_name(const char *name, struct place *place)
 static int link_by_route(const struct question *question, struct place *place)
 {
 	const struct ip_addr *towards = place->is_egress ? &question->dst : &question->src;
-	int err = way_find(towards, &place->ifindex);
+	int err = route_find_link(towards, &place->ifindex);
 	char text[ADDRESS_TEXT_SIZE];
 
 	if (!err)

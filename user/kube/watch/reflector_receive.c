@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "decode/json_room.h"
+#include "decode/json_arena.h"
 #include "base/log.h"
 
 #define ANNOTATION_LIST_END "k8s.io/initial-events-end"
@@ -30,7 +30,7 @@ static int answer_is_broken(struct reflector *reflector, const char *why)
 
 static void cleanup_room(cJSON **tree)
 {
-	json_room_leave(*tree);
+	json_arena_release(*tree);
 }
 
 void reflector_note_version(struct reflector *reflector, const cJSON *metadata)
@@ -66,7 +66,7 @@ void reflector_end_list(struct reflector *reflector)
 int reflector_item(char *text, size_t size, void *context)
 {
 	struct reflector *reflector = context;
-	auto_cleanup(cleanup_room) cJSON *item = json_room_parse(text, size);
+	auto_cleanup(cleanup_room) cJSON *item = json_arena_parse(text, size);
 
 	if (!item)
 		return answer_is_broken(reflector, "an item of the list is no JSON");
@@ -101,7 +101,7 @@ static void bookmark_received(struct reflector *reflector, const cJSON *metadata
 int reflector_event(char *text, size_t size, void *context)
 {
 	struct reflector *reflector = context;
-	auto_cleanup(cleanup_room) cJSON *event = json_room_parse(text, size);
+	auto_cleanup(cleanup_room) cJSON *event = json_arena_parse(text, size);
 	const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "type"));
 	const cJSON *object = cJSON_GetObjectItemCaseSensitive(event, "object");
 	const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/settle.h"
+#include "agent/memory_trim.h"
 
 #include <link.h>
 #include <malloc.h>
@@ -36,7 +36,7 @@ static int segments_forget(struct dl_phdr_info *info, size_t size, void *context
 	return 0;
 }
 
-void memory_settle(void)
+void memory_trim(void)
 {
 	(void)malloc_trim(0);
 	(void)dl_iterate_phdr(segments_forget, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "link/way.h"
+#include "link/route.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -135,7 +135,7 @@ static int bridge_port(int bridge, const struct ip_addr *addr)
 	return neighbours_ask(AF_BRIDGE, &search) ? 0 : search.port;
 }
 
-int way_find(const struct ip_addr *addr, int *ret_ifindex)
+int route_find_link(const struct ip_addr *addr, int *ret_ifindex)
 {
 	int ifindex = 0, port;
 	int err = route_ask(addr, &ifindex);

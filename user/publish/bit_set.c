@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "publish/bits.h"
+#include "publish/bit_set.h"
 
 #include <errno.h>
 
-#include "publish/room.h"
+#include "publish/zeroed_array.h"
 
 #define WORD_BITS 64U
 
@@ -17,15 +17,15 @@ static uint64_t bit_of(uint32_t number)
 	return UINT64_C(1) << number % WORD_BITS;
 }
 
-int bits_init(struct bits *bits, uint32_t size)
+int bit_set_init(struct bit_set *bits, uint32_t size)
 {
 	uint32_t words = words_of(size);
 
-	*bits = (struct bits){.size = size};
+	*bits = (struct bit_set){.size = size};
 	do {
-		bits->levels[bits->level_count] = room_new(words, sizeof(uint64_t));
+		bits->levels[bits->level_count] = zeroed_array_new(words, sizeof(uint64_t));
 		if (!bits->levels[bits->level_count]) {
-			bits_fini(bits);
+			bit_set_fini(bits);
 			return -ENOMEM;
 		}
 		bits->level_count++;
@@ -34,18 +34,18 @@ int bits_init(struct bits *bits, uint32_t size)
 	return 0;
 }
 
-void bits_fini(struct bits *bits)
+void bit_set_fini(struct bit_set *bits)
 {
 	uint32_t words = words_of(bits->size);
 
 	for (unsigned int level = 0; level < bits->level_count; level++) {
-		room_free(bits->levels[level], words, sizeof(uint64_t));
+		zeroed_array_free(bits->levels[level], words, sizeof(uint64_t));
 		words = words_of(words);
 	}
-	*bits = (struct bits){};
+	*bits = (struct bit_set){};
 }
 
-void bits_add(struct bits *bits, uint32_t number)
+void bit_set_add(struct bit_set *bits, uint32_t number)
 {
 	for (unsigned int level = 0; level < bits->level_count; level++) {
 		bits->levels[level][number / WORD_BITS] |= bit_of(number);
@@ -53,7 +53,7 @@ void bits_add(struct bits *bits, uint32_t number)
 	}
 }
 
-void bits_remove(struct bits *bits, uint32_t number)
+void bit_set_remove(struct bit_set *bits, uint32_t number)
 {
 	for (unsigned int level = 0; level < bits->level_count; level++) {
 		uint64_t *word = &bits->levels[level][number / WORD_BITS];
@@ -65,12 +65,12 @@ void bits_remove(struct bits *bits, uint32_t number)
 	}
 }
 
-bool bits_has(const struct bits *bits, uint32_t number)
+bool bit_set_has(const struct bit_set *bits, uint32_t number)
 {
 	return number < bits->size && bits->levels[0][number / WORD_BITS] & bit_of(number);
 }
 
-uint32_t bits_first(const struct bits *bits)
+uint32_t bit_set_first(const struct bit_set *bits)
 {
 	uint32_t number = 0;
 
@@ -78,7 +78,7 @@ uint32_t bits_first(const struct bits *bits)
 		uint64_t word = bits->levels[level - 1][number];
 
 		if (!word)
-			return BITS_NONE;
+			return BIT_SET_NONE;
 		number = number * WORD_BITS + (uint32_t)__builtin_ctzll(word);
 	}
 	return number;

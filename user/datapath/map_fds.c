@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "datapath/kept.h"
+#include "datapath/map_fds.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,14 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-int kept_descriptor(int fd)
+int fd_duplicate(int fd)
 {
 	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
 	return kept < 0 ? -errno : kept;
 }
 
-static size_t kept_find(const struct kept_maps *kept, const char *name)
+static size_t kept_find(const struct map_fds *kept, const char *name)
 {
 	size_t at = 0;
 
@@ -23,28 +23,28 @@ static size_t kept_find(const struct kept_maps *kept, const char *name)
 	return at;
 }
 
-static int map_add(struct kept_maps *kept, const struct bpf_map *map)
+static int map_add(struct map_fds *kept, const struct bpf_map *map)
 {
 	int fd;
 
-	if (kept->count == KEPT_MAPS_MAX || strlen(bpf_map__name(map)) >= KEPT_NAME_SIZE)
+	if (kept->count == MAP_FDS_MAX || strlen(bpf_map__name(map)) >= MAP_FDS_NAME_SIZE)
 		return -E2BIG;
-	fd = kept_descriptor(bpf_map__fd(map));
+	fd = fd_duplicate(bpf_map__fd(map));
 	if (fd < 0)
 		return fd;
-	(void)snprintf(kept->maps[kept->count].name, KEPT_NAME_SIZE, "%s", bpf_map__name(map));
+	(void)snprintf(kept->maps[kept->count].name, MAP_FDS_NAME_SIZE, "%s", bpf_map__name(map));
 	kept->maps[kept->count].fd = fd;
 	kept->maps[kept->count++].entries = bpf_map__max_entries(map);
 	return 0;
 }
 
-int kept_maps_add(struct kept_maps *kept, const struct bpf_object *object)
+int map_fds_add(struct map_fds *kept, const struct bpf_object *object)
 {
 	const struct bpf_map *map;
 	int err = 0;
 
 	bpf_object__for_each_map (map, object) {
-		if (bpf_map__is_internal(map) || kept_maps_fd(kept, bpf_map__name(map)) >= 0)
+		if (bpf_map__is_internal(map) || map_fds_find(kept, bpf_map__name(map)) >= 0)
 			continue;
 		err = map_add(kept, map);
 		if (err)
@@ -53,27 +53,27 @@ int kept_maps_add(struct kept_maps *kept, const struct bpf_object *object)
 	return err;
 }
 
-int kept_maps_fd(const struct kept_maps *kept, const char *name)
+int map_fds_find(const struct map_fds *kept, const char *name)
 {
 	size_t at = kept_find(kept, name);
 
 	return at < kept->count ? kept->maps[at].fd : -1;
 }
 
-uint32_t kept_maps_entries(const struct kept_maps *kept, const char *name)
+uint32_t map_fds_entries(const struct map_fds *kept, const char *name)
 {
 	size_t at = kept_find(kept, name);
 
 	return at < kept->count ? kept->maps[at].entries : 0;
 }
 
-int kept_maps_reuse(const struct kept_maps *kept, struct bpf_object *object)
+int map_fds_reuse(const struct map_fds *kept, struct bpf_object *object)
 {
 	struct bpf_map *map;
 	int err = 0;
 
 	bpf_object__for_each_map (map, object) {
-		int fd = kept_maps_fd(kept, bpf_map__name(map));
+		int fd = map_fds_find(kept, bpf_map__name(map));
 
 		if (!err && fd >= 0)
 			err = bpf_map__reuse_fd(map, fd);
@@ -81,7 +81,7 @@ int kept_maps_reuse(const struct kept_maps *kept, struct bpf_object *object)
 	return err;
 }
 
-void kept_maps_close(struct kept_maps *kept)
+void map_fds_close(struct map_fds *kept)
 {
 	while (kept->count)
 		(void)close(kept->maps[--kept->count].fd);

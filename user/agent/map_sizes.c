@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/size.h"
+#include "agent/map_sizes.h"
 
 #include "base/cleanup.h"
 #include "fairlead/limits.h"
@@ -100,7 +100,7 @@ bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes 
 }
 
 int sizes_of_model(struct model *model, const struct agent_options *options,
-		   const struct surroundings *surroundings, struct datapath_sizes *ret_sizes)
+		   const struct plan_inputs *plan_inputs, struct datapath_sizes *ret_sizes)
 {
 	struct needs needs = {
 		.model = model,
@@ -108,7 +108,7 @@ int sizes_of_model(struct model *model, const struct agent_options *options,
 	};
 	int err;
 
-	surroundings_tell(surroundings, &needs.context);
+	plan_inputs_context(plan_inputs, &needs.context);
 	/* Not by a drain: what is dirty is to be published in the order it came in. */
 	err = model_each(model, OBJECT_SERVICE, needs_of_service, &needs);
 	model_touch_all(model);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/early.h"
+#include "agent/socket_reconnect.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -10,30 +10,30 @@
 /* Frontends that come in this time share one look through the sockets. */
 #define GATHER_MS 100
 
-struct early {
+struct socket_reconnect {
 	uv_timer_t timer;
 	struct early_sockets_options options;
 	struct publisher *publisher;
 	bool is_unsupported;
 };
 
-int early_new(uv_loop_t *loop, const struct early_sockets_options *options,
-	      struct publisher *publisher, struct early **ret_early)
+int socket_reconnect_new(uv_loop_t *loop, const struct early_sockets_options *options,
+			 struct publisher *publisher, struct socket_reconnect **ret_reconnect)
 {
-	struct early *early = calloc(1, sizeof(*early));
+	struct socket_reconnect *reconnect = calloc(1, sizeof(*reconnect));
 	int err;
 
-	if (!early)
+	if (!reconnect)
 		return -ENOMEM;
-	early->options = *options;
-	early->publisher = publisher;
-	err = uv_timer_init(loop, &early->timer);
+	reconnect->options = *options;
+	reconnect->publisher = publisher;
+	err = uv_timer_init(loop, &reconnect->timer);
 	if (err) {
-		free(early);
+		free(reconnect);
 		return err;
 	}
-	early->timer.data = early;
-	*ret_early = early;
+	reconnect->timer.data = reconnect;
+	*ret_reconnect = reconnect;
 	return 0;
 }
 
@@ -42,20 +42,20 @@ static void on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-void early_close(struct early *early)
+void socket_reconnect_close(struct socket_reconnect *reconnect)
 {
-	if (early)
-		uv_close((uv_handle_t *)&early->timer, on_closed);
+	if (reconnect)
+		uv_close((uv_handle_t *)&reconnect->timer, on_closed);
 }
 
 static void look(uv_timer_t *timer)
 {
-	struct early *early = timer->data;
+	struct socket_reconnect *reconnect = timer->data;
 	unsigned int count = 0;
-	int err = early_sockets_reconnect(&early->options, &count);
+	int err = early_sockets_reconnect(&reconnect->options, &count);
 
 	if (err == -EOPNOTSUPP) {
-		early->is_unsupported = true;
+		reconnect->is_unsupported = true;
 		log_warning("this kernel does not list UDP sockets (CONFIG_INET_UDP_DIAG): those "
 			    "that were connected to a NodePort before it was there do not reach it "
 			    "until they connect again");
@@ -73,9 +73,10 @@ static void look(uv_timer_t *timer)
 			 count);
 }
 
-void early_note(struct early *early)
+void socket_reconnect_schedule(struct socket_reconnect *reconnect)
 {
-	if (!early || !publisher_take_new_udp(early->publisher) || early->is_unsupported)
+	if (!reconnect || !publisher_take_new_udp(reconnect->publisher) ||
+	    reconnect->is_unsupported)
 		return;
-	(void)uv_timer_start(&early->timer, look, GATHER_MS, 0);
+	(void)uv_timer_start(&reconnect->timer, look, GATHER_MS, 0);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/guard.h"
+#include "agent/hook_guard.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,14 +11,14 @@
 #define NOTE_SIZE  256
 #define MSEC_PER_S 1000ULL
 
-struct guard {
+struct hook_guard {
 	uv_timer_t timer;
-	struct guard_sources sources;
+	struct hook_guard_sources sources;
 };
 
 static void link_lost(const char *link, const char *hook, void *context)
 {
-	const struct guard_sources *sources = &((struct guard *)context)->sources;
+	const struct hook_guard_sources *sources = &((struct hook_guard *)context)->sources;
 	char note[NOTE_SIZE];
 
 	(void)snprintf(
@@ -29,7 +29,7 @@ static void link_lost(const char *link, const char *hook, void *context)
 	sources->lost(note, sources->context);
 }
 
-static void sockets_lost(const struct guard_sources *sources, int missing)
+static void sockets_lost(const struct hook_guard_sources *sources, int missing)
 {
 	char note[NOTE_SIZE];
 
@@ -43,7 +43,7 @@ static void sockets_lost(const struct guard_sources *sources, int missing)
 	sources->lost(note, sources->context);
 }
 
-static void sockets_check(const struct guard_sources *sources)
+static void sockets_check(const struct hook_guard_sources *sources)
 {
 	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
 	int count = (int)datapath_socket_programs(*sources->datapath, programs), missing;
@@ -65,8 +65,8 @@ static void sockets_check(const struct guard_sources *sources)
 
 static void on_timer(uv_timer_t *timer)
 {
-	struct guard *guard = timer->data;
-	const struct guard_sources *sources = &guard->sources;
+	struct hook_guard *guard = timer->data;
+	const struct hook_guard_sources *sources = &guard->sources;
 
 	if (*sources->links)
 		link_watch_check(*sources->links, link_lost, guard);
@@ -74,9 +74,9 @@ static void on_timer(uv_timer_t *timer)
 		sockets_check(sources);
 }
 
-struct guard *guard_new(uv_loop_t *loop, const struct guard_sources *sources)
+struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_sources *sources)
 {
-	struct guard *guard = calloc(1, sizeof(*guard));
+	struct hook_guard *guard = calloc(1, sizeof(*guard));
 	uint64_t interval_ms = sources->interval_s * MSEC_PER_S;
 
 	if (!guard)
@@ -93,7 +93,7 @@ static void on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-void guard_close(struct guard *guard)
+void hook_guard_close(struct hook_guard *guard)
 {
 	if (guard)
 		uv_close((uv_handle_t *)&guard->timer, on_closed);

@@ -10,37 +10,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KEPT_MAPS_MAX  48
-#define KEPT_NAME_SIZE 32
+#define MAP_FDS_MAX       48
+#define MAP_FDS_NAME_SIZE 32
 
-struct kept_maps {
+struct map_fds {
 	struct {
-		char name[KEPT_NAME_SIZE];
+		char name[MAP_FDS_NAME_SIZE];
 		int fd;
 		uint32_t entries; /* at most */
-	} maps[KEPT_MAPS_MAX];
+	} maps[MAP_FDS_MAX];
 	size_t count;
 };
 
 /* A descriptor of one's own for another; negative errno. Silent. */
-int kept_descriptor(int fd);
+int fd_duplicate(int fd);
 
 /*
  * Keeps the maps of a loaded object that are not kept yet, by name. libbpf's own maps (.rodata) are
  * left out. Returns 0 or a negative errno. Silent.
  */
-int kept_maps_add(struct kept_maps *kept, const struct bpf_object *object);
+int map_fds_add(struct map_fds *kept, const struct bpf_object *object);
 
 /* Borrowed; -1: there is none of that name. */
-int kept_maps_fd(const struct kept_maps *kept, const char *name);
+int map_fds_find(const struct map_fds *kept, const char *name);
 
 /* 0: there is none of that name. */
-uint32_t kept_maps_entries(const struct kept_maps *kept, const char *name);
+uint32_t map_fds_entries(const struct map_fds *kept, const char *name);
 
 /*
  * Lets an object that is not loaded yet use the kept maps as its own. Returns 0 or a negative
  * errno.
  */
-int kept_maps_reuse(const struct kept_maps *kept, struct bpf_object *object);
+int map_fds_reuse(const struct map_fds *kept, struct bpf_object *object);
 
-void kept_maps_close(struct kept_maps *kept);
+void map_fds_close(struct map_fds *kept);

@@ -146,7 +146,7 @@ static void link_publish_early(struct link_watch *watch, struct watched_link *li
 	link->info = published;
 }
 
-static void link_settle(struct link_watch *watch, struct watched_link *link)
+static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 {
 	const bool was_managed = link->is_settled && link_is_managed(link);
 	struct link_info info = {
@@ -239,7 +239,7 @@ static unsigned int address_rank(void *context, int ifindex, enum ip_family fami
 }
 
 /* Is there anything new to tell? */
-static bool addresses_settle(struct link_watch *watch)
+static bool addresses_reconcile(struct link_watch *watch)
 {
 	const struct ip_addr old4 = watch->address4, old6 = watch->address6;
 	int changed = address_table_publish(&watch->addresses);
@@ -255,7 +255,7 @@ static bool addresses_settle(struct link_watch *watch)
 	       memcmp(&old6, &watch->address6, sizeof(old6)) != 0;
 }
 
-bool watch_settle(struct link_watch *watch)
+bool watch_reconcile(struct link_watch *watch)
 {
 	struct watched_link *link, *next;
 	bool addresses_changed;
@@ -268,14 +268,14 @@ bool watch_settle(struct link_watch *watch)
 	}
 	HASH_ITER (hh, watch->links, link, next) {
 		if (link->is_changed)
-			link_settle(watch, link);
+			link_reconcile(watch, link);
 	}
 	xdp_links_write(watch);
 	if (watch->links_changed)
 		watch->addresses_dirty = true; /* their rank looks at roles */
 	if (!watch->addresses_dirty)
 		return false;
-	addresses_changed = addresses_settle(watch);
+	addresses_changed = addresses_reconcile(watch);
 	link_sources_write(watch);
 	return addresses_changed;
 }

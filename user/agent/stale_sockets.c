@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/left.h"
+#include "agent/stale_sockets.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -23,7 +23,7 @@ struct left_backend {
 	UT_hash_handle hh;
 };
 
-struct left_sockets {
+struct stale_sockets {
 	uv_timer_t timer; /* runs while there are backends */
 	int socket_state_map;
 	struct publisher *publisher;
@@ -31,61 +31,61 @@ struct left_sockets {
 	bool is_unsupported;
 };
 
-int left_new(uv_loop_t *loop, int socket_state_map, struct publisher *publisher,
-	     struct left_sockets **ret_left)
+int stale_sockets_new(uv_loop_t *loop, int socket_state_map, struct publisher *publisher,
+		      struct stale_sockets **ret_stale)
 {
-	struct left_sockets *left = calloc(1, sizeof(*left));
+	struct stale_sockets *stale = calloc(1, sizeof(*stale));
 	int err;
 
-	if (!left)
+	if (!stale)
 		return -ENOMEM;
-	left->socket_state_map = socket_state_map;
-	left->publisher = publisher;
-	err = uv_timer_init(loop, &left->timer);
+	stale->socket_state_map = socket_state_map;
+	stale->publisher = publisher;
+	err = uv_timer_init(loop, &stale->timer);
 	if (err) {
-		free(left);
+		free(stale);
 		return err;
 	}
-	left->timer.data = left;
-	*ret_left = left;
+	stale->timer.data = stale;
+	*ret_stale = stale;
 	return 0;
 }
 
-static void backend_forget(struct left_sockets *left, struct left_backend *backend)
+static void backend_forget(struct stale_sockets *stale, struct left_backend *backend)
 {
-	HASH_DEL(left->backends, backend);
+	HASH_DEL(stale->backends, backend);
 	free(backend);
 }
 
 static void on_closed(uv_handle_t *handle)
 {
-	struct left_sockets *left = handle->data;
+	struct stale_sockets *stale = handle->data;
 	struct left_backend *backend, *next;
 
-	HASH_ITER (hh, left->backends, backend, next)
-		backend_forget(left, backend);
-	free(left);
+	HASH_ITER (hh, stale->backends, backend, next)
+		backend_forget(stale, backend);
+	free(stale);
 }
 
-void left_close(struct left_sockets *left)
+void stale_sockets_close(struct stale_sockets *stale)
 {
-	if (left)
-		uv_close((uv_handle_t *)&left->timer, on_closed);
+	if (stale)
+		uv_close((uv_handle_t *)&stale->timer, on_closed);
 }
 
 static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 port, void *context)
 {
-	struct left_sockets *left = context;
+	struct stale_sockets *stale = context;
 	struct socket_target target;
 	struct left_backend *backend;
 
-	if (left->is_unsupported)
+	if (stale->is_unsupported)
 		return;
 	memset(&target, 0, sizeof(target)); /* it is a key, padding and all */
 	target.addr = *addr;
 	target.port = port;
 	target.service = service;
-	HASH_FIND(hh, left->backends, &target, sizeof(target), backend);
+	HASH_FIND(hh, stale->backends, &target, sizeof(target), backend);
 	if (!backend) {
 		backend = calloc(1, sizeof(*backend));
 		if (!backend) {
@@ -94,38 +94,38 @@ static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 po
 			return;
 		}
 		backend->target = target;
-		HASH_ADD(hh, left->backends, target, sizeof(backend->target), backend);
+		HASH_ADD(hh, stale->backends, target, sizeof(backend->target), backend);
 	}
 	backend->left_ns = uv_hrtime();
 }
 
 /* Takes those that left until `until_ns` out of the table, and gives those that have not come back.
  */
-static size_t targets_take(struct left_sockets *left, uint64_t until_ns,
+static size_t targets_take(struct stale_sockets *stale, uint64_t until_ns,
 			   struct socket_target *ret_targets)
 {
 	struct left_backend *backend, *next;
 	size_t count = 0;
 
-	HASH_ITER (hh, left->backends, backend, next) {
+	HASH_ITER (hh, stale->backends, backend, next) {
 		if (backend->left_ns > until_ns)
 			continue;
-		if (!publisher_serves_udp(left->publisher, backend->target.service,
+		if (!publisher_serves_udp(stale->publisher, backend->target.service,
 					  &backend->target.addr, backend->target.port))
 			ret_targets[count++] = backend->target;
-		backend_forget(left, backend);
+		backend_forget(stale, backend);
 	}
 	return count;
 }
 
-static void targets_tell(struct left_sockets *left, const struct socket_target *targets,
+static void targets_tell(struct stale_sockets *stale, const struct socket_target *targets,
 			 size_t count)
 {
 	unsigned int told = 0;
-	int err = sockets_destroy_udp(left->socket_state_map, targets, count, &told);
+	int err = sockets_destroy_udp(stale->socket_state_map, targets, count, &told);
 
 	if (err == -EOPNOTSUPP) {
-		left->is_unsupported = true;
+		stale->is_unsupported = true;
 		log_warning("this kernel cannot abort sockets (CONFIG_INET_DIAG_DESTROY): "
 			    "connected UDP "
 			    "sockets stay with a backend that left until they connect again");
@@ -136,9 +136,9 @@ static void targets_tell(struct left_sockets *left, const struct socket_target *
 		log_info("aborted %u connected UDP sockets whose backend has left", told);
 }
 
-static void tell(struct left_sockets *left, uint64_t until_ns)
+static void tell(struct stale_sockets *stale, uint64_t until_ns)
 {
-	size_t count = HASH_COUNT(left->backends);
+	size_t count = HASH_COUNT(stale->backends);
 	struct socket_target *targets;
 
 	if (!count)
@@ -148,35 +148,35 @@ static void tell(struct left_sockets *left, uint64_t until_ns)
 		(void)log_err(-ENOMEM, "sockets of backends that left are told later, continuing");
 		return;
 	}
-	count = targets_take(left, until_ns, targets);
+	count = targets_take(stale, until_ns, targets);
 	if (count)
-		targets_tell(left, targets, count);
+		targets_tell(stale, targets, count);
 	free(targets);
 }
 
 static void timer_rang(uv_timer_t *timer)
 {
-	struct left_sockets *left = timer->data;
+	struct stale_sockets *stale = timer->data;
 
-	tell(left, uv_hrtime() - ANSWERS_MS * NS_PER_MS);
-	if (!left->backends)
+	tell(stale, uv_hrtime() - ANSWERS_MS * NS_PER_MS);
+	if (!stale->backends)
 		(void)uv_timer_stop(timer);
 }
 
-void left_note(struct left_sockets *left)
+void stale_sockets_collect(struct stale_sockets *stale)
 {
-	publisher_drain_left(left->publisher, backend_note, left);
-	if (left->backends && !uv_is_active((uv_handle_t *)&left->timer))
-		(void)uv_timer_start(&left->timer, timer_rang, ANSWERS_MS, ANSWERS_MS);
+	publisher_drain_left(stale->publisher, backend_note, stale);
+	if (stale->backends && !uv_is_active((uv_handle_t *)&stale->timer))
+		(void)uv_timer_start(&stale->timer, timer_rang, ANSWERS_MS, ANSWERS_MS);
 }
 
-void left_tell_all(struct left_sockets *left)
+void stale_sockets_abort_all(struct stale_sockets *stale)
 {
-	if (left)
-		tell(left, UINT64_MAX);
+	if (stale)
+		tell(stale, UINT64_MAX);
 }
 
-uint32_t left_degraded(const struct left_sockets *left)
+uint32_t stale_sockets_degraded(const struct stale_sockets *stale)
 {
-	return left->is_unsupported ? DEGRADED_NO_SOCKET_DESTROY : 0;
+	return stale->is_unsupported ? DEGRADED_NO_SOCKET_DESTROY : 0;
 }

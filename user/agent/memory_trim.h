@@ -6,4 +6,4 @@
  * programs and libraries. These are the files' own pages in the page cache: those that are needed
  * again come back from there without being read. Silent.
  */
-void memory_settle(void);
+void memory_trim(void);

@@ -14,7 +14,7 @@
 #include "link/link.h"
 
 /* Where the agent keeps things; borrowed, and read at each look. */
-struct guard_sources {
+struct hook_guard_sources {
 	uint32_t interval_s;
 	const char *pin_dir;
 	const char *cgroup;               /* NULL: there are no socket hooks */
@@ -27,10 +27,10 @@ struct guard_sources {
 	void *context;
 };
 
-struct guard;
+struct hook_guard;
 
 /* Looks every `interval_s` seconds. NULL: memory is short. */
-struct guard *guard_new(uv_loop_t *loop, const struct guard_sources *sources);
+struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_sources *sources);
 
 /* The loop's next turn frees it. NULL is fine. */
-void guard_close(struct guard *guard);
+void hook_guard_close(struct hook_guard *guard);

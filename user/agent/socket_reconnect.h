@@ -11,14 +11,14 @@
 #include "link/sockets/early_sockets.h"
 #include "publish/publish.h"
 
-struct early;
+struct socket_reconnect;
 
 /* `loop` and `publisher` are borrowed, `options` is copied. Returns 0 or a negative errno. */
-int early_new(uv_loop_t *loop, const struct early_sockets_options *options,
-	      struct publisher *publisher, struct early **ret_early);
+int socket_reconnect_new(uv_loop_t *loop, const struct early_sockets_options *options,
+			 struct publisher *publisher, struct socket_reconnect **ret_reconnect);
 
 /* The loop's next turn frees it. NULL is fine. */
-void early_close(struct early *early);
+void socket_reconnect_close(struct socket_reconnect *reconnect);
 
 /* After a publish: looks for such sockets soon, if a frontend of UDP came. NULL is fine. Logs. */
-void early_note(struct early *early);
+void socket_reconnect_schedule(struct socket_reconnect *reconnect);

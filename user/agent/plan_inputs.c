@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/surroundings.h"
+#include "agent/plan_inputs.h"
 
 #include <string.h>
 
 #include "base/address.h"
 #include "agent/cluster_nodes.h"
-#include "config/near.h"
+#include "config/client_scope.h"
 #include "agent/service_cidrs.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -23,7 +23,7 @@ static void node_ports_log(const struct node_port_addresses *ports)
 	log_info("NodePorts are served on %s", *text ? text : "no address");
 }
 
-static bool node_ports_look(struct surroundings *surroundings, struct node_facts *facts,
+static bool node_ports_look(struct plan_inputs *plan_inputs, struct node_facts *facts,
 			    const struct link_watch *links)
 {
 	auto_cleanup(cleanup_free) struct ip_addr *read = NULL;
@@ -44,20 +44,20 @@ static bool node_ports_look(struct surroundings *surroundings, struct node_facts
 		(void)log_err(err, "cannot tell where NodePorts are to be served, continuing");
 		return false;
 	}
-	if (node_ports_equal(&ports, &surroundings->node_ports)) {
+	if (node_ports_equal(&ports, &plan_inputs->node_ports)) {
 		node_ports_fini(&ports);
 		return false;
 	}
-	node_ports_fini(&surroundings->node_ports);
-	surroundings->node_ports = ports;
+	node_ports_fini(&plan_inputs->node_ports);
+	plan_inputs->node_ports = ports;
 	if (links)
 		node_ports_log(&ports);
 	return true;
 }
 
-bool surroundings_look(struct surroundings *surroundings, const struct agent_options *options,
-		       struct model *model, const struct link_watch *links,
-		       const struct datapath *datapath)
+bool plan_inputs_refresh(struct plan_inputs *plan_inputs, const struct agent_options *options,
+			 struct model *model, const struct link_watch *links,
+			 const struct datapath *datapath)
 {
 	const struct object *node = model_node(model, options->node_name);
 	struct node_facts facts = {
@@ -69,31 +69,31 @@ bool surroundings_look(struct surroundings *surroundings, const struct agent_opt
 
 	changes = model_changes(model, OBJECT_NODE) + model_changes(model, OBJECT_SERVICE_CIDR) +
 		  model_is_listed(model, OBJECT_NODE);
-	if (datapath && (datapath != surroundings->told || changes != surroundings->told_changes)) {
-		surroundings->told = datapath;
-		surroundings->told_changes = changes;
+	if (datapath && (datapath != plan_inputs->told || changes != plan_inputs->told_changes)) {
+		plan_inputs->told = datapath;
+		plan_inputs->told_changes = changes;
 		near_ranges_write(datapath_map(datapath, "near_ranges"), &options->traffic,
 				  facts.node);
 		service_cidrs_write(datapath_map(datapath, "service_ranges"), &options->traffic,
 				    model);
 		if (options->config.forwarding != FORWARDING_SNAT)
-			surroundings->has_no_address = !cluster_nodes_write(
+			plan_inputs->has_no_address = !cluster_nodes_write(
 				datapath_map(datapath, "cluster_nodes"),
 				datapath_map(datapath, "node_address"), model, options->node_name);
 	}
-	return node_ports_look(surroundings, &facts, links);
+	return node_ports_look(plan_inputs, &facts, links);
 }
 
-void surroundings_tell(const struct surroundings *surroundings, struct plan_context *context)
+void plan_inputs_context(const struct plan_inputs *plan_inputs, struct plan_context *context)
 {
-	const struct node_port_addresses *ports = &surroundings->node_ports;
+	const struct node_port_addresses *ports = &plan_inputs->node_ports;
 
 	context->node_port_addresses = ports->addresses;
 	context->node_port_address_count = ports->count;
 	memcpy(context->node_ips, ports->node_ips, sizeof(context->node_ips));
 }
 
-void surroundings_fini(struct surroundings *surroundings)
+void plan_inputs_fini(struct plan_inputs *plan_inputs)
 {
-	node_ports_fini(&surroundings->node_ports);
+	node_ports_fini(&plan_inputs->node_ports);
 }

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "decode/json_room.h"
+#include "decode/json_arena.h"
 
 static cJSON *read_text(const char *text)
 {
-	return json_room_parse(text, strlen(text));
+	return json_arena_parse(text, strlen(text));
 }
 
 static void a_tree_is_read_and_left_and_the_next_one_too(void **state)
@@ -26,7 +26,7 @@ static void a_tree_is_read_and_left_and_the_next_one_too(void **state)
 		assert_string_equal(
 			cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "kind")),
 			"Service");
-		json_room_leave(tree);
+		json_arena_release(tree);
 	}
 }
 
@@ -34,8 +34,8 @@ static void what_is_no_json_gives_no_tree(void **state)
 {
 	(void)state;
 	assert_null(read_text("{\"kind\":"));
-	json_room_leave(NULL);
-	json_room_leave(read_text("{}"));
+	json_arena_release(NULL);
+	json_arena_release(read_text("{}"));
 }
 
 /* A megabyte of nodes: LeakSanitizer sees to it that they go. */
@@ -56,8 +56,8 @@ static void a_tree_that_does_not_fit_comes_from_the_heap(void **state)
 	assert_int_equal(cJSON_GetArraySize(tree), count);
 	assert_string_equal(cJSON_GetStringValue(cJSON_GetArrayItem(tree, count - 1)),
 			    "item-09999");
-	json_room_leave(tree);
-	json_room_leave(read_text("[]"));
+	json_arena_release(tree);
+	json_arena_release(read_text("[]"));
 }
 
 static void a_large_text_that_is_no_json_leaves_nothing(void **state)
@@ -81,8 +81,8 @@ static void other_trees_are_as_ever_meanwhile(void **state)
 	char *printed = cJSON_PrintUnformatted(other);
 
 	(void)state;
-	json_room_leave(tree);
-	json_room_leave(read_text("[1,2,3,4,5,6]"));
+	json_arena_release(tree);
+	json_arena_release(read_text("[1,2,3,4,5,6]"));
 	assert_string_equal(printed, "{\"b\":[1,2,3]}");
 	free(printed);
 	cJSON_Delete(other);

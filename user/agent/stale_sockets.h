@@ -12,21 +12,21 @@
 
 #include "publish/publish.h"
 
-struct left_sockets;
+struct stale_sockets;
 
 /* `loop`, `socket_state_map` and `publisher` are borrowed. Returns 0 or a negative errno. */
-int left_new(uv_loop_t *loop, int socket_state_map, struct publisher *publisher,
-	     struct left_sockets **ret_left);
+int stale_sockets_new(uv_loop_t *loop, int socket_state_map, struct publisher *publisher,
+		      struct stale_sockets **ret_stale);
 
 /* Forgets what has left; the loop's next turn frees it. NULL is fine. */
-void left_close(struct left_sockets *left);
+void stale_sockets_close(struct stale_sockets *stale);
 
 /* Takes what the publisher says has left. Logs. */
-void left_note(struct left_sockets *left);
+void stale_sockets_collect(struct stale_sockets *stale);
 
 /* Aborts the sockets of all that has left and not come back, however short ago. Logs. NULL is fine.
  */
-void left_tell_all(struct left_sockets *left);
+void stale_sockets_abort_all(struct stale_sockets *stale);
 
 /* DEGRADED_NO_SOCKET_DESTROY once the kernel has said that it cannot. */
-uint32_t left_degraded(const struct left_sockets *left);
+uint32_t stale_sockets_degraded(const struct stale_sockets *stale);

@@ -7,7 +7,7 @@
 
 #include "datapath/datapath.h"
 #include "config/options.h"
-#include "agent/surroundings.h"
+#include "agent/plan_inputs.h"
 #include "model/model.h"
 
 /*
@@ -15,7 +15,7 @@
  * dirty afterwards. Returns 0 or -ENOMEM. Silent.
  */
 int sizes_of_model(struct model *model, const struct agent_options *options,
-		   const struct surroundings *surroundings, struct datapath_sizes *ret_sizes);
+		   const struct plan_inputs *plan_inputs, struct datapath_sizes *ret_sizes);
 
 /* The least that a datapath is made with, whatever it is to hold. */
 void sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "config/near.h"
+#include "config/client_scope.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>

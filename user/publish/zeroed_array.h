@@ -8,5 +8,5 @@
  * malloc does not promise that: it may hand out what was in use before, and then it writes all of
  * it.
  */
-void *room_new(size_t count, size_t size);
-void room_free(void *room, size_t count, size_t size);
+void *zeroed_array_new(size_t count, size_t size);
+void zeroed_array_free(void *array, size_t count, size_t size);

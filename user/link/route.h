@@ -10,4 +10,4 @@
  * address was seen last, or the bridge where that is not known. Returns 0, -ENETUNREACH or
  * -EHOSTUNREACH: there is no way, or another negative errno. Silent.
  */
-int way_find(const struct ip_addr *addr, int *ret_ifindex);
+int route_find_link(const struct ip_addr *addr, int *ret_ifindex);

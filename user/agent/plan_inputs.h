@@ -14,7 +14,7 @@
 #include "model/model.h"
 #include "plan/plan.h"
 
-struct surroundings {
+struct plan_inputs {
 	struct node_port_addresses node_ports;
 	/* What the programs were told last, and of what. */
 	const struct datapath *told;
@@ -26,11 +26,11 @@ struct surroundings {
  * Looks again, and tells the programs. `links` and `datapath` may be NULL before there are any.
  * Returns true if Services must be planned again. Logs.
  */
-bool surroundings_look(struct surroundings *surroundings, const struct agent_options *options,
-		       struct model *model, const struct link_watch *links,
-		       const struct datapath *datapath);
+bool plan_inputs_refresh(struct plan_inputs *plan_inputs, const struct agent_options *options,
+			 struct model *model, const struct link_watch *links,
+			 const struct datapath *datapath);
 
 /* What plans are made with; borrowed until the next look. */
-void surroundings_tell(const struct surroundings *surroundings, struct plan_context *context);
+void plan_inputs_context(const struct plan_inputs *plan_inputs, struct plan_context *context);
 
-void surroundings_fini(struct surroundings *surroundings);
+void plan_inputs_fini(struct plan_inputs *plan_inputs);
