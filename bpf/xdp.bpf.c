@@ -63,8 +63,8 @@ static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct fram
  * before 6.7 may give a neighbour that never answered.
  */
 static __always_inline bool route_find_link(struct xdp_md *xdp, const struct packet *packet,
-				     const struct hook *hook, const struct rewrite *rewrite,
-				     struct bpf_fib_lookup *ret_way)
+					    const struct hook *hook, const struct rewrite *rewrite,
+					    struct bpf_fib_lookup *ret_way)
 {
 	ret_way->tot_len = hook->size - ETH_HLEN;
 	return route_ask(xdp, packet, hook, rewrite, ret_way) == BPF_FIB_LKUP_RET_SUCCESS &&

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Trees of cJSON that live for a moment, one at a time: their nodes come from one arena that is used
- * again and again, which is twice as fast as thousands of small allocations. What does not fit
- * comes from the heap. For one thread.
+ * Short-lived trees of cJSON, one at a time. Their nodes come from one arena, which each tree uses
+ * again: twice as fast as thousands of small allocations. What does not fit comes from the heap.
+ * For one thread.
  */
 
 #include <cjson/cJSON.h>
