@@ -10,7 +10,10 @@
 #include "fairlead/config.h"
 #include "fairlead/limits.h"
 
-/* Set by user space through the skeleton before loading; the verifier removes what it disables. */
+/*
+ * Set by user space through the skeleton before loading; the verifier removes the code that it
+ * disables.
+ */
 const volatile struct config config = {
 	.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
 	.timeout_tcp_established_s = TIMEOUT_TCP_ESTABLISHED_S,
@@ -33,7 +36,10 @@ const volatile struct config config = {
 #define NSEC_PER_SEC  1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL
 
-/* Seconds of CLOCK_MONOTONIC: the coarse clock costs a load, and a second is all we keep. */
+/*
+ * Seconds of CLOCK_MONOTONIC. The coarse clock costs only a load, and a resolution of a second is
+ * enough.
+ */
 static __always_inline __u32 now_seconds(void)
 {
 	return (config.has_helpers_5_12 ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns()) /

@@ -3,7 +3,7 @@
 
 #include "maps.h"
 
-/* Counts a packet where it dies, is refused, or is left alone. */
+/* Counts a packet at the place where it is dropped, refused or left alone. */
 static __always_inline void counter_add(enum counter_reason reason, __u32 bytes)
 {
 	__u32 index = reason;
@@ -15,7 +15,7 @@ static __always_inline void counter_add(enum counter_reason reason, __u32 bytes)
 	counter->bytes += bytes;
 }
 
-/* Service port 0 is none: what another node chose is counted there. */
+/* Service port 0 stands for flows whose backend another node chose: that node counts them. */
 static __always_inline void stats_count_connection(__u32 service)
 {
 	struct service_stats *stats =

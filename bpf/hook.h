@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Where a packet is met, and what the steps of a hook tell each other. All hooks share this. */
+/* What a hook tells its steps about a packet, and what they return. Shared by all hooks. */
 
 #include <linux/types.h>
 #include <stdbool.h>
 
-/* Where a packet was met; what "back" means depends on it. */
+/* The hook and link at which a packet is handled; the meaning of "back" depends on it. */
 struct hook {
-	bool is_egress; /* a packet of this node itself, met where it leaves */
+	bool is_egress; /* the packet leaves by the link */
 	__u8 pad[3];
 	__u32 link_header_size; /* ETH_HLEN, or 0 on links that have none */
 	__u32 ifindex;          /* of the link */
-	__u32 size;             /* of the packet, with its link-layer header: for counters */
+	__u32 size;             /* of the packet with its link-layer header, for counters */
 };
 
 /*
- * What the steps of a hook return: 0, the packet goes on; a positive verdict of the hook's own, it
- * is dealt with (and counted, if it died); or -enum counter_reason, it is to be dropped for that
- * reason.
+ * The return values of a hook's steps: 0, the packet continues; a positive verdict of the hook's
+ * own, the packet has been handled (and counted, if it was dropped); or -enum counter_reason, the
+ * caller must drop the packet for that reason.
  */
 #define VERDICT_NEXT 0
 
-/* As VERDICT_NEXT, for a packet that is translated by now: no other step may look at it again. */
+/* Like VERDICT_NEXT, for a packet that has been translated: no other step may handle it again. */
 #define VERDICT_DONE 256

@@ -3,7 +3,7 @@
 
 /*
  * Every map on one page. All are pinned by name. "Written by" says who changes a map while programs
- * run; everybody may read. Sizes here are defaults, user space sets the real ones.
+ * run; every side may read. The sizes here are defaults: user space sets the real ones.
  */
 
 #include <linux/bpf.h>
@@ -24,7 +24,8 @@ struct {
 } frontends SEC(".maps");
 
 /*
- * The small table that every packet is asked about: VIPs, backends, the node. Written by the agent.
+ * The table in which every packet's address is looked up: VIPs, backends, the node's addresses.
+ * Written by the agent.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -33,7 +34,7 @@ struct {
 	__type(value, struct address_info);
 } addresses SEC(".maps");
 
-/* How busy each of them is. Written by programs; the agent makes new entries zero. */
+/* How busy each address is. Written by programs; the agent zeroes new entries. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SERVICES_DEFAULT + BACKENDS_DEFAULT);
@@ -42,7 +43,10 @@ struct {
 	__type(value, struct address_flows);
 } address_flows SEC(".maps");
 
-/* Service ports, their lists of slots, and where slots lead. Written by the agent through mmap. */
+/*
+ * Service ports, their lists of slots, and the backends of slots. Written by the agent through
+ * mmap.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SERVICES_DEFAULT);
@@ -67,7 +71,10 @@ struct {
 	__type(value, struct backend);
 } backends SEC(".maps");
 
-/* Which backend a client had. Written by programs; the one unused longest makes room. */
+/*
+ * The backend that a client had last. Written by programs; the least recently used entry is
+ * evicted.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, AFFINITY_DEFAULT);
@@ -76,8 +83,8 @@ struct {
 } affinity SEC(".maps");
 
 /*
- * Flows that were answered. Written by programs; nothing is evicted, entries leave when they
- * expire. Full is counted (COUNTER_FLOWS_FULL), and such flows stay in `new_flows`.
+ * Confirmed flows. Written by programs; nothing is evicted, entries leave when they expire. If the
+ * map is full, that is counted (COUNTER_FLOWS_FULL) and the flow stays in `new_flows`.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -87,9 +94,9 @@ struct {
 } flows SEC(".maps");
 
 /*
- * Every confirmed flow waits here to be asked whether it has expired, all equally long: so they
- * stand in the order of their times. An entry that has not its flow's ticket is of one that is
- * over, even if its tuple came back. Written by programs.
+ * Confirmed flows queued for their next expiry check. All wait equally long, so the queue is in the
+ * order of their due times. An entry whose ticket differs from its flow's belongs to a flow that
+ * has ended, even if another flow has the same tuple now. Written by programs.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
@@ -97,7 +104,7 @@ struct {
 	__type(value, struct flow_check);
 } flow_checks SEC(".maps");
 
-/* The timer that looks at them. Written by programs. */
+/* The timer that checks them. Written by programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -106,7 +113,8 @@ struct {
 } flow_sweeper SEC(".maps");
 
 /*
- * Flows that nobody has answered yet. A flood of them can only evict its like. Written by programs.
+ * Flows that are not confirmed yet. A flood of them can evict only other new flows. Written by
+ * programs.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -116,8 +124,8 @@ struct {
 } new_flows SEC(".maps");
 
 /*
- * Conversations that open anew on a tuple whose flow is still alive: the flow follows them once its
- * backend has agreed. By the original tuple. Written by programs.
+ * Conversations that open on a tuple whose flow is still alive: the flow follows them once its
+ * backend has agreed. Keyed by the original tuple. Written by programs.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -126,7 +134,7 @@ struct {
 	__type(value, struct flow_renewal);
 } flow_renewals SEC(".maps");
 
-/* Who works on a flow and its tuples (tuple_lock.h). Written by programs. */
+/* Locks of flows and their tuples (flow/tuple_lock.h). Written by programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, TUPLE_LOCKS);
@@ -134,7 +142,7 @@ struct {
 	__type(value, struct tuple_lock);
 } tuple_locks SEC(".maps");
 
-/* Ports of packets that travel in fragments. Written by programs. */
+/* Ports of fragmented packets. Written by programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, FRAGMENTS_DEFAULT);
@@ -143,8 +151,8 @@ struct {
 } fragments SEC(".maps");
 
 /*
- * Replies that conversations of the node itself await at a port that is a NodePort, by their tuple,
- * and when one of either side was seen last. UDP only. Written by programs.
+ * Replies that conversations of the node itself expect at a port that is a NodePort: by their
+ * tuple, the time when a packet of either side was last seen. UDP only. Written by programs.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -153,7 +161,7 @@ struct {
 	__type(value, __u32);
 } own_replies SEC(".maps");
 
-/* Who may use load-balancer IPs. Written by the agent. */
+/* Client ranges that may use load-balancer IPs. Written by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, SOURCE_RANGES_DEFAULT);
@@ -162,7 +170,7 @@ struct {
 	__type(value, __u32);
 } source_ranges SEC(".maps");
 
-/* Who is near. Written by the agent. */
+/* Address ranges of near clients. Written by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, NEAR_RANGES_MAX);
@@ -171,7 +179,7 @@ struct {
 	__type(value, __u32);
 } near_ranges SEC(".maps");
 
-/* Where ClusterIPs are from. Written by the agent through mmap. */
+/* The ranges that ClusterIPs are allocated from. Written by the agent through mmap. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -180,7 +188,7 @@ struct {
 	__type(value, struct service_ranges);
 } service_ranges SEC(".maps");
 
-/* Sources of packets whose client's place the node takes. Written by the agent. */
+/* Source addresses for source NAT, by link. Written by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, LINKS_MAX);
@@ -190,9 +198,10 @@ struct {
 } link_sources SEC(".maps");
 
 /*
- * Links that XDP may send to, by ifindex: whose drivers take such frames, for others lose them in
- * silence. With XDP_TARGET_BACK in the key, links that a frame goes back out of by redirection as
- * well, not by XDP_TX. Written by the agent; entries of a device that goes leave by themselves.
+ * Links that XDP may send to, by ifindex: only those whose drivers transmit such frames, because
+ * others lose them silently. With XDP_TARGET_BACK in the key: links that send frames back out by
+ * redirection, not by XDP_TX. Written by the agent; the kernel removes the entries of a device that
+ * goes away.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
@@ -202,8 +211,9 @@ struct {
 } redirect_targets SEC(".maps");
 
 /*
- * Who may send encapsulated packets: enum cluster_node, by address. Written by the agent; where
- * direct server return is switched off it stays as it was, for flows that began before.
+ * Addresses of the cluster's nodes, as enum cluster_node: only other nodes may send encapsulated
+ * packets. Written by the agent. If direct server return is switched off, the map stays as it was,
+ * for flows that began before.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -214,8 +224,9 @@ struct {
 } cluster_nodes SEC(".maps");
 
 /*
- * Ids of some backends on other nodes, IPv4's and then IPv6's, by the lower bits of the id: a place
- * has one (else 0) while there is any. What it is says `backends`. Written by the agent.
+ * Ids of some backends on other nodes, first IPv4's and then IPv6's, each at a place given by the
+ * lower bits of the id. A place is 0 only if no backend fits it. `backends` describes the backend.
+ * Written by the agent.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -225,8 +236,8 @@ struct {
 } far_backends SEC(".maps");
 
 /*
- * Next hops that the kernel did not know when a packet was to be sent to them, and has asked for
- * since. Written by programs; the one unused longest makes room.
+ * Next hops that were unresolved when a packet was to be sent to them and that the kernel has been
+ * resolving since. Written by programs; the least recently used entry is evicted.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -235,7 +246,7 @@ struct {
 	__type(value, struct neighbour_search);
 } neighbour_searches SEC(".maps");
 
-/* When a next hop was last sought, in seconds of the monotonic clock; 0: none is. */
+/* When a next hop was last found unresolved, in seconds of the monotonic clock; 0 if none is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -244,9 +255,9 @@ struct {
 } neighbour_sought SEC(".maps");
 
 /*
- * The addresses of links that run XDP, in a place that the ifindex says: an array, for a look costs
- * each frame. Two links that want one place share it in that only one has it; frames of the other
- * go up to TC. Written by the agent.
+ * Link-layer addresses of links that run XDP, at an index computed from the ifindex: an array,
+ * because every frame pays for the lookup. If two links map to the same index, only one has the
+ * entry, and frames of the other go up to TC. Written by the agent.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -255,7 +266,7 @@ struct {
 	__type(value, struct xdp_link);
 } xdp_links SEC(".maps");
 
-/* The addresses that other nodes know this one by. Written by the agent. */
+/* The addresses by which other nodes know this one. Written by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -264,9 +275,9 @@ struct {
 } node_address SEC(".maps");
 
 /*
- * Which ports of the node's own addresses may have flows. Written by the agent through mmap when it
- * publishes a NodePort, and by programs, for other frontends; a port that was a NodePort once stays
- * one here, which costs its packets a look at the flow tables.
+ * The ports of the node's own addresses that may have flows. Written by the agent through mmap when
+ * it publishes a NodePort, and by programs for other frontends. A port is never cleared, which
+ * costs its packets a lookup in the flow tables.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -276,7 +287,7 @@ struct {
 	__type(value, struct node_ports);
 } node_ports SEC(".maps");
 
-/* Service ports whose flows found no free source port, by id. Written by programs. */
+/* Service ports whose flows have found no free source port, by id. Written by programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, EXHAUSTED_MAX);
@@ -284,7 +295,9 @@ struct {
 	__type(value, struct exhausted);
 } exhausted SEC(".maps");
 
-/* Why packets died or were refused: enum counter_reason. Written by programs. */
+/*
+ * Packets dropped, refused or otherwise accounted for, by enum counter_reason. Written by programs.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTER_COUNT);
@@ -301,12 +314,12 @@ struct {
 } service_stats SEC(".maps");
 
 /*
- * Answers a CPU may still send in this second: a flood of packets to be refused does not keep
- * routers' errors from those who need them, nor the other way round. Written by programs.
+ * Answers that a CPU may still send in this second, by kind, so that a flood of packets to be
+ * refused cannot suppress a router's errors, nor the other way round. Written by programs.
  */
 enum answer_kind {
 	ANSWER_REFUSAL = 0,
-	ANSWER_ERROR = 1, /* of a router: no way, too big, no hop left */
+	ANSWER_ERROR = 1, /* of a router: no route, packet too big, hop limit exceeded */
 	ANSWER_KINDS
 };
 
@@ -322,7 +335,7 @@ struct {
 	__type(value, struct reject_budget);
 } reject_budget SEC(".maps");
 
-/* For people, written and read by user space only. */
+/* For operators; written and read by user space only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SERVICES_DEFAULT);

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
- * The socket hooks, at the cgroup: what clients on the node meet before their first packet. The
- * address is rewritten once, afterwards packets cost nothing.
+ * The socket hooks, attached to the cgroup: they handle clients on the node before their first
+ * packet. The address is rewritten once; after that packets cost nothing.
  *
- * connect4/6      A frontend becomes a backend; nobody to answer is ECONNREFUSED. The socket
- *                 remembers both.
- * getpeername4/6  A connected socket sees what it dialled.
- * sendmsg4/6      As connect, for each datagram that names whom it is for. A UDP socket keeps its
- *                 backends: a connected one that names its peer again the one that it is connected
- *                 to, for it hears from no other.
+ * connect4/6      Rewrites a frontend to a backend; ECONNREFUSED if no backend can answer. The
+ *                 socket remembers both.
+ * getpeername4/6  A connected socket sees the address that it dialled.
+ * sendmsg4/6      As connect, for each datagram with a destination. A UDP socket keeps its
+ *                 backends. If a connected socket names its peer again, it gets the backend that
+ *                 it is connected to, because it receives from no other.
  * recvmsg4/6      Replies appear to come from the frontend.
- * bind4/6         A NodePort that a Service has cannot be taken by a process of the node.
+ * bind4/6         A process of the node cannot bind to a NodePort of a Service.
  *
- * What a socket remembers lives in socket-local storage and goes with the socket; what an
- * unconnected one has no room for there is in `datagram_others`. No hook runs for
- * connect(AF_UNSPEC), nor for a connect() that fails later on: what was dialled counts only while
- * the socket itself says that it is connected to where that led. An IPv6 socket that talks to
- * ::ffff:a.b.c.d runs connect6, getpeername6 and recvmsg6 (but sendmsg4): addresses are stored
- * mapped, so nothing here needs to know. Verdicts: SOCKET_ALLOW (perhaps rewritten), SOCKET_REFUSE.
+ * A socket's state lives in socket-local storage and goes away with the socket; `datagram_others`
+ * holds the entries of an unconnected socket that do not fit there. No hook runs for
+ * connect(AF_UNSPEC), nor when a connect() fails later: so the stored frontend counts only while
+ * the socket itself is connected to the stored backend. An IPv6 socket that talks to ::ffff:a.b.c.d
+ * runs connect6, getpeername6 and recvmsg6 (but sendmsg4). Addresses are stored mapped, so the code
+ * here need not distinguish them. Verdicts: SOCKET_ALLOW (perhaps rewritten), SOCKET_REFUSE.
  */
 
 #include <linux/bpf.h>
@@ -39,14 +39,14 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 #define SOCKET_ALLOW  1
 #define SOCKET_REFUSE 0
 
-#define BIND_ATTEMPTS_SIZE 4096 /* bytes, a page at least: what does not fit is not told */
+#define BIND_ATTEMPTS_SIZE 4096 /* bytes, at least a page; attempts without room are not logged */
 
 #define LOOPBACK_IPV4 ((__u32)bpf_htonl(0x7f000001))
 #define LOOPBACK_IPV6 ((__u32)bpf_htonl(1)) /* the last word of ::1 */
 
 /*
- * Frontends of unconnected UDP sockets that have more than their own memory has room for. Written
- * by these programs; the one unused longest makes room.
+ * Frontends of unconnected UDP sockets that do not fit into the socket's own storage. Written by
+ * these programs; the least recently used entry is evicted.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -56,8 +56,8 @@ struct {
 } datagram_others SEC(".maps");
 
 /*
- * Sockets of the agent: its way to the API server must not depend on what it has programmed.
- * Written by the agent, before it connects.
+ * Sockets of the agent: its path to the API server must not depend on what it has programmed.
+ * Written by the agent before it connects.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -66,13 +66,13 @@ struct {
 	__type(value, __u32);
 } agent_sockets SEC(".maps");
 
-/* Who was refused a NodePort. Read by the agent, which logs them. */
+/* Processes that were refused a NodePort. Read by the agent, which logs them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, BIND_ATTEMPTS_SIZE);
 } bind_attempts SEC(".maps");
 
-/* An address and port of the call, whatever its family. */
+/* The address and port of a call, of either family. */
 struct endpoint {
 	struct ip_addr addr;
 	__be16 port;
@@ -120,7 +120,10 @@ static __always_inline bool endpoint_is(const struct endpoint *endpoint, const s
 	return endpoint->port == port && address_equal(&endpoint->addr, addr);
 }
 
-/* True if the address is unspecified, which is loopback to connect() and everything to bind(). */
+/*
+ * True if the address is unspecified, which means loopback to connect() and every address to
+ * bind().
+ */
 static __always_inline bool address_is_any(const struct ip_addr *addr)
 {
 	const __u32 *words = address_words_const(addr);
@@ -128,15 +131,15 @@ static __always_inline bool address_is_any(const struct ip_addr *addr)
 	return !words[3] && !words[0] && !words[1] && (!words[2] || words[2] == MAPPED_PREFIX_WORD);
 }
 
-/* The one loopback address of its family that has frontends. */
+/* Sets the address to the one loopback address of its family that has frontends. */
 static __always_inline void address_set_loopback(struct ip_addr *addr)
 {
 	address_words(addr)[3] = address_is_ipv4(addr) ? LOOPBACK_IPV4 : LOOPBACK_IPV6;
 }
 
 /*
- * The socket, loaded once: where the compiler finds several places that load it, it may share the
- * address instead, which the verifier does not take.
+ * The socket, loaded once: if the compiler finds several loads, it may compute the address of the
+ * field once and share it, which the verifier rejects.
  */
 static __always_inline struct bpf_sock *socket_of(const struct bpf_sock_addr *ctx)
 {
@@ -153,8 +156,8 @@ static __always_inline bool is_on_node(struct bpf_sock_addr *ctx)
 }
 
 /*
- * True if a TC hook meets what is sent to the address. What a process of the node sends to one of
- * the node's own never leaves by a link.
+ * True if a TC hook sees packets to the address. Packets from a process of the node to one of the
+ * node's own addresses never leave by a link.
  */
 static __always_inline bool is_met_by_tc(struct bpf_sock_addr *ctx, const struct ip_addr *addr)
 {
@@ -167,8 +170,8 @@ static __always_inline bool is_met_by_tc(struct bpf_sock_addr *ctx, const struct
 }
 
 /*
- * The address that a socket is bound to; all zero or unspecified: the kernel will choose one, which
- * it does when it knows the backend.
+ * The address that a socket is bound to. If it is zero or unspecified, the kernel chooses one once
+ * it knows the backend.
  */
 static __always_inline void source_read(const struct bpf_sock *socket, struct ip_addr *ret_addr)
 {
@@ -180,7 +183,7 @@ static __always_inline void source_read(const struct bpf_sock *socket, struct ip
 		return;
 	if (socket->family != AF_INET6) {
 		ipv4 = socket->src_ip4;
-		barrier_var(ipv4); /* or it shares its load with a word of the other family */
+		barrier_var(ipv4); /* else the compiler merges this load with an IPv6 word's */
 		address_set_ipv4(ret_addr, ipv4);
 		return;
 	}
@@ -197,7 +200,7 @@ static __always_inline void peer_read(const struct bpf_sock *socket, struct ip_a
 
 	if (socket->family != AF_INET6) {
 		ipv4 = socket->dst_ip4;
-		barrier_var(ipv4); /* or it shares its load with a word of the other family */
+		barrier_var(ipv4); /* else the compiler merges this load with an IPv6 word's */
 		address_set_ipv4(ret_addr, ipv4);
 		return;
 	}
@@ -207,19 +210,19 @@ static __always_inline void peer_read(const struct bpf_sock *socket, struct ip_a
 	words[3] = socket->dst_ip6[3];
 }
 
-/* As a word, which every kernel takes: before 5.18 the field is one. */
+/* Reads the port as a 32-bit word, which every kernel accepts: before 5.18 the field is one. */
 static __always_inline __be16 peer_read_port(const struct bpf_sock *socket)
 {
 	return (__be16)READ_ONCE(*(const __u32 *)&socket->dst_port);
 }
 
-/* What a UDP socket dialled, or NULL where it is not connected to where that led. */
+/* The state of a UDP socket, or NULL if the socket is not connected to the stored backend. */
 static __always_inline const struct socket_state *state_of_connected(struct bpf_sock *socket)
 {
 	const struct socket_state *state;
 	struct ip_addr peer;
 
-	if (socket->state != BPF_TCP_ESTABLISHED) /* connected, of UDP too */
+	if (socket->state != BPF_TCP_ESTABLISHED) /* for UDP it means connected */
 		return NULL;
 	state = bpf_sk_storage_get(&socket_state, socket, NULL, 0);
 	if (!state || peer_read_port(socket) != state->backend_port)
@@ -229,8 +232,8 @@ static __always_inline const struct socket_state *state_of_connected(struct bpf_
 }
 
 /*
- * The frontend that is dialled. On the node every loopback address is one of its NodePort
- * addresses. A socket that is bound to one is left alone: nothing it sends could leave the node.
+ * Looks up the frontend that is dialled. On the node every loopback address stands for a NodePort
+ * address. A socket bound to loopback is left alone: none of its packets could leave the node.
  */
 static __always_inline const struct frontend_target *
 frontend_dialled(struct bpf_sock_addr *ctx, const struct bpf_sock *socket,
@@ -250,9 +253,9 @@ frontend_dialled(struct bpf_sock_addr *ctx, const struct bpf_sock *socket,
 }
 
 /*
- * Whether the client may use a load-balancer IP. The source of a socket that is not bound is not
- * known yet: on the node it is taken for the node's own address (rule I110). That of a pod is only
- * seen by the TC hooks, so there it is not allowed here.
+ * True if the client may use a load-balancer IP. The source of an unbound socket is not known yet:
+ * on the node, the node's own address is assumed (rule I110). Only the TC hooks see a pod's source,
+ * so a pod is not allowed here.
  */
 static __always_inline bool socket_is_allowed(struct bpf_sock_addr *ctx,
 					      const struct bpf_sock *socket,
@@ -272,7 +275,7 @@ static __always_inline bool socket_is_allowed(struct bpf_sock_addr *ctx,
 	return service->flags & SERVICE_NODE_ALLOWED && is_on_node(ctx);
 }
 
-/* A pod is its network namespace: the source address is not chosen yet. */
+/* Identifies a pod by its network namespace, because its source address is not chosen yet. */
 static __always_inline void client_of(struct bpf_sock_addr *ctx, struct client *ret_client)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
@@ -283,8 +286,9 @@ static __always_inline void client_of(struct bpf_sock_addr *ctx, struct client *
 }
 
 /*
- * Says no. Where the kernel cannot tell the application why (before 5.18), the packet may go out as
- * it is and the TC hook refuses it; where none meets it, the application gets EPERM.
+ * Refuses the call. If the kernel cannot return ECONNREFUSED to the application (before 5.18), the
+ * call may go on unchanged, so that the TC hook refuses the packet; if no TC hook sees it, the
+ * application gets EPERM.
  */
 static __always_inline int socket_refuse(struct bpf_sock_addr *ctx, const struct endpoint *dialled,
 					 enum counter_reason reason)
@@ -298,8 +302,8 @@ static __always_inline int socket_refuse(struct bpf_sock_addr *ctx, const struct
 }
 
 /*
- * To be dropped in silence, which TC does with what is sent. What no TC hook meets gets EPERM, as
- * from netfilter when the node's own packets are dropped.
+ * Handles a call whose packets are to be dropped silently, which the TC hook does. If no TC hook
+ * sees them, the application gets EPERM, as it does when netfilter drops the node's own packets.
  */
 static __always_inline int socket_drop(struct bpf_sock_addr *ctx, const struct endpoint *dialled,
 				       enum counter_reason reason)
@@ -310,7 +314,7 @@ static __always_inline int socket_drop(struct bpf_sock_addr *ctx, const struct e
 	return SOCKET_REFUSE;
 }
 
-/* No backend was chosen, because of what service_select says. */
+/* Handles a call for which service_select() found no backend; `err` is its error. */
 static __always_inline int socket_unserved(struct bpf_sock_addr *ctx,
 					   const struct endpoint *dialled, int err)
 {
@@ -318,7 +322,7 @@ static __always_inline int socket_unserved(struct bpf_sock_addr *ctx,
 					     : socket_refuse(ctx, dialled, -err);
 }
 
-/* The kernel has no memory for what the socket must remember; TC needs none of it. */
+/* Handles a call if there is no memory for the socket's state; TC does not need that state. */
 static __always_inline int socket_without_state(struct bpf_sock_addr *ctx,
 						const struct endpoint *dialled)
 {
@@ -342,7 +346,8 @@ static __always_inline void state_fill(struct socket_state *state, const struct 
 }
 
 /*
- * Turns the frontend a socket connects to into a backend. `*endpoint` is rewritten only if allowed.
+ * Rewrites the frontend that a socket connects to into a backend. `*endpoint` is changed only if
+ * the connection is allowed.
  */
 static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endpoint *endpoint,
 					  bool *ret_rewritten)
@@ -357,12 +362,14 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 
 	target = frontend_dialled(ctx, socket, endpoint, ctx->protocol);
 	if (!target) {
-		/* A socket that is connected again must not go on under its old name. */
+		/*
+		 * A socket that connects again must not keep the frontend of its last connection.
+		 */
 		if (bpf_sk_storage_get(&socket_state, socket, NULL, 0))
 			(void)bpf_sk_storage_delete(&socket_state, socket);
 		/*
-		 * ping and traceroute connect a UDP socket to any port, only to learn their own
-		 * address; should it really send, TC refuses.
+		 * ping and traceroute connect a UDP socket to an arbitrary port only to learn their
+		 * own address; if a socket does send, TC refuses the packet.
 		 */
 		if (ctx->protocol != IPPROTO_TCP && config.tc_attached)
 			return SOCKET_ALLOW;
@@ -392,8 +399,8 @@ static __always_inline int socket_connect(struct bpf_sock_addr *ctx, struct endp
 }
 
 /*
- * An entry by its index. The verifier is to look at what follows once, not once for each entry that
- * it may be: `unknown`, of which it cannot say anything, makes it forget which.
+ * Returns an entry by its index. `unknown`, about which the verifier knows nothing, makes it forget
+ * the index, so that it checks the code that follows once and not once per entry.
  */
 static __always_inline struct socket_state *datagram_at(struct datagram_state *datagram,
 							__u32 index)
@@ -407,8 +414,8 @@ static __always_inline struct socket_state *datagram_at(struct datagram_state *d
 }
 
 /*
- * The entry of a frontend in the socket's own memory, or, where it has none, the one to give it: a
- * free one or the oldest.
+ * The entry of a frontend in the socket's own storage; if it has none, the entry to use for it,
+ * which is free or the oldest.
  */
 static __always_inline struct socket_state *
 datagram_entry(struct datagram_state *datagram, const struct endpoint *frontend, bool *ret_found)
@@ -441,8 +448,9 @@ static __always_inline void datagram_key_set(struct datagram_key *key, const str
 }
 
 /*
- * What `datagram_others` says of an address of this socket in that role. The socket's own entries
- * are filled in their order, and then stay in use: until the last one is, nothing was moved out.
+ * Looks up an address of this socket, in that role, in `datagram_others`. The socket's own entries
+ * are filled in order and then stay in use, so while the last one is free, nothing has been moved
+ * out.
  */
 static __always_inline const struct socket_state *
 datagram_other(struct bpf_sock_addr *ctx, const struct datagram_state *datagram,
@@ -458,7 +466,8 @@ datagram_other(struct bpf_sock_addr *ctx, const struct datagram_state *datagram,
 }
 
 /*
- * Moves an entry out of the socket's own memory: by its frontend, and by the backend that answers.
+ * Moves an entry from the socket's own storage to `datagram_others`, once under its frontend and
+ * once under the backend that answers.
  */
 static __always_inline void datagram_move_out(struct bpf_sock_addr *ctx,
 					      const struct socket_state *entry)
@@ -473,8 +482,8 @@ static __always_inline void datagram_move_out(struct bpf_sock_addr *ctx,
 }
 
 /*
- * The entry of a frontend, brought into the socket's own memory if it was moved out. Where there is
- * none, the one to fill: what that held before was moved out.
+ * The entry of a frontend, moved back into the socket's own storage if necessary. If the frontend
+ * has none, returns the entry to fill, whose old contents have been moved out.
  */
 static __always_inline struct socket_state *datagram_take(struct bpf_sock_addr *ctx,
 							  struct datagram_state *datagram,
@@ -497,9 +506,9 @@ static __always_inline struct socket_state *datagram_take(struct bpf_sock_addr *
 }
 
 /*
- * True if another frontend of the socket already has this backend, or the socket asks it directly:
- * replies could not be told apart. Without a branch for each entry, of which the verifier would
- * follow every combination.
+ * True if another frontend of the socket already has this backend, or the socket talks to it
+ * directly: replies could not be told apart. The loop has no branch per entry, because the verifier
+ * would follow every combination.
  */
 static __always_inline bool datagram_backend_is_taken(struct bpf_sock_addr *ctx,
 						      const struct datagram_state *datagram,
@@ -515,7 +524,7 @@ static __always_inline bool datagram_backend_is_taken(struct bpf_sock_addr *ctx,
 		difference = (entry->backend ^ choice->backend) |
 			     (entry->generation ^ choice->generation);
 		barrier_var(difference);
-		taken |= (difference - 1) >> 63; /* 1 where there is none */
+		taken |= (difference - 1) >> 63; /* 1 if there is no difference */
 	}
 	if (taken)
 		return true;
@@ -525,7 +534,7 @@ static __always_inline bool datagram_backend_is_taken(struct bpf_sock_addr *ctx,
 
 #define DATAGRAM_TRIES 4
 
-/* Chooses a backend, another one than the socket's other frontends have if that can be had. */
+/* Chooses a backend, if possible one that none of the socket's other frontends has. */
 static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 					   const struct datagram_state *datagram,
 					   const struct endpoint *frontend,
@@ -545,9 +554,9 @@ static __always_inline int datagram_select(struct bpf_sock_addr *ctx,
 }
 
 /*
- * True if the socket was connected to the frontend, is not any more, and keeps the backend: after
- * connect(AF_UNSPEC) the kernel still gives an IPv6 socket nothing that is not from its old peer's
- * address.
+ * True if the socket was connected to the frontend, has been disconnected, and keeps the backend:
+ * after connect(AF_UNSPEC) the kernel still delivers to an IPv6 socket only what comes from its old
+ * peer's address. Copies the old state to `entry`.
  */
 static __always_inline bool datagram_inherit(struct bpf_sock *socket,
 					     const struct endpoint *frontend,
@@ -570,8 +579,8 @@ static __always_inline bool datagram_inherit(struct bpf_sock *socket,
 }
 
 /*
- * The frontend that a datagram from a backend answers: of two with one backend, the one used last.
- * What was moved out was used before all that is here.
+ * The frontend that a datagram from a backend answers: of two frontends with the same backend, the
+ * one used last. Entries in the socket's own storage were used later than those moved out.
  */
 static __always_inline const struct socket_state *datagram_sender(struct bpf_sock_addr *ctx,
 								  struct datagram_state *datagram,
@@ -594,8 +603,8 @@ static __always_inline const struct socket_state *datagram_sender(struct bpf_soc
 }
 
 /*
- * The socket asks a pod directly. Where the pod is the backend of one of its frontends as well, it
- * becomes a frontend of its own: the next answer is to what was asked last.
+ * The socket sends to a pod directly. If the pod is also the backend of one of its frontends, the
+ * pod becomes a frontend of its own: the next answer is attributed to the last request.
  */
 static __always_inline void datagram_note_direct(struct bpf_sock_addr *ctx, struct bpf_sock *socket,
 						 const struct endpoint *endpoint)
@@ -625,9 +634,9 @@ static __always_inline void datagram_note_direct(struct bpf_sock_addr *ctx, stru
 }
 
 /*
- * A datagram for an address that is no frontend. A ClusterIP refuses ports that it does not have,
- * but a server may answer itself there: the VIP takes the client's place where a pod reaches itself
- * through TC, which knows its flows.
+ * Handles a datagram to an address that is not a frontend. A ClusterIP refuses ports that it does
+ * not have, with one exception: if a pod reaches itself through TC, the VIP replaces the client's
+ * address, so the server answers to an arbitrary port of the VIP. TC knows those flows.
  */
 static __always_inline int datagram_elsewhere(struct bpf_sock_addr *ctx, struct bpf_sock *socket,
 					      const struct endpoint *endpoint)
@@ -644,7 +653,7 @@ static __always_inline int datagram_elsewhere(struct bpf_sock_addr *ctx, struct 
 	return socket_refuse(ctx, endpoint, COUNTER_REJECT_NO_PORT);
 }
 
-/* Turns the frontend of a datagram into the backend that this socket has there, or gives it one. */
+/* Rewrites the frontend of a datagram to the socket's backend there, choosing one if necessary. */
 static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoint *endpoint,
 				       bool *ret_rewritten)
 {
@@ -692,7 +701,9 @@ static __always_inline int socket_send(struct bpf_sock_addr *ctx, struct endpoin
 	return SOCKET_ALLOW;
 }
 
-/* Gives a backend the name under which the socket knows it; false if it knows none. */
+/*
+ * Replaces a backend with the frontend that the socket dialled; false if the socket dialled none.
+ */
 static __always_inline bool socket_name_peer(struct bpf_sock_addr *ctx, struct endpoint *endpoint)
 {
 	const struct socket_state *state = bpf_sk_storage_get(&socket_state, ctx->sk, NULL, 0);
@@ -723,7 +734,7 @@ static __always_inline bool socket_name_sender(struct bpf_sock_addr *ctx, struct
 	return true;
 }
 
-/* True if a Service has the place as its NodePort. */
+/* True if the address and port are a Service's NodePort. */
 static __always_inline bool is_node_port(const struct ip_addr *addr, __be16 port, __u8 proto,
 					 __u32 *ret_service)
 {
@@ -736,8 +747,9 @@ static __always_inline bool is_node_port(const struct ip_addr *addr, __be16 port
 }
 
 /*
- * True if the endpoint covers a NodePort. The unspecified address covers all: loopback stands for
- * them, which has every NodePort. That of IPv6 covers IPv4 as well.
+ * True if binding to the endpoint would cover a NodePort. The unspecified address covers all of
+ * them; loopback, which has every NodePort, is looked up in its place. That of IPv6 covers IPv4 as
+ * well.
  */
 static __always_inline bool endpoint_covers_node_port(const struct endpoint *endpoint, __u8 proto,
 						      __u32 *ret_service)
@@ -755,7 +767,10 @@ static __always_inline bool endpoint_covers_node_port(const struct endpoint *end
 	return is_node_port(&addr, endpoint->port, proto, ret_service);
 }
 
-/* For the agent's log; where it has no room the attempt is not told. */
+/*
+ * Reports an attempt to bind for the agent's log; if the ring buffer is full, the attempt is not
+ * logged.
+ */
 static __always_inline void bind_attempt_tell(const struct endpoint *endpoint, __u8 proto,
 					      __u32 service)
 {
@@ -775,8 +790,9 @@ static __always_inline void bind_attempt_tell(const struct endpoint *endpoint, _
 }
 
 /*
- * A process of the node would listen at a NodePort, and be silent: its clients are the Service's.
- * One that listens already goes on. Kernels before 5.18 can only say EPERM.
+ * Refuses a bind to a NodePort: the process would never be reached, because the Service gets its
+ * clients. A process that is already listening keeps its socket. Kernels before 5.18 can only
+ * return EPERM.
  */
 static __always_inline int socket_bind(struct bpf_sock_addr *ctx, const struct endpoint *endpoint)
 {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
- * The timer that ends confirmed flows (flow_sweep.h). It is an object of its own because kernels
- * before 5.15 have no timers and refuse every object that has a callback in it. The agent runs the
- * program once at each start; the timer belongs to the pinned map `flow_sweeper`, so it goes on
- * without an agent.
+ * The timer that ends expired flows (flow/sweep.h). It is an object of its own because kernels
+ * before 5.15 have no timers and reject every object that contains a callback. The agent runs the
+ * program once at each start; the timer belongs to the pinned map `flow_sweeper`, so it keeps
+ * running without an agent.
  */
 
 #include "flow/sweep.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* So many flows are looked at in one run; then other work has its turn. */
+/* Entries checked per timer run; bounds the time in softirq. */
 #define CHECKS_A_RUN 256
 
 static int flow_sweep(void *map, __u32 *key, struct flow_sweeper *sweeper)
@@ -22,7 +22,10 @@ static int flow_sweep(void *map, __u32 *key, struct flow_sweeper *sweeper)
 
 	for (int i = 0; i < CHECKS_A_RUN && !early_s; i++)
 		early_s = flow_check_next(now_s);
-	/* "== -ENOENT", for "< 0" after "> 0" trips over a fault of 6.18's verifier, into dmesg. */
+	/*
+	 * "== -ENOENT" because "< 0" after "> 0" triggers a bug in 6.18's verifier, which shows in
+	 * dmesg.
+	 */
 	if (early_s > 0)
 		pause_ns = (__u32)early_s * NSEC_PER_SEC;
 	else if (early_s == -ENOENT)
@@ -32,8 +35,8 @@ static int flow_sweep(void *map, __u32 *key, struct flow_sweeper *sweeper)
 }
 
 /*
- * Starts the timer, or makes one that runs already go on with this program: it holds on to that of
- * an earlier agent until then. Returns 0 or a negative errno, to BPF_PROG_RUN.
+ * Starts the timer, or makes a running one continue with this program's callback: until then it
+ * holds a reference to an earlier agent's program. Returns 0 or a negative errno to BPF_PROG_RUN.
  */
 SEC("tc")
 int fl_sweep_start(struct __sk_buff *skb)
@@ -43,7 +46,7 @@ int fl_sweep_start(struct __sk_buff *skb)
 
 	if (!sweeper)
 		return -ENOENT;
-	/* -EBUSY: an earlier agent has made it. */
+	/* -EBUSY: an earlier agent has initialised it. */
 	(void)bpf_timer_init(&sweeper->timer, &flow_sweeper, 1 /* CLOCK_MONOTONIC */);
 	err = bpf_timer_set_callback(&sweeper->timer, flow_sweep);
 	if (!err)

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
- * The TC hooks: what routed packets meet on every managed link. Ingress is to us what PREROUTING is
- * to netfilter, egress what POSTROUTING is; between the two the kernel routes.
+ * The TC hooks, which see routed packets on every managed link. Ingress corresponds to netfilter's
+ * PREROUTING, egress to POSTROUTING; between the two the kernel routes.
  *
- * ingress   Ask the small table what the destination is.
- *           Nothing to us: go on; most packets end here. So does what the stack would not take.
+ * ingress   Look up the destination in `addresses`.
+ *           Unknown: leave the packet alone; most packets end here. The same goes for packets that
+ *           the stack would not accept.
  *           A VIP: the packet belongs to a flow, opens one, is an echo request to answer, or is
  *           refused.
  *           An address of this node: it may be the reply to a process of the node.
- *           A backend: its client talks to it directly; forget what would disturb that. Or another
- *           node has encapsulated a client's packet for it: unwrap that, it is of a flow.
- * egress    Ask the small table what the source is.
- *           A backend that has flows: this may be a reply, and gets back its frontend as source.
- *           An address of this node, on a packet that did not come by a link: the node itself
+ *           A backend: its client talks to it directly; remove a flow that would interfere. Or
+ *           another node has encapsulated a client's packet for it: unwrap the packet, which
+ *           belongs to a flow.
+ * egress    Look up the source in `addresses`.
+ *           A backend that has flows: this may be a reply, and gets the frontend as its source.
+ *           An address of this node, on a packet that did not arrive by a link: the node itself
  *           sends it. To a VIP: as at ingress.
- * both      ICMP errors: what they quote decides.
+ * both      ICMP errors: the quoted packet decides.
  *
- * Verdicts: VERDICT_NEXT (whoever comes next on this hook; translated or not), VERDICT_DROP
+ * Verdicts: VERDICT_NEXT (the next program on this hook, whether translated or not), VERDICT_DROP
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
@@ -44,16 +46,16 @@
 #include "send/transit.h"
 #include "service/service_cidr.h"
 
-/* Of a step that leaves the decision to another one. */
+/* A step leaves the decision to a later one. */
 #define VERDICT_ASK_VIP (-COUNTER_COUNT)
-/* Of a step whose packet goes to its backend, by draft->original, in another packet. */
+/* The packet must be encapsulated and sent to the backend of draft->original. */
 #define VERDICT_ENCAPSULATE 257
-/* Of a step that has found an ICMP error to be about draft->original. */
+/* The packet is an ICMP error about the flow in draft->original. */
 #define VERDICT_TRANSLATE_ERROR 258
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* Reads ports, of fragments too. Returns 0 or -COUNTER_DROP_... */
+/* Reads the ports, those of later fragments too. Returns 0 or -COUNTER_DROP_... */
 static __always_inline int read_ports(struct __sk_buff *skb, struct packet *packet)
 {
 	if (packet->family == FAMILY_IPV6 && !packet_skip_extensions(skb, packet))
@@ -65,13 +67,13 @@ static __always_inline int read_ports(struct __sk_buff *skb, struct packet *pack
 	return fragment_ports(packet) ? 0 : -COUNTER_DROP_FRAGMENT;
 }
 
-/* The same for who is rarely asked: it takes less of the stack, and longer. */
+/* Out-of-line copy for the cold callers: saves stack at the price of a call. */
 static __noinline int read_ports_apart(struct __sk_buff *skb, struct packet *packet)
 {
 	return read_ports(skb, packet);
 }
 
-/* Sends a packet of a flow with source NAT on, in either direction, as draft->rewrite says. */
+/* Sends a packet of a flow with source NAT, in either direction, rewritten by draft->rewrite. */
 static __always_inline int transit(struct __sk_buff *skb, const struct packet *packet,
 				   struct flow_draft *draft, enum flow_direction direction,
 				   const struct hook *hook)
@@ -87,8 +89,8 @@ static __always_inline int transit(struct __sk_buff *skb, const struct packet *p
 }
 
 /*
- * Sends a packet of a process of this node by the route to its backend, which may be another one
- * than the kernel has chosen, and take less.
+ * Sends a packet of a process of this node by the route to its backend. That route may differ from
+ * the one that the kernel has chosen, and its MTU may be smaller.
  */
 static __always_inline int reroute(struct __sk_buff *skb, const struct packet *packet,
 				   struct flow_draft *draft, const struct hook *hook)
@@ -110,7 +112,7 @@ static __always_inline int reroute(struct __sk_buff *skb, const struct packet *p
 }
 
 /*
- * Sends a rewritten packet on, in the direction its flow goes. Returns a verdict or -enum
+ * Rewrites a packet and sends it on in its flow's `direction`. Returns a verdict or -enum
  * counter_reason.
  */
 static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *packet,
@@ -146,7 +148,7 @@ static __noinline int flow_forward(struct __sk_buff *skb, const struct packet *p
 	return flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
 }
 
-/* Sends a client's packet on. */
+/* Sends a client's packet to its backend, or has it encapsulated (direct server return). */
 static __always_inline int original_send(struct __sk_buff *skb, const struct packet *packet,
 					 const struct flow *flow, const struct hook *hook)
 {
@@ -158,9 +160,9 @@ static __always_inline int original_send(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * The client is a process of this node: remembers how to reach it, by the link its packets leave
- * by. If the backend is of this node as well, any address of the node would be a martian there: as
- * with a hairpin, the VIP takes the client's place.
+ * The client is a process of this node: records how to reach it, by the link that its packets leave
+ * by. If the backend is on this node as well, it would drop packets from any address of the node as
+ * martians: as with a hairpin, the VIP replaces the client's address.
  */
 static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const struct hook *hook,
 						   struct flow_draft *draft)
@@ -180,8 +182,8 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 }
 
 /*
- * Makes the flow that leads from the frontend, in draft->original_key, to draft->choice; all of it
- * is in the draft afterwards. Returns 0 or -COUNTER_DROP_...
+ * Creates the flow from the frontend, in draft->original_key, to draft->choice; afterwards all of
+ * the flow is in the draft. Returns 0 or -enum counter_reason.
  */
 static __noinline int flow_create(struct __sk_buff *skb, const struct packet *packet,
 				  const struct hook *hook, struct flow_draft *draft)
@@ -197,7 +199,7 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct packet *pa
 	return flow_open(skb, hook, draft);
 }
 
-/* A packet to a port that the address does not have. */
+/* Decides on a packet to a port on which the address has no frontend. */
 static __always_inline int to_unknown_port(const struct packet *packet,
 					   const struct address_info *address)
 {
@@ -207,7 +209,7 @@ static __always_inline int to_unknown_port(const struct packet *packet,
 								      : VERDICT_NEXT;
 }
 
-/* A packet to a VIP that belongs to no flow we may go on with: it opens one, or is refused. */
+/* Handles a packet to a VIP that has no usable flow: the packet opens one, or is refused. */
 static __noinline int original_open(struct __sk_buff *skb, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook,
 				    struct flow_draft *draft)
@@ -231,7 +233,7 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 	return original_send(skb, packet, &draft->original, hook);
 }
 
-/* A packet from a backend's side: to the client, if a flow leads there. */
+/* Handles a packet from a backend: sends it to the client if it belongs to a flow. */
 static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet,
 				 const struct hook *hook)
 {
@@ -240,7 +242,9 @@ static __always_inline int reply(struct __sk_buff *skb, const struct packet *pac
 	return flow ? flow_forward(skb, packet, flow, FLOW_REPLY, hook) : VERDICT_NEXT;
 }
 
-/* ICMP to a VIP: errors from the client's side (or a hairpin's backend), and echo requests. */
+/*
+ * Handles ICMP to a VIP: errors from the client's side (or a hairpin's backend), and echo requests.
+ */
 static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packet,
 			       const struct address_info *address, const struct hook *hook)
 {
@@ -267,8 +271,9 @@ static __noinline int vip_icmp(struct __sk_buff *skb, const struct packet *packe
 }
 
 /*
- * A packet to a VIP may be a backend's answer to a client whose place the VIP took. Returns a
- * verdict, -enum counter_reason, or VERDICT_ASK_VIP: it is none.
+ * Handles a packet to a VIP that may be a backend's answer to a client whose address the VIP
+ * replaced. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP if the packet is no such
+ * answer.
  */
 static __noinline int hairpin_reply(struct __sk_buff *skb, const struct packet *packet,
 				    const struct hook *hook)
@@ -283,8 +288,9 @@ static __noinline int hairpin_reply(struct __sk_buff *skb, const struct packet *
 }
 
 /*
- * A packet to a VIP of a flow: goes on, or chooses anew, or is refused. One of no flow may be the
- * reply of a hairpin's backend, which takes the VIP for its client; else it opens a flow.
+ * Handles a packet to a VIP. If it has a flow, it follows that flow, gets another backend, or is
+ * refused. If it has none, it may be the reply of a hairpin's backend, which sees the VIP as its
+ * client; otherwise it opens a flow.
  */
 static __always_inline int original(struct __sk_buff *skb, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook)
@@ -325,7 +331,7 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 	return original_open(skb, packet, address, hook, draft);
 }
 
-/* Everything whose destination is a VIP. */
+/* Handles every packet whose destination is a VIP. */
 static __always_inline int to_vip(struct __sk_buff *skb, struct packet *packet,
 				  const struct address_info *address, const struct hook *hook)
 {
@@ -343,8 +349,9 @@ static __always_inline int to_vip(struct __sk_buff *skb, struct packet *packet,
 }
 
 /*
- * An ICMP error about a packet to a backend: if a flow sent it there, its client hears of the
- * frontend. The error may come from anywhere on the way.
+ * Handles an ICMP error about a packet to a backend: if the packet belongs to a flow, the error is
+ * translated for the client, which knows only the frontend. Any router on the path may send such an
+ * error.
  */
 static __noinline int error_about_flow(struct __sk_buff *skb, const struct packet *packet,
 				       const struct hook *hook)
@@ -364,8 +371,8 @@ static __noinline int error_about_flow(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * True if a packet to a backend is of the flow in draft->reply, translated just now on a lower link
- * (a bridge's port), and not one that its client sends there directly.
+ * True if a packet to a backend belongs to the flow in draft->reply and has just been translated on
+ * a lower link (a bridge's port), rather than being sent directly by the client.
  */
 static __noinline bool is_translated(const struct hook *hook, const struct packet *packet,
 				     struct flow_draft *draft)
@@ -386,9 +393,9 @@ static __noinline bool is_translated(const struct hook *hook, const struct packe
 }
 
 /*
- * A client opens a direct conversation with a backend, by a port that it has a flow on: the answers
- * would be taken for those of the flow. So the conversation gets another source port, as netfilter
- * does it. Returns 0 or -enum counter_reason.
+ * A client opens a direct conversation with a backend from a port on which it has a flow to that
+ * backend: the backend's answers would be taken for the flow's. So the direct conversation gets
+ * another source port, as in netfilter. Returns 0 or -enum counter_reason.
  */
 static __noinline int direct_open(struct __sk_buff *skb, const struct packet *packet,
 				  const struct hook *hook, struct flow_draft *draft)
@@ -412,7 +419,10 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
 	return flow_enter(skb, draft, false);
 }
 
-/* The conversation of a client with a backend that was given another port; or NULL. */
+/*
+ * Looks up the direct conversation of a client with a backend that was given another port; NULL if
+ * there is none.
+ */
 static __always_inline struct flow *direct_flow(const struct packet *packet,
 						const struct address_info *address,
 						struct flow_draft *draft, bool *ret_is_confirmed)
@@ -433,9 +443,10 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
 }
 
 /*
- * A packet opens a conversation with a backend, or may do so: by another port if its client has a
- * flow by its own. Of a flow that is over nothing is left, for the answers would get a source that
- * the client does not know. Returns true if the conversation got another port; else it is no flow.
+ * Handles a packet that opens a direct conversation with a backend, or may do so: it gets another
+ * source port if its client has a flow with the same one. A flow that is over is removed, because
+ * it would give the answers a source that the client does not know. Returns true if the
+ * conversation got another port; otherwise it has no flow.
  */
 static __always_inline bool direct_begin(struct __sk_buff *skb, const struct packet *packet,
 					 const struct address_info *address, bool has_flows,
@@ -465,8 +476,8 @@ static __always_inline bool direct_begin(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * A packet to a backend's own address, from a client that may have flows to it as well. Returns
- * true if it was translated.
+ * Handles a packet to a backend's own address, from a client that may also have flows to it.
+ * Returns true if the packet was translated.
  */
 static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 				  const struct address_info *address, const struct hook *hook)
@@ -493,7 +504,7 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 	return !nat_rewrite(skb, packet, &draft->rewrite);
 }
 
-/* A packet from a backend: perhaps the reply of a flow, if it has flows at all. */
+/* Handles a packet from a backend: the reply of a flow if the backend has flows. */
 static __always_inline int from_backend(struct __sk_buff *skb, struct packet *packet,
 					const struct address_info *address, const struct hook *hook)
 {
@@ -507,11 +518,11 @@ static __always_inline int from_backend(struct __sk_buff *skb, struct packet *pa
 }
 
 /*
- * A packet for an address of this node: the reply to one of its processes, or to a client whose
- * place it took; or for a NodePort; or, most often, the node's own business. The small tables are
- * asked first, so that only what may be of a flow costs a look at the flow tables, and one only.
- * Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP: it is for a frontend of the address,
- * or an ICMP error.
+ * Handles a packet for an address of this node: the reply to one of its processes or to a client
+ * whose address the node's replaced; or a packet for a NodePort; or, most often, none of these. The
+ * small tables are consulted first, so that only packets that may belong to a flow cost a lookup in
+ * the flow tables, and only one. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP if the
+ * packet is for a frontend of the address or is an ICMP error.
  */
 static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 			      const struct address_info *address, const struct hook *hook)
@@ -544,8 +555,8 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 }
 
 /*
- * A packet leaves from an address of the node where frontends are: one of the node's own, or one
- * that it masquerades, unless it is a flow's. A datagram from a NodePort is remembered.
+ * Handles a packet that leaves from an address of the node with frontends: the node's own, or one
+ * that the node masquerades, unless it belongs to a flow. Records a datagram from a NodePort.
  */
 static __always_inline void from_node_port(struct __sk_buff *skb, struct packet *packet)
 {
@@ -558,8 +569,8 @@ static __always_inline void from_node_port(struct __sk_buff *skb, struct packet 
 }
 
 /*
- * The packet of a process that is bound to a VIP, to a backend. Returns a verdict, -enum
- * counter_reason, or VERDICT_NEXT: it keeps its source.
+ * Handles a packet to a backend from a process that is bound to a VIP. Returns a verdict, -enum
+ * counter_reason, or VERDICT_NEXT if the packet keeps its source.
  */
 static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
 				   const struct hook *hook)
@@ -587,7 +598,10 @@ static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
 	return err ? err : flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
 }
 
-/* An ICMP error about what a backend of this node sent, in its terms. */
+/*
+ * Translates an ICMP error about a packet from a backend of this node, using the addresses that the
+ * backend knows.
+ */
 static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *packet,
 				   const struct hook *hook, struct flow_draft *draft)
 {
@@ -609,8 +623,8 @@ static __noinline int receive_icmp(struct __sk_buff *skb, const struct packet *p
 }
 
 /*
- * The packet of this CPU's draft, that another node may have encapsulated for a backend of this
- * one. A global function, as settle() is.
+ * Handles the packet of this CPU's draft, which another node may have encapsulated for a backend of
+ * this one. A global function, like settle().
  */
 __noinline int receive(struct __sk_buff *skb, __u32 link_header_size)
 {
@@ -645,7 +659,10 @@ __noinline int receive(struct __sk_buff *skb, __u32 link_header_size)
 	return nat_rewrite(skb, packet, &draft->rewrite);
 }
 
-/* A new flow to an address that no Service has dies only where this node would have sent it on. */
+/*
+ * Handles a packet to an address that no Service has: drops it only if this node would have
+ * forwarded it.
+ */
 static __always_inline int ingress_to_nobody(struct __sk_buff *skb, struct packet *packet,
 					     const struct hook *hook)
 {
@@ -709,7 +726,7 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 			return verdict;
 	}
 	address = address_lookup(&packet->src);
-	/* What a loopback address sends is never forwarded. */
+	/* Packets from a loopback address are never forwarded, so they are the node's own. */
 	if (!skb->ingress_ifindex &&
 	    (address ? address->flags & ADDRESS_NODE : address_is_loopback(&packet->src)))
 		packet->flags |= PACKET_OF_NODE;
@@ -721,8 +738,9 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 	if (address && has_node_ports(address))
 		from_node_port(skb, packet);
 	/*
-	 * Only the node's own packets have not met an ingress hook yet. Those of a guest with an
-	 * address of its own on this link (macvlan) are none, nor is a reply that was translated.
+	 * Only the node's own packets have not passed an ingress hook yet. Packets of a guest with
+	 * an address of its own on this link (macvlan) are not the node's, nor is a translated
+	 * reply.
 	 */
 	if (!(packet->flags & PACKET_OF_NODE))
 		return VERDICT_NEXT;
@@ -741,8 +759,9 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 }
 
 /*
- * An ICMP error about a packet of a flow, in draft->original as icmp_find_flow() found it, goes to
- * whom that packet came from, in his own terms.
+ * Translates an ICMP error about a packet of the flow in draft->original, where icmp_find_flow()
+ * has put it, and sends the error to the sender of the quoted packet, using the addresses that the
+ * sender knows.
  */
 static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *packet,
 				 struct flow_draft *draft, const struct hook *hook)
@@ -778,8 +797,8 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pac
 }
 
 /*
- * What becomes of a packet that a step gave up, by its reason: an answer where somebody waits for
- * one, else it is dropped. Either is counted here and nowhere else.
+ * Disposes of a packet that a step gave up, by its reason: sends an answer if the sender waits for
+ * one, otherwise drops the packet. Either is counted here and nowhere else.
  */
 static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet,
 			      const struct hook *hook, enum counter_reason reason)
@@ -805,8 +824,9 @@ static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet
 }
 
 /*
- * What is due about the packet's flow. A global function, which the verifier looks at once, however
- * the packet came here; such take no pointers before Linux 5.12, so it finds the draft itself.
+ * Does the deferred work on the packet's flow. A global function, which the verifier checks once,
+ * whatever path led here; such functions take no pointers before Linux 5.12, so this one looks up
+ * the draft itself.
  */
 __noinline int settle(struct __sk_buff *skb)
 {
@@ -815,7 +835,7 @@ __noinline int settle(struct __sk_buff *skb)
 	return draft ? flow_settle(skb, draft) : 0;
 }
 
-/* Reads the packet, lets the hook decide, and says it in TC's language. */
+/* Reads the packet, lets the hook decide, and translates the decision into a TC action. */
 static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();

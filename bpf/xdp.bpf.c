@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 
 /*
- * XDP on uplinks: packets between far clients and backends on other nodes turn round in the driver,
- * before the kernel has made packets of their frames. It decides by the same tables and the same
- * code as the TC hooks do, and it may always leave a packet to them: what is not plain, or needs
- * more than a rewrite and a known neighbour, goes up as it came (XDP_PASS), and TC sees to it. So
- * this makes things fast and never makes them different.
+ * XDP on uplinks: packets between far clients and backends on other nodes are turned round in the
+ * driver, before the kernel allocates an skb. This hook decides by the same tables and the same
+ * code as the TC hooks, and may leave any packet to them: a packet that is not plain, or needs more
+ * than a rewrite and a resolved neighbour, is passed up unchanged (XDP_PASS), and TC handles it. So
+ * XDP makes forwarding faster and never makes it different.
  *
- * Ask the small table what the destination is.
- *   Nothing to us, or no packet that the stack would take: go up; addresses of the Services' ranges
- *   that nobody has are dropped here.
+ * Look up the destination in `addresses`.
+ *   Unknown, or a packet that the stack would not accept: pass it up; unused addresses in the
+ *   ranges of ClusterIPs are dropped here.
  *   A VIP: the packet belongs to a flow, or opens one. A flow with source NAT is forwarded; other
- *   flows are TC's, and so is whoever must be answered.
- *   An address of this node: as above, or a backend's reply to a client whose place the node took.
+ *   flows, and packets that need an answer, are left to TC.
+ *   An address of this node: as above, or a backend's reply to a client whose address the node's
+ *   replaced.
  *
- * A new flow that turns out to be TC's is made here all the same: two hooks that chose one after
- * the other would not choose fairly.
+ * A new flow that turns out to be TC's is created here all the same: if two hooks each made a
+ * choice, the distribution would not be fair.
  */
 
 #include "flow/create.h"
@@ -31,16 +32,19 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* Set by user space where the kernel knows frames that come in several buffers (5.18). */
+/* Set by user space if the kernel supports frames that span several buffers (5.18). */
 const volatile bool frames_may_be_split = false;
 
-/* Of a step that leaves the decision to another one. */
+/* A step leaves the decision to a later one. */
 #define VERDICT_ASK_VIP (-COUNTER_COUNT)
 
-/* Of a flow, as XDP knows them: one with any other flag is TC's. */
+/* Flags that XDP handles: a flow with any other flag (besides source NAT) is left to TC. */
 #define FLOW_FLAGS_PLAIN (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
 
-/* When a packet went by TC last, for the sake of its neighbour; several may share a place. */
+/*
+ * When a packet last went through TC to refresh its neighbour, by neighbour; several share an
+ * entry.
+ */
 #define NEIGHBOUR_PLACES     64
 #define NEIGHBOUR_INTERVAL_S 5
 
@@ -51,7 +55,7 @@ struct {
 	__type(value, __u32);
 } neighbours_used SEC(".maps");
 
-/* True if all of it is in the buffer that a program sees. */
+/* True if the whole frame is in the buffer that the program sees. */
 static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct frame *frame)
 {
 	return !frames_may_be_split ||
@@ -59,8 +63,8 @@ static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct fram
 }
 
 /*
- * Finds a way that needs nobody's help: to a neighbour that is known, and large enough. Kernels
- * before 6.7 may give a neighbour that never answered.
+ * Finds a route that XDP can use alone: its neighbour is resolved and its MTU is large enough.
+ * Kernels before 6.7 may return a neighbour that never answered.
  */
 static __always_inline bool route_find_link(struct xdp_md *xdp, const struct packet *packet,
 					    const struct hook *hook, const struct rewrite *rewrite,
@@ -72,9 +76,9 @@ static __always_inline bool route_find_link(struct xdp_md *xdp, const struct pac
 }
 
 /*
- * True if this frame shall go by TC for its neighbour's sake: once in a while one does, so that the
- * kernel sees the neighbour used, and asks whether it is still there. A neighbour that only XDP
- * uses would keep its address for ever, and that a router has failed would not be noticed.
+ * True if this frame must go through TC to refresh its neighbour. One does so now and then, so that
+ * the kernel sees the neighbour in use and checks that it is still reachable. Otherwise a neighbour
+ * that only XDP uses would keep its address for ever, and a failed router would go unnoticed.
  */
 static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *way, __u32 now_s)
 {
@@ -88,8 +92,8 @@ static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *
 }
 
 /*
- * How a frame gets to a link: a verdict, or VERDICT_NEXT where XDP cannot send to it. Nothing is
- * sent yet.
+ * The verdict that sends a frame out of a link, or VERDICT_NEXT if XDP cannot send to that link.
+ * Nothing is sent yet.
  */
 static __always_inline int way_out(const struct bpf_fib_lookup *way, const struct hook *hook)
 {
@@ -113,7 +117,7 @@ static __always_inline bool frame_write_macs(struct xdp_md *xdp, const struct bp
 	return true;
 }
 
-/* Sends a packet of a flow on, if that is XDP's to do and nothing is in the way. */
+/* Forwards a packet of a flow if XDP handles such flows and nothing prevents it. */
 static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *packet,
 				   const struct flow *flow, const struct hook *hook)
 {
@@ -147,7 +151,7 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 	return verdict;
 }
 
-/* A packet that belongs to no flow we may go on with opens one, or is TC's to answer. */
+/* Handles a packet that has no usable flow: it opens one, or is left to TC to answer. */
 static __noinline int original_open(struct xdp_md *xdp, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook,
 				    struct flow_draft *draft)
@@ -173,8 +177,9 @@ static __noinline int original_open(struct xdp_md *xdp, const struct packet *pac
 }
 
 /*
- * A packet that is perhaps a backend's reply: to a client whose place the node took, or, with a
- * hairpin, a VIP. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP: it is of no flow.
+ * Handles a packet that may be a backend's reply to a client whose address the node's replaced, or
+ * with a hairpin a VIP. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP if it has no
+ * flow.
  */
 static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
 			    const struct hook *hook)
@@ -189,7 +194,7 @@ static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
 	return flow ? flow_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
 }
 
-/* A packet to a VIP: of a flow that goes on, or it opens one. */
+/* Handles a packet to a VIP: it follows its flow, or opens one. */
 static __always_inline int original(struct xdp_md *xdp, const struct packet *packet,
 				    const struct address_info *address, const struct hook *hook)
 {
@@ -209,7 +214,7 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook, draft)
 						  : verdict;
 	}
-	if (flow->flags & FLOW_DSR) /* how it goes on, TC notes as well */
+	if (flow->flags & FLOW_DSR) /* TC also updates such a flow's state */
 		return VERDICT_NEXT;
 	use = flow_use_of(packet, flow, entry, address);
 	if (use == FLOW_GO_ON) {
@@ -220,15 +225,15 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 		return VERDICT_NEXT;
 	if (!flow_forget(FLOW_ORIGINAL,
 			 flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING))
-		return VERDICT_NEXT; /* TC tries once more */
+		return VERDICT_NEXT; /* TC tries again */
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(xdp, packet, address, hook, draft);
 }
 
 /*
- * A packet for a VIP, or for an address of this node: then it is the reply of a flow, or for a
- * NodePort, or not ours.
+ * Handles a packet for a VIP or for an address of this node; in the latter case it is the reply of
+ * a flow, or for a NodePort, or not ours.
  */
 static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packet,
 				  const struct address_info *address, const struct hook *hook)
@@ -245,7 +250,10 @@ static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packe
 	return original(xdp, packet, address, hook);
 }
 
-/* True if a frame is for the link that it came by, or for the bridge that the link is a port of. */
+/*
+ * True if a frame is addressed to the link that it arrived by, or to the bridge of which the link
+ * is a port.
+ */
 static __always_inline bool frame_is_for_link(const struct frame *frame, const struct hook *hook)
 {
 	__u32 place = hook->ifindex % XDP_LINKS_MAX;
@@ -257,7 +265,7 @@ static __always_inline bool frame_is_for_link(const struct frame *frame, const s
 	return mac_equal(header->h_dest, link->mac) || mac_equal(header->h_dest, link->bridge_mac);
 }
 
-/* True if the stack would take the packet; all others go up to it. */
+/* True if the stack would accept the packet; all others are passed up to it. */
 static __always_inline bool frame_is_taken(const struct frame *frame, const struct packet *packet,
 					   const struct hook *hook)
 {
@@ -284,8 +292,8 @@ static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame
 }
 
 /*
- * What becomes of a packet that a step gave up: those that nobody answers are dropped and counted
- * here, all others are TC's.
+ * Disposes of a packet that a step gave up: drops and counts it here if nobody gets an answer,
+ * otherwise leaves it to TC.
  */
 static __always_inline int give_up(const struct hook *hook, enum counter_reason reason)
 {
@@ -303,7 +311,9 @@ static __always_inline int give_up(const struct hook *hook, enum counter_reason 
 	}
 }
 
-/* A global function, as in tc.bpf.c. */
+/*
+ * Does the deferred work on the packet's flow; a global function for the reasons given in tc.bpf.c.
+ */
 __noinline int settle(struct xdp_md *xdp)
 {
 	struct flow_draft *draft = flow_draft_get();

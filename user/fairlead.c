@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The program: finds the subcommand and hands over. Each parses the rest of the command line
- * itself. */
+/* The program: selects the subcommand, which parses the rest of the command line itself. */
 
 #include <fcntl.h>
 #include <stdbool.h>
@@ -13,7 +12,7 @@
 #include "cli/cli.h"
 #include "cli/complain.h"
 
-/* An unknown word that this many letters make a subcommand of is taken for a mistyped one. */
+/* An unknown word that differs from a subcommand by at most so many letters counts as a typo. */
 #define TYPING_ERRORS_MAX 2
 #define WORD_SIZE_MAX     16
 
@@ -60,8 +59,7 @@ static unsigned int smallest(unsigned int a, unsigned int b, unsigned int c)
 	return ab < c ? ab : c;
 }
 
-/* How many letters must be added, removed or changed to make one word of the other (Levenshtein).
- */
+/* The number of letters to add, remove or replace to turn one word into the other (Levenshtein). */
 static unsigned int word_distance(const char *from, const char *to)
 {
 	unsigned int row[WORD_SIZE_MAX];
@@ -135,7 +133,7 @@ static void help_print(FILE *out)
 		    out);
 }
 
-/* Messages and the usage line name the program as it was called: "fairlead services". */
+/* Messages and the usage line name the program as "fairlead services", the way it was called. */
 static int subcommand_run(const struct subcommand *subcommand, int argc, char **argv)
 {
 	char program[sizeof("fairlead ") + WORD_SIZE_MAX];
@@ -169,7 +167,7 @@ static int version_main(int argc, char **argv)
 	return EXIT_STATUS_OK;
 }
 
-/* Output that was lost, on a full disk for instance, is no success. */
+/* Lost output, on a full disk for instance, is a failure. */
 static int output_finish(int status)
 {
 	if (!fflush(stdout) && !ferror(stdout))
@@ -178,8 +176,10 @@ static int output_finish(int status)
 	return status ? status : EXIT_STATUS_NO_DATAPATH;
 }
 
-/* A descriptor that the caller closed would be given to the first file that is opened, which would
- * get the messages. */
+/*
+ * Opens closed standard descriptors: the next file to be opened would get such a number, and then
+ * receive the messages.
+ */
 static void standard_files_open(void)
 {
 	while (true) {

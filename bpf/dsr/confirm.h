@@ -2,21 +2,21 @@
 #pragma once
 
 /*
- * Direct server return: how the node where a client's packets arrive learns that its flow is one.
- * It sees what the client says only, and that anybody can send who never hears an answer. The
- * backend's node sees both sides. So, as long as a flow is not confirmed, the client's packets ask
- * (encapsulation.h); one that asks about a flow that is confirmed where its backend is goes back to
- * the node that has sent it, as it came.
+ * Direct server return: how the node at which a client's packets arrive learns that a flow is
+ * confirmed. That node sees only the client's packets, and a client that never hears an answer can
+ * send those too. The backend's node sees both sides. So until a flow is confirmed, the outer
+ * headers of the client's packets ask (dsr/encapsulation.h). If the flow is confirmed on the
+ * backend's node, that node sends an asking packet back, as it came, to the node that sent it.
  */
 
 #include "dsr/receive.h"
 
 /*
- * Sends a copy of an unwrapped packet, inside of another one, back by the link and to the node that
- * it came from. That is not done for packets that are cut into segments only later, or have a tag
- * yet: the next one that asks will do. To the kernel the outer header is part of the packet, for it
- * may still think of it as encapsulated, and encapsulates nothing twice. The packet is as before
- * afterwards; returns 0 or -COUNTER_DROP_REWRITE: it is not.
+ * Sends a copy of an unwrapped packet, encapsulated again, back out of the link and to the node
+ * that it came from. GSO packets and packets that still have a VLAN tag are not copied: the next
+ * packet that asks will do. The outer header counts as part of the packet here, because the kernel
+ * may still regard the packet as encapsulated, and encapsulates nothing twice. Returns 0, with the
+ * packet as it was before, or -COUNTER_DROP_REWRITE if it could not be restored.
  */
 static __noinline int confirmation_send(struct __sk_buff *skb, const struct packet *packet,
 					const struct hook *hook, struct flow_draft *draft)
@@ -40,7 +40,7 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 	if (outer_write(skb, packet->family, hook, draft, size, dscp) ||
 	    packet_swap_macs(skb, hook))
 		return -COUNTER_DROP_REWRITE;
-	/* On its way out the copy meets our programs, which have the same draft. */
+	/* On its way out the copy meets our programs, which use the same draft. */
 	draft->is_sending = true;
 	barrier();
 	if (!bpf_clone_redirect(skb, hook->ifindex, 0))
@@ -55,8 +55,9 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 }
 
 /*
- * An encapsulated packet for this node: perhaps one that it has sent itself, which its backend's
- * node sends back. Returns VERDICT_DROP: it was, -enum counter_reason, or VERDICT_NEXT.
+ * Handles an encapsulated packet to this node: it may be one that this node sent, returned as a
+ * confirmation by the backend's node. Returns VERDICT_DROP if so, -enum counter_reason, or
+ * VERDICT_NEXT.
  */
 static __noinline int confirmation_take(struct __sk_buff *skb, const struct packet *packet,
 					const struct hook *hook)

@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * Packets inside of packets (RFC 2003; RFC 2473): so a client's packet reaches its backend's node
- * unchanged. The outer header goes from this node to the backend's own address, by which the
- * network finds the way; which of the backend's ports is meant stands where nobody needs what
- * stood there: in the id of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), in the flow
- * label of an IPv6 packet. A packet that asks whether its flow is confirmed (dsr_confirm.h) is
- * marked there, too: an IPv4 packet may be fragmented, which at its size it never is; the flow
- * label of an IPv6 packet has a bit above the port. Of a packet that is cut into segments only
- * later (GSO), the kernel counts the ids up: see port_is_meant.
+ * Encapsulation (RFC 2003; RFC 2473), by which a client's packet reaches its backend's node
+ * unchanged. The outer header is addressed from this node to the backend's own address, so the
+ * network can route it. It carries the backend's port in a field that is otherwise unused: the id
+ * of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), or the flow label of an IPv6
+ * packet. A packet that asks whether its flow is confirmed (dsr/confirm.h) is marked in the outer
+ * header, too: an IPv4 packet lacks the don't-fragment bit, though at its size it is never
+ * fragmented; an IPv6 packet has a bit of the flow label above the port set. When the kernel
+ * segments a GSO packet it increments the ids: see port_is_meant.
  */
 
 #include "packet/checksum.h"
@@ -21,15 +21,15 @@
 
 #define ENCAPSULATION_TTL  64
 #define IPV4_DONT_FRAGMENT bpf_htons(0x4000)
-/* The first bytes of the fragment's offset and of the flow label have these. */
+/* In the first bytes of the fragment offset field and of the flow label. */
 #define DONT_FRAGMENT_BIT 0x40
 #define FLOW_LABEL_ASKS   0x01
-/* Packets that are larger do not ask: every way takes this much whole. */
+/* Larger packets do not ask: every path carries packets of this size unfragmented. */
 #define ASKS_SIZE_MAX 512
-/* What of an IPv4 TOS, or IPv6 traffic class, is the DSCP: ECN stays inside (RFC 6040, 4.3). */
+/* The DSCP bits of an IPv4 TOS or IPv6 traffic class: ECN stays inside (RFC 6040, 4.3). */
 #define DSCP_MASK 0xfc
 
-/* The outer header's size is that of a header without options, and it is of the same family. */
+/* The outer header has no options and is of the inner packet's family. */
 static __always_inline __u32 encapsulation_size(__u8 family)
 {
 	return family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
@@ -40,7 +40,7 @@ static __always_inline bool packet_is_encapsulated(const struct packet *packet)
 	return packet->proto == (packet->family == FAMILY_IPV4 ? IPPROTO_IPIP : IPPROTO_IPV6);
 }
 
-/* A size that a header cannot say is 0 there: the kernel then knows it from elsewhere (GSO). */
+/* A size that the field cannot hold is written as 0: for GSO the kernel takes it from elsewhere. */
 static __always_inline __be16 header_length(__u32 size)
 {
 	return size > 0xffff ? 0 : bpf_htons(size);
@@ -84,7 +84,7 @@ static __always_inline int encapsulation_write_ipv6(struct __sk_buff *skb, __u32
 	return bpf_skb_store_bytes(skb, offset, header, sizeof(*header), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* The DSCP of the packet, where TOS or traffic class have it. */
+/* The packet's DSCP, at its place in the TOS or traffic class. */
 static __always_inline __u8 packet_dscp(struct __sk_buff *skb, const struct packet *packet)
 {
 	__u8 head[2] = {};
@@ -94,15 +94,15 @@ static __always_inline __u8 packet_dscp(struct __sk_buff *skb, const struct pack
 	       DSCP_MASK;
 }
 
-/* The size of a packet, from its network header on. */
+/* The size of a packet from its network header on. */
 static __always_inline __u32 packet_network_size(struct __sk_buff *skb, const struct packet *packet)
 {
 	return packet_transport_size(skb, packet) + packet->l4_offset - packet->l3_offset;
 }
 
 /*
- * Writes the outer header of a packet of this size, with the addresses of draft->rewrite and its
- * destination port, where room was made for it.
+ * Writes the outer header into the room made for it, for an inner packet of this size, with the
+ * addresses and the destination port of draft->rewrite.
  */
 static __always_inline int outer_write(struct __sk_buff *skb, __u8 family, const struct hook *hook,
 				       struct flow_draft *draft, __u32 size, __u8 dscp)
@@ -113,8 +113,8 @@ static __always_inline int outer_write(struct __sk_buff *skb, __u8 family, const
 }
 
 /*
- * Puts the outer header before a packet: see outer_write(). Sizes of segments stay as they are:
- * that they fit was seen before.
+ * Inserts the outer header before a packet: see outer_write(). Segment sizes stay as they are: the
+ * caller has checked that the encapsulated segments fit.
  */
 static __noinline int encapsulation_write(struct __sk_buff *skb, const struct packet *packet,
 					  const struct hook *hook, struct flow_draft *draft)
@@ -137,8 +137,8 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 }
 
 /*
- * Sends a packet of a client, or an ICMP error about a reply to it, to its flow's backend. Returns
- * a verdict or -enum counter_reason.
+ * Encapsulates a client's packet, or an ICMP error about a reply to the client, and sends it to the
+ * flow's backend. Returns a verdict or -enum counter_reason.
  */
 static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
 				  const struct flow *flow, const struct hook *hook)

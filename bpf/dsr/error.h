@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * Direct server return: what routers say of packets that this node has encapsulated. The client has
- * to hear of it, about its own packet and with what is left for that.
+ * Direct server return: errors from routers about packets that this node has encapsulated. The
+ * client must receive them about its own packet, with the MTU that is left for it.
  */
 
 #include "dsr/encapsulation.h"
 #include "send/icmp.h"
 #include "send/reject.h"
 
-/* What is too big for the way, where the error says so; else 0. */
+/* The MTU in an error about a packet that was too big, else 0. */
 static __always_inline __u32 error_mtu(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct icmp_header icmp = {};
@@ -25,8 +25,8 @@ static __always_inline __u32 error_mtu(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * Reads the header that stands at an offset, without extensions, if that and the ports behind it
- * are part of the error, which ends at `end`.
+ * Reads the header at `offset`, without IPv6 extensions; false if it and the ports behind it are
+ * not all inside the error, which ends at `end`.
  */
 static __always_inline bool quote_read(struct __sk_buff *skb, const struct packet *packet,
 				       __u32 offset, __u32 end, struct packet *ret_quote)
@@ -37,7 +37,10 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 	       ret_quote->l4_offset + QUOTED_PORTS_SIZE <= end;
 }
 
-/* True if a client's packet, with ports at least, is of a flow that goes this way. */
+/*
+ * True if the quoted client's packet, which must include its ports, belongs to a flow with direct
+ * server return.
+ */
 static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet *quote)
 {
 	__be16 ports[2];
@@ -54,7 +57,10 @@ static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet
 	       draft->original.flags & FLOW_DSR;
 }
 
-/* Turns the error, cut down to the client's packet by now, into one to the client, and sends it. */
+/*
+ * Turns the error, by now cut down to the client's packet, into an error to the client and sends
+ * it.
+ */
 static __always_inline int error_pass_on(struct __sk_buff *skb, const struct packet *quote,
 					 const struct hook *hook, struct flow_draft *draft,
 					 __u32 mtu)
@@ -84,9 +90,9 @@ static __always_inline int error_pass_on(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * An ICMP error for this node: if a packet that it has encapsulated was too big for the way, its
- * client hears what would fit. Returns a verdict, -enum counter_reason, or VERDICT_NEXT: it is
- * about something else.
+ * Handles an ICMP error to this node: if a packet that this node encapsulated was too big for the
+ * path, the client is told what would fit. Returns a verdict, -enum counter_reason, or VERDICT_NEXT
+ * if the error is about something else.
  */
 static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *packet,
 				const struct hook *hook)

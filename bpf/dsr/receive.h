@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * Direct server return, where the backend is: packets that other nodes have encapsulated are
- * unwrapped, go to the backend they name, and its replies leave with the frontend as their source,
- * straight to the client. This node need not know the Service; where it does, the Service's source
- * ranges hold here, too.
+ * Direct server return on the backend's node: packets that other nodes have encapsulated are
+ * unwrapped and go to the backend that they name; the backend's replies leave with the frontend as
+ * their source, straight to the client. This node need not know the Service; if it does, the
+ * Service's source ranges apply here, too.
  *
- * Who sends such a packet is believed only where it can come from there: by an overlay, or by a
- * link that leads to that node or to pods of others. That costs looks at the routes, so packets of
- * a flow that came by their link before are not asked again.
+ * The sender of such a packet is trusted only if its packets can arrive by this link: an overlay,
+ * or a link that leads to that node or to pods of other nodes. This costs route lookups, so packets
+ * of a flow that arrived by the same link before are not checked again.
  */
 
 #include "flow/forwarding.h"
@@ -24,16 +24,18 @@
 #include "packet/packet.h"
 #include "packet/taken.h"
 
-/* The packet is now what was inside, and draft->choice says for which backend. */
+/* The packet is now the inner one, and draft->choice names its backend. */
 #define VERDICT_UNWRAPPED (-COUNTER_COUNT - 1)
 
-/* A packet may have come by any of a route's ways; so often one of them is drawn. */
+/* A route may have several next hops, and a packet may have come by any: this many are sampled. */
 #define WAYS_TRIED 16
 
-/* How far the ids of segments, all cut from one packet, may be from the first. */
+/*
+ * The largest number of segments cut from one GSO packet, and so the largest distance of their ids.
+ */
 #define SEGMENTS_MAX 128
 
-/* The backend's port, as the outer header names it. */
+/* The backend's port as the outer header gives it. */
 static __always_inline __be16 encapsulated_port(struct __sk_buff *skb, const struct packet *packet)
 {
 	__u32 offset = packet->l3_offset + (packet->family == FAMILY_IPV4
@@ -45,7 +47,7 @@ static __always_inline __be16 encapsulated_port(struct __sk_buff *skb, const str
 	return port;
 }
 
-/* True if the node that has encapsulated the packet asks whether its flow is confirmed. */
+/* True if the node that encapsulated the packet asks whether its flow is confirmed. */
 static __always_inline bool encapsulated_asks(struct __sk_buff *skb, const struct packet *packet)
 {
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
@@ -58,7 +60,7 @@ static __always_inline bool encapsulated_asks(struct __sk_buff *skb, const struc
 	return is_ipv4 ? !(mark & DONT_FRAGMENT_BIT) : mark & FLOW_LABEL_ASKS;
 }
 
-/* Reads what is inside: complete headers of something that can belong to a flow. */
+/* Reads the inner headers, which must be complete and of a packet that can belong to a flow. */
 static __always_inline int encapsulated_read(struct __sk_buff *skb, const struct packet *packet,
 					     struct packet *ret_inner)
 {
@@ -78,7 +80,7 @@ static __always_inline int encapsulated_read(struct __sk_buff *skb, const struct
 	return proto_has_ports(ret_inner->proto) ? 0 : -COUNTER_DROP_MALFORMED;
 }
 
-/* Pods of this node are no nodes, whatever they call themselves. */
+/* Pods of this node do not count as nodes, whatever source address they use. */
 static __always_inline bool sender_is_node(const struct packet *packet, const struct hook *hook)
 {
 	__u32 ifindex = hook->ifindex;
@@ -89,8 +91,9 @@ static __always_inline bool sender_is_node(const struct packet *packet, const st
 }
 
 /*
- * True if the way of what draft->rewrite says leads by this link, or by the bridge that it is a
- * port of (0: of none). A global function, which the verifier looks at once: it is asked in loops.
+ * True if the route for draft->rewrite leads out of this link, or out of the bridge that the link
+ * is a port of (0: no bridge). A global function, so that the verifier checks it once although it
+ * is called in loops.
  */
 __noinline int way_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge)
 {
@@ -108,9 +111,10 @@ __noinline int way_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge)
 }
 
 /*
- * The next address whose way tells whether nodes' packets come by a link: first that of the sender,
- * as often as ways are tried; then those of pods on other nodes, for where pods have a network of
- * their own, what nodes send to pods comes by that. False: there is none at this place.
+ * Sets draft->rewrite.dst to the next address whose route shows whether packets of nodes arrive by
+ * a link. First that is the sender's address, WAYS_TRIED times; then the addresses of pods on other
+ * nodes, because where pods have a network of their own, packets from nodes to pods arrive by that.
+ * Returns false if there is no address for this number.
  */
 static __always_inline bool witness_take(struct flow_draft *draft, __u32 number)
 {
@@ -134,10 +138,10 @@ static __always_inline bool witness_take(struct flow_draft *draft, __u32 number)
 }
 
 /*
- * True if packets of the node that draft->sender is the address of can come by this link: by an
- * overlay, which joins nodes, by the link that the way to that node leads by, or by one that leads
- * to pods of others. Where routes have several ways, the kernel draws one for each pair of
- * addresses.
+ * True if packets of the node with the address draft->sender can arrive by this link: it is an
+ * overlay, which joins nodes, or the route to that node or to pods of other nodes leads out of it.
+ * If a route has several next hops, the kernel picks one by the pair of addresses, so other sources
+ * are tried.
  */
 static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct hook *hook,
 					    struct flow_draft *draft)
@@ -160,7 +164,7 @@ static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct 
 	return false;
 }
 
-/* True unless the Service has source ranges that the client, whose packet this is, is not in. */
+/* True unless the Service has source ranges that do not include the packet's client. */
 static __noinline bool client_is_allowed(const struct packet *packet)
 {
 	const struct frontend_target *target =
@@ -170,8 +174,8 @@ static __noinline bool client_is_allowed(const struct packet *packet)
 }
 
 /*
- * True if the backend, the packet's destination, is on this node, and the packet is not only on its
- * way through it.
+ * True if the backend, the packet's destination, is on this node and the packet is not merely
+ * routed through it.
  */
 static __always_inline bool backend_is_here(void *ctx, const struct packet *packet,
 					    const struct address_info *address,
@@ -191,8 +195,8 @@ static __always_inline bool backend_is_here(void *ctx, const struct packet *pack
 }
 
 /*
- * True if an encapsulated packet that names this port may be of a flow to the other: it is the
- * same, or the kernel has counted it up, once for each segment.
+ * True if an encapsulated packet with the port `named` may belong to a flow to `port`: the two are
+ * equal, or the kernel incremented the number once for each segment.
  */
 static __always_inline bool port_is_meant(__be16 named, __be16 port)
 {
@@ -200,9 +204,9 @@ static __always_inline bool port_is_meant(__be16 named, __be16 port)
 }
 
 /*
- * True if a packet from another node is of this flow. It names its backend: a conversation that
- * begins with it may go elsewhere than the last one of the same client port, once that is over. In
- * the midst of one only the backend's address counts.
+ * True if a packet from another node belongs to this flow. The packet names its backend: a new
+ * conversation from the same client port may go to another backend than the last one, once that is
+ * over. In the middle of a conversation only the backend's address counts.
  */
 static __always_inline bool flow_is_received(const struct packet *packet, const struct flow *flow,
 					     const struct choice *choice)
@@ -220,7 +224,10 @@ static __always_inline bool flow_is_received(const struct packet *packet, const 
 	return is_midst || port_is_meant(choice->port, flow->new_dst_port);
 }
 
-/* True if what began before goes on, although nothing new may come this way. */
+/*
+ * True if the packet belongs to a flow that began earlier. Checked if direct server return is
+ * switched off, when new flows are not accepted.
+ */
 static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
 {
 	const struct packet *inner = &draft->quote;
@@ -233,8 +240,9 @@ static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
 }
 
 /*
- * Sees whether an encapsulated packet to a backend's address is meant for us, in draft->quote and
- * draft->choice. Returns 0, VERDICT_UNWRAPPED if so, or -enum counter_reason.
+ * Checks whether an encapsulated packet to a backend's address is meant for us, and fills
+ * draft->quote and draft->choice. Returns VERDICT_UNWRAPPED if so, VERDICT_NEXT if not, or -enum
+ * counter_reason.
  */
 static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct packet *packet,
 					 const struct address_info *address,
@@ -244,11 +252,13 @@ static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct pac
 	const struct address_info *frontend;
 	int err;
 
-	/* A tag that is still inside is taken off by the stack, and then it is met again. */
+	/* The stack strips a tag that is still in the packet, and then the packet is seen again. */
 	if (packet->fragment != FRAGMENT_NONE || packet->l3_offset != hook->link_header_size)
 		return VERDICT_NEXT;
 	err = encapsulated_read(skb, packet, inner);
-	/* Other tunnels may end at this node: what is for no frontend is theirs. */
+	/*
+	 * Other tunnels may end at this node: inner packets that are not for a frontend are theirs.
+	 */
 	if (address->flags & ADDRESS_NODE) {
 		frontend = err ? NULL : address_lookup(&inner->dst);
 		if (err ||
@@ -273,9 +283,9 @@ static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * Takes off the outer header of a packet that another node has encapsulated for a backend of this
- * one; `packet` is the inner one then. Returns VERDICT_UNWRAPPED, VERDICT_NEXT: it is none of ours,
- * or -enum counter_reason.
+ * Removes the outer header of a packet that another node has encapsulated for a backend of this
+ * one; then `packet` is the inner packet. Returns VERDICT_UNWRAPPED, VERDICT_NEXT if the packet is
+ * not ours, or -enum counter_reason.
  */
 static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *packet,
 				      const struct address_info *address, const struct hook *hook,
@@ -297,8 +307,9 @@ static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *pack
 }
 
 /*
- * Goes on with a flow of draft->original. Whoever asks about it hears that it is confirmed, once a
- * second: what networks do to the mark must not make an answer of every packet.
+ * Uses the flow of draft->original for a packet. A packet that asks gets a confirmation if the flow
+ * is confirmed, at most once a second: a network that changes the mark must not make every packet
+ * cause an answer.
  */
 static __always_inline void received_go_on(struct flow_draft *draft, struct flow *entry,
 					   const struct packet *packet, bool is_confirmed)
@@ -311,12 +322,12 @@ static __always_inline void received_go_on(struct flow_draft *draft, struct flow
 			      (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
 }
 
-/* The draft describes a flow that is to be made. */
+/* The draft describes a flow that is still to be created. */
 #define FLOW_IS_NEW 1
 
 /*
- * The flow of an unwrapped packet, in draft->original and its key. Returns 0, FLOW_IS_NEW or -enum
- * counter_reason.
+ * Looks up the flow of an unwrapped packet, into draft->original and draft->original_key. Returns
+ * 0, FLOW_IS_NEW or -enum counter_reason.
  */
 static __noinline int dsr_flow(struct __sk_buff *skb, const struct packet *packet,
 			       const struct hook *hook, struct flow_draft *draft)

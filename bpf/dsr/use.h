@@ -2,15 +2,16 @@
 #pragma once
 
 /*
- * What becomes of the flows of direct server return where a client's packets arrive: only these are
- * ever seen here. When the client has gone on, the backend's node is asked, and confirms the flow
- * (dsr_confirm.h). After the client's last word the flow lives as long as anything is said, so no
- * packet ends it that others do not agree with.
+ * Flow state with direct server return, on the node where a client's packets arrive: no other
+ * packets of the flow are seen here. When the client has continued after its first packet, the
+ * backend's node is asked and confirms the flow (dsr/confirm.h). After the client has closed, the
+ * flow lives on as long as the client still sends packets; and only a packet that fits those seen
+ * before can end it.
  */
 
 #include "flow/follow.h"
 
-/* The next state; `*ret_is_believed` tells whether the segment counts as a sign of life. */
+/* The next state; `*ret_is_believed` tells whether the segment refreshes the flow. */
 static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct flow *flow,
 					   struct flow *entry, const struct packet *packet,
 					   bool *ret_is_believed)
@@ -31,7 +32,9 @@ static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct fl
 	if ((!is_in_reach(end, flow->sent) ||
 	     (flow->acked && !is_in_reach(packet->acknowledged, flow->acked))) &&
 	    !segment_is_accepted(key, flow, packet, end)) {
-		/* Perhaps of a connection that the backend has let begin anew. */
+		/*
+		 * It may belong to a connection that the backend has accepted in place of this one.
+		 */
 		*ret_is_believed = bpf_map_lookup_elem(&flow_renewals, key);
 		return flow->state;
 	}
@@ -44,7 +47,7 @@ static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct fl
 	return flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
 }
 
-/* Only the client's tag is seen, in its first packet after INIT. */
+/* Only the client's packets are seen: their tag appears first in the packet after INIT. */
 static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct flow *flow,
 					    struct flow *entry, const struct packet *packet)
 {
@@ -63,7 +66,10 @@ static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct f
 	}
 }
 
-/* Notes a client's packet of the flow in draft->original, which may be elsewhere afterwards. */
+/*
+ * Updates the flow in draft->original from a client's packet; the flow may be due to move to
+ * `flows` afterwards.
+ */
 static __noinline int dsr_use(struct flow_draft *draft, struct flow *entry,
 			      const struct packet *packet, bool is_confirmed)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* How flows come from `new_flows` to `flows`. */
+/* Moves flows from `new_flows` to `flows`. */
 
 #include "flow/end.h"
 #include "flow/sweep.h"
 
-/* Puts one half among the confirmed flows. */
+/* Inserts one half into `flows`. */
 static __always_inline int
 flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, const struct flow *flow)
 {
@@ -15,10 +15,10 @@ flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, cons
 }
 
 /*
- * Puts the original half of draft->original among the confirmed flows, to be asked now and then
- * whether it has expired. Returns 0, -EEXIST: it is there, or another negative errno: it cannot be.
- * It is counted before it is there: whoever ends it at once, on another CPU, takes from a count
- * that has it, for a count of 0 is left alone.
+ * Inserts the original half of draft->original into `flows`, and queues its expiry check. Returns
+ * 0, -EEXIST if the key is already in `flows`, or another negative errno if there is no room. The
+ * flow is counted before it is inserted: another CPU may end it at once, and its decrement would be
+ * skipped if the count were still 0.
  */
 static __always_inline int flow_insert_original(struct flow_draft *draft)
 {
@@ -34,7 +34,7 @@ static __always_inline int flow_insert_original(struct flow_draft *draft)
 	return err ? err : -ENOSPC;
 }
 
-/* A flow stays what it is, for there is no room. That is counted, and expired ones make some. */
+/* Table full: counts it and reclaims a few expired entries; the flow stays unconfirmed. */
 static __always_inline void flow_find_full(void)
 {
 	counter_add(COUNTER_FLOWS_FULL, 0);
@@ -42,14 +42,14 @@ static __always_inline void flow_find_full(void)
 }
 
 /*
- * Moves both halves, with the flow's lock held. Returns 0, -EEXIST: another flow has a tuple of it,
- * or another negative errno: there is no room.
+ * Moves both halves; the caller holds the flow's lock. Returns 0, -EEXIST if the flow has gone or
+ * another flow has one of its tuples, or another negative errno if there is no room.
  */
 static __always_inline int flow_move(struct flow_draft *draft, struct tuple_lock *lock)
 {
 	int err;
 
-	/* It may have been taken away since it was looked at. */
+	/* Another CPU may have removed it since it was looked up. */
 	if (!flow_stands_in(&new_flows, &draft->original_key, &draft->original))
 		return -EEXIST;
 	if (!(draft->original.flags & FLOW_DSR)) {
@@ -70,9 +70,10 @@ static __always_inline int flow_move(struct flow_draft *draft, struct tuple_lock
 }
 
 /*
- * The client has answered the backend: moves the flow of draft->original and its key from
- * `new_flows` to `flows`. Where the table is full the flow stays what it is, and that is counted.
- * So it does where another CPU works on it; its next packet tries again.
+ * The client has answered the backend: moves the flow of draft->original and draft->original_key
+ * from `new_flows` to `flows`. If the table is full, the flow stays in `new_flows` and the failure
+ * is counted. If another CPU holds the flow's lock, the flow also stays, and its next packet tries
+ * again.
  */
 static __noinline int flow_confirm(struct flow_draft *draft)
 {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Flows in the making: which backend, whose name the packet bears there, and the source port that
- * tells it from all other flows.
+ * Creation of flows: chooses the backend, the source address that the backend will see, and the
+ * source port that tells the flow from all others.
  */
 
 #include "fairlead/atomic.h"
@@ -17,8 +17,9 @@
 #include "service/service.h"
 
 /*
- * What becomes of a packet that opens a flow to a frontend: where its client is, and which backend
- * it gets. All hooks decide by this. Returns 0 or -enum counter_reason.
+ * Decides on a packet that opens a flow to a frontend: checks the source ranges, finds out where
+ * the client is and selects a backend. Every hook decides by this function. Returns 0 or -enum
+ * counter_reason.
  */
 static __noinline int flow_decide(const struct packet *packet, const struct hook *hook,
 				  const struct frontend_target *target, struct flow_draft *draft)
@@ -35,7 +36,7 @@ static __noinline int flow_decide(const struct packet *packet, const struct hook
 	return service_select(&client, &draft->target, draft->place.is_near, &draft->choice);
 }
 
-/* Notes for people that a service port's flows find no source port. */
+/* Records for the operator that flows of a service port find no free source port. */
 static __always_inline void exhausted_note(__u32 service)
 {
 	struct exhausted fresh = {.count = 1, .last_s = now_seconds()};
@@ -49,7 +50,7 @@ static __always_inline void exhausted_note(__u32 service)
 	seen->last_s = fresh.last_s;
 }
 
-/* True if a flow whose client's place an address of this node takes may have this port there. */
+/* True if a flow may use this port as its source port at an address of this node. */
 static __always_inline bool port_may_be_used(__be16 port)
 {
 	__u16 number = bpf_ntohs(port);
@@ -58,8 +59,9 @@ static __always_inline bool port_may_be_used(__be16 port)
 }
 
 /*
- * One of the ports that are nobody's: below the node's own range, where only servers are, whose
- * tuples no backend's replies have, and above it. With `of_all`, one of the node's range as well.
+ * Picks a port outside the node's own range. Below that range only servers have ports, and no
+ * backend's reply has their tuples; above it nobody does. With `of_all`, a port of the node's own
+ * range may be picked as well.
  */
 static __always_inline __be16 port_pick(bool of_all)
 {
@@ -73,7 +75,7 @@ static __always_inline __be16 port_pick(bool of_all)
 				    : config.source_port_min + pick - low);
 }
 
-/* True if a socket of this node has the tuple that the backend's replies shall have. */
+/* True if a socket of this node has the tuple that the backend's replies would have. */
 static __noinline bool tuple_is_of_socket(void *ctx, const struct flow_key *reply_key)
 {
 	struct bpf_sock_tuple tuple = {};
@@ -106,9 +108,10 @@ static __noinline bool tuple_is_of_socket(void *ctx, const struct flow_key *repl
 }
 
 /*
- * True if a socket of this node may talk by this port. UDP sockets outside of the range that the
- * kernel gives them from are servers; looking for them costs a tenth of a new flow, and one that
- * asks a backend of ours all the same gets another port (FLOW_DIRECT).
+ * True if a socket of this node may use this port as a client. UDP sockets outside the range from
+ * which the kernel assigns ports are servers. Looking them up would cost a tenth of a new flow; if
+ * such a server does send to one of our backends, that conversation gets another port
+ * (FLOW_DIRECT).
  */
 static __always_inline bool socket_may_have(__u8 proto, __be16 port)
 {
@@ -118,7 +121,10 @@ static __always_inline bool socket_may_have(__u8 proto, __be16 port)
 	       (number >= config.host_port_min && number < config.source_port_min);
 }
 
-/* Claims the draft's reply tuple with this source port. Returns 0, -EEXIST or another errno. */
+/*
+ * Claims the draft's reply tuple with this source port. Returns 0, -EEXIST if the tuple is taken,
+ * or another negative errno.
+ */
 static __always_inline int flow_claim_port(struct flow_draft *draft, __be16 port, bool displaces)
 {
 	draft->original.new_src_port = port;
@@ -127,9 +133,9 @@ static __always_inline int flow_claim_port(struct flow_draft *draft, __be16 port
 }
 
 /*
- * True if the draft's flow may have its client's own source port, as long as no other flow has it:
- * at an address of this node it is not one that the node leaves to others, and the client does not
- * use it for datagrams straight to the backend.
+ * True if the draft's flow may keep its client's own source port, provided that no other flow has
+ * it. At an address of this node the port must be one that flows may use; and the client must not
+ * be using it for datagrams straight to the backend.
  */
 static __noinline bool port_may_be_kept(const struct flow_draft *draft)
 {
@@ -139,7 +145,7 @@ static __noinline bool port_may_be_kept(const struct flow_draft *draft)
 	       !direct_is_awaited(&draft->reply_key, draft->original.last_use_s);
 }
 
-/* As flow_claim_port(), unless a socket of this node has the tuple. */
+/* Like flow_claim_port(), but returns -EEXIST if a socket of this node has the tuple. */
 static __always_inline int flow_claim_sockets_port(void *ctx, struct flow_draft *draft, __be16 port)
 {
 	draft->reply_key.dst_port = port;
@@ -150,8 +156,8 @@ static __always_inline int flow_claim_sockets_port(void *ctx, struct flow_draft 
 }
 
 /*
- * Claims the reply tuple: with the flow's own source port, or, where another has that, with one
- * that is free. Where none is found, a flow that nobody has answered or that is over gives way.
+ * Claims the reply tuple, with the flow's own source port if that is free, otherwise with another
+ * port. If no free port is found, a flow that is not established yet, or is closed, is displaced.
  */
 static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps_port)
 {
@@ -199,8 +205,8 @@ static __always_inline void flow_draft_fill(const struct packet *packet, const s
 }
 
 /*
- * Whose name the packet bears at the backend: its client's, unless the reply would then miss this
- * node, or never leave the backend. Returns 0 or -COUNTER_DROP_NO_ROUTE.
+ * Chooses the source address that the backend will see: the client's, unless the reply would then
+ * bypass this node or never leave the backend. Returns 0 or -enum counter_reason.
  */
 static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 					 const struct hook *hook, struct flow_draft *draft)
@@ -230,7 +236,9 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 				return -COUNTER_DROP_NO_ROUTE;
 			flow->new_src = draft->original_key.src;
 		}
-		/* The node's own packet is not forwarded, and its reply is delivered. */
+		/*
+		 * A packet of the node itself is not forwarded, and its reply is delivered locally.
+		 */
 		flow->flags = hook->is_egress ? 0 : FLOW_SOURCE_NAT;
 		draft->is_from_node = !address_equal(&flow->new_src, &draft->original_key.src);
 	} else if (address_equal(&draft->original_key.src, &flow->new_dst)) {
@@ -242,7 +250,7 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 	return 0;
 }
 
-/* Another CPU has just made the same flow: goes by that one. */
+/* Another CPU has just created the same flow: uses that one. */
 static __always_inline int flow_enter_lost(struct flow_draft *draft)
 {
 	bool is_confirmed;
@@ -254,13 +262,18 @@ static __always_inline int flow_enter_lost(struct flow_draft *draft)
 	return 0;
 }
 
-/* Enters the flow, both halves of it. Returns 0 or -enum counter_reason. */
+/*
+ * Inserts the flow into `new_flows`: both halves, or only the original half if it uses direct
+ * server return. Returns 0 or -enum counter_reason.
+ */
 static __noinline int flow_enter(void *ctx, struct flow_draft *draft, bool keeps_port)
 {
 	__u32 until_s;
 	int err;
 
-	/* Replies of direct server return do not come here: there is nothing to tell apart. */
+	/*
+	 * Replies of direct server return bypass this node, so their tuple need not be unique here.
+	 */
 	if (draft->original.flags & FLOW_DSR) {
 		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
 	} else {
@@ -278,7 +291,7 @@ static __noinline int flow_enter(void *ctx, struct flow_draft *draft, bool keeps
 	return err ? -COUNTER_DROP_NEW_FLOWS : 0;
 }
 
-/* Makes the flow that the draft describes to a backend of a service port. */
+/* Creates the flow that the draft describes, to a backend of a service port. */
 static __always_inline int flow_open(void *ctx, const struct hook *hook, struct flow_draft *draft)
 {
 	int err = flow_enter(ctx, draft, true);

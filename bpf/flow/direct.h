@@ -2,17 +2,21 @@
 #pragma once
 
 /*
- * Datagrams that go straight to a backend. They are left alone, and are no flow; but a flow that
- * began by the same port later would take their answers for its own, so it begins by another. It is
- * enough to know when a datagram of a tuple was last seen, and, for each of them pays for it, to
- * know it roughly: tuples that share a lock, where it is noted, take each other's port for nothing.
+ * Datagrams that clients send straight to a backend. They are left alone and have no flow. But a
+ * flow that later began with the same source port would take their answers for its own, so such a
+ * flow gets another port. It is enough to know roughly when a datagram of a tuple was last seen,
+ * because every datagram pays for the bookkeeping: the time is stored in the tuple's lock, so
+ * tuples that share a lock may change ports needlessly.
  */
 
 #include "flow/flow.h"
 #include "maps.h"
 #include "flow/tuple_lock.h"
 
-/* Notes a packet straight to a backend by the tuple of its answer; of datagrams alone. */
+/*
+ * Records a datagram sent straight to a backend, by the tuple of its answer; ignores other
+ * protocols.
+ */
 static __always_inline void direct_note(const struct address_info *backend,
 					const struct flow_key *reply_key, __u32 now_s)
 {
@@ -28,7 +32,7 @@ static __always_inline void direct_note(const struct address_info *backend,
 
 /*
  * True if datagrams may have gone straight to a backend whose answers have this tuple. Few backends
- * get any, so the backend is asked first.
+ * receive any, so the backend's own timestamp is checked first.
  */
 static __always_inline bool direct_is_awaited(const struct flow_key *reply_key, __u32 now_s)
 {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* How flows are taken away, and how a reply tuple passes from one to another. */
+/* Removes flows, and passes a reply tuple from one flow to another. */
 
 #include "flow/flow.h"
 
-/* What is left of a flow that ends. */
+/* What remains of a flow that ends. */
 enum flow_remains {
 	FLOW_LEAVES_NOTHING,
-	/* Its backend may be in TIME_WAIT: others had better not get the reply tuple yet. */
+	/* Its backend may be in TIME_WAIT: the reply tuple stays reserved for a while. */
 	FLOW_LEAVES_REPLY,
 };
 
-/* True if a table has this half, and not another flow's in its place. */
+/* True if the table has this half under its key, and not another flow's. */
 static __always_inline bool flow_stands_in(void *table, const struct flow_key *key,
 					   const struct flow *flow)
 {
@@ -21,7 +21,7 @@ static __always_inline bool flow_stands_in(void *table, const struct flow_key *k
 	return found && flow_is_same(found, flow);
 }
 
-/* True if the half was there. */
+/* Returns true if the half was in the table and has been deleted. */
 static __always_inline bool flow_delete_half(void *table, const struct flow_key *key,
 					     const struct flow *flow)
 {
@@ -29,10 +29,11 @@ static __always_inline bool flow_delete_half(void *table, const struct flow_key 
 }
 
 /*
- * Takes away the flow in draft->ended, both halves of it, from both tables; its lock is held. A
- * global function, which the verifier looks at once, not again for each way that leads here. It
- * finds the draft itself, for global functions take no pointers before Linux 5.12, and none that
- * may be key or value of a map before 6.2.
+ * Removes both halves of the flow in draft->ended from both tables, except that with
+ * FLOW_LEAVES_REPLY a confirmed reply half moves to `new_flows`; the caller holds the flow's lock.
+ * A global function, so the verifier checks it once and not on every path that leads here. It finds
+ * the draft itself: global functions take no pointers before Linux 5.12, and no pointers that may
+ * be a map's key or value before 6.2.
  */
 __noinline int flow_end_held(__u32 remains)
 {
@@ -56,7 +57,7 @@ __noinline int flow_end_held(__u32 remains)
 	return 0;
 }
 
-/* Makes draft->ended of one half of a flow. */
+/* Fills draft->ended from one half of a flow. */
 static __always_inline void flow_end_fill(struct flow_draft *draft, const struct flow_key *key,
 					  const struct flow *flow)
 {
@@ -77,10 +78,10 @@ static __always_inline void flow_end_fill(struct flow_draft *draft, const struct
 }
 
 /*
- * Ends a flow, both halves of it, in both tables: the draft's, of which the half in this direction
- * is known. Returns 1, or 0: another CPU works on the flow, or on one that shares its lock. Then it
- * is still there, and no other flow may be made for its client's packets: they would go on by this
- * one.
+ * Ends the draft's flow, as flow_end_held() does. The half in `direction` must be in the draft.
+ * Returns 1 if the flow was ended, 0 if another CPU holds its lock. In that case the flow still
+ * exists, and the caller must not create another one for the same client packets, because they
+ * would follow the old one.
  */
 __noinline int flow_forget(__u32 direction, __u32 remains)
 {
@@ -102,9 +103,10 @@ __noinline int flow_forget(__u32 direction, __u32 remains)
 }
 
 /*
- * True if the reply tuple of the draft may be taken from the flow that has it. That is copied to
- * draft->ended.reply. One that has not been made yet, or is over, gives way only to a flow that
- * finds nothing else (`displaces`), and the one unused longest first: so it is noted.
+ * True if the draft's reply tuple may be taken from the flow that holds it; copies the holder to
+ * draft->ended.reply. A holder that is not established yet, or is closed, gives way only to a flow
+ * that found no other port (`displaces`). Of several such holders the one unused longest goes
+ * first, so it is remembered in the draft.
  */
 static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool displaces)
 {
@@ -113,7 +115,7 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
 	bool is_confirmed;
 
 	if (!flow_look(key, &draft->ended.reply, &is_confirmed)) {
-		draft->ended.reply = *reply; /* nobody else's */
+		draft->ended.reply = *reply; /* there is no holder */
 		return true;
 	}
 	if (flow_is_same(holder, reply) || flow_is_expired(holder, key->proto, reply->last_use_s))
@@ -131,9 +133,9 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
 }
 
 /*
- * Enters the draft's reply half where nobody has its tuple. Whoever is confirmed meanwhile is in
- * `flows` before it leaves `new_flows`, and only then can the entry succeed: hence the second look,
- * after it.
+ * Inserts the draft's reply half unless the tuple is taken. A flow that is being confirmed enters
+ * `flows` before it leaves `new_flows`, and only after that can this insertion succeed: hence the
+ * second look into `flows` afterwards.
  */
 static __always_inline int tuple_enter(struct flow_draft *draft)
 {
@@ -146,7 +148,10 @@ static __always_inline int tuple_enter(struct flow_draft *draft)
 	return -EEXIST;
 }
 
-/* Takes the reply tuple of the draft from the flow that has it. Returns 0 or -EEXIST. */
+/*
+ * Takes the draft's reply tuple over from the flow that holds it. Returns 0, -EEXIST if that flow
+ * keeps it or another CPU holds the lock, or another negative errno.
+ */
 static __always_inline int tuple_take_over(struct flow_draft *draft, bool displaces)
 {
 	struct tuple_lock *lock;
@@ -170,9 +175,9 @@ static __always_inline int tuple_take_over(struct flow_draft *draft, bool displa
 }
 
 /*
- * Claims the reply tuple of the draft. Two frontends with one backend and one client port want the
- * same one: only one gets it, the other must be told apart by another source port. Returns 0, or
- * -EEXIST: it is taken.
+ * Claims the draft's reply tuple. Two frontends with the same backend and the same client port want
+ * the same tuple: one gets it, the other needs another source port to be told apart. Returns 0,
+ * -EEXIST if the tuple is taken, or another negative errno.
  */
 __noinline int flow_claim_reply(__u32 displaces)
 {

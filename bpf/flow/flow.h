@@ -3,10 +3,10 @@
 
 /*
  * Flows: pairs of rewrites, keyed by the tuple as it is seen on the wire. A new flow lives in
- * `new_flows` (LRU) until its client has answered the backend's answer; then both halves move to
- * `flows`, where nothing is evicted and flow_sweep.h ends them. So a flood of new flows can only
- * push out its like. An expired entry counts as absent even before it is taken away. Each half can
- * be made anew from the other.
+ * `new_flows` (LRU) until the client has answered the backend's reply. Then both halves move to
+ * `flows`, where nothing is evicted and flow/sweep.h removes what has expired. So a flood of new
+ * flows can evict only other new flows. An expired entry counts as absent even before it is
+ * removed. Each half can be rebuilt from the other.
  */
 
 #include <linux/errno.h>
@@ -52,19 +52,19 @@ static __always_inline bool flow_is_expired(const struct flow *flow, __u8 proto,
 	return (__s32)(now_s - flow->last_use_s) > (__s32)flow_timeout_s(proto, flow->state);
 }
 
-/* True if a datagram that was seen then, outside of any flow, may still be answered. */
+/* True if a datagram seen at `seen_s`, outside any flow, may still be answered. */
 static __always_inline bool datagram_is_recent(__u32 seen_s, __u32 now_s)
 {
 	return (__s32)(now_s - seen_s) <= (__s32)config.timeout_udp_s;
 }
 
-/* What struct flow says of its key. */
+/* The value of the `check` field of struct flow: the upper half of the key's hash. */
 static __always_inline __u16 flow_check_of(const struct flow_key *key)
 {
 	return flow_key_hash(key) >> 16;
 }
 
-/* The other half's key: the rewritten tuple, turned round. */
+/* The other half's key: the rewritten tuple, reversed. */
 static __always_inline void flow_peer_key(const struct flow_key *key, const struct flow *flow,
 					  struct flow_key *ret_peer)
 {
@@ -78,8 +78,8 @@ static __always_inline void flow_peer_key(const struct flow_key *key, const stru
 }
 
 /*
- * The other half's value: it undoes this one, and shares all the rest. What this side has
- * acknowledged is what the other has sent.
+ * The other half's value: it undoes this half's rewrite and shares everything else. What this side
+ * has acknowledged is what the other side has sent.
  */
 static __always_inline void flow_peer(const struct flow_key *key, const struct flow *flow,
 				      struct flow *ret_peer)
@@ -93,7 +93,7 @@ static __always_inline void flow_peer(const struct flow_key *key, const struct f
 	ret_peer->acked = flow->sent;
 }
 
-/* Looks among the confirmed flows, then among the new ones. */
+/* Looks up the confirmed flows, then the new ones. */
 static __always_inline struct flow *flow_find(const struct flow_key *key, bool *ret_is_confirmed)
 {
 	struct confirmed_flow *confirmed = bpf_map_lookup_elem(&flows, key);
@@ -103,9 +103,9 @@ static __always_inline struct flow *flow_find(const struct flow_key *key, bool *
 }
 
 /*
- * Copies the flow of a key. Both tables give the memory of an entry that has left at once to
- * another one, maybe while we read: so only the copy is worked with, and the entry is where
- * changes are noted. Returns that, or NULL: there is none.
+ * Copies the flow of a key. Both tables reuse the memory of a deleted entry at once, perhaps while
+ * it is being read. So callers work on the copy only, and write changes to the entry. Returns the
+ * entry, or NULL if there is none.
  */
 static __noinline struct flow *flow_look(const struct flow_key *key, struct flow *ret_flow,
 					 bool *ret_is_confirmed)
@@ -113,7 +113,7 @@ static __noinline struct flow *flow_look(const struct flow_key *key, struct flow
 	__u16 check = flow_check_of(key);
 	struct flow *entry;
 
-	/* Else the compiler would keep what it is made of, and the stack is short. */
+	/* Otherwise the compiler keeps the inputs of the hash on the stack, which is scarce. */
 	asm volatile("" : "+r"(check));
 	for (int i = 0; i < 2; i++) {
 		entry = flow_find(key, ret_is_confirmed);
@@ -127,7 +127,7 @@ static __noinline struct flow *flow_look(const struct flow_key *key, struct flow
 	return NULL;
 }
 
-/* The VIP and the backend's address each know how many confirmed flows they have. */
+/* The VIP and the backend's address each count their confirmed flows. */
 static __always_inline void flow_count_confirmed(const struct flow_key *original_key,
 						 const struct flow_key *reply_key, int change)
 {
@@ -135,7 +135,10 @@ static __always_inline void flow_count_confirmed(const struct flow_key *original
 	address_count_flow(&reply_key->src, change);
 }
 
-/* True if two values lead to the same place: of one half, as it was read before and is now. */
+/*
+ * True if two values rewrite to the same tuple. Compares one half as read earlier with what the
+ * table holds now.
+ */
 static __always_inline bool flow_is_same(const struct flow *a, const struct flow *b)
 {
 	return address_equal(&a->new_src, &b->new_src) && address_equal(&a->new_dst, &b->new_dst) &&
@@ -143,8 +146,8 @@ static __always_inline bool flow_is_same(const struct flow *a, const struct flow
 }
 
 /*
- * The other half, or NULL: it was evicted. What stands in its place then may be of another flow,
- * which leads elsewhere.
+ * Finds the other half, or returns NULL if it was evicted. An entry found under its key may belong
+ * to another flow, which rewrites to other addresses.
  */
 static __always_inline struct flow *
 flow_find_peer(const struct flow_key *key, const struct flow *flow, struct flow_key *ret_peer_key)
@@ -169,50 +172,53 @@ struct flow_pair {
 	struct flow reply;
 };
 
-/* What is to be done about a flow when its packet is ready, for then the stack is not deep. */
+/*
+ * Work on a flow that is deferred until its packet has been handled, when the stack is no longer
+ * deep.
+ */
 enum flow_due {
 	FLOW_DUE_NOTHING,
 	FLOW_DUE_CONFIRM,  /* of draft->original */
-	FLOW_DUE_NEW_PORT, /* its backend knows the tuple of draft->reply from elsewhere */
+	FLOW_DUE_NEW_PORT, /* its backend has another connection with the tuple of draft->reply */
 };
 
 /*
- * A flow in the making, too large for the stack: one for each CPU. Programs of the hooks do not
- * interrupt each other on a CPU, so nobody else writes it meanwhile.
+ * A flow being created, and other data too large for the stack; one per CPU. Programs of the hooks
+ * do not interrupt each other on a CPU, so nobody else writes it meanwhile.
  */
 struct flow_draft {
-	/* As in struct decision, which is read from outside. */
+	/* The same layout as struct decision, which user space reads. */
 	struct frontend_target target;
 	struct client_place place;
 	struct choice choice;
 	struct packet packet;  /* the one that the program runs for */
-	struct packet quote;   /* of an ICMP error; or what another packet carries */
-	__u32 quote_end;       /* where the error ends that has it */
-	struct ip_addr sender; /* of a packet that carried another */
+	struct packet quote;   /* of an ICMP error; or the inner packet */
+	__u32 quote_end;       /* where the ICMP error that contains it ends */
+	struct ip_addr sender; /* of an encapsulated packet */
 	struct rewrite rewrite;
 	struct rewrite inner; /* of a quote */
 	struct route route;
 	union {
 		struct iphdr ipv4;
 		struct ipv6hdr ipv6;
-	} outer; /* header of a packet that carries another, or of an answer */
+	} outer; /* outer header, or the header of an answer */
 	struct icmp_answer answer;
-	bool is_from_node; /* an address of this node is its source: not all ports are ours */
+	bool is_from_node; /* its source is an address of this node, where not every port is ours */
 	__u8 due;          /* enum flow_due */
-	bool asks; /* direct server return: the packet that carries another wants an answer */
-	bool must_confirm; /* ... and gets one */
-	bool is_sending;   /* a packet of our own leaves meanwhile */
+	bool asks;         /* direct server return: the outer header asks for a confirmation */
+	bool must_confirm; /* ... and it is to be sent */
+	bool is_sending;   /* a packet of our own is being sent */
 	bool has_oldest;
-	__be16 oldest_port; /* of the source ports tried, the one whose flow must give way first */
+	__be16 oldest_port; /* of the source ports tried, the one whose flow is displaced first */
 	__u32 oldest_use_s;
 	struct flow_key original_key;
 	struct flow_key reply_key;
 	struct flow original;
 	struct flow reply;
-	struct flow_pair ended;          /* another flow, or this one, as it is taken away */
-	struct confirmed_flow confirmed; /* as `flows` takes it */
+	struct flow_pair ended;          /* the flow being removed: another one, or this one */
+	struct confirmed_flow confirmed; /* the value for `flows` */
 	struct flow_check check;         /* one entry of `flow_checks` */
-	struct flow_key peer_key;        /* of the other half, or of what an ICMP error is about */
+	struct flow_key peer_key;        /* of the other half, or of an ICMP error's quote */
 	struct flow_renewal renewal;
 };
 _Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
@@ -234,8 +240,8 @@ static __always_inline struct flow_draft *flow_draft_get(void)
 }
 
 /*
- * Tells the other half that the flow is used. A new flow's halves can be evicted one by one:
- * whoever is left brings the other back.
+ * Updates the other half's time of last use. A new flow's halves can be evicted independently: the
+ * surviving half restores the other.
  */
 static __noinline int flow_touch_peer(const struct flow_key *key, const struct flow *flow,
 				      bool is_confirmed)
@@ -268,8 +274,8 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
 }
 
 /*
- * Notes that a flow is used, in both halves, for it lives as long as either side speaks; at most
- * once a second, for a store that nobody needs costs a cache line.
+ * Updates the time of last use in both halves, because a flow lives as long as either side speaks.
+ * At most once a second: each store costs a cache line.
  */
 static __always_inline void flow_touch(const struct flow_key *key, struct flow *flow,
 				       struct flow *entry, bool is_confirmed, __u32 now_s)

@@ -2,37 +2,39 @@
 #pragma once
 
 /*
- * What packets make of the state of their flow. Only what the receiver would believe changes it:
- * anybody can send a segment with the right addresses and ports, but not with the right numbers.
- * What is not believed is passed on, for its receiver to judge, and neither ends the flow nor keeps
- * it alive.
+ * How packets change the state of their flow. Only a packet that its receiver would accept changes
+ * it: anybody can send a segment with the right addresses and ports, but not with the right
+ * sequence numbers. Other packets are passed on for the receiver to judge, and neither end the flow
+ * nor keep it alive.
  */
 
 #include "flow/flow.h"
 
 /*
- * How far from the numbers known a TCP segment may be and still be believed, in bytes. Windows
- * are not followed: this is what most connections have on the way at most. One that is ahead of it
- * is measured by what the other side has acknowledged.
+ * How far, in bytes, a TCP segment may be from the known sequence numbers and still be accepted.
+ * Windows are not tracked: this is the most that most connections have in flight. A segment further
+ * ahead is compared with what the other side has acknowledged.
  */
 #define SEGMENT_REACH (1U << 20)
-/* ... and few windows are larger. */
+/* The largest window considered for segments further ahead; few connections have a larger one. */
 #define SEGMENT_WINDOW_MAX (1U << 26)
-/* How far behind a gap a FIN is believed: the smallest window that most receivers have. */
+/*
+ * The largest gap that may precede a FIN that is accepted: the smallest window of most receivers.
+ */
 #define FIN_REACH 65535
-/* What a SYN may carry that its receiver leaves to be sent again (RFC 7413). */
+/* How much data a SYN may carry that the receiver does not acknowledge (RFC 7413). */
 #define SYN_DATA_MAX 2048
 /*
- * A connection that a RST has closed, and that is heard of after so long, has not believed it. What
- * was on the way has arrived by then.
+ * If a connection that a RST has closed is still in use after this time, its receiver did not
+ * accept the RST. By then everything in flight has arrived.
  */
 #define FLOW_REVIVED_AFTER_S 2
 
 #define FLOW_FIN_BOTH (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
 
 /*
- * Writes the state, and flags that are added, into both halves. Under the lock, for two CPUs may
- * see both sides close at once; and only forward, for another CPU may be ahead.
+ * Writes the state, and adds flags, in both halves. Under the lock, because two CPUs may see the
+ * two FINs at the same time; and only forward, because another CPU may be ahead.
  */
 static __noinline int flow_advance(const struct flow_key *key, struct flow *flow,
 				   struct flow *entry, __u8 state, __u8 flags)
@@ -66,8 +68,8 @@ static __noinline int flow_advance(const struct flow_key *key, struct flow *flow
 }
 
 /*
- * A conversation begins anew, or goes on that was taken for closed: both halves get this state, and
- * what `flow` knows of both sides.
+ * The backend has agreed to a conversation, perhaps one that replaces another: both halves get this
+ * state, and the flags and sequence numbers or tags of `flow`.
  */
 static __noinline int flow_restart(const struct flow_key *key, struct flow *flow,
 				   struct flow *entry, __u8 state)
@@ -101,8 +103,8 @@ static __noinline int flow_restart(const struct flow_key *key, struct flow *flow
 }
 
 /*
- * What a new flow knows from its first packet. That may come in the midst of a conversation, from
- * another node, which knows how it began.
+ * Initialises a new flow's state from its first packet. With direct server return that packet may
+ * come from the middle of a conversation: the node that sent it saw the beginning.
  */
 static __always_inline void flow_begin(const struct packet *packet, struct flow *flow)
 {
@@ -142,9 +144,9 @@ static __always_inline void segment_note(const struct packet *packet, __u32 end,
 }
 
 /*
- * True if a segment that is out of reach lies where the other side would accept it all the same
- * (RFC 9293, 3.10.7.4; RFC 5961, 5): many segments before it were lost. Of direct server return
- * only one side is seen: there, what it acknowledges has to do.
+ * True if a segment beyond SEGMENT_REACH would still be accepted by the other side (RFC 9293,
+ * 3.10.7.4; RFC 5961, 5): many segments before it were lost. With direct server return only one
+ * side is seen, so what that side has acknowledged has to suffice.
  */
 static __noinline bool segment_is_accepted(const struct flow_key *key, const struct flow *flow,
 					   const struct packet *packet, __u32 end)
@@ -162,7 +164,7 @@ static __noinline bool segment_is_accepted(const struct flow_key *key, const str
 	       peer->sent - packet->acknowledged <= SEGMENT_REACH;
 }
 
-/* True if a FIN lies where the other side would accept it. */
+/* True if the other side would accept the FIN. */
 static __noinline bool fin_is_accepted(const struct flow_key *key, const struct flow *flow,
 				       const struct packet *packet)
 {
@@ -179,7 +181,9 @@ static __noinline bool fin_is_accepted(const struct flow_key *key, const struct 
 	return !peer || (__s32)(end - peer->acked) > 0;
 }
 
-/* A segment that may change the state: it answers the backend, closes, or comes after the end. */
+/*
+ * Handles a segment that may change the state: it answers the backend, closes, or follows a close.
+ */
 static __noinline bool follow_change(const struct flow_key *key, struct flow *flow,
 				     struct flow *entry, const struct packet *packet)
 {
@@ -205,8 +209,8 @@ static __noinline bool follow_change(const struct flow_key *key, struct flow *fl
 }
 
 /*
- * True if the client acknowledges no more than the backend has sent, and no less than its SYN-ACK:
- * whoever only pretends to be the client never saw that.
+ * True if the client acknowledges no more than the backend has sent, and no less than its SYN-ACK.
+ * An off-path attacker has not seen that number.
  */
 static __noinline bool handshake_is_answered(const struct flow_key *key, const struct flow *flow,
 					     const struct packet *packet)
@@ -219,7 +223,7 @@ static __noinline bool handshake_is_answered(const struct flow_key *key, const s
 	return packet->acknowledged - flow->acked <= peer->sent - flow->acked;
 }
 
-/* A SYN or INIT that is not the one which opened the flow: kept in mind, if the backend agrees. */
+/* Records a SYN or INIT other than the one that opened the flow, in case the backend accepts it. */
 static __noinline int renewal_note(const struct flow_key *key, __u32 sent)
 {
 	struct flow_draft *draft = flow_draft_get();
@@ -231,7 +235,7 @@ static __noinline int renewal_note(const struct flow_key *key, __u32 sent)
 	return 0;
 }
 
-/* The conversation that wants to take the place of the one whose reply has this key; or NULL. */
+/* The conversation that would replace the one whose reply half has this key, or NULL. */
 static __always_inline struct flow_renewal *renewal_find(const struct flow_key *reply_key,
 							 const struct flow *reply)
 {
@@ -243,7 +247,10 @@ static __always_inline struct flow_renewal *renewal_find(const struct flow_key *
 	return bpf_map_lookup_elem(&flow_renewals, &draft->peer_key);
 }
 
-/* A client's SYN on a flow: the one that opened it once more, or one that would open another. */
+/*
+ * Handles a client's SYN on a flow: a retransmission of the one that opened it, or one that would
+ * open another conversation.
+ */
 static __always_inline bool follow_syn(const struct flow_key *key, const struct flow *flow,
 				       const struct packet *packet)
 {
@@ -257,7 +264,7 @@ static __always_inline bool follow_syn(const struct flow_key *key, const struct 
 	return false;
 }
 
-/* A backend's SYN-ACK: to the SYN that opened the flow, or to one that begins it anew. */
+/* Handles a backend's SYN-ACK: to the SYN that opened the flow, or to one that would restart it. */
 static __noinline bool follow_syn_ack(const struct flow_key *key, struct flow *flow,
 				      struct flow *entry, const struct packet *packet)
 {
@@ -278,9 +285,9 @@ static __noinline bool follow_syn_ack(const struct flow_key *key, struct flow *f
 }
 
 /*
- * A RST closes where its receiver would believe it: at the very number that is expected next (RFC
- * 5961, 3.2), by what was sent or by what the other side has acknowledged; or, while there is no
- * connection, in answer to the SYN.
+ * A RST closes the flow only if its receiver would accept it: it has exactly the next expected
+ * sequence number (RFC 5961, 3.2), judged by what was sent or by what the other side has
+ * acknowledged; or it answers the SYN before there is a connection.
  */
 static __noinline bool follow_reset(const struct flow_key *key, struct flow *flow,
 				    struct flow *entry, const struct packet *packet)
@@ -305,7 +312,7 @@ static __noinline bool follow_reset(const struct flow_key *key, struct flow *flo
 	return is_believed;
 }
 
-/* TCP (RFC 9293, 3.3.2, seen from the middle). */
+/* TCP's state machine as seen from the middle (RFC 9293, 3.3.2). */
 static __always_inline bool follow_tcp(const struct flow_key *key, struct flow *flow,
 				       struct flow *entry, const struct packet *packet)
 {
@@ -334,8 +341,8 @@ static __always_inline bool follow_tcp(const struct flow_key *key, struct flow *
 }
 
 /*
- * True if the packet bears the tag that its receiver has asked for (RFC 9260, 8.5). Where nobody
- * saw it ask, the first tag is taken for that.
+ * True if the packet has the verification tag that its receiver chose (RFC 9260, 8.5). If the chunk
+ * with that tag was not seen, the first tag seen is taken for it.
  */
 static __always_inline bool sctp_is_believed(struct flow *flow, struct flow *entry,
 					     const struct packet *packet)
@@ -351,8 +358,9 @@ static __always_inline bool sctp_is_believed(struct flow *flow, struct flow *ent
 }
 
 /*
- * An INIT ACK or COOKIE ACK of an association that begins anew while the flow knows another: the
- * first says the backend's tag, the second that it has agreed (RFC 9260, 5.2.4).
+ * Handles the INIT ACK or COOKIE ACK of an association that restarts while the flow knows another
+ * one: INIT ACK carries the backend's new tag, COOKIE ACK shows that the backend has agreed (RFC
+ * 9260, 5.2.4).
  */
 static __always_inline bool follow_sctp_renewal(const struct flow_key *key, struct flow *flow,
 						struct flow *entry, const struct packet *packet)
@@ -375,8 +383,8 @@ static __always_inline bool follow_sctp_renewal(const struct flow_key *key, stru
 }
 
 /*
- * What an SCTP packet makes of its flow's state (RFC 9260, 4): INIT ACK answers, COOKIE ECHO ends
- * the handshake, and either side may close.
+ * The next state after an SCTP packet (RFC 9260, 4): INIT ACK answers, COOKIE ECHO completes the
+ * handshake, and either side may close.
  */
 static __always_inline __u8 sctp_next_state(const struct flow *flow, __u8 chunk,
 					    enum flow_direction direction)
@@ -422,7 +430,7 @@ static __noinline bool follow_sctp(const struct flow_key *key, struct flow *flow
 	return true;
 }
 
-/* Without a handshake, that the client goes on after an answer stands for one. */
+/* UDP has no handshake: a client packet after an answer counts as one. */
 static __always_inline bool follow_datagram(const struct flow_key *key, struct flow *flow,
 					    struct flow *entry)
 {
@@ -434,8 +442,8 @@ static __always_inline bool follow_datagram(const struct flow_key *key, struct f
 }
 
 /*
- * Follows the conversation: what this packet makes of its flow, in the copy and in the entry. A
- * later fragment says nothing of itself.
+ * Updates the flow's state from this packet, in the copy and in the entry. A later fragment has no
+ * transport header, so it changes nothing, except that UDP counts it.
  */
 static __always_inline void flow_follow(const struct flow_key *key, struct flow *flow,
 					struct flow *entry, const struct packet *packet,

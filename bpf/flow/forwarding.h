@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Direct server return, where a client's packets arrive: which flows go this way. */
+/* Direct server return on the node where a client's packets arrive: which flows use it. */
 
 #include "flow/flow.h"
 #include "route/route.h"
 
-/* The address of a node of the cluster: enum cluster_node, or 0. */
+/* What the address is to the cluster: enum cluster_node, or 0 if no node has it. */
 static __always_inline __u32 cluster_node_of(const struct ip_addr *addr)
 {
 	const __u32 *node = bpf_map_lookup_elem(&cluster_nodes, addr);
@@ -15,11 +15,12 @@ static __always_inline __u32 cluster_node_of(const struct ip_addr *addr)
 }
 
 /*
- * True if the new flow of a far client to a backend elsewhere goes by direct server return: where
- * it is wanted, and where the backend's node will unwrap and can deliver such packets. It would
- * call packets of its own addresses martians, so clients that are nodes get source NAT; and so do
- * backends that meet themselves. Endpoints that name no node are not of the cluster. A node that is
- * a backend itself may have tunnels of other makes: it takes only packets to frontends it can know.
+ * True if the new flow of a far client to a backend on another node can use direct server return:
+ * it is enabled, and the backend's node will unwrap and can deliver such packets. That node would
+ * drop packets from its own addresses as martians, so clients that are nodes get source NAT; so do
+ * backends that connect to themselves. An endpoint that names no node is not in the cluster. A node
+ * that is itself a backend may be the end of other tunnels: it accepts only packets to frontends
+ * that it can recognise.
  */
 static __noinline bool dsr_is_possible(const struct flow_draft *draft)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* The tuples that flows are found by. */
+/* The tuples by which flows are looked up. */
 
 #include "packet/packet.h"
 
 /*
- * A number from all of a key, whose upper bits depend on every bit of it. The factors are odd
- * numbers without a pattern, one for each part, so that they are multiplied at the same time.
+ * Hashes a key; the upper bits depend on every bit of it. The factors are odd numbers without a
+ * pattern, one for each part, so that the multiplications run in parallel.
  */
 static __always_inline __u32 flow_key_hash(const struct flow_key *key)
 {
@@ -18,7 +18,7 @@ static __always_inline __u32 flow_key_hash(const struct flow_key *key)
 		       0x27d4eb2fU;
 }
 
-/* The tuple of a packet, for flows that it travels with. */
+/* The key of the half that travels in the packet's direction. */
 static __always_inline void packet_flow_key(const struct packet *packet,
 					    enum flow_direction direction, struct flow_key *ret_key)
 {
@@ -31,7 +31,7 @@ static __always_inline void packet_flow_key(const struct packet *packet,
 	ret_key->direction = direction;
 }
 
-/* The tuple of packets that travel the other way. */
+/* The key of the half that travels in the opposite direction. */
 static __always_inline void packet_flow_key_back(const struct packet *packet,
 						 enum flow_direction direction,
 						 struct flow_key *ret_key)

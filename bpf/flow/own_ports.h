@@ -3,19 +3,19 @@
 
 /*
  * Conversations of the node itself, and those it masquerades, whose source port happens to be a
- * NodePort. Their replies come to an address of the node, at a port where a frontend answers, and
- * belong to the stack all the same.
+ * NodePort. Their replies arrive at an address of the node, at a port where a frontend answers, and
+ * yet belong to the stack.
  *
- * TCP and SCTP: what opens nothing and has no flow is such a reply, or lost; the stack knows which.
- * UDP: every datagram may open a flow, so two questions come before it does. The first is whether a
- * datagram has left this node the other way. Egress remembers those in `own_replies`, but only from
- * source ports that are NodePorts, so the others pay a look at a byte. The second is whether a
- * socket of the node is connected to the sender; it may be older than the NodePort, and may never
- * have sent.
+ * TCP and SCTP: a packet that opens nothing and has no flow is such a reply, or is stray; the stack
+ * knows which. UDP: every datagram may open a flow, so two checks come first. The first is whether
+ * a datagram has left this node in the other direction. Egress records those in `own_replies`, but
+ * only if their source port is a NodePort, so all others pay for one byte's lookup. The second is
+ * whether a socket of the node is connected to the sender: it may be older than the NodePort, and
+ * may never have sent anything.
  *
- * A datagram to a flow's client also leaves from a NodePort of the node, and sometimes meets a hook
- * again on its way: by redirection, or on the link below a VLAN or a bond. It bears a mark in
- * skb->tc_index, which nothing else uses on its way out of the node.
+ * A datagram to a flow's client also leaves from a NodePort of the node, and may meet a second hook
+ * on its way: after a redirect, or on the link below a VLAN or a bond. So it is marked in
+ * skb->tc_index, which nothing else uses on the way out of the node.
  */
 
 #include "flow/flow.h"
@@ -24,10 +24,13 @@
 
 #define TC_INDEX_TRANSLATED 0xf1ea
 
-/* An address of the node, or a VIP that may be one, is the source of what the client sends. */
+/*
+ * The flow's original packets leave with a source of this node: one of its addresses, or a VIP that
+ * may be one.
+ */
 #define FLOW_FROM_NODE (FLOW_HAIRPIN | FLOW_LOCAL_CLIENT | FLOW_SOURCE_NAT)
 
-/* The packet of a flow got a source that this node answers for. */
+/* Marks a packet of a flow that now has a source for which this node answers. */
 static __always_inline void packet_mark_translated(struct __sk_buff *skb)
 {
 	skb->tc_index = TC_INDEX_TRANSLATED;
@@ -38,7 +41,9 @@ static __always_inline bool packet_is_translated(const struct __sk_buff *skb)
 	return skb->tc_index == TC_INDEX_TRANSLATED;
 }
 
-/* A datagram leaves from a NodePort of the node, not from a flow: its replies are the stack's. */
+/*
+ * A datagram leaves from a NodePort of the node and has no flow: its replies belong to the stack.
+ */
 static __noinline int own_reply_expect(const struct packet *packet)
 {
 	struct flow_draft *draft = flow_draft_get();
@@ -56,9 +61,9 @@ static __noinline int own_reply_expect(const struct packet *packet)
 }
 
 /*
- * True if a socket of the node is connected to the sender of the datagram. Its fields are read
- * before anything is asked of them: a compiler that finds two places to read from may compute the
- * address first, which the verifier does not take.
+ * True if the node's socket is connected to the sender of the datagram. All fields are read before
+ * the first comparison: if the compiler sees two alternative loads, it may compute the address
+ * first, which the verifier rejects.
  */
 static __always_inline bool socket_is_peer(const struct bpf_sock *socket,
 					   const struct packet *packet)
@@ -106,8 +111,8 @@ static __noinline bool own_socket_awaits(void *ctx, const struct packet *packet)
 }
 
 /*
- * True if the packet, for a frontend at an address of the node but of no flow, is the stack's: it
- * opens no flow. `ctx` is the hook's.
+ * Checks a packet without a flow that is addressed to a frontend at an address of the node. Returns
+ * true if it belongs to the stack and opens no flow. `ctx` is the hook's context.
  */
 static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
 				    struct flow_draft *draft)

@@ -2,13 +2,15 @@
 #pragma once
 
 /*
- * Processes of the node that are bound to a VIP. Several nodes may have it, so a backend elsewhere
- * must not see it as its client: the reply would go to any of them. As for a far client, the
- * node's address on the link to the backend takes its place, and the reply gets the VIP back.
+ * Processes of the node that are bound to a VIP. Several nodes may have that VIP, so a backend on
+ * another node must not see it as its client: the reply could go to any of them. As for a far
+ * client, the packet gets the node's address on the link to the backend as its source, and the
+ * reply gets the VIP back.
  *
- * Without the socket hooks this is a flow like others (flow_choose_source). With them the packet
- * goes to its backend already, and the socket tells that it dialled a frontend. What goes to a
- * backend for another reason keeps its source: the process may be a server, and this its answer.
+ * Without the socket hooks this is a flow like any other (flow_choose_source). With them the packet
+ * is already addressed to its backend, and the socket's state shows that it dialled a frontend. Any
+ * other packet to a backend keeps its source: the process may be a server, and the packet its
+ * answer.
  */
 
 #include "flow/flow.h"
@@ -22,7 +24,9 @@ static __always_inline bool leads_to(const struct socket_state *state, const str
 	       address_equal(&state->backend_addr, &packet->dst);
 }
 
-/* How the packet's socket came to its destination, or NULL: not by a frontend. */
+/*
+ * The frontend and backend that the packet's socket dialled, or NULL if it did not dial a frontend.
+ */
 static __noinline const struct socket_state *socket_dialled(struct __sk_buff *skb,
 							    const struct packet *packet)
 {
@@ -48,7 +52,7 @@ static __noinline const struct socket_state *socket_dialled(struct __sk_buff *sk
 	return NULL;
 }
 
-/* False where the VIP is this node's own address on the link: its replies come back anyhow. */
+/* False if the VIP is this node's own address on the link: its replies come back in any case. */
 static __always_inline bool vip_needs_node_address(const struct packet *packet,
 						   const struct hook *hook)
 {
@@ -58,7 +62,7 @@ static __always_inline bool vip_needs_node_address(const struct packet *packet,
 	       !address_equal(&own, &packet->src);
 }
 
-/* False where the packet opens another conversation from the same port, or the flow is over. */
+/* False if the packet opens another conversation from the same port, or the flow is over. */
 static __always_inline bool own_vip_goes_on(const struct packet *packet, const struct flow *flow)
 {
 	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
@@ -68,7 +72,10 @@ static __always_inline bool own_vip_goes_on(const struct packet *packet, const s
 	       !(opens && flow->state == FLOW_CLOSED);
 }
 
-/* Puts the backend that the socket hooks chose into the draft; false if there is none, or here. */
+/*
+ * Copies the socket hooks' choice of backend into the draft; false if there is none, or if it is on
+ * this node.
+ */
 static __noinline bool own_vip_choice(struct __sk_buff *skb, const struct packet *packet,
 				      struct flow_draft *draft)
 {

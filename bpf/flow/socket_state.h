@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* What sockets remember of the frontends that they dialled. The socket hooks write it. */
+/* Per-socket state about dialled frontends, kept in socket-local storage. */
 
 #include "maps.h"
 
@@ -13,7 +13,7 @@ struct {
 	__type(value, struct socket_state);
 } socket_state SEC(".maps");
 
-/* Whom an unconnected UDP socket talks to. Written by the socket hooks. */
+/* The frontends that an unconnected UDP socket talks to. Written by the socket hooks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

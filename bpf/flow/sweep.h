@@ -2,20 +2,19 @@
 #pragma once
 
 /*
- * The end of confirmed flows. Each waits in one queue, all equally long, and is looked at when its
- * turn comes: one that has expired leaves `flows`, the others go to the end of the queue. A timer
- * of the kernel takes those whose time has come (sweep.bpf.c), so no agent is needed; on kernels
- * without timers (before 5.15) each flow that is confirmed looks at two others. A timer for each
- * flow would be simpler, but to make, start and free one was an eighth of all that a short
- * connection costs.
+ * Expiry of confirmed flows. All of them wait in one queue, each equally long, and are checked in
+ * turn: an expired flow leaves `flows`, any other goes to the end of the queue. A kernel timer
+ * takes the entries that are due (sweep.bpf.c), so no agent is needed. On kernels without timers
+ * (before 5.15) each flow that is confirmed checks two others. A timer per flow would be simpler,
+ * but creating, starting and freeing one took an eighth of the cost of a short connection.
  */
 
 #include "fairlead/atomic.h"
 #include "flow/end.h"
 
-/* So many are looked at by a flow that finds no room. */
+/* Entries checked for a flow that finds no room. */
 #define CHECKS_FOR_ROOM 8
-/* By each flow that is confirmed, without a timer: more than come, or some would wait for ever. */
+/* Without timers each confirmation checks two entries, so the queue drains faster than it fills. */
 #define CHECKS_WITHOUT_TIMER 2
 
 static __always_inline struct flow_sweeper *flow_sweeper_get(void)
@@ -28,7 +27,9 @@ static __always_inline struct flow_sweeper *flow_sweeper_get(void)
 static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 					    const struct flow_check *check)
 {
-	/* Before it is there: it may be gone again at once, and the count shall not go below 0. */
+	/*
+	 * Count before pushing: another CPU may pop it at once, and `waiting` must not underflow.
+	 */
 	ATOMIC_ADD(sweeper->waiting, 1);
 	if (!bpf_map_push_elem(&flow_checks, check, BPF_ANY))
 		return true;
@@ -62,10 +63,10 @@ static __always_inline bool flow_expire(struct flow_draft *draft, __u32 now_s)
 }
 
 /*
- * Looks at the flow that has waited longest. Returns by how many seconds that is before its time,
- * which does no harm; 0: not at all; or -ENOENT: none waits. A global function, which the verifier
- * looks at once and not each time round a loop. The entry is in the draft, for this is called where
- * the stack is deepest.
+ * Checks the flow at the head of the queue. Returns how many seconds early the check came (early is
+ * harmless), 0 if it was due, or -ENOENT if the queue is empty. A global function, so the verifier
+ * checks it once and not in every round of a loop. The entry is kept in the draft because this is
+ * called where the stack is deepest.
  */
 __noinline int flow_check_next(__u32 now_s)
 {
@@ -92,13 +93,13 @@ __noinline int flow_check_next(__u32 now_s)
 		if (flow_expire(draft, now_s))
 			return early_s;
 	}
-	/* There is room: who confirms leaves some spare. */
+	/* There is room: flow_check_has_room() keeps some spare. */
 	check->due_s = now_s + config.flow_check_s;
 	(void)flow_check_push(sweeper, check);
 	return early_s;
 }
 
-/* Looks at a few flows, be it before their time. */
+/* Checks a few flows, even if they are not due yet. */
 static __always_inline void flow_sweep_some(int count)
 {
 	__u32 now_s = now_seconds();
@@ -109,7 +110,7 @@ static __always_inline void flow_sweep_some(int count)
 	}
 }
 
-/* Whether a flow that is confirmed may wait in the queue; makes room if need be. */
+/* True if the queue has room for a newly confirmed flow; checks a few entries if it has none. */
 static __always_inline bool flow_check_has_room(void)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
@@ -122,8 +123,8 @@ static __always_inline bool flow_check_has_room(void)
 }
 
 /*
- * Lets the flow of draft->original_key wait, which has just been confirmed with this ticket. False:
- * that is not possible.
+ * Queues the flow of draft->original_key, just confirmed with this ticket. Returns false if that is
+ * impossible.
  */
 static __always_inline bool flow_check_enter(struct flow_draft *draft, __u32 ticket)
 {

@@ -2,12 +2,14 @@
 #pragma once
 
 /*
- * One CPU at a time gives a flow's tuples away, moves the flow or changes its state. Each flow has
- * a lock, by its reply tuple, which it shares with others. Whoever finds it held waits for about
- * as long as such work takes; then it leaves the flow as it is, and a later packet tries again.
- * (On a virtual machine the holder may stand still for much longer than it works.)
- * The spin lock only guards the word beside it, or a few stores, for no helper may be called while
- * it is held.
+ * Only one CPU at a time may give a flow's tuples away, move the flow or change its state. Each
+ * flow has a lock, found by the hash of its reply tuple and shared with other flows. A CPU that
+ * finds it held waits for about as long as such work takes; then it leaves the flow as it is, and a
+ * later packet tries again. (On a virtual machine the holder may be descheduled for much longer
+ * than its work takes.)
+ *
+ * The spin lock guards only the word beside it, or a few stores, because no helper may be called
+ * while it is held.
  */
 
 #include <stdbool.h>
@@ -22,10 +24,10 @@ static __always_inline struct tuple_lock *tuple_lock_of(const struct flow_key *r
 	return bpf_map_lookup_elem(&tuple_locks, &index);
 }
 
-/* So often a lock is looked at that another CPU holds: some microseconds. */
+/* Attempts at a lock that another CPU holds: some microseconds in all. */
 #define TUPLE_LOCK_LOOKS 100
 
-/* False: another CPU holds it. */
+/* Returns false if another CPU still holds the lock. */
 static __noinline bool tuple_lock_hold(struct tuple_lock *lock)
 {
 	bool was_held = true;

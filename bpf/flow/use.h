@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* What packets may do with the flow that they belong to. */
+/* Decides what a packet may do with the flow that it belongs to. */
 
 #include "flow/confirm.h"
 #include "flow/create.h"
@@ -12,14 +12,15 @@
 
 enum flow_use {
 	FLOW_GO_ON,
-	FLOW_ANEW,   /* it is over: this packet opens another one */
-	FLOW_MOVE,   /* its backend left: choose another one */
-	FLOW_REFUSE, /* its backend is gone, and TCP must learn */
+	FLOW_ANEW,   /* the flow is over: the packet opens another one */
+	FLOW_MOVE,   /* its backend left the list: choose another one */
+	FLOW_REFUSE, /* its backend is gone, and the TCP client must learn it */
 };
 
 /*
- * True if the address of this node that took the client's place has left the node: no reply finds
- * the way here. Only the client's packets note the time then, so once a second one of them asks.
+ * True if the flow's source NAT address has left the node, so that replies no longer arrive here.
+ * Then only the client's packets refresh the time of last use, so the check is made about once a
+ * second.
  */
 static __always_inline bool flow_lost_source(const struct flow *flow, __u32 now_s)
 {
@@ -31,7 +32,10 @@ static __always_inline bool flow_lost_source(const struct flow *flow, __u32 now_
 	return !source || !(source->flags & ADDRESS_NODE);
 }
 
-/* True if the flow's backend is still in the list that applies to its client. */
+/*
+ * True if the flow's backend is still in the list that applies to its client. Updates the flow's
+ * slot if the backend's place in the list has changed.
+ */
 static __always_inline bool flow_is_wanted(struct flow *flow, struct flow *entry,
 					   const struct address_info *address)
 {
@@ -47,8 +51,8 @@ static __always_inline bool flow_is_wanted(struct flow *flow, struct flow *entry
 }
 
 /*
- * What an original packet may do with the flow it belongs to. A SYN on a connection that lives goes
- * where that goes: only its backend can tell whether its client means it.
+ * Decides on a packet in the original direction. A SYN on a live connection follows that
+ * connection: only its backend can tell whether the client sent it.
  */
 static __always_inline enum flow_use flow_use_of(const struct packet *packet, struct flow *flow,
 						 struct flow *entry,
@@ -62,7 +66,10 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 		return FLOW_ANEW;
 	if (opens && flow->state == FLOW_CLOSED)
 		return FLOW_ANEW;
-	/* Another node chose for packets that came through it; this one comes from outside. */
+	/*
+	 * Another node chose the backend of packets that came through it; this packet came
+	 * directly.
+	 */
 	if (flow->flags & FLOW_DSR_RECEIVED)
 		return has_handshake && (!opens || flow->state >= FLOW_ESTABLISHED) ? FLOW_GO_ON
 										    : FLOW_ANEW;
@@ -76,21 +83,21 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 	return opens ? FLOW_MOVE : FLOW_REFUSE;
 }
 
-/* Looks for the flow of a client's packet, by draft->original_key; as flow_look(). */
+/* Looks up the flow of a client's packet by draft->original_key; returns as flow_look(). */
 static __always_inline struct flow *
 original_entry(struct flow_draft *draft, const struct packet *packet, bool *ret_is_confirmed)
 {
 	struct flow *entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
 
-	/* It may have moved from one table to the other while we looked. */
+	/* It may have moved from one table to the other between the two lookups. */
 	if (!entry && !packet_opens(packet))
 		entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
 	return entry;
 }
 
 /*
- * Goes on with the flow of draft->original and its key: follows what the client's packet says. Its
- * answer to the backend's confirms the flow.
+ * Uses the flow of draft->original for a client's packet: updates its state. A client's answer to
+ * the backend's reply makes the flow due for confirmation.
  */
 static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
 				 const struct packet *packet, bool is_confirmed)
@@ -104,8 +111,9 @@ static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
 }
 
 /*
- * True if the backend answers a SYN by acknowledging something else (RFC 5961, 4): it has another
- * connection with this tuple, perhaps one of the client's own, perhaps in TIME_WAIT.
+ * True if the backend answers a SYN with an ACK of something else (a challenge ACK, RFC 5961, 4):
+ * it has another connection with this tuple, perhaps one that the client opened directly, perhaps
+ * in TIME_WAIT.
  */
 static __always_inline bool is_challenge(const struct packet *packet, const struct flow *reply)
 {
@@ -115,7 +123,7 @@ static __always_inline bool is_challenge(const struct packet *packet, const stru
 	       packet->acknowledged != reply->acked;
 }
 
-/* True if a flow may have gone from one table to the other while we looked for it. */
+/* True if a flow may have moved from one table to the other during the lookup. */
 static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
 {
 	const struct tuple_lock *lock = tuple_lock_of(reply_key);
@@ -124,9 +132,9 @@ static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
 }
 
 /*
- * Finds the flow that the packet of this CPU's draft, from its backend, belongs to, in
- * draft->reply. Returns 1, or 0: what belongs to no flow is not ours. A global function, which the
- * verifier looks at once: see flow_end_held().
+ * Looks up the flow of this CPU's packet, taken as a backend's reply, and leaves it in
+ * draft->reply. Returns 1 if there is a flow, or 0: the packet is not ours. A global function, so
+ * the verifier checks it once: see flow_end_held().
  */
 __noinline int reply_find(void)
 {
@@ -154,7 +162,7 @@ __noinline int reply_find(void)
 	return 1;
 }
 
-/* The flow that the packet belongs to as a backend's, or NULL. */
+/* The flow to which the packet belongs as a backend's reply, or NULL. */
 static __always_inline const struct flow *reply_flow(void)
 {
 	struct flow_draft *draft = flow_draft_get();
@@ -162,7 +170,7 @@ static __always_inline const struct flow *reply_flow(void)
 	return draft && reply_find() ? &draft->reply : NULL;
 }
 
-/* Gives the flow of draft->reply another source port, by which the client's next SYN will go. */
+/* Gives the flow of draft->reply another source port; the client's next SYN uses it. */
 static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 {
 	const struct address_info *source;
@@ -177,7 +185,7 @@ static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 	return flow_enter(ctx, draft, false);
 }
 
-/* Does what the packet has left to be done about its flow. */
+/* Does the work on the flow that was deferred while its packet was handled. */
 static __always_inline int flow_settle(void *ctx, struct flow_draft *draft)
 {
 	if (draft->due == FLOW_DUE_CONFIRM)

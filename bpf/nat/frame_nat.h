@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * Rewrites frames in place. Whether that can be done is asked first, so that a frame is either sent
- * on, translated in full, or goes up as it came.
+ * Rewrites frames in place. Whether a frame can be rewritten is checked first, so it is either
+ * translated in full and sent on, or passed up to TC unchanged.
  */
 
 #include "packet/checksum.h"
 #include "nat/rewrite.h"
 #include "packet/frame.h"
 
-/* What an Internet checksum makes of a word that is replaced (RFC 1624, 3). */
+/* The change of an Internet checksum when a word is replaced (RFC 1624, 3). */
 static __always_inline __u64 word_difference(__u32 before, __u32 after)
 {
 	return (__u64)(__u32)~before + after;
@@ -38,7 +38,7 @@ static __always_inline __u64 address_sum(const struct ip_addr *addr, bool is_ipv
 	return is_ipv4 ? words[3] : (__u64)words[0] + words[1] + words[2] + words[3];
 }
 
-/* How many bytes there are behind the IP header, by that header; as they stand in the packet. */
+/* The number of bytes after the IP header, by the length that the header gives. */
 static __always_inline __u32 frame_transport_size(const struct frame *frame,
 						  const struct packet *packet)
 {
@@ -53,9 +53,9 @@ static __always_inline __u32 frame_transport_size(const struct frame *frame,
 }
 
 /*
- * True if the checksum may be unfinished: packets that a neighbour on the same machine has sent
- * over a veth have the sum of the pseudo header there, and nobody tells XDP. A finished one looks
- * like that once in 65536 times, and TC sees to it all the same.
+ * True if the checksum may be unfinished: packets that a neighbour on the same machine sent over a
+ * veth hold only the sum of the pseudo header there, and XDP cannot tell. One finished checksum in
+ * 65536 looks the same by chance; TC then handles that packet correctly.
  */
 static __always_inline bool checksum_may_be_partial(const struct frame *frame,
 						    const struct packet *packet, __u16 checksum)
@@ -68,7 +68,7 @@ static __always_inline bool checksum_may_be_partial(const struct frame *frame,
 	return checksum_fold(sum) == checksum;
 }
 
-/* Whether the frame's checksum can be corrected for a change. */
+/* True if the frame's transport checksum can be corrected for a change. */
 static __always_inline bool frame_is_translatable(const struct frame *frame,
 						  const struct packet *packet)
 {
@@ -83,7 +83,7 @@ static __always_inline bool frame_is_translatable(const struct frame *frame,
 	case IPPROTO_UDP:
 		udp = frame_transport(frame, packet, sizeof(*udp));
 		return udp && !checksum_may_be_partial(frame, packet, udp->check);
-	case IPPROTO_SCTP: /* zero: none, or left to the link */
+	case IPPROTO_SCTP: /* zero: absent, or left to the link */
 		sctp = frame_transport(frame, packet, sizeof(*sctp));
 		return sctp && sctp->checksum;
 	default:
@@ -94,7 +94,7 @@ static __always_inline bool frame_is_translatable(const struct frame *frame,
 static __always_inline void frame_write_ipv4(struct iphdr *header, const struct rewrite *rewrite,
 					     __u64 difference)
 {
-	__u16 *hops = (__u16 *)&header->ttl, before = *hops; /* with the protocol */
+	__u16 *hops = (__u16 *)&header->ttl, before = *hops; /* with the protocol byte */
 
 	header->saddr = address_ipv4(&rewrite->src);
 	header->daddr = address_ipv4(&rewrite->dst);
@@ -148,7 +148,7 @@ static __always_inline bool frame_write_transport(const struct frame *frame,
 			return false;
 		udp->source = rewrite->src_port;
 		udp->dest = rewrite->dst_port;
-		if (!udp->check) /* the sender made none (RFC 768) */
+		if (!udp->check) /* the sender computed none (RFC 768) */
 			return true;
 		udp->check = checksum_replace(udp->check, difference);
 		if (!udp->check)
@@ -160,8 +160,8 @@ static __always_inline bool frame_write_transport(const struct frame *frame,
 }
 
 /*
- * Gives a frame that is translatable its new addresses and ports, and takes a hop off it. False
- * where a header is not there, which was seen before.
+ * Writes the new addresses and ports into a translatable frame and decrements its TTL. Returns
+ * false if a header is missing, which the caller has already ruled out.
  */
 static __noinline bool frame_translate(const struct xdp_md *xdp, const struct packet *packet,
 				       const struct rewrite *rewrite)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Rewrites addresses and ports, and corrects checksums by the difference (RFC 1624), through the
- * helpers that know about checksums which the hardware has yet to finish.
+ * Rewrites addresses and ports in an skb and corrects checksums incrementally (RFC 1624). The
+ * helpers used here also handle checksums that the hardware has yet to finish.
  */
 
 #include "packet/checksum.h"
@@ -24,9 +24,9 @@ static __always_inline int nat_write_ipv4(struct __sk_buff *skb, __u32 l3_offset
 }
 
 /*
- * Where the hardware summed the whole packet, BPF_F_RECOMPUTE_CSUM keeps skb->csum right. It must
- * be left out where a checksum makes up for the change, unless the helper that corrects that one
- * says so as well (BPF_F_PSEUDO_HDR).
+ * If the hardware summed the whole packet, BPF_F_RECOMPUTE_CSUM keeps skb->csum right. The flag
+ * must be left out if a checksum in the packet compensates for the change, unless the helper that
+ * corrects that checksum also updates skb->csum (BPF_F_PSEUDO_HDR).
  */
 static __always_inline int nat_write_ipv6(struct __sk_buff *skb, __u32 l3_offset,
 					  const struct rewrite *rewrite, __u64 flags)
@@ -37,7 +37,7 @@ static __always_inline int nat_write_ipv6(struct __sk_buff *skb, __u32 l3_offset
 	return 0;
 }
 
-/* Addresses as they were, turned by `difference` into what they shall be. */
+/* The checksum difference between the packet's addresses and the rewritten ones. */
 static __always_inline __s64 nat_address_difference(const struct packet *packet,
 						    const struct rewrite *rewrite)
 {
@@ -45,7 +45,10 @@ static __always_inline __s64 nat_address_difference(const struct packet *packet,
 			     ADDRESS_PAIR_SIZE, 0);
 }
 
-/* The checksum's offset in the transport header, and the flags its protocol needs. */
+/*
+ * Finds the checksum's offset in the transport header, and the flags its protocol needs; false if
+ * the protocol is neither TCP nor UDP.
+ */
 static __always_inline bool transport_checksum(__u8 proto, __u32 *ret_offset, __u64 *ret_flags)
 {
 	switch (proto) {
@@ -55,7 +58,7 @@ static __always_inline bool transport_checksum(__u8 proto, __u32 *ret_offset, __
 		return true;
 	case IPPROTO_UDP:
 		*ret_offset = offsetof(struct udphdr, check);
-		*ret_flags = BPF_F_MARK_MANGLED_0; /* zero: the sender made none (RFC 768) */
+		*ret_flags = BPF_F_MARK_MANGLED_0; /* zero: the sender computed none (RFC 768) */
 		return true;
 	default:
 		return false;
@@ -63,12 +66,13 @@ static __always_inline bool transport_checksum(__u8 proto, __u32 *ret_offset, __
 }
 
 /*
- * SCTP's ports, and its checksum where they change. What that becomes depends on how much follows,
- * which the first fragment of a packet tells by a chunk that goes on in the next. Where it does
- * not, the packet is dropped, as a wrong checksum would be later.
+ * Writes SCTP's ports and corrects its checksum if they change. The correction depends on how many
+ * bytes follow the ports. The first fragment of a packet shows the total only if its chunk
+ * continues in the next fragment. Otherwise the packet is dropped, as it would be later for its
+ * wrong checksum.
  *
- * Fragments are usual where the way is narrower than the client's link: SCTP never cuts a chunk
- * anew, but sends it again in fragments once it has heard that it was too big.
+ * Fragments are common where the path MTU is smaller than the client's link MTU: SCTP never splits
+ * a chunk again, but retransmits it in IP fragments once it has learnt that it was too big.
  */
 static __always_inline int nat_write_sctp(struct __sk_buff *skb, const struct packet *packet,
 					  const struct rewrite *rewrite)
@@ -93,9 +97,9 @@ static __always_inline int nat_write_sctp(struct __sk_buff *skb, const struct pa
 	header.dst_port = ports[1];
 	header.checksum = sctp_checksum_correct(old_ports, new_ports, header.checksum, bytes);
 	/*
-	 * The chunk behind it is not written: of a packet that is cut into others only later (GSO)
-	 * the kernel keeps just the common header before the list of its parts, and a store beyond
-	 * that would pull the first part out of the list.
+	 * The chunk behind the common header is not written: in a GSO packet the kernel keeps only
+	 * the common header in front of the list of segments, and a store beyond it would pull the
+	 * first segment out of that list.
 	 */
 	return bpf_skb_store_bytes(skb, packet->l4_offset, &header, SCTP_COMMON_HEADER_SIZE,
 				   BPF_F_RECOMPUTE_CSUM)
@@ -130,7 +134,7 @@ static __always_inline int nat_write_transport(struct __sk_buff *skb, const stru
 	return 0;
 }
 
-/* Gives the packet its new addresses and ports. Returns 0 or -COUNTER_DROP_... */
+/* Rewrites the packet's addresses and ports. Returns 0 or -COUNTER_DROP_... */
 static __noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *packet,
 				  const struct rewrite *rewrite)
 {
@@ -146,7 +150,7 @@ static __noinline int nat_rewrite(struct __sk_buff *skb, const struct packet *pa
 	return nat_write_transport(skb, packet, rewrite, difference);
 }
 
-/* One hop less, where the packet skips the stack that would count it (RFC 1812, 5.3.1). */
+/* Decrements the TTL of a packet that bypasses the stack, which would do so (RFC 1812, 5.3.1). */
 static __always_inline int nat_decrement_ttl(struct __sk_buff *skb, const struct packet *packet)
 {
 	__u8 ttl = packet->ttl - 1;
@@ -159,7 +163,10 @@ static __always_inline int nat_decrement_ttl(struct __sk_buff *skb, const struct
 					   &ttl, sizeof(ttl), BPF_F_RECOMPUTE_CSUM)
 			       ? -COUNTER_DROP_REWRITE
 			       : 0;
-	/* TTL is the high byte of its 16-bit word; the difference of the words is what counts. */
+	/*
+	 * The TTL is the high byte of its 16-bit word; only the difference of the two words
+	 * matters.
+	 */
 	if (bpf_l3_csum_replace(skb, packet->l3_offset + offsetof(struct iphdr, check),
 				bpf_htons((__u16)packet->ttl << 8), bpf_htons((__u16)ttl << 8),
 				sizeof(__u16)) ||

@@ -3,7 +3,7 @@
 
 #include "packet/packet.h"
 
-/* What a packet's addresses and ports shall be. */
+/* The addresses and ports that a packet is to have. */
 struct rewrite {
 	struct ip_addr src;
 	struct ip_addr dst;
@@ -20,8 +20,8 @@ static __always_inline void rewrite_from_flow(const struct flow *flow, struct re
 }
 
 /*
- * Addresses stand side by side in both, as they do in headers, so that they are summed and written
- * at once.
+ * In both structs the two addresses are adjacent, as in headers, so that they can be summed and
+ * written together.
  */
 _Static_assert(offsetof(struct rewrite, dst) == sizeof(struct ip_addr),
 	       "addresses first, together");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Addresses of either family as four words, and what the small table says of them. */
+/* Addresses of either family as four words, and lookups in the `addresses` map. */
 
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
@@ -62,7 +62,7 @@ static __always_inline bool address_equal(const struct ip_addr *a, const struct 
 	       left[3] == right[3];
 }
 
-/* What the address is to us, or NULL: nothing. */
+/* What we know about the address, or NULL if it is unknown. */
 static __always_inline const struct address_info *address_lookup(const struct ip_addr *addr)
 {
 	return bpf_map_lookup_elem(&addresses, addr);
@@ -76,7 +76,7 @@ static __always_inline struct address_flows *address_flows_of(const struct addre
 }
 
 /*
- * False where no flow of this VIP or backend can exist, so that the flow tables need not be asked.
+ * False if no flow of this VIP or backend can exist, so that the flow tables need not be searched.
  */
 static __always_inline bool address_may_have_flows(const struct address_info *info, __u32 now_s)
 {
@@ -94,7 +94,7 @@ static __always_inline void address_expect_flows(const struct ip_addr *addr, __u
 		busy->new_until_s = until_s;
 }
 
-/* False where no client of this backend has a direct conversation that is translated. */
+/* False if no client of this backend has a translated direct conversation. */
 static __always_inline bool address_may_have_direct_flows(const struct address_info *info,
 							  __u32 now_s)
 {
@@ -112,7 +112,7 @@ static __always_inline void address_expect_direct_flows(const struct ip_addr *ad
 		busy->direct_until_s = until_s;
 }
 
-/* Notes that a datagram goes straight to this backend. */
+/* Records that a datagram goes straight to this backend. */
 static __always_inline void address_note_datagram(const struct address_info *info, __u32 now_s)
 {
 	struct address_flows *busy = address_flows_of(info);
@@ -121,7 +121,7 @@ static __always_inline void address_note_datagram(const struct address_info *inf
 		busy->datagram_s = now_s;
 }
 
-/* When a datagram went straight to a backend last, in seconds; 0: never. */
+/* When a datagram last went straight to a backend, in seconds; 0 if never. */
 static __always_inline __u32 address_datagram_s(const struct ip_addr *addr)
 {
 	const struct address_info *info = address_lookup(addr);
@@ -135,7 +135,7 @@ static __always_inline void address_count_flow(const struct ip_addr *addr, int c
 	const struct address_info *info = address_lookup(addr);
 	struct address_flows *busy = info ? address_flows_of(info) : NULL;
 
-	/* It may have come to be known only after a flow that another node brought here. */
+	/* A flow that another node brought here may be older than this address's entry. */
 	if (busy && (change > 0 || busy->confirmed))
 		ATOMIC_ADD(busy->confirmed, change);
 }

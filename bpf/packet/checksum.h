@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/*
- * The Internet checksum (RFC 1071): one's complement sums and what is known about unfinished ones.
- */
+/* The Internet checksum (RFC 1071): one's complement sums, and the detection of unfinished ones. */
 
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -22,9 +20,9 @@ static __always_inline __u16 checksum_fold(__u64 sum)
 }
 
 /*
- * True if the sender left the transport checksum to the hardware (CHECKSUM_PARTIAL): then the field
- * holds the sum of the pseudo header only. The kernel does not say, but its helper does not correct
- * such a field for a change of the data: so try, and put back what was there.
+ * True if the sender left the transport checksum to the hardware (CHECKSUM_PARTIAL), so that the
+ * field holds only the sum of the pseudo header. The kernel does not expose this, but its helper
+ * leaves such a field unchanged when data changes: so try, and restore the field.
  */
 static __always_inline bool checksum_is_partial(struct __sk_buff *skb, __u32 field_offset)
 {

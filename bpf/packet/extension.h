@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Extension headers of IPv6 (RFC 8200, 4): what stands between its header and what it carries. */
+/* IPv6 extension headers (RFC 8200, 4), which stand between the fixed header and the payload. */
 
 #include "packet/packet.h"
 
@@ -29,7 +29,7 @@ static __always_inline bool proto_is_extension(__u8 proto)
 	       proto == IPPROTO_AH || proto == IPPROTO_FRAGMENT;
 }
 
-/* Steps over one extension header; false if it cannot be read or changes where the packet goes. */
+/* Skips one extension header; false if it cannot be read or changes where the packet goes. */
 static __always_inline bool packet_step_extension(struct __sk_buff *skb, struct packet *packet)
 {
 	struct ipv6_fragment_header fragment;
@@ -57,15 +57,18 @@ static __always_inline bool packet_step_extension(struct __sk_buff *skb, struct 
 	return true;
 }
 
-/* What a later fragment carries is no header, whatever the first one has there. */
+/*
+ * True at the end of the chain. A later fragment contains no header, whatever its protocol field
+ * says.
+ */
 static __always_inline bool extensions_are_skipped(const struct packet *packet)
 {
 	return packet->fragment == FRAGMENT_LATER || !proto_is_extension(packet->proto);
 }
 
 /*
- * Follows the chain of extension headers (RFC 8200, 4) to what it carries. A hook asks more than
- * once, and finds the same each time.
+ * Follows the chain of extension headers (RFC 8200, 4) to the payload. A hook may call it more than
+ * once, with the same result each time.
  */
 static __noinline bool packet_skip_extensions(struct __sk_buff *skb, struct packet *packet)
 {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Only the first fragment of a packet has ports. They are remembered under what all fragments share
- * (RFC 791, 3.2; RFC 8200, 4.5), so that the later ones meet the same flow.
+ * Only the first fragment of a packet has ports. They are stored under the fields that all its
+ * fragments share (RFC 791, 3.2; RFC 8200, 4.5), so that later fragments find the same flow.
  */
 
 #include "packet/packet.h"
@@ -19,8 +19,8 @@ static __always_inline void fragment_key_of(const struct packet *packet,
 }
 
 /*
- * Learns the ports of a first fragment, gives them to a later one. False: a later fragment whose
- * first was not seen, so nobody knows whose it is.
+ * Records the ports of a first fragment, or fills in those of a later one. Returns false for a
+ * later fragment whose first fragment was not seen: its flow is unknown.
  */
 static __noinline bool fragment_ports(struct packet *packet)
 {

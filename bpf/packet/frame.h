@@ -3,13 +3,13 @@
 
 /*
  * Frames as XDP sees them, before the kernel has made packets of them. Only plain ones are read:
- * Ethernet, an IPv4 header without options or an IPv6 header without extensions, no fragment. All
- * others are for TC, which knows them. So every header stands at an offset that is known here.
+ * Ethernet, an IPv4 header without options or an IPv6 header without extensions, no fragments. All
+ * others are left to TC, which can read them. So the offset of every header is known here.
  */
 
 #include "packet/packet.h"
 
-/* The frame's first buffer: all that a program may look at without the kernel's help. */
+/* The frame's first buffer: the only part that a program can read without a helper. */
 struct frame {
 	void *data;
 	void *end;
@@ -63,7 +63,7 @@ static __always_inline bool frame_read_ipv6(const struct frame *frame, struct pa
 	return true;
 }
 
-/* Reads addresses and the protocol; false if TC must see to the packet. */
+/* Reads addresses and the protocol; false if the packet must be left to TC. */
 static __always_inline bool frame_read_network(const struct frame *frame, struct packet *packet)
 {
 	const struct ethhdr *header = frame->data;
@@ -77,7 +77,7 @@ static __always_inline bool frame_read_network(const struct frame *frame, struct
 	return false;
 }
 
-/* The transport header, or NULL where less than `size` bytes of it are there. */
+/* The transport header, or NULL if fewer than `size` bytes of it are there. */
 static __always_inline void *frame_transport(const struct frame *frame, const struct packet *packet,
 					     __u32 size)
 {
@@ -88,7 +88,7 @@ static __always_inline void *frame_transport(const struct frame *frame, const st
 	return header + size > frame->end ? NULL : header;
 }
 
-/* As segment_is_broken(). */
+/* Like segment_is_broken(). */
 static __noinline bool frame_segment_is_broken(const struct xdp_md *xdp,
 					       const struct packet *packet)
 {
@@ -104,7 +104,10 @@ static __noinline bool frame_segment_is_broken(const struct xdp_md *xdp,
 		return true;
 	word = (const __u32 *)tcp;
 	for (__u32 i = 0; i < SEGMENT_WORDS_MAX && i < words; i++) {
-		/* Or clang 19 moves the frame's end instead, which no verifier takes. */
+		/*
+		 * Otherwise clang 19 adjusts frame.end instead of the pointer, which no verifier
+		 * accepts.
+		 */
 		barrier_var(word);
 		if ((void *)(word + 1) > frame.end)
 			return true;
@@ -113,7 +116,7 @@ static __noinline bool frame_segment_is_broken(const struct xdp_md *xdp,
 	return sum_is_wrong(packet, words, sum, tcp->check);
 }
 
-/* The tag that the sender of an INIT or INIT ACK wants to be sent. */
+/* The verification tag that the sender of an INIT or INIT ACK has chosen for packets to it. */
 static __always_inline __be32 frame_initiate_tag(const struct frame *frame,
 						 const struct packet *packet)
 {
@@ -123,7 +126,10 @@ static __always_inline __be32 frame_initiate_tag(const struct frame *frame,
 	return header ? *(const __be32 *)(header + SCTP_INITIATE_TAG_OFFSET) : 0;
 }
 
-/* Reads ports and what tells a conversation's state; false if TC must see to the packet. */
+/*
+ * Reads ports and the fields that connection tracking needs; false if the packet must be left to
+ * TC.
+ */
 static __always_inline bool frame_read_transport(const struct frame *frame, struct packet *packet)
 {
 	const struct sctp_header *sctp;

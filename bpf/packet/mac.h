@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
-/* As three words each, for in frames and maps an address need not stand at more than that. */
+/* Compares three 16-bit words: in frames and maps an address is aligned to no more than that. */
 static __always_inline bool mac_equal(const __u8 a[ETH_ALEN], const __u8 b[ETH_ALEN])
 {
 	const __u16 *left = (const __u16 *)a, *right = (const __u16 *)b;

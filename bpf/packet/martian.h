@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Packets that every stack drops as it reads them: from addresses that nobody can have (RFC 1122,
- * 3.2.1.3; RFC 4291, 2.5 and 2.7), or with a broken IPv4 header. They are left to the stack.
+ * Packets that every stack drops on receipt: their source is one that no host can have (RFC 1122,
+ * 3.2.1.3; RFC 4291, 2.5 and 2.7), or their IPv4 header is broken. They are left to the stack.
  */
 
 #include "packet/packet.h"
@@ -25,8 +25,8 @@ static __always_inline bool source_is_martian_ipv4(const struct ip_addr *source)
 }
 
 /*
- * The unspecified address, loopback, multicast, and an IPv4 address mapped: on the wire it would
- * pass for that of an IPv4 packet here.
+ * The unspecified address, loopback, multicast, and IPv4-mapped addresses: on the wire the latter
+ * would be taken here for an IPv4 packet's address.
  */
 static __always_inline bool source_is_martian_ipv6(const struct ip_addr *source)
 {

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What a packet says of itself. Addresses are read first, straight from the packet, for most
- * packets end at the small table; ports only where somebody asks. All reads are bounded: what is
- * not there is an error, never a guess.
+ * Parses packets. Addresses are read first, straight from the packet, because for most packets the
+ * lookup in `addresses` ends the work; ports are read only on demand. All reads are bounded: a
+ * missing field is an error, never a guess.
  */
 
 #include <linux/bpf.h>
@@ -24,7 +24,7 @@
 #include "maps.h"
 #include "packet/sctp.h"
 
-/* RFC 792 and RFC 4443; <linux/icmp.h> cannot be included here, it wants a C library. */
+/* RFC 792 and RFC 4443; <linux/icmp.h> cannot be included here, because it needs a C library. */
 enum icmp_type {
 	ICMP_ECHO_REPLY = 0,
 	ICMP_DESTINATION_UNREACHABLE = 3,
@@ -65,7 +65,7 @@ enum tcp_flag {
 	TCP_ACK = 1U << 4,
 };
 
-/* What is noted of a packet besides what it says itself. */
+/* What we know of a packet besides its headers. */
 enum packet_flag {
 	PACKET_OF_NODE = 1U << 0,    /* at egress: the node itself sends it */
 	PACKET_FOR_BRIDGE = 1U << 1, /* at ingress: it is for somebody behind a bridge */
@@ -110,7 +110,7 @@ struct icmp_header {
 	__be32 rest;
 };
 
-/* What an answer of this node says of a packet. */
+/* An ICMP answer of this node to a packet. */
 struct icmp_answer {
 	__u8 type;
 	__u8 code;
@@ -129,7 +129,7 @@ struct vlan_header {
 #define IPV4_OFFSET_MASK    bpf_htons(0x1fff)
 #define IPV4_MORE_FRAGMENTS bpf_htons(0x2000)
 
-/* Copies a header out of the packet; an error where the packet is shorter. */
+/* Copies a header out of the packet; returns an error if the packet is too short. */
 static __always_inline int packet_load(struct __sk_buff *skb, __u32 offset, void *header,
 				       __u32 size)
 {
@@ -137,8 +137,8 @@ static __always_inline int packet_load(struct __sk_buff *skb, __u32 offset, void
 }
 
 /*
- * The protocol and offset of the network header: behind the link-layer header and tags that are
- * still in the packet (the outermost one usually is not: the kernel keeps it beside).
+ * Finds the protocol and offset of the network header, behind the link-layer header and any VLAN
+ * tags still in the packet (the kernel usually keeps the outermost tag outside the packet data).
  */
 static __always_inline __be16 packet_network(struct __sk_buff *skb, __u32 link_header_size,
 					     __u32 *ret_offset)
@@ -159,7 +159,7 @@ static __always_inline __be16 packet_network(struct __sk_buff *skb, __u32 link_h
 	return protocol;
 }
 
-/* PACKET_SUM_IS_OFF, or 0. */
+/* Returns PACKET_SUM_IS_OFF if the fixed part of the header does not sum to zero, else 0. */
 static __always_inline __u8 ipv4_sum_flag(const struct iphdr *header)
 {
 	const __u32 *words = (const void *)header;
@@ -168,7 +168,7 @@ static __always_inline __u8 ipv4_sum_flag(const struct iphdr *header)
 	return checksum_fold(sum) == 0xffff ? 0 : PACKET_SUM_IS_OFF;
 }
 
-/* Reads the IPv4 header at `offset`; false if it is none. */
+/* Reads the IPv4 header at `offset`; false if there is no valid one. */
 static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset,
 					     struct packet *packet)
 {
@@ -199,13 +199,18 @@ static __always_inline bool packet_read_ipv4(struct __sk_buff *skb, __u32 offset
 	return true;
 }
 
-/* The size of a packet with its fixed IPv6 header; 0: more than this can say, or a jumbogram. */
+/*
+ * The size of a packet with its fixed IPv6 header; 0 if it is larger than the field can say, or a
+ * jumbogram.
+ */
 static __always_inline __u32 ipv6_size(__be16 payload)
 {
 	return payload ? bpf_ntohs(payload) + sizeof(struct ipv6hdr) : 0;
 }
 
-/* Reads the fixed IPv6 header at `offset`; extension headers wait until somebody asks for ports. */
+/*
+ * Reads the fixed IPv6 header at `offset`; extension headers are read only when ports are needed.
+ */
 static __always_inline bool packet_read_ipv6(struct __sk_buff *skb, __u32 offset,
 					     struct packet *packet)
 {
@@ -237,10 +242,13 @@ static __always_inline bool packet_read_network(struct __sk_buff *skb, __be16 pr
 	return false;
 }
 
-/* What closes a connection is short: the header with its options, and hardly ever more. */
+/* A segment that closes a connection is short: a header with options, and seldom data. */
 #define SEGMENT_WORDS_MAX 24
 
-/* How many words of a segment are to be summed; 0: that would take too long. */
+/*
+ * The number of words to sum in a segment; 0 if it is too long to sum or not a whole number of
+ * words.
+ */
 static __always_inline __u32 segment_words(const struct packet *packet)
 {
 	__u32 size = packet->size - (packet->l4_offset - packet->l3_offset);
@@ -257,13 +265,16 @@ static __always_inline __u64 pseudo_sum(const struct packet *packet, __u32 words
 
 	sum += (__u16)bpf_htons((__u16)(words * sizeof(__u32)));
 
-	/* A mapped address sums to its IPv4 address, for 0xffff is nothing in one's complement. */
+	/* A mapped address sums to its IPv4 address, because 0xffff is zero in one's complement. */
 	for (int i = 0; i < 4; i++)
 		sum += (__u64)src[i] + dst[i];
 	return sum;
 }
 
-/* `sum`: of all words. A checksum that is yet to be finished has the pseudo header's sum. */
+/*
+ * `sum` is that of all words. An unfinished checksum, which holds only the pseudo header's sum, is
+ * not wrong.
+ */
 static __always_inline bool sum_is_wrong(const struct packet *packet, __u32 words, __u64 sum,
 					 __u16 checksum)
 {
@@ -273,8 +284,8 @@ static __always_inline bool sum_is_wrong(const struct packet *packet, __u32 word
 }
 
 /*
- * True if the receiver of a segment that closes would not take it for what its sender has sent (RFC
- * 9293, 3.1). A RST that is too long to be summed is one that nobody sends; a FIN may bear data.
+ * True if the receiver of a RST or FIN would discard it for its checksum (RFC 9293, 3.1). A RST too
+ * long to be summed counts as broken, because no stack sends one; a FIN may carry data.
  */
 static __noinline bool segment_is_broken(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -312,7 +323,7 @@ static __always_inline bool packet_read_tcp(struct __sk_buff *skb, struct packet
 	packet->transport_header = (tcp.data_offset >> 4) * 4;
 	packet->sequence = bpf_ntohl(tcp.sequence);
 	packet->acknowledged = bpf_ntohl(tcp.acknowledgement);
-	/* Segments that the kernel has put together may be larger than their header can say. */
+	/* The kernel may have merged segments into one whose size its header cannot express. */
 	if (!packet->size)
 		packet->size = skb->len - packet->l3_offset;
 	if (tcp.flags & (TCP_RST | TCP_FIN) && segment_is_broken(skb, packet))
@@ -353,7 +364,7 @@ static __always_inline bool packet_read_sctp(struct __sk_buff *skb, struct packe
 }
 
 /*
- * Reads what the transport header says: ports and flags, or the ICMP type. False if it is cut
+ * Reads the transport header: ports and flags, or the ICMP type. Returns false if the header is cut
  * short.
  */
 static __always_inline bool packet_read_transport(struct __sk_buff *skb, struct packet *packet)
@@ -379,7 +390,7 @@ static __always_inline bool packet_is_icmp(const struct packet *packet)
 	return packet->proto == (packet->family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
-/* True for errors, which carry the packet they are about (RFC 792; RFC 4443, 2.1). */
+/* True for errors, which quote the packet that they are about (RFC 792; RFC 4443, 2.1). */
 static __always_inline bool icmp_type_is_error(__u8 family, __u8 type)
 {
 	if (family == FAMILY_IPV6)
@@ -393,25 +404,25 @@ static __always_inline bool icmp_type_is_echo(__u8 family, __u8 type)
 	return type == (family == FAMILY_IPV6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST);
 }
 
-/* A SYN that opens a connection. */
+/* True for a SYN that opens a connection. */
 static __always_inline bool packet_opens_tcp(const struct packet *packet)
 {
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
-/* The protocols that are served. */
+/* The protocols that Services can have. */
 static __always_inline bool proto_has_ports(__u8 proto)
 {
 	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
 }
 
-/* Protocols whose conversations begin with packets of their own: both sides keep a state. */
+/* Protocols whose conversations begin with distinctive packets: both sides keep state. */
 static __always_inline bool proto_has_handshake(__u8 proto)
 {
 	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
 }
 
-/* True if a conversation may begin with the packet. */
+/* True if the packet may begin a conversation. */
 static __always_inline bool packet_opens(const struct packet *packet)
 {
 	if (packet->proto == IPPROTO_SCTP)
@@ -419,7 +430,7 @@ static __always_inline bool packet_opens(const struct packet *packet)
 	return packet->proto != IPPROTO_TCP || packet_opens_tcp(packet);
 }
 
-/* How many numbers of the sequence space a TCP segment takes (RFC 9293, 3.4). */
+/* The amount of sequence space that a TCP segment occupies (RFC 9293, 3.4). */
 static __always_inline __u32 packet_sequence_length(const struct packet *packet)
 {
 	__u32 headers = packet->l4_offset - packet->l3_offset + packet->transport_header;
@@ -432,7 +443,7 @@ static __always_inline __u32 packet_sequence_length(const struct packet *packet)
 	return length;
 }
 
-/* How many bytes there are behind the IP header and its extensions, by that header. */
+/* The number of bytes after the IP header and its extensions, by the length in the IP header. */
 static __always_inline __u32 packet_transport_size(struct __sk_buff *skb,
 						   const struct packet *packet)
 {
@@ -450,8 +461,8 @@ static __always_inline __u32 packet_transport_size(struct __sk_buff *skb,
 }
 
 /*
- * Where a packet ends by its IP header; the link may have filled its frame up behind that. The
- * kernel keeps packets that are too large to say so (GSO) with a length of 0.
+ * The offset at which a packet ends by its IP header; padding of the link may follow. A GSO packet
+ * that is too large for the length field has a length of 0 there.
  */
 static __noinline __u32 packet_end(struct __sk_buff *skb, const struct packet *packet)
 {

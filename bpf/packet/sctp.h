@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * SCTP (RFC 9260). Its checksum is a CRC32c over the whole packet behind the IP header, addresses
- * excluded: they change without it, ports do not.
+ * SCTP (RFC 9260). Its checksum is a CRC32c over everything after the IP header. It covers the
+ * ports but not the addresses, so only a change of ports changes it.
  */
 
 #include <linux/types.h>
@@ -27,10 +27,10 @@ struct sctp_header {
 #define SCTP_COMMON_HEADER_SIZE  offsetof(struct sctp_header, chunk)
 #define SCTP_INITIATE_TAG_OFFSET sizeof(struct sctp_header) /* of INIT and INIT ACK */
 
-/* Of ABORT and SHUTDOWN COMPLETE: the tag is reflected, for their sender knows no other. */
+/* On ABORT and SHUTDOWN COMPLETE: the tag is reflected, because the sender knows no other. */
 #define SCTP_FLAG_REFLECTED 1U
 
-/* Chunks that make or end an association; each is the first of its packet, most are alone. */
+/* Chunks that create or end an association. Each is the first of its packet, most are alone. */
 enum sctp_chunk {
 	SCTP_INIT = 1,
 	SCTP_INIT_ACK = 2,
@@ -43,9 +43,9 @@ enum sctp_chunk {
 };
 
 /*
- * How many bytes a packet has of whose fragments the first, with `bytes` of it, is here; 0 where
- * that does not tell. The chunk that reaches beyond the fragment is the packet's last: a sender
- * adds none to what is too big already.
+ * The transport size of a fragmented packet, from its first fragment, which has `bytes` of it; 0 if
+ * the fragment does not show it. A chunk that extends beyond the fragment is the packet's last: a
+ * sender adds no chunk to a packet that is already too big.
  */
 static __always_inline __u32 sctp_whole_size(const struct sctp_header *header, __u32 bytes)
 {
@@ -56,10 +56,10 @@ static __always_inline __u32 sctp_whole_size(const struct sctp_header *header, _
 }
 
 /*
- * The checksum of a packet of so many bytes whose ports, its first four bytes, were `old_ports` and
- * are `new_ports`; all as they stand in the packet. Zero stays zero: the sender made none (RFC
- * 9653), or left it to the hardware, which will sum the ports as they are then. A global function,
- * so that the verifier looks at its loops once.
+ * Corrects the checksum of a packet of `bytes` bytes whose first four bytes, the ports, change from
+ * `old_ports` to `new_ports`; all values are as in the packet. Zero stays zero: the sender computed
+ * no checksum (RFC 9653), or left it to the hardware, which will cover the new ports. A global
+ * function, so that the verifier checks its loops once.
  */
 __noinline __u32 sctp_checksum_correct(__u32 old_ports, __u32 new_ports, __u32 checksum,
 				       __u32 bytes)

@@ -2,13 +2,14 @@
 #pragma once
 
 /*
- * Who takes a packet that comes in: only what the stack of this node would take is touched. A
- * switch that does not know a port yet floods frames to every node; they are for one.
+ * Which incoming packets are ours to handle: only those that this node's stack would accept. A
+ * switch that has not learnt a port yet floods frames to every node, but only one of them is meant.
  *
- * The kernel says whether a frame is for the link that it came by. A port of a bridge takes others
- * as well: those to the bridge's own address are the node's, all the rest are for somebody behind
- * the bridge, perhaps a pod. Frames with a tag are met again at the VLAN's own link, without it; a
- * node that has no such link does not take them. But a bridge may do so itself.
+ * The kernel says whether a frame is addressed to the link that it arrived on. A port of a bridge
+ * accepts others as well: frames to the bridge's own address are the node's, all others are for a
+ * host behind the bridge, perhaps a pod. A tagged frame meets the hook of the VLAN's own link
+ * later, without the tag; a node without such a link does not accept it. But a bridge may accept
+ * tagged frames itself.
  */
 
 #include <linux/if_packet.h>
@@ -22,7 +23,7 @@
 #define VLAN_ID_MASK    0x0fff
 #define IPV4_HEADER_MAX 60
 
-/* A tag that names a VLAN, not just a priority. */
+/* True for a tag that names a VLAN, not just a priority. */
 static __always_inline bool frame_is_tagged(struct __sk_buff *skb, const struct packet *packet,
 					    const struct hook *hook)
 {
@@ -31,8 +32,9 @@ static __always_inline bool frame_is_tagged(struct __sk_buff *skb, const struct 
 }
 
 /*
- * True if a frame that is tagged, or that the kernel says is not for its link, is taken because the
- * link is a port. What a pod behind a bridge sends is looked at whoever it is for.
+ * True if the link is a bridge port and therefore accepts a frame that is tagged, or that the
+ * kernel says is not for the link. Packets from a pod behind a bridge are always handled, whatever
+ * their destination.
  */
 static __noinline bool frame_is_for_port(struct __sk_buff *skb, struct packet *packet,
 					 const struct hook *hook)
@@ -70,7 +72,7 @@ static __noinline bool header_is_broken(struct __sk_buff *skb, const struct pack
 	return checksum_fold(sum) != 0xffff;
 }
 
-/* True if no stack would go on with it, from wherever it came. */
+/* True if any stack would drop the packet, whichever link it arrived on. */
 static __always_inline bool packet_is_unsound(struct __sk_buff *skb, const struct packet *packet)
 {
 	return packet_is_martian(packet) ||
@@ -82,7 +84,7 @@ static __always_inline bool packet_is_taken(struct __sk_buff *skb, struct packet
 {
 	if (packet_is_unsound(skb, packet))
 		return false;
-	/* Without a link-layer header there is nobody else that it could be for. */
+	/* Without a link-layer header the packet can be for nobody else. */
 	if (!hook->link_header_size ||
 	    (skb->pkt_type == PACKET_HOST && !frame_is_tagged(skb, packet, hook)))
 		return true;

@@ -2,20 +2,22 @@
 #pragma once
 
 /*
- * Next hops whose link-layer address the kernel does not know. It asks for one when a packet is
- * sent there, but where it gets no answer, packets of ours die in silence: it does not know whom to
- * tell. So it is remembered here since when it asks, and once it must have given up, senders are
- * told by us.
+ * Next hops whose link-layer address the kernel does not know. It resolves the address when a
+ * packet is sent there; but if that fails, our packets are dropped silently, because the kernel
+ * does not know whom to tell. So the start of each resolution is recorded here, and once the kernel
+ * must have given up, we tell the senders.
  */
 
 #include "config.h"
 #include "maps.h"
 
-/* So long the kernel asks for a neighbour before it gives up: three times, a second apart. */
+/* How long the kernel tries to resolve a neighbour: three requests, a second apart. */
 #define NEIGHBOUR_WAIT_MS 2900
-/* After that, a packet makes it ask again so often, for the neighbour may have come. */
+/*
+ * After that, a packet triggers a new attempt this often, because the neighbour may have come up.
+ */
 #define NEIGHBOUR_ASK_MS 500
-/* A search that no packet has been part of for so long is over, whatever came of it. */
+/* A search that no packet has needed for this long is over, whatever its result. */
 #define NEIGHBOUR_FORGET_S 10
 
 static __always_inline __u32 *neighbour_sought_s(void)
@@ -25,7 +27,9 @@ static __always_inline __u32 *neighbour_sought_s(void)
 	return bpf_map_lookup_elem(&neighbour_sought, &zero);
 }
 
-/* True if there may be a search, of whatever neighbour: rarely, so that the rest pay for a load. */
+/*
+ * True if some neighbour may be unresolved. That is rare, so all other packets pay only for a load.
+ */
 static __always_inline bool neighbours_are_sought(void)
 {
 	const __u32 *sought_s = neighbour_sought_s();
@@ -33,7 +37,7 @@ static __always_inline bool neighbours_are_sought(void)
 	return sought_s && *sought_s;
 }
 
-/* Notes that there is a search. */
+/* Records that a neighbour is being sought. */
 static __always_inline void neighbour_note_search(void)
 {
 	__u32 now_s = now_seconds(), *sought_s = neighbour_sought_s();
@@ -42,7 +46,7 @@ static __always_inline void neighbour_note_search(void)
 		*sought_s = now_s;
 }
 
-/* A fresh search, for the packet that is to be sent now. */
+/* Records a new search, begun by the packet that is about to be sent. */
 static __always_inline int neighbour_search_begin(const struct neighbour *neighbour, __u64 now_ms)
 {
 	struct neighbour_search fresh = {
@@ -56,8 +60,8 @@ static __always_inline int neighbour_search_begin(const struct neighbour *neighb
 }
 
 /*
- * What becomes of a client's packet to a next hop that the kernel does not know. Returns 0: to be
- * sent, or -COUNTER_NO_NEIGHBOUR: its sender is to be told.
+ * Decides on a client's packet to an unresolved next hop. Returns 0 if the packet is to be sent, or
+ * -COUNTER_NO_NEIGHBOUR if its sender is to be told.
  */
 static __noinline int neighbour_judge(const struct neighbour *neighbour)
 {
@@ -80,8 +84,8 @@ static __noinline int neighbour_judge(const struct neighbour *neighbour)
 }
 
 /*
- * Ends the search for a neighbour that is known, if neighbours_are_sought(): should the kernel
- * forget it, it asks anew and has all its time again.
+ * Ends the search for a neighbour that is resolved; called if neighbours_are_sought(). If the
+ * kernel forgets the neighbour later, it starts again with its full time.
  */
 static __noinline int neighbour_search_end(const struct neighbour *neighbour)
 {

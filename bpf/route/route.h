@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Ways out of this node, as the kernel knows them, and the addresses that it has there. */
+/* Routes out of this node as the kernel knows them, and the node's addresses on its links. */
 
 #include "hook.h"
 #include "maps.h"
 #include "packet/packet.h"
 #include "nat/rewrite.h"
 
-/* A way out of this node. */
+/* A route out of this node. */
 struct route {
 	struct neighbour next;
-	__u32 mtu;          /* of what the way takes, learned from routers too; 0: not known */
-	__u16 overhead;     /* given: bytes that will be put before the packet; `mtu` is without */
+	__u32 mtu;          /* path MTU, including what routers reported; 0: not known */
+	__u16 overhead;     /* in: bytes that will be prepended; `mtu` is without */
 	__u8 is_unresolved; /* the kernel does not know the next hop's link-layer address */
-	__u8 is_answer;     /* given: it goes back to a client, and its sender is told nothing */
+	__u8 is_answer;     /* in: it goes back to a client; its sender gets no errors */
 };
 
 /*
- * Asks the kernel for the way of a packet as it will be; fib->tot_len is given. Returns
- * BPF_FIB_LKUP_RET_... or a negative errno.
+ * Looks up the kernel's route for a packet as it will be after `rewrite`; the caller sets
+ * fib->tot_len. Returns BPF_FIB_LKUP_RET_... or a negative errno.
  */
 static __always_inline long route_ask(void *ctx, const struct packet *packet,
 				      const struct hook *hook, const struct rewrite *rewrite,
@@ -43,7 +43,7 @@ static __always_inline long route_ask(void *ctx, const struct packet *packet,
 	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 }
 
-/* Who the packet is handed to, by what the kernel said. */
+/* Fills in the next hop from a route lookup. */
 static __always_inline void neighbour_fill(struct neighbour *ret_neighbour,
 					   const struct bpf_fib_lookup *fib)
 {
@@ -52,7 +52,7 @@ static __always_inline void neighbour_fill(struct neighbour *ret_neighbour,
 	ret_neighbour->ifindex = fib->ifindex;
 }
 
-/* Why there is no way, as its sender is told. */
+/* Translates a failed lookup into the reason that decides which error the sender gets. */
 static __always_inline int route_refusal(long found)
 {
 	switch (found) {
@@ -68,13 +68,13 @@ static __always_inline int route_refusal(long found)
 }
 
 /*
- * Finds the way of a packet as it will be. Neighbours that are not known yet are no obstacle: the
- * kernel asks for them when the packet is sent. Returns 0 or -enum counter_reason.
+ * Finds the route for a packet as it will be after `rewrite`. An unresolved neighbour is not an
+ * error: the kernel resolves it when the packet is sent. Returns 0 or -enum counter_reason.
  */
 static __noinline int route_find(void *ctx, const struct packet *packet, const struct hook *hook,
 				 const struct rewrite *rewrite, struct route *ret_route)
 {
-	struct bpf_fib_lookup fib = {.tot_len = 1}; /* always fits: so the kernel says what would */
+	struct bpf_fib_lookup fib = {.tot_len = 1}; /* always fits, so the kernel reports the MTU */
 	long found;
 
 	ret_route->mtu = 0;
@@ -85,14 +85,14 @@ static __noinline int route_find(void *ctx, const struct packet *packet, const s
 	if (config.has_helpers_5_12) {
 		if (found == BPF_FIB_LKUP_RET_SUCCESS)
 			ret_route->mtu = fib.mtu_result;
-		else /* it does not get as far as saying the route's */
+		else /* without a neighbour the lookup ends before it reports the MTU */
 			(void)bpf_check_mtu(ctx, fib.ifindex, &ret_route->mtu, 0, 0);
 	}
 	neighbour_fill(&ret_route->next, &fib);
 	return 0;
 }
 
-/* The address this node has on a link, or false: none of the family. */
+/* Finds the address this node has on a link; false if it has none of the family. */
 static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip_addr *ret_addr)
 {
 	const struct link_source *source = bpf_map_lookup_elem(&link_sources, &ifindex);
@@ -105,7 +105,7 @@ static __always_inline bool link_source_of(__u32 ifindex, __u8 family, struct ip
 	return words[0] | words[1] | words[2] | words[3];
 }
 
-/* The addresses that other nodes know this one by; false: of the family there is none. */
+/* Finds the address by which other nodes know this one; false if it has none of the family. */
 static __always_inline bool node_address_of(__u8 family, struct ip_addr *ret_addr)
 {
 	const struct link_source *own;

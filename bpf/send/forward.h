@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Ways on from a hook: to whoever comes next on it, back where the packet came from, or round the
- * stack.
+ * Where a hook sends a packet: on to the next program of the hook, back where it came from, or past
+ * the stack.
  */
 
 #include <linux/if_packet.h>
@@ -15,13 +15,14 @@
 #include "packet/packet.h"
 #include "route/route.h"
 
-/* It dies here, and was counted. */
+/* The packet is dropped, and has been counted. */
 #define VERDICT_DROP TC_ACT_SHOT
 
 /*
- * The address that an answer is from, in `mac`, which holds the destination of the frame that it
- * answers. That is this node's own where the kernel says so; else it is the bridge's, for nobody
- * may learn from us where another host's address is.
+ * Sets `mac` to the source address of an answer. On entry it holds the destination of the frame
+ * that is answered. If the kernel says that this is the link's own address, it stays; otherwise it
+ * becomes the bridge's, because our answer must not make a bridge learn another host's address
+ * here.
  */
 static __always_inline void packet_own_mac(struct __sk_buff *skb, const struct hook *hook,
 					   __u8 mac[ETH_ALEN])
@@ -55,8 +56,8 @@ static __always_inline int packet_swap_macs(struct __sk_buff *skb, const struct 
 }
 
 /*
- * Sends the packet back to where it came from: out of the link it arrived by, or, for a packet of
- * this node, into the node as if it had arrived by the link it was about to leave by. There the
+ * Sends the packet back where it came from: out of the link it arrived by, or, for a packet of this
+ * node, into the node as if it had arrived by the link that it was about to leave by. There the
  * reverse path filter finds the route it expects. Returns a verdict or -COUNTER_DROP_REWRITE.
  */
 static __always_inline int forward_back(struct __sk_buff *skb, const struct hook *hook)
@@ -66,7 +67,7 @@ static __always_inline int forward_back(struct __sk_buff *skb, const struct hook
 	return bpf_redirect(hook->ifindex, hook->is_egress ? BPF_F_INGRESS : 0);
 }
 
-/* Helpers that send to an Ethernet link want a header there, whatever is in it. */
+/* Helpers that send to an Ethernet link require a header, whatever its contents. */
 static __always_inline int packet_add_link_header(struct __sk_buff *skb)
 {
 	struct ethhdr header = {.h_proto = (__be16)skb->protocol};
@@ -77,7 +78,7 @@ static __always_inline int packet_add_link_header(struct __sk_buff *skb)
 	return 0;
 }
 
-/* Tags belong to the link that the packet came by. */
+/* Removes VLAN tags, which belong to the link that the packet came by. */
 static __always_inline int packet_drop_tags(struct __sk_buff *skb)
 {
 	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
@@ -102,7 +103,7 @@ static __always_inline int route_send(struct __sk_buff *skb, struct route *route
 				  sizeof(route->next.next_hop), 0);
 }
 
-/* False where the link that the client's packets leave by has no link-layer header. */
+/* False if the link that the client's packets leave by has no link-layer header. */
 static __always_inline bool flow_has_mac(const struct flow *flow)
 {
 	return flow->mac[0] | flow->mac[1] | flow->mac[2] | flow->mac[3] | flow->mac[4] |
@@ -110,9 +111,10 @@ static __always_inline bool flow_has_mac(const struct flow *flow)
 }
 
 /*
- * Delivers a reply to a process of this node as if it came by the link that the process' own
- * packets leave by, for there the reverse path filter expects the frontend. A VLAN tag is of the
- * link where the reply was seen, and would lead to a VLAN that the other link does not have.
+ * Delivers a reply to a process of this node as if it had arrived by the link that the process's
+ * own packets leave by, because there the reverse path filter expects the frontend. A VLAN tag
+ * belongs to the link where the reply was seen, and would lead to a VLAN that the other link does
+ * not have.
  */
 static __always_inline int forward_to_local_client(struct __sk_buff *skb, const struct flow *flow,
 						   const struct hook *hook)

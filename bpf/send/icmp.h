@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * ICMP. Errors are about a packet that we rewrote, and carry its beginning as it was after that: so
- * the quoted packet is turned back as well, or the one who gets the error would not know it for its
- * own. Path MTU discovery through a frontend lives from that. Echo requests to a ClusterIP are
- * answered on the spot.
+ * ICMP. An error about a packet that we rewrote quotes the rewritten packet: so the quote is
+ * translated back as well, otherwise the receiver cannot match the error to its socket. Path MTU
+ * discovery through a frontend depends on this. Echo requests to a ClusterIP are answered directly
+ * from the hook.
  */
 
 #include "packet/extension.h"
@@ -19,8 +19,8 @@
 #define QUOTED_PORTS_SIZE (2 * sizeof(__be16))
 
 /*
- * Reads the packet that an error quotes: at least its addresses and ports. What follows the error
- * in its frame, behind the end that the IP header says, is no quote.
+ * Reads the packet that an error quotes; at least its addresses and ports must be there. Bytes
+ * after the error, beyond the end given by its IP header, are not part of the quote.
  */
 static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packet *packet,
 				       struct packet *ret_quote)
@@ -54,8 +54,8 @@ static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * Writes the quoted packet anew, as draft->inner says, and what that changes in the sum of the ICMP
- * message into `ret_change`. Its own checksums are corrected where the quote is long enough to hold
+ * Rewrites the quoted packet as draft->inner says, and stores in `ret_change` how that changes the
+ * sum of the ICMP message. The quote's own checksums are corrected if it is long enough to contain
  * them.
  */
 static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struct packet *quote,
@@ -76,7 +76,7 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 		      : nat_write_ipv6(skb, quote->l3_offset, rewrite, 0);
 	if (err || bpf_skb_store_bytes(skb, quote->l4_offset, ports, sizeof(ports), 0))
 		return -COUNTER_DROP_REWRITE;
-	/* An IPv4 header keeps its sum, for its checksum makes up for what changed in it. */
+	/* The sum over an IPv4 header does not change, because its checksum compensates. */
 	*ret_change = ports_change + (quote->family == FAMILY_IPV4 ? 0 : addresses_change);
 	if (!transport_checksum(quote->proto, &checksum_offset, &flags))
 		return 0;
@@ -87,7 +87,7 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 	*ret_change += (__u16)~checksum;
 	checksum = ~checksum_fold((__u16)~checksum + addresses_change + ports_change);
 	if (!checksum)
-		checksum = 0xffff; /* the same sum; zero would be none (RFC 768) */
+		checksum = 0xffff; /* an equal sum; zero would mean no checksum (RFC 768) */
 	*ret_change += checksum;
 	return bpf_skb_store_bytes(skb, checksum_offset, &checksum, sizeof(checksum), 0)
 		       ? -COUNTER_DROP_REWRITE
@@ -95,8 +95,8 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 }
 
 /*
- * The error's own addresses as they shall be. A router on the way keeps its name; the backend's is
- * not the client's business.
+ * The error's own new addresses. A router on the path keeps its address; the backend's becomes the
+ * frontend's.
  */
 static __always_inline void icmp_outer(const struct packet *packet, const struct packet *quote,
 				       const struct flow *flow, struct rewrite *ret_outer)
@@ -107,7 +107,9 @@ static __always_inline void icmp_outer(const struct packet *packet, const struct
 	ret_outer->dst_port = 0;
 }
 
-/* Rewrites the error itself: the quoted packet, its addresses, and its checksum for both. */
+/*
+ * Rewrites the error: the quoted packet, the error's addresses, and its checksum for both changes.
+ */
 static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *packet,
 				   const struct packet *quote, const struct flow *flow,
 				   const struct rewrite *outer)
@@ -140,8 +142,8 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 }
 
 /*
- * The flow that an error's quote belongs to, for packets that travel the error's way, in
- * draft->original; or NULL.
+ * Looks up the flow of an error's quote, in the half whose packets travel in the error's direction.
+ * Returns draft->original, or NULL if there is no flow.
  */
 static __always_inline const struct flow *icmp_find_flow(const struct packet *quote,
 							 enum flow_direction direction)
@@ -158,7 +160,10 @@ static __always_inline const struct flow *icmp_find_flow(const struct packet *qu
 	return &draft->original;
 }
 
-/* Turns an echo request round. Its fragments can be turned one by one, for nothing else changes. */
+/*
+ * Turns an echo request into its reply. Each fragment can be turned on its own, because nothing
+ * else in it changes.
+ */
 static __noinline int icmp_answer_echo(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct rewrite rewrite = {.src = packet->dst, .dst = packet->src};
@@ -167,7 +172,7 @@ static __noinline int icmp_answer_echo(struct __sk_buff *skb, const struct packe
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
 	int err;
 
-	/* Addresses that change places leave every sum as it is. */
+	/* Swapping the two addresses leaves every checksum unchanged. */
 	err = is_ipv4 ? nat_write_ipv4(skb, packet->l3_offset, &rewrite, 0)
 		      : nat_write_ipv6(skb, packet->l3_offset, &rewrite, 0);
 	if (err)

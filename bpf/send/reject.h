@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * Refusals and other answers: the packet becomes its own answer and goes back. TCP is refused with
- * a RST, for which a client does not wait (an ICMP error costs it a second); everything else with
- * an ICMP port unreachable. What a router would say of a packet that it cannot pass on is an ICMP
- * error for all. A limit for each CPU and kind keeps us from answering a flood.
+ * Refusals and other answers: the packet is turned into its own answer and sent back. TCP is
+ * refused with a RST, on which a client reacts at once (an ICMP error costs it a second);
+ * everything else with an ICMP port unreachable. A packet that cannot be forwarded gets a router's
+ * ICMP error, whatever its protocol. A rate limit per CPU and kind of answer keeps us from
+ * answering a flood.
  */
 
 #include "packet/checksum.h"
@@ -35,7 +36,7 @@ static __always_inline bool answer_is_allowed(enum answer_kind kind)
 
 /*
  * The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1); it is the same in both directions. A
- * mapped address sums to its IPv4 address, for 0xffff, the prefix, is nothing in one's complement.
+ * mapped address sums to its IPv4 address, because 0xffff, the prefix, is zero in one's complement.
  */
 static __always_inline __u64 pseudo_header_sum(const struct packet *packet,
 					       const struct ip_addr *from, __u8 proto, __u16 length)
@@ -46,7 +47,7 @@ static __always_inline __u64 pseudo_header_sum(const struct packet *packet,
 	       bpf_htons(length);
 }
 
-/* A fresh IPv4 header, from whom the answer is, to where the packet came from. */
+/* Writes a new IPv4 header, from `from` to the packet's source. */
 static __always_inline int answer_write_ipv4(struct __sk_buff *skb, const struct packet *packet,
 					     const struct ip_addr *from, __u8 proto,
 					     __u16 payload_size, struct iphdr *header)
@@ -101,7 +102,7 @@ static __always_inline __u32 network_header_size(const struct packet *packet)
 	return packet->family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 }
 
-/* How many bytes of sequence space the segment takes (RFC 9293, 3.10.7.1). */
+/* The amount of sequence space that the segment occupies (RFC 9293, 3.10.7.1). */
 static __always_inline __u32 segment_length(struct __sk_buff *skb, const struct packet *packet,
 					    const struct tcphdr *tcp)
 {
@@ -152,9 +153,10 @@ static __noinline int reject_tcp(struct __sk_buff *skb, const struct packet *pac
 }
 
 /*
- * What a quote holds of the packet's transport header: enough for ports (RFC 792). Of TCP all that
- * is fixed, and of SCTP the common header: a checksum that is yet to be finished must not be cut
- * off. But nothing from behind the packet's end, where the link has filled the frame up.
+ * How many bytes of the packet's transport header a quote includes: at least the ports (RFC 792).
+ * It includes TCP's whole fixed header and SCTP's common header, because a checksum that is still
+ * to be finished must not be cut off; but never bytes beyond the packet's end, where the link may
+ * have padded the frame.
  */
 static __noinline __u16 quoted_transport(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -172,9 +174,9 @@ static __noinline __u16 quoted_transport(struct __sk_buff *skb, const struct pac
 #define QUOTE_WORDS_MAX 40
 
 /*
- * The sum of the quote, from `offset` on. An IPv4 header that is right sums to zero, so only what
- * follows counts there; an IPv6 header has no checksum. Where the transport checksum is unfinished,
- * whoever finishes it makes these last bytes sum to the complement of what the field holds now.
+ * The sum of the quote. A correct IPv4 header sums to zero, so for IPv4 only the bytes after it are
+ * summed; an IPv6 header has no checksum. If the transport checksum is unfinished, finishing it
+ * will make the transport part sum to the complement of the field's present value.
  */
 static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packet *packet,
 				       __u32 end, bool is_partial, __u16 unfinished)
@@ -191,7 +193,7 @@ static __always_inline __u64 quote_sum(struct __sk_buff *skb, const struct packe
 	return sum;
 }
 
-/* Puts an ICMP error before the first bytes of the packet. */
+/* Turns the packet into an ICMP error that quotes its first bytes. */
 static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *packet,
 				  const struct icmp_answer *answer)
 {
@@ -215,7 +217,10 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 	    !bpf_skb_load_bytes(skb, packet->l4_offset + checksum_offset, &unfinished,
 				sizeof(unfinished)))
 		is_partial = checksum_is_partial(skb, packet->l4_offset + checksum_offset);
-	/* First the size; whole words to sum up, of which what the packet lacks is zero. */
+	/*
+	 * Set the size first: round it up to whole words for the sum; the kernel zeroes the added
+	 * bytes.
+	 */
 	if (bpf_skb_change_tail(skb, packet->l3_offset + quote_size, 0) ||
 	    (quote_size & 3 &&
 	     bpf_skb_change_tail(skb, packet->l3_offset + (quote_size | 3) + 1, 0)))
@@ -257,8 +262,8 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * Sends an answer back, and counts it for its reason; or what became of it, if it could not be
- * made. Returns a verdict.
+ * Sends an answer back and counts it under `reason`; if the answer could not be made, drops the
+ * packet and counts it under the error. Returns a verdict.
  */
 static __always_inline int answer_send(struct __sk_buff *skb, const struct hook *hook, __u32 size,
 				       int err, enum counter_reason reason)
@@ -274,8 +279,8 @@ static __always_inline int answer_send(struct __sk_buff *skb, const struct hook 
 }
 
 /*
- * Tells whoever sent a packet that it cannot pass, as a router does: for `reason`, which is counted
- * even where nobody may be told (RFC 1122, 3.2.2). Returns a verdict.
+ * Sends the packet's sender the error of a router that cannot forward it. Counts `reason` even if
+ * no error may be sent (RFC 1122, 3.2.2). Returns a verdict.
  */
 static __always_inline int answer_error(struct __sk_buff *skb, const struct packet *packet,
 					const struct hook *hook, const struct icmp_answer *answer,
@@ -295,8 +300,8 @@ static __always_inline int answer_error(struct __sk_buff *skb, const struct pack
 }
 
 /*
- * Refuses a packet, for `reason`, which is counted. Returns a verdict. A refusal that may not or
- * cannot be sent is a drop, counted as what it is.
+ * Refuses a packet and counts `reason`. Returns a verdict. If a refusal may not or cannot be sent,
+ * the packet is dropped; the rate limit and failures are counted under their own reasons.
  */
 static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
 			     const struct hook *hook, enum counter_reason reason)
@@ -304,7 +309,7 @@ static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
 	__u32 size = skb->len;
 
 	/*
-	 * Nobody answers a RST (RFC 9293, 3.10.7.1), nor a fragment that is not the first (RFC
+	 * A RST is never answered (RFC 9293, 3.10.7.1), nor is a fragment other than the first (RFC
 	 * 1122).
 	 */
 	if ((packet->proto == IPPROTO_TCP && packet->tcp_flags & TCP_RST) ||

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Packets of flows with source NAT: both ends are elsewhere, and the packet must not pass the local
- * stack, to which its new source, an address of this node, would be a martian. So what the stack
- * does for a packet that it forwards is done here: a route, one hop less, an answer where the hops
- * run out, the packet is too big for the way, or there is none.
+ * Packets of flows with source NAT. Both ends are on other hosts, and the packet must bypass the
+ * local stack, which would drop it as a martian: its new source is an address of this node. So the
+ * stack's forwarding work is done here: a route lookup, the TTL decrement, and an ICMP error if the
+ * TTL expires, the packet is too big, or there is no route.
  */
 
 #include "send/forward.h"
@@ -15,10 +15,10 @@
 #include "send/reject.h"
 #include "route/route.h"
 
-/* Where in a packet's scratch space the answer to one that is too big finds what would fit. */
+/* The index in skb->cb at which the MTU is passed to the answer to a packet that is too big. */
 #define CB_MTU 0
 
-/* What an ICMP error says of a packet that was given up for this reason. */
+/* Sets the type and code of the ICMP error for a packet given up for this reason. */
 static __always_inline void answer_fill(struct icmp_answer *answer, bool is_ipv4,
 					enum counter_reason reason)
 {
@@ -47,10 +47,11 @@ static __always_inline void answer_fill(struct icmp_answer *answer, bool is_ipv4
 }
 
 /*
- * Tells the sender as the router that this node is to it, why its packet went no further: from the
- * node's address on the link that the packet came by. A node without one there speaks as the
- * address that was asked. IPv4 packets that may be fragmented are told the MTU as well, for nobody
- * here can cut them: a sender that hears of it sends smaller fragments from then on.
+ * Tells the sender, as the router that this node is to it, why its packet was not forwarded. The
+ * error comes from the node's address on the link that the packet arrived by, or, if there is none,
+ * from the address that the packet was sent to. Senders of IPv4 packets without the don't-fragment
+ * bit are told the MTU as well, because nothing here can fragment: such a sender makes smaller
+ * fragments from then on.
  */
 static __noinline int transit_answer(struct __sk_buff *skb, const struct packet *packet,
 				     const struct hook *hook, enum counter_reason reason)
@@ -68,15 +69,15 @@ static __noinline int transit_answer(struct __sk_buff *skb, const struct packet 
 	answer->quoted = quoted_transport(skb, packet);
 	if (reason == COUNTER_TOO_BIG)
 		answer->rest = bpf_htonl(skb->cb[CB_MTU]);
-	/* To a process of this node, an address of its own would be a martian. */
+	/* A process of this node would see an address of its own node as a martian. */
 	if (hook->is_egress || !link_source_of(hook->ifindex, packet->family, &answer->from))
 		answer->from = packet->dst;
 	return answer_error(skb, packet, hook, answer, reason);
 }
 
 /*
- * How many bytes the packet has for a link, from its network header on; one that is yet to be cut
- * into segments (GSO), as many as a segment will have.
+ * The packet's size on a link, from its network header on; for a GSO packet, the size of one
+ * segment.
  */
 static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -85,7 +86,7 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 
 	if (!skb->gso_size)
 		return skb->len - packet->l3_offset;
-	if (packet->proto == IPPROTO_SCTP) /* each has a size of its own, which its sender chose */
+	if (packet->proto == IPPROTO_SCTP) /* each segment has its own size, chosen by the sender */
 		return 0;
 	if (packet->proto == IPPROTO_TCP) {
 		(void)packet_load(skb, packet->l4_offset + TCP_DATA_OFFSET, &data_offset,
@@ -96,13 +97,16 @@ static __always_inline __u32 transit_size(struct __sk_buff *skb, const struct pa
 }
 
 /*
- * Sees that a packet gets to the next hop of its route: that is there, as far as anybody knows, and
- * the packet is not too big, with the overhead that the route says.
+ * Checks that a packet can get to its route's next hop: the next hop is not known to be
+ * unreachable, and the packet, with route->overhead, is not too big.
  */
 static __always_inline int route_check(struct __sk_buff *skb, const struct packet *packet,
 				       struct route *route)
 {
-	/* An answer makes the kernel ask each time: there is nobody to tell, and it may arrive. */
+	/*
+	 * An answer triggers neighbour resolution each time: nobody would be told, and it may
+	 * succeed.
+	 */
 	if (route->is_unresolved) {
 		int err = route->is_answer ? 0 : neighbour_judge(&route->next);
 
@@ -121,8 +125,8 @@ static __always_inline int route_check(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * Finds the way and sees that the packet may take it, with what ret_route->overhead says. Returns 0
- * or -enum counter_reason.
+ * Finds the route and checks that the packet, with ret_route->overhead, fits it. Returns 0 or -enum
+ * counter_reason.
  */
 static __noinline int transit_route(struct __sk_buff *skb, const struct packet *packet,
 				    const struct hook *hook, const struct rewrite *rewrite,
@@ -136,7 +140,7 @@ static __noinline int transit_route(struct __sk_buff *skb, const struct packet *
 	return err ? err : route_check(skb, packet, ret_route);
 }
 
-/* Sends a packet, rewritten by now, by the route that was found. */
+/* Sends a rewritten packet by the route found before. */
 static __noinline int transit_send(struct __sk_buff *skb, const struct packet *packet,
 				   struct route *route, const struct hook *hook)
 {

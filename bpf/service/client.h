@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Where a new flow's client is, for the traffic policies and for the way of the replies. */
+/*
+ * Where a new flow's client is, which decides on traffic policies and on the route of the replies.
+ */
 
 #include "config.h"
 #include "fairlead/decision.h"
@@ -17,7 +19,7 @@ static __always_inline bool is_in_near_ranges(const struct ip_addr *addr)
 	return bpf_map_lookup_elem(&near_ranges, &key);
 }
 
-/* Where a new flow's client is. */
+/* Finds out where a new flow's client is. */
 static __noinline int client_find(const struct packet *packet, const struct hook *hook,
 				  struct client_place *ret_place)
 {

@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Frontends at addresses of this node, which has business of its own there. */
+/* Frontends at addresses of this node, whose other ports belong to the stack. */
 
 #include "maps.h"
 #include "packet/packet.h"
 #include "service/service.h"
 
-/* An address that has frontends; one that has none any more is ADDRESS_RETIRED. */
+/* An address that has frontends now. One that had some before is ADDRESS_RETIRED. */
 #define ADDRESS_SERVED (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
 #define ADDRESS_VIP    (ADDRESS_SERVED | ADDRESS_RETIRED)
 
-/* An address of the node with frontends of its own: not all of its ports are the stack's. */
+/* True for an address of the node with frontends: not all of its ports belong to the stack. */
 static __always_inline bool has_node_ports(const struct address_info *address)
 {
 	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_VIP;
 }
 
-/* A load balancer's or external IP that a link of this node has, perhaps others' as well. */
+/*
+ * True for an external or load-balancer IP that a link of this node has; other nodes may have it,
+ * too.
+ */
 static __always_inline bool is_vip_of_node(const struct address_info *address)
 {
 	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_EXTERNAL;
 }
 
-/* Ports of this node's own addresses that ever had a flow. */
+/* The ports of this node's addresses that may have had flows. */
 static __always_inline struct node_ports *node_ports_get(void)
 {
 	__u32 zero = 0;
@@ -32,9 +35,9 @@ static __always_inline struct node_ports *node_ports_get(void)
 }
 
 /*
- * The place of a port in struct node_ports. The verifier loses the bounds of a number whose bytes
- * are swapped (until 6.18.16), and the compiler would leave a mask out that it can prove to be
- * useless: hence the one that it cannot see through.
+ * The index of a port in struct node_ports. The verifier loses the bounds of a number at a byte
+ * swap (until 6.18.16), and the compiler would remove a mask that it can prove redundant: hence the
+ * assembly, which the compiler cannot see through.
  */
 static __always_inline __u32 node_port_index(__be16 port)
 {
@@ -59,7 +62,9 @@ static __always_inline void node_port_mark(__be16 port)
 		ports->used[node_port_index(port)] = 1;
 }
 
-/* True if the packet is for a frontend at an address of this node, or may be of a flow of one. */
+/*
+ * True if the packet is for a frontend at an address of this node, or may belong to a flow of one.
+ */
 static __always_inline bool is_for_node_port(const struct packet *packet,
 					     const struct address_info *address)
 {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The one decision, shared by all hooks: which backend answers a client of a frontend. Every part
- * of it is a table: frontends -> service -> slots -> backend.
+ * The one decision that all hooks share: which backend serves a client of a frontend. Every step of
+ * it is a map lookup: frontends -> service -> slots -> backend.
  */
 
 #include "packet/address.h"
@@ -13,13 +13,16 @@
 #include "fairlead/decision.h"
 #include "maps.h"
 
-/* One load of one aligned word: what a publish swings. */
+/*
+ * A slot range as one aligned word: the agent publishes it with one store, programs read it with
+ * one load.
+ */
 union slot_word {
 	__u64 word;
 	struct slot_range range;
 };
 
-/* Who asks; the key of its affinity, but for the service. */
+/* A client, as in the key of its affinity (which also has the service). */
 struct client {
 	struct ip_addr addr;
 	__u32 kind; /* enum affinity_client_kind */
@@ -43,7 +46,7 @@ static __always_inline struct backend *backend_lookup(__u32 id)
 	return bpf_map_lookup_elem(&backends, &id);
 }
 
-/* False where the id was given to another address since, or the backend is gone. */
+/* False if the id now belongs to another address, or the backend is gone. */
 static __always_inline bool backend_is_alive(__u32 id, __u32 generation)
 {
 	const struct backend *backend = backend_lookup(id);
@@ -52,16 +55,16 @@ static __always_inline bool backend_is_alive(__u32 id, __u32 generation)
 	       (backend->state == BACKEND_ACTIVE || backend->state == BACKEND_DRAINING);
 }
 
-/* Who a list is for: what a client dialled, and where it is. */
+/* Whom a list is for: the kind of frontend dialled, and where the client is. */
 struct list_for {
 	__u8 kind; /* enum frontend_kind */
 	bool is_near;
 };
 
 /*
- * The list that applies: a ClusterIP follows internalTrafficPolicy only, whoever asks; all other
- * frontends follow externalTrafficPolicy only, and that counts for far clients (kube-proxy's rules
- * F78 to F82).
+ * The list that applies. A ClusterIP follows only internalTrafficPolicy, wherever the client is.
+ * All other frontends follow only externalTrafficPolicy, which restricts far clients alone
+ * (kube-proxy's rules F78 to F82).
  */
 static __always_inline union slot_word service_slots(const struct service *service,
 						     struct list_for list_for)
@@ -78,8 +81,8 @@ static __always_inline union slot_word service_slots(const struct service *servi
 }
 
 /*
- * True if a client may use the frontend at all: load-balancer IPs can be limited to ranges of
- * sources (rules I107 to I115). It is asked before everything else, of near clients too.
+ * True if a client may use the frontend at all: load-balancer IPs can be limited to source ranges
+ * (rules I107 to I115). Checked before everything else, for near clients too.
  */
 static __always_inline bool source_is_allowed(const struct ip_addr *client,
 					      const struct frontend_target *target)
@@ -97,7 +100,7 @@ static __always_inline bool source_is_allowed(const struct ip_addr *client,
 	return bpf_map_lookup_elem(&source_ranges, &key);
 }
 
-/* Finds the backend in the list by binary search, for ids ascend. */
+/* Finds the backend in the list by binary search: ids are ascending. */
 static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
 {
 	union slot_word list = {.word = word};
@@ -124,8 +127,8 @@ static __noinline bool slots_find(__u64 word, __u32 backend, __u32 *ret_slot)
 }
 
 /*
- * True if a client may go on with the backend it was given from `*slot`: it stands there still,
- * inside of the list that applies, or elsewhere in that list; then `*slot` says where.
+ * True if a client may stay with the backend that it was given from `*slot`: the backend is still
+ * at that slot of the list that applies, or elsewhere in the list; then `*slot` is updated.
  */
 static __always_inline bool service_still_has(__u32 service_id, struct list_for list_for, __u32 id,
 					      __u32 generation, __u32 *slot)
@@ -149,8 +152,8 @@ static __always_inline bool service_still_has(__u32 service_id, struct list_for 
 }
 
 /*
- * True if the client's last backend is remembered and still eligible; `*ret_slot` is where it
- * stands.
+ * True if the client's last backend is remembered and still in the list; sets `*ret_slot` to its
+ * slot.
  */
 static __always_inline bool affinity_lookup(const struct affinity_key *key, __u32 timeout_s,
 					    union slot_word list, __u32 *ret_slot)
@@ -183,7 +186,7 @@ static __always_inline void affinity_remember(const struct affinity_key *key,
 		counter_add(COUNTER_AFFINITY_FULL, 0);
 }
 
-/* Fills the choice from the slot; false only where the agent has not kept the maps' promises. */
+/* Fills the choice from the slot; false only if the agent has left the maps inconsistent. */
 static __always_inline bool choice_from_slot(__u32 service, __u32 index, struct choice *ret_choice)
 {
 	const struct slot *slot = bpf_map_lookup_elem(&slots, &index);
@@ -203,8 +206,8 @@ static __always_inline bool choice_from_slot(__u32 service, __u32 index, struct 
 
 /*
  * Chooses a backend for a client of a frontend; a near client is a pod of this node or the node
- * itself. Returns 0, or -COUNTER_REJECT_NO_BACKEND: to be refused, or -COUNTER_DROP_NO_LOCAL: to be
- * dropped.
+ * itself. Returns 0, -COUNTER_REJECT_NO_BACKEND if the client is to be refused, or
+ * -COUNTER_DROP_NO_LOCAL if its packet is to be dropped.
  */
 static __noinline int service_select(const struct client *client,
 				     const struct frontend_target *target, bool is_near,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Addresses that no Service has, in the ranges that ClusterIPs are from (rule C44). */
+/* Unused addresses in the ranges that ClusterIPs are allocated from (rule C44). */
 
 #include "packet/address.h"
 #include "fairlead/atomic.h"
@@ -10,8 +10,8 @@
 #include "maps.h"
 
 /*
- * True for addresses of the ranges that ClusterIPs are from (rule C44): asked only about
- * destinations that no Service has.
+ * True if the address is in a range that ClusterIPs are allocated from (rule C44). Callers ask only
+ * about destinations that no Service has.
  */
 static __noinline bool is_in_service_ranges(const struct ip_addr *addr)
 {
@@ -35,7 +35,7 @@ static __noinline bool is_in_service_ranges(const struct ip_addr *addr)
 	return false;
 }
 
-/* What becomes of a new flow to an address that no Service has. */
+/* The verdict on a packet to an address that no Service has. */
 static __always_inline int to_nobody(const struct ip_addr *addr)
 {
 	return is_in_service_ranges(addr) ? -COUNTER_DROP_UNUSED_ADDRESS : VERDICT_NEXT;

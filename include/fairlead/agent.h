@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * What the agent leaves in pinned maps for people: user space writes and reads it, no program does.
+ * What the agent publishes in pinned maps for operators. Only user space writes it; programs read
+ * struct link_info alone.
  */
 
 #include <linux/types.h>
@@ -23,32 +24,32 @@ enum link_hook {
 	LINK_HOOK_FAILED = 3,
 };
 
-/* What a link got of XDP, and why nothing. */
+/* How XDP runs on a link, or why it does not. */
 enum link_xdp {
-	LINK_XDP_NONE = 0, /* it is no uplink, or has no TC hook */
+	LINK_XDP_NONE = 0, /* not an uplink, or has no TC hook */
 	LINK_XDP_NATIVE = 1,
 	LINK_XDP_GENERIC = 2,
 	LINK_XDP_OFF = 3,        /* switched off */
 	LINK_XDP_VIRTUAL = 4,    /* no hardware: --xdp=auto leaves it to TC */
-	LINK_XDP_OTHER = 5,      /* somebody else's program is there */
-	LINK_XDP_FAILED = 6,     /* the driver does not take the program as it is: xdp_err */
-	LINK_XDP_NO_PROGRAM = 7, /* the kernel does not take the program */
-	LINK_XDP_NO_PEER = 8,    /* frames sent out of it would be lost: its peer takes none */
+	LINK_XDP_OTHER = 5,      /* another program is attached */
+	LINK_XDP_FAILED = 6,     /* the driver refused the program: xdp_err */
+	LINK_XDP_NO_PROGRAM = 7, /* the kernel refused to load the program */
+	LINK_XDP_NO_PEER = 8,    /* frames sent out would be lost: its peer accepts none */
 };
 
-/* Value of `links`, keyed by ifindex: what was decided for a link, and why. */
+/* Value of `links`, keyed by ifindex: what the agent decided for a link, and why. */
 struct link_info {
 	char name[LINK_NAME_SIZE];
 	char kind[LINK_NAME_SIZE]; /* IFLA_INFO_KIND: veth, bridge, vxlan; "" for physical */
 	__u8 role;                 /* enum link_role */
 	__u8 hook;                 /* enum link_hook */
 	__u8 is_layer3;            /* no link-layer header: tun, wireguard, ipip */
-	__u8 made_clsact;          /* the clsact qdisc is of our making, so ours to remove */
+	__u8 made_clsact;          /* we created the clsact qdisc, so we remove it */
 	__s32 err;                 /* LINK_HOOK_FAILED: negative errno of the attempt */
 	__u8 is_near;              /* clients behind it are near: pods of this node */
 	__u8 xdp;                  /* enum link_xdp */
 	__s16 xdp_err;             /* LINK_XDP_FAILED: negative errno of the attempt */
-	__u32 bridge;              /* ifindex of what it is a port of; 0: of nothing */
+	__u32 bridge;              /* ifindex of the bridge it is a port of; 0: none */
 	/*
 	 * Frames to this address are for the node: the link's own, or that of the bridge it is a
 	 * port of; zero where that is not known (Open vSwitch).
@@ -69,9 +70,9 @@ enum degraded {
 	DEGRADED_MAP_FULL = 1U << 6,          /* at least one service port did not fit */
 	DEGRADED_LINK_FAILED = 1U << 7,       /* at least one managed link has no hook */
 	DEGRADED_SOURCE_AWAY = 1U << 8,       /* the source cannot be reached */
-	DEGRADED_NO_BIND_HOOKS = 1U << 9,     /* processes may take NodePorts */
-	DEGRADED_NO_NODE_ADDRESS = 1U << 10,  /* direct server return is wanted; it is source NAT */
-	DEGRADED_NO_MTU = 1U << 11,           /* of the route to a backend elsewhere */
+	DEGRADED_NO_BIND_HOOKS = 1U << 9,     /* processes may bind NodePorts */
+	DEGRADED_NO_NODE_ADDRESS = 1U << 10,  /* source NAT replaces direct server return */
+	DEGRADED_NO_MTU = 1U << 11,           /* the MTU of a route to another node is unknown */
 	DEGRADED_NO_NETNS_COOKIE = 1U << 12,
 };
 
@@ -82,15 +83,15 @@ struct agent_status {
 	__u64 started_ns;
 	__u64 synced_ns;            /* end of the first complete publish; 0: not yet */
 	__u64 last_publish_ns;      /* end of the last publish that changed something */
-	__u64 last_publish_took_ns; /* from the wake-up that brought the change to its end */
+	__u64 last_publish_took_ns; /* from the wake-up for the change to the end */
 	__u64 publishes;
-	__u64 changed_service_ports; /* in all publishes */
+	__u64 changed_service_ports; /* over all publishes */
 	__u64 rejected_objects;      /* objects of the source that could not be used */
 	__u64 refused_service_ports; /* service ports not published because a map was full */
 	__u32 services;              /* objects in the source now */
 	__u32 endpoint_slices;
 	__u32 forwarding; /* enum forwarding */
-	__u32 nodes;      /* that the source has: all of them only with direct server return */
+	__u32 nodes;      /* Node objects; all of them only with direct server return */
 	char version[32];
 	char source[128]; /* the folder or the server */
 	char node_name[256];

@@ -2,26 +2,27 @@
 #pragma once
 
 /*
- * Words that programs on all CPUs and the agent read and write at once. The writer and the reader
- * of a word name each other ("Pairs with ..."). `make lint` refuses other ways to do it.
+ * Access to words that programs on all CPUs and the agent read and write concurrently. The writer
+ * and the reader of a word name each other ("Pairs with ..."). `make lint` refuses any other form
+ * of such access.
  */
 
-/* One load, of all bytes at once. What is reached by the value is loaded after it. */
+/* One load of the whole word. Loads through its value come after it. */
 #define READ_ONCE(word) (*(const volatile __typeof__(word) *)&(word))
 
-/* One store, after everything that was stored before. */
+/* One store, after all stores that precede it. */
 #define STORE_RELEASE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
 
-/* One store that everybody sees before the next load or store of this CPU. */
+/* One store that all CPUs see before the next load or store of this one. */
 #define STORE_FULL(word, value) __atomic_store_n(&(word), (value), __ATOMIC_SEQ_CST)
 
-/* For numbers that order nothing else. */
+/* For words that order no other access. */
 #define LOAD_RELAXED(word)         __atomic_load_n(&(word), __ATOMIC_RELAXED)
 #define STORE_RELAXED(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELAXED)
 
 /*
- * Adds to a number that other CPUs add to as well. Relaxed, and without a result: anything more, as
- * __sync_fetch_and_add(), becomes with LLVM 20 and newer an instruction that returns the old value,
- * which kernels know from 5.12 on only.
+ * Adds to a word that other CPUs add to as well. Relaxed, and without a result: LLVM 20 and newer
+ * turn anything stronger, such as __sync_fetch_and_add(), into an instruction that returns the old
+ * value, which kernels before 5.12 do not know.
  */
 #define ATOMIC_ADD(word, number) ((void)__atomic_fetch_add(&(word), (number), __ATOMIC_RELAXED))

@@ -5,20 +5,20 @@
 
 /* How packets of near clients (pods of this node) are told from those of far ones. */
 enum near_by {
-	NEAR_BY_LINK = 0,  /* they arrive by a link whose link_info says so */
+	NEAR_BY_LINK = 0,  /* they arrive on a link whose link_info says so */
 	NEAR_BY_RANGE = 1, /* their source is in `near_ranges` */
 };
 
-/* How packets of far clients reach a backend on another node. Flows keep what they began with. */
+/* How packets of far clients reach backends on other nodes. A flow keeps the mode it began with. */
 enum forwarding {
 	FORWARDING_SNAT = 0,   /* with an address of this node as their source */
-	FORWARDING_DSR = 1,    /* inside of another packet; the backend's node answers the client */
+	FORWARDING_DSR = 1,    /* encapsulated; the backend's node answers the client */
 	FORWARDING_HYBRID = 2, /* TCP by direct server return, all others by source NAT */
 };
 
 /*
- * Read-only configuration of the programs: user space sets it before loading, the verifier removes
- * what it disables.
+ * Read-only configuration of the programs: user space sets it before loading, and the verifier
+ * removes the code it disables.
  */
 struct config {
 	__u32 timeout_tcp_new_s;
@@ -31,18 +31,18 @@ struct config {
 	__u16 source_port_min;    /* host order; ports a rewritten flow may get as its source */
 	__u16 source_port_max;
 	__u8 has_retval;       /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
-	__u8 tc_attached;      /* packets that the socket hooks leave alone meet the TC hooks */
+	__u8 tc_attached;      /* the TC hooks see what the socket hooks leave alone */
 	__u8 count_packets;    /* packets and bytes in `service_stats`, not only connections */
 	__u8 near_by;          /* enum near_by */
 	__u8 forwarding;       /* enum forwarding */
-	__u8 has_helpers_5_12; /* bpf_check_mtu, routes that say their MTU, the coarse clock */
-	/* From here to source_port_min - 1 are the node's own: flows never get one as a source. */
+	__u8 has_helpers_5_12; /* bpf_check_mtu, the MTU of route lookups, the coarse clock */
+	/* From here to source_port_min - 1: the node's own; flows get one if others are taken. */
 	__u16 host_port_min;
 	__u64 netns_cookie;    /* of the node's network namespace, whose loopback addresses serve
 			       NodePorts; 0: not known */
-	__u32 flow_check_s;    /* so often each confirmed flow is asked whether it has expired */
-	__u32 flow_checks_max; /* no flow is confirmed while so many wait in `flow_checks` */
-	/* From here to host_port_min - 1 are such sources too; 0: they are not. */
+	__u32 flow_check_s;    /* how often each confirmed flow is checked for expiry */
+	__u32 flow_checks_max; /* no flow is confirmed while `flow_checks` has this many entries */
+	/* From here to host_port_min - 1: also source ports for flows; 0: they are not. */
 	__u16 low_port_min;
 	__u8 pad[6];
 };

@@ -3,7 +3,7 @@
 
 #include "fairlead/types.h"
 
-/* What was chosen for a client, and from what. */
+/* The backend chosen for a client, and the list it was chosen from. */
 struct choice {
 	__u32 service;
 	__u32 slot;
@@ -12,23 +12,23 @@ struct choice {
 	__u32 flags; /* enum backend_flag */
 	struct ip_addr addr;
 	__be16 port;
-	__u8 is_remembered; /* the client had it before: affinity */
+	__u8 is_remembered; /* affinity: the client had this backend before */
 	__u8 pad;
-	struct slot_range list; /* that applied to the client; known even where it is empty */
+	struct slot_range list; /* the list that applied to the client; set even if it is empty */
 };
 _Static_assert(sizeof(struct choice) == 48, "map value: every byte is named");
 
-/* Where a client is. */
+/* Where a client is, seen from this node. */
 struct client_place {
-	__u8 is_near;      /* to the traffic policies */
-	__u8 returns_here; /* replies to its own address pass this node */
+	__u8 is_near;      /* near, as the traffic policies mean it */
+	__u8 returns_here; /* replies to the client's own address pass this node */
 	__u8 pad[2];
 };
 
 /*
- * How the datapath decided about a packet that opens a flow: the beginning of the value of
- * `flow_drafts`. Programs keep it for themselves while they work; `fairlead explain` looks into
- * that of a second instance, which nobody else uses.
+ * The datapath's decision about a packet that opens a flow; the start of the value of
+ * `flow_drafts`. That map is scratch memory of the programs. `fairlead explain` runs a second
+ * instance of them and reads its map, which nothing else uses.
  */
 struct decision {
 	struct frontend_target target;

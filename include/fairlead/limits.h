@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* The oldest Linux on which everything works; what older ones lack is found by trying. */
+/* The oldest Linux on which every feature works; what an older kernel lacks is found by trying. */
 #define LINUX_OLDEST "5.15"
 
-/* Sizes that both sides must agree on, and the defaults of what user space may change. */
+/* Sizes on which both sides must agree, and the defaults of those that user space may change. */
 
 #define STATE_DIR_DEFAULT     "/var/lib/fairlead"
 #define API_SILENCE_DEFAULT_S 180
-/* How often the agent looks whether its hooks are still there. */
+/* How often the agent checks that its hooks are still attached. */
 #define HOOK_CHECK_DEFAULT_S 30
 #define PIN_DIR_DEFAULT      "/sys/fs/bpf/fairlead"
 
@@ -24,25 +24,25 @@
 #define LINKS_MAX         4096
 #define NEAR_RANGES_MAX   256
 #define XDP_TARGETS_MAX   512
-#define XDP_LINKS_MAX     1024  /* places, a power of two */
-#define CLUSTER_NODES_MAX 65536 /* addresses; entries are made as they are needed */
+#define XDP_LINKS_MAX     1024  /* entries; a power of two */
+#define CLUSTER_NODES_MAX 65536 /* addresses; entries are allocated on demand */
 
-/* Backends on other nodes that links are judged by, of each family. */
+/* Backends on other nodes, per family, whose routes show by which links nodes' packets arrive. */
 #define FAR_BACKENDS 8
 
-/* Next hops that the kernel is asking for. */
+/* Next hops whose link-layer address the kernel is resolving. */
 #define NEIGHBOUR_SEARCHES_MAX 1024
 
-/* Entries are made as they are needed. */
+/* Entries are allocated on demand. */
 #define SOURCE_RANGES_DEFAULT 65536
 
 /*
- * Entries of UDP sockets that talk to more frontends than their own memory has room for: two for
- * each, so that one socket may talk to each of SERVICES_DEFAULT service ports.
+ * Entries for UDP sockets that talk to more frontends than their own storage holds. A frontend
+ * takes two, and one socket may talk to each of SERVICES_DEFAULT service ports.
  */
 #define DATAGRAM_OTHERS_MAX 16384
 
-/* A list may not have more backends: binary search over it takes this many steps at most. */
+/* The most backends in a list, and the most steps of a binary search over one. */
 #define SLOT_RANGE_MAX    65536
 #define SLOT_SEARCH_STEPS 17
 
@@ -57,33 +57,37 @@
 #define TIMEOUT_UDP_NEW_S         30
 #define TIMEOUT_UDP_S             120
 
-/* SCTP's likewise, except that a handshake may take an INIT sent again (RFC 9260: a second). */
+/*
+ * SCTP: also conntrack's defaults, except that a handshake has time for one more INIT (RFC 9260:
+ * sent again after a second).
+ */
 #define TIMEOUT_SCTP_NEW_S         10
-#define TIMEOUT_SCTP_ESTABLISHED_S 210 /* a HEARTBEAT comes every 30 */
+#define TIMEOUT_SCTP_ESTABLISHED_S 210 /* a HEARTBEAT is sent every 30 s */
 #define TIMEOUT_SCTP_CLOSED_S      10
 
 /*
- * How often a confirmed flow is asked whether it has expired; it leaves the table that much later
- * at most. A third of the shortest timeout that many flows have (UDP's) fills the table by a sixth
- * more; it costs 0.35 us a flow, so 0.2 % of a CPU when a table of the default size is full.
+ * How often each confirmed flow is checked for expiry, and so the longest that an expired one stays
+ * in the table. A third of the shortest common timeout (UDP's) fills the table by a sixth more. A
+ * check costs 0.35 us, so a full table of the default size takes 0.2 % of a CPU.
  */
 #define FLOW_CHECK_S 10
 
 /*
- * Room in `flow_checks`. A flow may have but one half in `flows`, and whoever was ended before its
- * time leaves an entry behind for a while. The spare ones are for those that a CPU has in hand.
+ * Capacity of `flow_checks`. A flow may have only one half in `flows`, and a flow that ended early
+ * leaves its entry behind for a while. The spare entries cover those that CPUs have popped but not
+ * yet pushed back.
  */
 #define FLOW_CHECKS_SPARE   4096
 #define FLOW_CHECKS(halves) ((halves) + (halves) / 4 + FLOW_CHECKS_SPARE)
 
-/* Conversations that open anew while their flow lives; a flood of them only pushes out its like. */
+/* Connections that reopen while their flow is alive; a flood of them evicts only its like. */
 #define FLOW_RENEWALS_MAX 4096
 
-/* So many flows can be moved or given away at the same time, if no two share a lock. */
+/* Locks for moving a flow or handing its tuples on; flows that share a lock take turns. */
 #define TUPLE_LOCKS_BITS 12
 #define TUPLE_LOCKS      (1U << TUPLE_LOCKS_BITS)
 
-/* How many refusals (RST, ICMP) one CPU sends in a second. */
+/* The most refusals (RST, ICMP) that one CPU sends per second. */
 #define REJECTS_PER_SECOND_DEFAULT 1000
 
 /* Source ports for flows whose own port is taken: above Linux's default ip_local_port_range. */
@@ -93,10 +97,10 @@
 /* Where Linux's default ip_local_port_range begins. */
 #define HOST_PORT_MIN_DEFAULT 32768
 
-/* Service ports that are remembered as out of source ports. */
+/* Service ports remembered as having run out of source ports. */
 #define EXHAUSTED_MAX 256
 
-/* How many source ports are tried before a flow is given up. */
+/* Random source ports tried for a new flow, none of them the node's own ... */
 #define PORT_TRIES 16
-/* ... and then so many of the node's own range. */
+/* ... and how many more, the node's own included. */
 #define NODE_PORT_TRIES 4

@@ -6,21 +6,23 @@
 
 /* What user space does with a map besides pinning it. */
 enum map_trait {
-	MAP_GROWS = 1U << 0,    /* a larger one takes its place, with the same content */
+	MAP_GROWS = 1U << 0,    /* a larger map with the same content can replace it */
 	MAP_IS_SHOWN = 1U << 1, /* `fairlead status` and others read it */
-	/* `fairlead explain` runs programs of its own: they look into the agent's map, for they
-	 * never write to it; or have one of their own that is as large. */
+	/*
+	 * `fairlead explain` runs its own instance of the programs. They use the agent's map, if
+	 * they never write to it, or one of their own of the same size.
+	 */
 	MAP_IS_LOOKED_INTO = 1U << 2,
 	MAP_IS_AS_LARGE = 1U << 3,
 };
 
-/* What a map of sockets' storage, a queue and a ring buffer have no keys or values of. */
+/* Stands for a key or value that a map of this type (queue, ring buffer) does not have. */
 struct map_no_bytes {
 };
 
 /*
- * Every map that is pinned, once: X(enumerator, name, key, value, traits). bpf/maps.h and
- * bpf/socket.bpf.c define them and say who writes; tests/unit/maps_test.c compares.
+ * Every pinned map, once: X(enumerator, name, key, value, traits). bpf/maps.h and bpf/socket.bpf.c
+ * define them and say who writes; tests/unit/maps_test.c compares.
  */
 #define FAIRLEAD_MAPS(X)                                                                           \
 	X(MAP_FRONTENDS, frontends, struct frontend, struct frontend_target,                       \

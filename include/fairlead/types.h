@@ -7,8 +7,8 @@
  *
  * Rules of this file: fixed-width types, every byte named, padding is zero, sizes asserted.
  * Addresses and ports are in network byte order (`__be16`, bytes); everything else is in host byte
- * order. Times are whole seconds of CLOCK_MONOTONIC. Both sides include it, so nothing is described
- * twice.
+ * order. Times are whole seconds of CLOCK_MONOTONIC, unless a name says otherwise. Both sides
+ * include it, so nothing is described twice.
  */
 
 #include <linux/bpf.h>
@@ -20,20 +20,21 @@ struct ip_addr {
 } __attribute__((aligned(4)));
 
 /*
- * What an address means to us; the value of `addresses`. An address can be several things at once.
+ * Roles of an address, as the value of `addresses` holds them. An address can have several at once.
  */
 enum address_flag {
-	/* A ClusterIP: ports it does not have are refused, echo requests are answered. */
+	/* A ClusterIP: ports it does not serve are refused, echo requests are answered. */
 	ADDRESS_CLUSTER_IP = 1U << 0,
-	/* A VIP whose Services are gone: established flows go on, everything else is not ours. */
+	/* A VIP whose Services are gone: established flows continue, all else is left alone. */
 	ADDRESS_RETIRED = 1U << 1,
-	/* Backends live here: replies from it may belong to a flow. */
+	/* A backend's address: packets from it may be replies of a flow. */
 	ADDRESS_BACKEND = 1U << 2,
-	/* Assigned to a link of this node: replies to clients on the node itself arrive for it. */
+	/* Assigned to a link of this node: replies to clients on the node arrive at it. */
 	ADDRESS_NODE = 1U << 3,
 	/*
-	 * An external or load-balancer IP: a port that it does not have is left alone (rule C48).
-	 * So is the ClusterIP of a Service that is another proxy's, all of it (rule C46).
+	 * An external or load-balancer IP: packets to a port that it does not serve are left alone
+	 * (rule C48). Also a ClusterIP whose Service another proxy handles: packets to any of its
+	 * ports are left alone (rule C46).
 	 */
 	ADDRESS_EXTERNAL = 1U << 4,
 	/* An address of this node at which NodePorts are served (rules B32 to B39). */
@@ -41,8 +42,8 @@ enum address_flag {
 };
 
 /*
- * Every address whose packets need a closer look. Traffic that is no Service's ends with a miss
- * here.
+ * Value of `addresses`, which holds every address whose packets need a closer look. For traffic of
+ * no Service, a lookup that misses here is all that is done.
  */
 struct address_info {
 	__u32 flags; /* enum address_flag */
@@ -51,15 +52,15 @@ struct address_info {
 _Static_assert(sizeof(struct address_info) == 8, "map value: every byte is named");
 
 /*
- * How busy an address is, written by the datapath, read by user space through mmap. While both say
- * that no flow can exist, replies from a backend skip the flow tables, and user space may forget
- * the address.
+ * How busy an address is; value of `address_flows`. The datapath writes it, user space reads it
+ * through mmap. While `confirmed` and `new_until_s` rule out that a flow exists, replies from a
+ * backend skip the flow tables, and user space may remove the address.
  */
 struct address_flows {
 	__u32 confirmed;      /* flows in `flows` that have this VIP or backend */
-	__u32 new_until_s;    /* until then `new_flows` may hold flows of it */
-	__u32 direct_until_s; /* until then it may have flows that are FLOW_DIRECT */
-	__u32 datagram_s;     /* a datagram went straight to it last; 0: never */
+	__u32 new_until_s;    /* until then `new_flows` may hold flows of this address */
+	__u32 direct_until_s; /* until then the address may have FLOW_DIRECT flows */
+	__u32 datagram_s;     /* when a datagram last went straight to it; 0: never */
 };
 _Static_assert(sizeof(struct address_flows) == 16, "map value: every byte is named");
 
@@ -92,12 +93,12 @@ _Static_assert(sizeof(struct frontend_target) == 8, "map value: every byte is na
  * in a range are ascending, so membership is a binary search.
  */
 struct slot_range {
-	__u32 first; /* where count is 0: enum empty_verdict */
+	__u32 first; /* if count is 0: enum empty_verdict */
 	__u32 count;
 } __attribute__((aligned(8)));
 _Static_assert(sizeof(struct slot_range) == 8, "one 64-bit word");
 
-/* What a client of an empty range gets (KEP-2086; kube-proxy's rules D50 and D51). */
+/* What a client gets if its list is empty (KEP-2086; kube-proxy's rules D50 and D51). */
 enum empty_verdict {
 	EMPTY_REJECT = 0, /* no usable endpoint anywhere */
 	EMPTY_DROP = 1,   /* there are some, but none on this node, and the policy is Local */
@@ -111,34 +112,34 @@ enum service_flag {
 	SERVICE_SOURCE_RANGES = 1U << 3,
 	/* ... and the node's own address is in one of them (rule I110). */
 	SERVICE_NODE_ALLOWED = 1U << 4,
-	/* It has, or may have, frontends besides its ClusterIP (rule B30). For user space. */
+	/* It has, or may have, frontends besides its ClusterIP (rule B30). For user space only. */
 	SERVICE_EXTERNAL = 1U << 5,
 };
 
 /*
  * A range of addresses that may use a service port's load-balancer IPs; key of `source_ranges`, a
- * trie. The value says nothing.
+ * trie. The value carries no information.
  */
 struct source_range {
-	__u32 prefix; /* bits that count: 32 for the service port, and those of the range, 96 more
-			 for IPv4 */
+	__u32 prefix; /* significant bits: 32 for `service` and those of the range; IPv4: 96 more */
 	__be32 service;
 	struct ip_addr addr;
 };
 _Static_assert(sizeof(struct source_range) == 24, "map key: every byte is named");
 
 /*
- * Addresses of near clients, pods of this node or (with a range of the whole cluster) of any; key
- * of `near_ranges`, a trie. Counts where config.near_by is NEAR_BY_RANGE.
+ * A range of addresses of near clients: pods of this node or, if it is the whole cluster's range,
+ * of any node. Key of `near_ranges`, a trie, which is used if config.near_by is NEAR_BY_RANGE.
  */
 struct near_range {
-	__u32 prefix; /* bits that count: 96 more for IPv4 */
+	__u32 prefix; /* significant bits; IPv4: 96 more than those of the range */
 	struct ip_addr addr;
 };
 _Static_assert(sizeof(struct near_range) == 20, "map key: every byte is named");
 
 /*
- * Where ClusterIPs are from: an address of such a range that no Service has is dropped (rule C44).
+ * The ranges that ClusterIPs are allocated from; the one value of `service_ranges`. Packets to an
+ * address in them that no Service has are dropped (rule C44).
  */
 #define SERVICE_RANGES_MAX 16
 
@@ -152,31 +153,31 @@ struct service_ranges {
 };
 
 /*
- * The addresses that packets get as their source where they leave by a link; value of
- * `link_sources`, keyed by ifindex. All zero: there is none of that family.
+ * Source addresses of packets that leave by a link; value of `link_sources`, keyed by ifindex. All
+ * zero: no address of that family.
  */
 struct link_source {
 	struct ip_addr ipv4;
 	struct ip_addr ipv6;
 };
 
-/* In a key of `redirect_targets`: where frames go back out of the link that they came by. */
+/* In a key of `redirect_targets`: the link sends frames back by redirection, not by XDP_TX. */
 #define XDP_TARGET_BACK (1U << 31)
 
 /*
- * The link-layer addresses of a link that runs XDP: frames to others are not for this node. Value
- * of `xdp_links`, at the link's ifindex modulo XDP_LINKS_MAX.
+ * The link-layer addresses of a link that runs XDP: frames to any other address are not for this
+ * node. Value of `xdp_links`, at the link's ifindex modulo XDP_LINKS_MAX.
  */
 struct xdp_link {
-	__u32 ifindex; /* 0: nobody has the place */
+	__u32 ifindex; /* 0: the entry is free */
 	__u8 mac[6];
 	__u8 bridge_mac[6]; /* of the bridge that it is a port of, else its own */
 };
 _Static_assert(sizeof(struct xdp_link) == 16, "map value: every byte is named");
 
 /*
- * Addresses of the cluster's nodes, as their Node objects say; value of `cluster_nodes`. Only other
- * nodes may send encapsulated packets.
+ * Whose address it is, according to the cluster's Node objects; value of `cluster_nodes`.
+ * Encapsulated packets are accepted from other nodes only.
  */
 enum cluster_node {
 	CLUSTER_NODE_OTHER = 1,
@@ -194,7 +195,7 @@ struct service {
 };
 _Static_assert(sizeof(struct service) == 24, "map value: every byte is named");
 
-/* Value of `slots`. An array's values are 8 bytes apart at least, in its mmap too. */
+/* Value of `slots`. The values of an array map are at least 8 bytes apart, in its mmap too. */
 struct slot {
 	__u32 backend; /* index into `backends` */
 	__u32 pad;
@@ -214,15 +215,15 @@ enum backend_flag {
 	BACKEND_ON_NODE = 1U << 1,
 };
 
-/* Where traffic goes. Index 0 is never used. An id keeps its meaning while its generation does. */
+/* Where traffic goes. Index 0 is never used. An id means one backend for each generation. */
 struct backend {
 	struct ip_addr addr;
 	__be16 port;
 	__u8 proto;
-	__u8 state; /* enum backend_state; the only field that changes while others may look */
+	__u8 state;       /* enum backend_state; written last when the entry is filled */
 	__u32 generation; /* grows when the entry is given to another address; never 0 in use */
 	__u32 flags;      /* enum backend_flag */
-	__u32 service;    /* a service port that has it, or had it last: for people */
+	__u32 service;    /* a service port that has it, or had it last; for operators */
 };
 _Static_assert(sizeof(struct backend) == 32, "map value: every byte is named");
 
@@ -240,7 +241,7 @@ enum ip_family {
 	FAMILY_IPV6 = 6,
 };
 
-/* Identity of a service port, with what people want to know beside it; value of `service_names`. */
+/* Identity of a service port and figures for operators; value of `service_names`. */
 struct service_name {
 	char namespace_[NAME_SIZE];
 	char name[NAME_SIZE];
@@ -249,8 +250,8 @@ struct service_name {
 	__u8 family; /* enum ip_family */
 	__u8 type;   /* enum service_type */
 	__u8 pad;
-	__u32 ready;    /* endpoints that may be chosen by policy Cluster or Local */
-	__u32 total;    /* all endpoints of the slices */
+	__u32 ready;    /* those that are ready */
+	__u32 total;    /* all endpoints, each address and port once */
 	__u32 draining; /* terminating ones among them */
 };
 _Static_assert(sizeof(struct service_name) == 208, "map value: every byte is named");
@@ -286,9 +287,9 @@ struct unprogrammed {
 };
 _Static_assert(sizeof(struct unprogrammed) == 128, "map value: every byte is named");
 
-/* Who a client is for affinity. */
+/* What identifies a client for session affinity. */
 enum affinity_client_kind {
-	AFFINITY_ADDRESS = 0, /* its source address: what packets show */
+	AFFINITY_ADDRESS = 0, /* its source address, as packets carry it */
 	AFFINITY_NETNS = 1,   /* its network namespace's cookie, in the first 8 bytes */
 };
 
@@ -301,7 +302,7 @@ _Static_assert(sizeof(struct affinity_key) == 24, "map key: every byte is named"
 
 struct affinity {
 	__u32 backend;
-	__u32 generation; /* of the backend, to tell a reused id */
+	__u32 generation; /* of the backend, to detect a reused id */
 	__u32 last_use_s;
 };
 _Static_assert(sizeof(struct affinity) == 12, "map value: every byte is named");
@@ -311,7 +312,7 @@ enum flow_direction {
 	FLOW_REPLY = 1,
 };
 
-/* The tuple as it is seen on the wire, before we rewrite it; key of `flows` and `new_flows`. */
+/* The tuple as seen on the wire, before any rewrite; key of `flows` and `new_flows`. */
 struct flow_key {
 	struct ip_addr src;
 	struct ip_addr dst;
@@ -335,41 +336,43 @@ enum flow_flag {
 	FLOW_FIN_ORIGINAL = 1U << 0,
 	FLOW_FIN_REPLY = 1U << 1,
 	/*
-	 * Client and backend have one address. The VIP takes the client's place, so that the reply
-	 * comes back to us, and the packet skips the stack, which would call its source a martian.
+	 * Client and backend have the same address. The VIP replaces the client's, so that the
+	 * reply comes back to us, and the packet bypasses the stack, which would drop it as a
+	 * martian.
 	 */
 	FLOW_HAIRPIN = 1U << 2,
-	/* The client is a process of this node that only the egress hook could see. */
+	/* The client is a process of this node, whose packets only the egress hook could see. */
 	FLOW_LOCAL_CLIENT = 1U << 3,
 	/*
-	 * A far client and a backend elsewhere: an address of this node takes the client's place,
-	 * so that the reply comes back to us. Both directions are routed at the ingress hook.
+	 * A far client and a backend on another node: an address of this node replaces the
+	 * client's, so that the reply comes back to us. Both directions are routed at the ingress
+	 * hook.
 	 */
 	FLOW_SOURCE_NAT = 1U << 4,
 	/*
-	 * A far client and a backend elsewhere, by direct server return: packets of the client go
-	 * to the backend's node in another packet, and replies do not pass this node. There is no
-	 * reply half.
+	 * A far client and a backend on another node, with direct server return: the client's
+	 * packets are encapsulated and sent to the backend's node, and replies bypass this node.
+	 * There is no reply half.
 	 */
 	FLOW_DSR = 1U << 5,
-	/* The other end of that: another node chose the backend, which is on this one. */
+	/* The other end of FLOW_DSR: another node chose the backend, which is on this one. */
 	FLOW_DSR_RECEIVED = 1U << 6,
 	/*
-	 * No Service's: its client talks to the backend directly, by a port that a flow of its own
-	 * has there as well. Only the source port is translated.
+	 * Not a flow of a Service: the client talks to the backend directly, from a port that one
+	 * of its Service flows already uses there. Only the source port is translated.
 	 */
 	FLOW_DIRECT = 1U << 7,
 };
 
 /*
- * Ports that were NodePorts of this node, or of an address it shares with a frontend, at some time:
- * only packets to these ask the flow tables. The one value of `node_ports`.
+ * Ports of this node's addresses that have ever been NodePorts or ports of another frontend:
+ * packets to its other ports skip the flow tables. The one value of `node_ports`.
  */
 struct node_ports {
 	__u8 used[65536]; /* by port, host order */
 };
 
-/* How often no source port was left for flows of a service port; value of `exhausted`. */
+/* How often flows of a service port found no free source port; value of `exhausted`. */
 struct exhausted {
 	__u64 count;
 	__u32 last_s;
@@ -378,17 +381,17 @@ struct exhausted {
 _Static_assert(sizeof(struct exhausted) == 16, "map value: every byte is named");
 
 /*
- * One direction of a flow: the whole rewrite and the state. Each half can be made anew from the
- * other: the reply key is the rewritten original tuple turned round, and the other way about.
+ * One direction of a flow, called a half: the whole rewrite and the state. Each half can be rebuilt
+ * from the other: the reply key is the rewritten original tuple reversed, and vice versa.
  *
- * A half also knows by what its sender's packets can be told from a stranger's. TCP: what has been
- * sent and acknowledged. SCTP: the verification tags (RFC 9260, 8.5).
+ * A half also holds what tells its sender's packets from a stranger's: for TCP, the numbers sent
+ * and acknowledged; for SCTP, the verification tags (RFC 9260, 8.5).
  */
 struct flow {
 	/*
-	 * Of its key (flow_check in bpf/flow/flow.h). It comes first because it is written first:
-	 * whoever finds it unchanged after reading the rest has read one flow, not the next one's
-	 * beginning.
+	 * Checksum of the key (flow_check_of in bpf/flow/flow.h). It is the first field because it
+	 * is written first: a reader that finds it unchanged after reading the rest has read one
+	 * flow, not the beginning of the next one in this entry.
 	 */
 	__u16 check;
 	__u8 state; /* enum flow_state */
@@ -397,23 +400,23 @@ struct flow {
 	struct ip_addr new_dst;
 	__be16 new_src_port;
 	__be16 new_dst_port;
-	__u32 slot; /* index into `slots`: where the backend was found, and is looked for first */
+	__u32 slot; /* index into `slots` where the backend was found; looked at first */
 	__u32 last_use_s;
 	__u32 backend;
 	__u32 generation;
 	__u32 service;
-	__u32 ifindex; /* the link that its first packet came by, or, FLOW_LOCAL_CLIENT, left by */
+	__u32 ifindex; /* link its first packet arrived on or, FLOW_LOCAL_CLIENT, left by */
 	union {
-		__u32 sent; /* TCP: the number behind the last byte sent; 0: not known */
-		__be32 tag; /* SCTP: what packets of this direction bear; network byte order */
+		__u32 sent; /* TCP: sequence number after the last byte sent; 0: not known */
+		__be32 tag; /* SCTP: verification tag of this direction; network byte order */
 	};
 	union {
-		__u32 acked;     /* TCP: what was acknowledged last, the number expected next */
-		__be32 peer_tag; /* SCTP: the other direction's tag */
+		__u32 acked;     /* TCP: last acknowledgment sent, the next number expected */
+		__be32 peer_tag; /* SCTP: verification tag of the other direction */
 	};
-	__u8 mac[6]; /* FLOW_LOCAL_CLIENT: that link's address; zero where it has none */
-	/* Which list its backend is from is worked out again from what was dialled, and by whom. */
-	__u8 kind;             /* enum frontend_kind; 0: from a version that had only ClusterIPs */
+	__u8 mac[6]; /* FLOW_LOCAL_CLIENT: that link's MAC address; zero if it has none */
+	/* These two tell again which list the backend is from: what was dialled, and by whom. */
+	__u8 kind;             /* enum frontend_kind; 0: from a version that knew only ClusterIPs */
 	__u8 is_near;          /* the client is a pod of this node, or the node itself */
 } __attribute__((aligned(8))); /* it is copied often */
 _Static_assert(sizeof(struct flow) == 80, "map value: every byte is named");
@@ -443,13 +446,13 @@ struct socket_state {
 	__u32 generation;
 	__u32 service;
 	__u32 slot;     /* as in struct flow */
-	__u32 last_use; /* in datagram_state: the number of the socket's use that was its last */
+	__u32 last_use; /* in datagram_state: `uses` at its last use */
 };
 _Static_assert(sizeof(struct socket_state) == 56, "storage: every byte is named");
 
 /*
- * So many frontends of an unconnected UDP socket are remembered in the socket's own memory; the one
- * unused longest makes room, and goes to `datagram_others`.
+ * Frontends that an unconnected UDP socket remembers in its own storage. When that is full, the one
+ * unused longest moves to `datagram_others`.
  */
 #define DATAGRAM_FRONTENDS_MAX 8
 
@@ -459,11 +462,11 @@ struct datagram_state {
 };
 
 enum datagram_role {
-	DATAGRAM_FRONTEND = 1, /* the socket writes to it */
-	DATAGRAM_BACKEND = 2,  /* the socket hears from it */
+	DATAGRAM_FRONTEND = 1, /* the socket sends to it */
+	DATAGRAM_BACKEND = 2,  /* the socket receives from it */
 };
 
-/* Key of `datagram_others`, whose values are of the kind that sockets have in their own memory. */
+/* Key of `datagram_others`; its values are struct socket_state, as in the sockets' own storage. */
 struct datagram_key {
 	__u64 cookie; /* of the socket */
 	struct ip_addr addr;
@@ -486,21 +489,21 @@ struct service_stats {
 
 #define PROCESS_NAME_SIZE 16 /* TASK_COMM_LEN */
 
-/* A process has tried to bind a NodePort, and was refused; what `bind_attempts` tells. */
+/* Message of `bind_attempts`: a process tried to bind a NodePort and was refused. */
 struct bind_attempt {
-	struct frontend wanted; /* the unspecified address: all of them */
+	struct frontend wanted; /* the unspecified address: all addresses */
 	__u32 service;
 	__u32 pid;
 	char process[PROCESS_NAME_SIZE];
 };
 _Static_assert(sizeof(struct bind_attempt) == 44, "message: every byte is named");
 
-/* The rest is of programs alone; user space knows how large it is. */
+/* What follows is used by programs alone; user space needs only its size. */
 
 /* Value of `flows`. */
 struct confirmed_flow {
 	struct flow flow;
-	__u32 ticket; /* in the original direction: of its entry in `flow_checks` */
+	__u32 ticket; /* original direction: that of its entry in `flow_checks` */
 };
 
 /* An entry of `flow_checks`. */
@@ -512,21 +515,21 @@ struct flow_check {
 
 struct flow_sweeper {
 	struct bpf_timer timer;
-	__u32 has_timer; /* not 0: it runs; else flows that are confirmed look at others */
+	__u32 has_timer; /* 0: no timer runs, so each newly confirmed flow checks others */
 	__u32 waiting;   /* entries of `flow_checks` */
 };
 
-/* By the original tuple of a flow, whose conversation opens anew. */
+/* Value of `flow_renewals`, by the original tuple of a flow whose client opens it anew. */
 struct flow_renewal {
-	__u32 sent;     /* TCP: the number behind the SYN; SCTP: the tag that INIT asks for */
-	__u32 answered; /* SCTP: the tag that INIT ACK asks for */
+	__u32 sent;     /* TCP: sequence number after the SYN; SCTP: initiate tag of the INIT */
+	__u32 answered; /* SCTP: initiate tag of the INIT ACK */
 };
 
 struct tuple_lock {
 	struct bpf_spin_lock lock;
 	__u32 is_held;
-	__u32 moved;      /* the hash of the tuple that went from `new_flows` to `flows` last */
-	__u32 datagram_s; /* one went straight to a backend last, in seconds; 0: never */
+	__u32 moved;      /* hash of the tuple that last moved from `new_flows` to `flows` */
+	__u32 datagram_s; /* when a datagram last went straight to a backend; 0: never */
 };
 
 /* A next hop: key of `neighbour_searches`. */
@@ -537,7 +540,7 @@ struct neighbour {
 
 struct neighbour_search {
 	__u64 begun_ms;
-	__u64 asked_ms; /* a packet was sent last, which makes the kernel ask */
-	__u64 seen_ms;  /* a packet was to be sent last */
-	__u64 was_told; /* the last packet was given up, and its sender told */
+	__u64 asked_ms; /* when a packet was last sent, which makes the kernel resolve */
+	__u64 seen_ms;  /* when a packet last needed this next hop */
+	__u64 was_told; /* the last packet was dropped, and its sender notified */
 };

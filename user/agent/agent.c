@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * `fairlead agent`: one process, one thread, one event loop. The source changes the model; dirty
- * Services are planned and published, everything that one wake-up brought in one go. Stopping
- * changes nothing in the kernel.
+ * `fairlead agent`: one process, one thread, one event loop. The source updates the model; then the
+ * dirty Services are planned and published, all changes of one wake-up in one batch. Stopping the
+ * agent changes nothing in the kernel.
  */
 
 #include "agent/agent.h"
@@ -65,7 +65,7 @@ static int loop_open(struct agent *agent)
 	err = uv_signal_start(&agent->terminate, stop, SIGTERM);
 	if (!err)
 		err = uv_signal_start(&agent->interrupt, stop, SIGINT);
-	/* Who starts it with nohup wants it to stay. */
+	/* nohup ignores SIGHUP so that the process survives it. */
 	if (!err && !signal_is_ignored(SIGHUP))
 		err = uv_signal_start(&agent->hangup, stop, SIGHUP);
 	return err ? log_err(err, "cannot watch for signals") : 0;
@@ -131,7 +131,10 @@ static int serve_begin(struct agent *agent)
 	return agent->failed;
 }
 
-/* Whoever started the agent starts it anew, with the new file; the datapath goes on meanwhile. */
+/*
+ * Ends the agent: its supervisor restarts it with the new file, and the datapath keeps working
+ * meanwhile.
+ */
 static void config_changed(void *context)
 {
 	struct agent *agent = context;
@@ -224,7 +227,7 @@ static int agent_run(struct agent *agent)
 	return err ? err : agent->failed;
 }
 
-/* In kube-proxy's order, where more than one is asked for. */
+/* If several tasks are requested, only the first in kube-proxy's order runs. */
 static int task_run(struct agent *agent)
 {
 	const struct agent_options *options = &agent->options;
@@ -243,7 +246,7 @@ int agent_main(int argc, char **argv)
 	struct agent agent = {};
 	int err;
 
-	/* Whoever reads the log may go: Services must not notice. */
+	/* The reader of the log may exit: that must not kill the agent. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	err = agent_options_read(argc, argv, &agent.options);
 	if (!err)

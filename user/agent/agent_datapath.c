@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The life of the datapath in an agent: what an earlier run left is taken up at the start, and
- * replaced when the source is complete, if it is too small for that. Ending changes nothing in the
- * kernel.
+ * The lifetime of the datapath in an agent: at the start the agent adopts what an earlier run left,
+ * and once the source is complete it replaces that if it is too small. Ending changes nothing in
+ * the kernel.
  */
 
 #include "agent/agent_state.h"
@@ -98,7 +98,10 @@ static int socket_hooks_attach(struct agent *agent)
 	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, count);
 }
 
-/* No hook sees what connected UDP sockets send, nor that a Service came to where they are. */
+/*
+ * Hooks miss two changes of connected UDP sockets, which send without them: the loss of the
+ * backend, and a new Service at the address of the peer. Watch for both.
+ */
 static int sockets_begin(struct agent *agent)
 {
 	const struct early_sockets_options early = {
@@ -115,7 +118,7 @@ static int sockets_begin(struct agent *agent)
 	return err ? log_err(err, "cannot look after sockets") : 0;
 }
 
-/* Takes up what an earlier run has left in the maps, to be changed by the publishes to come. */
+/* Reads what an earlier run left in the maps, so that later publishes update it. */
 static int publisher_begin(struct agent *agent)
 {
 	const struct publish_maps maps = datapath_publish_maps(agent->datapath);
@@ -123,7 +126,7 @@ static int publisher_begin(struct agent *agent)
 	size_t count;
 	int err;
 
-	/* Pinned maps may be larger than what was asked for. */
+	/* Pinned maps may be larger than requested. */
 	agent->sizes.services = maps.services_max;
 	agent->sizes.frontends = datapath_map_entries(agent->datapath, "frontends");
 	agent->sizes.source_ranges = datapath_map_entries(agent->datapath, "source_ranges");
@@ -140,7 +143,7 @@ static int publisher_begin(struct agent *agent)
 	return err ? log_err(err, "cannot record the node's addresses") : 0;
 }
 
-/* Loads the programs and hooks the links; the socket hooks follow with datapath_finish. */
+/* Loads the programs and hooks the links; agent_datapath_finish() adds the socket hooks. */
 static int datapath_begin(struct agent *agent)
 {
 	struct datapath_options options = {
@@ -169,7 +172,7 @@ static int datapath_begin(struct agent *agent)
 				      &agent->bind_watch);
 	if (err)
 		return err;
-	/* What an earlier agent said of itself is no longer so: this one is not synced. */
+	/* Overwrite the status that an earlier agent left: this one is not synced yet. */
 	agent_status_store(agent);
 	err = hooks_open(agent);
 	return err ? err : publisher_begin(agent);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What is told to those who look at the cluster, as Events of the Node or of a Service. */
+/* Events of the Node or of a Service, for operators who look at the cluster. */
 
 #include "agent/agent_state.h"
 
@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "source/source.h"
 
-/* How long the end waits for what is to be said before. */
+/* How long the shutdown waits for pending Events to be sent. */
 #define LAST_WORDS_MS 3000
 
 static void warning_tell(struct agent *agent, const char *reason, const char *action,
@@ -57,7 +57,7 @@ void agent_tell_hook_lost(const char *note, void *context)
 	warning_tell(context, "HookLost", "AttachHook", note);
 }
 
-/* Two proxies serve the same Services without harm; that it stays so for long is a mistake. */
+/* Two proxies can serve the same Services without harm, but running both for long is a mistake. */
 static void other_proxy_tell(struct agent *agent)
 {
 	char found[OTHER_PROXY_SIZE], note[2 * OTHER_PROXY_SIZE];

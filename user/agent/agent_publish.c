@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/*
- * What the model holds is planned and published: everything that one wake-up brought in one go.
- */
+/* Plans and publishes the Services of the model: all changes of one wake-up in one batch. */
 
 #include "agent/agent_state.h"
 
@@ -28,8 +26,9 @@
 #define NSEC_PER_MSEC 1000000ULL
 
 /*
- * kube-proxy does not answer at the addresses of its IPVS link: they only lead packets to IPVS, and
- * the link may outlive kube-proxy. So a ClusterIP on it is served all the same.
+ * kube-proxy does not answer at the addresses of its IPVS link: they only direct packets to IPVS,
+ * and the link may outlive kube-proxy. So a ClusterIP that is assigned to it is served all the
+ * same.
  */
 static const char *link_with_address(const struct ip_addr *addr, void *context)
 {
@@ -40,8 +39,8 @@ static const char *link_with_address(const struct ip_addr *addr, void *context)
 }
 
 /*
- * The own Node's zone decides topology hints: a change of it concerns every Service (rule P179). So
- * does one of the addresses that NodePorts are served on.
+ * This Node's zone decides topology hints, so a change of it affects every Service (rule P179). So
+ * does a change of the addresses on which NodePorts are served.
  */
 void agent_look_around(struct agent *agent)
 {
@@ -103,13 +102,13 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 		return log_err(err, "cannot plan service %s/%s", namespace_, name);
 	err = publisher_apply(agent->publisher, namespace_, name, &plan);
 	plan_fini(&plan);
-	/* A full map concerns this Service only; it was logged, and is tried again. */
+	/* A full map affects this Service only; it has been logged and is retried later. */
 	return err == -ENOSPC ? 0 : err;
 }
 
 static void reclaim(uv_timer_t *timer);
 
-/* Frees what no program looks at any more, and comes back when the next is due. */
+/* Frees retired entries that no program can read any more, and arms the timer for the next ones. */
 static void reclaim_schedule(struct agent *agent)
 {
 	uint64_t over_ns = agent->grace.over_ns;
@@ -143,8 +142,8 @@ void agent_grace_over(void *context)
 }
 
 /*
- * Health checks are answered where NodePorts are, if that was limited. Else everywhere: one
- * listener answers for all addresses.
+ * Answers health checks on the NodePort addresses if the operator limited those, else on all
+ * addresses with one listener.
  */
 static void health_ports_apply(struct agent *agent)
 {
@@ -162,7 +161,7 @@ static void health_ports_apply(struct agent *agent)
 
 static void retry(uv_timer_t *timer);
 
-/* What could not be published stays dirty (rule Q184). */
+/* A Service that could not be published stays dirty and is retried (rule Q184). */
 static void retry_schedule(struct agent *agent, int err)
 {
 	if (!err) {
@@ -173,7 +172,7 @@ static void retry_schedule(struct agent *agent, int err)
 	(void)uv_timer_start(&agent->retry, retry, RETRY_S * 1000, 0);
 }
 
-/* Publishes every dirty Service. `woken_ns`: when the change came. */
+/* Publishes every dirty Service. `woken_ns`: when the change arrived. */
 static int publish(struct agent *agent, uint64_t woken_ns)
 {
 	struct publisher_numbers before, after;
@@ -238,7 +237,7 @@ void agent_addresses_changed(void *context)
 	if (!agent->status.synced_ns)
 		return;
 	agent_look_around(agent);
-	/* A ClusterIP may have come to a link, or gone from one. */
+	/* A ClusterIP may have been assigned to a link, or removed from one. */
 	model_touch_all(agent->model);
 	observe_all_touched(agent->observe);
 	(void)publish(agent, uv_hrtime());

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What the source says, and what the agent does then. */
+/* Callbacks of the source, and what the agent does in response. */
 
 #include "agent/agent_state.h"
 
@@ -50,7 +50,7 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
-	/* What the source has read and decoded left holes between the objects of the model. */
+	/* Reading and decoding left holes in the heap between the objects of the model. */
 	memory_trim();
 	return 0;
 }
@@ -59,7 +59,7 @@ static void source_synced(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
 
-	/* It is about to end, and only waits until that is told. */
+	/* The agent has failed and only waits for its last Events to be sent. */
 	if (agent->failed)
 		return;
 	observe_source_complete(agent->observe);
@@ -68,7 +68,9 @@ static void source_synced(uint64_t woken_ns, void *context)
 		uv_stop(&agent->loop);
 }
 
-/* The agent's way to the API server must not lead through what it programs itself. */
+/*
+ * Connections of the agent to the API server must not go through the Services it programs itself.
+ */
 static void own_socket_made(int fd, void *context)
 {
 	const struct agent *agent = context;

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Inside of `fairlead agent`: what its files share. All of it is of one process and one loop. */
+/*
+ * The state that the files of `fairlead agent` share. All of it belongs to one process and one
+ * loop.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +25,7 @@ struct agent {
 	uv_signal_t terminate, interrupt, hangup;
 	uv_timer_t reclaim;
 	struct grace grace;
-	uv_timer_t retry; /* of a publish that has failed */
+	uv_timer_t retry; /* retries a failed publish */
 	struct log_timer log_timer;
 	struct config_watch *config_watch;
 	struct model *model;
@@ -42,49 +45,50 @@ struct agent {
 	bool are_sockets_hooked;
 	bool is_source_away;
 	char *cgroup;
-	int failed; /* why it ends */
+	int failed; /* why the agent ends */
 	struct plan_inputs plan_inputs;
-	char zone[ZONE_SIZE]; /* of the own Node, that the plans were made with; "": none */
+	char zone[ZONE_SIZE]; /* this Node's, used in the last plans; "": none */
 };
 
 /* agent_datapath.c: all log, and return 0 or a negative errno. */
 
-/* Before anything is touched: a mistake in --cgroup must not leave half a datapath. */
+/* Called before anything is changed: a mistake in --cgroup must not leave half a datapath. */
 int agent_choose_cgroup(struct agent *agent);
 
 /*
- * What an earlier run left in the kernel is looked after from the start, not only when the source
- * is complete, which may take long: links that come meanwhile get their hooks.
+ * Adopts what an earlier run left in the kernel right at the start, because the source may take
+ * long to complete: links that appear meanwhile get their hooks.
  */
 int agent_datapath_take_up(struct agent *agent);
 
 /*
- * Sees to maps that are large enough for what the model holds. `*ret_begun`: the datapath is
- * another one, to be published to and then finished.
+ * Ensures that the maps are large enough for the model. `*ret_begun`: a new datapath was created,
+ * which must be published to and then finished.
  */
 int agent_datapath_prepare(struct agent *agent, bool *ret_begun);
 
-/* Hooks the sockets, and puts the maps in the place of an earlier run's. */
+/* Attaches the socket hooks and replaces an earlier run's pinned maps with the new ones. */
 int agent_datapath_finish(struct agent *agent);
 
-/* What is pinned and attached goes on. */
+/* Frees the agent's side; pinned maps and attached programs keep working. */
 void agent_datapath_end(struct agent *agent);
 
 /* agent_publish.c */
 
 /*
- * What the plans depend on besides their Services is looked at: whatever changed makes all dirty.
+ * Re-reads the plans' other inputs (Node, addresses, ServiceCIDRs); any change marks every Service
+ * dirty.
  */
 void agent_look_around(struct agent *agent);
 
-/* Publishes every Service that is dirty. `woken_ns`: when the change came. Logs. */
+/* Publishes every dirty Service. `woken_ns`: when the change arrived. Logs. */
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns);
-/* No program looks any more at what was retired before; `context` is the agent. */
+/* A grace period has ended: no program reads what was retired before it. `context` is the agent. */
 void agent_grace_over(void *context);
 
 /*
- * The first publish: everything the source holds, then what an earlier run had and the source has
- * not. Logs.
+ * The first publish: everything that the source holds; then removes what an earlier run published
+ * and the source no longer has. Logs.
  */
 int agent_publish_first(struct agent *agent);
 
@@ -94,20 +98,20 @@ void agent_addresses_changed(void *context);
 /* agent_source.c: opens the source that the options name. Logs. Returns 0 or a negative errno. */
 int agent_source_open(struct agent *agent);
 
-/* agent_status.c: a failure to write is logged, and no more. */
+/* agent_status.c: a failed write is logged and otherwise ignored. */
 
-/* What does not change as long as this agent runs. */
+/* Fills in the fields that stay the same while this agent runs. */
 void agent_status_begin(struct agent *agent);
 
-/* Writes the status as it is into its map. */
+/* Writes the current status into its map. */
 void agent_status_store(const struct agent *agent);
 
-/* Brings the status up to date, and writes it. */
+/* Updates the status and writes it. */
 void agent_status_write(struct agent *agent);
 
-/* agent_tell.c: Events of the Node, where there is a cluster to tell them to. */
+/* agent_events.c: Events of the Node, if the source is a cluster. */
 
-/* That it starts, and whether another proxy does the same work. */
+/* Posts that the agent starts, and whether another proxy serves the same Services. */
 void agent_tell_start(struct agent *agent);
 
 void agent_tell_map_full(struct agent *agent, uint32_t unfitting);
@@ -118,5 +122,5 @@ void agent_tell_service_unserved(const char *namespace_, const char *name, const
 				 void *context);
 void agent_tell_hook_lost(const char *note, void *context);
 
-/* Lets what was told about the end be sent, for a moment. */
+/* Waits for a moment until the Events about the shutdown are sent. */
 void agent_tell_last_words(struct agent *agent);

@@ -13,8 +13,8 @@
 #include "base/log.h"
 
 /*
- * What tries again and again is told once a minute, and so many different ones a minute at most: a
- * process can try faster than a log is read.
+ * Each process is logged at most once a minute for the same port, and at most TOLD_MAX attempts per
+ * minute: a process can retry faster than a log is read.
  */
 #define TOLD_MAX      16
 #define TELL_AGAIN_NS 60000000000ULL
@@ -32,7 +32,7 @@ struct bind_watch {
 	struct told told[TOLD_MAX];
 };
 
-/* True once a minute for one process name and place. */
+/* True once a minute for one process name and port. */
 static bool is_news(struct bind_watch *watch, const struct bind_attempt *attempt)
 {
 	struct told *oldest = watch->told;
@@ -56,7 +56,7 @@ static bool is_news(struct bind_watch *watch, const struct bind_attempt *attempt
 	return true;
 }
 
-/* A process can be called anything. */
+/* A process name may contain any bytes. */
 static void process_format(const char process[PROCESS_NAME_SIZE], char text[PROCESS_NAME_SIZE])
 {
 	memcpy(text, process, PROCESS_NAME_SIZE);
@@ -140,7 +140,7 @@ int bind_watch_open(uv_loop_t *loop, int bind_attempts, int service_names,
 		bind_watch_close(take_ptr(watch));
 		return log_err(err, "cannot poll who is refused NodePorts");
 	}
-	/* What happened before is told too. */
+	/* Also log the attempts that were recorded before this start. */
 	(void)ring_buffer__consume(watch->ring);
 	*ret_watch = take_ptr(watch);
 	return 0;

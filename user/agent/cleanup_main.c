@@ -53,7 +53,7 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* What else lies in the directory is not ours. */
+/* Other files in the directory are not ours. */
 static int maps_unpin(const char *pin_dir)
 {
 	char path[PATH_MAX];
@@ -77,7 +77,7 @@ int agent_cleanup(const char *pin_dir)
 	if (access(pin_dir, F_OK) && errno != ENOENT)
 		return log_err(-errno, "cannot look into %s: run as root", pin_dir);
 	if (access(pin_dir, F_OK)) {
-		/* Filters may be there without pins, where tcx is not. */
+		/* Without tcx there may be clsact filters and no pins. */
 		return link_detach_all(pin_dir);
 	}
 	lock_fd = pin_dir_lock(pin_dir);

@@ -65,7 +65,7 @@ static bool set_has(const struct node_set *set, const struct ip_addr *addr)
 	       bsearch(addr, set->entries, set->count, sizeof(*set->entries), entry_compare);
 }
 
-/* What the map holds and the set does not. */
+/* Removes the map's entries that are not in the set. */
 static int others_remove(int map, const struct node_set *set)
 {
 	auto_cleanup(set_free) struct node_set gone = {};
@@ -98,7 +98,7 @@ static int set_write(int map, const struct node_set *set)
 	return 0;
 }
 
-/* The first address of each family, as kubelet and kube-proxy take it. */
+/* The Node's first address of each family, as kubelet and kube-proxy choose it. */
 static bool own_address_write(int map, const struct object *node)
 {
 	struct link_source own = {};

@@ -21,7 +21,7 @@ struct exhausted_watch {
 
 __u64 exhausted_news(struct exhausted_told *told, const struct exhausted *seen, uint64_t now_ns)
 {
-	/* The note was made anew, for another service port or after a while without one. */
+	/* The entry was recreated, for another service port or after a pause. */
 	__u64 before = seen->count < told->count ? 0 : told->count;
 	__u64 news = seen->count - before;
 
@@ -32,7 +32,7 @@ __u64 exhausted_news(struct exhausted_told *told, const struct exhausted *seen, 
 	return news;
 }
 
-/* The entry of a service port; where all are in use, that of which nothing was told for longest. */
+/* The entry of a service port; if all are in use, the one that was logged least recently. */
 static struct exhausted_told *told_find(struct exhausted_watch *watch, __u32 service)
 {
 	struct exhausted_told *oldest = watch->told;
@@ -68,7 +68,7 @@ static void tell(const struct exhausted_watch *watch, __u32 service, __u64 count
 		name.port_name, proto_name(name.proto));
 }
 
-/* Seconds as the programs count them. */
+/* Seconds of CLOCK_MONOTONIC, the clock that the programs use. */
 static __u32 now_seconds(void)
 {
 	struct timespec now = {};
@@ -93,7 +93,7 @@ static void look(uv_timer_t *timer)
 		if (bpf_map_lookup_elem(watch->exhausted, &service, &seen))
 			continue;
 		told = told_find(watch, service);
-		/* An agent that starts does not tell of yesterday. */
+		/* A new agent does not log what happened long before its start. */
 		if (!told->at_ns && now_s - seen.last_s > EXHAUSTED_AGAIN_NS / 1000000000U) {
 			told->count = seen.count;
 			continue;

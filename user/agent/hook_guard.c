@@ -51,7 +51,7 @@ static void sockets_check(const struct hook_guard_sources *sources)
 	missing = cgroup_count_missing(sources->cgroup, sources->pin_dir, programs, (size_t)count);
 	if (missing > 0) {
 		sockets_lost(sources, missing);
-		/* It says itself what fails. */
+		/* cgroup_attach() logs its own errors. */
 		if (!cgroup_attach(sources->cgroup, sources->pin_dir, programs, (size_t)count))
 			missing = 0;
 	} else if (missing < 0) {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Looks after the hooks: others may detach them, and nobody tells. What is missing is attached
- * again, logged, counted and told as an Event.
+ * Checks the hooks periodically: somebody else may detach them, and the kernel does not notify us.
+ * A missing hook is attached again, logged, counted and reported as an Event.
  */
 
 #include <stdint.h>
@@ -13,24 +13,24 @@
 #include "agent/observe.h"
 #include "link/link.h"
 
-/* Where the agent keeps things; borrowed, and read at each look. */
+/* The agent's own variables; borrowed, and read at each check. */
 struct hook_guard_sources {
 	uint32_t interval_s;
 	const char *pin_dir;
 	const char *cgroup;               /* NULL: there are no socket hooks */
 	const bool *are_hooked;           /* whether the socket hooks have been attached */
-	struct datapath *const *datapath; /* leads to NULL while there is none */
+	struct datapath *const *datapath; /* points to NULL while there is none */
 	struct link_watch *const *links;  /* likewise */
 	struct observe *observe;
-	/* To be told as an Event of the Node. */
+	/* Posts `note` as an Event of the Node. */
 	void (*lost)(const char *note, void *context);
 	void *context;
 };
 
 struct hook_guard;
 
-/* Looks every `interval_s` seconds. NULL: memory is short. */
+/* Checks every `interval_s` seconds. NULL: memory is short. */
 struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_sources *sources);
 
-/* The loop's next turn frees it. NULL is fine. */
+/* The loop's next iteration frees it. NULL is fine. */
 void hook_guard_close(struct hook_guard *guard);

@@ -9,7 +9,9 @@ static void tell(uv_timer_t *timer)
 	log_repeats_tell();
 }
 
-/* The loop is about to wait: what it did may have counted a message. */
+/*
+ * Runs before the loop blocks: the callbacks of this iteration may have counted a repeated message.
+ */
 static void before_wait(uv_prepare_t *prepare)
 {
 	struct log_timer *log_timer = prepare->data;

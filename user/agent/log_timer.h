@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Repeated log messages are counted; the event loop tells the counts when their time has come. */
+/*
+ * Repeated log messages are counted; a timer of the event loop logs the counts when they are due.
+ */
 
 #include <uv.h>
 
@@ -10,5 +12,5 @@ struct log_timer {
 	uv_timer_t timer;
 };
 
-/* Begins to fold repeated messages. Neither handle keeps the loop from ending. */
+/* Starts folding repeated messages. Neither handle keeps the loop alive. */
 void log_timer_open(uv_loop_t *loop, struct log_timer *timer);

@@ -52,7 +52,7 @@ static const char *no_link(const struct ip_addr *addr, void *context)
 	return NULL;
 }
 
-/* The next power of two of `factor` times the need, at least `minimum`; or what the flag says. */
+/* The value of the flag, or else `minimum` doubled until it is at least `factor` times the need. */
 static uint32_t size_of(uint32_t flag, uint64_t need, uint32_t factor, uint32_t minimum)
 {
 	uint32_t size = minimum;
@@ -71,11 +71,11 @@ static void sizes_set(const struct agent_options *options, const struct needs *n
 
 	*ret_sizes = (struct datapath_sizes){
 		.services = services,
-		/* Each has one at least. */
+		/* Each service port has at least one frontend. */
 		.frontends = size_of(options->frontends_max, needs->frontends, 2, services),
 		.source_ranges = size_of(options->source_ranges_max, needs->source_ranges, 2,
 					 SOURCE_RANGES_DEFAULT),
-		/* A changed list stands beside the old one for a while. */
+		/* A changed list and its predecessor coexist for a while. */
 		.slots = size_of(options->slots_max, needs->slots, 3, SLOTS_DEFAULT),
 		.backends = size_of(options->backends_max, needs->backends, 2, BACKENDS_DEFAULT),
 		.flows = options->flows_max ? options->flows_max * 2 : FLOWS_DEFAULT,
@@ -109,7 +109,10 @@ int sizes_of_model(struct model *model, const struct agent_options *options,
 	int err;
 
 	plan_inputs_context(plan_inputs, &needs.context);
-	/* Not by a drain: what is dirty is to be published in the order it came in. */
+	/*
+	 * Do not drain the queue here: dirty Services must be published in the order in which they
+	 * arrived.
+	 */
 	err = model_each(model, OBJECT_SERVICE, needs_of_service, &needs);
 	model_touch_all(model);
 	if (!err)

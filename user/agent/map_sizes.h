@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* How large the maps must be for what the source holds, with room to grow. */
+/* The map sizes that the source's content needs, with room to grow. */
 
 #include <stdbool.h>
 
@@ -11,14 +11,14 @@
 #include "model/model.h"
 
 /*
- * Plans every Service once, to count. What the flags fix is taken from them. All Services are
- * dirty afterwards. Returns 0 or -ENOMEM. Silent.
+ * Plans every Service once, to count the entries it needs. Sizes that flags set are taken from the
+ * flags. Marks all Services dirty. Returns 0 or -ENOMEM. Silent.
  */
 int sizes_of_model(struct model *model, const struct agent_options *options,
 		   const struct plan_inputs *plan_inputs, struct datapath_sizes *ret_sizes);
 
-/* The least that a datapath is made with, whatever it is to hold. */
+/* The minimum sizes of a datapath, whatever the source holds. */
 void sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes);
 
-/* True if what is needed fits into what there is. */
+/* True if the needed sizes fit into the present ones. */
 bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present);

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 /*
- * Segments that cannot be written hold nothing but what is in their file; what the loader has
- * relocated is in the others.
+ * Read-only segments only contain what is in their file, so their pages can be dropped; the
+ * loader's relocations are in writable segments.
  */
 static int segments_forget(struct dl_phdr_info *info, size_t size, void *context)
 {
@@ -18,7 +18,7 @@ static int segments_forget(struct dl_phdr_info *info, size_t size, void *context
 
 	(void)size;
 	(void)context;
-	/* The kernel's own, which is in no file. */
+	/* The vDSO belongs to the kernel and has no file. */
 	if (!strncmp(info->dlpi_name, "linux-", strlen("linux-")))
 		return 0;
 	for (size_t i = 0; i < info->dlpi_phnum; i++) {

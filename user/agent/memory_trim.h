@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Gives memory back that only the start needed: what is free of the heap, and the resident pages of
- * programs and libraries. These are the files' own pages in the page cache: those that are needed
- * again come back from there without being read. Silent.
+ * Returns memory that only the start needed: the free parts of the heap, and the resident pages of
+ * programs and libraries. The latter are page cache pages of their files: pages that are needed
+ * again are mapped from there without being read. Silent.
  */
 void memory_trim(void);

@@ -15,7 +15,7 @@
 
 static const enum ip_family families[FAMILIES] = {FAMILY_IPV4, FAMILY_IPV6};
 
-/* True if it can be a node's own: 0.0.0.0 only says that IPv4 is the primary family. */
+/* True if it can be the node's own address: 0.0.0.0 only says that IPv4 is the primary family. */
 static bool address_is_real(const struct ip_addr *addr)
 {
 	static const struct ip_addr any = {.bytes = {[10] = 0xff, [11] = 0xff}};
@@ -34,7 +34,7 @@ static struct ip_addr node_ip(const struct node_facts *facts, size_t family)
 		if (address_family(&node->internal_ips[i]) == families[family])
 			return node->internal_ips[i];
 	}
-	/* A Node that is known and has no address of a family has none. */
+	/* A known Node without an address of a family has none: do not guess. */
 	return node && node->internal_ip_count ? (struct ip_addr){} : facts->guesses[family];
 }
 
@@ -49,7 +49,7 @@ static bool family_has_cidr(const struct traffic_options *traffic, enum ip_famil
 
 static bool address_is_listed(const struct traffic_options *traffic, const struct ip_addr *addr)
 {
-	/* Rule B35. */
+	/* Rule B35: a family without any of the CIDRs is not restricted. */
 	if (!family_has_cidr(traffic, address_family(addr)))
 		return true;
 	for (size_t i = 0; i < traffic->nodeport_address_count; i++) {
@@ -117,7 +117,7 @@ int node_ports_choose(const struct node_facts *facts, struct node_port_addresses
 		assigned_take(facts, false, ret_ports);
 	else
 		primary_take(ret_ports);
-	/* Rule B36: nobody knows the primary ones. */
+	/* Rule B36: the primary addresses are unknown, so use all. */
 	if (!ret_ports->count && !facts->traffic->nodeport_address_count)
 		assigned_take(facts, true, ret_ports);
 	for (size_t i = 0; facts->with_loopback && i < FAMILIES; i++)

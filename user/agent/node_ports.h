@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* The addresses of this node: which are its primary ones, and on which NodePorts are served. */
+/* The addresses of this node: which are primary, and on which of them NodePorts are served. */
 
 #include "config/traffic.h"
 #include "model/object.h"
 
-/* What decides. All borrowed. */
+/* The inputs of the decision. All borrowed. */
 struct node_facts {
 	const struct traffic_options *traffic;
-	const struct node_object *node; /* the own Node; NULL: not known */
-	const struct ip_addr *assigned; /* to links; no loopback addresses */
+	const struct node_object *node; /* this Node; NULL: not known */
+	const struct ip_addr *assigned; /* addresses of links, without loopback addresses */
 	size_t assigned_count;
-	struct ip_addr guesses[2]; /* where the Node is not known: IPv4, IPv6; all zero: none */
-	bool with_loopback;        /* processes of the node may dial loopback addresses */
+	struct ip_addr guesses[2]; /* used if the Node is not known: IPv4, IPv6; all zero: none */
+	bool with_loopback;        /* processes on the node may dial loopback addresses */
 };
 
 struct node_port_addresses {
-	struct ip_addr *addresses; /* each once, ascending */
+	struct ip_addr *addresses; /* unique, ascending */
 	size_t count;
 	struct ip_addr node_ips[2]; /* IPv4, IPv6; all zero: not known */
 };
 
 /*
- * Decides (kube-proxy's rules B32 to B39 and N166). With a list of CIDRs: the assigned addresses in
- * them, or all of a family that has none of the CIDRs. Else the primary ones: --bind-address if it
- * is an address, the Node's first InternalIP of each family, or the guess; where there is none of
- * either family, all. The caller frees with node_ports_fini. Returns 0 or -ENOMEM. Pure.
+ * Chooses the addresses (kube-proxy's rules B32 to B39 and N166). With a list of CIDRs: the
+ * assigned addresses in them, and all assigned addresses of a family that has none of the CIDRs.
+ * Otherwise the primary addresses: --bind-address if it is an address, the Node's first InternalIP
+ * of each family, or the guess; if neither family has one, all addresses. The caller frees with
+ * node_ports_fini. Returns 0 or -ENOMEM. Pure.
  */
 int node_ports_choose(const struct node_facts *facts, struct node_port_addresses *ret_ports);
 
@@ -35,7 +36,7 @@ void node_ports_fini(struct node_port_addresses *ports);
 bool node_ports_equal(const struct node_port_addresses *a, const struct node_port_addresses *b);
 
 /*
- * The addresses that are assigned to links now, without those of 127/8, ::1 and fe80::/10; for who
- * has no link_watch yet. The caller frees `ret_addresses`. Returns 0 or a negative errno.
+ * The addresses that are assigned to links now, except 127/8, ::1 and fe80::/10; for callers that
+ * have no link_watch yet. The caller frees `ret_addresses`. Returns 0 or a negative errno.
  */
 int node_addresses_read(struct ip_addr **ret_addresses, size_t *ret_count);

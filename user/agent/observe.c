@@ -89,7 +89,7 @@ static void slis_answer(struct observe *observe, struct http_response *response)
 	response->body = sli_metrics_write(observe->slis, &response->body_size);
 }
 
-/* As kube-proxy's on this port: it says no more than that somebody answers. */
+/* Like kube-proxy's answer on this port: it only says that the process answers. */
 static void ping_answer(const struct observe *observe, struct http_response *response)
 {
 	sli_metrics_checked(observe->slis, "healthz", "ping", true);
@@ -131,7 +131,10 @@ static bool numbers_of(struct publisher_numbers *ret_numbers, void *context)
 	return publisher != NULL;
 }
 
-/* A folder of manifests need not have Nodes: then nobody says that this one leaves (rule L132). */
+/*
+ * A folder of manifests may lack Nodes: then nothing says that this Node is being removed (rule
+ * L132).
+ */
 static bool is_node_eligible(void *context)
 {
 	const struct observe *observe = context;
@@ -229,7 +232,7 @@ int observe_serve(struct observe *observe)
 	return err;
 }
 
-/* Those that are loaded, or are to be. */
+/* The socket programs that are loaded, or will be. */
 static unsigned int socket_programs_count(const struct observe *observe)
 {
 	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
@@ -352,7 +355,7 @@ void observe_published(struct observe *observe, uint64_t woken_ns, int err)
 	double seconds = (double)(uv_hrtime() - woken_ns) / NS_PER_S;
 
 	fairlead_metrics_published(observe->fairlead, !err, seconds);
-	/* What is not published stays queued, and what triggered it waits on. */
+	/* Unpublished Services stay queued, and their triggers wait with them. */
 	if (err)
 		return;
 	for (size_t i = 0; i < FAMILY_COUNT; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "agent/other_proxy.h"
 
-/* Before the kernel's headers, which leave out then what these declare. */
+/* Before the kernel's headers, which then skip what these declare. */
 #include <net/if.h>
 #include <netinet/in.h>
 
@@ -23,7 +23,7 @@
 
 struct search {
 	char *found;
-	int name_attribute;  /* NFTA_TABLE_NAME, or of a chain */
+	int name_attribute;  /* NFTA_TABLE_NAME or NFTA_CHAIN_NAME */
 	int table_attribute; /* NFTA_CHAIN_TABLE; 0: tables are searched */
 	const char *name;
 };
@@ -41,7 +41,7 @@ static const char *family_name(uint8_t family)
 	return family == NFPROTO_IPV4 ? "ip" : family == NFPROTO_IPV6 ? "ip6" : "inet";
 }
 
-/* Attributes of the kernel's answer are strings with an end. */
+/* The kernel terminates the strings in its answers. */
 static const char *attribute_text(const struct nlmsghdr *message, int type)
 {
 	const struct nlattr *attribute;
@@ -90,7 +90,7 @@ static void nftables_search(uint16_t type, struct search *search)
 		(void)netlink_request(socket, request, on_object, search);
 }
 
-/* Asking for a table makes it: only those are asked for that are there. */
+/* A request for a legacy table creates it, so check first that it exists. */
 static bool has_legacy_nat(const char *path)
 {
 	auto_cleanup(cleanup_file) FILE *file = fopen(path, "re");
@@ -103,7 +103,10 @@ static bool has_legacy_nat(const char *path)
 	return false;
 }
 
-/* A chain's name stands in the entry that begins it. IPv6's structures begin as IPv4's do. */
+/*
+ * A chain's first entry contains its name. The structures for IPv6 have the same layout as those
+ * for IPv4 up to the fields used here.
+ */
 static bool has_legacy_chain(int family, int level, int get_info, int get_entries)
 {
 	auto_cleanup(cleanup_fd) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);

@@ -6,13 +6,13 @@
 
 #define OTHER_PROXY_SIZE 256
 
-/* The link that has all ClusterIPs where kube-proxy uses IPVS. */
+/* kube-proxy's link in IPVS mode, to which all ClusterIPs are assigned. */
 #define OTHER_PROXY_LINK "kube-ipvs0"
 
 /*
  * Whether kube-proxy has programmed this network namespace, in any of its modes: nftables tables
- * called kube-proxy, chains KUBE-SERVICES in a nat table (of iptables on nftables or the older
- * one), or its link of IPVS. Writes into `ret_found` what was found, in words. What cannot be
- * asked is taken as not there. Asks the kernel, which takes about a millisecond. Silent.
+ * called kube-proxy, chains KUBE-SERVICES in a nat table (of iptables-nft or iptables-legacy), or
+ * its IPVS link. Writes the findings into `ret_found`, as text. What cannot be queried counts as
+ * absent. Queries the kernel, which takes about a millisecond. Silent.
  */
 bool other_proxy_find(char ret_found[OTHER_PROXY_SIZE]);

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What the plans and the programs must know besides Services and endpoints: the node's addresses,
- * who is near, where ClusterIPs are from. Options, the own Node, ServiceCIDRs and links say it, and
- * it may change at any time.
+ * What the plans and the programs depend on besides Services and endpoints: the node's addresses,
+ * the ranges of near clients, the ranges of ClusterIPs. They follow from options, this Node,
+ * ServiceCIDRs and links, and may change at any time.
  */
 
 #include "datapath/datapath.h"
@@ -16,21 +16,21 @@
 
 struct plan_inputs {
 	struct node_port_addresses node_ports;
-	/* What the programs were told last, and of what. */
+	/* The datapath that was last updated, and the model's change count at that time. */
 	const struct datapath *told;
 	uint64_t told_changes;
-	bool has_no_address; /* which other nodes know this one by, for direct server return */
+	bool has_no_address; /* this Node has none, which direct server return needs */
 };
 
 /*
- * Looks again, and tells the programs. `links` and `datapath` may be NULL before there are any.
- * Returns true if Services must be planned again. Logs.
+ * Re-reads the inputs and updates the programs' maps. `links` and `datapath` may be NULL before
+ * they exist. Returns true if Services must be planned again. Logs.
  */
 bool plan_inputs_refresh(struct plan_inputs *plan_inputs, const struct agent_options *options,
 			 struct model *model, const struct link_watch *links,
 			 const struct datapath *datapath);
 
-/* What plans are made with; borrowed until the next look. */
+/* Fills in the inputs of a plan; borrowed until the next refresh. */
 void plan_inputs_context(const struct plan_inputs *plan_inputs, struct plan_context *context);
 
 void plan_inputs_fini(struct plan_inputs *plan_inputs);

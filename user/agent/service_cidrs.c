@@ -12,12 +12,12 @@
 #include "fairlead/types.h"
 #include "base/log.h"
 
-/* No program takes longer, where the kernel cannot be asked. */
+/* Upper bound on a program's run time, used if the kernel cannot wait for a grace period. */
 #define PROGRAM_MAX_NS 10000000L
 
 struct gathering {
 	struct service_ranges ranges;
-	bool has_more; /* than there is room for */
+	bool has_more; /* more ranges than there is room for */
 };
 
 static void gather(struct gathering *gathering, const struct cidr *cidr)
@@ -49,8 +49,9 @@ static int gather_object(const struct object *object, void *context)
 }
 
 /*
- * Programs that look meanwhile see no ranges: a packet more goes on, none is lost. Those that have
- * read the old count end before the ranges change, for one that is half written may match anything.
+ * While the ranges are rewritten, programs see none: a packet to an unused ClusterIP may pass, but
+ * none is dropped wrongly. Programs that have read the old count must finish before the ranges
+ * change, because a half-written range may match anything.
  */
 static void ranges_store(struct service_ranges *shared, const struct service_ranges *ranges)
 {

@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 
-/* Frontends that come in this time share one look through the sockets. */
+/* Frontends added within this time share one walk over the sockets. */
 #define GATHER_MS 100
 
 struct socket_reconnect {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * UDP sockets of the node that were connected to an address before a Service had it there: a moment
- * after frontends of UDP came, they are connected again (link/sockets/early_sockets.h).
+ * UDP sockets of the node that were connected to an address before a Service had it as a frontend:
+ * they are reconnected shortly after UDP frontends were added (link/sockets/early_sockets.h).
  */
 
 #include <uv.h>
@@ -17,8 +17,11 @@ struct socket_reconnect;
 int socket_reconnect_new(uv_loop_t *loop, const struct early_sockets_options *options,
 			 struct publisher *publisher, struct socket_reconnect **ret_reconnect);
 
-/* The loop's next turn frees it. NULL is fine. */
+/* The loop's next iteration frees it. NULL is fine. */
 void socket_reconnect_close(struct socket_reconnect *reconnect);
 
-/* After a publish: looks for such sockets soon, if a frontend of UDP came. NULL is fine. Logs. */
+/*
+ * Called after a publish: if UDP frontends were added, schedules a walk over the sockets. NULL is
+ * fine. Logs.
+ */
 void socket_reconnect_schedule(struct socket_reconnect *reconnect);

@@ -12,8 +12,10 @@
 #include "link/sockets/sockets.h"
 #include "base/log.h"
 
-/* How long answers of a backend that left may take, and how often sockets are looked through at
- * most. */
+/*
+ * The time that answers of a departed backend are given to arrive, and the shortest interval
+ * between two walks over all sockets.
+ */
 #define ANSWERS_MS 500
 #define NS_PER_MS  1000000ULL
 
@@ -81,7 +83,7 @@ static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 po
 
 	if (stale->is_unsupported)
 		return;
-	memset(&target, 0, sizeof(target)); /* it is a key, padding and all */
+	memset(&target, 0, sizeof(target)); /* used as a hash key: padding must be zero */
 	target.addr = *addr;
 	target.port = port;
 	target.service = service;
@@ -99,7 +101,9 @@ static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 po
 	backend->left_ns = uv_hrtime();
 }
 
-/* Takes those that left until `until_ns` out of the table, and gives those that have not come back.
+/*
+ * Removes the backends that left until `until_ns` from the table, and returns those that have not
+ * come back.
  */
 static size_t targets_take(struct stale_sockets *stale, uint64_t until_ns,
 			   struct socket_target *ret_targets)

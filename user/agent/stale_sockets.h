@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * UDP backends that left: sockets connected to them must be told, for no hook sees what they send.
- * They are told a moment later, so that answers that are on their way still arrive, and a pass over
- * all sockets serves everything that left meanwhile.
+ * UDP backends that left: sockets connected to them must be aborted, because no hook sees what they
+ * send. That is delayed a moment, so that answers in flight still arrive and one walk over all
+ * sockets serves every backend that left meanwhile.
  */
 
 #include <stdint.h>
@@ -18,15 +18,17 @@ struct stale_sockets;
 int stale_sockets_new(uv_loop_t *loop, int socket_state_map, struct publisher *publisher,
 		      struct stale_sockets **ret_stale);
 
-/* Forgets what has left; the loop's next turn frees it. NULL is fine. */
+/* Forgets the departed backends; the loop's next iteration frees it. NULL is fine. */
 void stale_sockets_close(struct stale_sockets *stale);
 
-/* Takes what the publisher says has left. Logs. */
+/* Collects the departed backends from the publisher. Logs. */
 void stale_sockets_collect(struct stale_sockets *stale);
 
-/* Aborts the sockets of all that has left and not come back, however short ago. Logs. NULL is fine.
+/*
+ * Aborts the sockets of all backends that left and have not come back, without the delay. Logs.
+ * NULL is fine.
  */
 void stale_sockets_abort_all(struct stale_sockets *stale);
 
-/* DEGRADED_NO_SOCKET_DESTROY once the kernel has said that it cannot. */
+/* DEGRADED_NO_SOCKET_DESTROY once the kernel has reported that it cannot abort sockets. */
 uint32_t stale_sockets_degraded(const struct stale_sockets *stale);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* More at a time say nothing new: they wait for one publish. */
+/* An upper bound: further triggers would add nothing, since all wait for the same publish. */
 #define TRIGGERS_MAX 65536
 
 static uint64_t now_ms(void)
@@ -15,7 +15,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Where memory is short it is not counted. */
+/* If memory is short, the trigger is not counted. */
 static void trigger_add(struct triggers *triggers, uint64_t triggered_ms, enum ip_family family)
 {
 	struct trigger *items;

@@ -18,7 +18,7 @@ struct ip_addr address_from_ipv4(__be32 ipv4)
 	return addr;
 }
 
-/* Go's old net.ParseIP, which objects were once admitted with: 010.000.0.1 is 10.0.0.1. */
+/* Like Go's old net.ParseIP, by which objects were once admitted: 010.000.0.1 is 10.0.0.1. */
 static int ipv4_parse_lenient(const char *text, struct ip_addr *ret_addr)
 {
 	__u8 octets[4];

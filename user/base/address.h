@@ -6,7 +6,7 @@
 
 #include "fairlead/types.h"
 
-/* "[v6]:port" or "v4:port"; the longest text of an address alone fits as well. */
+/* "[v6]:port" or "v4:port"; also fits the longest address without a port. */
 #define ADDRESS_TEXT_SIZE (INET6_ADDRSTRLEN + sizeof("[]:65535"))
 
 /*
@@ -16,8 +16,8 @@
 int address_parse(const char *text, struct ip_addr *ret_addr);
 
 /*
- * Reads `address/bits`; an address alone is all of its bits. `ret_prefix` counts 128 bits, also for
- * IPv4. Bits behind the prefix become zero. Returns 0 or -EINVAL. Silent.
+ * Reads `address/bits`; a bare address has the full prefix length. `ret_prefix` counts from 128
+ * bits, for IPv4 too. Bits after the prefix are cleared. Returns 0 or -EINVAL. Silent.
  */
 int cidr_parse(const char *text, struct ip_addr *ret_addr, __u8 *ret_prefix);
 
@@ -29,10 +29,10 @@ bool address_equal(const struct ip_addr *a, const struct ip_addr *b);
 bool address_is_zero(const struct ip_addr *addr);
 bool address_is_loopback(const struct ip_addr *addr);
 
-/* 127.0.0.1 or ::1: the loopback address of its family that has frontends. */
+/* 127.0.0.1 or ::1: the loopback address of the family that may have frontends. */
 struct ip_addr address_loopback(enum ip_family family);
 
-/* Writes the canonical text into `buf` and is `buf`. */
+/* Writes the canonical text into `buf` and returns `buf`. */
 const char *address_format(const struct ip_addr *addr, char buf[ADDRESS_TEXT_SIZE]);
 
 /* The same with a port, `10.0.0.1:80` or `[fd00::1]:80`. */
@@ -41,5 +41,5 @@ const char *endpoint_format(const struct ip_addr *addr, __be16 port, char buf[AD
 /* "TCP", "UDP", "SCTP" or "?". */
 const char *proto_name(__u8 proto);
 
-/* The other way, in Kubernetes' spelling; 0 where the name is none of the three. */
+/* The reverse, in Kubernetes' spelling; 0: the name is none of the three. */
 __u8 proto_parse(const char *name);

@@ -13,7 +13,10 @@ static inline uint64_t clock_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 }
 
-/* Since `then`; 0 where that is yet to come: another CPU may be ahead of what we read first. */
+/*
+ * The time since `then`; 0 if that is in the future: another CPU's clock may be ahead of an earlier
+ * reading.
+ */
 static inline uint64_t clock_since(uint64_t now, uint64_t then)
 {
 	return now > then ? now - then : 0;

@@ -11,8 +11,9 @@
 #include "base/cleanup.h"
 
 /*
- * File times step with the kernel's tick (10 ms at most), so a file that was changed just before it
- * was read may change once more without another time. Its stamp is not to be relied on.
+ * File times have the resolution of the kernel's tick (10 ms at most), so a file that was changed
+ * just before it was read may change again without a new time. The stamp of such a file is
+ * unreliable.
  */
 #define STAMP_SETTLE_NS 100000000LL
 #define NS_PER_S        1000000000LL
@@ -56,7 +57,7 @@ static int content_grow(struct file_content *content, size_t room)
 	return 0;
 }
 
-/* Reads to the end, which need not be where it was when the file was opened. */
+/* Reads to the end of the file, which may have moved since the file was opened. */
 static int text_read(int fd, size_t size_max, struct file_content *content, size_t room)
 {
 	int err = content_grow(content, room);
@@ -77,7 +78,7 @@ static int text_read(int fd, size_t size_max, struct file_content *content, size
 
 int file_read(const char *path, size_t size_max, struct file_content *ret_content)
 {
-	/* A FIFO would otherwise wait for a writer. */
+	/* Without O_NONBLOCK the open of a FIFO would wait for a writer. */
 	auto_cleanup(cleanup_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	auto_cleanup(file_content_fini) struct file_content content = {};
 	struct stat st;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* What tells whether a file is still the one that was read. All zero: not to be relied on. */
+/* Identifies a file's state, to detect changes. All zero: unreliable, treat the file as changed. */
 struct file_stamp {
 	dev_t dev;
 	ino_t inode;
@@ -15,7 +15,7 @@ struct file_stamp {
 	struct timespec changed;
 };
 
-/* A file as a whole. */
+/* The complete content of a file. */
 struct file_content {
 	char *text;
 	size_t size;
@@ -24,9 +24,9 @@ struct file_content {
 };
 
 /*
- * Reads a regular file; `ret_content` is the caller's to free with file_content_fini. Returns 0 or
- * a negative errno: -ENOENT where there is none, -EFBIG where it is larger than `size_max`, -EISDIR
- * or -EINVAL where it is no regular file. Silent.
+ * Reads a regular file; the caller frees `ret_content` with file_content_fini. Returns 0 or a
+ * negative errno: -ENOENT if there is no file, -EFBIG if it is larger than `size_max`, -EISDIR or
+ * -EINVAL if it is not a regular file. Silent.
  */
 int file_read(const char *path, size_t size_max, struct file_content *ret_content);
 

@@ -12,7 +12,7 @@
 #include "base/log_fold.h"
 #include "base/log_line.h"
 
-/* A message that is empty has nothing to say, and no place to be remembered in. */
+/* Replaces an empty message: the fold uses "" to mark a free place. */
 #define EMPTY_MESSAGE "(an empty message)"
 
 static void line_write(enum log_level level, const char *message, void *context);
@@ -60,7 +60,7 @@ void log_repeats_tell_all(void)
 	log_fold_tell_all(&repeats, now_ms());
 }
 
-/* One write per line, so that lines of several processes do not mix. */
+/* One write() per line, so that lines of several processes do not interleave. */
 static void line_write(enum log_level level, const char *message, void *context)
 {
 	char line[LOG_LINE_SIZE];

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Log lines to standard error: one line a state change, as text with klog's header,
- * `I1121 10:00:00.000000   12345 fairlead] message`, or as JSON, one object a line. A message that
- * comes again and again is folded (log_fold.h): it is told at once, then counted.
+ * Log lines on standard error: one line per state change, as text with klog's header, `I1121
+ * 10:00:00.000000 12345 fairlead] message`, or as JSON, one object per line. A message that repeats
+ * is folded (log_fold.h): logged at once, then counted.
  */
 
 #include <stdint.h>
@@ -21,26 +21,26 @@ enum log_format {
 	LOG_FORMAT_JSON,
 };
 
-/* Lines above `level` are not written. The default is LOG_INFO. */
+/* Lines above `level` are suppressed. The default is LOG_INFO. */
 void log_set_level(enum log_level level);
 
 /* The default is LOG_FORMAT_TEXT. */
 void log_set_format(enum log_format format);
 
 /*
- * From here on messages that are repeated are counted. Whoever asks for it must call
- * log_repeats_tell when log_repeats_wait_ms says so, and log_repeats_tell_all at the end: a log has
- * no clock of its own.
+ * From now on repeated messages are counted. The caller must call log_repeats_tell when
+ * log_repeats_wait_ms says so, and log_repeats_tell_all at the end: the log has no timer of its
+ * own.
  */
 void log_fold_repeats(void);
 
-/* Milliseconds until counted messages are to be told; 0: none was counted. */
+/* Milliseconds until the next count is due; 0: nothing is counted. */
 uint64_t log_repeats_wait_ms(void);
 
-/* Tells what was counted and whose time has come. */
+/* Logs the counts that are due. */
 void log_repeats_tell(void);
 
-/* Tells all that was counted. */
+/* Logs all counts. */
 void log_repeats_tell_all(void);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -50,7 +50,7 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
 #define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__)
 
 /*
- * Writes an error with the text of `err` (a negative errno; 0 leaves the text out) behind it, and
- * is `err`, so that `return log_err(err, "cannot ...")` says and returns it.
+ * Logs an error followed by the text of `err` (a negative errno; 0: no text) and returns `err`, so
+ * that `return log_err(err, "cannot ...")` does both.
  */
 int log_err(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));

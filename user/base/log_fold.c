@@ -9,7 +9,7 @@ static bool window_is_over(const struct log_fold_place *place, uint64_t now_ms)
 	return now_ms - place->begun_ms >= LOG_FOLD_WINDOW_MS;
 }
 
-/* Tells the count, and the place forgets it; the window begins anew at `now_ms`. */
+/* Logs and resets the place's count; a new window starts at `now_ms`. */
 static void repeats_tell(struct log_fold *fold, struct log_fold_place *place, uint64_t now_ms)
 {
 	char message[LOG_MESSAGE_SIZE];
@@ -21,7 +21,7 @@ static void repeats_tell(struct log_fold *fold, struct log_fold_place *place, ui
 	(void)snprintf(count, sizeof(count), " (repeated %u times in %.1f s)", place->repeats,
 		       (double)(now_ms - place->begun_ms) / 1000);
 	room = sizeof(message) - strlen(count);
-	/* A text that is too long is cut, not the count. */
+	/* If the line is too long, cut the message and keep the count. */
 	(void)snprintf(message, room, "%s", place->message);
 	memcpy(message + strlen(message), count, strlen(count) + 1);
 	place->repeats = 0;
@@ -42,7 +42,7 @@ static struct log_fold_place *place_find(struct log_fold *fold, enum log_level l
 	return NULL;
 }
 
-/* A free place, or that of the text that has not come for the longest time. */
+/* A free place, or the one whose message has been silent for longest. */
 static struct log_fold_place *place_take(struct log_fold *fold, uint64_t now_ms)
 {
 	struct log_fold_place *oldest = &fold->places[0];

@@ -16,7 +16,10 @@ size_t log_line_text(enum log_level level, const struct timespec *now, pid_t pid
 	size_t length;
 
 	(void)localtime_r(&now->tv_sec, &tm);
-	/* klog has seven columns for the pid, and a file where the program's name is here. */
+	/*
+	 * As in klog, seven columns for the pid, but the program's name in place of klog's file
+	 * name.
+	 */
 	begin = snprintf(buf, LOG_LINE_SIZE, "%c%02d%02d %02d:%02d:%02d.%06ld %7d fairlead] ",
 			 letters[level], tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
 			 tm.tm_sec, now->tv_nsec / 1000, (int)pid);
@@ -31,14 +34,14 @@ size_t log_line_text(enum log_level level, const struct timespec *now, pid_t pid
 	return length;
 }
 
-/* The length of the UTF-8 sequence at `at`; 0 if it is none. */
+/* The length of the UTF-8 sequence at `at`; 0 if it is invalid. */
 static size_t utf8_length(const unsigned char *at)
 {
 	size_t length = at[0] < 0x80 ? 1 : at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
 
 	if (length > 1 && (at[0] < 0xc2 || at[0] > 0xf4))
 		return 0;
-	/* The NUL at the end is no continuation, so this does not read behind it. */
+	/* The terminating NUL is not a continuation byte, so this does not read past it. */
 	for (size_t i = 1; i < length; i++) {
 		if ((at[i] & 0xc0) != 0x80)
 			return 0;
@@ -49,7 +52,7 @@ static size_t utf8_length(const unsigned char *at)
 	return length;
 }
 
-/* Writes the character at `*at` as it may stand in a JSON string, and goes behind it. */
+/* Writes the character at `*at`, escaped for a JSON string, and moves `*at` past it. */
 static size_t character_escape(const unsigned char **at, char *buf)
 {
 	const unsigned char c = **at;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Open addressing, one place after the other; what is removed leaves a mark until the table is made
- * anew. */
+/* Open addressing with linear probing; a removed item leaves a mark until the table is rebuilt. */
 #include "base/lookup.h"
 
 #include <errno.h>
@@ -9,7 +8,7 @@
 
 #define SIZE_MIN 16U
 
-/* In place of an item that was removed: those behind it are still found. */
+/* Marks the place of a removed item, so that a probe continues to those after it. */
 static char gone;
 
 uint32_t lookup_hash(const void *bytes, size_t size)
@@ -19,7 +18,7 @@ uint32_t lookup_hash(const void *bytes, size_t size)
 
 	for (size_t i = 0; i < size; i++)
 		hash = (hash ^ byte[i]) * 16777619U;
-	/* Its low bits, which we look at, depend on few of the key's. */
+	/* The table uses the low bits, which so far depend on few bits of the key. */
 	hash ^= hash >> 15;
 	hash *= 0x85ebca6bU;
 	return hash ^ hash >> 13;
@@ -40,7 +39,7 @@ void *lookup_find(const struct lookup *lookup, uint32_t hash, lookup_match_fn ma
 	return NULL;
 }
 
-/* There is room, and it is not there. */
+/* The table must have room, and must not contain the item. */
 static void item_put(struct lookup *lookup, uint32_t hash, void *item)
 {
 	uint32_t i = hash & (lookup->size - 1);
@@ -53,7 +52,7 @@ static void item_put(struct lookup *lookup, uint32_t hash, void *item)
 	lookup->used++;
 }
 
-/* Makes the table anew, with at least half of it free. */
+/* Rebuilds the table, with at least half of it free. */
 static int lookup_remake(struct lookup *lookup)
 {
 	struct lookup next = {.size = SIZE_MIN};
@@ -75,7 +74,7 @@ static int lookup_remake(struct lookup *lookup)
 
 int lookup_add(struct lookup *lookup, uint32_t hash, void *item)
 {
-	/* At most three of four places are in use. */
+	/* At most three quarters of the places are in use. */
 	if (lookup->used >= lookup->size / 4 * 3) {
 		int err = lookup_remake(lookup);
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Finds things by a hash of their key: a table of pointers with their hashes beside them, 16 to 32
- * bytes a thing. The caller compares keys, for it knows where they are. A zeroed table is empty.
+ * A hash table of pointers, stored with their hashes, 16 to 32 bytes per item. The caller compares
+ * keys, because it knows where they are. A zeroed table is empty.
  */
 
 #include <stdbool.h>
@@ -15,7 +15,7 @@ struct lookup {
 	uint32_t *hashes; /* of the items; in the same block of memory */
 	uint32_t size;    /* a power of two, or 0 */
 	uint32_t count;
-	uint32_t used; /* with those that are gone */
+	uint32_t used; /* including the marks of removed items */
 };
 
 uint32_t lookup_hash(const void *bytes, size_t size);
@@ -27,15 +27,15 @@ typedef bool (*lookup_match_fn)(const void *item, const void *key);
 void *lookup_find(const struct lookup *lookup, uint32_t hash, lookup_match_fn match,
 		  const void *key);
 
-/* Adds an item that is not there yet. Returns 0 or -ENOMEM. */
+/* Adds an item, which must not be in the table. Returns 0 or -ENOMEM. */
 int lookup_add(struct lookup *lookup, uint32_t hash, void *item);
 
-/* Removes an item that is there. */
+/* Removes an item, which must be in the table. */
 void lookup_remove(struct lookup *lookup, uint32_t hash, const void *item);
 
 /*
- * The item at `*position` or the next behind it, and moves the position on; NULL: there is none.
- * Begins with 0. What was returned may be removed on the way, but nothing added.
+ * Returns the item at `*position` or the next one after it, and moves the position on; NULL: there
+ * are no more. Start at 0. Items already returned may be removed during the walk, but none added.
  */
 void *lookup_next(const struct lookup *lookup, uint32_t *position);
 

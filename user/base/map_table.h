@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* The table of fairlead/maps.h, to look up. */
+/* Lookup in the table of fairlead/maps.h. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,8 +17,8 @@ struct map_entry {
 
 extern const struct map_entry map_table[MAP_COUNT];
 
-/* The map of this name, or NULL: it is none that is pinned. */
+/* The map of this name; NULL: no pinned map has it. */
 const struct map_entry *map_table_find(const char *name);
 
-/* False for a map that is not pinned, too. */
+/* Also false for a map that is not pinned. */
 bool map_has_trait(const char *name, enum map_trait trait);

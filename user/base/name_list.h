@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Names for one line of the log: "--a, --b, --c". */
+/* A list of names for one log line: "--a, --b, --c". */
 
 #include <stddef.h>
 
 struct name_list {
 	size_t count;
-	char text[1536]; /* "" without any; ends in "..." where it has no room for all */
+	char text[1536]; /* "" if empty; ends in "..." if it is full */
 };
 
 /* Adds `prefix` and `name` as one word. */

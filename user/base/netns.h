@@ -4,7 +4,7 @@
 #include <linux/types.h>
 
 /*
- * The kernel's number of this process's network namespace, by which programs know it; 0 where the
- * kernel does not tell (before 5.14). Silent.
+ * The cookie of this process's network namespace, by which programs identify it; 0 if the kernel
+ * does not report it (before 5.14). Silent.
  */
 __u64 netns_cookie(void);

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-/* Length of the UTF-8 character at `text`; 0: there is none. */
+/* Length of the UTF-8 character at `text`; 0: it is invalid or unsafe. */
 static size_t utf8_length(const unsigned char *text)
 {
 	size_t len = *text < 0x80                    ? 1
@@ -17,7 +17,7 @@ static size_t utf8_length(const unsigned char *text)
 		if ((text[i] & 0xc0) != 0x80)
 			return 0;
 	}
-	/* C1 controls, which terminals obey as they do escape sequences. */
+	/* C1 controls, which terminals treat as escape sequences. */
 	if (len == 2 && *text == 0xc2 && text[1] < 0xa0)
 		return 0;
 	return len;

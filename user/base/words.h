@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Numbers of the maps as words: short ones are stable, in tables and JSON; sentences are for
- * people. */
+/*
+ * Words for the numbers in the maps: short words are stable, for tables and JSON; sentences are for
+ * operators.
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +15,7 @@
 #include "fairlead/counters.h"
 #include "fairlead/types.h"
 
-/* Each is "unknown" for a number that this version does not know. */
+/* Each returns "unknown" for a number that this version does not know. */
 const char *
 frontend_kind_word(__u8 kind); /* "ClusterIP", "NodePort", "ExternalIP", "LoadBalancer" */
 const char *
@@ -29,11 +31,13 @@ const char *counter_sentence(__u32 reason);
 
 #define SENTENCE_SIZE 256
 
-/* Why a Service is not programmed, e.g. "headless: nothing to program". Writes `buf` and is `buf`.
+/*
+ * Why a Service is not programmed, e.g. "headless: nothing to program". Writes `buf` and returns
+ * it.
  */
 const char *unprogrammed_sentence(const struct unprogrammed *value, char buf[SENTENCE_SIZE]);
 
-/* What clients of a service port meet. */
+/* What happens to the clients of a service port. */
 enum service_verdict {
 	VERDICT_PROGRAMMED,
 	VERDICT_REFUSE, /* no usable endpoint */
@@ -46,19 +50,19 @@ const char *service_verdict_sentence(enum service_verdict verdict);
 /* "snat", "dsr" or "hybrid". */
 const char *forwarding_word(__u32 forwarding);
 
-/* One bit of enum degraded: what is missing, and what that means for users. */
+/* One bit of enum degraded: what is missing, and its effect on users. */
 struct degraded_words {
 	__u32 bit;
 	const char *word;
 	const char *sentence;
 };
 
-/* Ends with a bit of 0. */
+/* The last entry has the bit 0. */
 extern const struct degraded_words degraded_words[];
 
 /*
- * Copies the text of a fixed array of a map, which may lack its terminator and hold anything, makes
- * it printable, and is the copy.
+ * Copies the text of a fixed array of a map, which may lack its terminator and hold any bytes,
+ * makes the copy printable and returns it.
  */
 #define text_of_array(array, buf) text_copy(array, sizeof(array), buf, sizeof(buf))
 const char *text_copy(const char *from, size_t from_size, char *buf, size_t size);

@@ -86,7 +86,7 @@ static uint64_t netns_cookie(const struct affinity_key *key)
 	return cookie;
 }
 
-/* Seconds for which the client still gets this backend; 0: not any more. */
+/* Seconds for which the client still gets this backend; 0: expired. */
 static uint64_t remaining_s(const struct affinity_view *view, const struct affinity_row *row)
 {
 	const struct service *service = snapshot_service(&view->snapshot, row->key.service);

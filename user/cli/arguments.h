@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What the looking-in subcommands have in common on the command line: where to look, form, filters.
+/*
+ * The common arguments of the subcommands that show state: the pin directory, the output format,
+ * filters.
  */
 
 #include <argp.h>
@@ -9,14 +11,14 @@
 
 #include "fairlead/types.h"
 
-/* Which objects are asked for; NULL and false: all. */
+/* Which objects to show; NULL and false: all. */
 struct selection {
 	const char *namespace_; /* glob */
 	const char *name;       /* glob */
 	bool has_address;
 	struct ip_addr address;
 	__be16 port;                  /* 0: any */
-	char text[NAME_SIZE * 2 + 2]; /* what the two point into: not to be copied by value */
+	char text[NAME_SIZE * 2 + 2]; /* buffer of the two globs: do not copy the struct */
 };
 
 struct arguments {
@@ -29,30 +31,32 @@ struct arguments {
 	const char *link; /* links: glob, NULL: all */
 };
 
-/* Argp children, each with `struct arguments *` as its input: every command has the first. */
+/* Argp children, each with `struct arguments *` as its input; every command has the first. */
 extern const struct argp_child arguments_output[]; /* --pin-dir, --output, --json, --no-headers */
 extern const struct argp_child
-	arguments_with_filter[]; /* the same and [NAMESPACE/]NAME, --address */
+	arguments_with_filter[]; /* the same, plus [NAMESPACE/]NAME, --address */
 
-/* Hands a command's own input on to its argp children; a parser for commands without own options.
+/*
+ * Passes a command's input on to its argp children; the parser of commands without options of their
+ * own.
  */
 error_t arguments_parse_children(int key, char *arg, struct argp_state *state);
 
 /*
- * Parses into `ret_arguments`, which borrows from `argv`; ends the process with EXIT_STATUS_USAGE
- * where that fails, and for --help with EXIT_STATUS_OK. `name` is "fairlead services": what
- * messages call the program.
+ * Parses into `ret_arguments`, which borrows from `argv`; exits with EXIT_STATUS_USAGE on misuse,
+ * and with EXIT_STATUS_OK after --help. `name`, such as "fairlead services", is the program's name
+ * in messages.
  */
 void arguments_parse(const struct argp *argp, int argc, char **argv,
 		     struct arguments *ret_arguments);
 
 bool selection_is_empty(const struct selection *selection);
 
-/* Texts, not fixed arrays. */
+/* Both are terminated strings, not fixed arrays of a map. */
 bool selection_has_service(const struct selection *selection, const char *namespace_,
 			   const char *name);
 
-/* True too where no address is asked for. */
+/* Also true if no address was given. */
 bool selection_has_address(const struct selection *selection, const struct ip_addr *addr,
 			   __be16 port);
 

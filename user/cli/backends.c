@@ -14,14 +14,14 @@
 #include "cli/table.h"
 #include "base/words.h"
 
-/* How many Services a table names in one cell. */
+/* Most Services that a table cell names. */
 #define LABELS_SHOWN 3
 
 struct backends_view {
 	struct snapshot snapshot;
-	struct membership *by_backend; /* the snapshot's memberships, by backend, then service */
-	__u32 *flows;                  /* of each backend id */
-	__u32 *ids;                    /* what is shown, by address, port, protocol */
+	struct membership *by_backend; /* the snapshot's memberships, sorted by backend, service */
+	__u32 *flows;                  /* number of flows, by backend id */
+	__u32 *ids;                    /* backends to show, by address, port, protocol */
 	size_t id_count;
 };
 

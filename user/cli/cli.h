@@ -2,16 +2,16 @@
 #pragma once
 
 /*
- * The subcommands that look in. They read the pinned maps and nothing else, so they work while no
- * agent runs, and they change nothing. Each is the process's exit code, an enum exit_status.
+ * The subcommands that show state. They only read the pinned maps, so they work without a running
+ * agent and change nothing. Each returns the process's exit code, an enum exit_status.
  */
 
 enum exit_status {
 	EXIT_STATUS_OK = 0,
-	EXIT_STATUS_NOT_FOUND = 1, /* a filter that nothing matches */
+	EXIT_STATUS_NOT_FOUND = 1, /* nothing matches the filter */
 	EXIT_STATUS_DEGRADED = 1,  /* `status` only */
 	EXIT_STATUS_USAGE = 2,
-	EXIT_STATUS_NO_DATAPATH = 3, /* the maps are not there or cannot be read */
+	EXIT_STATUS_NO_DATAPATH = 3, /* the maps do not exist or cannot be read */
 };
 
 int services_main(int argc, char **argv);

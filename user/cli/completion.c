@@ -6,7 +6,7 @@
 #include "cli/arguments.h"
 #include "cli/cli.h"
 
-/* Subcommands and options are asked of the program itself, so the script cannot grow old. */
+/* The script asks the program itself for subcommands and options, so it never gets outdated. */
 static const char bash_script[] =
 	"_fairlead()\n"
 	"{\n"

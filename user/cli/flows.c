@@ -32,7 +32,9 @@ struct flows_view {
 	bool reading_confirmed;
 };
 
-/* In the original direction the source is the client, the destination the frontend. */
+/*
+ * Matches a flow in its original direction: the source is the client, the destination the frontend.
+ */
 static bool flow_is_selected(const struct flows_view *view, const struct flow_row *row)
 {
 	const struct selection *selection = view->selection;
@@ -58,7 +60,9 @@ static void flow_add(const void *key, const void *value, void *context)
 	view->rows[view->count++] = row;
 }
 
-/* By key; of a flow that moved between the tables while they were read, the confirmed entry first.
+/*
+ * Sorts by key; if a flow moved between the tables while they were read, its confirmed entry comes
+ * first.
  */
 static int row_compare(const void *left, const void *right)
 {
@@ -81,7 +85,9 @@ static void rows_drop_doubles(struct flows_view *view)
 	view->count = kept;
 }
 
-/* New flows first: one that is confirmed meanwhile is seen twice rather than not at all. */
+/*
+ * Reads new flows first: a flow that is confirmed meanwhile is then seen twice rather than missed.
+ */
 static int view_read(struct flows_view *view, const struct maps *maps)
 {
 	int err = snapshot_read(maps, &view->snapshot);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* The links map in memory, for `links` and `status`. */
+/* The content of the map `links`, for `links` and `status`. */
 
 #include <cjson/cJSON.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ struct link_row {
 };
 
 struct link_list {
-	struct link_row *rows; /* by ifindex */
+	struct link_row *rows; /* sorted by ifindex */
 	size_t count;
 	size_t capacity;
 };
@@ -27,9 +27,9 @@ struct link_list {
 int link_list_read(const struct maps *maps, struct link_list *list);
 void link_list_fini(struct link_list *list);
 
-/* Why a link that might have XDP has none, or "". Returns `text`. */
+/* Why an eligible link does not run XDP, or "". Returns `text`. */
 #define XDP_REASON_SIZE 160
 const char *link_row_xdp_reason(const struct link_row *row, char text[XDP_REASON_SIZE]);
 
-/* The fields that fairlead(8) documents for a link. */
+/* Adds an object with the fields that fairlead(8) documents for a link. */
 void link_row_add_json(cJSON *array, const struct link_row *row);

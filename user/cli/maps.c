@@ -25,7 +25,7 @@
 #endif
 
 #define BATCH_ENTRIES  1024
-#define ERRNO_ENOTSUPP 524 /* the kernel's own; user space's headers do not have it */
+#define ERRNO_ENOTSUPP 524 /* internal to the kernel, not in errno.h */
 
 static bool is_on_bpffs(const char *path)
 {
@@ -34,7 +34,7 @@ static bool is_on_bpffs(const char *path)
 	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
 }
 
-/* Says why `pin_dir` has no maps for us, and what to do. */
+/* Explains why there are no readable maps in `pin_dir`, and what to do. */
 static void pin_dir_explain(const char *pin_dir, int err)
 {
 	auto_cleanup(cleanup_free) char *copy = alloc_text(pin_dir);
@@ -141,7 +141,7 @@ void maps_close(struct maps *maps)
 	}
 }
 
-/* One reading of a map: room for keys and values as the kernel copies them out. */
+/* The state of reading one map, with buffers for keys and values as the kernel copies them out. */
 struct reading {
 	const struct pinned_map *map;
 	map_entry_fn fn;
@@ -212,11 +212,12 @@ static void batch_hand_on(struct reading *reading, __u32 count)
 			      reading->values + i * reading->stride);
 }
 
-/* Returns 0, -EOPNOTSUPP where the kernel has no batches for this map, or another negative errno.
+/*
+ * Returns 0, -EOPNOTSUPP if the kernel has no batch lookup for this map, or another negative errno.
  */
 static int read_in_batches(struct reading *reading)
 {
-	/* A hash map's position is a bucket's number, an array's a key. */
+	/* The position is a bucket number in a hash map, and a key in an array. */
 	size_t position_size =
 		reading->map->key_size > sizeof(__u32) ? reading->map->key_size : sizeof(__u32);
 	auto_cleanup(cleanup_free) char *position = alloc_zeroed(1, position_size);
@@ -229,7 +230,7 @@ static int read_in_batches(struct reading *reading)
 
 		err = bpf_map_lookup_batch(reading->map->fd, has_position ? position : NULL, next,
 					   reading->keys, reading->values, &count, NULL);
-		if (err == -ENOSPC) { /* a bucket has more entries than there is room for */
+		if (err == -ENOSPC) { /* a bucket exceeds the buffer */
 			reading_make_room(reading, reading->room * 2);
 			err = 0;
 			continue;
@@ -245,8 +246,8 @@ static int read_in_batches(struct reading *reading)
 }
 
 /*
- * For kernels without batches. When the entry at the position goes away meanwhile, the kernel
- * begins anew: no more steps than the map can have entries, twice, so that this ends.
+ * For kernels without batch lookup. If the entry at the position is deleted meanwhile, the kernel
+ * starts over, so the number of steps is limited to twice the map's capacity.
  */
 static int read_one_by_one(struct reading *reading)
 {

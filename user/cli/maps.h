@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The pinned maps, opened for reading. Reading disturbs nothing: system calls do not mark entries
- * of LRU maps as used (Linux 5.2 and later), and whole maps are copied bucket by bucket where the
- * kernel can.
+ * The pinned maps, opened for reading. Reading has no side effects: system calls do not mark
+ * entries of LRU maps as used (Linux 5.2 and later). Whole maps are copied bucket by bucket if the
+ * kernel supports it.
  */
 
 #include <stdbool.h>
@@ -34,7 +34,7 @@ struct maps {
 };
 
 /*
- * Opens the maps of `wanted` (MAP_BIT). Complains in one sentence that says what is missing and
+ * Opens the maps in `wanted` (MAP_BIT). Complains in one sentence that says what is missing and
  * what to do. Returns 0 or a negative errno; either way the caller calls maps_close.
  */
 int maps_open(struct maps *maps, const char *pin_dir, uint64_t wanted);
@@ -44,8 +44,8 @@ void maps_close(struct maps *maps);
 typedef void (*map_entry_fn)(const void *key, const void *value, void *context);
 
 /*
- * Reads a whole map. Entries that come or go meanwhile may be seen or not; none is seen torn across
- * a 64-bit word. Complains. Returns 0 or a negative errno.
+ * Reads a whole map. Entries that are added or deleted meanwhile may be seen or not; no 64-bit word
+ * is seen half-written. Complains. Returns 0 or a negative errno.
  */
 int map_read(const struct maps *maps, enum map_id id, map_entry_fn fn, void *context);
 

@@ -23,7 +23,10 @@ static int row_compare(const void *left, const void *right)
 	return order ? order : a->family - b->family;
 }
 
-/* The programmed one first, so that what is said about it can be merged into it. */
+/*
+ * Sorts a programmed row before its twin, so that the problem reported about it can be merged into
+ * it.
+ */
 static int row_compare_programmed_first(const void *left, const void *right)
 {
 	const struct service_row *a = left;
@@ -101,7 +104,7 @@ void service_rows_collect(const struct snapshot *snapshot, const struct selectio
 	for (__u32 id = 0; id < snapshot->service_count; id++) {
 		struct service_row row = {.text = snapshot_text(snapshot, id), .id = id};
 
-		/* A service port is named after it is there, and its name goes before it does. */
+		/* The agent writes a name after its service port, and deletes it before. */
 		if (!snapshot_service(snapshot, id) || !*row.text.name)
 			continue;
 		row.proto = snapshot->names[id].proto;

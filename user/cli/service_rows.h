@@ -17,7 +17,7 @@ struct service_row {
 };
 
 struct service_rows {
-	struct service_row *items; /* by namespace, name, port, protocol, family */
+	struct service_row *items; /* sorted by namespace, name, port, protocol, family */
 	size_t count;
 };
 
@@ -29,10 +29,10 @@ void service_rows_fini(struct service_rows *rows);
 /* True if all rows are ports of one Service. */
 bool service_rows_are_one_service(const struct service_rows *rows);
 
-/* What clients meet, or why it is not programmed. Writes `buf` and is `buf`. */
+/* What clients encounter, or why the port is not programmed. Writes `buf` and returns it. */
 #define ROW_STATUS_SIZE (SENTENCE_SIZE + 64)
 const char *service_row_status(const struct snapshot *snapshot, const struct service_row *row,
 			       char buf[ROW_STATUS_SIZE]);
 
-/* Port as clients dial it, host order; 0: not known (not programmed). */
+/* The port that clients dial, in host order; 0: unknown (not programmed). */
 __u16 service_row_port(const struct snapshot *snapshot, const struct service_row *row);

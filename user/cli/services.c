@@ -20,11 +20,11 @@
 #define FRONTENDS_COLUMN 3
 #define FRONTENDS_SHOWN  16 /* of one service port; -o json has all of them */
 
-/* Everything that one invocation shows. */
+/* The data that one invocation shows. */
 struct services_view {
 	struct snapshot snapshot;
 	struct service_rows rows;
-	struct service_stats *stats; /* as many as the snapshot's services */
+	struct service_stats *stats; /* one per service of the snapshot */
 };
 
 static void stats_entry(const void *key, const void *value, void *context)
@@ -117,7 +117,7 @@ static void programmed_cells(struct table *table, const struct services_view *vi
 	table_cell(table, "%" PRIu64, (uint64_t)view->stats[row->id].bytes);
 }
 
-/* Lines for the frontends that have no place in the row's first one. */
+/* Adds lines for the frontends that do not fit into the row's first line. */
 static void frontend_rows(struct table *table, const struct services_view *view,
 			  const struct service_row *row, int columns)
 {

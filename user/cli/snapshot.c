@@ -11,7 +11,7 @@
 #include "cli/alloc.h"
 #include "base/words.h"
 
-/* A map may be published to forever: after so many readings the last one is as good as it gets. */
+/* The agent may keep publishing: after so many attempts, accept the last one. */
 #define READINGS_MAX 4
 
 /* An array map being copied out. */
@@ -54,8 +54,7 @@ static bool lists_equal(const struct service *a, const struct service *b, __u32 
 	return true;
 }
 
-/* Slots and backends belong to the lists that services had before and still have after reading
- * them. */
+/* Reads until no service's list has moved while its slots and backends were read. */
 static int arrays_read(const struct maps *maps, struct snapshot *snapshot)
 {
 	struct service *before = alloc_zeroed(snapshot->service_count, sizeof(*before));
@@ -77,7 +76,7 @@ static int arrays_read(const struct maps *maps, struct snapshot *snapshot)
 	return err;
 }
 
-/* A list of the snapshot that grows, and how many items there is room for. */
+/* A growing list of the snapshot, with its capacity. */
 struct growing_list {
 	struct snapshot *snapshot;
 	size_t capacity;
@@ -173,8 +172,10 @@ static int membership_compare(const void *left, const void *right)
 	return a->backend < b->backend ? -1 : a->backend > b->backend;
 }
 
-/* A backend may be in both sets, in several slots of one, and named by its own entry too: once is
- * right. */
+/*
+ * Merges duplicates: a backend may be in both sets, in several slots of one, and named by its own
+ * entry too.
+ */
 static void memberships_merge(struct snapshot *snapshot)
 {
 	size_t kept = 0;
@@ -318,7 +319,7 @@ const char *snapshot_label(const struct snapshot *snapshot, __u32 id, char buf[S
 	return buf;
 }
 
-/* Items that are sorted by a service port's id, and where in an item that id is. */
+/* Items sorted by service port id, and the offset of that id in an item. */
 struct sorted_items {
 	const char *items;
 	size_t count;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Services, their names, frontends and backends as the maps hold them, read into memory and joined.
- * The agent may publish meanwhile: the arrays are read again if a list of slots moved, and an id
- * whose entry has vanished is left out.
+ * Services with their names, frontends and backends, read from the maps into memory and joined. The
+ * agent may publish meanwhile: the arrays are read again if a list of slots moved, and an id whose
+ * entry has vanished is left out.
  */
 
 #include <stdbool.h>
@@ -13,7 +13,7 @@
 #include "cli/maps.h"
 #include "fairlead/types.h"
 
-/* What snapshot_read needs open. */
+/* The maps that snapshot_read needs. */
 #define SNAPSHOT_MAPS                                                         \
 	(MAP_BIT(MAP_SERVICES) | MAP_BIT(MAP_SLOTS) | MAP_BIT(MAP_BACKENDS) | \
 	 MAP_BIT(MAP_FRONTENDS) | MAP_BIT(MAP_SERVICE_NAMES) | MAP_BIT(MAP_UNPROGRAMMED))
@@ -28,8 +28,10 @@ struct snapshot_unprogrammed {
 	struct unprogrammed value;
 };
 
-/* A backend of a service port; one in neither set has left it and is named for its last service
- * port. */
+/*
+ * A backend of a service port; one in neither set has left it, and is listed under its last service
+ * port.
+ */
 struct membership {
 	__u32 service;
 	__u32 backend;
@@ -37,7 +39,7 @@ struct membership {
 	bool in_local;
 };
 
-/* Texts of a service port, terminated. */
+/* The names of a service port, as terminated strings. */
 struct service_text {
 	char namespace_[NAME_SIZE];
 	char name[NAME_SIZE];
@@ -46,17 +48,17 @@ struct service_text {
 
 struct snapshot {
 	struct service *services;
-	__u32 service_count; /* entries of the map, in use or not; so are the next two */
+	__u32 service_count; /* entries of the map, in use or not, like the next two */
 	struct slot *slots;
 	__u32 slot_count;
 	struct backend *backends;
 	__u32 backend_count;
-	struct service_name *names;          /* as many as services */
-	struct snapshot_frontend *frontends; /* by service, kind, address, port */
+	struct service_name *names;          /* one per service */
+	struct snapshot_frontend *frontends; /* sorted by service, kind, address, port */
 	size_t frontend_count;
-	struct snapshot_unprogrammed *unprogrammed; /* by namespace, name, port, family */
+	struct snapshot_unprogrammed *unprogrammed; /* sorted by namespace, name, port, family */
 	size_t unprogrammed_count;
-	struct membership *memberships; /* by service, then backend */
+	struct membership *memberships; /* sorted by service, then backend */
 	size_t membership_count;
 };
 
@@ -64,24 +66,24 @@ struct snapshot {
 int snapshot_read(const struct maps *maps, struct snapshot *snapshot);
 void snapshot_fini(struct snapshot *snapshot);
 
-/* NULL where the id is none of a service port in use. */
+/* NULL: the id is not that of a service port in use. */
 const struct service *snapshot_service(const struct snapshot *snapshot, __u32 id);
 
-/* NULL where the id is no backend's, or a backend of another generation (0: any). */
+/* NULL: the id is not that of a backend, or the backend is of another generation (0: any). */
 const struct backend *snapshot_backend(const struct snapshot *snapshot, __u32 id, __u32 generation);
 
-/* Texts of a service port, empty ones where it has no name (any more). */
+/* The names of a service port; empty if it has none (any more). */
 struct service_text snapshot_text(const struct snapshot *snapshot, __u32 id);
 
 /* "shop/web:http", "shop/web:80/TCP" for a port without a name, "service port 7" without any. */
 #define SERVICE_LABEL_SIZE (NAME_SIZE * 3 + 16)
 const char *snapshot_label(const struct snapshot *snapshot, __u32 id, char buf[SERVICE_LABEL_SIZE]);
 
-/* The frontends and memberships of one service port: borrowed, NULL where there are none. */
+/* The frontends and memberships of one service port: borrowed, NULL if there are none. */
 const struct snapshot_frontend *snapshot_frontends(const struct snapshot *snapshot, __u32 id,
 						   size_t *ret_count);
 const struct membership *snapshot_memberships(const struct snapshot *snapshot, __u32 id,
 					      size_t *ret_count);
 
-/* Slots that lists of service ports in use cover. */
+/* The number of slots in the lists of service ports in use. */
 __u32 snapshot_slots_used(const struct snapshot *snapshot);

@@ -21,7 +21,7 @@ static const enum link_role managed_roles[] = {LINK_UPLINK, LINK_OVERLAY, LINK_P
 
 #define MANAGED_ROLE_COUNT (sizeof(managed_roles) / sizeof(managed_roles[0]))
 
-/* Whole seconds, for JSON's numbers. */
+/* In whole seconds, as a JSON number. */
 static double seconds_since(uint64_t now_ns, uint64_t then_ns)
 {
 	uint64_t seconds = clock_since(now_ns, then_ns) / NS_PER_S;
@@ -121,7 +121,7 @@ static void hooks_print(const struct status_facts *facts)
 	}
 }
 
-/* Uplinks, and what each got. */
+/* Prints the uplinks and the XDP mode of each. */
 static void xdp_print(const struct status_facts *facts)
 {
 	char reason[XDP_REASON_SIZE];

@@ -26,9 +26,9 @@ static void agent_read(const void *key, const void *value, void *context)
 }
 
 /*
- * The process that holds the lock of the pin directory, which an agent does while it runs; 0: none.
- * Read from /proc/locks, whose process ids are those of our own namespace: trying the lock would
- * keep an agent that starts at this moment from getting it.
+ * The process that holds the lock of the pin directory, as an agent does while it runs; 0: none.
+ * Read from /proc/locks, which shows process ids of our own namespace: trying the lock could keep
+ * an agent that starts at this moment from getting it.
  */
 static __u32 agent_find(const char *pin_dir)
 {
@@ -98,7 +98,7 @@ static void flow_count(const void *key, const void *value, void *context)
 	counts->flows += flow_key.direction == FLOW_ORIGINAL;
 }
 
-/* Entries of `addresses`, and how many of them have an entry in `address_flows`. */
+/* Counts the entries of `addresses`, and those among them with an entry in `address_flows`. */
 static void address_count(const void *key, const void *value, void *context)
 {
 	struct status_facts *facts = context;
@@ -158,7 +158,7 @@ static int fills_gather(const struct maps *maps, struct status_facts *facts)
 		fill->bytes = map_memory(maps, (enum map_id)id);
 		facts->map_bytes += fill->bytes;
 	}
-	/* Index 0 of these is never used. */
+	/* Index 0 of these maps is never used. */
 	facts->maps[MAP_SERVICES].max--;
 	facts->maps[MAP_BACKENDS].max--;
 	facts->maps[MAP_ADDRESS_FLOWS].max--;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What `fairlead status` shows, gathered from the maps and /proc. */
+/* The facts that `fairlead status` shows, gathered from the maps and /proc. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@
 #include "fairlead/types.h"
 
 struct map_fill {
-	bool is_counted; /* false: an array whose entries are always there */
+	bool is_counted; /* false: an array, whose entries always exist */
 	uint64_t used;
 	uint64_t max;
 	uint64_t bytes;
@@ -25,7 +25,7 @@ struct degraded_item {
 	const char *sentence;
 };
 
-#define DEGRADED_ITEMS_MAX 34 /* a bit each, and two that the agent cannot say of itself */
+#define DEGRADED_ITEMS_MAX 34 /* one per bit, and two that the agent cannot report itself */
 
 struct status_facts {
 	const char *pin_dir;
@@ -37,7 +37,7 @@ struct status_facts {
 	char source[sizeof(((struct agent_status *)0)->source) + 1];
 	char node_name[sizeof(((struct agent_status *)0)->node_name) + 1];
 	char cgroup[sizeof(((struct agent_status *)0)->cgroup) + 1];
-	__u32 running_pid;  /* the agent that runs now; 0: none */
+	__u32 running_pid;  /* the running agent; 0: none */
 	uint64_t agent_rss; /* bytes; 0: unknown */
 
 	uint32_t programmed; /* service ports */
@@ -59,6 +59,6 @@ struct status_facts {
 int status_facts_gather(const struct maps *maps, struct status_facts *facts);
 void status_facts_fini(struct status_facts *facts);
 
-/* Links with this role and hook. */
+/* The number of links with this role and hook. */
 size_t status_facts_links(const struct status_facts *facts, enum link_role role,
 			  enum link_hook hook);

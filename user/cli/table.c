@@ -62,7 +62,7 @@ size_t table_rows(const struct table *table)
 	return table->count / table->columns;
 }
 
-/* Columns on the screen: bytes that continue a UTF-8 character take none. */
+/* The width on the screen: continuation bytes of a UTF-8 character take no column. */
 static int text_width(const char *text)
 {
 	int width = 0;
@@ -77,7 +77,7 @@ static void line_print(FILE *out, int indent, const char *const *cells, const in
 {
 	int pad = indent;
 
-	/* Cells of blanks at the end are none. */
+	/* Omit blank cells at the end of a line. */
 	while (columns && !cells[columns - 1][strspn(cells[columns - 1], " ")])
 		columns--;
 	for (size_t i = 0; i < columns; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Text for people: tables with aligned columns, durations, sizes, and whether bold may be used. */
+/* Text output: tables with aligned columns, durations, sizes, and whether bold may be used. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,8 +15,9 @@ struct table *table_new(const char *const *headers);
 void table_free(struct table *table); /* NULL is fine */
 void table_freep(struct table **table);
 
-/* Adds the next cell; rows follow one another without a call of their own. An empty text shows as
- * "-". */
+/*
+ * Adds the next cell; a new row starts once the previous one is full. An empty text shows as "-".
+ */
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 enum table_flag {
@@ -24,17 +25,17 @@ enum table_flag {
 	TABLE_BOLD_HEADERS = 1U << 1,
 };
 
-/* `indent` spaces stand before each line; no line ends with spaces. */
+/* Prints the table with `indent` spaces before each line; no line ends with spaces. */
 void table_print(const struct table *table, FILE *out, int indent, unsigned int flags);
 
 size_t table_rows(const struct table *table);
 
-/* True where standard output is a terminal that may show bold (NO_COLOR and TERM=dumb say no). */
+/* True if standard output is a terminal that may show bold (NO_COLOR and TERM=dumb turn it off). */
 bool terminal_has_bold(void);
 
 #define TEXT_SHORT_SIZE 32
 
-/* "0s", "59s", "2m5s", "3h20m", "12d4h". Writes into `buf` and is `buf`. */
+/* "0s", "59s", "2m5s", "3h20m", "12d4h". Writes into `buf` and returns it. */
 const char *duration_format(uint64_t seconds, char buf[TEXT_SHORT_SIZE]);
 
 /* "250 us", "3.2 ms", "1.5 s". */

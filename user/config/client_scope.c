@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "model/cidr.h"
 
-/* One of each family: of several only the first counts. */
+/* One range per family: of several, only the first counts. */
 struct near_set {
 	struct cidr ranges[2];
 	size_t count;

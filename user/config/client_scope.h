@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * How near clients are told from far ones, by kube-proxy's options (rules G95 to G97): by the
- * address, or by the link they come from. Without options, by the link's role: pods are near.
+ * How kube-proxy's options (rules G95 to G97) tell near clients from far ones: by address, or by
+ * the link they come from. Without options the link's role decides: pods are near.
  */
 
 #include "config/traffic.h"
@@ -11,14 +11,15 @@
 #include "link/link.h"
 #include "model/object.h"
 
-/* What the programs are told. */
+/* The criterion that the programs apply. */
 enum near_by near_by_of(const struct traffic_options *traffic);
 
-/* Which links are near; borrows from the options. */
+/* Which links have near clients; borrows from the options. */
 struct link_near near_links_of(const struct traffic_options *traffic);
 
 /*
- * Makes `near_ranges` (a descriptor) what the options and the own Node (NULL: not known) say. Logs.
+ * Writes the ranges of near clients, from the options and this Node (NULL: not known), to
+ * `near_ranges` (a descriptor). Logs.
  */
 void near_ranges_write(int map, const struct traffic_options *traffic,
 		       const struct node_object *node);

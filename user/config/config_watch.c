@@ -15,9 +15,12 @@
 #include "base/log.h"
 #include "base/file.h"
 
-/* Of links on the way, each with a folder; the kernel follows 40, people two. */
+/*
+ * Symbolic links to follow, each with a folder to watch; the kernel follows 40, real paths have
+ * two.
+ */
 #define FOLDERS_MAX 8
-/* Who writes a file empties it first: what comes of it is to be looked at. */
+/* Writers truncate a file first: wait until the new content is there. */
 #define SETTLE_MS 100
 
 struct config_watch {
@@ -27,7 +30,7 @@ struct config_watch {
 	void *context;
 	uv_fs_event_t folders[FOLDERS_MAX];
 	size_t folder_count;
-	uv_timer_t settle; /* until the next look */
+	uv_timer_t settle; /* delays the next check */
 	size_t open_handles;
 };
 
@@ -65,7 +68,7 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int sta
 	(void)name;
 	(void)events;
 	(void)status;
-	/* Not begun anew: in a busy folder it would never end. */
+	/* Do not restart a running timer: in a busy folder it would never expire. */
 	if (!uv_is_active((uv_handle_t *)&watch->settle))
 		(void)uv_timer_start(&watch->settle, on_settled, SETTLE_MS, 0);
 }
@@ -87,7 +90,7 @@ static int folder_watch(uv_loop_t *loop, struct config_watch *watch, const char 
 	return uv_fs_event_start(event, on_event, dirname(copy), 0);
 }
 
-/* Where the link `file` leads; false where it is no link. */
+/* Replaces `file` by the target of that symbolic link; returns false if it is not a link. */
 static bool link_follow(char file[PATH_MAX])
 {
 	char target[PATH_MAX], copy[PATH_MAX], next[2 * PATH_MAX + 1];
@@ -105,7 +108,7 @@ static bool link_follow(char file[PATH_MAX])
 	return true;
 }
 
-/* The folder of each link on the way, and of the file. */
+/* Watches the folder of the file, and of each symbolic link on the path to it. */
 static int folders_watch(uv_loop_t *loop, struct config_watch *watch)
 {
 	char file[PATH_MAX];
@@ -144,7 +147,7 @@ int config_watch_open(uv_loop_t *loop, const char *path, const struct config_mar
 			       "and max_user_watches if they are full)",
 			       path);
 	}
-	/* What changed between reading and watching. */
+	/* Catches a change between reading the file and watching it. */
 	(void)uv_timer_start(&watch->settle, on_settled, 0, 0);
 	*ret_watch = watch;
 	return 0;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Tells when the configuration file is not the one that was read any more: written, renamed,
- * removed, or replaced through a symbolic link on the way to it, as ConfigMaps are (rule N155). The
- * same file with the same content, other rights or another time is no change.
+ * Reports when the configuration file is no longer the one that was read: written, renamed,
+ * removed, or replaced through a symbolic link on the path to it, as ConfigMaps are (rule N155).
+ * The same file with the same content but another mode or time is unchanged.
  */
 
 #include <uv.h>
@@ -14,12 +14,13 @@
 struct config_watch;
 
 /*
- * Calls `changed` once, on the loop. `path` is borrowed, `mark` is of what was read; a change
- * since then is noticed too. The loop is not kept from ending. Logs. Returns 0 or a negative errno.
+ * Calls `changed` once, on the loop. `path` is borrowed, `mark` describes the file that was read; a
+ * change since then is reported too. Does not keep the loop alive. Logs. Returns 0 or a negative
+ * errno.
  */
 int config_watch_open(uv_loop_t *loop, const char *path, const struct config_mark *mark,
 		      void (*changed)(void *context), void *context,
 		      struct config_watch **ret_watch);
 
-/* NULL is fine. Memory is freed by the loop, which must run on until its handles are closed. */
+/* NULL is fine. The loop frees the memory; it must run until the handles are closed. */
 void config_watch_close(struct config_watch *watch);

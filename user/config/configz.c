@@ -36,7 +36,7 @@ static void timeouts_add(cJSON *object, const struct config *config)
 		(void)cJSON_AddNumberToObject(seconds, timeouts[i].name, timeouts[i].seconds);
 }
 
-/* 0: sized by what the source holds. */
+/* Adds the sizes that flags set; 0: the size follows from the source's content. */
 static void sizes_add(cJSON *object, const struct agent_options *options)
 {
 	cJSON *sizes = cJSON_AddObjectToObject(object, "maxEntries");
@@ -85,7 +85,7 @@ char *configz_write(const struct agent_options *options)
 	char *text;
 
 	(void)cJSON_AddItemToObject(root, "kubeproxy.config.k8s.io", proxy);
-	/* What is so, where it is not what was said. */
+	/* Report the values in effect where they differ from the settings. */
 	text_set(proxy, "mode", "fairlead");
 	text_set(proxy, "hostnameOverride", options->node_name);
 	fairlead_fields_add(cJSON_AddObjectToObject(proxy, "fairlead"), options);

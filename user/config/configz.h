@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* /configz: the options in effect, below the key that kube-proxy's are found at. */
+/* /configz: the options in effect, under the same key as kube-proxy's. */
 
 #include "config/options.h"
 

@@ -155,7 +155,7 @@ static const char doc[] =
 	"\n"
 	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
 
-/* `name` is the option, with what stands before the number. */
+/* `name` is the option with everything that precedes the number. */
 static uint32_t number_parse(struct argp_state *state, const char *name, const char *text,
 			     uint32_t min, uint32_t max)
 {
@@ -259,7 +259,7 @@ static void forwarding_read(struct argp_state *state, struct config *config, con
 	config->forwarding = (__u8)forwarding;
 }
 
-/* argp's OPTION_ARG_OPTIONAL gives NULL for the flag alone. */
+/* With OPTION_ARG_OPTIONAL argp passes NULL for a flag without a value. */
 static bool truth_parse(struct argp_state *state, const char *name, const char *text)
 {
 	bool value = true;
@@ -295,7 +295,7 @@ static void node_name_say(struct argp_state *state, struct agent_options *option
 		argp_failure(state, EXIT_FAILURE, ENOMEM, "cannot keep --node-name");
 }
 
-/* The values of kube-proxy's flags. */
+/* Checks the values of kube-proxy's flags. */
 static void flags_check(struct argp_state *state, struct setting_values *values)
 {
 	struct setting_problem problem;
@@ -318,7 +318,7 @@ static void options_check(struct argp_state *state, struct agent_options *option
 		argp_error(state, "--manifests and an API server: there can be one source only");
 	if (options->pin_dir[0] != '/')
 		argp_error(state, "--pin-dir %s: an absolute path is wanted", options->pin_dir);
-	/* With --config most of kube-proxy's flags are ignored, so they may be anything. */
+	/* With --config most of kube-proxy's flags are ignored, so their values do not matter. */
 	if (!options->config_file)
 		flags_check(state, &options->values);
 }

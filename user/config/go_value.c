@@ -9,7 +9,7 @@
 
 #define DIGITS "0123456789"
 
-/* Longer names first: "ms" is no "m". */
+/* A name before any shorter one that is its prefix: "ms" before "m". */
 static const struct {
 	const char *name;
 	double ns;
@@ -18,7 +18,7 @@ static const struct {
 	{"ms", 1e6}, {"s", 1e9},  {"m", 60 * 1e9},    {"h", 3600 * 1e9},
 };
 
-/* One number with its unit; what follows, or NULL. */
+/* Parses one number with its unit; returns the rest of the text, or NULL. */
 static const char *part_parse(const char *text, double *sum)
 {
 	size_t whole = strspn(text, DIGITS);

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "http/server.h"
 
-/* The servers' addresses where bindAddress is one of IPv6. */
+/* The servers' default addresses if bindAddress is an IPv6 address. */
 #define HEALTHZ_BIND_ADDRESS_IPV6 "[::]:10256"
 #define METRICS_BIND_ADDRESS_IPV6 "[::1]:10249"
 
@@ -39,7 +39,7 @@ static bool bind_address_is_ipv6(const struct setting_values *values)
 	       !address_is_ipv4(&addr);
 }
 
-/* `port` is a flag that names one for an address that has none. */
+/* `port` is the flag with the port of an address that has none. */
 static int server_address_complete(struct setting_values *values, size_t id, size_t port,
 				   const char *ipv6_default)
 {
@@ -242,7 +242,7 @@ static int value_check(size_t id, const char *text, struct setting_problem *ret_
 	}
 }
 
-/* Of the mode's own block only: kube-proxy does not look at the others. */
+/* Checks the block of the current mode only: kube-proxy ignores the others. */
 static int sync_periods_check(const struct setting_values *values,
 			      struct setting_problem *ret_problem)
 {
@@ -288,7 +288,7 @@ static int local_mode_check(const struct setting_values *values,
 	return problem(ret_problem, id, "must not be empty in this mode to detect local traffic");
 }
 
-/* Where the kernel has one family only, what is of the other cannot be meant (rule N169). */
+/* Rejects IPv6 values if the kernel lacks IPv6 (rule N169). */
 static int families_check(const struct setting_values *values, struct setting_problem *ret_problem)
 {
 	const char *cidrs = setting_text(values, SETTING_CLUSTER_CIDR);

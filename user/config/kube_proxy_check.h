@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Which values of kube-proxy's settings are refused (rules N164 and N169). */
+/* Checks kube-proxy's settings: which values are rejected (rules N164 and N169). */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -9,20 +9,20 @@
 #include "config/kube_proxy_settings.h"
 
 struct setting_problem {
-	size_t id;     /* of the setting that cannot be used */
-	char why[256]; /* what is wrong and what helps: "must be a number from 0 to 31" */
+	size_t id;     /* the setting with the invalid value */
+	char why[256]; /* the problem and its fix: "must be a number from 0 to 31" */
 };
 
 /*
- * Fills in what follows from other settings: the addresses of the servers (by the family of
- * bindAddress; a port where there is none; nothing where --healthz-port or --metrics-port is 0).
- * Returns 0 or -ENOMEM. Silent.
+ * Fills in the values that follow from other settings: the servers' addresses (by the family of
+ * bindAddress; with the port added to an address without one; empty if --healthz-port or
+ * --metrics-port is 0). Returns 0 or -ENOMEM. Silent.
  */
 int settings_complete(struct setting_values *values);
 
 /*
- * Looks at all values, which must be complete. `has_ipv6`: the kernel does. Returns 0, or -EINVAL
- * with `ret_problem`. Silent.
+ * Checks all values, which must be complete. `has_ipv6`: whether the kernel supports IPv6. Returns
+ * 0, or -EINVAL with `ret_problem`. Silent.
  */
 int settings_check(const struct setting_values *values, bool has_ipv6,
 		   struct setting_problem *ret_problem);

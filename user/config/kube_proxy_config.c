@@ -32,7 +32,7 @@ static void cleanup_cjson(cJSON **json)
 	cJSON_Delete(*json);
 }
 
-/* What Go's files have where nobody has said anything. */
+/* Whether the value is what Go writes for a field that was never set. */
 static bool is_zero(const cJSON *value)
 {
 	const char *text = cJSON_GetStringValue(value);
@@ -52,7 +52,7 @@ static bool is_zero(const cJSON *value)
 	return true;
 }
 
-/* Adds to a list of words with commas between them; where memory is short it becomes NULL. */
+/* Appends to a comma-separated list; if memory is short, the list becomes NULL. */
 static void word_add(char **list, const char *name, const char *value)
 {
 	auto_cleanup(cleanup_free) char *old = take_ptr(*list);
@@ -61,7 +61,7 @@ static void word_add(char **list, const char *name, const char *value)
 		*list = NULL;
 }
 
-/* "a,b" of strings; `ret_text` is NULL where they are none. */
+/* Joins an array of strings as "a,b"; `ret_text` is NULL if they are not strings. */
 static void strings_join(const cJSON *array, char **ret_text)
 {
 	auto_cleanup(cleanup_free) char *list = strdup("");
@@ -76,7 +76,7 @@ static void strings_join(const cJSON *array, char **ret_text)
 	*ret_text = take_ptr(list);
 }
 
-/* "a=true,b=false" of an object of truths. */
+/* Joins an object of booleans as "a=true,b=false". */
 static void gates_join(const cJSON *object, char **ret_text)
 {
 	auto_cleanup(cleanup_free) char *list = strdup("");
@@ -91,7 +91,10 @@ static void gates_join(const cJSON *object, char **ret_text)
 	*ret_text = take_ptr(list);
 }
 
-/* What a flag would say instead, which the caller frees; NULL with the type that is wanted. */
+/*
+ * The value as the text of the corresponding flag, which the caller frees; or NULL, with the
+ * expected type in `ret_wanted`.
+ */
 static char *value_text(enum setting_kind kind, const cJSON *value, const char **ret_wanted)
 {
 	char *text = NULL;
@@ -152,7 +155,7 @@ static int field_read(struct reading *reading, size_t id, const cJSON *value)
 	text = value_text(setting->kind, value, &wanted);
 	if (!text)
 		return type_fail(reading, setting->field, value, wanted);
-	/* Of two that are there the last counts, also where that says nothing. */
+	/* Of duplicate fields the last counts, even if its value is empty. */
 	free(take_ptr(reading->values->texts[id]));
 	if (is_zero(value) && setting->marks & ZERO_IS_DEFAULT)
 		return 0;
@@ -243,7 +246,7 @@ static int document_read(const char *path, cJSON **ret_root, struct config_mark 
 	struct stat st = {};
 	int err;
 
-	/* First: a file that is replaced in between counts as changed, not as read. */
+	/* Before reading: a file that is replaced in between then counts as changed. */
 	(void)stat(path, &st);
 	err = file_read(path, CONFIG_SIZE_MAX, &content);
 

@@ -8,9 +8,9 @@
 
 #include "base/cleanup.h"
 
-/* Keys of options begin here: beyond characters and the keys of options.c. */
+/* Keys of these options start here: above all characters and the keys of fairlead_flags.c. */
 #define KEY_BASE 0x1000
-/* Each setting, the header of the meaningless ones, the other names, the end. */
+/* All settings, the header of the flags without meaning here, the aliases, the terminator. */
 #define OPTIONS_MAX (SETTINGS_MAX + 8)
 
 static struct argp_option options[OPTIONS_MAX];
@@ -62,7 +62,7 @@ static void options_make(void)
 	options[count] = (struct argp_option){};
 }
 
-/* Lists may be given in several flags. */
+/* A list may be spread over several occurrences of its flag. */
 static bool is_list(size_t id)
 {
 	enum setting_kind kind = settings[id].kind;
@@ -70,7 +70,7 @@ static bool is_list(size_t id)
 	return kind == KIND_NODEPORT_ADDRESSES || kind == KIND_CIDR_LIST || kind == KIND_GATES;
 }
 
-/* Some flags are of every mode, where the file has a field for each. */
+/* Some flags apply to every mode, but the file has a field for each mode. */
 static size_t twin_of(size_t id)
 {
 	switch (id) {

@@ -7,11 +7,13 @@
 
 #include "config/kube_proxy_settings.h"
 
-/* Of --help: the flags that mean nothing here. The other groups are options.c's. */
+/* The group in --help of the flags without meaning here. fairlead_flags.c has the other groups. */
 #define GROUP_MEANINGLESS 8
 
-/* The parser; its input is a struct setting_values, which gets what flags say, unchecked. */
+/* The parser; its input is a struct setting_values, which receives the flags' values, unchecked. */
 const struct argp *kube_proxy_flags_argp(void);
 
-/* kube-proxy takes `--bind_address` for `--bind-address`. Changes the arguments in place. */
+/*
+ * Turns `--bind_address` into `--bind-address`, as kube-proxy does. Changes the arguments in place.
+ */
 void kube_proxy_flags_normalize(int argc, char **argv);

@@ -9,7 +9,7 @@
 #include "config/go_value.h"
 
 /* clang-format off */
-/* What has no meaning: a flag and a field, and what they may be. */
+/* Settings without meaning here: flag, field and permitted values. */
 #define UNUSED(flag_, field_, kind_) {.flag = (flag_), .field = (field_), .kind = (kind_)}
 #define UNUSED_DURATION(flag_, field_, fallback_, marks_) {                                       \
 	.flag = (flag_), .field = (field_), .fallback = (fallback_),                              \
@@ -126,7 +126,7 @@ const struct setting settings[SETTINGS_MAX] = {
 	UNUSED("enable-dsr", "winkernel.enableDSR", KIND_BOOL),
 	UNUSED("root-hnsendpoint-name", "winkernel.rootHnsEndpointName", KIND_TEXT),
 	UNUSED("forward-healthcheck-vip", "winkernel.forwardHealthCheckVip", KIND_BOOL),
-	/* How kube-proxy writes its log; ours goes to standard error, line by line. */
+	/* The form of kube-proxy's log; ours goes to standard error, line by line. */
 	UNUSED("log-flush-frequency", "logging.flushFrequency", KIND_ANY),
 	UNUSED("vmodule", "logging.vmodule", KIND_ANY),
 	UNUSED(NULL, "logging.options", KIND_ANY),

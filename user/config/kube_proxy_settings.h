@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * kube-proxy's settings: one table of flags of its command line and fields of its configuration
- * file (group N of its behaviour), with what each may be. Values are kept as text, whichever way
- * they came; what means something to us is then read from them (options.c).
+ * kube-proxy's settings: one table of its command-line flags and the fields of its configuration
+ * file (group N of its behaviour), with the permitted values. Values are stored as text, whether
+ * they came from a flag or the file; options.c converts those that fairlead uses.
  */
 
 #include <stdbool.h>
@@ -17,11 +17,11 @@ enum setting_kind {
 	KIND_TEXT,
 	KIND_NODE_NAME, /* "": none */
 	KIND_BOOL,
-	KIND_NUMBER, /* whole, from min to max */
+	KIND_NUMBER, /* an integer from min to max */
 	KIND_DECIMAL,
 	KIND_DURATION,
 	KIND_ADDRESS,
-	KIND_ADDRESS_PORT, /* "": none; the port may be left out */
+	KIND_ADDRESS_PORT, /* "": none; the port is optional */
 	KIND_CLUSTER_CIDR,
 	KIND_NODEPORT_ADDRESSES,
 	KIND_CIDR_LIST,
@@ -30,19 +30,19 @@ enum setting_kind {
 	KIND_SCHEDULER,
 	KIND_LOG_FORMAT,
 	KIND_GATES, /* a=true,b=false */
-	KIND_ANY,   /* a part of the file that is not looked into */
+	KIND_ANY,   /* a part of the file that is not read */
 };
 
 enum setting_mark {
-	MEANS = 1U << 0,       /* something to us; what does not is named in one warning */
-	WITH_CONFIG = 1U << 1, /* the flag counts although --config is given (rule N153) */
-	/* In the file, zero or nothing is the default: Go's files cannot tell it from absence. */
+	MEANS = 1U << 0,       /* fairlead uses it; unused settings are named in one warning */
+	WITH_CONFIG = 1U << 1, /* the flag counts even with --config (rule N153) */
+	/* In the file zero or empty means the default: Go cannot tell it from an absent field. */
 	ZERO_IS_DEFAULT = 1U << 2,
 	NOT_BELOW_ZERO = 1U << 3, /* a duration */
 	ABOVE_ZERO = 1U << 4,     /* a duration */
 };
 
-/* Those that the code names. */
+/* The settings that the code refers to. */
 enum setting_id {
 	SETTING_KUBECONFIG,
 	SETTING_HOSTNAME_OVERRIDE,
@@ -73,9 +73,9 @@ enum setting_id {
 };
 
 struct setting {
-	const char *flag;     /* without its dashes; NULL: only a field */
+	const char *flag;     /* without dashes; NULL: only a field */
 	const char *field;    /* "iptables.syncPeriod"; NULL: only a flag */
-	const char *fallback; /* what it is when nobody says; NULL: nothing */
+	const char *fallback; /* the default value; NULL: none */
 	enum setting_kind kind;
 	unsigned int marks;   /* enum setting_mark */
 	int min, max;         /* of a number */
@@ -84,29 +84,29 @@ struct setting {
 	int group; /* of --help */
 };
 
-/* The table, and how many there are: ids are indices. */
+/* The table and the number of its entries; ids are indices. */
 extern const struct setting settings[SETTINGS_MAX];
 size_t settings_count(void);
 
-/* The setting of that field ("iptables.syncPeriod"), or -1. */
+/* The id of the setting with that field ("iptables.syncPeriod"), or -1. */
 int setting_of_field(const char *field);
 
-/* True if fields of the table lie below this one ("iptables"). */
+/* True if the table has fields below this one ("iptables"). */
 bool setting_is_block(const char *field);
 
-/* What was said, by id; NULL: nothing. */
+/* The values that were set, by id; NULL: not set. */
 struct setting_values {
 	char *texts[SETTINGS_MAX];
 };
 
 void setting_values_free(struct setting_values *values);
 
-/* Says it, instead of what was said before. Returns 0 or -ENOMEM. Silent. */
+/* Sets a value, replacing an earlier one. Returns 0 or -ENOMEM. Silent. */
 int setting_say(struct setting_values *values, size_t id, const char *text);
 
-/* What was said, or the default; "" where there is neither. */
+/* The value that was set, or the default; "" if there is neither. */
 const char *setting_text(const struct setting_values *values, size_t id);
 
-/* The same as a number or a truth; the text must have been checked. */
+/* The same as a number or a boolean; the text must have been checked. */
 int setting_number(const struct setting_values *values, size_t id);
 bool setting_bool(const struct setting_values *values, size_t id);

@@ -66,7 +66,7 @@ static cJSON *value_tree(const struct setting_values *values, size_t id)
 	}
 }
 
-/* Puts the value at "iptables.syncPeriod". */
+/* Inserts the value at a path such as "iptables.syncPeriod". */
 static void value_place(cJSON *root, const char *field, cJSON *value)
 {
 	auto_cleanup(cleanup_free) char *path = strdup(field);
@@ -99,7 +99,7 @@ cJSON *kube_proxy_config_tree(const struct setting_values *values)
 	return root;
 }
 
-/* As it is opened, so that /dev/stdout is fine. Silent. */
+/* Opens the path directly, so that /dev/stdout works. Silent. */
 static int text_store(const char *text, const char *path)
 {
 	FILE *file = fopen(path, "we");

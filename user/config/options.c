@@ -17,7 +17,7 @@
 #include "base/cleanup.h"
 #include "fairlead/limits.h"
 
-/* What is named in one warning each. */
+/* The names for two warnings. */
 struct notices {
 	struct name_list ignored;     /* flags, because of --config */
 	struct name_list meaningless; /* flags and fields */
@@ -61,8 +61,8 @@ static void defaults_set(struct agent_options *options)
 }
 
 /*
- * The host's name where none is given; trimmed and in lower case, as the kubelet registers it (rule
- * N165).
+ * Sets the node's name: the host's name if none is given; trimmed and in lower case, as the kubelet
+ * registers it (rule N165).
  */
 static void node_name_set(struct agent_options *options)
 {
@@ -92,14 +92,14 @@ static void log_set(struct agent_options *options)
 	options->log_format = strcmp(setting_text(values, SETTING_LOG_FORMAT), "json") != 0
 				      ? LOG_FORMAT_TEXT
 				      : LOG_FORMAT_JSON;
-	/* As klog does, which tells warnings at every verbosity. */
+	/* Like klog, which logs warnings at every verbosity. */
 	log_set_level(options->verbosity < LOG_WARNING ? LOG_WARNING
 		      : options->verbosity > LOG_DEBUG ? LOG_DEBUG
 						       : (enum log_level)options->verbosity);
 	log_set_format(options->log_format);
 }
 
-/* The values were checked: nothing can fail. */
+/* Cannot fail: the values have been checked. */
 static void traffic_set(const struct setting_values *values, struct traffic_options *traffic)
 {
 	const char *why;
@@ -123,7 +123,7 @@ static void traffic_set(const struct setting_values *values, struct traffic_opti
 	(void)address_parse(setting_text(values, SETTING_BIND_ADDRESS), &traffic->bind_address);
 }
 
-/* What code reads, from what was said. */
+/* Sets the options that the code reads from the settings' values. */
 static void options_set(struct agent_options *options)
 {
 	const struct setting_values *values = &options->values;
@@ -148,7 +148,10 @@ static void flags_note(const struct setting_values *flags, struct name_list *mea
 	}
 }
 
-/* Puts flags that count beside a file over what the file says; the others are noted. */
+/*
+ * Lets the flags that count despite --config override the file; the names of the others go to
+ * `ignored`.
+ */
 static int flags_merge(const struct setting_values *flags, struct setting_values *values,
 		       struct name_list *ignored)
 {
@@ -161,7 +164,7 @@ static int flags_merge(const struct setting_values *flags, struct setting_values
 			name_list_add(ignored, "--", setting->flag);
 			continue;
 		}
-		/* An empty name says nothing: `--hostname-override=$(NODE_NAME)`. */
+		/* An empty name counts as not given: `--hostname-override=$(NODE_NAME)`. */
 		if (id == SETTING_HOSTNAME_OVERRIDE && !*flags->texts[id])
 			continue;
 		if (setting_say(values, id, flags->texts[id]))

@@ -53,7 +53,10 @@ int traffic_cidr_parse(const char *text, struct cidr *ret_cidr)
 	return cidr_parse(text, &ret_cidr->addr, &ret_cidr->prefix);
 }
 
-/* The part of a list before the next comma, which `*text` goes behind; NULL behind the last. */
+/*
+ * Parses the part of a list before the next comma and moves `*text` past it, to NULL after the last
+ * part.
+ */
 static int part_next(const char **text, struct cidr *ret_cidr)
 {
 	size_t length = strcspn(*text, ",");
@@ -67,7 +70,7 @@ static int part_next(const char **text, struct cidr *ret_cidr)
 	return traffic_cidr_parse(part, ret_cidr);
 }
 
-/* Returns how many, or -EINVAL with `ret_why`. */
+/* Returns the number of CIDRs, or -EINVAL with `ret_why`. */
 static int list_parse(const char *text, struct cidr *ret_cidrs, int max, const char *too_many,
 		      const char *malformed, const char **ret_why)
 {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What kube-proxy's traffic options say. They decide about near and far clients and about
- * NodePorts: which sources are pods of this node, and on which addresses NodePorts are served.
+ * kube-proxy's traffic options. They decide about near and far clients and about NodePorts: which
+ * sources are pods of this node, and on which addresses NodePorts are served.
  */
 
 #include <stdbool.h>
@@ -17,32 +17,35 @@
 #define NODEPORT_ADDRESSES_MAX 64
 #define SERVICE_CIDRS_MAX      16
 
-/* How a client that is a pod of this node is told from others. */
+/* How the node's own pods are distinguished from other clients. */
 enum local_mode {
 	LOCAL_CLUSTER_CIDR,          /* its address is in cluster_cidrs */
 	LOCAL_NODE_CIDR,             /* its address is in the Node's podCIDRs */
 	LOCAL_BRIDGE_INTERFACE,      /* it comes from this bridge */
-	LOCAL_INTERFACE_NAME_PREFIX, /* it comes from a link whose name begins so */
+	LOCAL_INTERFACE_NAME_PREFIX, /* it comes from a link whose name has this prefix */
 };
 
 struct traffic_options {
 	enum local_mode local_mode;
-	struct cidr cluster_cidrs[CLUSTER_CIDRS_MAX]; /* one, or one of each family */
+	struct cidr cluster_cidrs[CLUSTER_CIDRS_MAX]; /* one, or one per family */
 	size_t cluster_cidr_count;
 	const char *bridge_interface;
 	const char *interface_name_prefix;
-	struct cidr service_cidrs[SERVICE_CIDRS_MAX]; /* where ClusterIPs are from */
+	struct cidr service_cidrs[SERVICE_CIDRS_MAX]; /* the ranges of ClusterIPs */
 	size_t service_cidr_count;
-	/* NodePorts are served on addresses of the node in these; none: on the primary ones. */
+	/*
+	 * NodePorts are served on the node's addresses within these; none: on its primary
+	 * addresses.
+	 */
 	struct cidr nodeport_addresses[NODEPORT_ADDRESSES_MAX];
 	size_t nodeport_address_count;
-	bool is_nodeport_primary;    /* ... which was asked for */
+	bool is_nodeport_primary;    /* ... because the operator asked for it */
 	bool masquerade_all;         /* ClusterIP traffic gets the node's source address */
 	struct ip_addr bind_address; /* a hint at the node's address; unspecified: none, and its
 					family is the primary one */
 };
 
-/* The mode of that name, "" is ClusterCIDR; -EINVAL where there is none. */
+/* Parses the name of a mode; "" is ClusterCIDR. -EINVAL: there is no such mode. */
 int local_mode_parse(const char *name, enum local_mode *ret_mode);
 
 /* snat, dsr or hybrid; -EINVAL for any other word. */
@@ -52,19 +55,19 @@ int forwarding_parse(const char *name, enum forwarding *ret_forwarding);
 int traffic_cidr_parse(const char *text, struct cidr *ret_cidr);
 
 /*
- * Reads "CIDR" or "CIDR,CIDR", one of each family. Returns how many, or -EINVAL with `ret_why`, a
- * sentence's end.
+ * Reads "CIDR" or "CIDR,CIDR", one per family. Returns the number of CIDRs, or -EINVAL with
+ * `ret_why`, the end of a sentence.
  */
 int cluster_cidrs_parse(const char *text, struct cidr ret_cidrs[CLUSTER_CIDRS_MAX],
 			const char **ret_why);
 
-/* Reads CIDRs with commas between them. Returns how many, or -EINVAL with `ret_why`. */
+/* Reads comma-separated CIDRs. Returns their number, or -EINVAL with `ret_why`. */
 int service_cidrs_parse(const char *text, struct cidr ret_cidrs[SERVICE_CIDRS_MAX],
 			const char **ret_why);
 
 /*
- * Reads CIDRs with commas between them, or "primary" alone; "" is none. Returns how many CIDRs, or
- * -EINVAL with `ret_why`.
+ * Reads comma-separated CIDRs, or "primary" alone; "" is an empty list. Returns the number of
+ * CIDRs, or -EINVAL with `ret_why`.
  */
 int nodeport_addresses_parse(const char *text, struct cidr ret_cidrs[NODEPORT_ADDRESSES_MAX],
 			     bool *ret_is_primary, const char **ret_why);

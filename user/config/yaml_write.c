@@ -54,7 +54,7 @@ static bool block_end(yaml_emitter_t *emitter, bool is_mapping)
 	       yaml_emitter_emit(emitter, &event);
 }
 
-/* Trees are as deep as what they were read from may be. */
+/* The depth of a tree is limited by the parser it came from. */
 static bool node_write(yaml_emitter_t *emitter, const cJSON *node) // NOLINT(misc-no-recursion)
 {
 	const bool is_mapping = cJSON_IsObject(node);

@@ -3,5 +3,5 @@
 
 #include <cjson/cJSON.h>
 
-/* The YAML text of a tree, in block style, which the caller frees. NULL: memory is short. */
+/* Returns a tree as YAML text in block style, which the caller frees. NULL: memory is short. */
 char *yaml_write(const cJSON *tree);

@@ -25,9 +25,9 @@
 struct datapath {
 	struct pinned_maps pinned;
 	int lock_fd;
-	struct tc_bpf *tc; /* these two only until everything is loaded */
+	struct tc_bpf *tc; /* this and the next only until all is loaded */
 	struct socket_bpf *socket;
-	int sweep_program; /* starts the timer that ends flows; -1: this kernel has none */
+	int sweep_program; /* starts the timer that ends flows; -1: not loaded, or no timer */
 	struct config config;
 	struct map_fds maps;
 	/* For links with a link-layer header, and without; -1: not loaded. */
@@ -36,7 +36,7 @@ struct datapath {
 	bool takes_split_frames;
 	struct cgroup_program socket_programs[SOCKET_PROGRAM_COUNT];
 	bool with_tc;
-	bool wants_bind, has_bind; /* programs that keep processes off NodePorts */
+	bool wants_bind, has_bind; /* programs that stop processes from binding NodePorts */
 };
 
 struct map_size {
@@ -76,7 +76,7 @@ static int maps_resize(const struct datapath_options *options, struct bpf_object
 	return 0;
 }
 
-/* Either the programs for links without a link-layer header are loaded, or the others. */
+/* Selects which TC programs to load: those for links without a link-layer header, or the others. */
 static void layer3_choose(struct tc_bpf *tc, bool is_layer3)
 {
 	(void)bpf_program__set_autoload(tc->progs.fl_ingress, !is_layer3);
@@ -99,7 +99,7 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 		err = pinned_maps_adopt(&datapath->pinned, datapath->tc->obj);
 	if (err)
 		return err;
-	/* An adopted map has the size it was made with. */
+	/* An adopted map keeps the size it was created with. */
 	datapath->config.flow_checks_max =
 		bpf_map__max_entries(datapath->tc->maps.flow_checks) - FLOW_CHECKS_SPARE;
 	datapath->tc->rodata->config = datapath->config;
@@ -107,8 +107,8 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 }
 
 /*
- * Loads the TC programs, which bring all maps but the sockets'. What a kernel lacks is found by
- * loading the real program: again without the helpers of 5.12.
+ * Loads the TC programs, whose object has all maps but those of the sockets. What the kernel lacks
+ * is found by loading the real programs: a second attempt does without the helpers of 5.12.
  */
 static int tc_load(struct datapath *datapath, const struct datapath_options *options)
 {
@@ -139,8 +139,8 @@ static int program_keep(const struct bpf_program *program, int *ret_fd)
 }
 
 /*
- * Loads the program that starts the timer; a kernel without timers (before 5.15) refuses it, and
- * flows that are confirmed end others then. Returns 0 or a negative errno. Silent.
+ * Loads the program that starts the timer. A kernel without timers (before 5.15) refuses it; then
+ * each flow that is confirmed checks others for expiry. Returns 0 or a negative errno. Silent.
  */
 static int sweep_load(struct datapath *datapath)
 {
@@ -156,7 +156,7 @@ static int sweep_load(struct datapath *datapath)
 	return err ? err : program_keep(sweep->progs.fl_sweep_start, &datapath->sweep_program);
 }
 
-/* Starts the timer, or makes one that runs go on with the programs of this load. */
+/* Starts the timer; if it runs already, makes it continue with the programs of this load. */
 static void sweep_start(struct datapath *datapath)
 {
 	__u8 frame[64] = {};
@@ -200,7 +200,10 @@ static int socket_load_once(struct datapath *datapath)
 	return socket_bpf__load(datapath->socket);
 }
 
-/* Loads the socket programs; again without bpf_set_retval (before 5.18), then without bind. */
+/*
+ * Loads the socket programs; retries without bpf_set_retval (before 5.18), then without the bind
+ * hooks.
+ */
 static int socket_load(struct datapath *datapath)
 {
 	int err = socket_load_once(datapath);
@@ -226,7 +229,9 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* All of them; what that takes is the kernel's verifier, and most of a start. */
+/*
+ * Loads all programs and logs how long that took: it is mostly the verifier, and most of a start.
+ */
 static int programs_load(struct datapath *datapath, const struct datapath_options *options)
 {
 	uint64_t begun_ms = now_ms();
@@ -253,7 +258,10 @@ static int socket_programs_keep(struct datapath *datapath)
 		enum bpf_attach_type type;
 		const char *name;
 	} hooks[SOCKET_PROGRAM_COUNT] = {
-		/* What names replies comes before what makes them, so that none is met halfway. */
+		/*
+		 * In attach order: the programs that name the senders of replies come before those
+		 * that cause replies, so that no reply meets only half of them.
+		 */
 		{socket->progs.fl_recvmsg4, BPF_CGROUP_UDP4_RECVMSG, "recvmsg4"},
 		{socket->progs.fl_recvmsg6, BPF_CGROUP_UDP6_RECVMSG, "recvmsg6"},
 		{socket->progs.fl_getpeername4, BPF_CGROUP_INET4_GETPEERNAME, "getpeername4"},
@@ -304,7 +312,7 @@ static void cleanup_tc(struct tc_bpf **tc)
 	tc_bpf__destroy(*tc);
 }
 
-/* The programs for links without a link-layer header, with the maps of the others. */
+/* Loads the programs for links without a link-layer header, on the maps of the others. */
 static int layer3_load(struct datapath *datapath, struct link_programs *ret_programs)
 {
 	auto_cleanup(cleanup_tc) struct tc_bpf *tc = NULL;
@@ -330,7 +338,7 @@ static void cleanup_xdp(struct xdp_bpf **xdp)
 	xdp_bpf__destroy(*xdp);
 }
 
-/* With `takes_split`, drivers may hand frames over that lie in several buffers. */
+/* With `takes_split`, drivers may deliver frames that are spread over several buffers. */
 static int xdp_load_once(const struct datapath *datapath, bool takes_split, int *ret_program)
 {
 	auto_cleanup(cleanup_xdp) struct xdp_bpf *xdp = NULL;

@@ -3,8 +3,8 @@
 
 /*
  * The datapath as user space holds it: the loaded programs and the pinned maps. Programs are loaded
- * anew at each start and replace those of an earlier run in place; maps that are pinned are used
- * again, so that flows, affinity and ids survive.
+ * at each start and replace those of an earlier run in place; pinned maps are reused, so that
+ * flows, affinity and ids survive.
  */
 
 #include <stdbool.h>
@@ -15,7 +15,7 @@
 #include "link/link.h"
 #include "publish/publish.h"
 
-/* How many entries maps shall have. */
+/* The wanted sizes of maps, in entries. */
 struct datapath_sizes {
 	uint32_t services;
 	uint32_t frontends;
@@ -30,13 +30,13 @@ struct datapath_sizes {
 struct datapath_options {
 	const char *pin_dir;
 	struct datapath_sizes sizes;
-	struct config config; /* what the kernel lacks is switched off in it by trying */
+	struct config config; /* features that the kernel turns out to lack are switched off */
 	bool with_tc;         /* false: the flow tables are not needed and stay tiny */
-	bool bind_protection; /* the last two socket programs are wanted */
+	bool bind_protection; /* load the last two socket programs too */
 	/*
-	 * Drivers may hand large frames to XDP in several buffers, where the kernel knows of
-	 * such (5.18). Not with generic XDP: packets come out of that wrong (seen on 6.18), and
-	 * TC cannot read them any more.
+	 * Drivers may deliver large frames to XDP in several buffers, if the kernel supports that
+	 * (5.18). Not with generic XDP: such packets come out of it damaged (seen on 6.18), and TC
+	 * cannot read them any more.
 	 */
 	bool xdp_takes_split_frames;
 };
@@ -47,9 +47,9 @@ struct datapath_options {
 struct datapath;
 
 /*
- * Takes the pin directory for this process (-EBUSY: another agent has it), mounts bpffs there if
- * need be, loads the programs, and makes or adopts the maps. Pinned maps that are too small for
- * `sizes` are replaced by larger ones with the same content once datapath_commit is called. Logs.
+ * Locks the pin directory for this process (-EBUSY: another agent has it), mounts bpffs there if
+ * need be, loads the programs, and creates or adopts the maps. Pinned maps that are too small for
+ * `sizes` are replaced by larger ones with the same content when datapath_commit is called. Logs.
  */
 int datapath_open(const struct datapath_options *options, struct datapath **ret_datapath);
 
@@ -57,30 +57,30 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 bool datapath_is_pinned(const char *pin_dir);
 
 /*
- * Pins what was made anew, in place of what was there. To be called when the new programs are
- * attached: until then a crash leaves the old maps, with the old programs, in place. Logs.
+ * Pins the maps that replace pinned ones. To be called once the new programs are attached: until
+ * then, a crash leaves the old maps and the old programs in place. Logs.
  */
 int datapath_commit(struct datapath *datapath);
 
-/* Unloads what is not pinned or attached. NULL is fine. */
+/* Unloads everything that is neither pinned nor attached. NULL is fine. */
 void datapath_close(struct datapath *datapath);
 
 /* Descriptors here and below are borrowed until datapath_close. */
 
 /*
- * The TC programs for links with a link-layer header, or for those without: what few nodes need is
- * only loaded when it is first asked for. Returns 0 or a negative errno. Logs.
+ * The TC programs for links with a link-layer header, or for those without one: few nodes need the
+ * latter, so they are loaded at the first call. Returns 0 or a negative errno. Logs.
  */
 int datapath_link_programs(struct datapath *datapath, bool is_layer3,
 			   struct link_programs *ret_programs);
 
 /*
- * The XDP program, loaded when it is first asked for. Returns 0 or a negative errno: this kernel
- * does not take it, and a warning says so.
+ * The XDP program, loaded at the first call. Returns 0, or a negative errno if the kernel refuses
+ * the program, which is logged as a warning.
  */
 int datapath_xdp_program(struct datapath *datapath, int *ret_program);
 
-/* Returns how many there are. */
+/* Fills in the socket programs. Returns how many there are. */
 size_t datapath_socket_programs(const struct datapath *datapath,
 				struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT]);
 struct publish_maps datapath_publish_maps(const struct datapath *datapath);
@@ -88,8 +88,8 @@ struct publish_maps datapath_publish_maps(const struct datapath *datapath);
 /* Any map by its name, or -1. */
 int datapath_map(const struct datapath *datapath, const char *name);
 
-/* How many entries it has room for; 0: there is no such map. */
+/* The number of entries that a map has room for; 0: there is no such map. */
 uint32_t datapath_map_entries(const struct datapath *datapath, const char *name);
 
-/* enum degraded bits: what this kernel lacks. */
+/* The enum degraded bits for what this kernel lacks. */
 uint32_t datapath_degraded(const struct datapath *datapath);

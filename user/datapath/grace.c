@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 
-/* Where the kernel cannot be asked: RCU's grace periods are much shorter. */
+/* How long to wait where the kernel has no membarrier: RCU's grace periods are much shorter. */
 #define GUESS_NS 500000000L
 
 int grace_wait(void)

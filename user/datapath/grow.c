@@ -15,7 +15,7 @@
 #include "fairlead/atomic.h"
 #include "fairlead/types.h"
 
-/* Longer than any flow stays without a reply. */
+/* Longer than any flow lives without a reply. */
 #define NEW_FLOWS_LAST_S 3600
 
 static int copy_entry(int from, int to, const void *key, void *value)
@@ -52,8 +52,9 @@ static int copy_hash(int from, int to, const struct bpf_map_info *info, void *va
 }
 
 /*
- * Programs go on counting in the old map until they are replaced, so the counts follow later. Until
- * then every address may have flows: this outlasts all that are new now.
+ * Programs count in the old map until they are replaced, so grow_add_counts adds the counts later.
+ * Until then, every address may have flows: the time stored here outlasts all flows that are new
+ * now.
  */
 static int copy_address_flows(int to, uint32_t count)
 {
@@ -91,7 +92,7 @@ int grow_copy(const char *map_name, int from, int to)
 		return -errno;
 	if (!strcmp(map_name, "address_flows"))
 		return copy_address_flows(to, info.max_entries);
-	/* A per-CPU value is one for each CPU, each rounded up to 8 bytes. */
+	/* A value of a per-CPU map is one value for each CPU, each rounded up to 8 bytes. */
 	value = calloc((size_t)cpus, (info.value_size + 7U) / 8 * 8);
 	if (!value)
 		return -ENOMEM;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Larger maps in place of pinned ones that have become too small: the same content, in the same
- * places.
+ * Copies the content of pinned maps that have become too small into larger ones, entry by entry, at
+ * the same keys.
  */
 
 #include <stdbool.h>
@@ -15,7 +15,8 @@
 int grow_copy(const char *map_name, int from, int to);
 
 /*
- * Adds what one `address_flows` counts and expects to another, when no program counts in the first
- * one any more. Returns 0 or a negative errno. Silent.
+ * Adds the counts of one `address_flows` map to those of another, and carries over how long
+ * FLOW_DIRECT flows may exist. To be called when no program counts in the first map any more.
+ * Returns 0 or a negative errno. Silent.
  */
 int grow_add_counts(int from, int to);

@@ -2,21 +2,20 @@
 #pragma once
 
 /*
- * The ports that the kernel gives to this node's own connections. A flow whose client's place is
- * taken by an address of the node must not have one of them as its source.
+ * The ports that the kernel assigns to this node's own connections. A flow whose client's address
+ * is replaced by one of the node must not get such a port as its source while a socket of the node
+ * uses it towards the same backend.
  */
 
 #include <stddef.h>
 
 #include "fairlead/config.h"
 
-/*
- * Reads `text`, what net.ipv4.ip_local_port_range holds. Returns 0 or -EINVAL. Silent.
- */
+/* Parses `text`, a value of net.ipv4.ip_local_port_range. Returns 0 or -EINVAL. Silent. */
 int host_ports_parse(const char *text, __u16 *ret_min, __u16 *ret_max);
 
 /*
- * Tells the programs' configuration of the node's range, as it is now. Logs, where the range of
- * --source-ports overlaps with it too, and goes on with the default where it cannot be read.
+ * Stores the start of the node's current port range in the programs' configuration. Logs if the
+ * range cannot be read, and uses the default then, or if it overlaps with that of --source-ports.
  */
 void host_ports_set(struct config *config);

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Descriptors that outlive a libbpf object: it holds the programs' instructions, relocations and
- * types, half a megabyte that nobody asks for once everything is loaded.
+ * Map descriptors that outlive their libbpf object, which holds the programs' instructions,
+ * relocations and types: half a megabyte that is useless once everything is loaded.
  */
 
 #include <bpf/libbpf.h>
@@ -17,29 +17,28 @@ struct map_fds {
 	struct {
 		char name[MAP_FDS_NAME_SIZE];
 		int fd;
-		uint32_t entries; /* at most */
+		uint32_t entries; /* capacity */
 	} maps[MAP_FDS_MAX];
 	size_t count;
 };
 
-/* A descriptor of one's own for another; negative errno. Silent. */
+/* Returns a duplicate of the descriptor, which the caller owns, or a negative errno. Silent. */
 int fd_duplicate(int fd);
 
 /*
- * Keeps the maps of a loaded object that are not kept yet, by name. libbpf's own maps (.rodata) are
- * left out. Returns 0 or a negative errno. Silent.
+ * Duplicates the descriptors of a loaded object's maps whose names are not kept yet. libbpf's own
+ * maps (.rodata) are left out. Returns 0 or a negative errno. Silent.
  */
 int map_fds_add(struct map_fds *kept, const struct bpf_object *object);
 
-/* Borrowed; -1: there is none of that name. */
+/* The descriptor of the map of that name, borrowed; -1: there is none. */
 int map_fds_find(const struct map_fds *kept, const char *name);
 
-/* 0: there is none of that name. */
+/* The capacity of the map of that name; 0: there is none. */
 uint32_t map_fds_entries(const struct map_fds *kept, const char *name);
 
 /*
- * Lets an object that is not loaded yet use the kept maps as its own. Returns 0 or a negative
- * errno.
+ * Makes an object that is not loaded yet use the kept maps. Returns 0 or a negative errno. Silent.
  */
 int map_fds_reuse(const struct map_fds *kept, struct bpf_object *object);
 

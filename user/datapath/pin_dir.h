@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* The directory of bpffs that holds our pins: made, mounted, locked, and removed again. */
+/* The directory on bpffs that holds our pins: creates, mounts, locks and removes it. */
 
 #include <stdbool.h>
 
 /*
- * Makes `path` and, where it is on no bpffs, mounts one: at /sys/fs/bpf for what lies below that,
- * else at `path` itself. Logs. Returns 0 or a negative errno.
+ * Creates `path` and, if it is not on a bpffs, mounts one: at /sys/fs/bpf if `path` lies below
+ * that, else at `path` itself. Logs. Returns 0 or a negative errno.
  */
 int pin_dir_make(const char *path);
 
 /*
- * Locks the directory for this process, as long as the descriptor is open. Returns it, -EBUSY where
- * another process has it, or another negative errno. Silent.
+ * Locks the directory for this process, for as long as the returned descriptor is open. Returns it,
+ * -EBUSY if another process holds the lock, or another negative errno. Silent.
  */
 int pin_dir_lock(const char *path);
 

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/map_table.h"
 
-/* Maps of the object that live only as long as its programs do. */
+/* True for a map that is not pinned and lives only as long as its programs. */
 static bool map_is_private(const struct bpf_map *map)
 {
 	return !map_table_find(bpf_map__name(map));
@@ -119,7 +119,7 @@ int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *kep
 	return 0;
 }
 
-/* Now that the programs count in the larger map, what they counted in the old one is added. */
+/* Adds what the programs counted in the old map, now that they count in the larger one. */
 static int address_flows_settle(const struct pinned_maps *pinned, const struct map_fds *kept)
 {
 	int err;
@@ -146,7 +146,7 @@ int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *kept)
 		err = pin_path(pinned, name, path);
 		if (err)
 			return err;
-		/* A rename puts the new pin in place of the old in one step. */
+		/* Renaming the new pin over the old one replaces it in one step. */
 		(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
 		(void)unlink(temporary);
 		if (bpf_obj_pin(map_fds_find(kept, name), temporary) || rename(temporary, path))

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The maps below the pin directory: those of an earlier run are used again, unless they have become
- * too small. Then larger ones take their places once the new programs are attached.
+ * The maps in the pin directory. Those of an earlier run are reused, unless they have become too
+ * small: then larger ones replace them once the new programs are attached.
  */
 
 #include <bpf/libbpf.h>
@@ -27,16 +27,16 @@ struct pinned_maps {
 /* All of these log, and return 0 or a negative errno, unless they say otherwise. */
 
 /*
- * Lets a map of an object that is not loaded yet be the pinned one of its name, if there is one and
- * it is large enough; remembers it to be replaced where it is not. -EPROTO: it was made by another
- * version.
+ * Makes a map of an object that is not loaded yet use the pinned map of the same name, if there is
+ * one and it is large enough. If it is too small, remembers that the new map will replace it.
+ * -EPROTO: another version of fairlead made it.
  */
 int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map);
 
-/* The same for all maps of an object but those that live only as long as its programs do. */
+/* The same for all maps of an object that are pinned. */
 int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object);
 
-/* Copies what is too small into the larger maps that were loaded. */
+/* Copies the content of the maps that are too small into the larger ones, which are loaded. */
 int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *kept);
 
 /* Pins the maps of an object that are not pinned yet. */
@@ -45,5 +45,5 @@ int pinned_maps_add(const struct pinned_maps *pinned, struct bpf_object *object)
 /* Pins the larger maps in place of those that are too small. */
 int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *kept);
 
-/* Forgets which maps are too small: they stay in use. Silent. */
+/* Forgets which maps are too small; their pins stay. Silent. */
 void pinned_maps_forget(struct pinned_maps *pinned);

@@ -13,7 +13,7 @@
 #define LINES_KEPT 4
 
 static char first_complaint[1024];
-/* The end of the verifier's log, oldest line first; its statistics are left out. */
+/* The last lines of the verifier's log, oldest first, without its statistics. */
 static char verifier_lines[LINES_KEPT][256];
 static size_t line_count;
 
@@ -31,7 +31,7 @@ static void line_keep(const char *line, size_t length)
 		       (int)length, line);
 }
 
-/* Each attempt of libbpf has a log of its own; the last one counts. */
+/* Each load attempt of libbpf has a log of its own; the last one is kept. */
 static void verifier_log_keep(const char *text)
 {
 	line_count = 0;

@@ -15,7 +15,7 @@
 struct known_kind {
 	const char *name;
 	const char *group;
-	const char *versions[3]; /* as apiVersion says it, ending in NULL */
+	const char *versions[3]; /* as in apiVersion, ending in NULL */
 	enum object_kind kind;
 };
 
@@ -42,7 +42,10 @@ static bool version_is_in_group(const char *api_version, const char *group)
 	return strlen(group) == len && !memcmp(api_version, group, len);
 }
 
-/* Another group's kind of the same name (Knative has a Service) is none of ours. */
+/*
+ * Looks up the kind in its API group: another group may have a kind of the same name (Knative has a
+ * Service).
+ */
 static const struct known_kind *kind_find(const char *kind, const char *api_version)
 {
 	for (size_t i = 0; i < sizeof(known_kinds) / sizeof(known_kinds[0]); i++) {
@@ -67,8 +70,10 @@ static bool kind_has_namespace(enum object_kind kind)
 	return kind != OBJECT_NODE && kind != OBJECT_SERVICE_CIDR;
 }
 
-/* RFC 3339 in UTC, as controllers write it. It is for a statistic only: a time that cannot be read
- * is none. */
+/*
+ * RFC 3339 in UTC, as controllers write it, in ms. It only feeds a statistic, so an invalid time is
+ * treated as missing: 0.
+ */
 static __u64 trigger_time_decode(const cJSON *metadata)
 {
 	const char *text = cJSON_GetStringValue(
@@ -87,7 +92,7 @@ static __u64 trigger_time_decode(const cJSON *metadata)
 	return seconds > 0 ? (__u64)seconds * 1000 + (__u64)(fraction * 1000) : 0;
 }
 
-/* Names first: everything that is said about the object later names it by them. */
+/* Reads the names first, because later messages identify the object by them. */
 static void metadata_decode(struct decoder *decoder, const cJSON *item, struct object *object)
 {
 	static const char *const proxy_labels[] = {LABEL_PROXY_NAME, LABEL_HEADLESS, NULL};
@@ -140,8 +145,7 @@ static void kind_decode(struct decoder *decoder, const cJSON *item, struct objec
 	}
 }
 
-/* For a log line: what cannot be shown in one becomes '?', also the start of a letter beyond ASCII.
- */
+/* Makes a text fit for a log line: every byte outside printable ASCII becomes '?'. */
 static void text_make_plain(char *text)
 {
 	for (; *text; text++) {

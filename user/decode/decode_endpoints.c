@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* EndpointSlices, v1 and v1beta1, and Endpoints, whose subsets become slices. */
+/* Decodes EndpointSlices (v1 and v1beta1) and Endpoints, whose subsets become slices. */
 
 #include <stdint.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static enum ip_family family_decode(struct decoder *decoder, const cJSON *item)
 	return 0;
 }
 
-/* Ports of a slice or a subset. One without a number stands for all ports: it is kept as 0. */
+/* Ports of a slice or a subset. A port without a number means all ports and is stored as 0. */
 static void ports_decode(struct decoder *decoder, const cJSON *parent, const char *path,
 			 struct slice_object *slice)
 {
@@ -73,7 +73,7 @@ static char **hints_decode(struct decoder *decoder, const cJSON *hints, const ch
 	return names;
 }
 
-/* v1beta1 of releases before 1.20 has the node's name among the topology labels only. */
+/* Before release 1.20 v1beta1 has the node's name only in the topology labels. */
 static char *node_name_decode(struct decoder *decoder, const cJSON *item)
 {
 	const cJSON *topology = field_object(decoder, item, "topology");
@@ -94,7 +94,10 @@ static void address_decode(struct decoder *decoder, const char *text, enum ip_fa
 		decoder_fail(decoder, "", "has \"%.60s\", which is not IPv%d", text, (int)family);
 }
 
-/* Rules A16 and A17. An endpoint without addresses is ignored: false. */
+/*
+ * Only the first address counts (rule A16); missing conditions have defaults (rule A17). False for
+ * an endpoint without addresses, which is ignored.
+ */
 static bool endpoint_decode(struct decoder *decoder, const cJSON *item, enum ip_family family,
 			    struct slice_endpoint *endpoint)
 {
@@ -119,7 +122,7 @@ static bool endpoint_decode(struct decoder *decoder, const cJSON *item, enum ip_
 	return first;
 }
 
-/* One bad endpoint does not take the others with it. */
+/* A bad endpoint is skipped; the others stay. */
 static void slice_endpoints_decode(struct decoder *decoder, const cJSON *item,
 				   struct slice_object *slice)
 {
@@ -161,7 +164,7 @@ void slice_decode(struct decoder *decoder, const cJSON *item, struct slice_objec
 		slice_endpoints_decode(decoder, item, ret_slice);
 }
 
-/* An address of a subset; the family says which of the subset's two slices it goes to. */
+/* Adds an address of a subset to the slice of its family. */
 static void subset_address_decode(struct decoder *decoder, const cJSON *item, bool ready,
 				  struct slice_object slices[2])
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * What a Service has for clients from outside, but for the ports of its nodes. One address or range
- * that cannot be used does not take the others with it.
+ * The fields of a Service for clients outside the cluster, except its node ports. An unusable
+ * address or range is skipped; the others stay.
  */
 
 #include <ctype.h>
@@ -14,10 +14,10 @@
 
 #define PORT_MAX          65535
 #define RANGE_TEXT_SIZE   (INET6_ADDRSTRLEN + sizeof("/128"))
-#define EXTERNAL_IPS_MAX  1024 /* of one Service: each makes a frontend for each of its ports */
+#define EXTERNAL_IPS_MAX  1024 /* per Service: each makes a frontend for every port */
 #define SOURCE_RANGES_MAX 4096
 
-/* An address that means something else on every machine can be no Service's. */
+/* Addresses that no Service can have, because they mean something else on every machine. */
 static bool address_is_special(const struct ip_addr *addr)
 {
 	struct in6_addr ipv6;
@@ -43,7 +43,7 @@ static void address_add(struct decoder *decoder, const char *field, const char *
 		++*count;
 }
 
-/* Room for the items of a list; NULL where there are none, or too many. */
+/* Room for the items of a list; NULL if there are none, too many, or memory is short. */
 static void *items_room(struct decoder *decoder, const cJSON *list, const char *field, int max,
 			size_t size)
 {
@@ -72,8 +72,8 @@ static void external_ips_decode(struct decoder *decoder, const cJSON *spec,
 }
 
 /*
- * An ingress point with a name only is none of ours (rule B29), nor is one whose traffic passes the
- * balancer (rule B28).
+ * Skips an ingress entry that has only a hostname (rule B29), and one with ipMode Proxy, whose
+ * traffic passes through the load balancer (rule B28).
  */
 static void ingress_decode(struct decoder *decoder, const cJSON *item,
 			   struct service_object *service)
@@ -112,7 +112,7 @@ static void load_balancer_decode(struct decoder *decoder, const cJSON *item,
 	}
 }
 
-/* Blanks around it are fine (rule I111). */
+/* Ignores blanks around the range (rule I111). */
 static int range_parse(const char *text, struct cidr *ret_range)
 {
 	char trimmed[RANGE_TEXT_SIZE];
@@ -130,7 +130,9 @@ static int range_parse(const char *text, struct cidr *ret_range)
 	return cidr_parse(trimmed, &ret_range->addr, &ret_range->prefix);
 }
 
-/* A list of which nothing can be used lets nobody in: the other way would open what was closed. */
+/*
+ * A list without any valid range admits nobody: ignoring it would open what was meant to be closed.
+ */
 static void source_ranges_decode(struct decoder *decoder, const cJSON *spec,
 				 struct service_object *service)
 {

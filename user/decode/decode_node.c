@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Nodes, the Pods that run on them, and the ranges that ClusterIPs come from. */
+/* Decodes Nodes, the Pods that run on them, and the ranges of ClusterIPs. */
 
 #include <netinet/in.h>
 #include <string.h>
@@ -40,7 +40,10 @@ static void pod_cidrs_decode(struct decoder *decoder, const cJSON *spec, struct 
 		cidr_decode(decoder, single, "podCIDR", node->pod_cidrs, &node->pod_cidr_count);
 }
 
-/* Rule L132: a balancer shall not send new connections to a node that is about to go. */
+/*
+ * True if the Node is being deleted or has the autoscaler's taint: load balancers must not send it
+ * new connections (rule L132).
+ */
 static bool node_is_leaving(struct decoder *decoder, const cJSON *item)
 {
 	const cJSON *taints = field_array(decoder, field_object(decoder, item, "spec"), "taints");
@@ -174,7 +177,7 @@ static void container_ports_decode(struct decoder *decoder, const cJSON *contain
 	}
 }
 
-/* Named ports of containers, and of init containers that keep running beside them. */
+/* Named ports of containers, and of init containers that keep running alongside them. */
 static void ports_decode(struct decoder *decoder, const cJSON *spec, struct pod_object *pod)
 {
 	const cJSON *containers = field_array(decoder, spec, "containers");

@@ -30,7 +30,7 @@ static enum service_type type_decode(struct decoder *decoder, const cJSON *spec)
 	return SERVICE_TYPE_CLUSTER_IP;
 }
 
-/* Adds the address of one ClusterIP, or notes that there is none to have. */
+/* Adds a ClusterIP, or notes that the Service is headless. */
 static void cluster_ip_decode(struct decoder *decoder, const char *text, const char *field,
 			      struct service_object *service)
 {
@@ -109,7 +109,7 @@ static void port_decode(struct decoder *decoder, const cJSON *item, struct servi
 	target_port_decode(decoder, item, &ret_port->target_port);
 }
 
-/* A service port is known by its name and protocol (rule A11): there may not be two. */
+/* A service port is identified by its name and protocol (rule A11), which must be unique. */
 static void port_check_unique(struct decoder *decoder, const struct service_object *service)
 {
 	const struct service_port *port = &service->ports[service->port_count];
@@ -173,7 +173,7 @@ void service_decode(struct decoder *decoder, const cJSON *item, struct service_o
 		(__u16)field_number(decoder, spec, "healthCheckNodePort", 0, PORT_MAX, 0);
 	field_labels(decoder, spec, "selector", NULL, &ret_service->selector);
 	ports_decode(decoder, spec, ret_service);
-	/* Last: only what is wrong with the rest costs the whole Service. */
+	/* Last: the errors before this reject the whole Service. */
 	if (!decoder->err)
 		service_external_decode(decoder, item, spec, ret_service);
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Fields of a cJSON tree, read with their type checked. The first thing that is wrong is kept with
- * the field's path in the decoder; later reads give their default, so that only the end has to ask.
+ * Reads fields of a cJSON tree and checks their types. The decoder keeps the first error with the
+ * field's path; later reads return their default, so that the caller checks only once, at the end.
  * Strings are borrowed from the tree.
  */
 
@@ -18,61 +18,63 @@ struct decoder_memory;
 
 struct decoder {
 	const struct decode_problems *problems;
-	const struct object *object;   /* the loose object: its name is in messages */
+	const struct object *object;   /* the object being decoded; messages name it */
 	struct decoder_memory *memory; /* its arrays */
-	const char *path;              /* where the field at hand is: "spec.ports" */
-	size_t index;                  /* ... and which element; SIZE_MAX: it is no array */
-	int err;                       /* -EINVAL: `text` says why; -ENOMEM */
+	const char *path;              /* path of the current field: */
+	size_t index;                  /* index of the element; SIZE_MAX: not in an array */
+	int err;                       /* 0, -EINVAL (`text` says why) or -ENOMEM */
 	char text[320];
 };
 
-/* Frees all that decoder_array gave. */
+/* Frees all memory from decoder_array. */
 void decoder_fini(struct decoder *decoder);
 
-/* Zeroed room for an array that lives as long as the decoder; NULL where there is none, which is
- * kept. */
+/*
+ * Allocates a zeroed array that lives as long as the decoder. NULL if memory is short, which the
+ * decoder records.
+ */
 void *decoder_array(struct decoder *decoder, size_t count, size_t size);
 
-/* Sets the place that problems are reported at. */
+/* Sets the path at which problems are reported. */
 void decoder_at(struct decoder *decoder, const char *path);
 void decoder_at_index(struct decoder *decoder, const char *path, size_t index);
 
-/* Keeps a problem of `field` at the place at hand, unless there is one already. */
+/* Records a problem of `field` at the current path, unless there is one already. */
 void decoder_fail(struct decoder *decoder, const char *field, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* A member; NULL where there is none or it is null. */
+/* A member; NULL if it is missing or null. */
 const cJSON *field_get(const cJSON *object, const char *name);
 
-/* An object or an array; NULL where there is none. */
+/* An object or an array; NULL if it is missing. */
 const cJSON *field_object(struct decoder *decoder, const cJSON *object, const char *name);
 const cJSON *field_array(struct decoder *decoder, const cJSON *object, const char *name);
 
-/* A string, or `fallback` where there is none. */
+/* A string, or `fallback` if it is missing. */
 char *field_string(struct decoder *decoder, const cJSON *object, const char *name,
 		   const char *fallback);
 
 bool field_bool(struct decoder *decoder, const cJSON *object, const char *name, bool fallback);
 
-/* A whole number from `min` to `max`, or `fallback` where there is none. */
+/* A whole number from `min` to `max`, or `fallback` if it is missing. */
 __u32 field_number(struct decoder *decoder, const cJSON *object, const char *name, __u32 min,
 		   __u32 max, __u32 fallback);
 
-/* TCP where there is none; 0 for a protocol that we do not know. */
+/* The protocol: TCP if it is missing, 0 if it is unknown. */
 __u8 field_proto(struct decoder *decoder, const cJSON *object);
 
 /*
- * A name that may appear in a log line and in a map: letters, digits, '-', '_' and '.', and at most
- * `max` of them. "" is fine, `fallback` is for a missing one.
+ * A name that is safe in a log line and in a map: letters, digits, '-', '_' and '.', at most `max`
+ * of them, or "". `fallback` if it is missing.
  */
 char *field_name(struct decoder *decoder, const cJSON *object, const char *name, size_t max,
 		 const char *fallback);
 
-/* Labels or a selector. With `wanted` (ending in NULL) only those keys. */
+/* Labels or a selector. If `wanted` (ending in NULL) is given, only those keys. */
 void field_labels(struct decoder *decoder, const cJSON *object, const char *name,
 		  const char *const *wanted, struct labels *ret_labels);
 
-/* A decoder for each kind fills in the loose object. */
+/* One decoder per kind; each fills in the object being decoded. */
 void service_decode(struct decoder *decoder, const cJSON *item, struct service_object *ret_service);
 void service_external_decode(struct decoder *decoder, const cJSON *item, const cJSON *spec,
 			     struct service_object *service);
@@ -85,7 +87,7 @@ void service_cidr_decode(struct decoder *decoder, const cJSON *item,
 			 struct service_cidr_object *ret_service_cidr);
 
 /*
- * Tells of a part that is left out, `consequence` ("the endpoint is skipped"), and forgets the
- * problem. True if there was one.
+ * Reports a part that is left out and the `consequence` ("the endpoint is skipped"), and clears the
+ * problem. Returns true if there was one.
  */
 bool decoder_skip(struct decoder *decoder, const char *consequence);

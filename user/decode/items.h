@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Objects out of a text, one at a time: a list of 10,000 of them is never a tree as a whole. The
- * whole text must be well-formed; where it is not, some of its objects may have been given before
- * that was found, so the receiver must be able to take them back.
+ * Reads objects from a text one at a time, so that a list of 10,000 is never one tree. The whole
+ * text must be well-formed. If it is not, some objects may have been delivered before the error is
+ * found, so the receiver must be able to undo them.
  */
 
 #include <cjson/cJSON.h>
@@ -13,8 +13,10 @@
 #include "decode/decode.h"
 
 struct items_receiver {
-	/* `item` is borrowed and `line` is where it begins. Returns 0, or an error that ends
-	 * reading. */
+	/*
+	 * `item` is borrowed; `line` is where it begins. Returns 0, or an error that ends the
+	 * reading.
+	 */
 	int (*item)(const cJSON *item, const struct decode_defaults *defaults, unsigned int line,
 		    void *context);
 	void *context;
@@ -36,13 +38,16 @@ int yaml_items(const char *text, size_t size, const struct items_receiver *recei
 	       struct items_error *ret_error);
 
 /*
- * The only document of a YAML text as one tree, which the caller owns; JSON is YAML. Returns 0,
- * -EINVAL with `ret_error` (also where there is no document, or a second one), or -ENOMEM. Silent.
+ * Reads the only document of a YAML (or JSON) text as one tree, which the caller owns. Returns 0,
+ * -EINVAL with `ret_error` (also if there is no document, or a second one), or -ENOMEM. Silent.
  */
 int yaml_document_read(const char *text, size_t size, cJSON **ret_tree,
 		       struct items_error *ret_error);
 
-/* What a list's kind ("ServiceList") and apiVersion say of its items; `buf` holds the kind. */
+/*
+ * Derives the defaults of a list's items from its kind ("ServiceList") and apiVersion; `buf` holds
+ * the result's kind.
+ */
 #define KIND_SIZE 64
 struct decode_defaults list_defaults(const char *kind, const char *api_version,
 				     char buf[KIND_SIZE]);

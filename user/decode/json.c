@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * JSON: a scanner finds where the values of the outermost object begin and end, which also tells a
- * text that was cut off, and cJSON parses each item by itself. Lists of `kubectl get -o json` name
- * their kind behind their items, so the items are read in a second step.
+ * JSON. A scanner finds where the values of the outermost object begin and end, which also detects
+ * a truncated text; cJSON then parses each item by itself. `kubectl get -o json` writes the kind of
+ * a list after its items, so the items are read in a second pass.
  */
 
 #include <errno.h>
@@ -20,12 +20,12 @@ struct scanner {
 	const char *text;
 	const char *at;
 	const char *end;
-	const char *counted; /* newlines up to here are in `line` */
+	const char *counted; /* `line` counts the newlines up to here */
 	unsigned int line;
 	struct items_error *error;
 };
 
-/* What is known of the outermost object. */
+/* The members of the outermost object that are used. */
 struct document {
 	const char *begin;
 	const char *items; /* the list's "[", or NULL */
@@ -44,7 +44,7 @@ static void document_fini(struct document *document)
 	cJSON_Delete(document->api_version);
 }
 
-/* The line that `at` is on; places are asked for in ascending order. */
+/* The line that `at` is on. Fast for ascending positions. */
 static unsigned int scanner_line(struct scanner *scanner, const char *at)
 {
 	if (at < scanner->counted) {
@@ -75,8 +75,10 @@ static void spaces_skip(struct scanner *scanner)
 		scanner->at++;
 }
 
-/* The length of the UTF-8 sequence at `at`, 0 if it is none (overlong, a surrogate, too large, cut
- * off). */
+/*
+ * The length of the multi-byte UTF-8 sequence at `at`; 0 if it is invalid (overlong, a surrogate,
+ * too large, truncated).
+ */
 static size_t utf8_len(const unsigned char *at, const unsigned char *end)
 {
 	size_t len = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
@@ -93,7 +95,7 @@ static size_t utf8_len(const unsigned char *at, const unsigned char *end)
 	return len;
 }
 
-/* Stands on the opening quote; goes behind the closing one. */
+/* Skips a string; the scanner is on its opening quote. */
 static int string_skip(struct scanner *scanner)
 {
 	scanner->at++;
@@ -120,7 +122,7 @@ static int string_skip(struct scanner *scanner)
 	return scanner_fail(scanner, "");
 }
 
-/* Goes behind a number or a word. */
+/* Skips a number or a word. */
 static int word_skip(struct scanner *scanner)
 {
 	const char *begin = scanner->at;
@@ -131,8 +133,9 @@ static int word_skip(struct scanner *scanner)
 	return scanner->at > begin ? 0 : scanner_fail(scanner, "a value is expected");
 }
 
-/* Goes behind a bracketed value. Inside only brackets and strings matter: cJSON looks at what is
- * used. */
+/*
+ * Skips an object or array. Only brackets and strings matter inside: cJSON checks whatever is used.
+ */
 static int brackets_skip(struct scanner *scanner)
 {
 	unsigned int depth = 0;
@@ -156,7 +159,7 @@ static int brackets_skip(struct scanner *scanner)
 	return scanner_fail(scanner, "");
 }
 
-/* Goes behind the value at hand. */
+/* Skips the current value. */
 static int value_skip(struct scanner *scanner)
 {
 	if (scanner->at >= scanner->end)
@@ -168,7 +171,7 @@ static int value_skip(struct scanner *scanner)
 	return word_skip(scanner);
 }
 
-/* Parses the value at hand and goes behind it. */
+/* Parses the current value and moves past it. */
 static int value_parse(struct scanner *scanner, cJSON **ret_json)
 {
 	const char *end = NULL;
@@ -193,7 +196,7 @@ static bool scanner_take(struct scanner *scanner, char c)
 	return true;
 }
 
-/* Goes behind one member of the outermost object and keeps what matters of it. */
+/* Scans one member of the outermost object and keeps it if it is needed. */
 static int member_scan(struct scanner *scanner, struct document *document)
 {
 	auto_cleanup(cleanup_cjson) cJSON *key = NULL;
@@ -221,7 +224,7 @@ static int member_scan(struct scanner *scanner, struct document *document)
 	return value_skip(scanner);
 }
 
-/* Goes behind the outermost object. */
+/* Scans the outermost object. */
 static int document_scan(struct scanner *scanner, struct document *document)
 {
 	int err;

@@ -8,12 +8,12 @@
 #define ARENA_SIZE (256UL << 10)
 #define ALIGNMENT  16
 
-/* cJSON's hooks are the process's, so this is too. */
+/* One per process, because cJSON's allocation hooks are global. */
 static struct {
 	char *bytes;
 	size_t used;
-	bool is_open;       /* a tree is being read */
-	bool has_overflown; /* some of it is on the heap */
+	bool is_open;       /* a tree is being parsed */
+	bool has_overflown; /* some of the tree is on the heap */
 } arena;
 
 static void *room_alloc(size_t size)

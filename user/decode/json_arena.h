@@ -2,15 +2,15 @@
 #pragma once
 
 /*
- * Short-lived trees of cJSON, one at a time. Their nodes come from one arena, which each tree uses
- * again: twice as fast as thousands of small allocations. What does not fit comes from the heap.
- * For one thread.
+ * Short-lived cJSON trees, one at a time. Their nodes come from one arena that every tree reuses:
+ * twice as fast as thousands of small allocations. Whatever does not fit comes from the heap. Not
+ * thread-safe.
  */
 
 #include <cjson/cJSON.h>
 #include <stddef.h>
 
-/* The tree of `text`, to be given back with json_arena_release before the next; NULL: no JSON. */
+/* Parses `text`. The caller must call json_arena_release before the next parse. NULL: not JSON. */
 cJSON *json_arena_parse(const char *text, size_t size);
 
 /* NULL is fine. */

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* etcd takes 1.5 MiB by default and 8 MiB at most that anybody recommends; escapes need room. */
+/* etcd accepts 1.5 MiB by default and 8 MiB at the recommended maximum; escapes take more room. */
 #define OBJECT_SIZE_MAX (16U << 20)
 
-/* What is read now goes to `sink` (NULL: nowhere), from `begin` on. */
+/* The bytes from `begin` on go to `sink` (NULL: they are dropped). */
 struct span {
 	const char *begin;
 	struct json_text *sink;
@@ -42,7 +42,7 @@ static int text_add(struct json_text *text, const char *bytes, size_t size)
 	return 0;
 }
 
-/* Where bytes go that belong to what is being read. */
+/* The text that the current bytes belong to; NULL: they are dropped. */
 static struct json_text *sink_of(struct json_stream *stream)
 {
 	if (stream->left_out)
@@ -51,10 +51,10 @@ static struct json_text *sink_of(struct json_stream *stream)
 		return stream->depth ? &stream->item : NULL;
 	if (!stream->in_items)
 		return &stream->head;
-	return stream->depth > 2 ? &stream->item : NULL; /* commas between items */
+	return stream->depth > 2 ? &stream->item : NULL; /* drops the commas between items */
 }
 
-/* Hands what was read up to `at` to where it belongs, and looks where the rest goes. */
+/* Appends the bytes before `at` to the current sink and chooses the sink for the rest. */
 static int span_turn(struct json_stream *stream, struct span *span, const char *at)
 {
 	int err = 0;
@@ -74,7 +74,7 @@ static int object_give(struct json_stream *stream)
 	return err;
 }
 
-/* The string's next bytes: only as many are kept as a member's name may have that we look for. */
+/* Keeps the beginning of the current string, enough to recognise the member names we look for. */
 static void string_note(struct json_stream *stream, const char *bytes, size_t size)
 {
 	size_t known = stream->last_string_len, kept = size;
@@ -87,7 +87,7 @@ static void string_note(struct json_stream *stream, const char *bytes, size_t si
 	stream->last_string_len += size;
 }
 
-/* Goes behind the string at `at`, or to the end of what has arrived. */
+/* Reads to the end of the string, or of the data received so far. */
 static const char *string_read(struct json_stream *stream, const char *at, const char *end)
 {
 	while (at < end) {
@@ -132,7 +132,7 @@ static bool value_is_left_out(const struct json_stream *stream)
 	return false;
 }
 
-/* A value follows: it may be one that is left out. */
+/* After a member's name: begins to leave out its value if nobody reads that member. */
 static int colon_read(struct json_stream *stream, struct span *span, const char *at)
 {
 	static const char nothing[] = ":null";
@@ -158,7 +158,7 @@ static int opening_read(struct json_stream *stream, struct span *span, const cha
 	stream->depth++;
 	if (is_list_depth && *at == '[' && last_string_is(stream, "items")) {
 		stream->in_items = true;
-		return span_turn(stream, span, at + 1); /* the bracket is the head's */
+		return span_turn(stream, span, at + 1); /* the bracket belongs to the head */
 	}
 	return begins_item || stream->depth == 1 ? span_turn(stream, span, at) : 0;
 }
@@ -170,7 +170,7 @@ static int closing_read(struct json_stream *stream, struct span *span, const cha
 	if (!stream->depth)
 		return -EINVAL;
 	if (stream->left_out == stream->depth) {
-		/* The object that had the value ends. */
+		/* The object with the left-out value ends. */
 		stream->left_out = 0;
 		err = span_turn(stream, span, at);
 		if (err)
@@ -202,8 +202,8 @@ static int comma_read(struct json_stream *stream, struct span *span, const char 
 }
 
 /*
- * A value begins. Where none may begin an object was cut off and another one follows, which must be
- * noticed now: all that comes would be taken for the first one's.
+ * True if a value may begin here. Otherwise an object was truncated and another one follows. That
+ * must be detected at once, or all later data would be taken for part of the first one.
  */
 static bool may_begin(const struct json_stream *stream)
 {

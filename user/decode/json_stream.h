@@ -2,14 +2,14 @@
 #pragma once
 
 /*
- * JSON as it arrives: cut into objects of which each is handed on when its last byte is there, so
- * that memory holds one object, never a list of 44,000. What the server sends in two shapes is
- * read: a list ({"kind":"ServiceList","metadata":{...},"items":[...]}) item by item, and the events
- * of a watch, one object behind the other.
+ * Cuts JSON into objects as it arrives and hands each on when its last byte is there, so that
+ * memory holds one object, never a list of 44,000. It reads the two shapes that the server sends: a
+ * list ({"kind":"ServiceList","metadata":{...},"items":[...]}) item by item, and the events of a
+ * watch, one object after another.
  *
- * Only brackets and strings are looked at; whoever parses an object finds what else is wrong with
- * it. Values of members called managedFields, targetRef and ownerReferences, two thirds of an
- * object's bytes, are left out: nobody here reads them.
+ * It looks only at brackets and strings; the parser of an object finds its other errors. Values of
+ * the members managedFields, targetRef and ownerReferences, two thirds of an object's bytes, are
+ * left out: nobody here reads them.
  */
 
 #include <stdbool.h>
@@ -20,11 +20,13 @@ enum json_shape {
 	JSON_EVENTS,
 };
 
-/* `text` ends in a NUL (not counted in `size`), is borrowed and may be written to. Returns 0, or
- * what json_stream_feed is to return. */
+/*
+ * `text` is NUL-terminated (the NUL does not count in `size`), borrowed, and may be modified.
+ * Returns 0, or an error for json_stream_feed to return.
+ */
 typedef int (*json_object_fn)(char *text, size_t size, void *context);
 
-/* Grows as needed and keeps its room from object to object. */
+/* Grows as needed; the next object reuses its memory. */
 struct json_text {
 	char *bytes;
 	size_t size, room;
@@ -36,33 +38,34 @@ struct json_stream {
 	void *context;
 	unsigned int depth;
 	bool in_string, is_escaped;
-	bool in_items;          /* of a list: between the brackets of its items */
-	bool has_ended;         /* a list is complete: nothing may follow */
-	char before;            /* the last byte outside strings that is no white space */
-	unsigned int left_out;  /* depth at which a left out value stands; 0: none */
-	char last_string[16];   /* the last string's beginning: it may be a member's name */
-	size_t last_string_len; /* its whole length */
-	struct json_text item;  /* the object at hand */
-	struct json_text head;  /* of a list: all but its items */
+	bool in_items;          /* of a list: inside the array of items */
+	bool has_ended;         /* the list is complete: nothing may follow */
+	char before;            /* the last non-space byte outside strings */
+	unsigned int left_out;  /* depth of the member that is left out; 0: none */
+	char last_string[16];   /* beginning of the last string, maybe a name */
+	size_t last_string_len; /* full length of that string */
+	struct json_text item;  /* the current object */
+	struct json_text head;  /* of a list: everything but its items */
 };
 
-/* Nothing is allocated. `object` is called from json_stream_feed. */
+/* Allocates nothing. `object` is called from json_stream_feed. */
 void json_stream_init(struct json_stream *stream, enum json_shape shape, json_object_fn object,
 		      void *context);
 
 /*
- * Takes what has arrived. Returns 0, -EINVAL (this is no JSON of that shape), -EFBIG (an object is
- * larger than any that a server can hold), -ENOMEM, or what the receiver returned. Silent.
+ * Takes the next bytes. Returns 0, -EINVAL (not JSON of that shape), -EFBIG (an object is larger
+ * than any that a server can store), -ENOMEM, or the receiver's error. Silent.
  */
 int json_stream_feed(struct json_stream *stream, const char *bytes, size_t size);
 
 /*
- * True if what has arrived ends where an object ends: a list is complete, an event is not cut off.
+ * True if the data so far ends at the end of an object: the list is complete, or no event is
+ * truncated.
  */
 bool json_stream_is_complete(const struct json_stream *stream);
 
 /*
- * A complete list without its items, to read kind and metadata from; NUL-terminated, borrowed.
+ * A complete list without its items, for reading its kind and metadata; NUL-terminated, borrowed.
  */
 const char *json_stream_head(const struct json_stream *stream);
 

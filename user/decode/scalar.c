@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define DIGITS         "0123456789"
-#define NUMBER_LEN_MAX 64 /* what is longer stays a string */
+#define NUMBER_LEN_MAX 64 /* longer texts stay strings */
 
 static bool text_is_any(const char *text, const char *const *words)
 {
@@ -17,7 +17,7 @@ static bool text_is_any(const char *text, const char *const *words)
 	return false;
 }
 
-/* True if the rest of `text` has at least one character, and only those of `set`. */
+/* True if `text` is non-empty and has only characters of `set`. */
 static bool text_is_of(const char *text, const char *set)
 {
 	return *text && !text[strspn(text, set)];

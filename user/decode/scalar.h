@@ -4,7 +4,7 @@
 #include <cjson/cJSON.h>
 
 /*
- * What a plain scalar of YAML is by the core schema (YAML 1.2, 10.3.2): null, true, false, a
- * number, or else a string. The caller owns it; NULL where memory is short.
+ * Resolves a plain YAML scalar by the core schema (YAML 1.2, 10.3.2): null, true, false, a number,
+ * or else a string. The caller owns the result; NULL if memory is short.
  */
 cJSON *scalar_resolve(const char *text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Objects of a YAML text: of a list only the item at hand is a tree, as are the list's other
- * members.
+ * Reads the objects of a YAML text. Of a list, only the current item and the other members of the
+ * list are trees.
  */
 
 #include <errno.h>
@@ -18,7 +18,7 @@ static void cleanup_cjson(cJSON **json)
 	cJSON_Delete(*json);
 }
 
-/* Reads the members of the mapping at hand except its items, which are skipped. */
+/* Reads the members of the current mapping except `items`, which is skipped. */
 static int head_read(struct yaml_reader *reader, cJSON *head)
 {
 	int err = yaml_reader_next(reader);
@@ -40,7 +40,10 @@ static int head_read(struct yaml_reader *reader, cJSON *head)
 	return err;
 }
 
-/* The members besides the items of the same document, by a reader of its own: they come behind. */
+/*
+ * Reads the other members of the same list ahead, with a second reader, because they come after the
+ * items.
+ */
 static int head_peek(const struct yaml_reader *reader, cJSON *head)
 {
 	auto_cleanup(yaml_reader_fini) struct yaml_reader ahead = {};
@@ -81,8 +84,8 @@ static int list_give(struct yaml_reader *reader, const struct items_receiver *re
 }
 
 /*
- * The items of a list are given one by one; its kind is needed for that, and usually comes behind
- * them. Of an object that is no list, `items` is a member as any other.
+ * Delivers the items of a list one by one. That needs the list's kind, which usually comes after
+ * the items. `items` of an object that is not a list is skipped.
  */
 static int items_read(struct yaml_reader *reader, const struct items_receiver *receiver,
 		      cJSON *head)
@@ -108,7 +111,10 @@ static int items_read(struct yaml_reader *reader, const struct items_receiver *r
 	return list_give(reader, receiver, &defaults);
 }
 
-/* The outermost mapping: an object, or a list whose items have been given when it ends. */
+/*
+ * Reads the outermost mapping: an object, or a list, whose items have been delivered by the time it
+ * ends.
+ */
 static int root_read(struct yaml_reader *reader, const struct items_receiver *receiver)
 {
 	auto_cleanup(cleanup_cjson) cJSON *root = cJSON_CreateObject();
@@ -137,7 +143,10 @@ static int root_read(struct yaml_reader *reader, const struct items_receiver *re
 	return receiver->item(root, &defaults, line, receiver->context);
 }
 
-/* A document that is not a mapping is no object; an empty one (only comments) is nothing. */
+/*
+ * Delivers a document. An empty one (only comments) is ignored; the receiver rejects one that is
+ * not a mapping.
+ */
 static int document_give(struct yaml_reader *reader, const struct items_receiver *receiver)
 {
 	auto_cleanup(cleanup_cjson) cJSON *value = NULL;

@@ -9,7 +9,7 @@
 #include "decode/scalar.h"
 
 #define YAML_DEPTH_MAX   256
-#define COPIES_BYTES_MAX (16U << 20) /* of all anchors and aliases of a text */
+#define COPIES_BYTES_MAX (16U << 20) /* for all anchors and aliases of a text */
 
 struct yaml_anchor {
 	struct yaml_anchor *next;
@@ -63,7 +63,9 @@ int yaml_reader_fail(struct yaml_reader *reader, const char *why)
 	return -EINVAL;
 }
 
-/* libyaml's own words; where it reads bytes, not tokens, it tells the offset only. */
+/*
+ * Reports libyaml's own message. While libyaml decodes bytes, not tokens, it sets only the offset.
+ */
 static int parser_fail(struct yaml_reader *reader)
 {
 	const yaml_parser_t *parser = &reader->parser;
@@ -110,7 +112,7 @@ static int tree_copy(struct yaml_reader *reader, const cJSON *tree, cJSON **ret_
 	return *ret_copy ? 0 : -ENOMEM;
 }
 
-/* Keeps a copy of an anchored value; a later anchor of the same name hides it. */
+/* Keeps a copy of an anchored value. A later anchor of the same name hides it. */
 static int anchor_keep(struct yaml_reader *reader, const char *name, const cJSON *value)
 {
 	struct yaml_anchor *anchor = calloc(1, sizeof(*anchor) + strlen(name) + 1);

@@ -14,8 +14,8 @@
 struct family_health {
 	const char *name;
 	bool is_updated, is_pending;
-	uint64_t updated_ns; /* realtime, of the last publish */
-	uint64_t pending_ns; /* monotonic, of the oldest change that waits */
+	uint64_t updated_ns; /* wall clock, of the last publish */
+	uint64_t pending_ns; /* monotonic clock, of the oldest pending change */
 };
 
 struct health {
@@ -140,7 +140,7 @@ static const char *truth(bool is_true)
 	return is_true ? "true" : "false";
 }
 
-/* The families that were published at least once, as kube-proxy lists them. */
+/* Writes the families that have been published at least once, in kube-proxy's format. */
 static void status_write(FILE *out, const struct health *health, const struct health_clock *now)
 {
 	char text[TIME_TEXT_SIZE];
@@ -161,7 +161,7 @@ static void status_write(FILE *out, const struct health *health, const struct he
 		(void)fputc('}', out);
 }
 
-/* `eligible`: NULL leaves the node out, which is /livez. */
+/* `eligible` is NULL for /livez, which does not report the node. */
 static void body_write(FILE *out, const struct health *health, const bool *eligible, bool is_well)
 {
 	const struct health_clock now = health->options.now();
@@ -181,7 +181,7 @@ static void body_write(FILE *out, const struct health *health, const bool *eligi
 	(void)fputc('}', out);
 }
 
-/* Begins a body; http_response's memory is what is written to the stream. */
+/* Opens a stream that writes to the response's body. */
 static FILE *body_open(struct http_response *response, const char *content_type)
 {
 	response->headers[0] = (struct http_header){"Content-Type", content_type};
@@ -214,7 +214,7 @@ static void check_write(FILE *out, const struct health_check *check)
 			      check->is_informative ? " (not fatal)" : "");
 }
 
-/* Like the API server's: the list of checks where one has failed or it was asked for. */
+/* Like the API server's /readyz: lists the checks if one has failed or with ?verbose. */
 static void readyz_answer(struct health *health, bool is_verbose, struct http_response *response)
 {
 	struct health_check checks[HEALTH_CHECKS_MAX] = {};

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Whether the agent is well, for probes. /healthz and /livez follow kube-proxy's rules (L129 to
- * L134): a family is unhealthy while a change waits for its publish longer than HEALTH_TIMEOUT_NS;
- * idle is healthy, and so is everything before the first publish. /readyz lists our own checks.
+ * The agent's health, for probes. /healthz and /livez follow kube-proxy's rules (L129 to L134): a
+ * family is unhealthy while a change has been waiting for its publish for longer than
+ * HEALTH_TIMEOUT_NS. An idle family is healthy, and so is every family before its first publish.
+ * /readyz lists our own checks.
  */
 
 #include <stdbool.h>
@@ -26,18 +27,18 @@ struct health_clock {
 struct health_check {
 	const char *name;          /* static */
 	bool is_passed;            /* false: `why` says what is wrong */
-	bool is_informative;       /* its failure is shown, but does not make us unready */
-	char why[HEALTH_WHY_SIZE]; /* of a failure */
+	bool is_informative;       /* its failure is listed, but /readyz stays 200 */
+	char why[HEALTH_WHY_SIZE]; /* the reason of a failure */
 };
 
 struct health_options {
-	/* The time; NULL: the system's clocks. */
+	/* Returns the time; NULL: the system's clocks. */
 	struct health_clock (*now)(void);
 	/* True if load balancers may send traffic to this node (L132). */
 	bool (*is_node_eligible)(void *context);
-	/* Fills the checks of /readyz and is their count. */
+	/* Fills in the checks of /readyz and returns their number. */
 	size_t (*checks)(struct health_check ret_checks[HEALTH_CHECKS_MAX], void *context);
-	/* "healthz" or "livez" was answered with this status; may be NULL. */
+	/* Called when "healthz" or "livez" was answered with this status. May be NULL. */
 	void (*answered)(const char *probe, unsigned int status, void *context);
 	void *context;
 };
@@ -48,16 +49,16 @@ struct health;
 struct health *health_new(const struct health_options *options);
 void health_free(struct health *health);
 
-/* A change has come that the family's frontends must follow; only the oldest one counts. */
+/* A change has arrived that concerns the family's frontends. The oldest pending one counts. */
 void health_queued(struct health *health, enum ip_family family);
 
-/* All changes of the family that have come are published. */
+/* All changes of the family so far are published. */
 void health_updated(struct health *health, enum ip_family family);
 
-/* True if no family's changes wait for too long. */
+/* True if no family has a change that has waited too long. */
 bool health_is_alive(const struct health *health);
 
-/* How long the oldest change has waited, in ns; 0: none waits. */
+/* The age of the oldest pending change, in ns; 0: none is pending. */
 uint64_t health_pending_ns(const struct health *health);
 
 /* Answers /healthz, /livez and /readyz; an http_handler_fn whose context is the struct health. */

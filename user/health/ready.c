@@ -26,7 +26,7 @@ size_t ready_checks(const struct ready_facts *facts, const struct agent_options 
 	ret_checks[count++] = check("source synced", facts->is_source_complete,
 				    "the source is not read completely yet");
 	ret_checks[count] = check("source reachable", !*facts->unreachable, facts->unreachable);
-	/* What was read goes on working without the source. */
+	/* Once synced, the node keeps working without the source. */
 	ret_checks[count++].is_informative = status->synced_ns != 0;
 	ret_checks[count++] = check("first publish", status->synced_ns != 0,
 				    "what the source holds is not programmed yet");

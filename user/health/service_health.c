@@ -20,7 +20,7 @@ void service_health_answer(const struct service_health *health, struct http_resp
 	};
 	(void)snprintf(ret_response->number_text, sizeof(ret_response->number_text), "%zu",
 		       health->local_endpoints);
-	/* Names are DNS labels: nothing in them needs to be escaped. */
+	/* Names need no escaping: they are DNS labels. */
 	size = asprintf(&ret_response->body,
 			"{\n"
 			"\t\"service\": {\n"

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What a load balancer hears that asks a Service's healthCheckNodePort (rules L137 and L138). */
+/*
+ * The response to a load balancer that probes a Service's healthCheckNodePort (rules L137 and L138:
+ * kube-proxy's body, headers and status).
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,8 +17,8 @@ struct service_health {
 	bool is_proxy_healthy;  /* as /livez says */
 };
 
-/* True if the node may be sent the Service's traffic. */
+/* True if load balancers may send the Service's traffic to this node. */
 bool service_health_is_good(const struct service_health *health);
 
-/* Says so: 200 or 503, with kube-proxy's body and headers. */
+/* Writes the response: 200 or 503, with kube-proxy's body and headers. */
 void service_health_answer(const struct service_health *health, struct http_response *ret_response);

@@ -19,20 +19,20 @@
 
 struct listening {
 	struct ip_addr addr;
-	struct port_listener *listener; /* NULL: it could not be opened yet */
+	struct port_listener *listener; /* NULL: not opened yet */
 };
 
 struct entry {
-	struct planned_health_check check; /* port 0: it is about to go */
-	__u16 port;                        /* that it owns now; 0: none */
-	struct listening *places;          /* at that port */
+	struct planned_health_check check; /* port 0: the entry is to be removed */
+	__u16 port;                        /* the port that it owns now; 0: none */
+	struct listening *places;          /* its listeners at that port */
 	size_t place_count;
-	unsigned int addresses_version; /* that the places are made from */
-	bool is_pending;                /* in the list of those to be looked at */
+	unsigned int addresses_version; /* the version of the addresses in `places` */
+	bool is_pending;                /* in the list of pending entries */
 	bool is_complaint_made;
 	UT_hash_handle hh, hh_port;
-	struct entry *prev, *next; /* among the pending */
-	char *name;                /* behind the namespace's end, so that both are the key */
+	struct entry *prev, *next; /* in the list of pending entries */
+	char *name;                /* after the namespace's NUL: both together are the key */
 	char namespace_[];
 };
 
@@ -41,14 +41,14 @@ struct service_health_ports {
 	struct port_server *server;
 	uv_timer_t retry;
 	struct entry *entries; /* by namespace and name */
-	struct entry *by_port; /* those that own a port */
+	struct entry *by_port; /* entries that own a port */
 	struct entry *pending;
 	struct ip_addr *addrs;
 	size_t addr_count;
 	unsigned int addresses_version;
 };
 
-/* Stands for all addresses of both families; nobody has it. */
+/* Stands for all addresses of both families; no host has this address. */
 static const struct ip_addr everywhere = {.bytes = {[0 ... 15] = 0xff}};
 
 static void answer(const struct port_request *request, struct http_response *response,
@@ -119,7 +119,7 @@ static void places_close(struct entry *entry)
 	entry->place_count = 0;
 }
 
-/* Gives up the port. */
+/* Closes the listeners and gives up the port. */
 static void entry_leave(struct service_health_ports *ports, struct entry *entry)
 {
 	places_close(entry);
@@ -180,7 +180,7 @@ int service_health_ports_set_addresses(struct service_health_ports *ports,
 	return 0;
 }
 
-/* Writes the key of a Service; its size, without the end. */
+/* Writes the key of a Service; returns its size without the final NUL. */
 static size_t key_write(const char *namespace_, const char *name, char key[2 * NAME_SIZE])
 {
 	int size = snprintf(key, 2 * NAME_SIZE, "%s%c%s", namespace_, '\0', name);
@@ -234,7 +234,7 @@ static struct listening *place_find(struct listening *places, size_t count,
 	return NULL;
 }
 
-/* Closes what is at another port or address than it is to be; what stays is kept. */
+/* Closes the listeners at other ports or addresses than planned; keeps the rest. */
 static void entry_drop(struct service_health_ports *ports, struct entry *entry)
 {
 	size_t count = ports->addr_count;
@@ -258,7 +258,7 @@ static void entry_drop(struct service_health_ports *ports, struct entry *entry)
 	entry->addresses_version = ports->addresses_version;
 }
 
-/* Takes its port, unless another Service has it. */
+/* Claims the planned port. Returns -EADDRINUSE if another Service owns it. */
 static int entry_own(struct service_health_ports *ports, struct entry *entry)
 {
 	struct entry *owner;
@@ -273,7 +273,7 @@ static int entry_own(struct service_health_ports *ports, struct entry *entry)
 	return 0;
 }
 
-/* Opens what is missing. Returns 0 or the error of what could not be opened. */
+/* Opens the missing listeners. Returns 0 or the last error. */
 static int entry_open(struct service_health_ports *ports, struct entry *entry)
 {
 	const struct ip_addr *addr;
@@ -321,7 +321,7 @@ static void success_tell(struct entry *entry)
 	entry->is_complaint_made = false;
 }
 
-/* Opens the ports of one that is pending, or lets it go. */
+/* Opens the listeners of a pending entry, or removes the entry. */
 static void entry_apply(struct service_health_ports *ports, struct entry *entry)
 {
 	int err;
@@ -343,7 +343,7 @@ void service_health_ports_apply(struct service_health_ports *ports)
 {
 	struct entry *entry, *next;
 
-	/* First everything that is given up: it may be another's from now on. */
+	/* Release first: another Service may take over a port that is given up. */
 	DL_FOREACH(ports->pending, entry)
 	entry_drop(ports, entry);
 	DL_FOREACH_SAFE(ports->pending, entry, next)

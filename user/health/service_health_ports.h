@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * Answers load balancers at the healthCheckNodePorts of Services (rules B41, L136 to L141). What is
- * planned is noted, and opened, moved and closed together, so that Services can hand ports to each
- * other. A port that cannot be had is told once, and tried again with every publish and every five
- * seconds.
+ * Answers load balancers at the healthCheckNodePorts of Services (rules B41, L136 to L141). Planned
+ * ports are noted first, then opened, moved and closed together, so that Services can hand ports to
+ * each other. A port that cannot be opened is reported once, and retried with every publish and
+ * every five seconds.
  */
 
 #include <stdbool.h>
@@ -17,9 +17,9 @@
 
 struct service_health_options {
 	const char *node_name;
-	/* True if the proxy is well, as /livez says. */
+	/* True if the proxy is healthy, as in /livez. */
 	bool (*is_alive)(void *context);
-	/* A Service's port cannot be had; `note` is what an Event about it says. */
+	/* A Service's port cannot be opened; `note` is the text for an Event. */
 	void (*failed)(const char *namespace_, const char *name, const char *note, void *context);
 	void *context; /* borrowed */
 };
@@ -34,18 +34,19 @@ struct service_health_ports *service_health_ports_new(uv_loop_t *loop,
 void service_health_ports_close(struct service_health_ports *ports);
 
 /*
- * The addresses to listen at from the next apply on; copied. An unspecified address is all of its
- * family. NULL, as at first: all addresses, of both families in one listener. Returns 0 or -ENOMEM.
+ * Sets the addresses to listen on from the next apply; copied. An unspecified address means all
+ * addresses of its family. NULL (the initial state) means all addresses of both families, with one
+ * listener. Returns 0 or -ENOMEM.
  */
 int service_health_ports_set_addresses(struct service_health_ports *ports,
 				       const struct ip_addr *addrs, size_t count);
 
 /*
- * Notes what is planned for a Service. How many endpoints there are is told from now on, the port
- * waits for the next apply. NULL: the Service is gone. Returns 0 or -ENOMEM.
+ * Notes the plan for a Service. Its endpoint counts are served from now on, its port changes with
+ * the next apply. NULL: the Service is gone. Returns 0 or -ENOMEM.
  */
 int service_health_ports_note(struct service_health_ports *ports, const char *namespace_,
 			      const char *name, const struct planned_health_check *check);
 
-/* Closes and opens what is to be. Logs what fails. */
+/* Closes, moves and opens the noted ports. Logs failures. */
 void service_health_ports_apply(struct service_health_ports *ports);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The listening sockets are ours, each polled by the loop; what they accept goes to one
- * libmicrohttpd without threads and without a socket of its own.
+ * The listening sockets are ours, each polled by the loop. Accepted connections go to one
+ * libmicrohttpd daemon that has neither threads nor a listening socket.
  */
 
 #include "http/port_server.h"
@@ -22,9 +22,9 @@
 #include "base/log.h"
 
 #define CONNECTIONS_MAX        2048
-#define CONNECTIONS_PER_IP_MAX 512 /* a load balancer asks about all of its Services */
+#define CONNECTIONS_PER_IP_MAX 512 /* a load balancer probes all of its Services */
 #define CONNECTION_TIMEOUT_S   10
-#define CONNECTION_MEMORY      4096 /* the request's line and headers, and the answer's */
+#define CONNECTION_MEMORY      4096 /* request line and headers, and the response's */
 #define LISTEN_BACKLOG         64
 #define ACCEPT_PAUSE_MS        1000
 
@@ -32,21 +32,21 @@ struct port_server {
 	uv_loop_t *loop;
 	port_handler_fn handler;
 	void *context;
-	struct MHD_Daemon *daemon; /* NULL until there is a listener */
+	struct MHD_Daemon *daemon; /* NULL until the first listener is opened */
 	uv_poll_t poll;
-	uv_timer_t timer; /* the library's timeouts */
+	uv_timer_t timer; /* for libmicrohttpd's timeouts */
 	int open_handles;
 };
 
 struct port_listener {
 	struct port_server *server;
 	uv_poll_t poll;
-	uv_timer_t pause; /* runs where there are no descriptors left to accept with */
+	uv_timer_t pause; /* runs while accept() lacks descriptors or memory */
 	int open_handles;
 	int fd;
 };
 
-/* The port and family that a connection was made to. */
+/* Reads the port and the address family that the client dialled. */
 static bool request_read(struct MHD_Connection *connection, struct port_request *ret_request)
 {
 	const union MHD_ConnectionInfo *info =
@@ -56,7 +56,7 @@ static bool request_read(struct MHD_Connection *connection, struct port_request 
 
 	if (!info || getsockname(info->connect_fd, (struct sockaddr *)&addr, &length))
 		return false;
-	/* The port is at the same place in both families. */
+	/* The port has the same offset in both address structs. */
 	ret_request->port = ntohs(addr.sin6_port);
 	ret_request->family = addr.sin6_family == AF_INET || IN6_IS_ADDR_V4MAPPED(&addr.sin6_addr)
 				      ? FAMILY_IPV4
@@ -77,7 +77,10 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	(void)method;
 	(void)version;
 	(void)upload;
-	/* The first call is for the headers alone, then come pieces of a body, then nothing. */
+	/*
+	 * The first call is for the headers only, then each piece of a body has a call; answer in
+	 * the last one, which has no data.
+	 */
 	if (!*request_context || *upload_size) {
 		*request_context = &seen;
 		*upload_size = 0;
@@ -108,7 +111,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	serve(poll->data);
 }
 
-/* Thousands of ports are more descriptors than processes are given at first. */
+/* Raises the soft limit of descriptors, which thousands of ports would exceed. */
 static void descriptors_allow_many(void)
 {
 	struct rlimit limit;
@@ -170,7 +173,7 @@ void port_server_close(struct port_server *server)
 {
 	if (!server)
 		return;
-	/* The loop must have let go of the descriptor before the library closes it. */
+	/* The loop must stop polling the descriptor before the library closes it. */
 	if (server->open_handles > 1)
 		uv_close((uv_handle_t *)&server->poll, on_server_closed);
 	uv_close((uv_handle_t *)&server->timer, on_server_closed);
@@ -198,11 +201,13 @@ static void on_connections(uv_poll_t *poll, int status, int events)
 	(void)events;
 	while (length = sizeof(peer), (fd = accept4(listener->fd, (struct sockaddr *)&peer, &length,
 						    SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-		/* The descriptor is the library's from now on, also where it wants no more. */
+		/*
+		 * libmicrohttpd owns the descriptor from now on, even if it refuses the connection.
+		 */
 		(void)MHD_add_connection(listener->server->daemon, fd,
 					 (const struct sockaddr *)&peer, length);
 	}
-	/* They would wake the loop again and again. */
+	/* Out of descriptors or memory: pause, or the pending connections keep waking the loop. */
 	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 		(void)uv_poll_stop(&listener->poll);
 		(void)uv_timer_start(&listener->pause, on_pause_ends, ACCEPT_PAUSE_MS, 0);
@@ -210,7 +215,7 @@ static void on_connections(uv_poll_t *poll, int status, int events)
 	serve(listener->server);
 }
 
-/* A socket of the address' family; of IPv4 where the kernel has no IPv6 and any will do. */
+/* A socket of the address's family. For all addresses, IPv6, or IPv4 if the kernel has no IPv6. */
 static int socket_make(const struct ip_addr *addr, int *ret_family)
 {
 	int fd;
@@ -238,7 +243,7 @@ static int socket_bind(int fd, int family, const struct ip_addr *addr, __u16 por
 	return bind(fd, (const struct sockaddr *)&ipv6, sizeof(ipv6)) ? -errno : 0;
 }
 
-/* The descriptor of a listening socket, or a negative errno. */
+/* Returns the descriptor of a listening socket, or a negative errno. */
 static int socket_listen(const struct ip_addr *addr, __u16 port)
 {
 	const int on = 1, is_ipv6_only = addr != NULL;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One HTTP server that listens at many ports, which may come and go, and whose answers depend on
- * the port alone: any path and any method. A port costs a descriptor and no thread; all connections
+ * One HTTP server that listens on many ports, which may come and go. Its responses depend on the
+ * port alone, for any path and any method. A port costs a descriptor and no thread; all connections
  * share one set of limits.
  */
 
@@ -12,35 +12,39 @@
 #include "fairlead/types.h"
 #include "http/server.h"
 
-/* What was dialled. */
+/* The port and family that the client dialled. */
 struct port_request {
 	__u16 port; /* host order */
 	enum ip_family family;
 };
 
-/* Answers a request, on the loop's thread. What it leaves alone is a 404. */
+/* Answers a request, on the loop's thread. A response left untouched becomes a 404. */
 typedef void (*port_handler_fn)(const struct port_request *request, struct http_response *response,
 				void *context);
 
 struct port_server;
 
-/* Listens nowhere yet; `context` is the handler's. NULL: memory is short. */
+/* Creates a server without listeners; `context` is passed to the handler. NULL: memory is short. */
 struct port_server *port_server_new(uv_loop_t *loop, port_handler_fn handler, void *context);
 
 /*
- * Ends all connections, when all listeners are closed; the loop's next turn frees it. NULL is fine.
+ * Closes all connections and the server; the caller has closed all listeners. The loop's next turn
+ * frees it. NULL is fine.
  */
 void port_server_close(struct port_server *server);
 
 struct port_listener;
 
 /*
- * Listens at an address and port. The unspecified address (:: or 0.0.0.0) is all addresses of its
- * family; NULL is all addresses, of both families. The address may be one that comes later. Silent.
+ * Listens on an address and port. The unspecified address (:: or 0.0.0.0) means all addresses of
+ * its family; NULL means all addresses of both families. The address need not exist yet. Silent.
  * Returns 0 or a negative errno.
  */
 int port_listener_open(struct port_server *server, const struct ip_addr *addr, __u16 port,
 		       struct port_listener **ret_listener);
 
-/* The port is free at once; connections go on. The loop's next turn frees it. NULL is fine. */
+/*
+ * Frees the port at once; open connections continue. The loop's next turn frees the listener. NULL
+ * is fine.
+ */
 void port_listener_close(struct port_listener *listener);

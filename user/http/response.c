@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* NULL: memory is short, and the body is freed. */
+/* Returns NULL if memory is short; the body is freed then. */
 static struct MHD_Response *response_make(struct http_response *answer)
 {
 	static char failed[] = "not enough memory\n";

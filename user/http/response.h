@@ -6,8 +6,11 @@
 
 #include "http/server.h"
 
-/* Sends the answer, whose body the library takes over; without a status: there is no such page. */
+/*
+ * Sends the response; libmicrohttpd takes ownership of its body. A response without a status is a
+ * 404.
+ */
 enum MHD_Result http_response_send(struct MHD_Connection *connection, struct http_response *answer);
 
-/* Lets the library do what is due; `timer` calls `on_timeout` when it wants to be run again. */
+/* Runs the daemon; `timer` calls `on_timeout` when it has to run again. */
 void http_daemon_run(struct MHD_Daemon *daemon, uv_timer_t *timer, uv_timer_cb on_timeout);

@@ -22,15 +22,15 @@
 #define CONNECTIONS_MAX        64
 #define CONNECTIONS_PER_IP_MAX 16
 #define CONNECTION_TIMEOUT_S   10
-#define CONNECTION_MEMORY      8192 /* the request's line and headers, and the answer's */
+#define CONNECTION_MEMORY      8192 /* request line and headers, and the response's */
 #define LISTEN_BACKLOG         64
 
 struct http_server {
 	struct http_server_options options;
 	uv_loop_t *loop;
 	uv_poll_t poll;
-	uv_timer_t timer; /* until it listens: when to try again; then the library's timeouts */
-	struct MHD_Daemon *daemon; /* NULL: it does not listen yet */
+	uv_timer_t timer;          /* before it listens: retries; then libmicrohttpd's timeouts */
+	struct MHD_Daemon *daemon; /* NULL: not listening yet */
 	int open_handles;
 	bool is_complaint_made;
 };
@@ -66,7 +66,7 @@ int http_address_parse(const char *text, struct sockaddr_storage *ret_addr)
 	return inet_pton(AF_INET, host, &ipv4->sin_addr) == 1 ? (int)sizeof(*ipv4) : -EINVAL;
 }
 
-/* The descriptor of a listening socket, or a negative errno. */
+/* Returns the descriptor of a listening socket, or a negative errno. */
 static int socket_listen(const char *address)
 {
 	auto_cleanup(cleanup_fd) int fd = -1;
@@ -106,7 +106,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 
 	(void)version;
 	(void)upload;
-	/* The first call is for the headers alone; answering then would close the connection. */
+	/* The first call is for the headers only; answering then would close the connection. */
 	if (!*request_context) {
 		*request_context = &seen;
 		return MHD_YES;
@@ -141,7 +141,10 @@ static int daemon_start(struct http_server *server, int fd)
 	const union MHD_DaemonInfo *info;
 	int err;
 
-	/* Whether the library closes the socket where it fails is not said: it is left alone. */
+	/*
+	 * If this fails the socket is left open: libmicrohttpd does not document whether it closes
+	 * it.
+	 */
 	server->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
@@ -161,7 +164,7 @@ static int daemon_start(struct http_server *server, int fd)
 	return uv_poll_start(&server->poll, UV_READABLE, on_readable);
 }
 
-/* Listens, or sees to it that this is tried again. */
+/* Listens, or schedules a retry if the address is taken. */
 static int server_listen(struct http_server *server)
 {
 	const struct http_server_options *options = &server->options;
@@ -174,7 +177,7 @@ static int server_listen(struct http_server *server)
 	}
 	if (!server->is_complaint_made && options->failed)
 		options->failed(strerror(-err), options->failed_context);
-	/* What fails behind the bind is no matter of waiting. */
+	/* A failure after bind(), or an invalid address, will not go away by waiting. */
 	if (options->is_bind_fatal || fd >= 0 || err == -EINVAL)
 		return log_err(err,
 			       "cannot serve %s at %s: free the address, or give another with "
@@ -231,7 +234,7 @@ void http_server_close(struct http_server *server)
 {
 	if (!server)
 		return;
-	/* The loop must have let go of the descriptor before the library closes it. */
+	/* The loop must stop polling the descriptor before the library closes it. */
 	if (server->open_handles > 1)
 		uv_close((uv_handle_t *)&server->poll, on_closed);
 	uv_close((uv_handle_t *)&server->timer, on_closed);
@@ -247,7 +250,7 @@ unsigned int http_server_port(const struct http_server *server)
 	struct sockaddr_in6 addr = {};
 	socklen_t length = sizeof(addr);
 
-	/* The port is at the same place in both families. */
+	/* The port has the same offset in both address structs. */
 	if (!info || getsockname(info->listen_fd, (struct sockaddr *)&addr, &length))
 		return 0;
 	return ntohs(addr.sin6_port);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What rtnetlink tells, kept. A wake-up reads every message there is into these tables and marks
- * what it concerns; then each marked link is settled once: decided, hooked, written to `links`. So
- * a storm of new pods costs one attachment each, and nothing is read twice.
+ * The state learned from rtnetlink. A wake-up reads all pending messages into these tables and
+ * marks the links they concern; then each marked link is reconciled once: its role is decided, it
+ * is hooked and written to `links`. So a burst of new pods costs one attach per link, and nothing
+ * is read twice.
  *
- * Messages do not tell everything. What they leave out is asked for, once a wake-up:
- * - one end of a pair, when the other has just been made, moved or removed: that link is read
- * again;
- * - routes that went with an address or with a link going down: the routes are read again, but only
- *   where a rule looks at them (a pair with a gateway, the default route);
- * - anything, when the kernel had to drop messages: everything is read again.
+ * Messages are incomplete. What they leave out is queried once per wake-up:
+ * - one end of a pair, after the other end was created, moved or removed: that link is read again;
+ * - routes that disappeared together with an address or with a link going down: the routes are read
+ *   again, but only if a rule depends on them (a pair with a gateway, the default route);
+ * - anything, after the kernel had to drop messages: everything is read again.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -45,7 +45,7 @@ static bool link_has_routes(const struct link_watch *watch, const struct watched
 	       link->facts.ifindex == watch->default6.ifindex;
 }
 
-/* The link's end that the message did not tell of. */
+/* The message covers one end of a pair: have the other end read again. */
 static void peer_mark_stale(const struct link_watch *watch, const struct link_facts *facts)
 {
 	struct watched_link *peer;
@@ -83,7 +83,7 @@ static void link_forget(struct link_watch *watch, struct watched_link *link)
 	free(link);
 }
 
-/* What an earlier run wrote down of a link that still is what it was. */
+/* Takes the hook state from the entry of an earlier run, if the link still has the same name. */
 static void link_recall(const struct link_watch *watch, struct watched_link *link)
 {
 	const __u32 key = (__u32)link->facts.ifindex;
@@ -96,7 +96,7 @@ static void link_recall(const struct link_watch *watch, struct watched_link *lin
 	link->info.made_clsact = info.made_clsact;
 }
 
-/* What a bridge's address says of its ports must be told anew. */
+/* The ports' entries contain the bridge's MAC address, so they must be written again. */
 static void ports_mark_changed(const struct link_watch *watch, int bridge)
 {
 	struct watched_link *port, *next;
@@ -119,7 +119,7 @@ static struct watched_link *link_new(struct link_watch *watch, const struct link
 	return link;
 }
 
-/* Takes over what a message or an answer says; does not judge whether that is all. */
+/* Stores the facts from a notification or a dump; does not mark what they leave open. */
 static struct watched_link *link_take(struct link_watch *watch, const struct link_facts *facts)
 {
 	struct watched_link *link = link_find(watch, facts->ifindex);
@@ -160,7 +160,7 @@ static void noticed_link(void *context, const struct link_facts *facts)
 
 	if (!link || !link_is_pair(link))
 		return;
-	/* A pair is announced end by end: the first before the other is known. */
+	/* A pair is announced one end at a time: the first end before its peer is known. */
 	if (!facts->lower)
 		link->is_stale = true;
 	peer = facts->peer_netns < 0 ? link_find(watch, facts->lower) : NULL;
@@ -211,7 +211,10 @@ static void dumped_route(void *context, const struct route_hop *hop)
 		*best = (struct default_route){.ifindex = hop->ifindex, .metric = hop->metric};
 }
 
-/* Is it a route that a rule looks at? Most are not: a node has as many as it has pods. */
+/*
+ * Whether a rule depends on this route. Most routes do not matter: a node has as many as it has
+ * pods.
+ */
 static bool route_matters(const struct link_watch *watch, const struct route_hop *hop, bool is_gone)
 {
 	const struct watched_link *link = link_find(watch, hop->ifindex);
@@ -251,7 +254,7 @@ struct netlink_events noticed_events(struct link_watch *watch)
 	};
 }
 
-/* An answer to a dump never tells that something is gone. */
+/* A dump never reports that something is gone. */
 static struct netlink_events dumped_events(struct link_watch *watch)
 {
 	return (struct netlink_events){
@@ -323,7 +326,7 @@ void link_refresh(struct link_watch *watch, struct watched_link *link)
 
 	link->is_stale = false;
 	err = netlink_get_link(link->facts.ifindex, &events);
-	/* Its end is told of by a message that is on its way. */
+	/* ENODEV: the notification of its removal is on its way. */
 	if (err && err != -ENODEV)
 		(void)log_err(err, "link %s: cannot read it again, continuing", link->facts.name);
 }

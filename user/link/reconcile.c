@@ -73,7 +73,7 @@ static void xdp_log(const struct link_watch *watch, const struct link_info *info
 		  info->xdp_err ? strerror(-info->xdp_err) : "");
 }
 
-/* Brings the hooks to what the role wants. false: the link is gone already. */
+/* Attaches or detaches the TC hooks as the role requires. Returns false if the link is gone. */
 static bool link_hook(struct link_watch *watch, const struct watched_link *link,
 		      struct link_info *info)
 {
@@ -92,7 +92,7 @@ static bool link_hook(struct link_watch *watch, const struct watched_link *link,
 	return err != -ENODEV;
 }
 
-/* XDP is for who has TC to pass packets up to. */
+/* XDP needs our TC hooks on the same link: XDP_PASS relies on them. */
 static void link_xdp(struct link_watch *watch, struct watched_link *link, struct link_info *info)
 {
 	const __u8 had = info->xdp;
@@ -118,7 +118,7 @@ static const char *master_name(const struct link_watch *watch, const struct watc
 	return master ? master->facts.name : NULL;
 }
 
-/* What frames that the link brings are to, where they are for the node. */
+/* Sets the destination MAC address of frames that arrive on the link for the node itself. */
 static void link_address(const struct link_watch *watch, const struct watched_link *link,
 			 struct link_info *info)
 {
@@ -135,7 +135,7 @@ static void link_address(const struct link_watch *watch, const struct watched_li
 		memset(info->mac, 0, sizeof(info->mac));
 }
 
-/* Programs look at what a link is: they must know it before they meet the first packet. */
+/* Programs look the link up in `links`, so its entry must exist before their first packet. */
 static void link_publish_early(struct link_watch *watch, struct watched_link *link,
 			       const struct link_info *info)
 {
@@ -179,7 +179,10 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	link_log(link, was_managed);
 }
 
-/* An uplink whose XDP is as it was decided, or was given up for a reason that may be gone. */
+/*
+ * Marks an uplink for another XDP attempt if it runs XDP, or lost it for a reason that may have
+ * passed; reports XDP that somebody removed or replaced.
+ */
 static void xdp_check(struct link_watch *watch, struct watched_link *link, link_lost_fn lost,
 		      void *context)
 {
@@ -211,7 +214,10 @@ void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context)
 			link->is_changed = true;
 		if (!is_hooked || hook_is_there(&watch->hooks, link->facts.ifindex, &link->info))
 			continue;
-		/* One that is going has lost its hooks too, and says so in a moment. */
+		/*
+		 * A link that is being removed has lost its hooks too; its notification is on its
+		 * way.
+		 */
 		if (!if_indextoname((unsigned int)link->facts.ifindex, (char[IF_NAMESIZE]){}))
 			continue;
 		log_warning("link %s: somebody has removed or replaced the %s hook, attaching it "
@@ -223,7 +229,10 @@ void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context)
 	}
 }
 
-/* The link with the default route, then uplinks, then the others; of a kind the first made. */
+/*
+ * The link with the default route first, then uplinks, then the others; ties go to the lower
+ * ifindex.
+ */
 static unsigned int address_rank(void *context, int ifindex, enum ip_family family)
 {
 	const struct link_watch *watch = context;
@@ -238,7 +247,7 @@ static unsigned int address_rank(void *context, int ifindex, enum ip_family fami
 	return (unsigned int)ifindex + INT_MAX;
 }
 
-/* Is there anything new to tell? */
+/* Returns whether the node's addresses have changed. */
 static bool addresses_reconcile(struct link_watch *watch)
 {
 	const struct ip_addr old4 = watch->address4, old6 = watch->address6;
@@ -272,7 +281,7 @@ bool watch_reconcile(struct link_watch *watch)
 	}
 	xdp_links_write(watch);
 	if (watch->links_changed)
-		watch->addresses_dirty = true; /* their rank looks at roles */
+		watch->addresses_dirty = true; /* their rank depends on the links' roles */
 	if (!watch->addresses_dirty)
 		return false;
 	addresses_changed = addresses_reconcile(watch);

@@ -64,9 +64,12 @@ static int route_ask(const struct ip_addr *addr, int *ret_ifindex)
 	return ask(request, route_read, ret_ifindex);
 }
 
-/* A look through neighbours: of the address first, which gives a MAC address, then of that. */
+/*
+ * A search of the neighbour tables: first for the IP address, which yields a MAC address, then for
+ * the bridge port that has learned that MAC address.
+ */
 struct search {
-	const struct ip_addr *addr; /* NULL: the MAC address is looked for */
+	const struct ip_addr *addr; /* NULL: search for the MAC address */
 	int bridge;
 	unsigned char mac[ETH_ALEN];
 	bool has_mac;
@@ -124,7 +127,7 @@ static int neighbours_ask(unsigned char family, struct search *search)
 	return ask(request, neighbour_read, search);
 }
 
-/* The port of a bridge behind which the address was seen; 0: none, or it is no bridge. */
+/* The bridge port behind which the address was seen; 0: none, or the link is not a bridge. */
 static int bridge_port(int bridge, const struct ip_addr *addr)
 {
 	struct search search = {.addr = addr, .bridge = bridge};

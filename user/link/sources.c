@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Sources: the address that a packet gets where it leaves by a link and the node takes its client's
- * place. The kernel would choose the link's own primary one; a link without any borrows the node's.
+ * Sources: the address that replaces the client's when a packet is masqueraded on its way out of a
+ * link. As in the kernel's choice it is the link's own primary address; a link without an address
+ * uses the node's.
  */
 #include <bpf/bpf.h>
 #include <errno.h>

@@ -11,7 +11,9 @@
 
 #define MESSAGE_BUFFER_SIZE 32768
 
-/* Datagrams read before what they say is acted upon; poll comes back for the rest. */
+/*
+ * Most datagrams read before their changes are reconciled; the rest wait for the next poll event.
+ */
 #define DATAGRAMS_MAX 4096
 
 static void messages_read(struct link_watch *watch)
@@ -26,7 +28,7 @@ static void messages_read(struct link_watch *watch)
 			continue;
 		if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;
-		/* ENOBUFS: they came faster than they were read; ENOSPC: one did not fit. */
+		/* ENOBUFS: the receive buffer overflowed; ENOSPC: a message was too large. */
 		if (len < 0 || mnl_cb_run(buf, (size_t)len, 0, 0, netlink_message, &events) < 0)
 			watch->messages_lost = true;
 		if (len == 0)
@@ -56,8 +58,10 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	struct link_watch *watch = poll->data;
 
 	(void)events;
-	/* A socket that has lost messages is in error, which makes libuv stop polling it
-	 * (UV_EBADF). */
+	/*
+	 * After an overflow the socket reports an error, which makes libuv stop polling it
+	 * (UV_EBADF): start again.
+	 */
 	if (status < 0) {
 		watch->messages_lost = true;
 		status = uv_poll_start(poll, UV_READABLE, on_readable);
@@ -80,7 +84,9 @@ static bool ifindex_is_managed(void *context, int ifindex)
 	return link && link_is_managed(link);
 }
 
-/* Removes a map's entries of links that went, or were renumbered, while nobody watched. */
+/*
+ * Removes a map's entries of links that disappeared or were renumbered while no agent was running.
+ */
 static void map_sweep(const struct link_watch *watch, int map)
 {
 	__u32 keys[LINKS_MAX];
@@ -140,8 +146,10 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 		.programs_context = options->programs_context,
 		.force_clsact = options->force_clsact,
 	};
-	/* Listening comes before reading: what changes in between is told of twice, never not at
-	 * all. */
+	/*
+	 * Subscribe before the first dump: a change in between is then seen twice rather than
+	 * missed.
+	 */
 	watch->socket = netlink_open_watch();
 	if (!watch->socket)
 		return log_err(-errno, "cannot listen to rtnetlink");

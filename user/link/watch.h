@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The inside of struct link_watch, for its three parts: watch.c listens, tables.c keeps what was
- * heard, settle.c acts upon it.
+ * The private parts of struct link_watch, shared by watch.c (listens), link_tables.c (keeps what
+ * the messages say) and reconcile.c (acts on it).
  */
 
 #include <libmnl/libmnl.h>
@@ -22,12 +22,12 @@ struct watched_link {
 	struct link_source source; /* as it is in `link_sources` */
 	struct xdp_link xdp_link;  /* as it is in `xdp_links` */
 	bool has_source;
-	bool is_changed;  /* its facts are new: it must be settled */
-	bool is_stale;    /* its facts may be old: it must be read again */
-	bool is_settled;  /* it has been, at least once */
+	bool is_changed;  /* its facts have changed: it must be reconciled */
+	bool is_stale;    /* its facts may be outdated: it must be read again */
+	bool is_settled;  /* it has been reconciled at least once */
 	bool has_place;   /* in `xdp_links` */
-	bool retries_xdp; /* what was in the way of XDP may be gone */
-	bool has_gateway; /* found while the routes are read */
+	bool retries_xdp; /* XDP must be tried again */
+	bool has_gateway; /* set while the routes are read */
 	unsigned int generation;
 	UT_hash_handle hh;
 };
@@ -58,32 +58,35 @@ struct watched_link *link_find(const struct link_watch *watch, int ifindex);
 bool link_is_pair(const struct watched_link *link);
 bool link_is_managed(const struct watched_link *link);
 
-/* Takes over what a notification says, and marks what it leaves open. */
+/* The callbacks for notifications: they store what a message says and mark what it leaves open. */
 struct netlink_events noticed_events(struct link_watch *watch);
 
 /* Reads all links and addresses, and marks the routes to be read. Logs. */
 int everything_read(struct link_watch *watch);
 
-/* Reads the routes: who has a gateway, and where the default routes lead. Logs. */
+/* Reads the routes: which links have a gateway, and where the default routes lead. Logs. */
 void routes_read(struct link_watch *watch);
 
-/* Reads one link whose facts may be old. Logs. */
+/* Reads one link again whose facts may be outdated. Logs. */
 void link_refresh(struct link_watch *watch, struct watched_link *link);
 
 /* For link_watch_check: marks the links that must be hooked again. */
 void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context);
 
-/* sources.c: `link_sources`. Writes what is new; forgets a link; forgets those that went unseen. */
+/*
+ * sources.c: `link_sources`. Writes changed entries; removes one link's entry; removes the entries
+ * of links that disappeared unnoticed.
+ */
 void link_sources_write(struct link_watch *watch);
 void link_source_forget(const struct link_watch *watch, int ifindex);
 
 /*
- * xdp_links.c: `xdp_links`. Writes what is new, of links that have XDP; forgets a link; forgets
- * what links left that went unseen.
+ * xdp_links.c: `xdp_links`. Writes the changed entries of links that run XDP; removes one link's
+ * entry; removes the entries of links that disappeared unnoticed.
  */
 void xdp_links_write(struct link_watch *watch);
 void xdp_link_forget(const struct link_watch *watch, struct watched_link *link);
 void xdp_links_sweep(const struct link_watch *watch);
 
-/* Acts upon everything that was marked. Returns whether the node's addresses have changed. Logs. */
+/* Reconciles everything that is marked. Returns whether the node's addresses have changed. Logs. */
 bool watch_reconcile(struct link_watch *watch);

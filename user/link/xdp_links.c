@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The addresses of links on which our XDP program meets frames: those that have it, and the members
- * of a bond that has it, for there it runs. It takes no frame of a link that is not here, and none
- * to another address.
+ * The MAC addresses of the links whose frames our XDP program sees: links that run it, and the
+ * members of a bond that runs it, because the program is executed on the member. The program
+ * ignores frames from links that are not in this map, and frames to other MAC addresses.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -20,7 +20,7 @@ static __u32 place_of(int ifindex)
 	return (__u32)ifindex % XDP_LINKS_MAX;
 }
 
-/* Whose program meets the link's frames: its own, or its master's. */
+/* Whether our XDP program, attached to the link or to its master, sees the link's frames. */
 static bool link_meets_xdp(const struct link_watch *watch, const struct watched_link *link)
 {
 	const struct watched_link *master =

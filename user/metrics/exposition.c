@@ -46,7 +46,7 @@ const char *exposition_number(double value, char buf[32])
 {
 	if (isinf(value))
 		return value > 0 ? "+Inf" : "-Inf";
-	/* 15 digits are always exact text, 17 always the exact number. */
+	/* 15 digits never show rounding noise, 17 always read back as the same number. */
 	for (int digits = 15; digits <= 17; digits++) {
 		(void)snprintf(buf, 32, "%.*g", digits, value);
 		if (strtod(buf, NULL) == value)

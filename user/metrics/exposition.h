@@ -16,12 +16,12 @@ enum metric_type {
 	METRIC_COUNTER,
 	METRIC_GAUGE,
 	METRIC_HISTOGRAM,
-	METRIC_UNTYPED, /* whose name says another type than it has */
+	METRIC_UNTYPED, /* for a name that suggests another type than its own */
 };
 
 struct metric_label {
 	const char *name;
-	const char *value; /* any text */
+	const char *value; /* any text; escaped when written */
 };
 
 /* Writes the HELP and TYPE lines. */
@@ -31,10 +31,10 @@ void exposition_family(FILE *out, const char *name, enum metric_type type, const
 void exposition_sample(FILE *out, const char *name, const char *suffix,
 		       const struct metric_label *labels, size_t label_count, double value);
 
-/* The shortest text that reads as the same number. */
+/* Writes the shortest text that reads back as the same number. */
 const char *exposition_number(double value, char buf[32]);
 
-/* A family of one sample without labels. */
+/* Writes a family of one sample without labels. */
 static inline void exposition_single(FILE *out, const char *name, enum metric_type type,
 				     const char *help, double value)
 {

@@ -66,12 +66,12 @@ struct fairlead_metrics {
 	struct metric *published, *duration, *reachable, *socket_hooks, *hooks_lost, *events;
 };
 
-/* Counters of the datapath are three families, by how their sentences begin. */
+/* The counters of the datapath form three families, by the first word of their sentences. */
 struct counter_family {
 	const char *name;
 	const char *help;
 	const char *label;
-	const char *begins; /* NULL: what is in no other */
+	const char *begins; /* NULL: every other counter */
 };
 
 static const struct counter_family counter_families[] = {
@@ -92,7 +92,7 @@ static const struct counter_family *counter_family_of(__u32 reason)
 	return &counter_families[i];
 }
 
-/* Packets of all CPUs. */
+/* The sum over all CPUs. */
 static double counter_read(int fd, __u32 reason, struct counter *cpu_counters)
 {
 	int cpus = libbpf_num_possible_cpus();
@@ -136,7 +136,7 @@ static void entry_count(const void *key, const void *value, void *context)
 	(*count)++;
 }
 
-/* The entries of a map that is known to have few; -1: it cannot be read. */
+/* Counts the entries of a map that is known to be small; -1 if it cannot be read. */
 static double entries_of(const struct fairlead_metrics_source *source, const char *name)
 {
 	double count = 0;
@@ -147,7 +147,7 @@ static double entries_of(const struct fairlead_metrics_source *source, const cha
 static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		       const struct publisher_numbers *numbers, const struct flow_counts *flows)
 {
-	/* Entries are told where somebody keeps count; those of LRU maps are not. */
+	/* Entries are exported only where a count exists; those of LRU maps are not counted. */
 	const struct {
 		const char *name;
 		double entries; /* -1: not counted */
@@ -203,8 +203,8 @@ static void flows_write(FILE *out, const struct flow_counts *flows)
 
 struct link_counts {
 	uint64_t links[LINK_OVERLAY + 1][LINK_HOOK_FAILED + 1];
-	uint64_t native, generic, off; /* uplinks, by what they have of XDP */
-	struct link_info failed[64];   /* the first of them */
+	uint64_t native, generic, off; /* uplinks by XDP mode */
+	struct link_info failed[64];   /* the first failed links */
 	size_t failed_count;
 };
 
@@ -333,7 +333,7 @@ static void fairlead_metrics_freep(struct fairlead_metrics **fairlead)
 	fairlead_metrics_free(*fairlead);
 }
 
-/* What could be asked for before anything has happened is there as zero. */
+/* Creates the series with the value 0, so that they exist before the first event. */
 static void zeros_set(struct fairlead_metrics *fairlead)
 {
 	metric_add(fairlead->published, (const char *const[]){"ok"}, 0);

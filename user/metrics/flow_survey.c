@@ -14,7 +14,7 @@ struct flow_survey {
 	uv_timer_t timer;
 	struct map_walk walk;
 	struct flow_counts counting, counted;
-	uint64_t begun_ns; /* of the last walk; 0: none */
+	uint64_t begun_ns; /* start of the last walk; 0: none */
 	bool is_walking, is_counted;
 };
 
@@ -65,7 +65,7 @@ static void step(uv_timer_t *timer)
 		(void)uv_timer_start(timer, step, STEP_INTERVAL_MS, 0);
 		return;
 	}
-	/* A walk that failed says nothing: the last counts stay. */
+	/* After a failed walk the last counts stay. */
 	if (!more) {
 		survey->counted = survey->counting;
 		survey->is_counted = true;

@@ -12,11 +12,11 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define FAMILY_LABEL    .labels = {"ip_family"}
 
-/* 0.001 s, doubled fourteen times (M144). */
+/* kube-proxy's buckets: 0.001 s, doubled fourteen times (M144). */
 static const double sync_buckets[] = {0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128,
 				      0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384};
 
-/* M145. */
+/* kube-proxy's buckets of network_programming_duration_seconds (M145). */
 static const double programming_buckets[] = {
 	0,  0.25, 0.5, 1,   2,   3,   4,   5,   6,   7,   8,   9,   10, 11, 12, 13, 14,
 	15, 16,   17,  18,  19,  20,  21,  22,  23,  24,  25,  26,  27, 28, 29, 30, 31,
@@ -79,7 +79,7 @@ static const struct metric_spec specs[METRIC_COUNT] = {
 				     .type = METRIC_GAUGE},
 	[SERVICE_CHANGES_TOTAL] = {SYNC_PREFIX "service_changes_total", "Changes of Services.",
 				   .type = METRIC_COUNTER},
-	/* A gauge that is called like a counter: kube-proxy's name. */
+	/* A gauge with the name of a counter: the name is kube-proxy's. */
 	[NO_LOCAL_ENDPOINTS] = {SYNC_PREFIX "no_local_endpoints_total",
 				"Service ports with traffic policy Local that have endpoints, but "
 				"none on this node.",
@@ -129,7 +129,7 @@ static void build_info_set(struct metric *metric)
 		   (const char *const[]){"v" FAIRLEAD_VERSION, "gcc " __VERSION__, platform}, 1);
 }
 
-/* What could be asked for before anything has happened is there as zero. */
+/* Creates the series with the value 0, so that they exist before the first event. */
 static void zeros_set(struct kube_proxy_metrics *metrics)
 {
 	static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
@@ -236,7 +236,7 @@ void kube_proxy_metrics_request(struct kube_proxy_metrics *metrics, const char *
 	if (code)
 		(void)snprintf(text, sizeof(text), "%u", code);
 	metric_add(metrics->items[REQUESTS_TOTAL], (const char *const[]){text, method, host}, 1);
-	/* Like client-go, which does not time watches and calls a method a verb here. */
+	/* As in client-go: watches are not timed, and the label "verb" has the HTTP method. */
 	if (strcmp(verb, "watch") != 0)
 		metric_observe(metrics->items[REQUEST_DURATION],
 			       (const char *const[]){method, host}, seconds);

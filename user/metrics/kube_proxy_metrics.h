@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The metrics that kube-proxy has, with its names, labels and buckets, so that dashboards and
- * alerts made for it go on working.
+ * kube-proxy's metrics, with its names, labels and buckets, so that dashboards and alerts made for
+ * it keep working.
  */
 
 #include <stdbool.h>
@@ -18,18 +18,18 @@ struct kube_proxy_metrics;
 struct kube_proxy_metrics *kube_proxy_metrics_new(struct metrics *metrics);
 void kube_proxy_metrics_free(struct kube_proxy_metrics *metrics);
 
-/* A change has come that a family's frontends must follow. */
+/* A change has arrived that concerns the frontends of a family. */
 void kube_proxy_metrics_queued(struct kube_proxy_metrics *metrics, enum ip_family family);
 
-/* A publish has ended well; `is_full`: it looked at every Service. */
+/* A publish has succeeded; `is_full`: it covered every Service. */
 void kube_proxy_metrics_synced(struct kube_proxy_metrics *metrics, enum ip_family family,
 			       bool is_full, double seconds);
 
-/* A change of endpoints is programmed, so long after what triggered it. */
+/* A change of endpoints is programmed, `seconds` after its trigger. */
 void kube_proxy_metrics_programmed(struct kube_proxy_metrics *metrics, enum ip_family family,
 				   double seconds);
 
-/* Service and endpoint changes that have come so far, and how many of them are published. */
+/* Counts of changes since the start: received, and published. */
 struct change_counts {
 	uint64_t come, published;
 };
@@ -37,18 +37,18 @@ void kube_proxy_metrics_changes(struct kube_proxy_metrics *metrics,
 				const struct change_counts *services,
 				const struct change_counts *endpoints);
 
-/* Service ports with policy Local that have endpoints, but none here. */
+/* The number of service ports with policy Local that have endpoints, but none on this node. */
 void kube_proxy_metrics_no_local(struct kube_proxy_metrics *metrics, enum ip_family family,
 				 uint32_t internal, uint32_t external);
 
-/* "healthz" or "livez" was answered with this status. */
+/* A probe, "healthz" or "livez", was answered with this status. */
 void kube_proxy_metrics_probed(struct kube_proxy_metrics *metrics, const char *probe,
 			       unsigned int status);
 
 /*
- * The API server has answered a request, or has not. `method` is of HTTP ("GET"), `verb` of
- * Kubernetes ("list", "watch"), `host` "address:port"; `code` is the status, or 0 where there was no answer. `seconds`
- * is the time to the answer's headers.
+ * A request to the API server has been answered or has failed. `method` is the HTTP method ("GET"),
+ * `verb` the Kubernetes verb ("list", "watch"), `host` "address:port"; `code` is the status, or 0
+ * without a response. `seconds` is the time until the response's headers.
  */
 void kube_proxy_metrics_request(struct kube_proxy_metrics *metrics, const char *method,
 				const char *verb, const char *host, unsigned int code,

@@ -10,9 +10,9 @@
 #include "base/cleanup.h"
 
 #define STEP_ENTRIES   1024
-#define ERRNO_ENOTSUPP 524 /* the kernel's own; user space's headers do not have it */
+#define ERRNO_ENOTSUPP 524 /* kernel-internal, not in the UAPI headers */
 
-/* Room for the entries of a step. */
+/* Allocates room for the entries of one step. */
 static int room_make(struct map_walk *walk, __u32 room)
 {
 	free(take_ptr(walk->keys));
@@ -37,9 +37,12 @@ int map_walk_init(struct map_walk *walk, int fd)
 		return -errno;
 	walk->key_size = info.key_size;
 	walk->value_size = info.value_size;
-	/* Without batches the kernel begins anew when the entry at the position goes. */
+	/*
+	 * Bounds the walk: without batches the kernel starts over when the entry at the position is
+	 * deleted.
+	 */
 	walk->steps_left = 2ULL * info.max_entries / STEP_ENTRIES + 2;
-	/* The position is a bucket's number or a key. */
+	/* The position is the number of a bucket (in batches) or a key. */
 	position_size = info.key_size > sizeof(__u32) ? info.key_size : sizeof(__u32);
 	walk->position = calloc(1, position_size);
 	walk->next = calloc(1, position_size);
@@ -88,7 +91,7 @@ static int step_batch(struct map_walk *walk, map_walk_fn fn, void *context)
 				       walk->next, walk->keys, walk->values, &count, NULL);
 	char *next;
 
-	if (err == -ENOSPC) /* a bucket has more entries than there is room for */
+	if (err == -ENOSPC) /* a bucket has more entries than fit */
 		err = room_make(walk, walk->room * 2);
 	else if (!walk->has_position && (err == -EINVAL || err == -ERRNO_ENOTSUPP))
 		walk->has_no_batches = true;

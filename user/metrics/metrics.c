@@ -9,16 +9,16 @@
 
 #include "model/table.h"
 
-#define LABELS_SIZE 512 /* the key of a series: its values, each with its terminator */
+#define LABELS_SIZE 512 /* the key of a series: its label values, each with its NUL */
 
 struct series {
 	UT_hash_handle hh; /* by `key` */
 	char *values[METRIC_LABELS_MAX];
-	double value; /* of a histogram: the sum */
+	double value; /* of a histogram: the sum of observations */
 	uint64_t count;
 	size_t key_size;
-	uint64_t *buckets; /* how many fell into each, the last is +Inf; in the same block */
-	char *key;         /* likewise */
+	uint64_t *buckets; /* observations in each, the last is +Inf; same allocation */
+	char *key;         /* same allocation */
 };
 
 struct metric {
@@ -79,7 +79,7 @@ void metrics_free(struct metrics *metrics)
 	free(metrics);
 }
 
-/* The key that these values make, or 0 where they are longer than any we count. */
+/* Writes the key of these label values. Returns its size, or 0 if they do not fit. */
 static size_t key_make(const struct metric *metric, const char *const *labels,
 		       char key[LABELS_SIZE])
 {
@@ -266,7 +266,7 @@ char *metrics_write(const struct metrics *metrics, size_t *ret_size)
 
 	if (!out)
 		return NULL;
-	/* Collectors first: they may set what is written next. */
+	/* Collectors first: they may set metrics that are written next. */
 	for (const struct collector *collector = metrics->first_collector; collector;
 	     collector = collector->next)
 		collector->fn(out, collector->context);

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Metrics that are counted where something happens, and written when they are scraped. Others are
- * written by collectors, which read what is known anyway. Counting is cheap and cannot fail: where
- * memory is short for a new series, it is not counted.
+ * Metrics. Counters and the like are updated when something happens and written at each scrape;
+ * collectors write metrics from state that exists anyway. Counting is cheap and cannot fail: if
+ * memory is short for a new series, its value is lost.
  */
 
 #include <stddef.h>
@@ -18,9 +18,9 @@ struct metric_spec {
 	const char *name;
 	const char *help;
 	enum metric_type type;
-	const char *labels[METRIC_LABELS_MAX]; /* names; NULL ends them */
+	const char *labels[METRIC_LABELS_MAX]; /* label names; NULL ends them */
 	const double *buckets;                 /* METRIC_HISTOGRAM: upper bounds, ascending */
-	size_t bucket_count;                   /* without +Inf, which is always there */
+	size_t bucket_count;                   /* not counting +Inf, which is always added */
 };
 
 struct metrics;
@@ -31,27 +31,31 @@ struct metrics *metrics_new(void);
 void metrics_free(struct metrics *metrics);
 
 /*
- * Adds a family; what `spec` points to is borrowed, and static as a rule. The metric belongs to
- * `metrics`. A family without labels has its one series from the start. NULL: memory is short; the
- * functions below accept that.
+ * Adds a family. `spec` is borrowed, and usually static. The metric belongs to `metrics`. A family
+ * without labels has its one series from the start. NULL: memory is short; the functions below
+ * accept that.
  */
 struct metric *metrics_add(struct metrics *metrics, const struct metric_spec *spec);
 
-/* Writes families into `out`. */
+/* Writes families to `out`. */
 typedef void (*metrics_collect_fn)(FILE *out, void *context);
 
-/* Has `fn` called at each scrape, before other families are written. Returns 0 or -ENOMEM. */
+/*
+ * Registers `fn` to be called at each scrape, before the other families are written. Returns 0 or
+ * -ENOMEM.
+ */
 int metrics_add_collector(struct metrics *metrics, metrics_collect_fn fn, void *context);
 
-/* `labels`: values, as many as the family has names. NULL for none. */
+/* `labels` are the label values, as many as the family has label names; NULL for none. */
 void metric_add(struct metric *metric, const char *const *labels, double amount);
 void metric_set(struct metric *metric, const char *const *labels, double value);
 void metric_observe(struct metric *metric, const char *const *labels, double value);
 
-/* The value of a counter or gauge, or the count of a histogram; 0 where the series is not there. */
+/* The value of a counter or gauge, or the count of a histogram; 0 if the series does not exist. */
 double metric_value(const struct metric *metric, const char *const *labels);
 
 /*
- * All of it as text. Allocates it with its terminator; the caller frees. NULL: memory is short.
+ * Writes all families as text. The caller frees the text, which is NUL-terminated; `ret_size` does
+ * not count the NUL. NULL: memory is short.
  */
 char *metrics_write(const struct metrics *metrics, size_t *ret_size);

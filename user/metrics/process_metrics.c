@@ -17,7 +17,7 @@ static void dir_closep(DIR **dir)
 		(void)closedir(*dir);
 }
 
-/* When the kernel was started, in seconds since 1970; 0: unknown. */
+/* The boot time of the kernel, in seconds since 1970; 0: unknown. */
 static double boot_time(void)
 {
 	auto_cleanup(cleanup_file) FILE *file = fopen("/proc/stat", "re");
@@ -38,7 +38,7 @@ static size_t descriptors_count(void)
 
 	while (dir && readdir(dir))
 		count++;
-	/* Less ".", ".." and the descriptor that was opened to count. */
+	/* Not counting ".", ".." and the descriptor opened for counting. */
 	return count > 3 ? count - 3 : 0;
 }
 
@@ -51,7 +51,7 @@ static void stat_collect(FILE *out)
 	char line[1024];
 	const char *rest;
 
-	/* The fields are counted from the end of the name, which may hold anything. */
+	/* Parse from the end of the program's name, which may hold any character. */
 	if (!file || !fgets(line, sizeof(line), file) || !(rest = strrchr(line, ')')) ||
 	    sscanf(rest,
 		   ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64

@@ -5,5 +5,5 @@
 
 #include <stdio.h>
 
-/* A metrics_collect_fn. What cannot be read is left out. */
+/* A metrics_collect_fn. Omits what cannot be read. */
 void process_metrics_collect(FILE *out, void *unused);

@@ -16,9 +16,9 @@
 #define BACKEND_STATE_COUNT (BACKEND_DEAD + 1)
 #define REASON_COUNT        (UNPROGRAMMED_NO_PORTS + 1)
 
-/* An array that programs and publisher share, mapped for reading. */
+/* An array map that the BPF programs and the publisher share, mapped read-only. */
 struct array_view {
-	const void *entries; /* NULL: it cannot be read */
+	const void *entries; /* NULL: it could not be mapped */
 	size_t size;
 	uint32_t count;
 };
@@ -44,7 +44,7 @@ static struct array_view array_map(const struct fairlead_metrics_source *source,
 	return view;
 }
 
-/* A service port whose traffic is told. */
+/* A service port whose traffic is exported. */
 struct told_service {
 	struct service_name name;
 	struct service_stats stats;
@@ -55,8 +55,8 @@ struct survey {
 	uint32_t service_count;
 	uint64_t verdicts[VERDICT_COUNT][2]; /* [1] is IPv6 */
 	struct no_local_counts *no_local;
-	/* Only with a series for each service port. */
-	int stats_map; /* -1: without */
+	/* Used only for series per service port. */
+	int stats_map; /* -1: no such series */
 	struct service_stats *cpu_stats;
 	struct told_service *told;
 	size_t told_count, told_room;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * /metrics/slis, as Kubernetes components serve it: each health check's state as a metric, so that
- * its availability can be told over time.
+ * /metrics/slis, as Kubernetes components serve it: the state of each health check as a metric, for
+ * measuring availability over time.
  */
 
 #include <stdbool.h>
@@ -15,11 +15,11 @@ struct sli_metrics;
 struct sli_metrics *sli_metrics_new(void);
 void sli_metrics_free(struct sli_metrics *slis);
 
-/* A check stands so now. `type` is the probe that asks: "healthz", "livez", "readyz". */
+/* Sets the state of a check. `type` is the probe: "healthz", "livez", "readyz". */
 void sli_metrics_state(struct sli_metrics *slis, const char *type, const char *name,
 		       bool is_passed);
 
-/* Likewise, and counted: somebody has asked. */
+/* Sets the state and counts the check: a probe was answered. */
 void sli_metrics_checked(struct sli_metrics *slis, const char *type, const char *name,
 			 bool is_passed);
 

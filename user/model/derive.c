@@ -11,12 +11,11 @@
 
 struct derivation {
 	const struct service_object *service;
-	__u16 *numbers; /* of the Pod at hand: one a port of the Service, 0: the Pod does not have
-			   it */
+	__u16 *numbers; /* of the current Pod, by port of the Service; 0: it lacks the port */
 	struct derived_slices slices;
 };
 
-/* What a target port stands for in this Pod; 0: the Pod has no port of that name and protocol. */
+/* The number that a target port resolves to in this Pod; 0: no port has that name and protocol. */
 static __u16 target_port_resolve(const struct service_port *port, const struct pod_object *pod)
 {
 	const struct target_port *target = &port->target_port;
@@ -30,7 +29,7 @@ static __u16 target_port_resolve(const struct service_port *port, const struct p
 	return 0;
 }
 
-/* True if the slice has exactly the ports that `numbers` says. */
+/* True if the ports of the slice are exactly those in `numbers`. */
 static bool slice_has_numbers(const struct derivation *derivation, const struct slice_object *slice)
 {
 	size_t next = 0;
@@ -86,7 +85,7 @@ static struct slice_object *slice_for(struct derivation *derivation, enum ip_fam
 	return slice_append(derivation, family);
 }
 
-/* Arrays double, so a size that is a power of two means full. */
+/* Arrays double, so one whose count is a power of two (or 0) is full. */
 static int endpoint_append(struct slice_object *slice, const struct slice_endpoint *endpoint)
 {
 	size_t count = slice->endpoint_count;
@@ -103,7 +102,7 @@ static int endpoint_append(struct slice_object *slice, const struct slice_endpoi
 	return 0;
 }
 
-/* The Pod's first address of a family, as the controller takes it. */
+/* The Pod's first address of a family, which the EndpointSlice controller uses too. */
 static const struct ip_addr *pod_address(const struct pod_object *pod, enum ip_family family)
 {
 	for (size_t i = 0; i < pod->ip_count; i++) {
@@ -131,7 +130,7 @@ static int pod_add(struct derivation *derivation, const struct pod_object *pod,
 	return slice ? endpoint_append(slice, &endpoint) : -ENOMEM;
 }
 
-/* The families of the Service's ClusterIPs, each once; returns how many. */
+/* Lists the families of the Service's ClusterIPs, each once; returns their number. */
 static size_t service_families(const struct service_object *service,
 			       enum ip_family families[FAMILIES_MAX])
 {

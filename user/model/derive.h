@@ -5,16 +5,16 @@
 
 #include "model/object.h"
 
-/* Slices made from Pods. They are loose: names are borrowed from the Service and the Pods. */
+/* Slices derived from Pods. They are loose: names are borrowed from the Service and the Pods. */
 struct derived_slices {
 	struct slice_object *items;
 	size_t count;
 };
 
 /*
- * Makes the slices that the EndpointSlice controller would make for a Service of the Pods that its
- * selector selects: one for each family of its ClusterIPs and each set of port numbers that its
- * target ports stand for. `pods` are those of its namespace. On success the caller frees with
+ * Derives the slices that the EndpointSlice controller would make for a Service from the Pods that
+ * it selects: one for each family of its ClusterIPs and each set of numbers that its target ports
+ * resolve to. `pods` are the Pods of its namespace. On success the caller frees with
  * derived_slices_fini. Returns 0 or -ENOMEM. Silent.
  */
 int derive_slices(const struct object *service, const struct object *const *pods, size_t pod_count,

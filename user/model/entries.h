@@ -2,13 +2,12 @@
 #pragma once
 
 /*
- * Inside of the model.
+ * Internal to the model.
  *
- * Everything about one Service hangs on its struct service_entry: the Service, its Endpoints (which
- * have its name), its EndpointSlices (which name it in a label) and whether it is dirty. The entry
- * is there as long as one of them is, in whatever order they come. Pods concern the Services of
- * their namespace that have a selector and nothing else: those are listed in struct
- * namespace_entry.
+ * A struct service_entry holds everything about one Service: the Service, its Endpoints (of the
+ * same name), its EndpointSlices (which name it in a label) and whether it is dirty. The entry
+ * exists as long as one of them does, in whatever order they arrive. Pods matter only to Services
+ * of their namespace that have a selector: struct namespace_entry lists those.
  */
 
 #include <stdbool.h>
@@ -23,7 +22,7 @@
 /* An EndpointSlice, Node, Pod or ServiceCIDR. */
 struct member {
 	struct object *object;
-	struct member *prev, *next; /* slices of a Service, or Pods of a namespace */
+	struct member *prev, *next; /* in the Service's slices or the namespace's Pods */
 	union {
 		struct service_entry *service;      /* EndpointSlice; NULL: belongs to none */
 		struct namespace_entry *namespace_; /* Pod */
@@ -36,8 +35,8 @@ struct service_entry {
 	struct member *slices;
 	struct service_entry *dirty_next;
 	struct namespace_entry *selecting_in; /* NULL: has no selector */
-	struct service_entry *prev, *next;    /* Services with a selector in the namespace */
-	struct derived_slices *derived;       /* what model_slices last made of Pods */
+	struct service_entry *prev, *next;    /* among the namespace's Services with a selector */
+	struct derived_slices *derived;       /* what model_slices last derived from Pods */
 	bool dirty;
 	char key[]; /* namespace, 0, name, 0 */
 };
@@ -62,7 +61,7 @@ struct model {
 	void *arrival_context;
 };
 
-/* What objects of one kind are found by. */
+/* Identifies an object among those of its kind. */
 struct object_key {
 	const char *namespace_, *name;
 };
@@ -70,35 +69,35 @@ struct object_key {
 struct object_key object_key(const struct object *object);
 uint32_t object_key_hash(const struct object_key *key);
 
-/* Entries of Services. NULL: there is none. */
+/* The entry of a Service, or NULL. */
 struct service_entry *entry_find(const struct model *model, const char *namespace_,
 				 const char *name);
 
-/* The entry of that name, made where there is none; NULL where memory is short. */
+/* The entry of that name, created if there is none; NULL: no memory. */
 struct service_entry *entry_ensure(struct model *model, const char *namespace_, const char *name);
 
 /* Frees the entry if nothing needs it any more. */
 void entry_release(struct model *model, struct service_entry *entry);
 
-/* The Service's name. */
+/* The name of the entry's Service. */
 const char *entry_name(const struct service_entry *entry);
 
-/* Whether Pods are what its endpoints are made of. */
+/* True if the Service's endpoints are derived from Pods. */
 bool entry_is_derived(const struct service_entry *entry);
 
-/* Forgets what was made of Pods. */
+/* Frees the slices that were derived from Pods. */
 void entry_drop_derived(struct service_entry *entry);
 
-/* Its Service has a selector, or has none any more. Returns 0 or -ENOMEM. */
+/* To be called when the Service gains or loses its selector. Returns 0 or -ENOMEM. */
 int entry_begin_selecting(struct model *model, struct service_entry *entry);
 void entry_end_selecting(struct model *model, struct service_entry *entry);
 
-/* NULL: there is none. */
+/* The member of that kind and name, or NULL. */
 struct member *member_find(const struct model *model, enum object_kind kind, const char *namespace_,
 			   const char *name);
 
-/* Made where there is none; NULL where memory is short. */
+/* The namespace's entry, created if there is none; NULL: no memory. */
 struct namespace_entry *namespace_ensure(struct model *model, const char *name);
 
-/* Frees it if nothing needs it any more. */
+/* Frees the namespace's entry if nothing needs it any more. */
 void namespace_release(struct model *model, struct namespace_entry *entry);

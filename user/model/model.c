@@ -25,7 +25,7 @@ static void service_touch(struct model *model, struct service_entry *entry)
 	model->dirty_last = entry;
 }
 
-/* A change of endpoints: without its Service it concerns nobody yet. */
+/* Endpoints have changed: without its Service, an entry needs no plan yet. */
 static void endpoints_touch(struct model *model, struct service_entry *entry)
 {
 	if (entry->service)
@@ -82,7 +82,7 @@ static int endpoints_put(struct model *model, struct object *object)
 	return 0;
 }
 
-/* Takes a member out of its Service's or namespace's list; what it concerned becomes dirty. */
+/* Removes a member from the list it is in; the Services it concerned become dirty. */
 static void member_unlink(struct model *model, struct member *member)
 {
 	if (member->object->kind == OBJECT_ENDPOINT_SLICE && member->service) {
@@ -355,7 +355,7 @@ int model_each(struct model *model, enum object_kind kind, model_object_fn fn, v
 	return err;
 }
 
-/* No links are followed: everything goes. */
+/* Ignores the links to other entries: all of them are freed. */
 static void services_free(struct model *model)
 {
 	struct service_entry *entry;

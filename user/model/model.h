@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The model: all objects of the source as they are now, and which Services a change has made dirty.
- * The source writes it, the plan reads it. Work for a change depends on the change.
+ * The model: the current objects of the source, and the Services that changes have made dirty. The
+ * source writes it, the plan reads it. The work for a change is proportional to the change.
  */
 
 #include <stdbool.h>
@@ -18,16 +18,16 @@ struct model *model_new(void);
 void model_free(struct model *model);
 
 /*
- * Puts an object in place of the one with its kind, namespace and name, and takes ownership, also
- * on error. It must be packed (object_new). An object equal to the one it replaces makes nothing
- * dirty. Returns 0 or -ENOMEM. Silent.
+ * Stores an object in place of the one with its kind, namespace and name, and takes ownership of
+ * it, also on error. The object must be packed (object_new). If it equals the one it replaces,
+ * nothing becomes dirty. Returns 0 or -ENOMEM. Silent.
  */
 int model_put(struct model *model, struct object *object);
 
-/* Called with an object that is about to come into the model, new or changed. Borrowed. */
+/* Called with an object that is about to enter the model, new or changed. Borrowed. */
 typedef void (*model_arrival_fn)(const struct object *object, void *context);
 
-/* Has `fn` called for each of them from now on; there is one such function at most. */
+/* Calls `fn` for each such object from now on; replaces an earlier function. */
 void model_on_arrival(struct model *model, model_arrival_fn fn, void *context);
 
 /* Removes an object; does nothing where there is none. */
@@ -52,23 +52,25 @@ const struct object *model_get(const struct model *model, enum object_kind kind,
 
 /*
  * The slices that a Service's endpoints come from, in this order of preference: its EndpointSlices;
- * the slices of its Endpoints object; what the endpoint controller would make of the Pods that its
- * selector selects. Fills `ret_slices` with borrowed pointers, in an array the caller frees.
- * Returns the count or -ENOMEM. Slices that carry a label that hands them to another proxy are left
- * out (rule A3). The slices stay valid until the next put or remove, or the next call for the same
- * Service.
+ * the slices of its Endpoints object; what the endpoint controller would derive from the Pods that
+ * it selects. Fills `ret_slices` with borrowed pointers, in an array that the caller frees. Returns
+ * the count or -ENOMEM. Slices with a label that assigns them to another proxy are left out (rule
+ * A3). The slices stay valid until the next put or remove, or the next call for the same Service.
  */
 int model_slices(struct model *model, const struct object *service,
 		 const struct slice_object ***ret_slices);
 
-/* Makes every Service dirty, in no particular order: a change of the Node's labels or addresses. */
+/*
+ * Makes every Service dirty, in no particular order: for changes that any plan may depend on, such
+ * as the Node's labels or addresses.
+ */
 void model_touch_all(struct model *model);
 
-/* Called with a Service that may need another plan; it may not exist any more. */
+/* Called with a Service that may need a new plan; it may no longer exist. */
 typedef int (*model_dirty_fn)(const char *namespace_, const char *name, void *context);
 
 /*
- * Calls `fn` for each dirty Service and makes it clean; stops at the first error, which it returns,
+ * Calls `fn` for each dirty Service and marks it clean; stops at the first error, which it returns,
  * and leaves that Service and the rest dirty. `fn` must not change the model.
  */
 int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context);
@@ -77,21 +79,21 @@ bool model_is_dirty(const struct model *model);
 
 size_t model_count(const struct model *model, enum object_kind kind);
 
-/* How often an object of that kind has come, gone or changed in what we keep of it. */
+/* How many times an object of that kind was added, removed or changed in a field that we keep. */
 uint64_t model_changes(const struct model *model, enum object_kind kind);
 
 /*
- * Whether the source has told all objects of a kind: from then on what the model does not hold does
- * not exist. For what is removed only then.
+ * model_note_listed() records that the source has listed all objects of a kind: from then on, an
+ * object that the model does not hold does not exist. For what is removed only then.
  */
 void model_note_listed(struct model *model, enum object_kind kind);
 bool model_is_listed(const struct model *model, enum object_kind kind);
 
-/* Called with an object, borrowed. Returns 0, or what ends the walk. */
+/* Called with an object, borrowed. A result other than 0 ends the walk. */
 typedef int (*model_object_fn)(const struct object *object, void *context);
 
 /*
- * Calls `fn` for each object of that kind, in no particular order; `fn` may remove the object it is
- * given, and no other. Returns what `fn` returned last.
+ * Calls `fn` for each object of that kind, in no particular order; `fn` may remove the object it
+ * was called with, and no other. Returns the last result of `fn`.
  */
 int model_each(struct model *model, enum object_kind kind, model_object_fn fn, void *context);

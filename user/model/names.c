@@ -12,7 +12,7 @@ struct name {
 	char text[];
 };
 
-/* A number in use has a name, one that was given back the next of its kind. */
+/* A number in use holds its name, a free one the next free number. */
 union number {
 	struct name *name;
 	uint32_t next_free;
@@ -20,7 +20,7 @@ union number {
 
 static struct {
 	struct lookup by_text;
-	union number *numbers; /* by id; 0 stands for none */
+	union number *numbers; /* by id; 0 is no name */
 	uint32_t count, room;
 	uint32_t first_free;
 } names;
@@ -30,7 +30,7 @@ static bool name_is(const void *name, const void *text)
 	return !strcmp(((const struct name *)name)->text, text);
 }
 
-/* A free number, which stays free until it is used; 0: no memory. */
+/* A number that is still free when this returns; 0: no memory, or too many names. */
 static uint32_t number_get(void)
 {
 	if (names.first_free)

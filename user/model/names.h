@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Names that many objects have, of nodes: each is kept once in the process and called by a number
+ * Names that many objects share, those of nodes: each is stored once in the process, under a number
  * of 28 bits.
  */
 
@@ -10,11 +10,11 @@
 
 #define NAME_ID_BITS 28
 
-/* The number of the name, to be given back with name_drop. 0: no memory. */
+/* Returns the number of the name, which the caller gives back with name_drop; 0: no memory. */
 uint32_t name_take(const char *text);
 
-/* NULL for 0. Borrowed until the name is given back. */
+/* The name of that number, or NULL for 0. Borrowed until the name is given back. */
 const char *name_text(uint32_t id);
 
-/* Does nothing for 0. */
+/* Gives a name back; does nothing for 0. */
 void name_drop(uint32_t id);

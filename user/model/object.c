@@ -55,8 +55,7 @@ static bool texts_equal(char *const *a, size_t a_count, char *const *b, size_t b
 	return true;
 }
 
-/* Same labels in the same order: another order is as good as another content, it only costs a plan.
- */
+/* Compares in order: a different order counts as a change, which costs no more than a plan. */
 static bool labels_equal(const struct labels *a, const struct labels *b)
 {
 	if (a->count != b->count)
@@ -124,7 +123,6 @@ static bool service_equal(const struct service_object *a, const struct service_o
 	       a->publish_not_ready == b->publish_not_ready &&
 	       a->health_check_node_port == b->health_check_node_port &&
 	       a->affinity_timeout_s == b->affinity_timeout_s &&
-	       a->health_check_node_port == b->health_check_node_port &&
 	       a->has_bad_source_range == b->has_bad_source_range &&
 	       addresses_equal(a->external_ips, a->external_ip_count, b->external_ips,
 			       b->external_ip_count) &&

@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * The Kubernetes objects we use, as owned C structs: what the decoders make and the model keeps.
- * Only the fields that decide anything are here (kube-proxy's rules A8 and A9).
+ * The Kubernetes objects we use, as owned C structs: the decoders make them and the model keeps
+ * them. They have only the fields that decide anything (kube-proxy's rules A8 and A9).
  *
- * There are loose objects and packed ones. A loose object borrows its strings and arrays from
- * whoever filled it in, on the stack or from a parsed document. object_new() makes a packed copy:
- * one block of memory with everything in it, equal strings stored once. Clusters have 100,000
- * endpoints, which are most of what the agent holds: of them a packed slice keeps a few bytes each.
+ * An object is loose or packed. A loose object borrows its strings and arrays from whatever filled
+ * it in, on the stack or from a parsed document. object_new() makes a packed copy: one block of
+ * memory with everything in it, equal strings stored once. A cluster may have 100,000 endpoints,
+ * which are most of what the agent holds, so a packed slice spends only a few bytes on each.
  */
 
 #include <stdbool.h>
@@ -45,12 +45,15 @@ struct target_port {
 struct service_port {
 	char *name; /* "" where the object has none */
 	__u8 proto; /* 0: a protocol we do not know */
-	__u16 port; /* host order, as all ports of objects */
+	__u16 port; /* host order, like all ports in objects */
 	__u16 node_port;
 	struct target_port target_port; /* number 0 and no name: the same as port */
 };
 
-/* Addresses whose first `prefix` bits are those of `addr`; 128 bits, also for IPv4 (mapped). */
+/*
+ * The addresses whose first `prefix` bits equal those of `addr`, out of 128, also for IPv4
+ * (mapped).
+ */
 struct cidr {
 	struct ip_addr addr;
 	__u8 prefix;
@@ -61,8 +64,8 @@ struct service_object {
 	struct labels selector;
 	struct ip_addr cluster_ips[2];
 	struct ip_addr *external_ips;
-	struct ip_addr *load_balancer_ips; /* those of ipMode VIP: packets for them are ours */
-	struct cidr *source_ranges;        /* who may use load_balancer_ips; none: everybody */
+	struct ip_addr *load_balancer_ips; /* those of ipMode VIP: we serve them */
+	struct cidr *source_ranges;        /* clients that may use load_balancer_ips; none: all */
 	__u32 external_ip_count;
 	__u32 load_balancer_ip_count;
 	__u32 source_range_count;
@@ -75,7 +78,7 @@ struct service_object {
 	bool internal_local; /* internalTrafficPolicy: Local */
 	bool external_local;
 	bool publish_not_ready;
-	bool has_bad_source_range; /* one was skipped: what is left does not open it to everybody */
+	bool has_bad_source_range; /* an invalid one was skipped; none left does not mean all */
 };
 
 struct slice_port {
@@ -98,9 +101,9 @@ struct slice_endpoint {
 };
 
 struct slice_object {
-	char *service_name; /* label kubernetes.io/service-name; NULL: belongs to none */
-	struct slice_endpoint *endpoints; /* of a loose slice */
-	struct packed_endpoints *packed;  /* of a packed one */
+	char *service_name;               /* label kubernetes.io/service-name; NULL: no Service */
+	struct slice_endpoint *endpoints; /* if the slice is loose */
+	struct packed_endpoints *packed;  /* if it is packed */
 	struct slice_port *ports;
 	__u32 endpoint_count;
 	__u32 port_count;
@@ -110,7 +113,7 @@ struct slice_object {
 /* An endpoint of a slice, loose or packed; it borrows from the slice. */
 struct slice_endpoint slice_endpoint_at(const struct slice_object *slice, size_t index);
 
-/* core/v1 Endpoints: each subset becomes slices, one a family, named for the object. */
+/* core/v1 Endpoints: each subset becomes slices, one per family, with the object's name. */
 struct endpoints_object {
 	struct slice_object *slices;
 	size_t slice_count;
@@ -159,18 +162,18 @@ struct pod_object {
 
 struct object {
 	enum object_kind kind;
-	__u32 origin; /* what gave it, in the source's numbering; no part of its content */
+	__u32 origin; /* where it came from, as the source numbers it; not part of its content */
 	/*
-	 * Slices: when what they tell of happened (annotation
-	 * endpoints.kubernetes.io/last-change-trigger-time), in ms since 1970; 0: not said. No part
-	 * of the content.
+	 * Slices: when the change that they report happened (annotation
+	 * endpoints.kubernetes.io/last-change-trigger-time), in ms since 1970; 0: not known. Not
+	 * part of the content.
 	 */
 	__u64 triggered_ms;
 	char *namespace_; /* "" for a Node and a ServiceCIDR */
 	char *name;
 	/*
-	 * Those that decide something: all of a Pod's, a Node's LABEL_ZONE, of others
-	 * LABEL_PROXY_NAME and LABEL_HEADLESS.
+	 * The labels that decide anything: all of a Pod's, LABEL_ZONE of a Node, LABEL_PROXY_NAME
+	 * and LABEL_HEADLESS of others.
 	 */
 	struct labels labels;
 	union {
@@ -187,7 +190,7 @@ struct object {
 const char *object_kind_name(enum object_kind kind);
 
 /*
- * A packed copy of an object, loose or packed; NULL where memory is short. In the copy the name
+ * Returns a packed copy of an object, loose or packed; NULL: no memory. In the copy, the name
  * follows the namespace's terminator, so that both together are a key.
  */
 struct object *object_new(const struct object *object);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Packing: copies an object with all it points to into one block. The same walk runs twice, first
- * to count the bytes (`base` is NULL and nothing is written), then to fill the block. Pointers are
- * put where they belong through `field`, the place in the copy, which is NULL while counting.
+ * Packing: copies an object with everything it points to into one block. The same walk runs twice,
+ * first to count the bytes (`base` is NULL and nothing is written), then to fill the block.
+ * `field`, NULL while counting, is where in the copy a pointer is stored.
  */
 
 #include <stdint.h>
@@ -13,8 +13,10 @@
 #include "base/cleanup.h"
 #include "model/packed.h"
 
-/* Strings that later ones are compared with: enough for the names of nodes, zones and ports in a
- * slice. */
+/*
+ * Strings that later ones are compared with: enough for the names of nodes, zones and ports in a
+ * slice.
+ */
 #define PACKED_STRINGS_KEPT 64
 
 struct packed_string {
@@ -26,16 +28,17 @@ struct packed_string {
 struct packer {
 	char *base;
 	size_t used;
-	bool no_memory; /* for the names that are not in the block */
+	bool no_memory; /* for a name that is stored outside the block */
 	struct packed_string strings[PACKED_STRINGS_KEPT];
 	size_t string_count;
 };
 
-/* The place of `field` in element `i` of an array in the copy. */
+/* The address of `field` in element `i` of an array in the copy; NULL while counting. */
 #define FIELD(array, i, field) ((array) ? &(array)[i].field : NULL)
 
 /*
- * Makes room for a copy of `size` bytes and fills it in, with zeros for NULL; NULL while counting.
+ * Reserves `size` bytes and fills them with a copy of `bytes`, or with zeros if that is NULL.
+ * Returns where they are; NULL while counting.
  */
 static void *bytes_pack(struct packer *packer, const void *bytes, size_t size, size_t alignment)
 {
@@ -164,7 +167,7 @@ static void hints_pack(struct packer *packer, const struct slice_endpoint *endpo
 		     FIELD(copy, 0, node_hints));
 }
 
-/* What an endpoint is, but for its hints. */
+/* Writes an endpoint, except for its hints. */
 static void endpoint_write(struct packer *packer, const struct slice_endpoint *endpoint,
 			   bool is_ipv4, __u32 *words)
 {
@@ -240,7 +243,9 @@ static void pod_pack(struct packer *packer, const struct pod_object *pod, struct
 		string_pack(packer, pod->ports[i].name, FIELD(ports, i, name));
 }
 
-/* Namespace and name come first and are not shared: together they are the key. */
+/*
+ * Namespace and name come first and are not shared with other strings: together they are the key.
+ */
 static void key_pack(struct packer *packer, const struct object *object, struct object *copy)
 {
 	char *namespace_ =
@@ -253,7 +258,9 @@ static void key_pack(struct packer *packer, const struct object *object, struct 
 	}
 }
 
-/* A Service's ClusterIPs need not be in the block of a slice. */
+/*
+ * The size of an object without the unused rest of its union, which would waste memory in slices.
+ */
 static size_t object_size(enum object_kind kind)
 {
 	static const size_t sizes[OBJECT_KIND_COUNT] = {
@@ -294,7 +301,7 @@ static void object_pack(struct packer *packer, const struct object *object)
 	case OBJECT_POD:
 		pod_pack(packer, &object->pod, FIELD(copy, 0, pod));
 		break;
-	case OBJECT_SERVICE_CIDR: /* has no pointers */
+	case OBJECT_SERVICE_CIDR: /* no pointers */
 	case OBJECT_KIND_COUNT:
 		break;
 	}

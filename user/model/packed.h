@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Endpoints of a packed slice: 8 bytes for one with an IPv4 address, 20 with IPv6. A word with the
- * number of the node's name and with the conditions, then the address.
+ * Endpoints of a packed slice, of 8 bytes each with IPv4 addresses and 20 with IPv6: a word with
+ * the number of the node's name and the conditions, then the address.
  */
 
 #include "model/names.h"
@@ -22,16 +22,16 @@ struct packed_hints {
 };
 
 struct packed_endpoints {
-	struct packed_hints *hints; /* one an endpoint; NULL: none has any */
+	struct packed_hints *hints; /* one per endpoint; NULL: none has any */
 	bool is_ipv4;
 	__u32 words[];
 };
 
-/* Words of one endpoint. */
+/* The number of words of one endpoint. */
 static inline size_t packed_stride(bool is_ipv4)
 {
 	return 1 + (is_ipv4 ? sizeof(__be32) : sizeof(struct ip_addr)) / sizeof(__u32);
 }
 
-/* Gives back the names of a packed slice. */
+/* Gives back the node names of a packed slice. */
 void slice_names_drop(const struct slice_object *slice);

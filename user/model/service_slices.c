@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The slices of a Service: its EndpointSlices, else what its Endpoints hold, else what is made of
- * the Pods it selects.
+ * The slices of a Service: its EndpointSlices, else those of its Endpoints, else those derived from
+ * the Pods that it selects.
  */
 
 #include "model/model.h"
@@ -15,7 +15,7 @@
 #include "model/derive.h"
 #include "model/entries.h"
 
-/* Rule A3: kube-proxy's watch does not see such an object, whatever the label's value is. */
+/* True for objects that kube-proxy's watch leaves out, whatever the label's value (rule A3). */
 static bool object_is_hidden(const struct object *object)
 {
 	return labels_get(&object->labels, LABEL_PROXY_NAME) ||

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * uthash, told not to end the process where memory is short: an element that could not be added is
- * said by setting the caller's `bool no_memory`. Include this, not uthash.h.
+ * uthash, configured not to end the process when memory is short: if an element could not be added,
+ * the caller's `bool no_memory` becomes true. Include this, not uthash.h.
  */
 
 #include <stdbool.h>

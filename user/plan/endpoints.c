@@ -22,7 +22,7 @@ static int candidate_compare(const void *a, const void *b)
 	return order ? order : (int)ntohs(left->port) - (int)ntohs(right->port);
 }
 
-/* How many endpoints the slices have for the port at most. */
+/* The most endpoints that the slices can have for the port. */
 static size_t candidates_bound(const struct service_port *port, enum ip_family family,
 			       const struct slice_list *slices)
 {
@@ -52,7 +52,7 @@ static void slice_gather(const struct plan_context *context, const struct slice_
 	}
 }
 
-/* NULL is less than any text. */
+/* NULL sorts before any text. */
 static int text_compare(const char *a, const char *b)
 {
 	if (!a || !b)
@@ -70,9 +70,9 @@ static int texts_compare(char *const *a, size_t a_count, char *const *b, size_t 
 }
 
 /*
- * Of two copies the one that is not terminating wins (rule A19), then the one that is ready, or
- * serves, or is here. Where that says nothing, what else they say decides, and never which one came
- * first: all agents, and one that starts again, choose the same.
+ * Of two copies of an endpoint, the one that is not terminating wins (rule A19), then the one that
+ * is ready, then serving, then local. If all these are equal, node name and hints decide, and never
+ * the order of arrival: all agents, also after a restart, choose the same.
  */
 static bool candidate_is_better(const struct candidate *a, const struct candidate *b)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Which endpoints of a service port may be chosen: kube-proxy's group E. */
+/* The endpoints of a service port that may be chosen: kube-proxy's group E. */
 
 #include "plan/plan.h"
 
-/* An endpoint of one service port, as the rules look at it. */
+/* An endpoint of one service port, with what the rules decide about it. */
 struct candidate {
 	struct slice_endpoint endpoint; /* borrows from the slice */
 	__be16 port;
@@ -37,5 +37,5 @@ int candidates_gather(const struct plan_context *context, const struct service_p
 void candidates_mark_cluster(const struct plan_context *context, struct candidates *candidates);
 void candidates_mark_local(struct candidates *candidates);
 
-/* True if any endpoint, wherever it is, may be used (rule E74). */
+/* True if any endpoint, on whatever node, may be used (rule E74). */
 bool candidates_any_usable(const struct candidates *candidates);

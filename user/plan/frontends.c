@@ -42,7 +42,7 @@ static void frontend_add(struct planned_port *port, const struct ip_addr *vip, _
 	};
 }
 
-/* Of equal ones the first stays (rule I114). */
+/* Sorts the frontends; of those at the same address and port, the lowest rank stays (rule I114). */
 static void frontends_deduplicate(struct planned_port *port)
 {
 	size_t kept = 0;
@@ -110,7 +110,10 @@ static void ranges_deduplicate(struct planned_port *port)
 	port->source_range_count = kept;
 }
 
-/* Of this family; false where one of them has everybody. */
+/*
+ * Takes the ranges of the port's family. False if clients are not limited: one of the ranges covers
+ * every address, or there are none and none was invalid.
+ */
 static bool ranges_take(const struct service_object *spec, struct planned_port *port)
 {
 	for (size_t i = 0; i < spec->source_range_count; i++) {
@@ -154,7 +157,10 @@ int port_plan_source_ranges(const struct plan_context *context, const struct ser
 	port->flags |= SERVICE_SOURCE_RANGES;
 	if (ranges_have_node(context, port)) {
 		port->flags |= SERVICE_NODE_ALLOWED;
-		/* A process of a node that has the VIP on a link has the VIP as its source. */
+		/*
+		 * On a node that has the VIP on a link, packets of processes to the VIP have it as
+		 * their source too.
+		 */
 		for (size_t i = 0; i < spec->load_balancer_ip_count; i++) {
 			if (address_family(&spec->load_balancer_ips[i]) ==
 			    (enum ip_family)port->name.family)

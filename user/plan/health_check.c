@@ -27,7 +27,7 @@ static bool has_family(const struct service_object *spec, enum ip_family family)
 	return false;
 }
 
-/* Slices without a port that can be used have no endpoints for anybody (rule A12). */
+/* A slice without a usable port has no endpoints (rule A12). */
 static bool slice_counts(const struct slice_object *slice, enum ip_family family)
 {
 	if (slice->family != family)
@@ -62,7 +62,9 @@ static bool is_local_and_ready(const struct plan_context *context,
 	       endpoint->node_name && !strcmp(endpoint->node_name, context->node_name);
 }
 
-/* Each address once, however many ports and slices it is in. */
+/*
+ * Counts the addresses of local ready endpoints, each once, however many ports and slices have it.
+ */
 static int count_local(const struct plan_context *context, enum ip_family family,
 		       const struct slice_object *const *slices, size_t slice_count,
 		       size_t *ret_count)

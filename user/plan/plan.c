@@ -24,7 +24,7 @@ static void name_set(const struct object *service, struct planned_port *port)
 	port->name.type = (__u8)service->service.type;
 }
 
-/* Why nothing of the Service is programmed (rules A2, A6), or 0. */
+/* Returns why no port of the Service is programmed (rules A2, A6), or 0. */
 static enum unprogrammed_reason service_unprogrammed(const struct object *service,
 						     const char **ret_detail)
 {
@@ -46,8 +46,8 @@ static enum unprogrammed_reason service_unprogrammed(const struct object *servic
 }
 
 /*
- * True if the address is answered for here: by a port that is programmed, or by the link of this
- * node that has it.
+ * True if something on this node answers for the address: a port that is programmed, or the link of
+ * this node that has it.
  */
 static bool plan_answers(const struct plan *plan, const struct ip_addr *cluster_ip)
 {
@@ -79,7 +79,7 @@ static int plan_unprogrammed(const struct object *service, enum unprogrammed_rea
 	name_set(service, plan->ports);
 	plan->ports->unprogrammed = reason;
 	detail_set(plan->ports, detail);
-	/* A Service that has become a name has given its ClusterIP back (rule A6). */
+	/* A Service that has become an ExternalName has given its ClusterIP back (rule A6). */
 	if (reason != UNPROGRAMMED_EXTERNAL_NAME)
 		plan_leave_alone(&service->service, plan);
 	return 0;
@@ -115,9 +115,9 @@ static int port_take_backends(const struct candidates *candidates, struct planne
 }
 
 /*
- * The sets it needs (rules E59 and E60): the ClusterIP by internalTrafficPolicy one of the two;
- * frontends for clients from outside by externalTrafficPolicy, and near clients of those always the
- * Cluster set.
+ * Marks the sets that the port needs (rules E59 and E60). The ClusterIP needs the one that
+ * internalTrafficPolicy selects. Frontends for clients from outside need the one that
+ * externalTrafficPolicy selects, and for near clients always the Cluster set.
  */
 static void port_select(const struct plan_context *context, const struct service_object *spec,
 			struct candidates *candidates, struct planned_port *port)
@@ -144,7 +144,7 @@ static void cleanup_candidates(const struct candidates *candidates)
 	free(candidates->items);
 }
 
-/* What the ports of a Service are planned from. */
+/* The common input for planning the ports of a Service. */
 struct plan_input {
 	const struct plan_context *context;
 	const struct object *service;
@@ -160,7 +160,7 @@ static void port_name(const struct object *service, const struct service_port *s
 	port->name.family = (__u8)family;
 }
 
-/* Who answers there. */
+/* Plans the backends of a port. */
 static int port_plan_backends(const struct plan_input *input,
 			      const struct service_port *service_port, struct planned_port *port)
 {
@@ -174,7 +174,7 @@ static int port_plan_backends(const struct plan_input *input,
 	return port_take_backends(&candidates, port);
 }
 
-/* One port in the family of one ClusterIP. */
+/* Plans one port in the family of one ClusterIP. */
 static int port_plan(const struct plan_input *input, const struct service_port *service_port,
 		     const struct ip_addr *cluster_ip, struct planned_port *port)
 {

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Plan: from objects to what the maps shall hold. Pure functions, no I/O, no clock, no kernel; the
+ * Plan: from objects to what the maps should hold. Pure functions: no I/O, no clock, no kernel. The
  * rules are kube-proxy's (`rule E62` is a statement of docs/behaviour.md).
  */
 
@@ -15,16 +15,16 @@
 /* What a plan depends on besides the Service and its slices. */
 struct plan_context {
 	const char *node_name; /* NULL: no endpoint is local, hints do not apply */
-	const char *zone;      /* label topology.kubernetes.io/zone of the own Node; NULL: none */
+	const char *zone;      /* label topology.kubernetes.io/zone of this Node; NULL: none */
 	/*
-	 * The link that `addr` is assigned to by someone else, or NULL: such a ClusterIP is left
-	 * alone (NodeLocal DNSCache). Owned by the callee, valid until it is called again.
+	 * The link that someone else has assigned `addr` to, or NULL: a ClusterIP on a link is left
+	 * alone (NodeLocal DNSCache). Owned by the callee, valid until the next call.
 	 */
 	const char *(*link_with_address)(const struct ip_addr *addr, void *context);
 	void *link_context;
 	/*
-	 * Where NodePorts are served, each address once. A loopback address stands for all of its
-	 * family's: clients on the node dial it.
+	 * Addresses at which NodePorts are served, each once. A loopback address stands for all
+	 * loopback addresses of its family: clients on the node dial them.
 	 */
 	const struct ip_addr *node_port_addresses;
 	size_t node_port_address_count;
@@ -38,37 +38,37 @@ struct planned_frontend {
 };
 
 /*
- * Where an address and port could be of several kinds, the lowest rank wins: nobody takes a
- * ClusterIP away by an external IP, and NodePorts come last (rule B31).
+ * Precedence of the kinds that an address and port may have: the lowest rank wins. An external IP
+ * cannot take over a ClusterIP, and NodePorts come last (rule B31).
  */
 unsigned int frontend_rank(enum frontend_kind kind);
 
 struct planned_backend {
 	struct ip_addr addr;
 	__be16 port;
-	enum backend_state state; /* BACKEND_ACTIVE: in a set; BACKEND_DRAINING: known, in none */
+	enum backend_state state; /* BACKEND_ACTIVE: in a set; BACKEND_DRAINING: in none */
 	bool is_local;
-	bool has_node; /* it names a Node, this one or another */
+	bool has_node; /* its endpoint names a Node, this one or another */
 	bool terminating;
 	bool in_cluster; /* member of the Cluster set */
 	bool in_local;   /* member of the Local set */
 };
 
-/* One service port in one family: programmed, or not with a reason. */
+/* One service port in one family: programmed, or the reason why not. */
 struct planned_port {
 	struct service_name name;
 	enum unprogrammed_reason unprogrammed; /* 0: programmed */
 	char detail[sizeof(((struct unprogrammed *)0)->detail)];
 	struct planned_frontend *frontends; /* each once, ascending by their bytes */
 	size_t frontend_count;
-	/* SERVICE_SOURCE_RANGES: who may use its load-balancer IPs; each once, ascending */
+	/* SERVICE_SOURCE_RANGES: the clients of its load-balancer IPs; each once, ascending */
 	struct cidr *source_ranges;
 	size_t source_range_count;
 	struct planned_backend
 		*backends; /* each address:port once, ascending by address and port */
 	size_t backend_count;
 	bool uses_cluster;                /* the Cluster set is needed: rule E59 */
-	bool uses_local;                  /* rule E60 */
+	bool uses_local;                  /* the Local set is needed: rule E60 */
 	enum empty_verdict empty_cluster; /* what an empty set means */
 	enum empty_verdict empty_local;
 	__u32 affinity_timeout_s;
@@ -79,8 +79,8 @@ struct plan {
 	struct planned_port *ports;
 	size_t port_count;
 	/*
-	 * ClusterIPs of the Service at which nothing of it is programmed: they are not ours, and
-	 * not addresses that no Service has (rule C46).
+	 * ClusterIPs of the Service at which none of its ports is programmed: they are not ours,
+	 * but not addresses that no Service has either (rule C46).
 	 */
 	struct ip_addr left_alone[2];
 	size_t left_alone_count;

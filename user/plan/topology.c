@@ -26,8 +26,7 @@ bool topology_fits(const struct plan_context *context, enum topology_mode mode,
 	}
 }
 
-/* One ready endpoint without the hint switches a mode off (rule E67), and so does none that fits
- * (E71). */
+/* A mode is off if one ready endpoint has no hint for it (rule E67), or if none fits (E71). */
 static bool mode_applies(const struct plan_context *context, const struct candidates *candidates,
 			 enum topology_mode mode)
 {

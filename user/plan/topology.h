@@ -6,15 +6,15 @@
 #include "plan/endpoints.h"
 
 enum topology_mode {
-	TOPOLOGY_NONE, /* every ready endpoint */
+	TOPOLOGY_NONE, /* all ready endpoints */
 	TOPOLOGY_NODE, /* those hinted for this node */
 	TOPOLOGY_ZONE, /* those hinted for this node's zone */
 };
 
-/* Decides for one service port; only ready endpoints have a say. */
+/* Decides the mode of one service port; only ready endpoints count. */
 enum topology_mode topology_mode_of(const struct plan_context *context,
 				    const struct candidates *candidates);
 
-/* True if the endpoint fits the mode. */
+/* True if the mode lets this node use the endpoint. */
 bool topology_fits(const struct plan_context *context, enum topology_mode mode,
 		   const struct slice_endpoint *endpoint);

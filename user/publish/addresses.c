@@ -11,7 +11,7 @@
 	(ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE | \
 	 ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
 
-/* What the counts of a record can hold. */
+/* The limits of a record's counts. */
 #define CLUSTER_IPS_MAX ((1U << 13) - 1)
 #define FRONTENDS_MAX   ((1U << 19) - 1)
 
@@ -26,7 +26,7 @@ static struct ip_addr address_of(const struct publisher *publisher,
 	return record->is_ipv6 ? publisher->ipv6[record->addr] : address_from_ipv4(record->addr);
 }
 
-/* There is room for as many IPv6 addresses as for addresses. */
+/* There are as many IPv6 ids as address ids, so taking one cannot fail. */
 static struct address_record record_make(struct publisher *publisher, const struct ip_addr *addr)
 {
 	struct address_record record = {.is_ipv6 = !address_is_ipv4(addr)};
@@ -80,7 +80,10 @@ bool address_has_flows(const struct publisher *publisher, uint32_t index, uint64
 	       LOAD_RELAXED(busy->new_until_s) >= now_ns / NSEC_PER_SEC;
 }
 
-/* Flows keep what an address was: the VIP of a Service that went, a backend that left. */
+/*
+ * A VIP whose frontends are gone is kept as retired, and a backend's address keeps its flag, while
+ * flows may need them.
+ */
 static uint32_t flags_of(const struct address_record *record)
 {
 	uint32_t flags = 0;
@@ -100,7 +103,7 @@ static uint32_t flags_of(const struct address_record *record)
 	return flags;
 }
 
-/* The entry is gone from the map; its index follows when no program can hold it any more. */
+/* Removes the entry from the map; the index is freed when no program can hold it any more. */
 static void address_remove(struct publisher *publisher, uint32_t index)
 {
 	struct address_record *record = &publisher->address_records[index];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Adoption: makes the publisher know what the pinned maps hold. An earlier run may have ended at
- * any point, so nothing is believed: what does not fit together is put right or removed. Order
+ * Adoption: builds the publisher's records from what the pinned maps hold. An earlier run may have
+ * ended at any point, so nothing is trusted: whatever is inconsistent is repaired or removed. Order
  * matters: addresses, then backends, then service ports, then what is left over.
  */
 
@@ -17,20 +17,20 @@
 #include "publish/publisher.h"
 #include "publish/zeroed_array.h"
 
-/* What an address is that flows may be to. */
+/* Roles of an address that flows may have as their VIP. */
 #define ADDRESS_VIP (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS | ADDRESS_RETIRED)
 
 struct adoption {
 	struct publisher *publisher;
 	struct port_record **ports;                        /* by service port id */
-	uint32_t addresses, backends, services, frontends; /* what had to be put right */
+	uint32_t addresses, backends, services, frontends; /* entries repaired or removed */
 };
 
 typedef int (*visit_fn)(struct adoption *adoption, const void *key, const void *value);
 
 #define BATCH 4096
 
-/* Keys and values of a whole map. */
+/* All keys and values of a map. */
 struct content {
 	size_t room, key_size, value_size;
 	char *keys, *values;
@@ -43,8 +43,10 @@ static void content_fini(const struct content *content)
 	zeroed_array_free(content->values, content->room, content->value_size);
 }
 
-/* A batch has whole buckets of the hash table: one that has no room for a bucket is tried with
- * more. */
+/*
+ * A batch holds whole buckets of the hash table: where a bucket does not fit, retry with a larger
+ * batch.
+ */
 static int content_read(int map, struct content *content)
 {
 	uint32_t position = 0, batch = BATCH;
@@ -108,7 +110,9 @@ static int visit_address(struct adoption *adoption, const void *key, const void 
 	return bpf_map_delete_elem(adoption->publisher->maps.addresses, key) ? -errno : 0;
 }
 
-/* An entry that stopped halfway has no state yet; one that nobody has by the end begins to leave.
+/*
+ * An entry that was not completed is still free. A backend of no service port begins to leave in
+ * the end (leftovers_settle).
  */
 static void backends_adopt(struct adoption *adoption)
 {
@@ -126,7 +130,7 @@ static void backends_adopt(struct adoption *adoption)
 	far_backends_adopted(publisher);
 }
 
-/* True if the range is ours to take and leads to backends only. */
+/* True if the range is valid: empty, or reserved now and with a backend in each slot. */
 static bool range_adopt(struct publisher *publisher, struct slot_range range)
 {
 	if (!range.count)
@@ -154,7 +158,7 @@ static int compare_ids(const void *a, const void *b)
 	return left->id < right->id ? -1 : left->id > right->id;
 }
 
-/* The backends of both lists, each once. */
+/* Collects the backends of both lists, each once. */
 static int port_adopt_backends(struct publisher *publisher, struct port_record *port)
 {
 	const struct service *service = service_at(publisher, port->id);
@@ -199,7 +203,7 @@ static bool name_is_sound(const struct service_name *name)
 	       memchr(name->port_name, 0, NAME_SIZE) && name->name[0];
 }
 
-/* A list that is none becomes an empty one until the plan says better. */
+/* An invalid list becomes an empty one until a plan replaces it. */
 static void ranges_adopt(struct adoption *adoption, struct service *service)
 {
 	struct slot_range *const words[] = {&service->cluster_slots, &service->local_slots};
@@ -244,7 +248,7 @@ remove:
 	return bpf_map_delete_elem(publisher->maps.service_names, key) ? -errno : 0;
 }
 
-/* A service port's entry without a name is nobody's: its id is free. */
+/* A service port's entry without a name belongs to nothing: clears it; its id is free. */
 static void services_repair(struct publisher *publisher)
 {
 	static const struct service unused;
@@ -276,7 +280,10 @@ static int visit_frontend(struct adoption *adoption, const void *key, const void
 	return bpf_map_delete_elem(publisher->maps.frontends, key) ? -errno : 0;
 }
 
-/* A range of no service port would let its clients use the next one that gets the id. */
+/*
+ * A range that belongs to no service port is removed: it would admit its clients to the next port
+ * that gets the id.
+ */
 static int visit_range(struct adoption *adoption, const struct source_range *key)
 {
 	struct publisher *publisher = adoption->publisher;
@@ -294,7 +301,7 @@ static int visit_range(struct adoption *adoption, const struct source_range *key
 	return bpf_map_delete_elem(publisher->maps.source_ranges, key) ? -errno : 0;
 }
 
-/* A trie is walked key by key, and one that is to go only when the next is known. */
+/* Walks the trie key by key; a key may be deleted only once the next one is known. */
 static int ranges_adopt_all(struct adoption *adoption)
 {
 	const int map = adoption->publisher->maps.source_ranges;
@@ -310,7 +317,7 @@ static int ranges_adopt_all(struct adoption *adoption)
 	return err;
 }
 
-/* Both were read in no order. */
+/* Frontends and ranges were read in no order: sorts them. */
 static void ports_settle(struct adoption *adoption)
 {
 	for (uint32_t id = 1; id < adoption->publisher->maps.services_max; id++) {
@@ -343,8 +350,8 @@ static int visit_reason(struct adoption *adoption, const void *key, const void *
 }
 
 /*
- * What was a VIP and is none any more may have flows. One without frontends may have been left
- * alone, which only its Service can tell.
+ * An address that is no longer a VIP may still have flows. If it was external and has no frontends,
+ * it may have been left alone, which only its Service can tell.
  */
 static int address_settle_former(struct publisher *publisher, uint32_t index)
 {
@@ -361,7 +368,7 @@ static int address_settle_former(struct publisher *publisher, uint32_t index)
 	return err;
 }
 
-/* What nobody has begins to leave. */
+/* Backends and addresses that nothing uses begin to leave. */
 static int leftovers_settle(struct publisher *publisher)
 {
 	int err = 0;

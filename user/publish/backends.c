@@ -29,7 +29,9 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 	for (; id; id = id_index_next(&publisher->backend_index, id)) {
 		const struct backend *backend;
 
-		/* Looking into the map may mean to map a part of it: not for those of others. */
+		/*
+		 * Reading the entry may map a window, so compare the address in the record first.
+		 */
 		if (!address_is(publisher, publisher->backend_records[id].address, addr))
 			continue;
 		backend = backend_at(publisher, id);
@@ -39,7 +41,7 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 	return id;
 }
 
-/* Fills a free entry; its state, which makes it one, comes last. */
+/* Fills a free entry. Its state is stored last and makes it valid. */
 static void entry_write(struct publisher *publisher, uint32_t id,
 			const struct planned_backend *planned, __u8 proto)
 {
@@ -86,7 +88,7 @@ uint32_t backend_take(struct publisher *publisher, const struct planned_backend 
 
 	if (id)
 		return id;
-	/* The address last: without a backend nobody would give it back. */
+	/* The address comes last: only a backend would give it back. */
 	id = id_pool_take(&publisher->backend_ids);
 	if (!id) {
 		(void)publisher_is_full(publisher, FULL_BACKENDS);
@@ -121,7 +123,9 @@ static void far_backend_write(struct publisher *publisher, uint32_t place, uint3
 		(void)log_err(-errno, "cannot write a backend to far_backends, continuing");
 }
 
-/* The next far backend of the same place, upwards from this one and then from below; 0: none. */
+/*
+ * The next backend for the same place, by ascending id and then from the lowest; 0: there is none.
+ */
 static uint32_t far_backend_after(const struct publisher *publisher, uint32_t place, uint32_t id)
 {
 	uint32_t next = id;
@@ -158,7 +162,7 @@ void far_backends_adopted(struct publisher *publisher)
 	}
 }
 
-/* Nobody is called by this id any more. */
+/* Removes the backend; its id is not free yet. */
 static void backend_remove(struct publisher *publisher, uint32_t id)
 {
 	struct backend *backend = backend_at(publisher, id);
@@ -206,9 +210,9 @@ void backend_note_left(struct publisher *publisher, uint32_t service, uint32_t i
 }
 
 /*
- * Chosen by someone: active. Known, but not chosen: draining. Unknown: dead if it was terminating
- * before, for then its pod is gone; else, as a pod that lost a label goes on, draining until its
- * flows have ended.
+ * In a list: active. In a plan, but in no list: draining. In neither: dead if it was terminating,
+ * because its pod is gone; otherwise draining until its flows have ended, because a pod that only
+ * lost a label goes on.
  */
 static enum backend_state state_of(const struct backend_record *record)
 {
@@ -247,17 +251,20 @@ bool backend_try_free(struct publisher *publisher, uint32_t id, uint64_t now_ns)
 		record->is_waiting = record->has_left_again = false;
 		return true;
 	}
-	/* Its grace period began anew; the next look is later than that. */
+	/* Its grace period began anew, and is over by the next check. */
 	if (record->has_left_again) {
 		record->has_left_again = false;
 		return false;
 	}
 	if (has_flows && backend_at(publisher, id)->state == BACKEND_DRAINING)
 		return false;
-	/* A dead backend gets nothing more, but what it sent is translated while flows end. */
+	/*
+	 * A dead backend is sent nothing, but packets from it are translated until its flows have
+	 * ended.
+	 */
 	if (has_flows && publisher->address_records[record->address].backends == 1)
 		return false;
-	/* Free when nobody can look at it any more. */
+	/* The id is free once no program can look at the entry. */
 	backend_remove(publisher, id);
 	retire(publisher, RETIRED_BACKEND, id, 1);
 	return true;

@@ -27,8 +27,9 @@ static bool block_is_free(const struct buddy *buddy, uint32_t first, unsigned in
 	return bit_set_has(&buddy->free[order], first >> order);
 }
 
-/* Takes the part of order `order` with `first` in it out of a free block, whose other parts stay
- * free. */
+/*
+ * Takes the part of order `order` that begins at `first` out of a free block; the rest stays free.
+ */
 static void block_split(struct buddy *buddy, uint32_t first, unsigned int from, unsigned int order)
 {
 	block_remove(buddy, first, from);
@@ -49,7 +50,7 @@ int buddy_init(struct buddy *buddy, uint32_t size)
 			return -ENOMEM;
 		}
 	}
-	/* The largest aligned blocks that fit, one after the other. */
+	/* Cut the range into the largest aligned blocks that fit. */
 	while (first < size) {
 		unsigned int order = BUDDY_ORDERS - 1;
 

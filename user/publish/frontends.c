@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Frontends: which service port answers at an address and port. Two may want the same one: while
- * a Service is replaced by another, a port gets a new name, or somebody copied a manifest. The kind
- * with the lower rank has it, of one kind the last to come; the other, displaced, gets it back when
- * that one goes.
+ * Frontends: the service port that answers at an address and port. Two service ports may want the
+ * same one: while one Service replaces another, while a port is renamed, or when a manifest was
+ * copied. The kind with the lower rank wins, and among equals the last to come; the loser is
+ * displaced and gets the frontend back when the winner goes.
  */
 
 #include <bpf/bpf.h>
@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "publish/publisher.h"
 
-/* Socket hooks look a loopback address up; for packets, which never have one, it is no VIP. */
+/* Only socket hooks look up a loopback address; packets never carry one, so it is no VIP. */
 static bool has_address(const struct frontend *frontend)
 {
 	return !address_is_loopback(&frontend->vip);
@@ -47,7 +47,7 @@ static bool is_planned(const struct planned_port *planned, const struct frontend
 		       sizeof(*planned->frontends), frontend_compare);
 }
 
-/* True if the map has no room for it, and it would need some. */
+/* True if the frontend needs a new entry and the map has no room for one. */
 static bool frontends_are_full(const struct publisher *publisher, const struct frontend *frontend,
 			       uint32_t to_come)
 {
@@ -58,7 +58,7 @@ static bool frontends_are_full(const struct publisher *publisher, const struct f
 	       bpf_map_lookup_elem(publisher->maps.frontends, frontend, &target);
 }
 
-/* The index of its address, taken, into `ret_address`. */
+/* Checks that there is room, takes the address and stores its index in `ret_address`. */
 static int frontend_prepare(struct publisher *publisher, const struct planned_frontend *planned,
 			    uint32_t to_come, uint32_t *ret_address)
 {
@@ -104,15 +104,13 @@ void frontends_undo(struct publisher *publisher, const struct planned_port *plan
 	for (size_t i = 0; i < planned->frontend_count; i++) {
 		const struct ip_addr *vip = &planned->frontends[i].frontend.vip;
 
-		/* Unless it was dropped already, with another port of that address. */
+		/* It may have been dropped already, with another port of that address. */
 		if (addresses[i] && address_find(publisher, vip) == addresses[i])
 			address_drop_unused(publisher, addresses[i]);
 	}
 }
 
-/*
- * Writes the entry, unless another service port has it by right: then the port waits for it.
- */
+/* Writes the entry, unless another service port has precedence: then this one waits for it. */
 static int entry_write(struct publisher *publisher, const struct planned_frontend *planned,
 		       uint32_t service)
 {
@@ -148,8 +146,8 @@ static int entry_write(struct publisher *publisher, const struct planned_fronten
 }
 
 /*
- * Of the service ports other than `port` that want the frontend the one that gets it. Looks at all
- * of them, so ask only where there is one.
+ * Finds the service port, other than `port`, that gets the frontend: of those that want it, one
+ * with the lowest rank. Looks at all service ports, so call it only if some frontend is displaced.
  */
 static const struct port_record *frontend_find_displaced(const struct publisher *publisher,
 							 const struct frontend *frontend,
@@ -174,7 +172,7 @@ static const struct port_record *frontend_find_displaced(const struct publisher 
 	return best;
 }
 
-/* Gives the frontend, which was the port's, to one that was displaced; or it goes. */
+/* Hands the port's entry on to a displaced service port, or deletes it. */
 static void entry_hand_on(struct publisher *publisher, const struct frontend *frontend,
 			  const struct port_record *port)
 {
@@ -223,7 +221,7 @@ static int address_gain(struct publisher *publisher, uint32_t address, enum fron
 	return err;
 }
 
-/* Keeps the order; frontends_prepare has made the room. */
+/* Inserts in order; frontends_prepare has made the room. */
 static void frontend_insert(struct port_record *port, const struct port_frontend *frontend)
 {
 	uint32_t at = port->frontend_count++;
@@ -260,7 +258,9 @@ static int frontend_add(struct publisher *publisher, struct port_record *port,
 	return 0;
 }
 
-/* The same address and port, but an external IP has become the load balancer's, or so. */
+/*
+ * Changes the kind at the same address and port: say, an external IP becomes the load balancer's.
+ */
 static int frontend_change(struct publisher *publisher, const struct port_record *port,
 			   struct port_frontend *frontend, const struct planned_frontend *planned)
 {
@@ -297,9 +297,9 @@ static void frontend_remove(struct publisher *publisher, struct port_record *por
 }
 
 /*
- * A frontend at an address of the node: programs are to remember what else leaves from that port,
- * before the first packet finds the frontend. Looked at again with each plan, for the address may
- * have come to the node since.
+ * For a frontend at an address of the node: marks its port before the first packet finds the
+ * frontend, so that programs remember other traffic that leaves from it. Repeated with each plan,
+ * because the address may have come to the node since.
  */
 static void node_port_note(const struct publisher *publisher, const struct frontend *frontend,
 			   uint32_t address)
@@ -362,7 +362,7 @@ int frontend_adopt(struct publisher *publisher, struct port_record *port,
 		if (!address_can_count(publisher, adopted.address, target->kind))
 			return -EINVAL;
 	}
-	/* Room for powers of two. */
+	/* Room is always a power of two: a count that is a power of two, or 0, has used it up. */
 	if (!(port->frontend_count & (port->frontend_count - 1))) {
 		room = realloc(port->frontends,
 			       (size_t)(port->frontend_count ? port->frontend_count * 2 : 1) *

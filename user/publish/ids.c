@@ -60,7 +60,7 @@ uint32_t id_pool_take(struct id_pool *pool)
 void id_pool_give(struct id_pool *pool, uint32_t id)
 {
 	pool->taken[id / 8] &= (uint8_t)(~(1U << id % 8));
-	/* Of reserved ids that are given back at once id_pool_reserved takes care. */
+	/* A reserved id that is given back early is left to id_pool_reserved. */
 	if (id < pool->next_fresh)
 		freed_add(pool, id);
 }
@@ -90,8 +90,10 @@ int id_index_init(struct id_index *index, uint32_t max)
 {
 	uint32_t buckets = 16;
 
-	/* Four to eight ids to a bucket when all are in use; buckets lie all over, so they cost
-	 * memory from the start. */
+	/*
+	 * Four to eight ids a bucket when all are in use. Buckets in use are scattered, so all
+	 * their memory is touched from the start.
+	 */
 	while (buckets <= max / 8)
 		buckets *= 2;
 	*index = (struct id_index){.max = max, .mask = buckets - 1};

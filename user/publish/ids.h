@@ -2,15 +2,17 @@
 #pragma once
 
 /*
- * Ids: numbers 1 to max - 1 that entries of arrays are called by, and how they are found by what
- * they stand for. Both touch memory only where ids are in use.
+ * Ids: numbers from 1 to max - 1 that name the entries of arrays, and an index that finds them by a
+ * hash of what they stand for. Both touch memory only where ids are in use.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Ids never used come first, then the ones unused longest: the later an id is used again, the
- * better. */
+/*
+ * Hands out ids that were never used first, then those unused longest: the later an id is reused,
+ * the better.
+ */
 struct id_pool {
 	uint32_t max;
 	uint32_t next_fresh;
@@ -22,21 +24,21 @@ struct id_pool {
 int id_pool_init(struct id_pool *pool, uint32_t max);
 void id_pool_fini(struct id_pool *pool);
 
-/* An id, or 0: none is left. */
+/* Returns an id, or 0: none is left. */
 uint32_t id_pool_take(struct id_pool *pool);
 
 void id_pool_give(struct id_pool *pool, uint32_t id);
 bool id_pool_has(const struct id_pool *pool, uint32_t id);
 
 /*
- * Takes an id that an earlier run had; false if it is taken, or none. To be called before ids are
- * taken otherwise, and followed by id_pool_reserved: what lies between the reserved ids was perhaps
- * in use a moment ago, so it comes after the fresh ones.
+ * Takes an id that an earlier run used; false if it is taken already or out of range. All
+ * reservations come before other ids are taken, and end with id_pool_reserved: ids between the
+ * reserved ones may have been in use a moment ago, so they come after the fresh ones.
  */
 bool id_pool_reserve(struct id_pool *pool, uint32_t id);
 void id_pool_reserved(struct id_pool *pool);
 
-/* Finds ids by a hash of their key; the caller compares keys, for it knows where they are. */
+/* Finds ids by a hash of their key; the caller, who knows where the keys are, compares them. */
 struct id_index {
 	uint32_t max;
 	uint32_t mask;

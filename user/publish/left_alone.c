@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Addresses left alone: ClusterIPs that a Service has though we serve nothing there, because it is
- * another proxy's or does not fit. Each counts as an external address without frontends: to it no
- * port is refused, and it is not among the addresses that no Service has (rule C44).
+ * Addresses left alone: ClusterIPs of Services that we do not serve, because another proxy handles
+ * them or they do not fit. Each counts as an external address without frontends: we refuse no
+ * packet to any of its ports, and do not drop them as packets to an address that no Service has
+ * (rule C44).
  */
 
 #include <errno.h>
@@ -37,7 +38,10 @@ static int left_alone_take(struct publisher *publisher, const struct ip_addr *ad
 	return 0;
 }
 
-/* No flow of ours knows it, unless a frontend was there, which sees to that itself. */
+/*
+ * No flow of ours has the address, unless a frontend was there, and then the frontend's removal
+ * waits for its flows.
+ */
 static void left_alone_give(struct publisher *publisher, const struct left_alone *left)
 {
 	for (uint32_t i = 0; left && i < left->count; i++) {

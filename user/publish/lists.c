@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Lists of slots: written where nobody looks, then swung into place with one store. */
+/* Lists of slots: written where no program looks, then swung into place with one store. */
 
 #include <string.h>
 
@@ -41,7 +41,7 @@ bool list_equals(const struct publisher *publisher, struct slot_range range, con
 	return true;
 }
 
-/* Nobody has seen it. */
+/* No program has seen the range, so it needs no grace period. */
 void list_drop(struct publisher *publisher, struct slot_range range)
 {
 	if (!range.count)
@@ -58,7 +58,7 @@ static void list_retire(struct publisher *publisher, struct slot_range range)
 	retire(publisher, RETIRED_SLOTS, range.first, range.count);
 }
 
-/* Rules E59 and E60, from the flags that a plan gives. */
+/* The lists that a service port needs by its planned flags (rules E59 and E60). */
 static bool uses_cluster(__u32 flags)
 {
 	return !(flags & SERVICE_INTERNAL_LOCAL) || flags & SERVICE_EXTERNAL;
@@ -98,12 +98,12 @@ void list_swing(struct publisher *publisher, struct slot_range *word, struct slo
 
 	_Static_assert(sizeof(range) == sizeof(value), "one 64-bit word");
 	memcpy(&value, &range, sizeof(value));
-	/* Pairs with service_slots(): who has the new range sees its slots. */
+	/* Pairs with service_slots(): a program that reads the new range sees its slots. */
 	STORE_RELEASE(*(uint64_t *)(void *)word, value);
 	list_retire(publisher, before);
 }
 
-/* Ids ascend. */
+/* Binary search: ids in a range ascend. */
 static bool list_has(const struct publisher *publisher, struct slot_range range, uint32_t id)
 {
 	uint32_t low = range.first, high = range.first + range.count;
@@ -125,7 +125,10 @@ bool service_lists(const struct publisher *publisher, uint32_t service, uint32_t
 {
 	const struct service *entry = service_at(publisher, service);
 
-	/* Clients on the node are near: external frontends give them the Cluster set (rule F80). */
+	/*
+	 * Clients on the node are near: for them, external frontends use the Cluster set (rule
+	 * F80).
+	 */
 	if (uses_cluster(entry->flags) && list_has(publisher, entry->cluster_slots, backend))
 		return true;
 	return entry->flags & SERVICE_INTERNAL_LOCAL &&

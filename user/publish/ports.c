@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Service ports: what a plan wants is made complete where nobody looks, then swung into place. */
+/* Service ports: completed in entries that no program looks at, then swung into place. */
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -59,7 +59,7 @@ static void port_unlink(struct service_record *service, struct port_record *port
 	port_free(port);
 }
 
-/* Everything a change needs, made before anything is changed. */
+/* All that a change needs, prepared before anything is changed. */
 struct change {
 	struct port_backend *backends; /* ascending by id */
 	uint32_t count;
@@ -67,7 +67,7 @@ struct change {
 	uint32_t cluster_count, local_count;
 	struct slot_range cluster_range, local_range;
 	bool swings_cluster, swings_local;
-	uint32_t *addresses; /* of frontends that are new, as they are planned; 0: it is not */
+	uint32_t *addresses; /* by planned frontend: index of its address if it is new; else 0 */
 };
 
 static void change_fini(const struct change *change)
@@ -128,7 +128,7 @@ static void change_sort(struct change *change)
 	}
 }
 
-/* Writes the lists that are used and differ from what is there. */
+/* Writes the lists that the plan uses and that differ from the current ones. */
 static int change_write_lists(struct publisher *publisher, const struct planned_port *planned,
 			      const struct service *service, struct change *change)
 {
@@ -149,7 +149,7 @@ static int change_write_lists(struct publisher *publisher, const struct planned_
 	return err;
 }
 
-/* Replies must be known as such before the first packet goes to a new backend. */
+/* A backend's replies must be recognised before the first packet goes to it. */
 static int change_write_addresses(struct publisher *publisher, const struct change *change)
 {
 	int err = 0;
@@ -160,7 +160,9 @@ static int change_write_addresses(struct publisher *publisher, const struct chan
 	return err;
 }
 
-/* All that can fail. Programs see nothing of it yet, so where it fails change_undo takes it back.
+/*
+ * Does all that can fail. Programs do not see any of it yet, so on failure change_undo takes it
+ * back.
  */
 static int change_prepare(struct publisher *publisher, struct port_record *port,
 			  const struct planned_port *planned, struct change *change)
@@ -185,7 +187,7 @@ static void change_undo(struct publisher *publisher, const struct planned_port *
 {
 	list_drop(publisher, change->cluster_range);
 	list_drop(publisher, change->local_range);
-	/* Before the backends: one may be the last to have this address, and take it along. */
+	/* Frontends first: the last backend at an address takes the address's record with it. */
 	if (change->addresses)
 		frontends_undo(publisher, planned, change->addresses);
 	for (uint32_t i = 0; i < change->count; i++)
@@ -198,7 +200,7 @@ static bool service_is_in_use(const struct publisher *publisher, uint32_t id)
 	       service_at(publisher, id)->flags & SERVICE_IN_USE;
 }
 
-/* Backends of the change begin to count before anybody can see them in a list. */
+/* Counts the backends of the change before a list shows them to programs. */
 static void change_count_new(struct publisher *publisher, const struct change *change,
 			     uint32_t service_id)
 {
@@ -219,7 +221,7 @@ static void change_count_new(struct publisher *publisher, const struct change *c
 	}
 }
 
-/* The backends that a service port had, and now may have no longer. */
+/* Uncounts the backends that a service port had before; it may still have some of them. */
 static void port_uncount_backends(struct publisher *publisher, uint32_t service,
 				  const struct port_backend *backends, uint32_t count)
 {
@@ -236,9 +238,10 @@ static void port_uncount_backends(struct publisher *publisher, uint32_t service,
 }
 
 /*
- * The lists are complete: swing them, then say which of them applies. One that applied before stays
- * as it is for a grace period, for a program that has read the old flags looks at it next. Source
- * ranges go on being asked for until the frontends are what is planned (change_open).
+ * Swings the complete lists, then stores the flags that say which list applies. A list that no
+ * longer applies stays as it is for a grace period, because a program that has read the old flags
+ * may look at it next. Source ranges are still checked until the frontends are as planned
+ * (change_open).
  */
 static void change_swing(struct publisher *publisher, const struct planned_port *planned,
 			 uint32_t service_id, const struct change *change)
@@ -257,7 +260,10 @@ static void change_swing(struct publisher *publisher, const struct planned_port 
 		retire(publisher, RETIRED_LIST, service_id, 0);
 }
 
-/* A load-balancer IP that is about to go must not be open to everybody for its last moment. */
+/*
+ * Stores the planned flags once the frontends are as planned: a load-balancer IP that is about to
+ * go must not be open to everybody for its last moment.
+ */
 static void change_open(struct publisher *publisher, const struct planned_port *planned,
 			uint32_t service_id)
 {
@@ -267,7 +273,7 @@ static void change_open(struct publisher *publisher, const struct planned_port *
 		STORE_RELEASE(service->flags, planned->flags | SERVICE_IN_USE);
 }
 
-/* True if programs are to see something new. */
+/* True if the change alters what programs see. */
 static bool change_is_seen(const struct planned_port *planned, const struct service *service,
 			   const struct change *change)
 {
@@ -276,8 +282,7 @@ static bool change_is_seen(const struct planned_port *planned, const struct serv
 	       service->affinity_timeout_s != planned->affinity_timeout_s;
 }
 
-/* Makes the lists of a service port what was prepared. Returns true if programs see something new.
- */
+/* Commits the prepared lists of a service port. Returns true if that changed what programs see. */
 static bool change_commit(struct publisher *publisher, struct port_record *port,
 			  const struct planned_port *planned, struct change *change)
 {
@@ -363,7 +368,7 @@ static struct port_record *port_make(struct publisher *publisher, struct service
 	return port;
 }
 
-/* Takes back what port_make made: no map has it. */
+/* Undoes port_make; no map has the port. */
 static void port_unmake(struct publisher *publisher, struct service_record *service,
 			struct port_record *port)
 {

@@ -16,7 +16,7 @@
 #define TEXT_OF(macro)  TEXT_OF_(macro)
 #define TEXT_OF_(macro) #macro
 
-/* What a full map is called, and the flag that makes it larger. */
+/* For each map that is full: its name, and the option that makes it larger. */
 static const char *const full_texts[] = {
 	[FULL_SERVICES] = "map services is full: raise --max-services",
 	[FULL_FRONTENDS] = "map frontends is full: raise --max-frontends",
@@ -68,7 +68,7 @@ static void reasons_add(struct reasons *reasons, const struct service_name *name
 	(void)snprintf(value->detail, sizeof(value->detail), "%s", detail);
 }
 
-/* Addresses of a Service to leave alone: a ClusterIP of each family. */
+/* The addresses of a Service to leave alone: at most one ClusterIP of each family. */
 struct left_addresses {
 	struct ip_addr addrs[2];
 	size_t count;
@@ -84,7 +84,7 @@ static void left_add(struct left_addresses *left, const struct ip_addr *addr)
 		left->addrs[left->count++] = *addr;
 }
 
-/* A port that is in no map: nobody is to be told that its ClusterIP is no Service's. */
+/* A port that is in no map: its ClusterIP must not pass for an address that no Service has. */
 static void left_add_port(struct left_addresses *left, const struct service_record *service,
 			  const struct planned_port *planned)
 {
@@ -140,7 +140,10 @@ static void log_full(const struct service_record *service, const struct planned_
 		    proto_name(planned->name.proto), reason);
 }
 
-/* Applies one port; what does not fit becomes a reason, and says so once. */
+/*
+ * Applies one port. If it does not fit, adds the reason, and logs it unless the Service already did
+ * not fit.
+ */
 static int service_apply_port(struct publisher *publisher, struct service_record *service,
 			      const struct planned_port *planned, struct reasons *reasons)
 {
@@ -162,7 +165,7 @@ static int service_apply_port(struct publisher *publisher, struct service_record
 	return -ENOSPC;
 }
 
-/* A Service whose addresses do not fit is tried again like one whose ports do not. */
+/* A Service whose addresses do not fit is retried like one whose ports do not fit. */
 static int service_leave_alone(struct publisher *publisher, struct service_record *service,
 			       const struct left_addresses *left, uint32_t *unfitting)
 {
@@ -199,13 +202,13 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 		unfitting += err == -ENOSPC;
 		if (err == -ENOSPC)
 			left_add_port(&left, service, &plan->ports[i]);
-		/* An error that is not about one port only says more. */
+		/* An error that concerns more than one port takes precedence. */
 		if (!first || first == -ENOSPC)
 			first = err ? err : first;
 	}
 	err = service_leave_alone(publisher, service, &left, &unfitting);
 	first = first ? first : err;
-	/* What goes goes last: a port that only has a new name answers without pause. */
+	/* Ports are retired last, so that a port that was only renamed answers without a gap. */
 	service_retire_missing(publisher, service, plan);
 	publisher->numbers.unfitting += unfitting - service->unfitting;
 	service->unfitting = unfitting;
@@ -250,7 +253,7 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 		*slash = '\0';
 		err = fn(key, slash + 1, context);
 		if (err && err != -ENOSPC) {
-			publisher->has_room = true; /* for those that were not asked */
+			publisher->has_room = true; /* for the Services that were not retried */
 			return err;
 		}
 	}

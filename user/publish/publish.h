@@ -2,13 +2,13 @@
 #pragma once
 
 /*
- * Publish: makes the maps equal to the plans, atomically for each service port, writing differences
- * only.
+ * Publish: makes the maps match the plans, atomically for each service port, and writes only what
+ * differs.
  *
- * A change of backends of a service port is: write new backends and a new list of slots into
- * entries that nobody looks at; swing the slot_range word of `services` with one aligned 64-bit
- * store; retire the old list and the backends that left, to be reused after a grace period no
- * running program can outlive.
+ * To change the backends of a service port: write new backends and a new list of slots into entries
+ * that no program looks at; swing the slot_range word of `services` with one aligned 64-bit store;
+ * retire the old list and the backends that left, which are reused only after a grace period that
+ * no running program outlives.
  */
 
 #include <stdbool.h>
@@ -39,29 +39,30 @@ int publisher_open(const struct publish_maps *maps, struct publisher **ret_publi
 void publisher_close(struct publisher *publisher);
 
 /*
- * Makes one Service what the plan says: all its ports, those programmed before that the plan does
- * not have are retired. `plan` may be NULL: the Service is gone. A service port that does not fit
- * into a map is left as it was (or absent), recorded in `unprogrammed` and logged with its name;
- * the others are unaffected. Returns 0, -ENOSPC if at least one service port did not fit, or
- * another negative errno.
+ * Makes the maps hold one Service as planned, with all its ports; ports that were programmed before
+ * and are not in the plan are retired. `plan` may be NULL: the Service is gone. A service port that
+ * does not fit into a map is left as it was (or absent), recorded in `unprogrammed` and logged with
+ * its name; the others are unaffected. Returns 0, -ENOSPC if at least one service port did not fit,
+ * or another negative errno.
  */
 int publisher_apply(struct publisher *publisher, const char *namespace_, const char *name,
 		    const struct plan *plan);
 
 /*
- * After the first complete read of the source: everything adopted that no plan has claimed since
- * publisher_open is removed. Until then nothing is.
+ * To be called after the first complete read of the source: removes everything adopted that no plan
+ * has claimed since publisher_open. Until then, nothing adopted is removed for lack of a plan.
  */
 int publisher_remove_unclaimed(struct publisher *publisher);
 
-/* The addresses of the node's links are `addrs` now: they get ADDRESS_NODE, others lose it. */
+/* Makes `addrs` the addresses of the node's links: they get ADDRESS_NODE, all others lose it. */
 int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
 				 size_t count);
 
 /*
- * The end of a publish. Frees retired entries that no program looks at any more and whose flows
- * have ended: all programs that ran at `now_ns` (CLOCK_MONOTONIC) are over. Returns how many ms
- * later than that programs should be waited for again, or 0: nothing waits.
+ * Ends a publish. Frees retired entries that no program looks at any more and whose flows have
+ * ended. The caller guarantees that every program running at `now_ns` (CLOCK_MONOTONIC) has ended.
+ * Returns in how many ms, counted from `now_ns`, to wait for programs again and call this; 0:
+ * nothing is left to free.
  */
 uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
 
@@ -69,23 +70,23 @@ uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
 typedef int (*publisher_service_fn)(const char *namespace_, const char *name, void *context);
 
 /*
- * Calls `fn`, which is to plan and apply again, for each Service that did not fit, if something was
- * freed since. Stops at the first error, which it returns.
+ * If something was freed since the last call, calls `fn`, which should plan and apply again, for
+ * each Service that did not fit. Stops at the first error other than -ENOSPC and returns it.
  */
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context);
 
-/* Called with a UDP backend that a service port has no longer; other service ports may have it. */
+/* Called with a UDP backend that a service port no longer has; other service ports may have it. */
 typedef void (*publisher_left_fn)(uint32_t service, const struct ip_addr *addr, __be16 port,
 				  void *context);
 
-/* Calls `fn` for each that has left in the applies since the last call, unless it is back. */
+/* Calls `fn` for each such backend since the last call, except those that have come back. */
 void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context);
 
 /* True if clients of the service port may be sent to this UDP backend now. */
 bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port);
 
-/* True if a frontend of UDP has come since the last call. */
+/* True if a UDP frontend was added since the last call. */
 bool publisher_take_new_udp(struct publisher *publisher);
 
 struct publisher_numbers {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* A publisher's life: the maps are mapped, and what an earlier run left in them is taken up. */
+/* Opening and closing a publisher: maps its maps and adopts what an earlier run left in them. */
 
 #include "publish/publisher.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Source ranges: who may use the load-balancer IPs of a service port. */
+/* Source ranges: the clients that may use the load-balancer IPs of a service port. */
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -42,7 +42,7 @@ static int range_write(struct publisher *publisher, const struct port_record *po
 
 	if (!bpf_map_update_elem(publisher->maps.source_ranges, &key, &value, BPF_ANY))
 		return 0;
-	/* A trie says ENOSPC where other maps say E2BIG. */
+	/* A full trie returns ENOSPC where other maps return E2BIG. */
 	return errno == ENOSPC || errno == E2BIG ? publisher_is_full(publisher, FULL_SOURCE_RANGES)
 						 : -errno;
 }
@@ -118,7 +118,7 @@ int source_range_adopt(struct port_record *port, const struct source_range *key)
 	if (key->prefix < SERVICE_BITS || key->prefix > SERVICE_BITS + 128)
 		return -EINVAL;
 	range.prefix = (__u8)(key->prefix - SERVICE_BITS);
-	/* Room for powers of two. */
+	/* Room is always a power of two: a count that is a power of two, or 0, has used it up. */
 	if (!(port->range_count & (port->range_count - 1))) {
 		room = realloc(port->ranges,
 			       (size_t)(port->range_count ? port->range_count * 2 : 1) *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The map that tells people what is not programmed, and why. */
+/* The map that tells operators what is not programmed, and why. */
 
 #include <bpf/bpf.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * What is retired is used again only after a grace period that no running program can outlive, and,
- * where flows can still refer to it, after those have ended.
+ * Retired entries are reused only after a grace period that no running program outlives and, where
+ * flows can still refer to them, after those flows have ended.
  */
 
 #include <stdlib.h>
@@ -38,7 +38,7 @@ static bool queue_grow(struct retired_queue *queue)
 
 static void queue_add(struct retired_queue *queue, const struct retired *item)
 {
-	/* Without memory the entry is lost until the next start, which finds it unused. */
+	/* Without memory the entry stays taken until the next start, which finds it unused. */
 	if (queue->count == queue->room && !queue_grow(queue)) {
 		log_warning(
 			"no memory to remember a retired entry, it stays taken until a restart");
@@ -83,7 +83,7 @@ void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint3
 	queue_add(&publisher->waiting, &item);
 }
 
-/* True if the policy of the service port changed again since, so that its grace period goes on. */
+/* True if the policy of the service port has changed again, so that another grace period runs. */
 static bool queue_has_list(const struct retired_queue *queue, uint32_t service)
 {
 	for (uint32_t i = 0; i < queue->count; i++) {
@@ -140,8 +140,8 @@ static void service_free(struct publisher *publisher, const struct retired *item
 }
 
 /*
- * A service port's id may be another's when no flow of its VIP knows it any more. `used` says which
- * are known by established flows; NULL: nobody has asked.
+ * Frees a use of a service port's id when no flow of its VIP refers to it any more. `used` marks
+ * the ids that established flows refer to; NULL: there was no survey.
  */
 static bool service_try_free(struct publisher *publisher, const struct retired *item,
 			     const uint8_t *used, uint64_t now_ns)
@@ -161,7 +161,10 @@ static bool service_ids_are_scarce(const struct publisher *publisher)
 	return taken > ids->max / 4 * 3;
 }
 
-/* Which service ports established flows know, if that is worth the look; the caller frees it. */
+/*
+ * Surveys which service ports established flows refer to, if ids are scarce and the last survey is
+ * long past; NULL: there is none. The caller frees it.
+ */
 static uint8_t *waiting_survey(struct publisher *publisher, uint64_t now_ns)
 {
 	uint8_t *used;
@@ -178,7 +181,7 @@ static uint8_t *waiting_survey(struct publisher *publisher, uint64_t now_ns)
 	return used;
 }
 
-/* Looks once at each entry that waits for the end of flows. */
+/* Checks once each entry that waits for its flows to end. */
 static void waiting_look(struct publisher *publisher, uint64_t now_ns)
 {
 	auto_cleanup(cleanup_free) uint8_t *used = waiting_survey(publisher, now_ns);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Which service ports established flows know. An id is free when the flows of its address have
- * ended, which is cheap to tell; but at a node's address, where NodePorts of many Services are
- * served, there are always flows. When ids are getting scarce, the flows themselves are asked.
+ * Finds the service ports that established flows refer to. An id is free when the flows of its
+ * address have ended, which is cheap to check; but an address of the node, where NodePorts of many
+ * Services are served, always has flows. When ids become scarce, the flows themselves are read.
  */
 
 #include <bpf/bpf.h>
@@ -28,7 +28,7 @@ static void flows_note(const struct publisher *publisher, const char *values, si
 	}
 }
 
-/* A batch has whole buckets: one that has no room for a bucket is tried with more. */
+/* A batch holds whole buckets: where a bucket does not fit, retry with a larger batch. */
 static int flows_read(const struct publisher *publisher, const struct bpf_map_info *info,
 		      uint8_t *used)
 {

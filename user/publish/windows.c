@@ -11,7 +11,7 @@
 #include "base/log.h"
 
 #define WINDOW_SHIFT_MIN 14   /* 16 KiB: two microseconds to map */
-#define WINDOWS_MAX      1024 /* of one array: a process may not have many more mappings */
+#define WINDOWS_MAX      1024 /* per array: the number of mappings of a process is limited */
 #define WINDOWS_KEPT     16
 
 static size_t window_count(const struct windows *windows)
@@ -19,7 +19,9 @@ static size_t window_count(const struct windows *windows)
 	return (windows->size + (1UL << windows->shift) - 1) >> windows->shift;
 }
 
-/* Addresses that belong to nothing, in place of what is there. */
+/*
+ * Reserves addresses without memory behind them, replacing what is mapped at `where`, if not NULL.
+ */
 static void *addresses_reserve(void *where, size_t size)
 {
 	return mmap(where, size, PROT_NONE,

@@ -20,10 +20,10 @@
 struct manifest {
 	struct giver giver;
 	struct file_stamp stamp;
-	uint64_t hash;      /* of the content last looked at, usable or not; 0: none */
-	int err;            /* why it could not be read, said once */
-	bool expected_back; /* an editor has put it aside and is about to write it anew */
-	bool seen;          /* by the scan that is going on */
+	uint64_t hash;      /* of the content last read, usable or not; 0: none */
+	int err;            /* why it cannot be read, logged once; 0: it can */
+	bool expected_back; /* an editor has moved it away and is about to rewrite it */
+	bool seen;          /* by the current scan */
 	UT_hash_handle hh;
 	char name[];
 };
@@ -32,7 +32,7 @@ struct manifest {
 struct reading {
 	struct folder *folder;
 	const char *path;
-	unsigned int line; /* of the object at hand */
+	unsigned int line; /* of the current object */
 	struct staging staging;
 };
 
@@ -140,7 +140,7 @@ static int item_received(const cJSON *item, const struct decode_defaults *defaul
 	return staging_add(&reading->staging, object, line);
 }
 
-/* What a shell leaves behind whose command failed: `kubectl get ... > file.yaml`. */
+/* True for the empty file that a shell leaves behind when `kubectl get ... > file.yaml` fails. */
 static bool is_blank(const struct file_content *content)
 {
 	for (size_t i = 0; i < content->size; i++) {
@@ -189,7 +189,7 @@ static void content_decode(struct folder *folder, struct manifest *manifest, con
 	}
 }
 
-/* A file that cannot be read keeps what it gave; that is said once for each reason. */
+/* A file that cannot be read: its objects stay. Logs each new reason once. */
 static void manifest_fail(struct folder *folder, struct manifest *manifest, const char *path,
 			  int err)
 {
@@ -202,7 +202,7 @@ static void manifest_fail(struct folder *folder, struct manifest *manifest, cons
 	folder->events->rejected(folder->events->context);
 }
 
-/* The path of a file of the folder, in heap memory; logs. */
+/* The path of a file in the folder; the caller frees it. Logs. */
 static char *path_make(const struct folder *folder, const char *name)
 {
 	char *path = NULL;
@@ -224,7 +224,7 @@ void folder_read(struct folder *folder, const char *name)
 		return;
 	err = file_read(path, MANIFEST_SIZE_MAX, &content);
 	if (err == -ENOENT)
-		return; /* a link to nothing; of a file that has gone inotify tells */
+		return; /* a dangling link; inotify reports a file that was removed */
 	manifest = manifest_ensure(folder, name);
 	if (!manifest) {
 		(void)log_err(-ENOMEM, "cannot read %s", path);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The API server as the source: a reflector for each resource writes the model. Whatever arrives in
- * one turn of the loop is told in one `changed`.
+ * The API server as the source: one reflector per resource writes to the model. All changes of one
+ * turn of the loop are reported by one call of `changed`.
  */
 
 #include <arpa/inet.h>
@@ -20,7 +20,7 @@
 
 #define WATCH_S      300
 #define ABSENT_S     60
-#define NODE_WAIT_MS 30000 /* rule P177 */
+#define NODE_WAIT_MS 30000 /* rule P177: longest wait for the Node before the first publish */
 
 static void on_idle(uv_idle_t *idle)
 {
@@ -40,7 +40,10 @@ static bool node_is_known(const struct kube_source *source)
 	return model_node(source->model, source->options.node_name);
 }
 
-/* Rule Q181, and P177 for the Node. */
+/*
+ * True if the state is complete: Services and endpoints are listed (rule Q181), and the Node is
+ * known or the wait for it is over (rule P177).
+ */
 static bool is_complete(const struct kube_source *source)
 {
 	bool has_endpoints = watched_is_listed(source, RESOURCE_SLICES) ||
@@ -54,7 +57,7 @@ static bool is_complete(const struct kube_source *source)
 	       (has_nodes || source->node_is_given_up);
 }
 
-/* The addresses of a slice's ready endpoints, with its https port. */
+/* The addresses of a slice's ready endpoints, with its port "https" or else its first one. */
 static size_t servers_of_slice(const struct slice_object *slice, struct server_address *addresses,
 			       size_t room)
 {
@@ -89,7 +92,7 @@ static void servers_note(struct kube_source *source)
 	kube_client_learn(source->client, addresses, count);
 }
 
-/* After everything that this turn of the loop has brought. */
+/* Runs after all other callbacks of this turn of the loop. */
 static void on_check(uv_check_t *check)
 {
 	struct kube_source *source = check->data;

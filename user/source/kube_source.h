@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Inside of the source that is the API server: what kube.c and kube_watched.c share. */
+/* Private to the API server as a source: shared by kube.c and kube_watched.c. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 enum resource_id {
 	RESOURCE_SERVICES,
 	RESOURCE_SLICES,
-	RESOURCE_ENDPOINTS, /* of servers without EndpointSlices */
+	RESOURCE_ENDPOINTS, /* only on servers without EndpointSlices */
 	RESOURCE_NODE,
 	RESOURCE_SERVICE_CIDRS,
 	RESOURCE_COUNT
@@ -24,14 +24,14 @@ enum resource_id {
 
 struct kube_source;
 
-/* One resource, as its reflector's context. */
+/* One watched resource: the context of its reflector. */
 struct watched {
 	struct kube_source *source;
 	struct reflector_resource resource;
 	struct decode_defaults defaults;
 	struct reflector *reflector;
-	size_t given; /* objects of the list that has begun last */
-	__u32 list;   /* its number */
+	size_t given; /* objects of the latest list so far */
+	__u32 list;   /* the number of the latest list */
 	enum object_kind kind;
 	bool is_absent;
 };
@@ -39,44 +39,45 @@ struct watched {
 struct kube_source {
 	struct source source;
 	uv_check_t check;
-	uv_idle_t idle; /* runs while there is a change to tell */
+	uv_idle_t idle; /* runs while a change is to be reported */
 	uv_timer_t node_wait;
 	unsigned int open_handles;
 	struct kube_client *client;
-	struct kube_events *told; /* about the own Node */
+	struct kube_events *told; /* Events about our own Node */
 	struct model *model;
 	struct source_events events;
 	struct kube_source_options options;
 	struct reflector_limits limits;
 	struct watched watched[RESOURCE_COUNT];
 	char *node_query;
-	uint64_t woken_ns; /* of the first change that was not told yet; 0: none */
+	uint64_t woken_ns; /* of the first change not reported yet; 0: none */
 	bool is_synced;
 	bool node_is_given_up;
-	bool servers_changed; /* the endpoints of default/kubernetes */
+	bool servers_changed; /* the endpoints of default/kubernetes have changed */
 };
 
 /* kube.c */
 
 /*
- * The model has changed, which is told in this turn of the loop: what libcurl's timer brings comes
- * before the loop waits for events, and it must not wait then.
+ * Notes a change of the model, to be reported in this turn of the loop. Starts an idle handle:
+ * libcurl's timer runs before the loop polls for events, and the poll must not block then.
  */
 void kube_source_note_change(struct kube_source *source);
 
 /* kube_watched.c */
 
-/* Fills in what each resource is. Returns 0 or -ENOMEM. Silent. */
+/* Fills in the description of each resource. Returns 0 or -ENOMEM. Silent. */
 int watched_init(struct kube_source *source);
 
-/* Begins to watch. Returns 0 or -ENOMEM. Silent. */
+/* Starts the reflector of a resource. Returns 0 or -ENOMEM. Silent. */
 int watched_begin(struct kube_source *source, enum resource_id id);
 
-/* True if the model has had the whole of it, and the server has such a resource. */
+/* True if the server has the resource and its first list is complete in the model. */
 bool watched_is_listed(const struct kube_source *source, enum resource_id id);
 
 /*
- * EndpointSlices count where the server has them, Endpoints where it has not. The others leave the
- * model when these are complete. Not from a reflector's callback, which must not close another.
+ * Uses EndpointSlices if the server has them, otherwise Endpoints. Once the chosen kind is
+ * complete, the objects of the other kind leave the model. Must not be called from a reflector's
+ * callback, because it may close another reflector.
  */
 void watched_switch_endpoints(struct kube_source *source);

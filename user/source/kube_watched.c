@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * What a reflector hears goes into the model. Objects of a list carry the list's number as their
- * origin: what has an older one when the list is complete has vanished while nobody watched.
+ * Writes what the reflectors receive to the model. The objects of a list carry its number as their
+ * origin: an object with an older number when the list is complete was deleted while it was not
+ * watched.
  */
 
 #include "source/kube_source.h"
@@ -15,12 +16,15 @@
 #include "base/log.h"
 
 /*
- * Rule A2: other proxies' objects are not even sent. Their Services are, so that their ClusterIPs
- * are not taken for addresses that no Service has (rule C46).
+ * Rule A2 (objects of other proxies are not programmed): the server does not even send their
+ * endpoints. It does send their Services, because their ClusterIPs must not be taken for unused
+ * addresses (rule C46).
  */
 #define NOT_OURS \
 	"labelSelector=%21service.kubernetes.io%2Fservice-proxy-name%2C%21service.kubernetes.io%2Fheadless&"
-/* Rule A5; servers before 1.33 know no such field of a Service. */
+/*
+ * Rule A5: headless Services are not listed. Servers before 1.33 do not know this field selector.
+ */
 #define NOT_HEADLESS "fieldSelector=spec.clusterIP%21%3DNone&"
 
 static void object_rejected(const char *text, void *context)
@@ -32,7 +36,10 @@ static void object_rejected(const char *text, void *context)
 	events->rejected(events->context);
 }
 
-/* Where the API servers are: the Service that every cluster has. */
+/*
+ * True for the Service default/kubernetes and its slices, which name the API servers of every
+ * cluster.
+ */
 static bool is_of_kubernetes(const struct object *object)
 {
 	const char *name =
@@ -59,7 +66,7 @@ static int on_deleted(const cJSON *item, void *context)
 	return 0;
 }
 
-/* An object that cannot be used counts as none, as it will when all are listed again. */
+/* An unusable object is treated as deleted, as it will be when everything is listed again. */
 static int on_put(const cJSON *item, void *context)
 {
 	struct watched *watched = context;
@@ -110,7 +117,7 @@ static int sweep_object(const struct object *object, void *context)
 	return 0;
 }
 
-/* Removes what a complete list has not given; 0 as its number removes everything. */
+/* Removes the objects that are not from list number `list`; 0 removes all. */
 static size_t sweep_kind(struct kube_source *source, enum object_kind kind, __u32 list)
 {
 	struct sweep sweep = {.model = source->model, .list = list};

@@ -9,7 +9,7 @@
 #include "source/ledger_key.h"
 
 struct staged {
-	struct object *object; /* NULL: the model, or a shadow, has the same from the same file */
+	struct object *object; /* NULL: the model or a shadow already has it from this file */
 	unsigned int line;
 	UT_hash_handle hh;
 	char key[];
@@ -21,7 +21,7 @@ struct shadowed {
 	struct object *object;
 };
 
-/* The objects of one key that do not count because a later file has it too. */
+/* The objects of one key that are not in the model because a later file gives the same key. */
 struct shadow {
 	struct shadowed *first;
 	UT_hash_handle hh;
@@ -109,8 +109,10 @@ static struct shadow *shadow_ensure(struct ledger *ledger, const char *key)
 	return shadow;
 }
 
-/* Takes the file's object out of the shadow, or with NULL that of the last file; NULL: there is
- * none. */
+/*
+ * Removes an object from the shadow and returns it: that of `giver`, or with NULL that of the last
+ * file. NULL: there is none.
+ */
 static struct shadowed *shadow_take(struct ledger *ledger, const char *key,
 				    const struct giver *giver)
 {
@@ -153,7 +155,7 @@ static const struct object *shadow_get(const struct ledger *ledger, const char *
 	return NULL;
 }
 
-/* Keeps a file's object aside, in place of what was kept of it. Takes ownership. */
+/* Keeps an object of a file in the shadow, in place of the file's earlier one. Takes ownership. */
 static int shadow_put(struct ledger *ledger, const char *key, struct giver *giver,
 		      struct object *object)
 {
@@ -181,7 +183,10 @@ static void conflict_log(const char *key, const struct giver *used, const struct
 		    key_name(key), unused->name, used->name);
 }
 
-/* Puts a file's object into the model, or aside if a later file has it too. Takes ownership. */
+/*
+ * Puts an object of a file into the model, or into the shadow if a later file gives the same key.
+ * Takes ownership.
+ */
 static int object_offer(struct ledger *ledger, const char *key, struct giver *giver,
 			struct object *object)
 {
@@ -206,7 +211,7 @@ static int object_offer(struct ledger *ledger, const char *key, struct giver *gi
 	return model_put(ledger->model, object);
 }
 
-/* A file does not give the object any more: another file's takes its place, or it is gone. */
+/* A file no longer gives an object: the object of another file replaces it, or it is removed. */
 static int object_release(struct ledger *ledger, const char *key, const struct giver *giver)
 {
 	const struct object *known = key_object(ledger, key);
@@ -232,7 +237,7 @@ static int object_release(struct ledger *ledger, const char *key, const struct g
 	return err;
 }
 
-/* The key that the blob of keys has at `offset`, in a buffer of its own. */
+/* Copies the key at `offset` of the giver's keys; returns its length. */
 static size_t key_copy(char key[KEY_SIZE], const struct giver *giver, size_t offset)
 {
 	size_t len = key_len(giver->keys + offset);
@@ -267,7 +272,7 @@ static struct staged *staged_find(const struct staging *staging, const char *key
 	return staged;
 }
 
-/* True if the file gave the very same already. */
+/* True if the file already gives an identical object. */
 static bool object_is_known(const struct staging *staging, const char *key,
 			    const struct object *object)
 {
@@ -320,7 +325,7 @@ int staging_add(struct staging *staging, struct object *object, unsigned int lin
 	return 0;
 }
 
-/* The keys of all that is staged, one behind the other. */
+/* The keys of all staged objects, concatenated; the caller frees them. */
 static char *staging_keys(const struct staging *staging, size_t *ret_len)
 {
 	const struct staged *staged;

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What the ledger finds objects by: the kind, the namespace and the name, each ended by 0. */
+/*
+ * The ledger's key of an object: the kind (one byte), then the namespace and the name, each ended
+ * by NUL.
+ */
 
 #include <stddef.h>
 
@@ -9,7 +12,7 @@
 
 #define KEY_SIZE (1 + 2 * (OBJECT_NAME_MAX + 1))
 
-/* Returns how much of the key is used. */
+/* Returns the size of the key. */
 size_t key_write(char key[KEY_SIZE], const struct object *object);
 
 const char *key_namespace(const char *key);

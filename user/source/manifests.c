@@ -2,10 +2,10 @@
 
 /*
  * The folder of manifests, followed through inotify. A file is read when its writer closes it or
- * when it is renamed into place, never while it is written. Everything that one wake-up brings is
- * gathered first, so that each file is read once and `changed` is called once. What events cannot
- * tell (the queue has overflowed, a symlink beside the files now points elsewhere, as kubelet does
- * it) is found by a scan.
+ * when it is renamed into place, never while it is being written. The events of one wake-up are
+ * collected first, so that each file is read once and `changed` is called once. Changes that events
+ * do not report (the queue has overflowed; a symlink that the files are reached through was
+ * replaced, as kubelet does) are found by a scan.
  */
 
 #include <errno.h>
@@ -24,17 +24,19 @@
 	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | \
 	 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
-/* How long a file may be away while an editor replaces it, and how often a lost folder is looked
- * for. */
+/*
+ * How long a file may be missing while an editor replaces it, and the interval of checks for a lost
+ * folder.
+ */
 #define PATIENCE_MS 500
 
 enum touch_kind {
 	TOUCH_READ,
 	TOUCH_GONE,
-	TOUCH_PUT_ASIDE, /* renamed to something that is no manifest: an editor's backup */
+	TOUCH_PUT_ASIDE, /* renamed to a name that is not a manifest's: an editor's backup */
 };
 
-/* What the events of one wake-up say of a name, the last word first. */
+/* The latest news about a name from the events of one wake-up. */
 struct touch {
 	enum touch_kind kind;
 	UT_hash_handle hh;
@@ -47,7 +49,7 @@ struct manifests {
 	uv_timer_t timer;
 	unsigned int open_handles;
 	int inotify;
-	int watch; /* -1: the folder is not there */
+	int watch; /* -1: the folder is missing */
 	struct folder folder;
 	struct source_events events;
 	struct touch *touched;
@@ -77,7 +79,7 @@ static void manifests_free(struct manifests *source)
 	free(source);
 }
 
-/* Where memory is short a scan finds what this cannot keep. */
+/* Records news about a name. If memory is short, requests a scan instead. */
 static void name_touch(struct manifests *source, const char *name, enum touch_kind kind)
 {
 	struct touch *touch;
@@ -114,7 +116,9 @@ static bool name_is_symlink(const struct manifests *source, const char *name)
 	return !name_stat(source, name, &st) && S_ISLNK(st.st_mode);
 }
 
-/* A new file gets its content later, unless it is a link: then it has it, and nobody will close it.
+/*
+ * True for a symlink or hard link: it has its content as soon as it is created, and no writer will
+ * close it. Any other new file gets its content later.
  */
 static bool name_is_linked(const struct manifests *source, const char *name)
 {
@@ -139,7 +143,10 @@ static void manifest_event(struct manifests *source, const struct inotify_event 
 	}
 }
 
-/* Names that are not read still matter: links that files are reached by, and backups of files. */
+/*
+ * Names that are not manifests' still matter: symlinks that manifests are reached through, and
+ * backups of manifests.
+ */
 static void other_event(struct manifests *source, const struct inotify_event *event)
 {
 	if (event->mask & (IN_MOVED_TO | IN_CREATE) && name_is_symlink(source, event->name))
@@ -157,7 +164,7 @@ static void event_note(struct manifests *source, const struct inotify_event *eve
 		log_info("too many changes in %s at once, looking through all files", source->dir);
 		source->scan_needed = true;
 	} else if (event->wd != source->watch) {
-		return; /* of a folder that was here before */
+		return; /* an event of an earlier folder */
 	} else if (event->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) {
 		source->folder_lost = true;
 	} else if (event->len && name_is_manifest(event->name)) {
@@ -185,7 +192,7 @@ static void events_read(struct manifests *source)
 			      source->dir);
 }
 
-/* Those that are gone first: the same object may come under another name. */
+/* Removals first: the same object may come back under another name. */
 static void touches_apply(struct manifests *source)
 {
 	struct touch *touch;
@@ -213,7 +220,7 @@ static void folder_rescan(struct manifests *source)
 			      source->dir);
 }
 
-/* Watches what is at the path now. Silent. */
+/* Watches the folder that is at the path now. Returns 0 or a negative errno. Silent. */
 static int watch_add(struct manifests *source)
 {
 	int watch = inotify_add_watch(source->inotify, source->dir, WATCH_MASK);
@@ -224,7 +231,7 @@ static int watch_add(struct manifests *source)
 	return 0;
 }
 
-/* The folder has been removed or replaced: what it gave stays until there is one again. */
+/* The folder was removed or replaced: its objects stay until a folder is there again. */
 static void folder_lose(struct manifests *source)
 {
 	if (source->watch >= 0)
@@ -318,7 +325,7 @@ static void manifests_freep(struct manifests **source)
 		manifests_free(*source);
 }
 
-/* Watches first, reads then: what changes in between is read twice, never missed. Logs. */
+/* Watches before reading: a change in between is read twice, never missed. Logs. */
 static int source_read_first(struct manifests *source)
 {
 	int err;

@@ -17,10 +17,10 @@ enum option_key {
 	KEY_LINK,
 };
 
-/* The first is what argp's children get. */
+/* The first member is the input of argp's children. */
 struct explain_arguments {
 	struct arguments common;
-	struct question from; /* of it only where from */
+	struct question from; /* only its source is used */
 	struct question *questions;
 	size_t count;
 	size_t capacity;
@@ -49,7 +49,7 @@ static void question_add(struct explain_arguments *arguments, const char *text,
 	complain_if(state, question_parse_dst(text, question), text);
 }
 
-/* Whatever the order of the arguments was, all come from one place. */
+/* All questions get the same source, whatever the order of the arguments. */
 static void questions_complete(struct explain_arguments *arguments, struct argp_state *state)
 {
 	if (!arguments->count)
@@ -124,7 +124,7 @@ static int status_of(int err)
 	return err == -ENODEV || err == -ENOENT ? EXIT_STATUS_NOT_FOUND : EXIT_STATUS_NO_DATAPATH;
 }
 
-/* One question; `list` is where its answer goes, NULL: to standard output, as text. */
+/* Answers one question; appends to `list`, or if it is NULL prints text to standard output. */
 static int explain_one(const struct maps *maps, struct question *question, const char *link,
 		       struct instance **instance, cJSON *list)
 {
@@ -142,7 +142,7 @@ static int explain_one(const struct maps *maps, struct question *question, const
 	return 0;
 }
 
-/* A list of answers; the one of a single question alone. */
+/* Prints the list of answers; a single answer without the list. */
 static void list_print(cJSON **list)
 {
 	if (cJSON_GetArraySize(*list) == 1)

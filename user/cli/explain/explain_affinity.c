@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Whom a client had last. Sockets remember it for a network namespace, packets for their source: so
- * for a process, whose connect() decides, the namespace that has the address is looked for.
+ * The client's last backend. The socket hooks remember it per network namespace, the packet hooks
+ * per source address: for a process, whose connect() decides, search for the namespace that has its
+ * address.
  */
 
 #include <bpf/bpf.h>
@@ -38,7 +39,7 @@ static bool entry_find_netns(const struct search *search, __u64 cookie)
 	return cookie && entry_find(search->maps, &key, search->affinity);
 }
 
-/* True if this network namespace has the address: nobody else may bind it. */
+/* True if this network namespace has the address: bind() fails in all others. */
 static bool namespace_has(const struct ip_addr *addr)
 {
 	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6};

@@ -14,7 +14,7 @@
 #include "cli/complain.h"
 #include "base/words.h"
 
-/* A client's port where none is given: the first from here on that has no flow. */
+/* The range of source ports to choose from if the question has none: the first without a flow. */
 #define CLIENT_PORT_FIRST 50000
 #define CLIENT_PORT_LAST  59999
 
@@ -29,7 +29,7 @@ static bool table_find(const struct maps *maps, enum map_id id, const void *key,
 	return !bpf_map_lookup_elem(maps->items[id].fd, key, ret_value);
 }
 
-/* A flow of the tables, without what may follow it. */
+/* Looks up a flow; leaves out what a map's value may contain after it. */
 static bool flow_find_in(const struct maps *maps, enum map_id id, const struct flow_key *key,
 			 struct flow *ret_flow)
 {
@@ -53,7 +53,7 @@ static bool proto_has_handshake(__u8 proto)
 	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
 }
 
-/* The packet: with a port of the client that has no flow where none is given. */
+/* Fills in the packet; if the question has no source port, uses one without a flow. */
 static void tuple_fill(const struct maps *maps, const struct question *question,
 		       struct answer *answer)
 {
@@ -78,7 +78,7 @@ static void tuple_fill(const struct maps *maps, const struct question *question,
 	}
 }
 
-/* The flow that the packet belongs to, both halves of it. */
+/* Copies the packet's flow, if there is one, into the instance, in both directions. */
 static int flow_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
 {
 	const struct flow_key *key = &answer->tuple;
@@ -107,7 +107,7 @@ static int flow_seed(const struct maps *maps, struct instance *instance, struct 
 	return err;
 }
 
-/* The table's question, as source_is_allowed of bpf/service/service.h asks it. */
+/* The same lookup as source_is_allowed in bpf/service/service.h. */
 static bool source_is_in_range(const struct instance *instance, const struct answer *answer)
 {
 	const struct source_range key = {
@@ -121,8 +121,9 @@ static bool source_is_in_range(const struct instance *instance, const struct ans
 }
 
 /*
- * A process of the node that is not bound has no source at connect(), which judges it by the node's
- * own address. Who is let in there goes to a backend, and no program asks again.
+ * An unbound socket of a process on the node has no source address at connect(), so the hook checks
+ * the node's own address. If that is allowed, the connection goes to a backend and no program
+ * checks again.
  */
 static void source_ranges_find(const struct instance *instance, struct answer *answer)
 {
@@ -134,7 +135,7 @@ static void source_ranges_find(const struct instance *instance, struct answer *a
 				    answer->service.flags & SERVICE_NODE_ALLOWED;
 }
 
-/* The target's service port as the program is to see it. */
+/* The target's service port as the program must see it. */
 static struct service service_judged(const struct answer *answer)
 {
 	struct service service = answer->service;
@@ -183,7 +184,7 @@ static int address_seed(const struct maps *maps, struct instance *instance,
 	return instance_set_address_flows(instance, info.index, &busy);
 }
 
-/* All that the programs ask and that they would change themselves. */
+/* Copies the entries that the programs look up and would modify. */
 static int seed(const struct maps *maps, struct instance *instance, struct answer *answer)
 {
 	struct service other;
@@ -201,7 +202,7 @@ static int seed(const struct maps *maps, struct instance *instance, struct answe
 	return err ? err : address_seed(maps, instance, &answer->tuple.src);
 }
 
-/* What is counted though the packet goes on. */
+/* Whether the counter also counts packets that pass. */
 static bool counter_is_note(enum counter_reason reason)
 {
 	switch (reason) {
@@ -218,7 +219,7 @@ static bool counter_is_note(enum counter_reason reason)
 	}
 }
 
-/* Why a packet did not go on, or COUNTER_COUNT. */
+/* The reason why a packet did not pass, or COUNTER_COUNT. */
 static enum counter_reason counted_reason(const struct outcome *outcome)
 {
 	for (int reason = 0; reason < COUNTER_COUNT; reason++) {
@@ -237,8 +238,8 @@ static bool is_translated(const struct flow_key *tuple, const struct outcome *ou
 }
 
 /*
- * What the verdict, the counters and the packet say. At connect() nothing is sent: what counts
- * there is that a backend was chosen.
+ * Derives the action from the verdict, the counters and the packet. connect() sends nothing, so for
+ * it the action is DNAT if a backend was chosen.
  */
 static enum action action_of(const struct place *place, const struct flow_key *tuple,
 			     const struct outcome *outcome, enum counter_reason *ret_reason)
@@ -269,7 +270,7 @@ struct reason_words {
 	const char *sentence;
 };
 
-/* Why a packet is nobody's business. */
+/* Why no Service handles a packet. */
 static struct reason_words none_reason(const struct answer *answer)
 {
 	const __u32 flags = answer->has_address ? answer->address.flags : 0;
@@ -347,7 +348,7 @@ static void candidate_set_source(struct candidate *candidate, const struct flow 
 	candidate->new_src = flow->new_src;
 }
 
-/* What becomes of the packet if the choice falls on this one slot. */
+/* Runs the program with this slot as the only choice, and records the packet's fate. */
 static int candidate_try(struct instance *instance, const struct answer *answer, __u32 slot,
 			 struct candidate *candidate)
 {
@@ -384,8 +385,10 @@ static int slot_try(const struct maps *maps, struct instance *instance, struct a
 	return candidate ? candidate_try(instance, answer, index, candidate) : 0;
 }
 
-/* The backends of the list that the program says applied, or the one that affinity or the flow
- * names. */
+/*
+ * Collects the backends of the list that the program chose from, or the one named by affinity or
+ * the flow.
+ */
 static int candidates_find(const struct maps *maps, struct instance *instance,
 			   struct answer *answer)
 {
@@ -421,7 +424,7 @@ static int explain(const struct maps *maps, struct instance *instance, struct an
 	return candidates_find(maps, instance, answer);
 }
 
-/* No program is there, so nothing happens. */
+/* The link has no program, so the packet passes unchanged. */
 static void explain_nothing(const struct maps *maps, struct answer *answer)
 {
 	answer->action = ACTION_NONE;
@@ -432,7 +435,7 @@ static void explain_nothing(const struct maps *maps, struct answer *answer)
 		(void)service_seed(maps, NULL, answer->target.service, answer);
 }
 
-/* One that fits the place, in which nothing is left of earlier questions. */
+/* Provides an instance that fits the place, without any state of earlier questions. */
 static int instance_get(const struct maps *maps, const struct place *place,
 			const struct ip_addr *dst, struct instance **instance)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What `fairlead explain` found out, before it is put into words. */
+/* The findings of `fairlead explain`, before they are put into words. */
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -14,38 +14,38 @@
 #include "fairlead/types.h"
 
 enum action {
-	ACTION_NONE,   /* goes on as it is, or the node answers for a ClusterIP */
+	ACTION_NONE,   /* passes unchanged, or the node answers for a ClusterIP */
 	ACTION_DNAT,   /* to a backend */
-	ACTION_REJECT, /* the client is told */
+	ACTION_REJECT, /* the client gets an error */
 	ACTION_DROP,
 };
 
-/* A backend that the choice may fall on, and what becomes of the packet then. */
+/* A backend that may be chosen, and the packet's fate in that case. */
 struct candidate {
 	__u32 id;
 	struct backend backend;
-	enum action action; /* ACTION_DNAT, unless `reason` says what is in the way */
+	enum action action; /* ACTION_DNAT, unless prevented for `reason` */
 	const char *reason;
 	bool is_source_nat;
-	bool is_dsr;      /* it answers the client straight */
-	bool has_new_src; /* false: a socket's source is chosen later, or nothing gets there */
-	struct ip_addr new_src; /* as whom the client is seen there */
+	bool is_dsr;            /* it replies to the client directly */
+	bool has_new_src;       /* false: the kernel chooses it later, or nothing arrives */
+	struct ip_addr new_src; /* the source address that the backend sees */
 };
 
-/* Why a client is near or far, and with which range. */
+/* Size of the text that says why a client is near or far, and by which range. */
 #define CLIENT_WHY_SIZE 256
 
 struct answer {
 	struct flow_key tuple;
-	bool opens; /* a conversation begins with the packet */
+	bool opens; /* the packet opens a connection or conversation */
 	struct place place;
 	struct outcome outcome;
 
 	enum action action;
-	const char *reason;   /* a word that stays as it is */
-	const char *sentence; /* the same for people */
+	const char *reason;   /* a stable word */
+	const char *sentence; /* the same as a sentence */
 
-	bool has_address; /* the destination is an address that the datapath knows: */
+	bool has_address; /* the datapath knows the destination address: */
 	struct address_info address;
 	bool has_target;
 	struct frontend_target target;
@@ -53,20 +53,20 @@ struct answer {
 	bool has_name;
 	struct service_name name;
 
-	bool is_decided; /* by the program: where the client is, and the list */
+	bool is_decided; /* the program decided on near or far and on the list */
 	bool is_near;
 	char why[CLIENT_WHY_SIZE];
 
 	/*
-	 * Source ranges: whether one has the packet's source, and whether connect() of a process
-	 * has let it in before, by the node's own address.
+	 * Source ranges: whether one contains the packet's source, and whether connect() of a
+	 * process was allowed earlier, by the node's own address.
 	 */
 	bool is_source_in_range;
 	bool is_let_in_as_node;
 
-	bool has_flow; /* the packet belongs to one that is there: */
+	bool has_flow; /* the packet belongs to an existing flow: */
 	struct flow flow;
-	bool has_affinity; /* the client is remembered: */
+	bool has_affinity; /* the client has an affinity entry: */
 	struct affinity affinity;
 
 	struct candidate *candidates;
@@ -74,7 +74,7 @@ struct answer {
 	size_t candidate_capacity;
 };
 
-/* What answer_fini takes before there is an answer. */
+/* An empty answer, safe to pass to answer_fini. */
 #define ANSWER_NONE ((struct answer){.place = {.program = -1, .any_program = -1}})
 
 #define ANSWER_MAPS                                                                         \
@@ -83,34 +83,36 @@ struct answer {
 	 MAP_BIT(MAP_AFFINITY) | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS))
 
 /*
- * Puts the address of a Service that was asked for by its name into the question. Complains.
- * Returns 0, -ENOENT: there is none, or another negative errno.
+ * Fills in the address of the Service that the question names. Complains. Returns 0, -ENOENT if
+ * there is no such Service, or another negative errno.
  */
 int question_resolve(const struct maps *maps, struct question *question);
 
 /*
- * Lets the programs decide. Those that are in `*instance` (or NULL) are asked if they fit, else
- * others take their place: to load them is what an answer costs. Complains. Returns 0, -ENODEV:
- * there is no such link or no way, or another negative errno; either way the caller calls
- * answer_fini.
+ * Runs the programs on the question. Reuses `*instance` (or NULL) if it fits, else replaces it,
+ * since loading programs is the main cost of an answer. Complains. Returns 0, -ENODEV if there is
+ * no such link or no route, or another negative errno; either way the caller calls answer_fini.
  */
 int answer_find(const struct maps *maps, const struct question *question, const char *link,
 		struct instance **instance, struct answer *ret_answer);
 void answer_fini(struct answer *answer);
 
-/* Where a client is and why, by the tables that the programs ask. */
+/* Whether a client is near and why, by the tables that the programs look up. */
 void client_find(const struct instance *instance, const struct answer *answer, bool *ret_is_near,
 		 char ret_why[CLIENT_WHY_SIZE]);
 
-/* The entry of the client, of a packet's source or a process' namespace; false: there is none. */
+/*
+ * Finds the client's affinity entry, by the packet's source or the process's network namespace;
+ * false: there is none.
+ */
 bool affinity_find(const struct maps *maps, const struct answer *answer, __u64 node_cookie,
 		   struct affinity *ret_affinity);
 
-/* In words, on standard output; and for scripts, as an object that the caller frees. */
+/* Print the answer as text on standard output; build it as a JSON object that the caller frees. */
 void answer_print(const struct answer *answer);
 cJSON *answer_json(const struct answer *answer);
 
-/* One step of the packet's way; answer_steps calls for each, in order. */
+/* Receives one step of the packet's path; answer_steps calls it for each, in order. */
 typedef void (*step_fn)(const char *step, const char *text, void *context);
 void answer_steps(const struct answer *answer, step_fn fn, void *context);
 
@@ -120,7 +122,7 @@ const char *answer_service(const struct answer *answer, char buf[SERVICE_TITLE_S
 
 const char *action_word(enum action action); /* "none", "dnat", "reject", "drop" */
 bool answer_is_source_nat(const struct answer *answer);
-/* The policy that applied, "Cluster" or "Local"; NULL: none was asked. */
+/* The traffic policy that applied, "Cluster" or "Local"; NULL: none did. */
 const char *answer_policy(const struct answer *answer);
-/* The backend that this run chose, or the flow's; NULL: none. */
+/* The backend that this run chose, or that of the flow; NULL: none. */
 const struct candidate *answer_chosen(const struct answer *answer);

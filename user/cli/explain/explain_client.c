@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Near or far: the tables that bpf/service/client.h looks up, and the reasons for the answer. */
+/* Near or far: repeats the lookups of bpf/service/client.h, and gives the reason for the result. */
 
 #include <bpf/bpf.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static bool range_has(const struct near_range *range, const struct ip_addr *addr
 	return true;
 }
 
-/* The longest range that has the address. */
+/* Finds the longest range that contains the address. */
 static bool near_range_find(int table, const struct ip_addr *addr, struct near_range *ret_range)
 {
 	struct near_range range, *last = NULL;

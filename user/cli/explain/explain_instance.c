@@ -18,11 +18,11 @@
 
 struct instance {
 	struct tc_bpf *tc;
-	const struct bpf_program *program; /* that is run */
-	const struct bpf_program *twin;    /* of one that is attached, or NULL */
+	const struct bpf_program *program; /* the program to run */
+	const struct bpf_program *twin;    /* our copy of an attached program, or NULL */
 	__u32 ifindex;
 	bool is_egress;
-	struct ip_addr loopback; /* the only address it knows; all zero: it knows all */
+	struct ip_addr loopback; /* the only address it knows; all zero: no limit */
 };
 
 static int info_of(int program, struct bpf_prog_info *ret_info)
@@ -34,8 +34,9 @@ static int info_of(int program, struct bpf_prog_info *ret_info)
 }
 
 /*
- * Whether ours is the code that is attached, by the kernel's digest of the instructions as they
- * were before it looked at them. A socket program has nothing here to be compared with.
+ * Whether our program has the same code as the attached one, by the kernel's tag: a digest of the
+ * instructions before verification. A socket program has no counterpart here, so it is not
+ * compared.
  */
 static bool is_same_code(const struct bpf_program *ours, int theirs)
 {
@@ -56,8 +57,9 @@ static int complain_of_version(const struct place *place)
 }
 
 /*
- * The program that is run, and the twin of one that is attached, which may be another: on links
- * without a link-layer header for instance, for BPF_PROG_RUN has only packets with one.
+ * Chooses the program to run, and the counterpart of an attached one to compare versions by. The
+ * two may differ, for instance on links without a link-layer header: BPF_PROG_RUN only supports
+ * packets with one.
  */
 static void programs_choose(struct instance *instance, const struct place *place)
 {
@@ -180,7 +182,7 @@ int instance_set_flow(struct instance *instance, const struct flow_key *key,
 	return table_set(map, key, value);
 }
 
-/* A value that at most one CPU has written to, word by word. */
+/* Reads a per-CPU value of which each word was written on at most one CPU. */
 static int read_one_cpu(const struct bpf_map *map, __u32 key, void *ret_value, size_t size)
 {
 	size_t words = (bpf_map__value_size(map) + 7UL) / 8;
@@ -200,8 +202,8 @@ static int read_one_cpu(const struct bpf_map *map, __u32 key, void *ret_value, s
 }
 
 /*
- * Where programs know one address only, they must learn that the client's is the node's own: only
- * what the node sends itself is looked at where it leaves.
+ * If the programs know one address only, adds the client's as the node's own: the egress program
+ * ignores packets from other sources.
  */
 static int client_set(struct instance *instance, const struct flow_key *tuple)
 {
@@ -244,7 +246,7 @@ int instance_run(struct instance *instance, const struct flow_key *tuple, bool o
 		    .ctx_size_in = sizeof(context));
 	int err;
 
-	/* As the stack would take it: to the address of the link. */
+	/* Address the frame to the link, so that the stack would accept it. */
 	(void)bpf_map_lookup_elem(bpf_map__fd(instance->tc->maps.links), &context.ifindex, &link);
 	frame = test_frame_build(tuple, opens, link.mac);
 	run.data_in = frame.bytes;

@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * A second instance of the TC programs that looks things up in the tables of the first, and writes
- * to tables of its own: so it decides as the first does, and nobody notices. It is gone when it is
- * closed.
+ * A second instance of the TC programs that looks things up in the maps of the first, and writes to
+ * maps of its own: so it decides as the first does, without side effects. Closing it removes it.
  */
 
 #include <stdbool.h>
@@ -19,29 +18,30 @@
 struct instance;
 
 /*
- * Loads the programs that the place has, with their configuration. With `loopback` (or NULL) that
- * is the only address they know, one of this node that has NodePorts: only connect() may be asked
- * for it. Complains. Returns 0 or a negative errno; -EPROTO: those that are attached are of another
- * version.
+ * Loads the programs for the place, with the configuration in use there. `loopback` (or NULL)
+ * restricts them to that address, a loopback address of this node with NodePorts: the instance then
+ * only answers for connect(). Complains. Returns 0 or a negative errno; -EPROTO: the attached
+ * programs are of another version.
  */
 int instance_open(const struct maps *maps, const struct place *place,
 		  const struct ip_addr *loopback, struct instance **ret_instance);
 void instance_closep(struct instance **instance);
 
-/*
- * True if the programs are those of that place too; it is where they are asked from then on.
- */
+/* True if the programs fit that place too; the next run then uses it. */
 bool instance_fits(struct instance *instance, const struct place *place,
 		   const struct ip_addr *loopback);
 
 const struct config *instance_config(const struct instance *instance);
 
-/* A table that is looked up in, of the first instance; -1: there is none of this name. */
+/*
+ * The descriptor of a map of the first instance that is looked up in; -1: there is none of this
+ * name.
+ */
 int instance_table(const struct instance *instance, const char *name);
 
 /*
- * What the first instance knows, and programs ask of tables that they write to, is put into those
- * of this one.
+ * Copy entries of the first instance into this one's own maps, for those maps that programs both
+ * look up and write to.
  */
 int instance_set_service(struct instance *instance, __u32 id, const struct service *service);
 int instance_set_affinity(struct instance *instance, const struct affinity_key *key,
@@ -51,22 +51,22 @@ int instance_set_address_flows(struct instance *instance, __u32 index,
 int instance_set_flow(struct instance *instance, const struct flow_key *key,
 		      const struct flow *flow, bool is_confirmed);
 
-/* What became of a packet. */
+/* The result of running a program on a packet. */
 struct outcome {
 	int verdict; /* TC_ACT_* */
 	__u64 counted[COUNTER_COUNT];
-	struct decision decision; /* all zero: nothing was decided anew */
+	struct decision decision; /* all zero: no new decision */
 	bool has_flow;
 	struct flow flow; /* of the original direction */
 	struct test_frame frame;
 };
 
 /*
- * Lets the program look at a packet, as if it came by the place's link. Complains. Returns 0 or a
- * negative errno.
+ * Runs the program on a packet as if it arrived on, or left by, the place's link. Complains.
+ * Returns 0 or a negative errno.
  */
 int instance_run(struct instance *instance, const struct flow_key *tuple, bool opens,
 		 struct outcome *ret_outcome);
 
-/* Forgets what a run has written, and flows and affinity that were put in. */
+/* Clears what a run has written, and the flows and affinity entries that were copied in. */
 int instance_forget(struct instance *instance);

@@ -94,7 +94,7 @@ static void append_transport(struct test_frame *frame, const struct flow_key *tu
 	}
 }
 
-/* The sum of a header that is in the frame, in one's complement (RFC 1071). */
+/* The checksum of a header in the frame (RFC 1071). */
 static __be16 header_checksum(const struct test_frame *frame, size_t offset, size_t size)
 {
 	__u32 sum = 0;

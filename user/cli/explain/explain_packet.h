@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* The packet that `fairlead explain` lets the programs look at. It is never sent. */
+/* The packet on which `fairlead explain` runs the programs. It is never sent. */
 
 #include <stdbool.h>
 
@@ -15,11 +15,11 @@ struct test_frame {
 };
 
 /*
- * Ethernet, IP and transport headers of a packet of a flow's original direction; the frame is to
- * `mac`.
+ * Builds a packet of the flow's original direction, with Ethernet (to `mac`), IP and transport
+ * headers.
  */
 struct test_frame test_frame_build(const struct flow_key *tuple, bool opens, const __u8 mac[6]);
 
-/* Source and destination of a frame; false where it is no IP packet (any more). */
+/* Source and destination address of a frame; false: it is not an IP packet (any more). */
 bool test_frame_addresses(const struct test_frame *frame, struct ip_addr *ret_src,
 			  struct ip_addr *ret_dst);

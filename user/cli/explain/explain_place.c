@@ -16,7 +16,7 @@
 #include "link/hooks/pin.h"
 #include "link/route.h"
 
-/* Where the socket hooks are pinned; one of them stands for all. */
+/* The pin of one socket hook, which stands for all of them. */
 #define SOCKET_HOOK_PIN "cgroup_connect4"
 
 #define LOOPBACK_IFINDEX 1
@@ -48,7 +48,7 @@ static int link_by_route(const struct question *question, struct place *place)
 
 	if (!err)
 		return 0;
-	/* connect() goes to a backend, to which there is a way. */
+	/* No route to the VIP is needed: connect() replaces it by a backend that has one. */
 	place->ifindex = LOOPBACK_IFINDEX;
 	if (place->is_egress && place->has_socket_hooks)
 		return 0;
@@ -81,8 +81,8 @@ static void port_look(void *context, const struct link_facts *facts)
 }
 
 /*
- * Where a bridge has not learned behind which of its ports an address is: any with pods behind it,
- * for they are all alike to us.
+ * If the bridge has not learned the port of an address, takes any port with pods behind it: the
+ * programs treat them all alike.
  */
 static void bridge_leave(const struct maps *maps, struct place *place)
 {
@@ -93,7 +93,7 @@ static void bridge_leave(const struct maps *maps, struct place *place)
 		place->ifindex = search.port;
 }
 
-/* Any program that is attached to a link; each has the same configuration. */
+/* Any of our programs that is attached to a link; all have the same configuration. */
 static int program_of_any_link(const struct maps *maps, bool is_egress)
 {
 	int fd = maps->items[MAP_LINKS].fd;

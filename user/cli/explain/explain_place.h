@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Where a packet meets the datapath: by which link it comes, and which program is there. */
+/* Where a packet meets the datapath: the link that it passes, and the program there. */
 
 #include <net/if.h>
 
@@ -11,19 +11,19 @@
 
 struct place {
 	bool is_local;  /* the client is this node */
-	bool is_egress; /* its packets are met where they leave */
-	bool is_given;  /* the link was named on the command line */
-	bool has_info;  /* the agent has decided about the link: */
+	bool is_egress; /* its packets are handled on egress */
+	bool is_given;  /* named on the command line */
+	bool has_info;  /* the agent has an entry for the link: */
 	struct link_info info;
 	int ifindex;
 	char link[IF_NAMESIZE];
 	/*
-	 * The program of ours there; -1: none. Then `is_socket` says whether connect() decides
+	 * Our program there; -1: none. In that case `is_socket` says whether connect() decides
 	 * instead, for a client that is this node.
 	 */
 	int program;
 	bool is_socket;
-	/* A program that shows how the datapath is configured: that one, or another of ours. */
+	/* A program to read the datapath's configuration from: that one, or another of ours. */
 	int any_program;
 	bool has_socket_hooks;
 };
@@ -31,9 +31,9 @@ struct place {
 #define PLACE_MAPS (MAP_BIT(MAP_ADDRESSES) | MAP_BIT(MAP_LINKS))
 
 /*
- * Finds out. `link` is a name or NULL: the one that the kernel's route to the client leads to, or,
- * for this node itself, that to the destination. Complains. Returns 0, -ENODEV: no such link or no
- * way, or another negative errno; either way the caller calls place_fini.
+ * Finds the place. `link` is a name or NULL: the link of the kernel's route to the client or, if
+ * the client is this node, to the destination. Complains. Returns 0, -ENODEV if there is no such
+ * link or no route, or another negative errno; either way the caller calls place_fini.
  */
 int place_find(const struct maps *maps, const struct question *question, const char *link,
 	       struct place *ret_place);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What was found out, for people and for scripts. */
+/* Prints the answer, as text for operators and as JSON for scripts. */
 
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static const char *proto_title(__u8 proto)
 	return proto == IPPROTO_ICMP ? "ICMP" : proto_name(proto);
 }
 
-/* An endpoint, or an address alone where there are no ports. */
+/* Formats an endpoint, or only its address if the protocol has no ports. */
 static const char *party_format(const struct answer *answer, const struct ip_addr *addr,
 				__be16 port, char buf[ADDRESS_TEXT_SIZE])
 {

@@ -37,7 +37,7 @@ static bool copy_part(const char *from, size_t length, char ret_text[NAME_SIZE])
 	return true;
 }
 
-/* True for a number that may be a port; any other text is a port's name. */
+/* True for a valid port number; any other text is a port's name. */
 static bool port_of_text(const char *text, __be16 *ret_port)
 {
 	char *end;

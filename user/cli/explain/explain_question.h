@@ -1,36 +1,36 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What `fairlead explain` is asked: a packet, in the words of the command line. */
+/* The question to `fairlead explain`: a packet, as described on the command line. */
 
 #include <stdbool.h>
 
 #include "fairlead/types.h"
 
 struct question {
-	/* Where to: an address, or a Service by its name. */
-	struct ip_addr dst; /* all zero: a name is given instead */
+	/* The destination: an address, or a Service by name. */
+	struct ip_addr dst; /* all zero: given by name */
 	__be16 dst_port;    /* 0: none given */
 	__u8 proto;         /* IPPROTO_TCP, _UDP, _SCTP, or IPPROTO_ICMP: echo, in both families */
 	char namespace_[NAME_SIZE];
 	char name[NAME_SIZE];
-	char port_name[NAME_SIZE]; /* empty: the port is given as a number, or not at all */
-	/* From where. */
+	char port_name[NAME_SIZE]; /* empty: given as a number, or not at all */
+	/* The source. */
 	bool has_src;
 	struct ip_addr src;
 	__be16 src_port; /* 0: any */
 };
 
 /*
- * Reads "10.0.0.1:80/tcp", "[fd00::1]:80/udp", "10.0.0.1/icmp" or "shop/web:http/tcp". Returns NULL,
- * or what is wrong with it, in one sentence without an end. Silent.
+ * Reads "10.0.0.1:80/tcp", "[fd00::1]:80/udp", "10.0.0.1/icmp" or "shop/web:http/tcp". Returns
+ * NULL, or the error as a sentence without its final stop. Silent.
  */
 const char *question_parse_dst(const char *text, struct question *question);
 
-/* Reads "10.0.0.1", "10.0.0.1:4000", "fd00::1" or "[fd00::1]:4000"; else the same. */
+/* Reads "10.0.0.1", "10.0.0.1:4000", "fd00::1" or "[fd00::1]:4000". Returns the same. */
 const char *question_parse_src(const char *text, struct question *question);
 
-/* Whether all of it fits together, likewise. */
+/* Checks that the parts fit together. Returns the same. */
 const char *question_check(const struct question *question);
 
 bool question_has_name(const struct question *question);

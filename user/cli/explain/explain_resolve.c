@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Services asked for by their names. */
+/* Resolves Services that are given by name. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 struct search {
 	const struct question *question;
-	__u32 *ids; /* service ports of the Service that fit */
+	__u32 *ids; /* matching service ports of the Service */
 	size_t count;
 	size_t capacity;
 	struct frontend found;
@@ -58,7 +58,7 @@ static void frontend_look(const void *key, const void *value, void *context)
 		if (search->ids[i] != target->service ||
 		    (search->question->dst_port && search->question->dst_port != frontend->port))
 			continue;
-		/* Of several ports the smallest, so that the answer is the same each time. */
+		/* Choose the lowest port, so that the answer is always the same. */
 		if (search->is_found && ntohs(search->found.port) <= ntohs(frontend->port))
 			continue;
 		search->found = *frontend;

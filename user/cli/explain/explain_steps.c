@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The way of a packet through the decision, step by step in words. */
+/* The path of a packet through the decision, described step by step. */
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -116,7 +116,7 @@ static void step_packet(const struct steps *steps)
 		     answer->tuple.proto == IPPROTO_UDP ? "conversation" : "connection");
 }
 
-/* Hooks that meet it earlier, and decide by what is compiled from the same source. */
+/* Hooks that handle the packet earlier, and decide by code compiled from the same source. */
 static const char *decided_before(const struct place *place)
 {
 	bool is_of_process = place->is_egress || (place->has_info && place->info.is_near);
@@ -178,7 +178,7 @@ static void step_frontend(const struct steps *steps)
 		tell(steps, "frontend", "none: %s was a Service's and is no more", text);
 }
 
-/* What a client that is in no range of the Service meets. */
+/* What happens to a client that is in none of the Service's source ranges. */
 static const char *step_source_ranges_none(const struct answer *answer)
 {
 	if (answer->is_let_in_as_node)

@@ -13,7 +13,7 @@
 #include "cli/complain.h"
 
 #define FEW_ENTRIES 1024
-#define MAPS_MAX    64 /* of a program, as the kernel has it */
+#define MAPS_MAX    64 /* the kernel's limit per program */
 
 bool table_is_shared(const char *name)
 {
@@ -27,7 +27,7 @@ static bool table_grows_with_use(const struct bpf_map *map)
 	       bpf_map__type(map) == BPF_MAP_TYPE_QUEUE;
 }
 
-/* The pinned table of this name, opened for reading. Complains. */
+/* Opens the pinned map of this name for reading. Complains. */
 static int table_open(const struct maps *maps, const struct bpf_map *map, __u32 *ret_entries)
 {
 	auto_cleanup(cleanup_free) char *path =
@@ -68,7 +68,7 @@ static int table_share(const struct maps *maps, struct bpf_map *map)
 	}
 	if (table_grows_with_use(map))
 		return bpf_map__set_max_entries(map, FEW_ENTRIES);
-	/* Nobody asks what traffic there was. */
+	/* Its traffic counts are not needed here. */
 	return strcmp(bpf_map__name(map), "service_stats") ? 0 : bpf_map__set_max_entries(map, 1);
 }
 
@@ -119,7 +119,7 @@ int tables_fill(const struct maps *maps, const struct bpf_object *object)
 	return table_copy(maps, object, "node_ports");
 }
 
-/* The constants of a program stand in a map called after its object. */
+/* A program's constants are in a map that is named after its object. */
 static bool is_rodata(const struct bpf_map_info *info)
 {
 	static const char suffix[] = ".rodata";

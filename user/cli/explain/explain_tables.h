@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Which tables of the datapath the instance that explains shares, and which are its own. */
+/* Which maps of the datapath the explaining instance shares, and which are its own. */
 
 #include <bpf/libbpf.h>
 #include <stdbool.h>
@@ -9,24 +9,31 @@
 #include "cli/maps.h"
 #include "fairlead/config.h"
 
-/* Programs only look things up in it: it may be shared. All others are private. */
+/*
+ * True if programs only look things up in the map, so that it may be shared. All other maps are
+ * private.
+ */
 bool table_is_shared(const char *name);
 
 /*
- * Gives an object that is not loaded yet the pinned tables that are shared, opened for reading, and
- * sizes to the others; `addresses` may be made private. Complains. Returns 0 or a negative errno.
+ * Prepares an object before it is loaded: reuses the shared pinned maps, opened for reading, and
+ * sets the sizes of the private ones. Without `with_addresses` the map `addresses` is private too.
+ * Complains. Returns 0 or a negative errno.
  */
 int tables_share(const struct maps *maps, struct bpf_object *object, bool with_addresses);
 
 /*
- * Of the tables that programs write to, some are asked first: which addresses and ports may have
- * flows. Their content is copied. Complains. Returns 0 or a negative errno.
+ * Copies the content of the private map that programs look up before they write to it: which
+ * addresses and ports may have flows. Complains. Returns 0 or a negative errno.
  */
 int tables_fill(const struct maps *maps, const struct bpf_object *object);
 
-/* How a loaded program is configured. Returns 0, or a negative errno: it is of another version. */
+/*
+ * Reads the configuration of a loaded program. Returns 0 or a negative errno, if it is of another
+ * version.
+ */
 int tables_read_config(int program, struct config *ret_config);
 
-/* Clear a hash, and a per-CPU array. */
+/* Clear a hash map, and a per-CPU array. */
 void tables_empty(const struct bpf_map *map);
 int tables_zero(const struct bpf_map *map);

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A Status says it in its message; a proxy or a filter may say it in plain text. */
+/*
+ * A Kubernetes Status carries the reason in its message; a proxy or a filter may send plain text.
+ */
 static int refusal_describe(const struct http_outcome *outcome, char *buf, size_t size)
 {
 	cJSON *status = cJSON_Parse(outcome->body);

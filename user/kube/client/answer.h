@@ -5,11 +5,11 @@
 #include "kube/client/http.h"
 
 /*
- * What an exchange came to, with what to do about a refusal. `origin` names where the credentials
- * come from. Silent.
+ * Describes the result of a request and, where it was refused, the remedy. `origin` names the
+ * source of the credentials. Silent.
  */
 void answer_describe(const struct http_outcome *outcome, const char *origin,
 		     struct kube_answer *ret_answer);
 
-/* True for a status of a server that cannot serve, so that another is to be asked. */
+/* True for a status by which a server says that it cannot serve: try the next server. */
 bool answer_is_of_broken_server(long status);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * One exchange: sent with the credentials of the moment to the server of the moment, once more
- * where others are to be had, and told to whoever asked when it is over.
+ * One API request: sends it to the current server with the current credentials, sends it once more
+ * if a 401 leads to new credentials, and reports the result to the caller.
  */
 
 #include "kube/client/client_state.h"
@@ -38,7 +38,8 @@ static void call_end(struct kube_call *call, const struct kube_answer *answer)
 }
 
 /*
- * Once for each time it is sent: a watch when it is answered, not when it ends (as client-go does).
+ * One observation per attempt. A watch is observed when its response begins, not when it ends (as
+ * client-go does).
  */
 static void call_observe(struct kube_call *call, long status, double seconds)
 {
@@ -57,7 +58,7 @@ static void call_observe(struct kube_call *call, long status, double seconds)
 		events->observed(&observation, events->context);
 }
 
-/* The head of an answer is there, long before a watch ends. */
+/* The response headers have arrived; a watch goes on long after that. */
 static void on_begun(long status, double seconds, void *context)
 {
 	struct kube_call *call = context;
@@ -81,8 +82,8 @@ static bool was_sent_with(const struct kube_call *call, const struct kube_secret
 }
 
 /*
- * The server does not take the credentials. Where others have come since, or may be had, it is
- * asked again with them, once; nobody hears of it.
+ * After a 401: if the credentials have changed since the request was sent, or can be renewed,
+ * queues the request once more and returns true; the caller does not see the 401.
  */
 static bool call_renews(struct kube_call *call)
 {
@@ -207,7 +208,7 @@ struct kube_call *kube_client_send(struct kube_client *client, const struct kube
 		call_free(call);
 		return NULL;
 	}
-	/* Not from here, so that `done` never comes before this has returned. */
+	/* Sent by the timer, so that `done` is never called before this function returns. */
 	client_wake(client);
 	return call;
 }

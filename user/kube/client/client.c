@@ -11,7 +11,7 @@
 #include "kube/client/http.h"
 #include "base/log.h"
 
-/* How soon an exchange that waits for a credential plugin looks again. */
+/* Interval at which a request that waits for a credential plugin is retried. */
 #define CREDENTIALS_WAIT_MS 50
 
 static struct kube_call *call_waiting(const struct kube_client *client)
@@ -101,7 +101,9 @@ void client_renew_connections(struct kube_client *client)
 	client->http = fresh;
 }
 
-/* From the plugin's callback nothing is sent at once: the calls are looked through by the timer. */
+/*
+ * Called from the plugin's callback, so it sends nothing itself: the timer sends the waiting calls.
+ */
 static void on_credentials(void *context)
 {
 	struct kube_client *client = context;

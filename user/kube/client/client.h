@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The API client: an exchange with whichever server answers, with the credentials of the moment.
- * A server that fails is given up for the next; trying again is the caller's.
+ * The API client: sends a request to the current server with the current credentials. When a server
+ * fails, the client moves on to the next one; retrying the request is up to the caller.
  */
 
 #include <stdbool.h>
@@ -14,23 +14,27 @@
 #include "kube/config/config.h"
 #include "kube/client/servers.h"
 
-/* One exchange as it ended, for statistics. */
+/* One attempt at a request, for statistics. */
 struct kube_observation {
 	const char *method; /* GET, POST */
 	const char *verb;   /* list, watch, ... */
-	const char *host;   /* of the server */
-	long status;        /* 0: no answer */
+	const char *host;   /* the server's host and port */
+	long status;        /* 0: no response */
 	double seconds;
 };
 
 struct kube_client_events {
-	/* A socket of the client's, before it connects. Or NULL. */
+	/* Called with each of the client's sockets before it connects. May be NULL. */
 	void (*socket_made)(int fd, void *context);
-	/* An exchange was answered, or will not be. Nothing may be sent from here. Or NULL. */
+	/*
+	 * Called when a response begins, or when a request has failed without one. The callback
+	 * must not send anything. May be NULL.
+	 */
 	void (*observed)(const struct kube_observation *observation, void *context);
 	/*
-	 * Whether a server can be used, when that changes: NULL, or why none can, in words; also
-	 * when it is for other reasons. Was logged, unless `why` is about the credentials. Or NULL.
+	 * Called when the reachability of the servers changes, and when the reason changes. `why`:
+	 * the reason that no server can be used, or NULL: one can. The client has logged it, unless
+	 * it is about the credentials. May be NULL.
 	 */
 	void (*reachable)(const char *why, void *context);
 	void *context;
@@ -39,20 +43,23 @@ struct kube_client_events {
 struct kube_client;
 
 /*
- * Takes ownership of `config`, also on error. `state_dir`: where the servers that the cluster names
- * are kept, or NULL. Logs. Returns 0 or a negative errno.
+ * Takes ownership of `config`, also on error. `state_dir`: the folder that keeps the addresses of
+ * the cluster's API servers, or NULL. Logs. Returns 0 or a negative errno.
  */
 int kube_client_open(uv_loop_t *loop, struct kube_config *config, const char *state_dir,
 		     const struct kube_client_events *events, struct kube_client **ret_client);
 
-/* What an exchange ended with. */
+/* The result of a request. */
 struct kube_answer {
 	/* Complete and successful. */
 	bool ok;
-	bool is_abort; /* the receiver ended it */
-	long status;   /* HTTP's; 0: there was no answer */
+	bool is_abort; /* the receiver aborted it */
+	long status;   /* HTTP status; 0: no response */
 	uint32_t retry_after_s;
-	/* In words: "HTTP 403: services is forbidden: ..." or "Connection refused". "" where ok. */
+	/*
+	 * The reason, as text: "HTTP 403: services is forbidden: ..." or "Connection refused". ""
+	 * if ok.
+	 */
 	char why[512];
 };
 
@@ -63,28 +70,28 @@ struct kube_call_events {
 
 struct kube_request {
 	const char *verb; /* for statistics */
-	const char *path; /* with its query, e.g. /api/v1/nodes?limit=500 */
-	const char *body; /* NULL: GET, else JSON to POST */
-	uint32_t total_s; /* ends after that long in all; 0: never */
+	const char *path; /* including the query, e.g. /api/v1/nodes?limit=500 */
+	const char *body; /* NULL: GET; else JSON to POST */
+	uint32_t total_s; /* time limit for the whole request; 0: none */
 };
 
 struct kube_call;
 
 /*
- * Begins an exchange; strings are borrowed until it returns. `done` is called from the loop, once,
- * also where there are no credentials, unless the call is cancelled first. Returns NULL where
+ * Starts a request; the strings are borrowed only during the call. `done` is called once, from the
+ * loop, also if there are no credentials, unless the call is cancelled first. Returns NULL if
  * memory is short; then `done` is not called.
  */
 struct kube_call *kube_client_send(struct kube_client *client, const struct kube_request *request,
 				   const struct kube_call_events *events, void *context);
 
-/* True if the head of the answer is there: what follows may take its time. */
+/* True if the response headers have arrived; the body may still take long. */
 bool kube_call_has_begun(const struct kube_call *call);
 
 void kube_call_cancel(struct kube_call *call);
 
 /*
- * Cancels a call whose server has gone silent: the next one is asked from now on, through new
+ * Cancels a call whose server has gone silent. Later requests go to the next server, through new
  * connections.
  */
 void kube_call_give_up(struct kube_call *call, const char *why);
@@ -94,16 +101,20 @@ void kube_client_learn(struct kube_client *client, const struct server_address *
 		       size_t count);
 
 /*
- * The configured server is a Service's address, which may lead nowhere on a node whose Services are
- * ours to program: those that the cluster named earlier are asked first. Before anything is sent.
+ * For a configured server that is the address of a Service, which may be unreachable on a node
+ * whose Services we have yet to program: tries the servers learned from the cluster first. Call it
+ * before sending anything.
  */
 void kube_client_prefer_learned(struct kube_client *client);
 
-/* The server in use, for people. Borrowed. */
+/* The server in use, for messages. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);
 
-/* When what an event tells has come; see http_woken_ns. */
+/* When the data that the current callback reports arrived; see http_woken_ns. */
 uint64_t kube_client_woken_ns(const struct kube_client *client);
 
-/* Ends all exchanges without a word; the loop's next turns free it. NULL is fine. */
+/*
+ * Cancels all calls without calling `done`; the loop frees the client in its next turns. NULL is
+ * fine.
+ */
 void kube_client_close(struct kube_client *client);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Inside of the API client: what client.c (the servers, what is asked next) and call.c share. */
+/*
+ * Private to the API client: shared by client.c (servers, waiting calls) and call.c (one request).
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,57 +21,62 @@ struct kube_call {
 	const char *verb;
 	uint32_t total_s;
 	struct http_call *http; /* NULL: waits for credentials */
-	char *server;           /* the name of the one that is asked */
-	/* What it was sent with. */
+	char *server;           /* the name of the server it was sent to */
+	/* The credentials it was sent with. */
 	char *bearer;
 	uint64_t tls_revision;
-	bool is_resent; /* for the first credentials were refused */
-	bool has_begun; /* the head of the answer is there */
+	bool is_resent; /* after the server refused the first credentials */
+	bool has_begun; /* the response headers have arrived */
 	bool is_observed;
 	struct kube_call *prev, *next;
 };
 
 struct kube_client {
-	uv_timer_t timer; /* of calls that wait */
+	uv_timer_t timer; /* sends the calls that wait */
 	struct kube_config *config;
 	struct kube_credentials *credentials;
 	struct http *http;
 	struct servers servers;
 	struct kube_client_events events;
 	struct kube_call *calls;
-	bool is_told;  /* the receiver knows whether a server can be reached: */
-	char *problem; /* why none can; NULL: one can */
+	bool is_told;  /* `reachable` was called; `problem` is what it said */
+	char *problem; /* why no server can be used; NULL: one can */
 };
 
 /* call.c */
 
 /*
- * Sends the call, or ends it where there is no way to. False: it waits for its credentials. Silent.
+ * Sends the call, or ends it with an error if it cannot be sent. Returns false if it still waits
+ * for credentials. Silent.
  */
 bool call_go(struct kube_call *call);
 
 /* client.c */
 
-/* Looks through the calls that wait, from the loop's next turn. */
+/* Sends the waiting calls in the loop's next turn. */
 void client_wake(struct kube_client *client);
 
-/* The server that a call was sent to, or NULL where it is not known any more. */
+/* The server with that name, or NULL if the list no longer has it. */
 const struct server *client_server_named(const struct kube_client *client, const char *name);
 
-/* Tells the receiver where that is news. `why`: NULL: a server can be used. */
+/* Reports a change of reachability to the receiver. `why` is NULL: a server can be used. */
 void client_tell_reachable(struct kube_client *client, const char *why);
 
 /*
- * Exchanges that wait for a server which is given up go to the next one: those that would share its
- * connection would else wait for it one after the other.
+ * Moves the calls that have no response yet from a failed server to the next one. Otherwise those
+ * that share its connection would each have to time out in turn.
  */
 void client_move_calls(struct kube_client *client, const char *server);
 
-/* A server has not answered, or only that it cannot; `why` in words. Logs. */
+/*
+ * A server has not answered, or has answered with a status that says it cannot serve; `why` is the
+ * reason as text. Logs.
+ */
 void client_fail_server(struct kube_client *client, const struct server *server, const char *why);
 
 /*
- * HTTP/2 keeps a connection whose exchange was cancelled, and would take the next one to the same
- * silence. What has begun to be answered there may go on.
+ * Opens new connections for later requests: HTTP/2 would keep the connection of a cancelled request
+ * and send the next one into the same silence. Responses that have begun may continue on the old
+ * connections.
  */
 void client_renew_connections(struct kube_client *client);

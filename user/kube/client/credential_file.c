@@ -12,7 +12,7 @@
 
 #define CREDENTIAL_SIZE_MAX (1U << 20)
 
-/* A copy without spaces around it; NULL where memory is short. */
+/* A copy without leading and trailing white space; NULL if memory is short. */
 static char *text_trim(const char *text, size_t size)
 {
 	while (size && isspace((unsigned char)text[size - 1]))
@@ -35,7 +35,7 @@ static const char *text_problem(const struct credential_file *file, const char *
 		       : "it is no certificate or key in PEM, or its end is missing";
 }
 
-/* Says so once, until it is well again. */
+/* Logs the first failure only, until the file can be used again. */
 static void file_fail(struct credential_file *file, int err, const char *why)
 {
 	bool is_new = !file->err;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* A file with a token, certificates or a key, which somebody else replaces now and then. */
+/* A file with a token, certificates or a key, which another program replaces from time to time. */
 
 #include <stdbool.h>
 
@@ -9,17 +9,17 @@
 
 struct credential_file {
 	const char *path; /* borrowed; NULL: there is no such file */
-	bool is_token;    /* or else PEM */
+	bool is_token;    /* else PEM */
 
-	char *text; /* the last that was good, without spaces around it; NULL: none was yet */
+	char *text; /* the last valid content, trimmed; NULL: none yet */
 	struct file_stamp stamp;
-	int err; /* why it was not good when it was last looked at, which was logged */
+	int err; /* why the last read failed, which was logged; 0: it did not */
 };
 
 /*
- * Reads it if it is not what was read before; `always` reads it in any case. What cannot be read,
- * is empty or is something else leaves `text` as it was. Logs when that begins and when it ends.
- * Returns true if `text` is another one now.
+ * Reads the file if it has changed since the last read, or in any case with `always`. If it cannot
+ * be read, is empty or is invalid, `text` stays. Logs when such a failure begins and when it ends.
+ * Returns true if `text` has changed.
  */
 bool credential_file_look(struct credential_file *file, bool always);
 

@@ -15,8 +15,8 @@ enum file_role { FILE_TOKEN, FILE_CA, FILE_CLIENT_CERT, FILE_CLIENT_KEY, FILE_RO
 struct kube_credentials {
 	const struct kube_config *config;
 	struct credential_file files[FILE_ROLE_COUNT];
-	struct plugin *plugin; /* NULL: there is none */
-	uint64_t looked_ns;    /* at the files; 0: to be looked at in any case */
+	struct plugin *plugin; /* NULL: the user has no plugin */
+	uint64_t looked_ns;    /* when the files were last checked; 0: read them at the next use */
 	uint64_t revision;     /* of the files' certificates and keys */
 };
 
@@ -65,7 +65,7 @@ static void files_look(struct kube_credentials *credentials)
 	credentials->looked_ns = now;
 }
 
-/* The file's text, or else the one that the configuration has itself. */
+/* The content of the file, or else the text given in the configuration. */
 static const char *text_of(const struct kube_credentials *credentials, enum file_role role,
 			   const char *own)
 {
@@ -74,7 +74,7 @@ static const char *text_of(const struct kube_credentials *credentials, enum file
 	return text ? text : own;
 }
 
-/* What is wanted and was never there, in `err`. */
+/* The error of a file that is configured but has never been read successfully, or 0. */
 static int files_err(const struct kube_credentials *credentials)
 {
 	for (int role = 0; role < FILE_ROLE_COUNT; role++) {

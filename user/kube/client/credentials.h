@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The credentials of the moment. Files are read again when they have rotated (looked at before each
- * use, at most once a second), and a plugin is run again when what it said expires or the server
- * refuses it. Nothing here blocks the loop.
+ * The current credentials. Files are read again when they change (checked before each use, at most
+ * once a second), and a plugin is run again when its result expires or the server refuses it.
+ * Nothing here blocks the loop.
  */
 
 #include <stdint.h>
@@ -12,34 +12,34 @@
 
 #include "kube/config/config.h"
 
-/* Borrowed until the next call of kube_credentials_get. NULL: there is none. */
+/* Borrowed until the next call of kube_credentials_get. NULL: there is no such credential. */
 struct kube_secrets {
 	const char *bearer; /* the token */
 	const char *user, *password;
 	const char *ca_pem, *client_cert_pem, *client_key_pem;
-	uint64_t tls_revision; /* another value: certificates have changed, connections are to be
-				  made anew */
+	uint64_t tls_revision; /* changes with the certificates: open new connections then */
 };
 
 struct kube_credentials;
 
 /*
- * `config` is borrowed. `ready` is called from the loop when a plugin that
- * kube_credentials_get was waiting for has ended. Logs. Returns 0 or a negative errno.
+ * `config` is borrowed. `ready` is called from the loop when the plugin run that made
+ * kube_credentials_get return -EAGAIN has ended. Logs. Returns 0 or a negative errno.
  */
 int kube_credentials_open(uv_loop_t *loop, const struct kube_config *config,
 			  void (*ready)(void *context), void *context,
 			  struct kube_credentials **ret_credentials);
 
 /*
- * What a request is to carry now. Returns 0, -EAGAIN (a plugin is running, `ready` will be called),
- * or another negative errno: a file cannot be read or the plugin has failed, which was logged, once
- * until it is well again. What could be read before stays in use when a file is gone for a moment.
+ * The credentials to send with a request. Returns 0, -EAGAIN (a plugin is running, `ready` will be
+ * called), or another negative errno: a file cannot be read or the plugin has failed, which is
+ * logged once until it works again. The last valid content of a file stays in use while the file is
+ * missing or invalid.
  */
 int kube_credentials_get(struct kube_credentials *credentials, struct kube_secrets *ret_secrets);
 
-/* The server has said 401: files are read and a plugin is run again, whatever their age. */
+/* After a 401: the next use reads the files and runs the plugin again, whatever their age. */
 void kube_credentials_refuse(struct kube_credentials *credentials);
 
-/* The loop's next turns free it. NULL is fine. */
+/* The loop frees it in its next turns. NULL is fine. */
 void kube_credentials_close(struct kube_credentials *credentials);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * A run is over when the program has ended and both of its outputs are closed, or when it fails
- * before that: its time is up, or it prints too much. It leads a process group of its own, so that
- * what it has started can be killed with it. Its memory stays until libuv has let go of all
- * handles: of the process not before it has ended, or it would stay a zombie.
+ * A run is over when the program has exited and both of its outputs are closed, or earlier if it
+ * exceeds its time limit or prints too much. The program leads a process group of its own, so that
+ * its children can be killed with it. The run is freed once libuv has closed all its handles; the
+ * process handle is not closed before the process has exited, or that would stay a zombie.
  */
 
 #include "kube/client/exec.h"
@@ -21,7 +21,7 @@
 #include "kube/client/exec_result.h"
 
 #define OUTPUT_SIZE_MAX (1U << 20)
-#define ERRORS_SIZE_MAX 1024U /* of standard error the beginning is kept */
+#define ERRORS_SIZE_MAX 1024U /* only the beginning of standard error is kept */
 #define CHUNK_SIZE      16384U
 #define WHY_SIZE        640
 #define FIRST_LINE_MAX  256
@@ -42,12 +42,12 @@ struct kube_exec_run {
 
 	char *api_version, *install_hint;
 	uint64_t timeout_ms;
-	kube_exec_done *done; /* NULL: it was called, or nobody is to hear */
+	kube_exec_done *done; /* NULL: it was called, or the run was cancelled */
 	void *context;
 
-	unsigned int handle_count; /* that libuv still has */
-	bool has_process;          /* it runs */
-	bool is_over;              /* the end was told, handles are closing */
+	unsigned int handle_count; /* handles that libuv has not closed yet */
+	bool has_process;          /* the process is running */
+	bool is_over;              /* the run has ended; its handles are closing */
 	int start_err;
 	int64_t exit_status;
 	int exit_signal;
@@ -76,7 +76,7 @@ static void handle_close(void *handle)
 		uv_close(handle, on_closed);
 }
 
-/* Lets go of all but a process that runs, which is killed. */
+/* Closes all handles, except that of a running process, which is killed. */
 static void run_close(struct kube_exec_run *run)
 {
 	run->is_over = true;
@@ -90,7 +90,10 @@ static void run_close(struct kube_exec_run *run)
 		handle_close(&run->process);
 }
 
-/* The receiver may do anything, also with what the run was made for: it is told last. */
+/*
+ * Calls `done` last: the receiver may do anything, even free the object that the run was started
+ * for.
+ */
 static void run_end(struct kube_exec_run *run, struct kube_exec_result *result, const char *why)
 {
 	kube_exec_done *done = run->done;
@@ -105,7 +108,7 @@ static void run_fail(struct kube_exec_run *run, const char *why)
 	run_end(run, NULL, why);
 }
 
-/* The first line of standard error that is not empty, or "". */
+/* The first non-empty line of standard error, or "". */
 static void errors_first_line(const struct kube_exec_run *run, char line[FIRST_LINE_MAX])
 {
 	const char *text = run->errors.size ? run->errors.text : "";
@@ -120,7 +123,7 @@ static void errors_first_line(const struct kube_exec_run *run, char line[FIRST_L
 	}
 }
 
-/* The program has ended by itself, and not well. */
+/* The program has exited with an error or was killed by a signal. */
 static void run_fail_exit(struct kube_exec_run *run)
 {
 	char line[FIRST_LINE_MAX], why[WHY_SIZE];
@@ -146,7 +149,7 @@ static void run_read_result(struct kube_exec_run *run)
 		run_end(run, result, NULL);
 }
 
-/* Ends the run if nothing is awaited any more. */
+/* Ends the run once the process has exited and both outputs are closed. */
 static void run_settle(struct kube_exec_run *run)
 {
 	if (run->is_over || run->has_process || !run->output.is_closed || !run->errors.is_closed)
@@ -170,7 +173,7 @@ static void on_exit_of(uv_process_t *process, int64_t exit_status, int exit_sign
 		run_settle(run);
 }
 
-/* One chunk after the other: the loop copies each before the next is read. */
+/* One buffer serves both pipes: on_read() copies each chunk before the next one is read. */
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 {
 	struct kube_exec_run *run = handle->data;
@@ -179,7 +182,7 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 	*ret_buf = uv_buf_init(run->chunk, sizeof(run->chunk));
 }
 
-/* Keeps what there is room for, with a NUL behind it. Returns 0, -EFBIG or -ENOMEM. */
+/* Appends as much as fits, NUL-terminated. Returns 0, -EFBIG or -ENOMEM. */
 static int output_append(struct output *output, const char *bytes, size_t size)
 {
 	size_t room = output->size_max - output->size;
@@ -245,7 +248,7 @@ static void on_timer(uv_timer_t *timer)
 	run_fail(run, why);
 }
 
-/* A pipe whose end for reading is the loop's; `ret_fd` is the end for the program. */
+/* Opens a pipe: the loop owns the reading end, `ret_fd` is the program's writing end. */
 static int output_open(struct output *output, int *ret_fd)
 {
 	uv_file fds[2];
@@ -266,9 +269,9 @@ static int output_read(struct output *output)
 }
 
 /*
- * A failure to start the program is told from the loop, as any other end. The outputs are read only
- * once the program runs: the end of a pipe that nobody writes to must not be taken for the
- * program's end. Whether libuv calls timers or reads pipes first depends on its version.
+ * A failure to start is reported from the loop, like any other end. The outputs are read only once
+ * the program runs: a pipe that has no writer yet reports end of file, which must not be taken for
+ * the program's end. Whether libuv serves timers or pipes first depends on its version.
  */
 static void run_begin(struct kube_exec_run *run, const struct kube_config *config,
 		      const char *ca_pem)

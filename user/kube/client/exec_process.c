@@ -22,7 +22,7 @@ static void cleanup_environment(char ***environment)
 	environment_free(*environment);
 }
 
-/* Puts a variable in place of another of its name, or behind all. */
+/* Replaces the variable of that name, or appends it. */
 static bool environment_set(char **environment, const char *name, const char *value)
 {
 	size_t len = strlen(name);
@@ -37,7 +37,7 @@ static bool environment_set(char **environment, const char *name, const char *va
 	return true;
 }
 
-/* Ours, with the kubeconfig's variables and the one that tells what we ask for. */
+/* Our environment, the kubeconfig's variables and KUBERNETES_EXEC_INFO. */
 static char **environment_make(const struct kube_config *config, const char *ca_pem)
 {
 	auto_cleanup(cleanup_free) char *info = exec_info_make(config, ca_pem);
@@ -64,7 +64,7 @@ static char **environment_make(const struct kube_config *config, const char *ca_
 									  : NULL;
 }
 
-/* The strings in it are borrowed. */
+/* The strings of the array are borrowed. */
 static char **arguments_make(const struct kube_exec *exec)
 {
 	char **arguments;

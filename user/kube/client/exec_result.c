@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* ExecCredential, which a plugin is given without its status and prints with it. */
+/* ExecCredential: a plugin receives one without a status and prints one with it. */
 
 #include "kube/client/exec_result.h"
 
@@ -27,7 +27,7 @@ static void cleanup_result(struct kube_exec_result **result)
 	kube_exec_result_free(*result);
 }
 
-/* True if it is there: what there is no text for is left out. */
+/* Adds a string member, or nothing if `text` is NULL. False if memory is short. */
 static bool text_add(cJSON *object, const char *name, const char *text)
 {
 	return !text || cJSON_AddStringToObject(object, name, text);
@@ -70,7 +70,7 @@ char *exec_info_make(const struct kube_config *config, const char *ca_pem)
 	return cJSON_PrintUnformatted(root);
 }
 
-/* RFC 3339: "2030-01-31T12:00:00Z", with a fraction or an offset from UTC perhaps. */
+/* RFC 3339: "2030-01-31T12:00:00Z", optionally with a fraction or an offset from UTC. */
 static bool time_parse(const char *text, time_t *ret_time)
 {
 	unsigned int hours = 0, minutes = 0;
@@ -93,7 +93,7 @@ static bool time_parse(const char *text, time_t *ret_time)
 	return true;
 }
 
-/* A string that is not empty, or NULL. */
+/* A non-empty string, or NULL. */
 static const char *text_get(const cJSON *object, const char *name)
 {
 	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
@@ -134,7 +134,7 @@ static const char *status_problem(const cJSON *status)
 	return NULL;
 }
 
-/* Copies what there is; false where memory is short. */
+/* Copies the string if there is one; false if memory is short. */
 static bool text_copy(const cJSON *status, const char *name, char **ret_copy)
 {
 	const char *text = text_get(status, name);

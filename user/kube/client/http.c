@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * libcurl says which sockets and which time it waits for; libuv waits. What has ended is told only
- * after libcurl has returned, for it may not be called from its own callbacks.
+ * libcurl chooses the sockets and timeouts, libuv waits for them. A request that has ended is
+ * reported only after libcurl has returned, because libcurl must not be called from its own
+ * callbacks.
  */
 
 #include "kube/client/http.h"
@@ -22,7 +23,7 @@
 #include "kube/client/http_error.h"
 #include "base/log.h"
 
-/* A peer that is silent for 15 s is asked three times, 5 s apart. */
+/* Keepalive: after 15 s of silence three probes, 5 s apart. */
 #define KEEPALIVE_IDLE_S     15
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_PROBES     3
@@ -33,8 +34,8 @@ struct http_call {
 	struct http_events events;
 	void *context;
 	bool is_abort, has_proxy;
-	bool is_waiting;   /* libcurl does not have it yet: another one is connecting */
-	bool is_connected; /* its request is on the way */
+	bool is_waiting;   /* not handed to libcurl yet: another call is connecting */
+	bool is_connected; /* the connection is established and the request is being sent */
 	struct http_outcome outcome;
 	size_t kept;
 	struct http_call *prev, *next;
@@ -48,12 +49,12 @@ struct watched_socket {
 
 struct http {
 	uv_timer_t timer;
-	uv_timer_t next_call; /* one that connected has ended: another one may */
+	uv_timer_t next_call; /* a call ended while it was connecting: starts the next one */
 	CURLM *multi;
 	http_socket_fn own_socket;
 	void *context;
 	struct http_call *calls;
-	uint64_t woken_ns; /* 0: none of our handles is being served */
+	uint64_t woken_ns; /* 0: outside the callbacks of our handles */
 	unsigned int open_handles;
 	bool is_closing, is_retired;
 };
@@ -145,9 +146,10 @@ static struct http_call *call_waiting(const struct http *http)
 }
 
 /*
- * Only when a connection stands is it known whether it takes several requests at once (HTTP/2). So
- * one call connects at a time, and the others follow by the same connection, if they can. libcurl
- * has that, too (CURLOPT_PIPEWAIT), but of 8.14 some wait for ever where the server has HTTP/1.1.
+ * Whether a connection carries several requests at once (HTTP/2) is known only once it is
+ * established. So one call connects at a time, and the others follow, on the same connection if
+ * they can. libcurl can do that itself (CURLOPT_PIPEWAIT), but in 8.14 some requests then wait for
+ * ever if the server speaks HTTP/1.1.
  */
 static void waiting_send(struct http *http)
 {
@@ -295,7 +297,7 @@ int http_open(uv_loop_t *loop, http_socket_fn own_socket, void *context, struct 
 	return 0;
 }
 
-/* For a message: what a server or a proxy said in an answer that is no success. */
+/* Keeps the beginning of an error response from a server or proxy, for messages. */
 static void body_keep(struct http_call *call, const char *bytes, size_t size)
 {
 	size_t room = sizeof(call->outcome.body) - 1 - call->kept;
@@ -318,12 +320,12 @@ static size_t on_data(char *bytes, size_t size, size_t count, void *context)
 	}
 	if (call->events.data && call->events.data(bytes, size * count, call->context)) {
 		call->is_abort = true;
-		return 0; /* not all of it: an error */
+		return 0; /* consuming fewer bytes makes libcurl fail the transfer */
 	}
 	return size * count;
 }
 
-/* An empty line ends the head; those of 100 Continue and its like are not the answer's. */
+/* An empty line ends the headers. Interim responses (100 Continue and other 1xx) are skipped. */
 static size_t on_header(char *line, size_t size, size_t count, void *context)
 {
 	const struct http_call *call = context;
@@ -340,7 +342,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 }
 
 /*
- * A peer that has gone without a word is found by the kernel, also in a watch where nobody writes.
+ * The kernel detects a dead peer: by keepalive while nothing is sent, as in a watch, and by
+ * TCP_USER_TIMEOUT while data is unacknowledged.
  */
 static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
 {
@@ -399,7 +402,7 @@ int http_send(struct http *http, const struct http_request *request,
 	call->has_proxy = request->proxy_url;
 	call->events = *events;
 	call->context = context;
-	/* TLS tells if there is HTTP/2; without it none waits. */
+	/* Only TLS negotiates HTTP/2 (ALPN); without TLS no call waits for another. */
 	call->is_waiting = !strncmp(request->url, "https:", 6) && is_connecting(http);
 	DL_APPEND(http->calls, call);
 	err = http_easy_open(&call->easy, request);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* libcurl's handle of an exchange, with what it borrows. It must not move while it is open. */
+/* libcurl's handle of a request, and the memory it borrows. Must not move while it is open. */
 
 #include <curl/curl.h>
 
@@ -10,12 +10,15 @@
 struct http_easy {
 	CURL *curl;
 	struct curl_slist *headers, *connect_to;
-	char *body; /* to be sent */
+	char *body; /* of the request */
 	char error[CURL_ERROR_SIZE];
 };
 
-/* Says all of `request` to libcurl. Returns 0 or a negative errno; nothing is open then. Silent. */
+/*
+ * Opens a handle that is set up for `request`. Returns 0 or a negative errno, and then nothing is
+ * open. Silent.
+ */
 int http_easy_open(struct http_easy *easy, const struct http_request *request);
 
-/* One that is not open is fine. */
+/* Closing a handle that is not open is fine. */
 void http_easy_close(struct http_easy *easy);

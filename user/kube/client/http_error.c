@@ -21,8 +21,8 @@ static const char *timeout_describe(CURL *easy, const char *detail)
 }
 
 /*
- * A connection stands, and TLS on it does not: no request was sent. Versions of libcurl tell
- * variously why.
+ * True if the connection was established but its TLS handshake was not completed, so no request was
+ * sent. libcurl's error code for that depends on its version.
  */
 static bool is_tls_unfinished(CURL *easy, CURLcode code)
 {
@@ -54,7 +54,7 @@ void http_error_describe(CURL *easy, CURLcode code, const char *detail, bool has
 		(void)snprintf(buf, size, "the connection was closed in the middle of the answer");
 		break;
 	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CACERT_BADFILE: /* nobody is trusted: this system has no authorities */
+	case CURLE_SSL_CACERT_BADFILE: /* this system has no CA certificates to trust */
 		(void)snprintf(buf, size, "its certificate is not trusted (%s)",
 			       *detail ? detail : curl_easy_strerror(code));
 		break;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * What a plugin said is used until it expires. Shortly before that the plugin is run again while
- * what it said is still in use; only where there is nothing to use, or the server has refused it,
- * the caller has to wait. After a run that did not help (it has failed, or it was for a refusal, or
- * what it said expires at once) there is a pause, so that a plugin that is broken, or a server that
- * is, does not make us run it all the time.
+ * A plugin's result is used until it expires. Shortly before that the plugin is run again while the
+ * old result is still in use; the caller has to wait only if there is no usable result or the
+ * server has refused it. A pause follows each run that did not help (it failed, it replaced a
+ * refused result, or its result is about to expire), so that a broken plugin or server does not
+ * make us run the plugin all the time.
  */
 
 #include "kube/client/plugin.h"
@@ -28,14 +28,14 @@ struct plugin {
 	void (*ready)(void *context);
 	void *context;
 
-	struct kube_exec_run *run; /* NULL: it does not run */
+	struct kube_exec_run *run; /* NULL: no run */
 	struct kube_exec_result *result;
-	struct kube_exec_result *arrived; /* `result` from the next plugin_get on */
-	uint64_t revision;                /* of the result's certificate and key */
+	struct kube_exec_result *arrived; /* replaces `result` at the next plugin_get */
+	uint64_t revision;                /* counts changes of the result's certificate and key */
 	uint64_t paused_until_ns;
-	bool is_refused;   /* the result, and no run has begun since */
-	bool is_replacing; /* the run is for a refusal */
-	bool is_awaited;   /* by somebody who was told -EAGAIN */
+	bool is_refused;   /* the server refused the result, no run has begun since */
+	bool is_replacing; /* the run replaces a refused result */
+	bool is_awaited;   /* plugin_get returned -EAGAIN: call `ready` */
 	bool is_unwell;    /* the last run has failed, which was logged */
 };
 
@@ -55,7 +55,7 @@ struct plugin *plugin_open(uv_loop_t *loop, const struct kube_config *config,
 	return plugin;
 }
 
-/* Seconds until `result` expires; RENEW_BEFORE_S stands for all that is longer. */
+/* Seconds until `result` expires, at most RENEW_BEFORE_S. */
 static time_t result_left(const struct kube_exec_result *result)
 {
 	struct timespec now;
@@ -71,7 +71,7 @@ static bool text_differs(const char *a, const char *b)
 	return !a != !b || (a && strcmp(a, b));
 }
 
-/* Puts what has arrived in place of the result, which nobody borrows any more. */
+/* Replaces the result, which nobody borrows any more, by the one that has arrived. */
 static void arrived_take(struct plugin *plugin)
 {
 	auto_cleanup(cleanup_result) struct kube_exec_result *old = NULL;
@@ -85,7 +85,7 @@ static void arrived_take(struct plugin *plugin)
 		plugin->revision++;
 }
 
-/* How long the plugin is left alone after what it said. */
+/* How long to wait after a run before the next one. */
 static time_t pause_after(const struct plugin *plugin, const struct kube_exec_result *result)
 {
 	time_t left = result ? result_left(result) : 0;
@@ -170,7 +170,7 @@ int plugin_get(struct plugin *plugin, const char *ca_pem,
 		plugin->is_awaited = true;
 		return -EAGAIN;
 	}
-	/* What had expired when it arrived is still the best there is: clocks differ. */
+	/* A result that had expired on arrival is still the best available: clocks differ. */
 	if (is_expired && (!plugin->result || plugin->is_unwell))
 		return -EIO;
 	*ret_result = plugin->result;

@@ -14,7 +14,7 @@
 #include "kube/client/servers_file.h"
 #include "base/log.h"
 
-/* The name that every API server's certificate has, for Pods ask for it. */
+/* The name in every API server's certificate, because Pods connect by it. */
 #define KUBERNETES_NAME "kubernetes.default.svc"
 #define FILE_NAME       "api-servers"
 
@@ -42,8 +42,9 @@ static char *format_text(const char *format, ...)
 }
 
 /*
- * tls-server-name: the URL has the name that the certificate must have, and the connection goes to
- * the configured host nevertheless. `host_port` is what stands behind the scheme, up to a slash.
+ * tls-server-name: the URL names the host that the certificate must be valid for, while the
+ * connection still goes to the configured host. `host_port` is the part between the scheme and the
+ * next slash.
  */
 static int server_rename(struct server *server, const char *configured, const char *tls_name)
 {
@@ -78,7 +79,7 @@ static int server_configure(struct servers *servers, const char *url)
 	return err || !server->name || !server->url ? -ENOMEM : 0;
 }
 
-/* True if a configured server is at that address, HOST:PORT. */
+/* True if a configured server has that address, HOST:PORT. */
 static bool is_configured(const struct servers *servers, const char *address)
 {
 	for (size_t i = 0; i < servers->count; i++) {
@@ -118,7 +119,7 @@ static int server_learn(struct servers *servers, const struct server_address *ad
 	return 0;
 }
 
-/* What an earlier run has learned. */
+/* Adds the servers that an earlier run learned. */
 static void file_load(struct servers *servers)
 {
 	struct server_address addresses[SERVERS_KNOWN_MAX / 2];
@@ -193,7 +194,7 @@ static bool all_have_failed(const struct servers *servers)
 	return true;
 }
 
-/* Each server with why it has failed. The caller frees; NULL where memory is short. */
+/* A list of the servers, each with its failure. The caller frees it; NULL if memory is short. */
 static char *failures_write(const struct servers *servers)
 {
 	char *text = NULL;
@@ -210,7 +211,7 @@ static char *failures_write(const struct servers *servers)
 	return text;
 }
 
-/* All were tried in vain. The next round of attempts begins. */
+/* All servers have failed: logs that if the reasons are new, and starts the next round. */
 static void round_end(struct servers *servers)
 {
 	char *text = failures_write(servers);
@@ -313,9 +314,9 @@ void servers_learn(struct servers *servers, const struct server_address *address
 	bool changed = false;
 
 	if (!count)
-		return; /* a cluster without any API server does not tell us so */
+		return; /* no API server could report an empty list */
 	for (size_t i = servers->count; i-- > 0;) {
-		/* The one in use goes on for as long as it answers. */
+		/* The current server is kept as long as it answers. */
 		if (servers->items[i].is_learned && i != servers->current &&
 		    !is_among(&servers->items[i], addresses, count)) {
 			forget_at(servers, i);

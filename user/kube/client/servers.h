@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The API servers that may be asked: those of the configuration, then those that the cluster itself
- * names (the endpoints of default/kubernetes), which are kept in a file for the next boot. One is
- * in use until it fails.
+ * The known API servers: first those of the configuration, then those that the cluster itself names
+ * (the endpoints of default/kubernetes), which a file keeps for the next start. One server is in
+ * use until it fails.
  */
 
 #include <stdbool.h>
@@ -15,13 +15,13 @@
 #define SERVERS_KNOWN_MAX 32
 
 struct server {
-	char *name;       /* for people: https://10.0.0.1:6443 */
+	char *name;       /* for messages: https://10.0.0.1:6443 */
 	char *url;        /* https://host:port/prefix with the host that the certificate names */
 	char *connect_to; /* curl's, or NULL: connect to url's host */
 	char *host;       /* the Host header, or NULL: url's */
 	bool is_learned;  /* named by the cluster */
-	bool is_covered;  /* learned, and at the address of a configured one: it is not asked */
-	bool has_failed;  /* since all of them were tried last */
+	bool is_covered;  /* learned, but at the address of a configured server: not used */
+	bool has_failed;  /* in the current round */
 	char why[320];    /* of the last failure */
 };
 
@@ -30,36 +30,38 @@ struct servers {
 	size_t count, current;
 	char *tls_name; /* or NULL */
 	char *path;     /* the file, or NULL */
-	char *problem;  /* why none answers, which was logged; NULL: one may */
-	char *answered; /* the name of the one that has answered last, or NULL */
+	char *problem;  /* why no server answers, which was logged; NULL: one may */
+	char *answered; /* the name of the server that answered last, or NULL */
 };
 
 /*
- * `urls` are the configuration's; `state_dir` holds the file, NULL: none is kept. What the file
- * names is added. Returns 0 or -ENOMEM. Logs a file that cannot be read.
+ * `urls` are the configured servers. `state_dir` is the folder of the file, NULL: no file; the
+ * servers in the file are added. Returns 0 or -ENOMEM. Logs if the file cannot be read.
  */
 int servers_init(struct servers *servers, char *const *urls, size_t count, const char *tls_name,
 		 const char *state_dir);
 
 void servers_fini(struct servers *servers);
 
-/* The one in use. */
+/* The server in use. */
 const struct server *servers_current(const struct servers *servers);
 
 /*
- * That server has not answered: another one is in use from now on, unless that has happened since.
- * When all have been tried in vain one line is logged that names each and why; so it is when all
- * have been tried again and the reasons are others.
+ * Notes that a server has failed. If it is still the one in use, the next one is used from now on.
+ * When all servers have failed, logs one line that names each with its reason; logs it again only
+ * when a later round fails for other reasons.
  */
 void servers_failed(struct servers *servers, const struct server *server, const char *why);
 
-/* Why none answers, with all their names; NULL: one may answer. Borrowed until the next call. */
+/*
+ * Why no server answers, with the names of all; NULL: one may answer. Borrowed until the next call.
+ */
 const char *servers_problem(const struct servers *servers);
 
-/* That server has answered. Logs where that is news. */
+/* Notes that a server has answered. Logs if that is news. */
 void servers_answered(struct servers *servers, const struct server *server);
 
-/* The first one that was learned, if there is one, is used first. */
+/* Makes the first learned server the one in use, if there is one. */
 void servers_prefer_learned(struct servers *servers);
 
 struct server_address {
@@ -67,5 +69,8 @@ struct server_address {
 	__be16 port;
 };
 
-/* The cluster names these now. They are kept, in the file too where they have changed. Logs. */
+/*
+ * Replaces the learned servers by those that the cluster names now, and rewrites the file if they
+ * have changed. Logs.
+ */
 void servers_learn(struct servers *servers, const struct server_address *addresses, size_t count);

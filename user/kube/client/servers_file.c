@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-/* Reads "10.0.0.1:6443" or "[fd00::1]:6443"; writes to the text. */
+/* Parses "10.0.0.1:6443" or "[fd00::1]:6443"; modifies `text`. */
 static int address_read(char *text, struct server_address *ret_address)
 {
 	char *colon = strrchr(text, ':');
@@ -34,7 +34,7 @@ static int address_read(char *text, struct server_address *ret_address)
 	return address_parse(text, &ret_address->addr);
 }
 
-/* Returns 0 or the number of the line that is no address. */
+/* Returns 0, or the number of the first line that is not an address. */
 static unsigned int lines_read(FILE *file, struct server_address *addresses, size_t room,
 			       size_t *ret_count)
 {

@@ -12,7 +12,7 @@ static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 #define DIGIT_BITS 6U
 #define DIGIT_MASK 0x3fU
 
-/* Bytes of a quad that has `digits` digits before its padding; its last bits must be zero. */
+/* Writes the bytes of a quad with `digits` digits before its padding. Unused bits must be zero. */
 static int quad_flush(uint32_t bits, unsigned int digits, char *bytes, size_t *size)
 {
 	unsigned int count = digits * DIGIT_BITS / 8;

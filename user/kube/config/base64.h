@@ -4,10 +4,10 @@
 #include <stddef.h>
 
 /*
- * Reads base64 (RFC 4648, with its padding); line ends in it do not count. `ret_bytes` is the
- * caller's to free and has a NUL behind it. Returns 0, -EINVAL or -ENOMEM. Silent.
+ * Decodes base64 (RFC 4648, padded), ignoring line ends. The caller frees `ret_bytes`, which is
+ * NUL-terminated. Returns 0, -EINVAL or -ENOMEM. Silent.
  */
 int base64_decode(const char *text, char **ret_bytes, size_t *ret_size);
 
-/* The other way, on one line. The caller frees; NULL where memory is short. */
+/* Encodes as one line. The caller frees the result; NULL if memory is short. */
 char *base64_encode(const char *bytes, size_t size);

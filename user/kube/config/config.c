@@ -10,7 +10,7 @@
 #include "kube/config/server_url.h"
 #include "base/log.h"
 
-/* A client certificate is not sent where there is no TLS. */
+/* A client certificate does not count: without TLS it is never sent. */
 static bool config_has_secret(const struct kube_config *config)
 {
 	return config->token || config->token_file || config->user || config->exec;

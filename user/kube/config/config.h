@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Where the API server is and who we say we are: a kubeconfig's current context, or what a Pod is
- * given. Certificates and tokens are named, not read: they rotate (credentials.h reads them).
+ * The API servers and the credentials for them, from a kubeconfig's current context or from a Pod's
+ * environment. Certificates and tokens in files are named here, not read, because they rotate
+ * (credentials.h reads them).
  */
 
 #include <stdbool.h>
@@ -13,32 +14,32 @@ struct kube_variable {
 	char *name, *value;
 };
 
-/* A program that tells the credentials (client.authentication.k8s.io). */
+/* A program that supplies the credentials (client.authentication.k8s.io). */
 struct kube_exec {
-	char *command; /* absolute, or to be found in PATH; relative to the kubeconfig's folder */
+	char *command; /* a bare name is looked up in PATH; other paths are absolute */
 	char **args;   /* ends in NULL; may be NULL */
 	struct kube_variable *environment;
 	size_t environment_count;
 	char *api_version; /* client.authentication.k8s.io/v1 or v1beta1 */
 	char *install_hint;
 	bool provide_cluster_info;
-	char *cluster_config; /* JSON that the cluster's extensions have for it, or NULL */
+	char *cluster_config; /* JSON from the cluster's extensions for the plugin, or NULL */
 };
 
 /*
- * Of each pair of _file and _pem one is set or none is; files have absolute paths. A plugin is
- * there only where the user has no other credential, for then it would not be asked.
+ * Of each pair of _file and _pem at most one is set; files have absolute paths. `exec` is set only
+ * if the user has no other credential, because those take precedence.
  */
 struct kube_config {
 	char *origin; /* for messages: "/etc/fairlead/kubeconfig" or "the Pod's service account" */
-	char **servers; /* https://host:port[/prefix], without a slash at the end; IPv6 in
-			   brackets. http:// only where it was written so */
+	char **servers; /* https://host:port[/prefix], no trailing slash, IPv6 in brackets;
+			   http:// only if given explicitly */
 	size_t server_count;
-	char *ca_file, *ca_pem; /* none: the system's */
+	char *ca_file, *ca_pem; /* neither: the system's CA certificates */
 	char *tls_server_name;
-	bool insecure; /* the file says so itself */
+	bool insecure; /* insecure-skip-tls-verify is set */
 	char *proxy_url;
-	char *token_file, *token; /* the file counts where it can be read */
+	char *token_file, *token; /* the file takes precedence if it can be read */
 	char *user, *password;
 	char *client_cert_file, *client_cert_pem;
 	char *client_key_file, *client_key_pem;
@@ -46,33 +47,33 @@ struct kube_config {
 };
 
 /*
- * Reads a kubeconfig (YAML or JSON): the cluster and the user of its current context. What we do
- * not know in it is left alone, what kubectl refuses is refused, and file names in it are relative
- * to its folder. Logs what is wrong in one sentence that names the file and the field, and returns
- * a negative errno then.
+ * Reads the cluster and the user of a kubeconfig's current context (YAML or JSON). Unknown fields
+ * are ignored, whatever kubectl rejects is rejected, and relative paths start at the kubeconfig's
+ * folder. Logs an error in one sentence that names the file and the field. Returns 0 or a negative
+ * errno.
  */
 int kube_config_load(const char *path, struct kube_config **ret_config);
 
 /*
- * What a Pod is given: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, and token and ca.crt in
- * /var/run/secrets/kubernetes.io/serviceaccount (FAIRLEAD_SERVICE_ACCOUNT_DIR names another folder,
- * for tests). Logs.
+ * Reads a Pod's environment: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, and token and
+ * ca.crt in /var/run/secrets/kubernetes.io/serviceaccount (FAIRLEAD_SERVICE_ACCOUNT_DIR names
+ * another folder, for tests). Logs. Returns 0 or a negative errno.
  */
 int kube_config_in_cluster(struct kube_config **ret_config);
 
-/* True if the environment is that of a Pod, as far as kube_config_in_cluster needs it. */
+/* True if the environment has what kube_config_in_cluster needs of a Pod. */
 bool kube_is_in_cluster(void);
 
 /*
- * The servers at these URLs and nothing else: no credentials, and the system's certificates where
- * they are https. Logs.
+ * A configuration of these servers only: no credentials, and the system's CA certificates for
+ * https. Logs. Returns 0 or a negative errno.
  */
 int kube_config_from_servers(const char *const *servers, size_t count,
 			     struct kube_config **ret_config);
 
 /*
- * Puts `servers` (https URLs, from the command line) in place of the configuration's own, which
- * stay where this fails. Logs a URL that is none. Returns 0 or a negative errno.
+ * Replaces the configuration's servers by `servers` (https URLs from the command line); on error
+ * the configured ones stay. Logs an invalid URL. Returns 0 or a negative errno.
  */
 int kube_config_set_servers(struct kube_config *config, const char *const *servers, size_t count);
 

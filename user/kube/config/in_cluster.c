@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What a Pod is given: two variables and a folder with a token and the cluster's CA. */
+/* A Pod's environment: two variables, and a folder with a token and the cluster's CA. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static int outside(const char *missing)
 	return -ENOENT;
 }
 
-/* `folder`/`name`; logs where it cannot be read. */
+/* Sets `ret_path` to folder/name. Logs if the file cannot be read. */
 static int file_find(const char *folder, const char *name, char **ret_path)
 {
 	auto_cleanup(cleanup_free) char *missing = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The file as a whole: its current context names a cluster and a user, which are looked up. */
+/* The file as a whole: looks up the current context, and the cluster and user that it names. */
 
 #include "kube/config/kubeconfig.h"
 
@@ -86,14 +86,14 @@ void kubeconfig_pem(struct kubeconfig *kubeconfig, const cJSON *object, const ch
 		decoder_fail(&kubeconfig->decoder, data_name, "is not PEM behind its base64");
 }
 
-/* Goes to a part of the file, which messages then name. */
+/* Enters a part of the file, which later messages name. */
 static void part_enter(struct kubeconfig *kubeconfig, const char *kind, const char *name)
 {
 	(void)snprintf(kubeconfig->where, sizeof(kubeconfig->where), "%s \"%s\": ", kind, name);
 	decoder_at(&kubeconfig->decoder, "");
 }
 
-/* The member `kind` of the element of `list` that has that name. */
+/* Returns the member `kind` of the list element with that name. */
 static const cJSON *part_find(struct kubeconfig *kubeconfig, const cJSON *root, const char *list,
 			      const char *kind, const char *name)
 {
@@ -113,7 +113,7 @@ static const cJSON *part_find(struct kubeconfig *kubeconfig, const cJSON *root, 
 	return NULL;
 }
 
-/* `context` names a cluster and, unless the server asks no questions, a user. */
+/* `context` names a cluster and, unless the server needs no authentication, a user. */
 static void context_read(struct kubeconfig *kubeconfig, const cJSON *root, const cJSON *context)
 {
 	struct decoder *decoder = &kubeconfig->decoder;
@@ -176,7 +176,10 @@ static int document_read(const char *path, cJSON **ret_root)
 	return err;
 }
 
-/* `path` from the root on, as it is written: a link's own folder counts, not its target's. */
+/*
+ * Makes `path` absolute without resolving symlinks: relative names start at the link's folder, not
+ * at its target's.
+ */
 static char *path_absolute(const char *path)
 {
 	auto_cleanup(cleanup_free) char *folder = *path == '/' ? NULL : getcwd(NULL, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* `clusters[].cluster`: where the API server is and how it proves that it is the right one. */
+/* `clusters[].cluster`: the API server's address and how to verify its identity. */
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -39,7 +39,7 @@ static void server_read(struct kubeconfig *kubeconfig, const cJSON *cluster)
 	}
 }
 
-/* The schemes of client-go. Messages do not repeat URLs: a password may be in them. */
+/* The schemes that client-go accepts. Messages do not quote the URL, which may hold a password. */
 static bool proxy_is_usable(const char *text)
 {
 	static const char *const schemes[] = {"http", "https", "socks5"};

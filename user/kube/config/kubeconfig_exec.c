@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* `users[].user.exec`: the program that tells the credentials. */
+/* `users[].user.exec`: the program that supplies the credentials. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,9 +8,9 @@
 
 #include "kube/config/kubeconfig.h"
 
-#define API_GROUP "client.authentication.k8s.io/" /* also the prefix of the extension */
+#define API_GROUP "client.authentication.k8s.io/" /* also the prefix of the extension's name */
 
-/* A bare name is looked for in PATH when it is run. */
+/* A bare name is looked up in PATH when the plugin is run. */
 static void command_read(struct kubeconfig *kubeconfig, const cJSON *object, struct kube_exec *exec)
 {
 	const char *command = field_string(&kubeconfig->decoder, object, "command", "");
@@ -91,7 +91,10 @@ static void environment_read(struct kubeconfig *kubeconfig, const cJSON *object,
 	decoder_at(decoder, "exec");
 }
 
-/* What the cluster's administrator tells the plugin, in an extension of a reserved name. */
+/*
+ * The configuration that the cluster's administrator passes to the plugin, in an extension with a
+ * reserved name.
+ */
 static void cluster_config_read(struct kubeconfig *kubeconfig, struct kube_exec *exec)
 {
 	const cJSON *array = field_get(kubeconfig->cluster, "extensions");

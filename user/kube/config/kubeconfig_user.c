@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* `users[].user`: who we say we are, by exactly one of a token, a password and a program; a client
- * certificate may come with a token or a password. */
+/*
+ * `users[].user`: our credentials, exactly one of a token, a password and a plugin. A client
+ * certificate may come with a token or a password.
+ */
 
 #include <errno.h>
 #include <string.h>
@@ -54,7 +56,7 @@ static void password_read(struct kubeconfig *kubeconfig, const cJSON *user)
 			     "and a token are both given: remove one of them");
 }
 
-/* A program is asked only where the user has nothing else, as kubectl does it. */
+/* A plugin is used only if the user has no other credential, as in kubectl. */
 static void program_read(struct kubeconfig *kubeconfig, const cJSON *user)
 {
 	const struct kube_config *config = kubeconfig->config;

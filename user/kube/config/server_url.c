@@ -73,7 +73,7 @@ bool server_url_is_plain(const char *url)
 	return !strncmp(url, PLAIN_SCHEME, strlen(PLAIN_SCHEME));
 }
 
-/* The host alone, an IPv6 address without its brackets. */
+/* The host only; an IPv6 address comes without its brackets. */
 static char *url_host(const char *text)
 {
 	auto_cleanup(cleanup_url) CURLU *url = curl_url();

@@ -43,7 +43,7 @@ static void refill(struct event_entry *entry, uint64_t now_ns)
 {
 	uint64_t added = (now_ns - entry->refilled_ns) / EVENT_REFILL_NS;
 
-	/* Nobody waits for a full one: its time begins with the first use. */
+	/* An unused budget needs no refill: its interval starts at the first use. */
 	if (!entry->used || added >= entry->used) {
 		entry->used = 0;
 		entry->refilled_ns = now_ns;
@@ -53,7 +53,7 @@ static void refill(struct event_entry *entry, uint64_t now_ns)
 	}
 }
 
-/* When the entry may be posted; 0: now. */
+/* Time to wait until the entry may be posted; 0: none. */
 static uint64_t entry_wait(struct event_entry *entry, uint64_t now_ns)
 {
 	uint64_t wait_ns = 0;

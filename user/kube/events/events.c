@@ -9,10 +9,10 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-/* A Node has no namespace; its Events are in this one. */
+/* A Node has no namespace; its Events go to "default". */
 #define EVENTS_PATH       "/apis/events.k8s.io/v1/namespaces/default/events"
 #define CONTROLLER        "fairlead"
-#define INSTANCE_SIZE     129 /* the API server's limit, with its end */
+#define INSTANCE_SIZE     129 /* the API server's limit, plus the NUL */
 #define POST_S            10
 #define NSEC_PER_MSEC     1000000ULL
 #define NSEC_PER_SECOND   1000000000ULL
@@ -23,7 +23,7 @@
 
 struct post {
 	struct kube_events *events;
-	struct kube_call *call; /* NULL: none is on its way */
+	struct kube_call *call; /* NULL: no post is in flight */
 };
 
 struct kube_events {
@@ -31,7 +31,7 @@ struct kube_events {
 	struct kube_client *client;
 	struct kube_events_options options;
 	struct event_book book;
-	struct post posts[EVENT_REASONS_MAX]; /* of each entry */
+	struct post posts[EVENT_REASONS_MAX]; /* one per entry of the book */
 	bool is_complaint_made;
 };
 
@@ -43,7 +43,7 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * NSEC_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
-/* The API server's MicroTime. */
+/* The time in the API's MicroTime format. */
 static const char *time_text(const struct event_time *time, char buf[TIME_TEXT_SIZE])
 {
 	time_t seconds = (time_t)(time->realtime_ns / NSEC_PER_SECOND);
@@ -58,8 +58,8 @@ static const char *time_text(const struct event_time *time, char buf[TIME_TEXT_S
 }
 
 /*
- * As kube-proxy names what an Event is about: a Node by its name (kubectl looks for its Events by
- * this uid, the kubelet's too), a Service by namespace/name.
+ * Names the object of an Event as kube-proxy does: the uid is a Node's name (kubectl finds the
+ * Node's Events by it, the kubelet's too) or a Service's namespace/name.
  */
 static void regarding_add(cJSON *event, const char *node_name, const struct event_entry *entry)
 {
@@ -86,7 +86,7 @@ static void series_add(cJSON *event, const struct event_entry *entry)
 	(void)cJSON_AddStringToObject(series, "lastObservedTime", time_text(&entry->last, text));
 }
 
-/* The caller frees. NULL: memory is short. */
+/* The Event as JSON. The caller frees it; NULL if memory is short. */
 static char *event_write(const struct kube_events *events, const struct event_entry *entry)
 {
 	const char *node_name = events->options.node_name;
@@ -126,7 +126,9 @@ static void count(const struct kube_events *events, const char *result)
 
 static void on_timer(uv_timer_t *timer);
 
-/* Not from here: a call may end before it was begun. */
+/*
+ * Posts from the timer, not from the caller: a call may end before kube_client_send has returned.
+ */
 static void post_soon(struct kube_events *events, uint64_t wait_ns)
 {
 	(void)uv_timer_start(&events->timer, on_timer,

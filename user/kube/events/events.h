@@ -2,9 +2,8 @@
 #pragma once
 
 /*
- * Kubernetes Events (events.k8s.io/v1) about the own Node, or a Service on it, for what an operator
- * must see. They are posted when and as often as event_book.h allows; nothing depends on whether
- * that works.
+ * Kubernetes Events (events.k8s.io/v1) about our own Node, or a Service on it, for operators.
+ * event_book.h limits when and how often they are posted; nothing depends on their success.
  */
 
 #include <stdbool.h>
@@ -15,7 +14,10 @@
 
 struct kube_events_options {
 	const char *node_name; /* borrowed */
-	/* One was "posted", "failed" (and given up), or "folded" into another. Or NULL. */
+	/*
+	 * Called when an Event is "posted", "failed" (and given up) or "folded" into another. May
+	 * be NULL.
+	 */
 	void (*counted)(const char *result, void *context);
 	void *context;
 };
@@ -26,11 +28,14 @@ struct kube_events;
 struct kube_events *kube_events_new(uv_loop_t *loop, struct kube_client *client,
 				    const struct kube_events_options *options);
 
-/* Tells it, soon or later. A NULL `events` is fine. Logs what cannot be posted. */
+/* Posts an event as soon as the limits allow. A NULL `events` is fine. Logs a failure to post. */
 void kube_events_tell(struct kube_events *events, const struct event_text *text);
 
-/* True while something is on its way. */
+/* True while a post is in flight or due at once. */
 bool kube_events_is_busy(const struct kube_events *events);
 
-/* Before the client. What was not posted is lost; the loop's next turn frees it. NULL is fine. */
+/*
+ * Call it before the client is closed. Events not posted yet are lost. The loop's next turn frees
+ * it. NULL is fine.
+ */
 void kube_events_close(struct kube_events *events);

@@ -70,7 +70,7 @@ static void on_done(const struct kube_answer *answer, void *context)
 	json_stream_fini(&reflector->stream);
 }
 
-/* A server that has begun to answer, and says no more. */
+/* True while a streamed list has begun but its end mark has not arrived. */
 static bool is_mark_missing(const struct reflector *reflector)
 {
 	return reflector->step == STEP_STREAM && reflector->call &&
@@ -85,8 +85,8 @@ static uint32_t silence_limit(const struct reflector *reflector)
 }
 
 /*
- * A server older than streamed lists takes the question for a plain watch: objects come, the mark
- * of their end does not.
+ * The server has been silent for too long. A server without streamed lists treats the request as a
+ * plain watch: it sends objects, but never the mark that ends the list.
  */
 static void on_patience(uv_timer_t *timer)
 {
@@ -149,7 +149,7 @@ static int path_of_step(struct reflector *reflector, char **ret_path)
 			reflector->step == STEP_STREAM ? "" : reflector->version);
 }
 
-/* A list that begins anew may be streamed; one that has to be the newest is asked for in pages. */
+/* A new list may be streamed; one that must be the newest state is fetched in pages. */
 static void step_choose(struct reflector *reflector)
 {
 	if (reflector->step == STEP_LIST && !reflector->no_stream && !reflector->continue_token &&
@@ -172,7 +172,7 @@ static void attempt(struct reflector *reflector)
 		return;
 	}
 	if (!reflector->continue_token)
-		reflector->in_list = false; /* what an earlier attempt gave does not count */
+		reflector->in_list = false; /* discards what an earlier attempt delivered */
 	reflector->broken[0] = '\0';
 	reflector->is_gone = false;
 	reflector->had_events = false;
@@ -193,7 +193,7 @@ static void attempt(struct reflector *reflector)
 		reflector_attempt_later(reflector, 0);
 		return;
 	}
-	/* How long it may last is not known before the answer has begun: it is looked at again. */
+	/* The limit depends on whether the response has begun, so it is checked again by then. */
 	if (patience_s > MARK_PATIENCE_S)
 		patience_s = MARK_PATIENCE_S;
 	(void)uv_timer_start(&reflector->patience, on_patience, patience_s * 1000ULL, 0);

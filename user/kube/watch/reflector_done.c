@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* How a list or a watch has ended, and what follows from it. */
+/* The end of a list or a watch, and the choice of the next step. */
 
 #include "kube/watch/reflector_state.h"
 
@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#define WATCH_WORTH_NS 5000000000ULL /* a watch that lasted so long was no failure */
+#define WATCH_WORTH_NS 5000000000ULL /* a watch that lasted this long was not a failure */
 
 static void cleanup_json(cJSON **json)
 {
@@ -28,7 +28,7 @@ static void problem_tell(struct reflector *reflector, const char *verb, const ch
 		    reflector->resource->name, why);
 }
 
-/* An answer cannot be used: only a list tells what is true now. */
+/* A response cannot be used: only a new list gives a known state. */
 static void answer_refuse(struct reflector *reflector, const char *verb, const char *why)
 {
 	problem_tell(reflector, verb, why);
@@ -37,7 +37,7 @@ static void answer_refuse(struct reflector *reflector, const char *verb, const c
 	reflector_attempt_later(reflector, 0);
 }
 
-/* RFC 3986: what is neither a letter, a digit nor a mark is written as its number. */
+/* RFC 3986: percent-encodes all but the unreserved characters. */
 static char *query_escape(const char *text)
 {
 	char *escaped = malloc(strlen(text) * 3 + 1);
@@ -54,7 +54,7 @@ static char *query_escape(const char *text)
 	return escaped;
 }
 
-/* A page is there: more pages, or the list is complete. */
+/* A page has arrived: requests the next one, or completes the list. */
 static void page_done(struct reflector *reflector)
 {
 	auto_cleanup(cleanup_json) cJSON *head = cJSON_Parse(json_stream_head(&reflector->stream));
@@ -86,8 +86,8 @@ static void page_done(struct reflector *reflector)
 }
 
 /*
- * Servers that do not answer, or only that they cannot, are logged by name, all of them in one
- * line.
+ * True for a status that is logged per resource. Servers that do not answer, or say that they
+ * cannot serve, are logged by servers.c, all in one line.
  */
 static bool is_refusal(long status)
 {
@@ -125,7 +125,7 @@ static void list_refused(struct reflector *reflector, const struct kube_answer *
 		return;
 	}
 	if ((answer->status == 410 || answer->status == 504) && (!reflector->newest || had_token)) {
-		/* A page's token, or the version that the list was to be no older than. */
+		/* Expired: a page's token, or the version given to NotOlderThan. */
 		reflector->whole = had_token;
 		reflector->newest = true;
 		reflector_attempt_in(reflector, 0);
@@ -172,7 +172,7 @@ void reflector_watch_done(struct reflector *reflector, const struct kube_answer 
 	} else if (answer->is_abort) {
 		answer_refuse(reflector, "watch", reflector->broken);
 	} else if (answer->status >= 200 && answer->status <= 299) {
-		/* The server's timeout, or a connection that broke: on from where it was. */
+		/* The server's timeout, or a broken connection: watch on from the last version. */
 		if (was_worth)
 			reflector_reset_backoff(reflector);
 		if (was_worth)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What comes from the server while a list or a watch goes on. */
+/* Handles the data that the server sends during a list or a watch. */
 
 #include "kube/watch/reflector_state.h"
 
@@ -73,7 +73,7 @@ int reflector_item(char *text, size_t size, void *context)
 	return reflector->events->put(item, reflector->context);
 }
 
-/* The server ends the watch by saying why; 410: it has forgotten what came after our version. */
+/* The server ends the watch with an error; 410: it no longer has the events after our version. */
 static int error_received(struct reflector *reflector, const cJSON *status)
 {
 	const char *message =
@@ -121,7 +121,8 @@ int reflector_event(char *text, size_t size, void *context)
 	else
 		err = reflector->events->put(object, reflector->context);
 	/*
-	 * Only the end of a streamed list has a version to go on from: its events are in no order.
+	 * The events of a streamed list are in no order; only the mark at its end has a version to
+	 * watch from.
 	 */
 	if (!err && reflector->step == STEP_WATCH)
 		reflector_note_version(reflector, metadata);

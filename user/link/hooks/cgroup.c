@@ -37,8 +37,10 @@ static void octal_unescape(char *text)
 	*out = '\0';
 }
 
-/* Takes a line of mountinfo apart, see proc_pid_mountinfo(5): is it a cgroup v2 mount, of what,
- * where? */
+/*
+ * Parses one line of mountinfo, see proc_pid_mountinfo(5). Returns whether it is a cgroup v2 mount,
+ * with its root and mount point.
+ */
 static bool line_is_cgroup2(char *line, const char **ret_root, char **ret_mount_point)
 {
 	char *type = strstr(line, " - "); /* optional fields end here */
@@ -71,7 +73,10 @@ char *cgroup_find_root(void)
 
 		if (!line_is_cgroup2(line, &root, &mount_point))
 			continue;
-		/* A bind mount of a part covers that part's processes only: the second choice. */
+		/*
+		 * A bind mount of a subtree covers only that subtree's processes: use it only as a
+		 * fallback.
+		 */
 		is_whole = !strcmp(root, "/");
 		if (found && !is_whole)
 			continue;
@@ -84,7 +89,7 @@ char *cgroup_find_root(void)
 	return take_ptr(found);
 }
 
-/* The kernel numbers cgroups by their inodes. */
+/* A cgroup's id is the inode number of its directory. */
 static int cgroup_id(int cgroup, __u64 *ret_id)
 {
 	struct stat status;
@@ -198,11 +203,11 @@ int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 			continue;
 		(void)log_err(err, "cannot attach the socket hook %s to the cgroup %s",
 			      programs[i].name, cgroup_path);
-		/* Half of them would translate what the other half does not know of. */
+		/* A partial set would translate traffic that the missing hooks do not know of. */
 		(void)cgroup_detach_all(pin_dir);
 		return err;
 	}
-	/* An earlier run may have had more. */
+	/* Remove the pins of hooks that only an earlier run had. */
 	return pins_remove(pin_dir, PIN_PREFIX, pin_is_wanted, &(struct wanted){programs, count});
 }
 

@@ -9,7 +9,7 @@
 #include "link/hooks/hook.h"
 #include "link/netlink/netlink.h"
 
-/* Every program of ours is called fl_something. */
+/* The names of all our programs begin with this. */
 #define PROGRAM_PREFIX "fl_"
 
 enum filter_owner {
@@ -18,7 +18,7 @@ enum filter_owner {
 	FILTER_OTHERS,
 };
 
-/* libbpf prints the kernel's answer to each question that we ask only to learn the answer. */
+/* libbpf prints the error of every failed request, including those that only probe; silence it. */
 static libbpf_print_fn_t libbpf_silence(void)
 {
 	return libbpf_set_print(NULL);
@@ -107,7 +107,7 @@ int clsact_program(int ifindex, bool is_egress)
 	return bpf_prog_get_fd_by_id(filter.prog_id);
 }
 
-/* We made it, and nobody else has come to use it. */
+/* No filter is left on the qdisc, in either direction. */
 static bool qdisc_is_idle(int ifindex)
 {
 	return netlink_count_filters(ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)) == 0 &&

@@ -9,13 +9,13 @@
 #include "link/hooks/pin.h"
 #include "base/log.h"
 
-/* How a kernel answers that has never heard of tcx. */
+/* Errors by which a kernel without tcx rejects the attach. */
 static bool means_no_tcx(int err)
 {
 	return err == -EINVAL || err == -EOPNOTSUPP || err == -ENOTSUP;
 }
 
-/* Returns 0, an error of the link, or -EOPNOTSUPP where clsact is to be used. */
+/* Returns 0, an error of this link, or -EOPNOTSUPP if clsact must be used instead. */
 static int tcx_try(struct hooks *hooks, int ifindex, int ingress, int egress)
 {
 	int err;
@@ -42,7 +42,7 @@ static int programs_attach(struct hooks *hooks, int ifindex, const struct link_p
 		err = clsact_attach(ifindex, programs->ingress, programs->egress,
 				    &info->made_clsact);
 		info->hook = LINK_HOOK_CLSACT;
-		/* Those of an earlier run that had tcx: a packet must not meet both. */
+		/* Drop the tcx links of an earlier run: a packet must not meet both hooks. */
 		if (!err)
 			err = tcx_detach(hooks->pin_dir, ifindex);
 	} else {
@@ -92,13 +92,16 @@ bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_inf
 
 	if (info->hook == LINK_HOOK_CLSACT)
 		return clsact_is_there(ifindex);
-	/* They were loaded when they were attached. */
+	/* This only looks the programs up: they were loaded for the attach. */
 	if (hooks->programs(info->is_layer3, &programs, hooks->programs_context))
 		return false;
 	return tcx_is_there(hooks->pin_dir, ifindex, programs.ingress, programs.egress);
 }
 
-/* What an agent wrote down of a link; nothing where the map or the entry is gone. */
+/*
+ * Whether the `links` map says that an agent created the link's clsact qdisc; false if the map or
+ * the entry is gone.
+ */
 static bool link_made_clsact(const char *pin_dir, __u32 ifindex)
 {
 	auto_cleanup(cleanup_fd) int map = -1;

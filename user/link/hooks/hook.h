@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* TC hooks of one link: tcx where the kernel has it, filters on a clsact qdisc where not. */
+/* TC hooks of one link: tcx if the kernel has it, else filters on a clsact qdisc. */
 
 #include <stdbool.h>
 
@@ -15,23 +15,26 @@ struct link_programs {
 };
 
 /*
- * Gives the programs for links without a link-layer header, or with one. The descriptors are
- * borrowed. Returns 0 or a negative errno.
+ * Returns the programs for links without a link-layer header (`is_layer3`) or with one. The
+ * descriptors are borrowed. Returns 0 or a negative errno.
  */
 typedef int (*link_programs_fn)(bool is_layer3, struct link_programs *ret_programs, void *context);
 
-/* Gives the XDP program, borrowed. Returns 0 or a negative errno. */
+/* Looks up the XDP program; the descriptor is borrowed. Returns 0 or a negative errno. */
 typedef int (*link_xdp_program_fn)(int *ret_program, void *context);
 
-/* Which uplinks get XDP, and in which mode. */
+/* Which uplinks run XDP, and in which mode. */
 enum xdp_mode {
-	XDP_MODE_AUTO,   /* native, where hardware is behind the link */
-	XDP_MODE_NATIVE, /* on any link whose driver takes it */
+	XDP_MODE_AUTO,   /* native, on physical links only */
+	XDP_MODE_NATIVE, /* on any link whose driver supports it */
 	XDP_MODE_GENERIC,
 	XDP_MODE_OFF,
 };
 
-/* Our place among the filters of a clsact qdisc: no others' are touched, ours are found again. */
+/*
+ * Priority and handle of our filters on a clsact qdisc: they keep clear of others' filters, and let
+ * us find ours again.
+ */
 #define CLSACT_PRIORITY 0xFA1
 #define CLSACT_HANDLE   0xFA1
 
@@ -42,75 +45,81 @@ struct hooks {
 	void *programs_context;
 	int targets_map; /* `redirect_targets` */
 	enum xdp_mode xdp_mode;
-	bool lacks_xdp; /* the kernel does not take the program, and has said so */
+	bool lacks_xdp; /* the kernel has rejected the program */
 	bool force_clsact;
-	bool has_tcx; /* it has worked */
+	bool has_tcx; /* a tcx attach has succeeded */
 	bool lacks_tcx;
 };
 
 /*
  * Attaches our programs to both directions of a link, or replaces those of an earlier run in place.
- * `info` says what an earlier run left (hook, made_clsact) and whether the link is layer 3; its
- * hook, err and made_clsact are set. Where one direction fails, neither stays. Silent, but for the
- * lack of tcx.
+ * On entry `info` says what an earlier run left (hook, made_clsact) and whether the link is layer
+ * 3; on return its hook, err and made_clsact are set. If one direction fails, both are detached.
+ * Silent, except that the lack of tcx is logged.
  */
 int hook_attach(struct hooks *hooks, int ifindex, struct link_info *info);
 
 /* Removes what `info` says is attached. Returns 0 or the first error. Silent. */
 int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info);
 
-/* Whether both directions of a link have our programs, where and as `info` says. Silent. */
+/*
+ * Whether both directions of a link still run our programs, on the kind of hook that `info` names.
+ * Silent.
+ */
 bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
 
 /*
- * The program of ours that is attached to one direction of a link, as a descriptor that the caller
- * closes, or a negative errno: -ENOENT where there is none. Silent.
+ * Our program on one direction of a link, as a descriptor that the caller closes, or a negative
+ * errno; -ENOENT: there is none. Silent.
  */
 int hook_program(const char *pin_dir, int ifindex, enum link_hook hook, bool is_egress);
 
-/* tcx.c: a link for each direction, kept by its pin. */
+/* tcx.c: one bpf_link per direction, kept alive by its pin. */
 int tcx_attach(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
 int tcx_detach(const char *pin_dir, int ifindex);
 bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
 int tcx_program(const char *pin_dir, int ifindex, bool is_egress);
 
-/* Removes the pins of links that `is_managed` does not know: their devices went while nobody
- * watched. */
+/*
+ * Removes the pins of links that `is_managed` does not know: devices that disappeared while no
+ * agent was running.
+ */
 int tcx_sweep(const char *pin_dir, bool (*is_managed)(void *context, int ifindex), void *context);
 
 /*
- * xdp.c: a link that is kept by its pin, beside the TC hooks, which stay complete without it.
+ * xdp.c: a bpf_link kept alive by its pin, in addition to the TC hooks, which are complete without
+ * it.
  *
- * Brings XDP to what the mode wants for a link of this role; `is_new`: nothing is known of it, an
- * earlier run may have left anything. What is attached by an earlier run is replaced in place, in
- * one step. `info` says what it has (xdp, xdp_err), and is told. Silent.
+ * Brings XDP on a link to what the mode requires for the link's role. `is_new`: the link's state is
+ * unknown, and an earlier run may have left a program. Such a program is replaced in place,
+ * atomically. `info` holds the current state (xdp, xdp_err) and is updated. Silent.
  */
 void xdp_settle(struct hooks *hooks, const struct link_facts *facts, bool is_new,
 		struct link_info *info);
 
 /*
- * Looks again whether frames may be sent to a link that has our program: a veth whose peer does not
- * take them any more loses it. Silent.
+ * Checks again whether frames may be redirected to a link that runs our program; a veth whose peer
+ * no longer accepts them loses XDP. Silent.
  */
 void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts,
 		       struct link_info *info);
 
-/* Whether a link that has our program by `info` has it still. Silent. */
+/* Whether a link that runs our program according to `info` still does. Silent. */
 bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
 
-/* Removes it from a link that is not to have it, or is gone. Returns 0 or a negative errno. */
+/* Detaches XDP from a link that must not have it, or is gone. Returns 0 or a negative errno. */
 int xdp_detach(const struct hooks *hooks, int ifindex);
 
-/* clsact.c. `*made_clsact` is set where the qdisc was not there, and left alone otherwise. */
+/* clsact.c. `*made_clsact` is set if the qdisc had to be created, and unchanged otherwise. */
 int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *made_clsact);
 int clsact_detach(int ifindex, bool made_clsact);
 bool clsact_is_there(int ifindex);
 int clsact_program(int ifindex, bool is_egress);
 
 /*
- * Removes every hook of ours from every link of this namespace: pinned tcx and XDP links below
- * `pin_dir`, and clsact filters with our priority and handle whose program name is ours. Others'
- * are not touched; a clsact qdisc is removed only if we made it and nobody else has a filter on it.
+ * Removes all our hooks from every link of this namespace: tcx and XDP links pinned in `pin_dir`,
+ * and clsact filters with our priority and handle whose program name is ours. Other programs are
+ * not touched; a clsact qdisc is removed only if we created it and no other filter is left on it.
  * Logs.
  */
 int link_detach_all(const char *pin_dir);

@@ -22,7 +22,9 @@ int pin_remove(const char *path)
 {
 	auto_cleanup(cleanup_fd) int fd = bpf_obj_get(path);
 
-	/* It fails where the device or the cgroup is gone already; the pin goes all the same. */
+	/*
+	 * Detaching fails if the device or cgroup is already gone; the pin is removed all the same.
+	 */
 	if (fd >= 0)
 		(void)bpf_link_detach(fd);
 	if (unlink(path) && errno != ENOENT)

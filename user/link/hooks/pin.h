@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* BPF links that are kept by a pin alone. */
+/* BPF links that only their pins keep alive. */
 
 #include <limits.h>
 #include <stdbool.h>
@@ -10,15 +10,16 @@
 int pin_path(char path[PATH_MAX], const char *dir, const char *name);
 
 /*
- * Detaches the link that is pinned at `path` and removes the pin. To remove the pin alone is not
- * enough: the kernel then detaches in its own time. Returns 0, also where nothing is there, or a
- * negative errno. Silent.
+ * Detaches the link that is pinned at `path` and removes the pin. Removing the pin alone is not
+ * enough: the kernel would then detach the program later, at a time of its own. Returns 0, also if
+ * there is no pin, or a negative errno. Silent.
  */
 int pin_remove(const char *path);
 
 /*
- * Does that for each pin of `dir` whose name begins with `prefix` and that `keep` (NULL: none) does
- * not ask for. A directory that does not exist has none. Returns 0 or the first error. Logs.
+ * Calls pin_remove() for each pin in `dir` whose name begins with `prefix`, except those for which
+ * `keep` returns true (NULL: removes all). A missing directory counts as empty. Returns 0 or the
+ * first error. Logs.
  */
 int pins_remove(const char *dir, const char *prefix, bool (*keep)(void *context, const char *name),
 		void *context);

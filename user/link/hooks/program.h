@@ -3,7 +3,7 @@
 
 #include <bpf/bpf.h>
 
-/* The kernel's number of a loaded program; 0: it has none, which no program has. */
+/* The kernel's id of a loaded program; 0, which is never a valid id, if it cannot be read. */
 static inline __u32 program_id(int program)
 {
 	struct bpf_prog_info info = {};

@@ -9,11 +9,11 @@
 #include "link/hooks/pin.h"
 #include "link/hooks/program.h"
 
-/* Numbers of the kernel's ABI (6.6) that older headers do not name. */
+/* Constants of the kernel's ABI (6.6) that older headers lack. */
 #define ATTACH_TYPE_TCX_INGRESS ((enum bpf_attach_type)46)
 #define ATTACH_TYPE_TCX_EGRESS  ((enum bpf_attach_type)47)
 #define LINK_TYPE_TCX           11
-#define LINK_CREATE_BEFORE      (1U << 3) /* BPF_F_BEFORE: with no relative, before all others */
+#define LINK_CREATE_BEFORE      (1U << 3) /* BPF_F_BEFORE: without a reference, before all others */
 
 #define PIN_PREFIX   "link_"
 #define PROGRAMS_MAX 64 /* the kernel's limit for one hook */
@@ -49,8 +49,9 @@ static bool program_is_on_link(__u32 program, int ifindex, enum bpf_attach_type 
 }
 
 /*
- * Does this pinned link serve the link `ifindex` of our namespace? The index may have been given to
- * another device since, or the pin may be of another namespace that used the directory before.
+ * Whether this pinned link is attached to the link `ifindex` of our namespace. The index may have
+ * been reused for another device since, or the pin may come from another namespace that used the
+ * directory before.
  */
 static bool pin_serves(int link, int ifindex, enum bpf_attach_type type, __u32 *ret_program)
 {
@@ -68,7 +69,10 @@ static bool pin_serves(int link, int ifindex, enum bpf_attach_type type, __u32 *
 static int direction_attach(const char *pin_dir, int ifindex, enum bpf_attach_type type,
 			    int program)
 {
-	/* First in the row: a program of others that ends it would hide the packet from us. */
+	/*
+	 * Attach first: a program that ran before ours and ended the chain would hide packets from
+	 * us.
+	 */
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = LINK_CREATE_BEFORE);
 	auto_cleanup(cleanup_fd) int link = -1;
 	char path[PATH_MAX];
@@ -167,7 +171,7 @@ static bool pin_is_managed(void *context, const char *name)
 	const struct sweep *sweep = context;
 	int ifindex;
 
-	/* The map `link_sources` is no link. */
+	/* `link_sources` is a map: keep it. */
 	if (sscanf(name, PIN_PREFIX "%d_", &ifindex) != 1)
 		return true;
 	return sweep->is_managed && sweep->is_managed(sweep->context, ifindex);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * XDP on uplinks. A link of the kernel's kind (bpf_link) keeps the program attached, and its pin
- * keeps that, so an agent may end and another take over, which puts its program in the place of the
- * old one in one step.
+ * XDP on uplinks. A bpf_link keeps the program attached and its pin keeps the bpf_link alive, so an
+ * agent may exit and the next one replace the program atomically.
  *
- * Frames may be redirected only to links that are known to take them: those that run our program in
- * the driver, for that is when drivers have what sending takes, or, with generic XDP, all that run
- * it. They stand in `redirect_targets` as long as it is attached. Where the kernel says that a link
- * takes none all the same (6.3), it does not stand there. A veth sends a frame back only to a peer
- * that runs XDP itself, but redirects it to any that takes frames: so it is redirected back, and a
- * veth whose peer takes none gets no XDP, for it could send nothing.
+ * Frames may be redirected only to links that are known to transmit them: with native XDP the links
+ * that run our program in the driver, because only then do drivers have the means to transmit
+ * redirected frames; with generic XDP all links that run it. Such a link has an entry in
+ * `redirect_targets` while the program is attached. If the kernel reports (since 6.3) that a link
+ * still transmits none, the link gets no entry. A veth can XDP_TX a frame only to a peer that runs
+ * XDP itself, but it can redirect to any peer that accepts frames: so frames go back by redirect,
+ * and a veth whose peer accepts none gets no XDP, since it could not send anything.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -36,7 +36,7 @@ static int xdp_pin_path(char path[PATH_MAX], const char *pin_dir, int ifindex)
 	return pin_path(path, pin_dir, name);
 }
 
-/* The program that a link runs in this mode; 0: none, or there are others beside it. */
+/* The id of the program that a link runs in this mode; 0: it runs none, or several programs. */
 static __u32 program_on_link(int ifindex, __u8 mode)
 {
 	const __u8 attached = mode == LINK_XDP_GENERIC ? XDP_ATTACHED_SKB : XDP_ATTACHED_DRV;
@@ -54,7 +54,7 @@ static bool link_is_free(int ifindex)
 	return !bpf_xdp_query(ifindex, 0, &query) && query.attach_mode == XDP_ATTACHED_NONE;
 }
 
-/* Is this pinned link the one by which `ifindex` runs its program? */
+/* Whether this pinned link is the one that attaches the program `ifindex` runs. */
 static bool pin_serves(int link, int ifindex, __u8 mode, __u32 *ret_program)
 {
 	struct bpf_link_info info = {};
@@ -67,7 +67,7 @@ static bool pin_serves(int link, int ifindex, __u8 mode, __u32 *ret_program)
 	       info.prog_id == program_on_link(ifindex, mode);
 }
 
-/* Returns 0, -EBUSY: another's program is there, or a negative errno of the driver. */
+/* Returns 0, -EBUSY if the link runs somebody else's program, or a negative errno of the driver. */
 static int program_attach(const char *pin_dir, int ifindex, int program, __u8 mode)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, options,
@@ -105,7 +105,10 @@ static void targets_forget(const struct hooks *hooks, int ifindex)
 	(void)bpf_map_delete_elem(hooks->targets_map, &back);
 }
 
-/* Returns 0, -EHOSTDOWN: it is a veth whose peer takes no frames, or another negative errno. */
+/*
+ * Returns 0, -EHOSTDOWN if the link is a veth whose peer accepts no frames, or another negative
+ * errno.
+ */
 static int targets_add(const struct hooks *hooks, const struct link_facts *facts, __u8 mode)
 {
 	const __u32 there = (__u32)facts->ifindex, back = there | XDP_TARGET_BACK;
@@ -132,7 +135,7 @@ int xdp_detach(const struct hooks *hooks, int ifindex)
 	return err ? err : pin_remove(path);
 }
 
-/* What the mode wants for the link, before it is tried. */
+/* The XDP state that the mode asks for on this link, before the attach is tried. */
 static __u8 xdp_wanted(const struct hooks *hooks, const struct link_facts *facts,
 		       const struct link_info *info)
 {

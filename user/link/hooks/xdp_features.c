@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What the kernel's generic netlink family "netdev" (Linux 6.3) says of a link's XDP. */
+/* A link's XDP features, from the kernel's generic netlink family "netdev" (Linux 6.3). */
 #include "link/hooks/xdp_features.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 #define REQUEST_BUFFER_SIZE 256
 
-/* Numbers of the kernel's ABI that older headers do not name. */
+/* Constants of the kernel's ABI that older headers lack. */
 #define NETDEV_FAMILY         "netdev"
 #define NETDEV_FAMILY_VERSION 1
 #define NETDEV_GET            1           /* NETDEV_CMD_DEV_GET */

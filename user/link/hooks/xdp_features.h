@@ -7,5 +7,5 @@ enum xdp_sending {
 	XDP_SENDING_WORKS,
 };
 
-/* Whether frames may be redirected to a link, as it is now. Silent. */
+/* Whether frames may be redirected to a link in its current state. Silent. */
 enum xdp_sending xdp_sending_of(int ifindex);

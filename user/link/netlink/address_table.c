@@ -22,13 +22,14 @@ struct address_entry {
 	struct address_key key;
 	uint8_t scope;
 	uint32_t flags;
-	unsigned long order; /* of appearance: the kernel lists a link's primary address first */
+	unsigned long order; /* order of arrival: the kernel lists a link's primary address first */
 	unsigned int generation;
 	UT_hash_handle hh;
 };
 
-/* Flags of an address that packets should not be sent from: not usable yet or any more, or
- * secondary. */
+/*
+ * Flags of an address that must not be a source address: not usable yet or no longer, or secondary.
+ */
 #define FLAGS_UNFIT \
 	(IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TEMPORARY | IFA_F_SECONDARY)
 
@@ -134,7 +135,7 @@ static int key_compare(const void *a, const void *b)
 
 int address_table_publish(struct address_table *table)
 {
-	const size_t room = HASH_COUNT(table->entries) + 1; /* never an allocation of nothing */
+	const size_t room = HASH_COUNT(table->entries) + 1; /* + 1: never a zero-sized allocation */
 	auto_cleanup(cleanup_free) struct address_key *keys = calloc(room, sizeof(*keys));
 	auto_cleanup(cleanup_free) struct ip_addr *addresses = calloc(room, sizeof(*addresses));
 	auto_cleanup(cleanup_free) int *owners = calloc(room, sizeof(*owners));

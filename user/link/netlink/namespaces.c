@@ -18,7 +18,7 @@
 
 #define OWN_NAMESPACE "/proc/thread-self/ns/net"
 
-/* A network namespace that was looked into. */
+/* A network namespace that has been visited. */
 struct namespace_seen {
 	ino_t inode;
 	int fd; /* kept where it is to be entered again, else -1 */
@@ -38,7 +38,7 @@ struct revisit {
 	int err;
 };
 
-/* Nobody comes back from there: the thread ends. */
+/* Never switches back: the calling thread ends with the visit. */
 static int namespace_enter(int fd)
 {
 	return setns(fd, CLONE_NEWNET) ? -errno : 0;
@@ -55,7 +55,7 @@ static int run_on_thread(void (*work)(void *), void *argument)
 	return 0;
 }
 
-/* Returns NULL where it was seen before, or no memory is left to remember it. */
+/* Returns NULL if the namespace was seen before, or if memory is short. */
 static struct namespace_seen *namespace_new(struct namespaces *namespaces, ino_t inode)
 {
 	struct namespace_seen *seen;
@@ -73,8 +73,8 @@ static struct namespace_seen *namespace_new(struct namespaces *namespaces, ino_t
 }
 
 /*
- * Looks into the namespace that `path` names, unless that was done. One that cannot be entered does
- * not keep the others waiting; that the kernel lacks what it takes ends the visit.
+ * Visits the namespace that `path` names, unless it was visited before. A namespace that cannot be
+ * entered is skipped; -EOPNOTSUPP and -ENOMEM end the whole visit.
  */
 static int path_visit(struct namespaces *namespaces, const struct namespace_visitor *visitor,
 		      const char *path)
@@ -85,7 +85,7 @@ static int path_visit(struct namespaces *namespaces, const struct namespace_visi
 	bool keep = false;
 	int err;
 
-	/* Asked before it is opened: most processes share a few namespaces. */
+	/* stat() before open(): most processes share a few namespaces. */
 	if (stat(path, &status))
 		return 0;
 	seen = namespace_new(namespaces, status.st_ino);
@@ -101,7 +101,7 @@ static int path_visit(struct namespaces *namespaces, const struct namespace_visi
 		seen->fd = take_fd(fd);
 	if (err == -EOPNOTSUPP || err == -ENOMEM)
 		return err;
-	/* EINVAL: a name that nothing is mounted on any more is a plain file. */
+	/* EINVAL: a name in /run/netns whose mount is gone is a plain file. */
 	if (err && err != -EINVAL)
 		(void)log_err(err, "cannot %s in %s, continuing", visitor->purpose, path);
 	return 0;

@@ -8,14 +8,16 @@
 
 #include "base/cleanup.h"
 
-/* What the kernel puts into one datagram of a dump at most. */
+/* The most that the kernel puts into one datagram of a dump. */
 #define DUMP_BUFFER_SIZE    32768
 #define REQUEST_BUFFER_SIZE 256
 
-/* A storm of pods must not overrun the notifications; when one does, everything is read again. */
+/*
+ * A burst of new pods must not overflow the receive buffer; if one does, everything is read again.
+ */
 #define WATCH_BUFFER_BYTES (2 << 20)
 
-/* A dump that is overtaken by changes leaves things out: it is repeated. */
+/* A dump that was interrupted by changes is incomplete, so it is repeated. */
 #define DUMP_TRIES 32
 
 void netlink_closep(struct mnl_socket **socket)
@@ -45,7 +47,10 @@ struct mnl_socket *netlink_open_watch(void)
 
 	if (!socket)
 		return NULL;
-	/* Without the capability the default size stays, which only means to read again sooner. */
+	/*
+	 * Without the capability the default size stays: overflows, and so full re-reads, are more
+	 * likely.
+	 */
 	(void)setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVBUFFORCE, &bytes,
 			 sizeof(bytes));
 	if (mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) < 0)
@@ -82,7 +87,7 @@ static struct nlmsghdr *request_init(void *buf, uint16_t type, uint16_t flags)
 	return request;
 }
 
-/* Counters of traffic would be most of an answer. */
+/* Leaves out the traffic counters, which would make up most of the answer. */
 static void put_skip_stats(struct nlmsghdr *request)
 {
 	mnl_attr_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
@@ -107,8 +112,10 @@ static int dump_family(uint16_t type, unsigned char family, const struct netlink
 
 		if (!socket)
 			return -errno;
-		/* The kernel takes the longest of the three for each: they all begin with the
-		 * family. */
+		/*
+		 * This is the longest of the three headers, and all begin with the family: the
+		 * kernel accepts it for each type.
+		 */
 		header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 		header->family = family;
 		if (type == RTM_GETLINK)
@@ -128,7 +135,7 @@ int netlink_dump(uint16_t type, const struct netlink_events *events)
 	if (err)
 		return err;
 	err = dump_family(type, AF_INET6, events);
-	/* A kernel without IPv6 has nothing to say of it. */
+	/* A kernel without IPv6 has nothing to dump. */
 	return err == -EOPNOTSUPP || err == -EAFNOSUPPORT ? 0 : err;
 }
 

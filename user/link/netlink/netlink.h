@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* rtnetlink, read: messages of the kernel taken apart into plain facts. */
+/* Reads rtnetlink: parses the kernel's messages into plain structs. */
 
 #include <libmnl/libmnl.h>
 #include <stdbool.h>
@@ -10,11 +10,11 @@
 #include "fairlead/agent.h"
 #include "fairlead/types.h"
 
-/* What rtnetlink says of a link: all that the rules look at. */
+/* The attributes of a link that the rules depend on. */
 struct link_facts {
 	int ifindex;
 	char name[LINK_NAME_SIZE];
-	char kind[LINK_NAME_SIZE];       /* IFLA_INFO_KIND, "" where there is none */
+	char kind[LINK_NAME_SIZE];       /* IFLA_INFO_KIND, "" if it has none */
 	char slave_kind[LINK_NAME_SIZE]; /* IFLA_INFO_SLAVE_KIND: "bridge", "bond", ... */
 	uint16_t type;                   /* ARPHRD_* */
 	uint32_t flags;                  /* IFF_* */
@@ -22,8 +22,8 @@ struct link_facts {
 	int lower;              /* IFLA_LINK: ifindex in this or the peer's namespace, 0: none */
 	int peer_netns;         /* IFLA_LINK_NETNSID; -1: the lower link is in this namespace */
 	uint8_t mac[6];         /* IFLA_ADDRESS; zero where it is no Ethernet address */
-	bool is_hardware;       /* a device of some bus is behind it: IFLA_PARENT_DEV_NAME */
-	bool has_gateway_route; /* a route of the main table has its next hop here */
+	bool is_hardware;       /* backed by a device on a bus: IFLA_PARENT_DEV_NAME */
+	bool has_gateway_route; /* a route of the main table has a gateway on this link */
 };
 
 /* An address of a link. */
@@ -41,7 +41,7 @@ struct route_hop {
 	uint32_t metric;
 	bool has_gateway;
 	bool is_default;
-	bool is_replacement; /* it took the place of a route that no message names */
+	bool is_replacement; /* it replaced a route that no message names */
 };
 
 struct netlink_events {
@@ -56,28 +56,30 @@ struct netlink_events {
 
 void netlink_closep(struct mnl_socket **socket);
 
-/* Takes one message apart; an mnl_cb_t whose `data` is the struct netlink_events. */
+/* Parses one message; an mnl_cb_t whose `data` is the struct netlink_events. */
 int netlink_message(const struct nlmsghdr *message, void *data);
 
 /*
- * Sends a request and hands each answer to `callback`. Returns 0 or the negative errno of the
- * kernel, -EINTR where a dump was overtaken by a change: the socket is then of no further use.
- * Silent.
+ * Sends a request and passes each answer to `callback`. Returns 0 or the kernel's negative errno;
+ * -EINTR: a change interrupted the dump, and the socket must not be used any more. Silent.
  */
 int netlink_request(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t callback,
 		    void *data);
 
-/* A socket of its own for requests on `bus`, or NULL with errno. */
+/* Opens a socket for requests on `bus`. Returns NULL with errno on failure. */
 struct mnl_socket *netlink_open(int bus);
 
-/* A socket that hears of links, addresses and routes, and never blocks; NULL with errno. */
+/*
+ * Opens a non-blocking socket subscribed to links, addresses and routes. NULL with errno on
+ * failure.
+ */
 struct mnl_socket *netlink_open_watch(void);
 
-/* Dumps: RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE. As netlink_request, but -EINTR is tried again. */
+/* Dumps RTM_GETLINK, RTM_GETADDR or RTM_GETROUTE. Like netlink_request, but retries on -EINTR. */
 int netlink_dump(uint16_t type, const struct netlink_events *events);
 
-/* One link. -ENODEV where it is gone. */
+/* Reads one link. -ENODEV: it is gone. */
 int netlink_get_link(int ifindex, const struct netlink_events *events);
 
-/* The number of filters below `parent` of a link, or a negative errno. */
+/* The number of filters at `parent` of a link, or a negative errno. */
 int netlink_count_filters(int ifindex, uint32_t parent);

@@ -42,7 +42,7 @@ static void link_kind_read(struct link_facts *facts, const struct nlattr *info)
 	}
 }
 
-/* false: the message tells of something else, and leaves out what we look at. */
+/* Returns false if the message is about something else and lacks the attributes we need. */
 static bool link_read(const struct nlmsghdr *message, struct link_facts *facts)
 {
 	const struct ifinfomsg *header = mnl_nlmsg_get_payload(message);
@@ -93,7 +93,10 @@ static void link_message(const struct nlmsghdr *message, const struct netlink_ev
 	const struct ifinfomsg *header = mnl_nlmsg_get_payload(message);
 	struct link_facts facts;
 
-	/* AF_BRIDGE: a port came or left; its DELLINK is not the end of the link. */
+	/*
+	 * AF_BRIDGE: a port joined or left a bridge; its DELLINK does not mean that the link is
+	 * gone.
+	 */
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*header) || header->ifi_family != AF_UNSPEC)
 		return;
 	if (message->nlmsg_type == RTM_DELLINK)

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a link is to this node, by rules that need no configuration. The first that applies decides:
+ * A link's role on this node, by rules that need no configuration. The first match decides:
  *
  *  1. loopback                                          ignored
- *  2. neither Ethernet nor bare IP                      ignored: no program can read its headers
- *  3. named by --links-ignore, -pod, -uplink, -overlay  as named, looked at in this order
+ *  2. neither Ethernet nor bare IP                      ignored: no program can parse its headers
+ *  3. named by --links-ignore, -pod, -uplink, -overlay  as named, checked in this order
  *  4. member of a bond, team or failover pair           ignored: its packets arrive on the master
- *  5. veth or netkit that a gateway is reached by       uplink: the node itself is in a namespace
+ *  5. veth or netkit that leads to a gateway            uplink: the node itself is in a namespace
  *  6. veth or netkit with both ends here                ignored
  *  7. veth or netkit with its peer elsewhere            pod
  *  8. tap                                               pod: a virtual machine
  *  9. tun                                               overlay
- * 10. port of a bridge that is no tunnel                uplink: it leads off the node
+ * 10. port of a bridge, except tunnels                  uplink: it leads off the node
  * 11. by kind, see `kind_rules`; no kind is physical    uplink, overlay or ignored
- * 12. a kind nobody has told us of                      uplink: hooked, so that Services work
+ * 12. unknown kind                                      uplink: hooked, so that Services work
  *
- * A packet must meet our hooks where it comes in and where it goes out, and nowhere between. So the
- * ports of a bridge are managed and the bridge is not, a bond is and its members are not. A link
- * that is down is decided like any other: it may come up.
+ * A packet must meet our hooks where it enters and where it leaves, and nowhere in between. So we
+ * manage the ports of a bridge but not the bridge, and a bond but not its members. A link that is
+ * down is classified like any other, since it may come up.
  *
- * Pod and uplink get the same programs. The role tells near clients from far ones.
+ * Pods and uplinks run the same programs. The role tells near clients from far ones.
  */
 #include <fnmatch.h>
-#include <net/if.h> /* before the kernel's, which then leaves out what it has */
+#include <net/if.h> /* before the kernel's headers, which then skip what it defines */
 #include <linux/if_arp.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,7 +152,9 @@ static const struct {
 	{"wireguard", LINK_OVERLAY, "tunnel to other nodes"},
 };
 
-/* Writes the glob of the list that the name matches, as the user wrote it, into `why`. */
+/*
+ * If the name matches a glob of the list, writes that glob, as the operator wrote it, into `why`.
+ */
 static bool name_is_listed(const char *name, const char *globs, const char *option,
 			   char why[LINK_WHY_SIZE])
 {

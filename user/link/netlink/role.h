@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* What a link is to us: a role, and whether near clients are behind it, by written rules. Pure. */
+/* A link's role, and whether near clients are behind it, by fixed rules. Pure. */
 
 #include <stdbool.h>
 
@@ -18,31 +18,29 @@ struct link_overrides {
 };
 
 /*
- * Which links have near clients behind them: with `bridge` its ports, with `name_prefix` those
- * whose name, or whose master's, begins so; else those with role pod.
+ * Which links have near clients behind them: with `bridge` its ports, with `name_prefix` the links
+ * whose name, or whose master's name, begins with it; otherwise the links with role pod.
  */
 struct link_near {
 	const char *bridge;
 	const char *name_prefix;
 };
 
-/* `master` is the name of the link it is a member of, or NULL. Pure. */
+/* `master` is the name of the link's master, or NULL. Pure. */
 bool link_is_near(const struct link_near *near, const struct link_facts *facts, enum link_role role,
 		  const char *master);
 
 #define LINK_WHY_SIZE sizeof(((struct link_info *)0)->why)
 
-/*
- * Decides a link's role; writes the rule that decided, in words, into `why`. Pure.
- */
+/* Decides a link's role and writes the rule that decided, as text, into `why`. Pure. */
 enum link_role link_role_decide(const struct link_facts *facts,
 				const struct link_overrides *overrides, char why[LINK_WHY_SIZE]);
 
 /*
- * It is a port: something above it (a bridge, Open vSwitch) takes frames from it before the stack
- * does, also those that are not to its own address. Pure.
+ * Whether the link is a port: a master (a bridge, Open vSwitch) takes its frames before the stack
+ * does, including frames addressed to other MAC addresses. Pure.
  */
 bool link_is_port(const struct link_facts *facts);
 
-/* Its packets begin with the IP header. */
+/* Whether its packets begin with the IP header. */
 bool link_is_layer3(const struct link_facts *facts);

@@ -13,17 +13,17 @@
 #include "link/sockets/process_sockets.h"
 #include "link/sockets/udp_sockets.h"
 
-/* A socket that may be one of them. */
+/* A connected socket whose peer is now a frontend. */
 struct candidate {
 	struct udp_socket socket;
-	bool is_done; /* or another socket has its peer's address and port */
+	bool is_done; /* or another socket of the namespace owns its peer's address and port */
 };
 
 struct search {
 	const struct early_sockets_options *options;
 	struct candidate *candidates;
 	size_t count, room;
-	size_t left; /* that are not done */
+	size_t left; /* candidates not done yet */
 	bool is_done;
 	unsigned int reconnected;
 };
@@ -35,7 +35,7 @@ static bool is_unspecified(const struct ip_addr *addr)
 	return address_is_zero(addr) || address_equal(addr, &ipv4);
 }
 
-/* True if a UDP Service is there, and a packet to it would miss the TC hooks. */
+/* True if `addr` and `port` are a UDP frontend, and packets to it would not meet the TC hooks. */
 static bool is_missed(const struct early_sockets_options *options, const struct ip_addr *addr,
 		      __be16 port)
 {
@@ -73,7 +73,7 @@ static int candidate_add(void *context, const struct udp_socket *socket)
 	return 0;
 }
 
-/* An IPv6 socket at the unspecified address may have IPv4 as well. */
+/* An IPv6 socket bound to the unspecified address may receive IPv4 as well. */
 static bool has_place(const struct udp_socket *socket, const struct ip_addr *addr, __be16 port)
 {
 	if (socket->local_port != port)
@@ -110,7 +110,6 @@ static bool is_wanted(void *context, ino_t inode)
 	return candidate_by_inode(context, inode);
 }
 
-/* An address as system calls have it. */
 union socket_address {
 	struct sockaddr any;
 	struct sockaddr_in ipv4;
@@ -147,7 +146,10 @@ static union socket_address peer_of(const struct udp_socket *socket)
 	return peer;
 }
 
-/* connect() keeps a source address that an earlier one has chosen, until there is no peer. */
+/*
+ * A second connect() would keep the source address chosen by the first one; disconnecting
+ * (AF_UNSPEC) clears it.
+ */
 static void candidate_reconnect(void *context, ino_t inode, int fd)
 {
 	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
@@ -157,7 +159,7 @@ static void candidate_reconnect(void *context, ino_t inode, int fd)
 
 	candidate->is_done = true;
 	search->is_done = !--search->left;
-	if (!is_connected_to(fd, &peer)) /* any more */
+	if (!is_connected_to(fd, &peer)) /* it has been reconnected or closed since */
 		return;
 	if (address_is_loopback(&candidate->socket.local) && connect(fd, &nobody, sizeof(nobody)))
 		return;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Three steps, so that many targets and many namespaces cost one walk each:
+ * Three steps, so that any number of targets and namespaces costs one walk per step:
  *
  * 1. In each network namespace the kernel lists the UDP sockets that are connected to a target.
- * Most of the time there is none, and that is all.
- * 2. Which of them did we connect? The kernel does not tell the storage of UDP sockets with the
- * list (INET_DIAG_SK_BPF_STORAGES is for TCP), but it looks it up by a descriptor of the socket:
- * their processes are found by /proc and lend theirs (pidfd_getfd).
- * 3. Those are ended, each in its namespace, by the cookie that the list gave.
+ *    Usually there is none, and the pass ends here.
+ * 2. Find those that we connected. The kernel does not list the socket storage of UDP sockets
+ *    (INET_DIAG_SK_BPF_STORAGES is TCP only), but looks it up by a descriptor of the socket: /proc
+ *    leads to the processes that hold the sockets, and pidfd_getfd() duplicates their descriptors.
+ * 3. Destroy those, each in its namespace, by the cookie from the list.
  */
 #include "link/sockets/sockets.h"
 
@@ -28,8 +28,8 @@
 struct socket_found {
 	struct udp_socket socket;
 	ino_t namespace;
-	bool is_asked; /* its storage was looked at; several processes may hold it */
-	bool is_ours;  /* it is to be ended */
+	bool is_asked; /* its storage was checked; several processes may hold the socket */
+	bool is_ours;  /* it must be destroyed */
 };
 
 /* One pass over all namespaces. */
@@ -38,16 +38,16 @@ struct pass {
 	struct socket_target *targets; /* sorted */
 	size_t target_count;
 	struct namespaces namespaces;
-	ino_t namespace; /* the one at hand */
+	ino_t namespace; /* the one being visited */
 	struct socket_found *found;
 	size_t found_count;
 	size_t found_room;
 	size_t asked_count;
-	bool is_done; /* all found were asked */
+	bool is_done; /* the storage of every socket found was checked */
 	unsigned int destroyed;
 };
 
-/* By the backend alone, for that is all that the kernel's list shows of a socket. */
+/* Compares backends only: the kernel's list shows nothing else of a target. */
 static int target_compare_backend(const void *a, const void *b)
 {
 	const struct socket_target *left = a, *right = b;
@@ -94,7 +94,7 @@ static int found_add(void *context, const struct udp_socket *socket)
 	return 0;
 }
 
-/* The namespace is entered again where there is a socket to end. */
+/* Keeps the namespace to be entered again if it has a socket that may have to be destroyed. */
 static int namespace_list(ino_t inode, bool *ret_keep, void *context)
 {
 	struct pass *pass = context;
@@ -114,8 +114,8 @@ static int namespace_list(ino_t inode, bool *ret_keep, void *context)
 }
 
 /*
- * Tries each socket of the namespace that is to be ended once. `*ret_missed`: the kernel found
- * another one in the place of some.
+ * Tries once to destroy each marked socket of the namespace. `*ret_missed`: for some, the kernel
+ * found another socket with the same addresses and ports.
  */
 static int found_destroy(struct pass *pass, ino_t namespace, struct mnl_socket *netlink,
 			 bool *ret_missed)
@@ -141,9 +141,9 @@ static int found_destroy(struct pass *pass, ino_t namespace, struct mnl_socket *
 }
 
 /*
- * Ends the sockets of the namespace at hand. Those of an SO_REUSEPORT group have all their
- * addresses and ports in common, and the kernel finds one of them at a time: the others are tried
- * again as long as some were ended. What then is left was closed since it was listed.
+ * Destroys the marked sockets of the current namespace. Sockets of an SO_REUSEPORT group share all
+ * addresses and ports, and each request finds only one of them: so the others are retried as long
+ * as some were destroyed. Whatever is left then was closed after it was listed.
  */
 static int namespace_destroy(ino_t inode, void *context)
 {
@@ -195,7 +195,10 @@ static bool state_is_target(const struct pass *pass, const struct socket_state *
 	return bsearch(&key, pass->targets, pass->target_count, sizeof(key), target_compare);
 }
 
-/* Did our connect hook send this socket where it is connected to, for a Service that left it? */
+/*
+ * Whether our connect hook connected this socket to its peer, for a Service that has lost this
+ * backend.
+ */
 static void socket_ask(void *context, ino_t inode, int fd)
 {
 	struct pass *pass = context;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Connected UDP sockets whose backend has left: the kernel is asked to tell them. */
+/* Connected UDP sockets whose backend has left: the kernel aborts them, so their owners notice. */
 
 #include <stddef.h>
 
@@ -10,19 +10,18 @@
 struct socket_target {
 	struct ip_addr addr; /* of the backend */
 	__be16 port;
-	__u32 service; /* the service port that has it no longer; others may */
+	__u32 service; /* the service port that lost it; others may still have it */
 };
 
 /*
- * Aborts (ECONNABORTED) the UDP sockets that a Service sent to one of `targets`, in
- * every network namespace that a process or a name in /run/netns shows. `socket_state_map` tells
- * them from sockets that dialled the backend itself, and from those of another agent: only sockets
- * that have an entry there, with this backend and service port in it, are ours. One pass serves all
- * targets.
+ * Aborts (ECONNABORTED) the UDP sockets that a Service connected to one of `targets`, in every
+ * network namespace reachable through a process or a name in /run/netns. Only sockets with an entry
+ * in `socket_state_map` that names this backend and service port are ours; sockets that dialled the
+ * backend directly, and those of another agent, have none. One pass serves all targets.
  *
- * Returns 0 with the number of sockets in `*ret_count`, -EOPNOTSUPP where the kernel was built
- * without CONFIG_INET_DIAG_DESTROY or without UDP diagnostics, or another negative errno. Logs
- * namespaces that cannot be looked into, and goes on.
+ * Returns 0 with the number of sockets in `*ret_count`, -EOPNOTSUPP if the kernel was built without
+ * CONFIG_INET_DIAG_DESTROY or without UDP diagnostics, or another negative errno. Namespaces that
+ * cannot be visited are logged and skipped.
  */
 int sockets_destroy_udp(int socket_state_map, const struct socket_target *targets, size_t count,
 			unsigned int *ret_count);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* UDP sockets of the network namespace that the calling thread is in, as the kernel lists them. */
+/* UDP sockets of the calling thread's network namespace, as the kernel lists them. */
 
 #include <libmnl/libmnl.h>
 #include <linux/inet_diag.h>
@@ -10,19 +10,19 @@
 
 #include "fairlead/types.h"
 
-/* A connected UDP socket is in TCP's established state, all others are closed. */
+/* A connected UDP socket has TCP's state ESTABLISHED, every other one CLOSE. */
 #define UDP_CONNECTED   (1U << TCP_ESTABLISHED)
 #define UDP_UNCONNECTED (1U << TCP_CLOSE)
 
 struct udp_socket {
-	ino_t inode; /* 0: it has been closed, and is on its way out */
+	ino_t inode; /* 0: already closed, about to be freed */
 	__u8 family;
 	struct ip_addr local, peer;
 	__be16 local_port, peer_port;
 	struct inet_diag_sockid id;
 };
 
-/* Which sockets, and who gets them. */
+/* Which sockets to list, and the callback that receives them. */
 struct udp_sockets {
 	__u32 states;
 	__be16 peer_port; /* 0: all */
@@ -32,13 +32,13 @@ struct udp_sockets {
 };
 
 /*
- * Returns 0, -EOPNOTSUPP where the kernel was built without UDP diagnostics, or another negative
- * errno. Silent.
+ * Lists the sockets. Returns 0, -EOPNOTSUPP if the kernel was built without UDP diagnostics, or
+ * another negative errno. Silent.
  */
 int udp_sockets_list(const struct udp_sockets *list);
 
 /*
- * Aborts (ECONNABORTED) one, by a socket of netlink_open(NETLINK_SOCK_DIAG). The kernel looks for
- * its addresses and ports: -ENOENT or -ESTALE where it finds none, or another one than this.
+ * Aborts (ECONNABORTED) one socket, through a socket of netlink_open(NETLINK_SOCK_DIAG). The kernel
+ * looks it up by addresses and ports: -ENOENT if it finds none, -ESTALE if it finds another socket.
  */
 int udp_socket_destroy(struct mnl_socket *netlink, __u8 family, const struct inet_diag_sockid *id);
