@@ -91,8 +91,8 @@ static __always_inline int error_pass_on(struct __sk_buff *skb, const struct pac
 
 /*
  * Handles an ICMP error to this node: if a packet that this node encapsulated was too big for the
- * path, the client is told what would fit. Returns a verdict, -enum counter_reason, or VERDICT_NEXT
- * if the error is about something else.
+ * path, sends the client an error with the MTU that fits. Returns a verdict, -enum counter_reason,
+ * or VERDICT_NEXT if the error is about something else.
  */
 static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *packet,
 				const struct hook *hook)

@@ -50,8 +50,8 @@ static __always_inline void answer_fill(struct icmp_answer *answer, bool is_ipv4
  * Tells the sender, as the router that this node is to it, why its packet was not forwarded. The
  * error comes from the node's address on the link that the packet arrived by, or, if there is none,
  * from the address that the packet was sent to. Senders of IPv4 packets without the don't-fragment
- * bit are told the MTU as well, because nothing here can fragment: such a sender makes smaller
- * fragments from then on.
+ * bit get the MTU as well, because nothing here can fragment: such a sender makes smaller fragments
+ * from then on.
  */
 static __noinline int transit_answer(struct __sk_buff *skb, const struct packet *packet,
 				     const struct hook *hook, enum counter_reason reason)

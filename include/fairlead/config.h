@@ -3,7 +3,7 @@
 
 #include <linux/types.h>
 
-/* How packets of near clients (pods of this node) are told from those of far ones. */
+/* How packets of near clients (pods of this node) are distinguished from those of far ones. */
 enum near_by {
 	NEAR_BY_LINK = 0,  /* they arrive on a link whose link_info says so */
 	NEAR_BY_RANGE = 1, /* their source is in `near_ranges` */

@@ -3,7 +3,7 @@
 
 /*
  * Why a packet died, was refused or was left alone: index of `counters`, counted where it happens.
- * X(enumerator, stable name for scripts, sentence for people).
+ * X(enumerator, stable name for scripts, sentence for operators).
  */
 #define FAIRLEAD_COUNTERS(X)                                                                       \
 	X(COUNTER_FORWARDED_NEW, "new-flow", "new flow to a backend")                              \
