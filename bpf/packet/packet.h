@@ -19,7 +19,6 @@
 
 #include "packet/address.h"
 #include "packet/checksum.h"
-#include "packet/checksum.h"
 #include "config.h"
 #include "maps.h"
 #include "packet/sctp.h"
@@ -35,7 +34,7 @@ enum icmp_type {
 	ICMPV6_DESTINATION_UNREACHABLE = 1,
 	ICMPV6_PACKET_TOO_BIG = 2,
 	ICMPV6_TIME_EXCEEDED = 3,
-	ICMPV6_INFORMATIONAL = 128, /* from here on no errors */
+	ICMPV6_INFORMATIONAL = 128, /* types from here on are not errors */
 	ICMPV6_ECHO_REQUEST = 128,
 	ICMPV6_ECHO_REPLY = 129,
 };
@@ -55,7 +54,7 @@ enum icmp_code {
 enum packet_fragment {
 	FRAGMENT_NONE = 0,
 	FRAGMENT_FIRST = 1,
-	FRAGMENT_LATER = 2, /* has no ports of its own */
+	FRAGMENT_LATER = 2, /* has no transport header */
 };
 
 enum tcp_flag {
@@ -68,11 +67,14 @@ enum tcp_flag {
 /* What we know of a packet besides its headers. */
 enum packet_flag {
 	PACKET_OF_NODE = 1U << 0,    /* at egress: the node itself sends it */
-	PACKET_FOR_BRIDGE = 1U << 1, /* at ingress: it is for somebody behind a bridge */
-	/* IPv4: the header's fixed part does not sum up; what the options sum up to is missing. */
+	PACKET_FOR_BRIDGE = 1U << 1, /* at ingress: its destination is behind a bridge */
+	/*
+	 * IPv4: the header's fixed part does not sum to zero; its options may make up the
+	 * difference.
+	 */
 	PACKET_SUM_IS_OFF = 1U << 2,
 	PACKET_SEGMENT_IS_BROKEN = 1U << 3, /* a RST or FIN whose checksum is wrong */
-	PACKET_CHAIN_IS_BROKEN = 1U << 4,   /* IPv6: its extension headers lead nowhere */
+	PACKET_CHAIN_IS_BROKEN = 1U << 4,   /* IPv6: its extension headers cannot be followed */
 };
 
 struct packet {
@@ -84,23 +86,23 @@ struct packet {
 	__u32 l4_offset;
 	__be32 fragment_id;
 	__u8 family;    /* enum ip_family */
-	__u8 proto;     /* IPPROTO_*: of what the extension headers lead to */
+	__u8 proto;     /* IPPROTO_*, after any extension headers */
 	__u8 tcp_flags; /* enum tcp_flag */
 	__u8 fragment;  /* enum packet_fragment */
 	__u8 ttl;       /* or hop limit */
 	__u8 icmp_type;
-	__u8 sctp_chunk;       /* enum sctp_chunk, or another: the first one's type */
-	__u8 sctp_chunk_flags; /* the first one's */
-	__u8 transport_header; /* TCP: its size with the options */
+	__u8 sctp_chunk;       /* type of the first chunk: enum sctp_chunk or another */
+	__u8 sctp_chunk_flags; /* flags of the first chunk */
+	__u8 transport_header; /* TCP: size with options */
 	__u8 flags;            /* enum packet_flag */
 	__u8 pad[2];
-	__u32 size;     /* by the IP header, from there on; 0: more than it can say */
+	__u32 size;     /* from the IP header on, as that gives it; 0: larger than it can say */
 	__u32 sequence; /* TCP: of its first byte */
 	union {
 		__u32 acknowledged; /* TCP */
 		__be32 sctp_tag;    /* the verification tag */
 	};
-	__be32 sctp_initiate_tag; /* of INIT and INIT ACK; 0: it is cut off */
+	__be32 sctp_initiate_tag; /* of INIT and INIT ACK; 0: cut off */
 };
 
 struct icmp_header {
@@ -125,7 +127,7 @@ struct vlan_header {
 };
 
 #define VLAN_TAGS_MAX       2
-#define TCP_DATA_OFFSET     12 /* in its upper half, of 4 bytes */
+#define TCP_DATA_OFFSET     12 /* in the upper half of the byte, in units of 4 bytes */
 #define IPV4_OFFSET_MASK    bpf_htons(0x1fff)
 #define IPV4_MORE_FRAGMENTS bpf_htons(0x2000)
 

@@ -88,7 +88,7 @@ static const struct test_map test_maps[] = {
 	{"affinity", BPF_MAP_TYPE_LRU_HASH, sizeof(struct affinity_key), sizeof(struct affinity),
 	 64},
 	/* Entries have something behind them. */
-	{"flows", BPF_MAP_TYPE_HASH, sizeof(struct flow_key), sizeof(struct flow) + 4, 16384},
+	{"flows", BPF_MAP_TYPE_HASH, sizeof(struct flow_key), sizeof(struct confirmed_flow), 16384},
 	{"new_flows", BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 64},
 	{"fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct fragment_key),
 	 sizeof(struct fragment_ports), 64},
@@ -263,20 +263,18 @@ static void given_flow(const char *table, const char *client, __u16 port, __u32 
 		.dst_port = htons(80),
 		.proto = IPPROTO_TCP,
 	};
-	struct {
-		struct flow flow;
-		__u32 ticket;
-	} value = {.flow = {
-			   .new_src = addr(client),
-			   .new_dst = addr(backend == WEB_HERE ? "10.244.1.7" : "10.244.1.8"),
-			   .new_src_port = htons(port),
-			   .new_dst_port = htons(8080),
-			   .last_use_s = now_s(),
-			   .backend = backend,
-			   .generation = 1,
-			   .service = WEB,
-			   .state = (__u8)state,
-		   }};
+	struct confirmed_flow value = {
+		.flow = {
+			.new_src = addr(client),
+			.new_dst = addr(backend == WEB_HERE ? "10.244.1.7" : "10.244.1.8"),
+			.new_src_port = htons(port),
+			.new_dst_port = htons(8080),
+			.last_use_s = now_s(),
+			.backend = backend,
+			.generation = 1,
+			.service = WEB,
+			.state = (__u8)state,
+		}};
 
 	map_set(table, &key, &value);
 	key.direction = FLOW_REPLY;

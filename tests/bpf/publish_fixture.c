@@ -78,7 +78,7 @@ struct fixture *given_maps(const struct sizes *sizes)
 		map_make(BPF_MAP_TYPE_LPM_TRIE, "source_ranges", sizeof(struct source_range),
 			 sizeof(uint32_t), SOURCE_RANGES, BPF_F_NO_PREALLOC);
 	maps->flows = map_make(BPF_MAP_TYPE_HASH, "flows", sizeof(struct flow_key),
-			       sizeof(struct flow) + 16, 64, 0);
+			       sizeof(struct confirmed_flow), 64, 0);
 	maps->services = array_make("services", sizeof(struct service), sizes->services,
 				    (void **)&fixture->services);
 	maps->slots =

@@ -21,7 +21,7 @@
 /* A network namespace that has been visited. */
 struct namespace_seen {
 	ino_t inode;
-	int fd; /* kept where it is to be entered again, else -1 */
+	int fd; /* kept open if it is to be entered again, else -1 */
 	UT_hash_handle hh;
 };
 
@@ -107,7 +107,7 @@ static int path_visit(struct namespaces *namespaces, const struct namespace_visi
 	return 0;
 }
 
-/* Looks into DIR/<entry>SUFFIX for every entry whose first character `is_wanted` likes. */
+/* Visits DIR/<entry>SUFFIX for every entry whose first character passes `is_wanted`. */
 static int directory_visit(struct namespaces *namespaces, const struct namespace_visitor *visitor,
 			   const char *dir, const char *suffix, int (*is_wanted)(int character))
 {

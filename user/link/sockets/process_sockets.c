@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 
-/* "socket:[INODE]" is what a descriptor of a socket links to. */
+/* A socket's entry in /proc/PID/fd is a symbolic link to "socket:[INODE]". */
 static bool entry_is_socket(int dir, const char *name, ino_t *ret_inode)
 {
 	char target[64];
