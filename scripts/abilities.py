@@ -227,10 +227,10 @@ def libbpf_calls(program):
 
 def helper_flags():
     found = {}
-    for path in sorted((ROOT / "bpf").glob("*.[ch]")):
+    for path in sorted((ROOT / "bpf").rglob("*.[ch]")):
         for word in re.findall(FLAGS, path.read_text(encoding="utf-8")):
             if word.removeprefix("BPF_F_") not in MAP_FLAGS:
-                found.setdefault(word, f"bpf/{path.name}")
+                found.setdefault(word, str(path.relative_to(ROOT)))
     return found
 
 

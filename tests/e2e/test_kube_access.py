@@ -176,6 +176,7 @@ def test_a_token_file_that_rotates_is_read_again_without_a_word_or_a_list(server
     server.faults.add(resource="services", verb="watch", silent=1, times=1)  # before it looks at the token
     server.drop_watches()
     wait_for(lambda: any(item["fault"] for item in server.requests(since=seen)), "a request with the old token")
+    server.wait_for_watch("endpointslices")  # else it may ask between the new tokens and the new file
     server.set_tokens(["fresh"])
     replace(agent.directory / "token", "fresh\n")
     check_follows(server, agent)
