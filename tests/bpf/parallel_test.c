@@ -446,22 +446,19 @@ static unsigned conversations_of(__u8 proto)
 	return count;
 }
 
-static unsigned opened_again(void)
+/* What all threads have counted. */
+static struct worker workers_sum(void)
 {
-	unsigned count = 0;
+	struct worker sum = {};
 
-	for (unsigned i = 0; i < cpus; i++)
-		count += workers[i].opened_again;
-	return count;
-}
-
-static unsigned asked_again(void)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < cpus; i++)
-		count += workers[i].asked_again;
-	return count;
+	for (unsigned i = 0; i < cpus; i++) {
+		sum.opened += workers[i].opened;
+		sum.refused += workers[i].refused;
+		sum.made += workers[i].made;
+		sum.opened_again += workers[i].opened_again;
+		sum.asked_again += workers[i].asked_again;
+	}
+	return sum;
 }
 
 /*
@@ -604,7 +601,7 @@ static void then_nothing_else_is_counted(enum counter_reason may_be)
 {
 	for (unsigned reason = 0; reason < COUNTER_COUNT; reason++) {
 		if (reason == COUNTER_DROP_FLOW_BUSY)
-			then_counted(reason, asked_again());
+			then_counted(reason, workers_sum().asked_again);
 		else if (reason != COUNTER_FORWARDED_NEW && reason != may_be)
 			then_counted(reason, 0);
 	}
@@ -749,7 +746,7 @@ static void then_all_are_confirmed(void)
 	assert_int_equal(new_halves(), 0);
 	then_counted(COUNTER_FORWARDED_NEW, tcp_flows + udp_flows +
 						    (ROUNDS - 1) * conversations_reset() + late +
-						    opened_again());
+						    workers_sum().opened_again);
 	then_nothing_else_is_counted(COUNTER_FORWARDED_NEW);
 }
 
@@ -1045,7 +1042,7 @@ static void race_for_ports(struct worker *worker)
 static void no_two_flows_have_one_reply_tuple(void **state)
 {
 	const unsigned races = rounds_wanted(RACES);
-	unsigned opened = 0, refused = 0, made = 0;
+	struct worker sum;
 
 	(void)state;
 	race = calloc(1, sizeof(*race));
@@ -1054,17 +1051,14 @@ static void no_two_flows_have_one_reply_tuple(void **state)
 
 	when_all_work(cpus, races, race_for_ports);
 
-	for (unsigned i = 0; i < cpus; i++) {
-		opened += workers[i].opened;
-		refused += workers[i].refused;
-		made += workers[i].made;
-	}
-	assert_int_equal(opened + refused, races * CLIENT_PORTS * cpus);
-	assert_true(made > races);
-	assert_true(counted(COUNTER_FORWARDED_NEW) >= opened);
-	assert_true(counted(COUNTER_DROP_NO_PORT_FREE) >= refused);
+	sum = workers_sum();
+	assert_int_equal(sum.opened + sum.refused, races * CLIENT_PORTS * cpus);
+	assert_true(sum.made > races);
+	assert_true(counted(COUNTER_FORWARDED_NEW) >= sum.opened);
+	assert_true(counted(COUNTER_DROP_NO_PORT_FREE) >= sum.refused);
 	assert_int_equal(halves() + new_halves(), 0);
-	print_message("# %u flows, %u of them refused, %u made\n", opened + refused, refused, made);
+	print_message("# %u flows, %u of them refused, %u made\n", sum.opened + sum.refused,
+		      sum.refused, sum.made);
 	free(race);
 }
 

@@ -670,6 +670,22 @@ static void a_new_conversation_of_one_client_port_may_go_elsewhere(void **state)
 	then_goes_on_as(answers(dialled_there(), client(4000)));
 }
 
+/* Another CPU is at work on the last one: its client sends the SYN once more. */
+static void a_new_conversation_waits_for_the_last_one_while_that_is_held(void **state)
+{
+	(void)state;
+	given_a_flow();
+	when_received(tcp(client(4000), dialled_there(), RST), pod(1));
+	given_flows_held(true);
+
+	when_received(opens(client(4000), dialled_there()), pod(2));
+	then_dropped(COUNTER_DROP_FLOW_BUSY);
+
+	given_flows_held(false);
+	when_received(opens(client(4000), dialled_there()), pod(2));
+	then_goes_on_as(opens(client(4000), pod(2)));
+}
+
 /* Whoever sends it may be no client at all. */
 static void a_syn_on_a_connection_goes_where_that_goes(void **state)
 {
@@ -865,6 +881,7 @@ int main(void)
 		FAMILIES(sctp_is_unwrapped),
 		EACH(later_segments_are_of_the_same_flow),
 		FAMILIES(a_new_conversation_of_one_client_port_may_go_elsewhere),
+		FAMILIES(a_new_conversation_waits_for_the_last_one_while_that_is_held),
 		FAMILIES(a_syn_on_a_connection_goes_where_that_goes),
 		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv4, UDP)", 1),
 		VARIANT(datagrams_may_move_to_another_port_of_the_backend, " (IPv6, UDP)", 3),

@@ -385,6 +385,51 @@ static void a_direct_connection_forgets_a_flow_that_is_over(void **state)
 }
 
 /* Ingress of a bridge's port, then of the bridge: the second sees what the first has made. */
+/* Another CPU is at work on that flow, so it stays, and keeps its port. */
+static void a_direct_connection_beside_a_flow_that_is_held_gets_another_port(void **state)
+{
+	struct packet_spec sent = opening(client(4000), pod(1));
+
+	(void)state;
+	given_pods(1);
+	given_established();
+	given_time_passed(TIMEOUT_TCP_ESTABLISHED_S + 1);
+	given_flows_held(true);
+
+	when_ingress(opens_directly());
+
+	assert_int_not_equal(source_port_of(outcome()), 4000);
+	sent.seq = 70000;
+	sent.src.port = source_port_of(outcome());
+	then_goes_on_as(built(sent));
+	then_counted(COUNTER_FORGOTTEN, 0);
+	given_flows_held(false);
+}
+
+/* The old one could not be ended: beside it the connection would begin by one port and go on by another. */
+static void a_direct_connection_that_opens_again_while_it_is_held_keeps_its_port(void **state)
+{
+	struct packet_spec reset = segment(client(4000), pod(1), RST);
+	struct packet_spec sent = opening(client(4000), pod(1));
+
+	(void)state;
+	given_pods(1);
+	given_established();
+	given_time_passed(10);
+	when_ingress(opens_directly());
+	sent.seq = 70000;
+	sent.src.port = source_port_of(outcome());
+	reset.seq = 70001;
+	when_ingress(built(reset));
+	given_flows_held(true);
+
+	when_ingress(opens_directly());
+
+	then_goes_on_as(built(sent));
+	then_counted(COUNTER_DIRECT_TRANSLATED, 1);
+	given_flows_held(false);
+}
+
 static void a_packet_seen_again_on_an_upper_link_is_not_a_direct_one(void **state)
 {
 	struct frame translated;
@@ -500,6 +545,8 @@ int main(void)
 		DATAGRAMS(a_direct_conversation_long_ago_takes_no_port),
 		DATAGRAMS(a_flow_beside_direct_conversations_keeps_its_port),
 		EACH(a_direct_connection_forgets_a_flow_that_is_over),
+		EACH(a_direct_connection_beside_a_flow_that_is_held_gets_another_port),
+		FAMILIES(a_direct_connection_that_opens_again_while_it_is_held_keeps_its_port),
 		EACH(a_packet_seen_again_on_an_upper_link_is_not_a_direct_one),
 		EACH(packets_of_a_backend_without_flows_skip_the_flow_tables),
 		EACH(two_clients_with_one_port_have_flows_of_their_own),
