@@ -14,66 +14,66 @@ int fd_duplicate(int fd)
 	return kept < 0 ? -errno : kept;
 }
 
-static size_t kept_find(const struct map_fds *kept, const char *name)
+static size_t map_fds_position(const struct map_fds *fds, const char *name)
 {
 	size_t at = 0;
 
-	while (at < kept->count && strcmp(kept->maps[at].name, name) != 0)
+	while (at < fds->count && strcmp(fds->maps[at].name, name) != 0)
 		at++;
 	return at;
 }
 
-static int map_add(struct map_fds *kept, const struct bpf_map *map)
+static int map_add(struct map_fds *fds, const struct bpf_map *map)
 {
 	int fd;
 
-	if (kept->count == MAP_FDS_MAX || strlen(bpf_map__name(map)) >= MAP_FDS_NAME_SIZE)
+	if (fds->count == MAP_FDS_MAX || strlen(bpf_map__name(map)) >= MAP_FDS_NAME_SIZE)
 		return -E2BIG;
 	fd = fd_duplicate(bpf_map__fd(map));
 	if (fd < 0)
 		return fd;
-	(void)snprintf(kept->maps[kept->count].name, MAP_FDS_NAME_SIZE, "%s", bpf_map__name(map));
-	kept->maps[kept->count].fd = fd;
-	kept->maps[kept->count++].entries = bpf_map__max_entries(map);
+	(void)snprintf(fds->maps[fds->count].name, MAP_FDS_NAME_SIZE, "%s", bpf_map__name(map));
+	fds->maps[fds->count].fd = fd;
+	fds->maps[fds->count++].entries = bpf_map__max_entries(map);
 	return 0;
 }
 
-int map_fds_add(struct map_fds *kept, const struct bpf_object *object)
+int map_fds_add(struct map_fds *fds, const struct bpf_object *object)
 {
 	const struct bpf_map *map;
 	int err = 0;
 
 	bpf_object__for_each_map (map, object) {
-		if (bpf_map__is_internal(map) || map_fds_find(kept, bpf_map__name(map)) >= 0)
+		if (bpf_map__is_internal(map) || map_fds_find(fds, bpf_map__name(map)) >= 0)
 			continue;
-		err = map_add(kept, map);
+		err = map_add(fds, map);
 		if (err)
 			break;
 	}
 	return err;
 }
 
-int map_fds_find(const struct map_fds *kept, const char *name)
+int map_fds_find(const struct map_fds *fds, const char *name)
 {
-	size_t at = kept_find(kept, name);
+	size_t at = map_fds_position(fds, name);
 
-	return at < kept->count ? kept->maps[at].fd : -1;
+	return at < fds->count ? fds->maps[at].fd : -1;
 }
 
-uint32_t map_fds_entries(const struct map_fds *kept, const char *name)
+uint32_t map_fds_entries(const struct map_fds *fds, const char *name)
 {
-	size_t at = kept_find(kept, name);
+	size_t at = map_fds_position(fds, name);
 
-	return at < kept->count ? kept->maps[at].entries : 0;
+	return at < fds->count ? fds->maps[at].entries : 0;
 }
 
-int map_fds_reuse(const struct map_fds *kept, struct bpf_object *object)
+int map_fds_reuse(const struct map_fds *fds, struct bpf_object *object)
 {
 	struct bpf_map *map;
 	int err = 0;
 
 	bpf_object__for_each_map (map, object) {
-		int fd = map_fds_find(kept, bpf_map__name(map));
+		int fd = map_fds_find(fds, bpf_map__name(map));
 
 		if (!err && fd >= 0)
 			err = bpf_map__reuse_fd(map, fd);
@@ -81,8 +81,8 @@ int map_fds_reuse(const struct map_fds *kept, struct bpf_object *object)
 	return err;
 }
 
-void map_fds_close(struct map_fds *kept)
+void map_fds_close(struct map_fds *fds)
 {
-	while (kept->count)
-		(void)close(kept->maps[--kept->count].fd);
+	while (fds->count)
+		(void)close(fds->maps[--fds->count].fd);
 }

@@ -29,17 +29,17 @@ int fd_duplicate(int fd);
  * Duplicates the descriptors of a loaded object's maps whose names are not kept yet. libbpf's own
  * maps (.rodata) are left out. Returns 0 or a negative errno. Silent.
  */
-int map_fds_add(struct map_fds *kept, const struct bpf_object *object);
+int map_fds_add(struct map_fds *fds, const struct bpf_object *object);
 
 /* The descriptor of the map of that name, borrowed; -1: there is none. */
-int map_fds_find(const struct map_fds *kept, const char *name);
+int map_fds_find(const struct map_fds *fds, const char *name);
 
 /* The capacity of the map of that name; 0: there is none. */
-uint32_t map_fds_entries(const struct map_fds *kept, const char *name);
+uint32_t map_fds_entries(const struct map_fds *fds, const char *name);
 
 /*
  * Makes an object that is not loaded yet use the kept maps. Returns 0 or a negative errno. Silent.
  */
-int map_fds_reuse(const struct map_fds *kept, struct bpf_object *object);
+int map_fds_reuse(const struct map_fds *fds, struct bpf_object *object);
 
-void map_fds_close(struct map_fds *kept);
+void map_fds_close(struct map_fds *fds);

@@ -104,30 +104,30 @@ int pinned_maps_add(const struct pinned_maps *pinned, struct bpf_object *object)
 	return 0;
 }
 
-int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *kept)
+int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds)
 {
 	int err;
 
 	for (size_t i = 0; i < pinned->grown_count; i++) {
 		const char *name = pinned->grown[i].name;
 
-		err = grow_copy(name, pinned->grown[i].old_fd, map_fds_find(kept, name));
+		err = grow_copy(name, pinned->grown[i].old_fd, map_fds_find(fds, name));
 		if (err)
 			return log_err(err, "cannot copy the map %s into a larger one", name);
-		log_info("map %s grows to %u entries", name, map_fds_entries(kept, name));
+		log_info("map %s grows to %u entries", name, map_fds_entries(fds, name));
 	}
 	return 0;
 }
 
 /* Adds what the programs counted in the old map, now that they count in the larger one. */
-static int address_flows_settle(const struct pinned_maps *pinned, const struct map_fds *kept)
+static int address_flows_settle(const struct pinned_maps *pinned, const struct map_fds *fds)
 {
 	int err;
 
 	for (size_t i = 0; i < pinned->grown_count; i++) {
 		if (strcmp(pinned->grown[i].name, "address_flows") != 0)
 			continue;
-		err = grow_add_counts(pinned->grown[i].old_fd, map_fds_find(kept, "address_flows"));
+		err = grow_add_counts(pinned->grown[i].old_fd, map_fds_find(fds, "address_flows"));
 		if (err)
 			return log_err(err,
 				       "cannot add the counts of flows to those of the larger map");
@@ -135,7 +135,7 @@ static int address_flows_settle(const struct pinned_maps *pinned, const struct m
 	return 0;
 }
 
-int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *kept)
+int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *fds)
 {
 	char path[PATH_MAX], temporary[PATH_MAX + 8];
 	int err;
@@ -149,10 +149,10 @@ int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *kept)
 		/* Renaming the new pin over the old one replaces it in one step. */
 		(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
 		(void)unlink(temporary);
-		if (bpf_obj_pin(map_fds_find(kept, name), temporary) || rename(temporary, path))
+		if (bpf_obj_pin(map_fds_find(fds, name), temporary) || rename(temporary, path))
 			return log_err(-errno, "cannot pin the map %s", path);
 	}
-	err = address_flows_settle(pinned, kept);
+	err = address_flows_settle(pinned, fds);
 	pinned_maps_forget(pinned);
 	return err;
 }

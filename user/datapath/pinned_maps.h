@@ -37,13 +37,13 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map);
 int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object);
 
 /* Copies the content of the maps that are too small into the larger ones, which are loaded. */
-int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *kept);
+int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds);
 
 /* Pins the maps of an object that are not pinned yet. */
 int pinned_maps_add(const struct pinned_maps *pinned, struct bpf_object *object);
 
 /* Pins the larger maps in place of those that are too small. */
-int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *kept);
+int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *fds);
 
 /* Forgets which maps are too small; their pins stay. Silent. */
 void pinned_maps_forget(struct pinned_maps *pinned);
