@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/address.h"
-#include "agent/node_ports.h"
+#include "agent/node_port_addresses.h"
 
 #define TEXT_SIZE 512
 #define ITEMS_MAX 8

@@ -18,7 +18,7 @@
 #include "agent/hook_guard.h"
 #include "config/kube_proxy_write.h"
 #include "agent/log_timer.h"
-#include "agent/observe.h"
+#include "agent/http_pages.h"
 #include "config/options.h"
 #include "agent/prepare.h"
 #include "health/service_health_ports.h"

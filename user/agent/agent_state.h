@@ -50,7 +50,7 @@ struct agent {
 	char zone[ZONE_SIZE]; /* this Node's, used in the last plans; "": none */
 };
 
-/* agent_datapath.c: all log, and return 0 or a negative errno. */
+/* plane.c: all log, and return 0 or a negative errno. */
 
 /* Called before anything is changed: a mistake in --cgroup must not leave half a datapath. */
 int agent_choose_cgroup(struct agent *agent);
@@ -73,7 +73,7 @@ int agent_datapath_finish(struct agent *agent);
 /* Frees the agent's side; pinned maps and attached programs keep working. */
 void agent_datapath_end(struct agent *agent);
 
-/* agent_publish.c */
+/* publish_changes.c */
 
 /*
  * Re-reads the plans' other inputs (Node, addresses, ServiceCIDRs); any change marks every Service
@@ -95,7 +95,7 @@ int agent_publish_first(struct agent *agent);
 /* For link_events. `context`: the agent. */
 void agent_addresses_changed(void *context);
 
-/* agent_source.c: opens the source that the options name. Logs. Returns 0 or a negative errno. */
+/* source_events.c: opens the source that the options name. Logs. Returns 0 or a negative errno. */
 int agent_source_open(struct agent *agent);
 
 /* agent_status.c: a failed write is logged and otherwise ignored. */
@@ -109,7 +109,7 @@ void agent_status_store(const struct agent *agent);
 /* Updates the status and writes it. */
 void agent_status_write(struct agent *agent);
 
-/* agent_events.c: Events of the Node, if the source is a cluster. */
+/* event_posts.c: Events of the Node, if the source is a cluster. */
 
 /* Posts that the agent starts, and whether another proxy serves the same Services. */
 void agent_tell_start(struct agent *agent);

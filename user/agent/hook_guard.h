@@ -10,7 +10,7 @@
 #include <uv.h>
 
 #include "datapath/datapath.h"
-#include "agent/observe.h"
+#include "agent/http_pages.h"
 #include "link/link.h"
 
 /* The agent's own variables; borrowed, and read at each check. */

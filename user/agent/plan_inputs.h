@@ -8,7 +8,7 @@
  */
 
 #include "datapath/datapath.h"
-#include "agent/node_ports.h"
+#include "agent/node_port_addresses.h"
 #include "config/options.h"
 #include "link/link.h"
 #include "model/model.h"

@@ -13,7 +13,7 @@
 #include "datapath/map_fds.h"
 #include "datapath/pin_dir.h"
 #include "datapath/pinned_maps.h"
-#include "datapath/refusal.h"
+#include "datapath/load_error.h"
 #include "base/cleanup.h"
 #include "fairlead/limits.h"
 #include "base/log.h"

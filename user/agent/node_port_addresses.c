@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/node_ports.h"
+#include "agent/node_port_addresses.h"
 
 #include <errno.h>
 #include <ifaddrs.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/exhausted.h"
+#include "agent/exhausted_ports.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>

@@ -9,8 +9,8 @@
 
 #include <errno.h>
 
-#include "agent/exhausted.h"
-#include "datapath/host_ports.h"
+#include "agent/exhausted_ports.h"
+#include "datapath/local_port_range.h"
 
 #define SECOND_NS 1000000000ULL
 

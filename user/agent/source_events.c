@@ -10,7 +10,7 @@
 #include <uv.h>
 
 #include "datapath/datapath.h"
-#include "agent/observe.h"
+#include "agent/http_pages.h"
 #include "agent/memory_trim.h"
 #include "kube/client/client.h"
 #include "base/log.h"

@@ -11,7 +11,7 @@
 
 #include "agent/socket_reconnect.h"
 #include "agent/stale_sockets.h"
-#include "agent/observe.h"
+#include "agent/http_pages.h"
 #include "agent/other_proxy.h"
 #include "health/service_health_ports.h"
 #include "base/cleanup.h"

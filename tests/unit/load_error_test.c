@@ -13,7 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "datapath/refusal.h"
+#include "datapath/load_error.h"
 
 static void note(enum libbpf_print_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

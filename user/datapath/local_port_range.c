@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "datapath/host_ports.h"
+#include "datapath/local_port_range.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "datapath/refusal.h"
+#include "datapath/load_error.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/bind_watch.h"
+#include "agent/refused_binds.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/observe.h"
+#include "agent/http_pages.h"
 
 #include <errno.h>
 #include <stdio.h>

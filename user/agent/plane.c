@@ -12,14 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/bind_watch.h"
+#include "agent/refused_binds.h"
 #include "datapath/datapath.h"
 #include "agent/socket_reconnect.h"
-#include "agent/exhausted.h"
-#include "datapath/host_ports.h"
+#include "agent/exhausted_ports.h"
+#include "datapath/local_port_range.h"
 #include "agent/stale_sockets.h"
 #include "config/client_scope.h"
-#include "agent/observe.h"
+#include "agent/http_pages.h"
 #include "agent/map_sizes.h"
 #include "base/cleanup.h"
 #include "link/hooks/cgroup.h"
