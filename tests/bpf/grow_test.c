@@ -74,7 +74,7 @@ static void flows_counted_while_a_map_grows_are_neither_lost_nor_counted_twice(v
 	const struct two_maps *maps = *state;
 
 	count(maps->old, 1, 3);
-	assert_int_equal(grow_copy("address_flows", maps->old, maps->new), 0);
+	assert_int_equal(grow_copy(MAP_ADDRESS_FLOWS, maps->old, maps->new), 0);
 	count(maps->old, 1, 2);
 	count(maps->old, OLD_ENTRIES - 1, 1);
 	count(maps->new, 1, -1U);
@@ -92,7 +92,7 @@ static void no_address_is_taken_for_idle_until_the_counts_are_there(void **state
 	struct timespec now;
 
 	count(maps->old, 1, 3);
-	assert_int_equal(grow_copy("address_flows", maps->old, maps->new), 0);
+	assert_int_equal(grow_copy(MAP_ADDRESS_FLOWS, maps->old, maps->new), 0);
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	for (uint32_t index = 0; index < OLD_ENTRIES; index++)
 		assert_true(counted(maps->new, index).new_until_s > now.tv_sec + TIMEOUT_TCP_NEW_S);

@@ -65,13 +65,13 @@ static void the_nodes_own_ports_are_read(void **state)
 	__u16 min = 0, max = 0;
 
 	(void)state;
-	assert_int_equal(host_ports_parse("32768\t60999\n", &min, &max), 0);
+	assert_int_equal(local_port_range_parse("32768\t60999\n", &min, &max), 0);
 	assert_int_equal(min, 32768);
 	assert_int_equal(max, 60999);
-	assert_int_equal(host_ports_parse("", &min, &max), -EINVAL);
-	assert_int_equal(host_ports_parse("5", &min, &max), -EINVAL);
-	assert_int_equal(host_ports_parse("9 8", &min, &max), -EINVAL);
-	assert_int_equal(host_ports_parse("1 70000", &min, &max), -EINVAL);
+	assert_int_equal(local_port_range_parse("", &min, &max), -EINVAL);
+	assert_int_equal(local_port_range_parse("5", &min, &max), -EINVAL);
+	assert_int_equal(local_port_range_parse("9 8", &min, &max), -EINVAL);
+	assert_int_equal(local_port_range_parse("1 70000", &min, &max), -EINVAL);
 }
 
 int main(void)

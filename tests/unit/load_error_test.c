@@ -23,7 +23,7 @@ static void note(enum libbpf_print_level level, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	assert_int_equal(refusal_note(level, format, args), 0);
+	assert_int_equal(load_error_keep(level, format, args), 0);
 	va_end(args);
 }
 
@@ -40,8 +40,8 @@ static void note_verifier(const char *program, const char *log)
 	note(LIBBPF_WARN, "libbpf: failed to load object 'tc_bpf'\n");
 }
 
-/* What refusal_log writes. */
-static void refusal_text(int err, char *ret_text, size_t size)
+/* What load_error_log writes. */
+static void written_by_log(int err, char *ret_text, size_t size)
 {
 	FILE *file = tmpfile();
 	int saved = dup(STDERR_FILENO);
@@ -49,7 +49,7 @@ static void refusal_text(int err, char *ret_text, size_t size)
 
 	assert_non_null(file);
 	assert_int_equal(dup2(fileno(file), STDERR_FILENO), STDERR_FILENO);
-	assert_int_equal(refusal_log(err, "the TC programs"), err);
+	assert_int_equal(load_error_log(err, "the TC programs"), err);
 	(void)dup2(saved, STDERR_FILENO);
 	(void)close(saved);
 	rewind(file);
@@ -62,7 +62,7 @@ static void then_says(int err, const char *const *expected, size_t count)
 {
 	char text[8192];
 
-	refusal_text(err, text, sizeof(text));
+	written_by_log(err, text, sizeof(text));
 	for (size_t i = 0; i < count; i++) {
 		if (!strstr(text, expected[i]))
 			fail_msg("\"%s\" is missing in:\n%s", expected[i], text);
@@ -77,7 +77,7 @@ static void then_is_silent_about(int err, const char *text)
 {
 	char written[8192];
 
-	refusal_text(err, written, sizeof(written));
+	written_by_log(err, written, sizeof(written));
 	if (strstr(written, text))
 		fail_msg("\"%s\" should not be in:\n%s", text, written);
 }
@@ -85,7 +85,7 @@ static void then_is_silent_about(int err, const char *text)
 static int setup(void **state)
 {
 	(void)state;
-	refusal_forget();
+	load_error_reset();
 	return 0;
 }
 
@@ -136,16 +136,16 @@ static void other_errors_name_what_libbpf_complained_of(void **state)
 
 	then_says(-ENOMEM, "map 'flows'", "Cannot allocate memory");
 	then_is_silent_about(-ENOMEM, "failed to load object");
-	assert_non_null(strstr(refusal_complaint(), "map 'flows'"));
+	assert_non_null(strstr(load_error_text(), "map 'flows'"));
 }
 
 static void an_attempt_begins_with_nothing(void **state)
 {
 	(void)state;
 	note_verifier("fl_ingress", "R2 type=mem\n");
-	refusal_forget();
+	load_error_reset();
 
-	assert_string_equal(refusal_complaint(), "");
+	assert_string_equal(load_error_text(), "");
 	then_is_silent_about(-EACCES, "R2 type=mem");
 }
 
@@ -172,5 +172,5 @@ int main(void)
 		cmocka_unit_test_setup(an_empty_log_or_one_that_is_cut_off_does_no_harm, setup),
 	};
 
-	return cmocka_run_group_tests_name("refusals", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("load errors", tests, NULL, NULL);
 }

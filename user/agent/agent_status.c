@@ -35,7 +35,7 @@ void agent_status_store(const struct agent *agent)
 {
 	const __u32 zero = 0;
 
-	if (bpf_map_update_elem(datapath_map(agent->datapath, "agent_status"), &zero,
+	if (bpf_map_update_elem(datapath_map(agent->datapath, MAP_AGENT_STATUS), &zero,
 				&agent->status, BPF_ANY))
 		(void)log_err(-errno, "cannot write the agent's status, continuing");
 }

@@ -11,6 +11,8 @@
 #include "health/ready.h"
 #include "agent/triggers.h"
 #include "base/cleanup.h"
+#include "base/map_table.h"
+#include "link/hooks/cgroup.h"
 #include "metrics/fairlead_metrics.h"
 #include "health/health.h"
 #include "metrics/kube_proxy_metrics.h"
@@ -117,8 +119,9 @@ static int datapath_map_of(const char *name, void *context)
 {
 	const struct observe *observe = context;
 	const struct datapath *datapath = *observe->sources.datapath;
+	const struct map_entry *entry = map_table_find(name);
 
-	return datapath ? datapath_map(datapath, name) : -1;
+	return datapath && entry ? datapath_map(datapath, (enum map_id)(entry - map_table)) : -1;
 }
 
 static bool numbers_of(struct publisher_numbers *ret_numbers, void *context)

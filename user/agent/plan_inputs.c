@@ -72,14 +72,14 @@ bool plan_inputs_refresh(struct plan_inputs *plan_inputs, const struct agent_opt
 	if (datapath && (datapath != plan_inputs->told || changes != plan_inputs->told_changes)) {
 		plan_inputs->told = datapath;
 		plan_inputs->told_changes = changes;
-		near_ranges_write(datapath_map(datapath, "near_ranges"), &options->traffic,
+		near_ranges_write(datapath_map(datapath, MAP_NEAR_RANGES), &options->traffic,
 				  facts.node);
-		service_cidrs_write(datapath_map(datapath, "service_ranges"), &options->traffic,
+		service_cidrs_write(datapath_map(datapath, MAP_SERVICE_RANGES), &options->traffic,
 				    model);
 		if (options->config.forwarding != FORWARDING_SNAT)
 			plan_inputs->has_no_address = !cluster_nodes_write(
-				datapath_map(datapath, "cluster_nodes"),
-				datapath_map(datapath, "node_address"), model, options->node_name);
+				datapath_map(datapath, MAP_CLUSTER_NODES),
+				datapath_map(datapath, MAP_NODE_ADDRESS), model, options->node_name);
 	}
 	return node_ports_look(plan_inputs, &facts, links);
 }

@@ -70,10 +70,10 @@ static int hooks_open(struct agent *agent)
 		.xdp_program = xdp_program,
 		.programs_context = agent,
 		.pin_dir = agent->options.pin_dir,
-		.links_map = datapath_map(agent->datapath, "links"),
-		.sources_map = datapath_map(agent->datapath, "link_sources"),
-		.targets_map = datapath_map(agent->datapath, "redirect_targets"),
-		.xdp_links_map = datapath_map(agent->datapath, "xdp_links"),
+		.links_map = datapath_map(agent->datapath, MAP_LINKS),
+		.sources_map = datapath_map(agent->datapath, MAP_LINK_SOURCES),
+		.targets_map = datapath_map(agent->datapath, MAP_REDIRECT_TARGETS),
+		.xdp_links_map = datapath_map(agent->datapath, MAP_XDP_LINKS),
 		.xdp_mode = agent->options.xdp_mode,
 		.attach = agent->options.with_tc,
 		.force_clsact = agent->options.force_clsact,
@@ -105,11 +105,11 @@ static int socket_hooks_attach(struct agent *agent)
 static int sockets_begin(struct agent *agent)
 {
 	const struct early_sockets_options early = {
-		.frontends_map = datapath_map(agent->datapath, "frontends"),
-		.addresses_map = datapath_map(agent->datapath, "addresses"),
+		.frontends_map = datapath_map(agent->datapath, MAP_FRONTENDS),
+		.addresses_map = datapath_map(agent->datapath, MAP_ADDRESSES),
 		.with_tc = agent->options.with_tc,
 	};
-	int err = stale_sockets_new(&agent->loop, datapath_map(agent->datapath, "socket_state"),
+	int err = stale_sockets_new(&agent->loop, datapath_map(agent->datapath, MAP_SOCKET_STATE),
 				    agent->publisher, &agent->stale_sockets);
 
 	if (!err && agent->options.with_socket)
@@ -128,8 +128,8 @@ static int publisher_begin(struct agent *agent)
 
 	/* Pinned maps may be larger than requested. */
 	agent->sizes.services = maps.services_max;
-	agent->sizes.frontends = datapath_map_entries(agent->datapath, "frontends");
-	agent->sizes.source_ranges = datapath_map_entries(agent->datapath, "source_ranges");
+	agent->sizes.frontends = datapath_map_entries(agent->datapath, MAP_FRONTENDS);
+	agent->sizes.source_ranges = datapath_map_entries(agent->datapath, MAP_SOURCE_RANGES);
 	agent->sizes.slots = maps.slots_max;
 	agent->sizes.backends = maps.backends_max;
 	err = publisher_open(&maps, &agent->publisher);
@@ -156,19 +156,19 @@ static int datapath_begin(struct agent *agent)
 	};
 	int err;
 
-	host_ports_set(&options.config);
+	local_port_range_configure(&options.config);
 	err = datapath_open(&options, &agent->datapath);
 	if (err)
 		return err;
 	if (agent->options.with_tc)
-		err = exhausted_watch_open(&agent->loop, datapath_map(agent->datapath, "exhausted"),
-					   datapath_map(agent->datapath, "service_names"),
+		err = exhausted_watch_open(&agent->loop, datapath_map(agent->datapath, MAP_EXHAUSTED),
+					   datapath_map(agent->datapath, MAP_SERVICE_NAMES),
 					   &agent->exhausted_watch);
 	if (err)
 		return err;
 	if (agent->options.with_socket && agent->options.bind_protection)
-		err = bind_watch_open(&agent->loop, datapath_map(agent->datapath, "bind_attempts"),
-				      datapath_map(agent->datapath, "service_names"),
+		err = bind_watch_open(&agent->loop, datapath_map(agent->datapath, MAP_BIND_ATTEMPTS),
+				      datapath_map(agent->datapath, MAP_SERVICE_NAMES),
 				      &agent->bind_watch);
 	if (err)
 		return err;

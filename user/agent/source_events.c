@@ -77,7 +77,7 @@ static void own_socket_made(int fd, void *context)
 	const __u32 own = 1;
 
 	if (agent->datapath &&
-	    bpf_map_update_elem(datapath_map(agent->datapath, "agent_sockets"), &fd, &own, BPF_ANY))
+	    bpf_map_update_elem(datapath_map(agent->datapath, MAP_AGENT_SOCKETS), &fd, &own, BPF_ANY))
 		log_warning("the agent's own connection may be treated as a client's: %s",
 			    strerror(errno));
 }

@@ -10,13 +10,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/map_table.h"
+#include "datapath/load_error.h"
 #include "datapath/map_fds.h"
 #include "datapath/pin_dir.h"
 #include "datapath/pinned_maps.h"
-#include "datapath/load_error.h"
-#include "base/cleanup.h"
+#include "fairlead/agent.h"
 #include "fairlead/limits.h"
-#include "base/log.h"
+#include "link/hooks/cgroup.h"
+#include "link/link.h"
+#include "publish/publish.h"
 #include "skeleton/socket.skel.h"
 #include "skeleton/sweep.skel.h"
 #include "skeleton/tc.skel.h"
@@ -39,38 +44,36 @@ struct datapath {
 	bool wants_bind, has_bind; /* programs that stop processes from binding NodePorts */
 };
 
-struct map_size {
-	const char *name;
-	uint32_t entries;
-};
-
 static int maps_resize(const struct datapath_options *options, struct bpf_object *object)
 {
 	const struct datapath_sizes *sizes = &options->sizes;
 	/* VIPs, backends, and the node's own addresses. */
 	const uint32_t addresses = sizes->frontends + sizes->backends + 1024;
-	const struct map_size wanted[] = {
-		{"frontends", sizes->frontends},
-		{"source_ranges", sizes->source_ranges},
-		{"addresses", addresses},
-		{"address_flows", addresses},
-		{"services", sizes->services},
-		{"service_names", sizes->services},
-		{"service_stats", sizes->services},
-		{"slots", sizes->slots},
-		{"backends", sizes->backends},
-		{"affinity", sizes->affinity},
-		{"flows", options->with_tc ? sizes->flows : 1},
-		{"flow_checks", FLOW_CHECKS(options->with_tc ? sizes->flows : 1)},
-		{"new_flows", options->with_tc ? sizes->new_flows : 1},
-		{"fragments", options->with_tc ? FRAGMENTS_DEFAULT : 1},
-		{"own_replies", options->with_tc ? OWN_REPLIES_MAX : 1},
+	/* 0: as the programs' source says. */
+	const uint32_t entries[MAP_COUNT] = {
+		[MAP_FRONTENDS] = sizes->frontends,
+		[MAP_SOURCE_RANGES] = sizes->source_ranges,
+		[MAP_ADDRESSES] = addresses,
+		[MAP_ADDRESS_FLOWS] = addresses,
+		[MAP_SERVICES] = sizes->services,
+		[MAP_SERVICE_NAMES] = sizes->services,
+		[MAP_SERVICE_STATS] = sizes->services,
+		[MAP_SLOTS] = sizes->slots,
+		[MAP_BACKENDS] = sizes->backends,
+		[MAP_AFFINITY] = sizes->affinity,
+		[MAP_FLOWS] = options->with_tc ? sizes->flows : 1,
+		[MAP_FLOW_CHECKS] = FLOW_CHECKS(options->with_tc ? sizes->flows : 1),
+		[MAP_NEW_FLOWS] = options->with_tc ? sizes->new_flows : 1,
+		[MAP_FRAGMENTS] = options->with_tc ? FRAGMENTS_DEFAULT : 1,
+		[MAP_OWN_REPLIES] = options->with_tc ? OWN_REPLIES_MAX : 1,
 	};
 
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(object, wanted[i].name);
+	for (int id = 0; id < MAP_COUNT; id++) {
+		struct bpf_map *map =
+			entries[id] ? bpf_object__find_map_by_name(object, map_table[id].name)
+				    : NULL;
 
-		if (map && bpf_map__set_max_entries(map, wanted[i].entries))
+		if (map && bpf_map__set_max_entries(map, entries[id]))
 			return -errno;
 	}
 	return 0;
@@ -89,14 +92,15 @@ static int tc_load_once(struct datapath *datapath, const struct datapath_options
 {
 	int err;
 
-	refusal_forget();
+	load_error_reset();
 	datapath->tc = tc_bpf__open();
 	if (!datapath->tc)
 		return log_err(-errno, "cannot open the TC programs");
 	layer3_choose(datapath->tc, false);
 	err = maps_resize(options, datapath->tc->obj);
-	if (!err)
-		err = pinned_maps_adopt(&datapath->pinned, datapath->tc->obj);
+	if (err)
+		return err;
+	err = pinned_maps_adopt(&datapath->pinned, datapath->tc->obj);
 	if (err)
 		return err;
 	/* An adopted map keeps the size it was created with. */
@@ -120,7 +124,7 @@ static int tc_load(struct datapath *datapath, const struct datapath_options *opt
 		datapath->config.has_helpers_5_12 = 0;
 		err = tc_load_once(datapath, options);
 	}
-	return err && err != -EPROTO ? refusal_log(err, "the TC programs") : err;
+	return err && err != -EPROTO ? load_error_log(err, "the TC programs") : err;
 }
 
 static void cleanup_sweep(struct sweep_bpf **sweep)
@@ -151,9 +155,12 @@ static int sweep_load(struct datapath *datapath)
 		return -errno;
 	sweep->rodata->config = datapath->config;
 	err = map_fds_reuse(&datapath->maps, sweep->obj);
-	if (!err)
-		err = sweep_bpf__load(sweep);
-	return err ? err : program_keep(sweep->progs.fl_sweep_start, &datapath->sweep_program);
+	if (err)
+		return err;
+	err = sweep_bpf__load(sweep);
+	if (err)
+		return err;
+	return program_keep(sweep->progs.fl_sweep_start, &datapath->sweep_program);
 }
 
 /* Starts the timer; if it runs already, makes it continue with the programs of this load. */
@@ -181,7 +188,7 @@ static int socket_load_once(struct datapath *datapath)
 	struct bpf_map *map, *shared;
 	int err;
 
-	refusal_forget();
+	load_error_reset();
 	datapath->socket = socket_bpf__open();
 	if (!datapath->socket)
 		return log_err(-errno, "cannot open the socket programs");
@@ -218,7 +225,7 @@ static int socket_load(struct datapath *datapath)
 		datapath->has_bind = false;
 		err = socket_load_once(datapath);
 	}
-	return err && err != -EPROTO ? refusal_log(err, "the socket programs") : err;
+	return err && err != -EPROTO ? load_error_log(err, "the socket programs") : err;
 }
 
 static uint64_t now_ms(void)
@@ -237,12 +244,13 @@ static int programs_load(struct datapath *datapath, const struct datapath_option
 	uint64_t begun_ms = now_ms();
 	int err = tc_load(datapath, options);
 
-	if (!err)
-		err = socket_load(datapath);
-	if (!err)
-		log_debug("the programs are loaded, in %llu ms",
-			  (unsigned long long)(now_ms() - begun_ms));
-	return err;
+	if (err)
+		return err;
+	err = socket_load(datapath);
+	if (err)
+		return err;
+	log_debug("the programs are loaded, in %llu ms", (unsigned long long)(now_ms() - begun_ms));
+	return 0;
 }
 
 static size_t socket_program_count(const struct datapath *datapath)
@@ -273,32 +281,43 @@ static int socket_programs_keep(struct datapath *datapath)
 		{socket->progs.fl_bind4, BPF_CGROUP_INET4_BIND, "bind4"},
 		{socket->progs.fl_bind6, BPF_CGROUP_INET6_BIND, "bind6"},
 	};
-	int err = 0;
+	int err;
 
-	for (size_t i = 0; !err && i < socket_program_count(datapath); i++) {
+	for (size_t i = 0; i < socket_program_count(datapath); i++) {
 		struct cgroup_program *kept = &datapath->socket_programs[i];
 
 		kept->type = hooks[i].type;
 		kept->name = hooks[i].name;
 		err = program_keep(hooks[i].program, &kept->fd);
+		if (err)
+			return err;
 	}
-	return err;
+	return 0;
 }
 
+static int link_programs_keep(const struct bpf_program *ingress, const struct bpf_program *egress,
+			      struct link_programs *ret_programs)
+{
+	int err = program_keep(ingress, &ret_programs->ingress);
+
+	return err ? err : program_keep(egress, &ret_programs->egress);
+}
+
+/* Keeps the descriptors of maps and programs: their objects are closed then. Silent. */
 static int descriptors_keep(struct datapath *datapath)
 {
-	struct link_programs *programs = &datapath->link_programs[false];
 	int err = map_fds_add(&datapath->maps, datapath->tc->obj);
 
-	if (!err)
-		err = map_fds_add(&datapath->maps, datapath->socket->obj);
-	if (!err)
-		err = program_keep(datapath->tc->progs.fl_ingress, &programs->ingress);
-	if (!err)
-		err = program_keep(datapath->tc->progs.fl_egress, &programs->egress);
-	if (!err)
-		err = socket_programs_keep(datapath);
-	return err ? log_err(err, "cannot keep the descriptors of the datapath") : 0;
+	if (err)
+		return err;
+	err = map_fds_add(&datapath->maps, datapath->socket->obj);
+	if (err)
+		return err;
+	err = link_programs_keep(datapath->tc->progs.fl_ingress, datapath->tc->progs.fl_egress,
+				 &datapath->link_programs[false]);
+	if (err)
+		return err;
+	return socket_programs_keep(datapath);
 }
 
 static void objects_close(struct datapath *datapath)
@@ -318,7 +337,7 @@ static int layer3_load(struct datapath *datapath, struct link_programs *ret_prog
 	auto_cleanup(cleanup_tc) struct tc_bpf *tc = NULL;
 	int err;
 
-	refusal_forget();
+	load_error_reset();
 	tc = tc_bpf__open();
 	if (!tc)
 		return log_err(-errno, "cannot open the TC programs");
@@ -328,9 +347,8 @@ static int layer3_load(struct datapath *datapath, struct link_programs *ret_prog
 	if (!err)
 		err = tc_bpf__load(tc);
 	if (err)
-		return refusal_log(err, "the TC programs for links without a link-layer header");
-	err = program_keep(tc->progs.fl_ingress_l3, &ret_programs->ingress);
-	return err ? err : program_keep(tc->progs.fl_egress_l3, &ret_programs->egress);
+		return load_error_log(err, "the TC programs for links without a link-layer header");
+	return link_programs_keep(tc->progs.fl_ingress_l3, tc->progs.fl_egress_l3, ret_programs);
 }
 
 static void cleanup_xdp(struct xdp_bpf **xdp)
@@ -344,7 +362,7 @@ static int xdp_load_once(const struct datapath *datapath, bool takes_split, int 
 	auto_cleanup(cleanup_xdp) struct xdp_bpf *xdp = NULL;
 	int err;
 
-	refusal_forget();
+	load_error_reset();
 	xdp = xdp_bpf__open();
 	if (!xdp)
 		return -errno;
@@ -353,9 +371,12 @@ static int xdp_load_once(const struct datapath *datapath, bool takes_split, int 
 	if (takes_split)
 		(void)bpf_program__set_flags(xdp->progs.fl_xdp, BPF_F_XDP_HAS_FRAGS);
 	err = map_fds_reuse(&datapath->maps, xdp->obj);
-	if (!err)
-		err = xdp_bpf__load(xdp);
-	return err ? err : program_keep(xdp->progs.fl_xdp, ret_program);
+	if (err)
+		return err;
+	err = xdp_bpf__load(xdp);
+	if (err)
+		return err;
+	return program_keep(xdp->progs.fl_xdp, ret_program);
 }
 
 static void datapath_freep(struct datapath **datapath)
@@ -363,54 +384,74 @@ static void datapath_freep(struct datapath **datapath)
 	datapath_close(*datapath);
 }
 
-int datapath_open(const struct datapath_options *options, struct datapath **ret_datapath)
+static struct datapath *datapath_new(const struct datapath_options *options)
 {
-	auto_cleanup(datapath_freep) struct datapath *datapath = calloc(1, sizeof(*datapath));
-	int err;
+	struct datapath *datapath = calloc(1, sizeof(*datapath));
 
 	if (!datapath)
-		return log_err(-ENOMEM, "cannot allocate the datapath");
+		return NULL;
 	datapath->lock_fd = -1;
 	datapath->sweep_program = -1;
+	datapath->xdp_program = -1;
 	memset(datapath->link_programs, -1, sizeof(datapath->link_programs));
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
 		datapath->socket_programs[i].fd = -1;
-	datapath->xdp_program = -1;
+	map_fds_init(&datapath->maps);
 	datapath->takes_split_frames = options->xdp_takes_split_frames;
 	datapath->config = options->config;
 	datapath->with_tc = options->with_tc;
 	datapath->wants_bind = datapath->has_bind = options->bind_protection;
-	if (snprintf(datapath->pinned.pin_dir, PATH_MAX, "%s", options->pin_dir) >= PATH_MAX)
-		return log_err(-ENAMETOOLONG, "the pin directory's name is too long");
-	(void)libbpf_set_print(refusal_note);
-	err = pin_dir_make(options->pin_dir);
+	return datapath;
+}
+
+/* Makes the pin directory ours for as long as this datapath is open. */
+static int pin_dir_claim(struct datapath *datapath, const char *pin_dir)
+{
+	int err = pin_dir_make(pin_dir);
+
 	if (err)
 		return err;
-	datapath->lock_fd = pin_dir_lock(options->pin_dir);
+	datapath->lock_fd = pin_dir_lock(pin_dir);
 	if (datapath->lock_fd == -EBUSY) {
 		(void)log_err(
 			0,
 			"another agent uses the pins in %s: stop it, or give this one its own --pin-dir",
-			options->pin_dir);
+			pin_dir);
 		return -EBUSY;
 	}
-	if (datapath->lock_fd < 0)
-		return log_err(datapath->lock_fd, "cannot lock %s", options->pin_dir);
-	err = programs_load(datapath, options);
-	if (!err)
-		err = descriptors_keep(datapath);
-	if (!err)
-		err = pinned_maps_copy(&datapath->pinned, &datapath->maps);
-	if (!err)
-		err = pinned_maps_add(&datapath->pinned, datapath->tc->obj);
-	if (!err)
-		err = pinned_maps_add(&datapath->pinned, datapath->socket->obj);
+	return datapath->lock_fd < 0 ? log_err(datapath->lock_fd, "cannot lock %s", pin_dir) : 0;
+}
+
+int datapath_open(const struct datapath_options *options, struct datapath **ret_datapath)
+{
+	auto_cleanup(datapath_freep) struct datapath *datapath = datapath_new(options);
+	int err;
+
+	if (!datapath)
+		return log_err(-ENOMEM, "cannot allocate the datapath");
+	err = pinned_maps_init(&datapath->pinned, options->pin_dir);
+	if (err)
+		return log_err(err, "the pin directory's name is too long");
+	(void)libbpf_set_print(load_error_keep);
+	err = pin_dir_claim(datapath, options->pin_dir);
 	if (err)
 		return err;
+	err = programs_load(datapath, options);
+	if (err)
+		return err;
+	err = descriptors_keep(datapath);
+	if (err)
+		return log_err(err, "cannot keep the descriptors of the datapath");
 	objects_close(datapath);
+	err = pinned_maps_copy(&datapath->pinned, &datapath->maps);
+	if (err)
+		return err;
+	err = pinned_maps_add(&datapath->pinned, &datapath->maps);
+	if (err)
+		return err;
 	if (options->with_tc && sweep_load(datapath))
 		log_debug("the kernel does not take the program with a timer (%s)",
-			  refusal_complaint());
+			  load_error_text());
 	*ret_datapath = take_ptr(datapath);
 	return 0;
 }
@@ -419,9 +460,10 @@ int datapath_commit(struct datapath *datapath)
 {
 	int err = pinned_maps_commit(&datapath->pinned, &datapath->maps);
 
-	if (!err)
-		sweep_start(datapath);
-	return err;
+	if (err)
+		return err;
+	sweep_start(datapath);
+	return 0;
 }
 
 bool datapath_is_pinned(const char *pin_dir)
@@ -432,22 +474,16 @@ bool datapath_is_pinned(const char *pin_dir)
 	       !access(path, F_OK);
 }
 
-static void descriptor_close(int fd)
-{
-	if (fd >= 0)
-		(void)close(fd);
-}
-
 static void programs_close(const struct datapath *datapath)
 {
 	for (size_t i = 0; i < 2; i++) {
-		descriptor_close(datapath->link_programs[i].ingress);
-		descriptor_close(datapath->link_programs[i].egress);
+		cleanup_fd(&datapath->link_programs[i].ingress);
+		cleanup_fd(&datapath->link_programs[i].egress);
 	}
-	descriptor_close(datapath->xdp_program);
-	descriptor_close(datapath->sweep_program);
+	cleanup_fd(&datapath->xdp_program);
+	cleanup_fd(&datapath->sweep_program);
 	for (size_t i = 0; i < SOCKET_PROGRAM_COUNT; i++)
-		descriptor_close(datapath->socket_programs[i].fd);
+		cleanup_fd(&datapath->socket_programs[i].fd);
 }
 
 void datapath_close(struct datapath *datapath)
@@ -458,8 +494,7 @@ void datapath_close(struct datapath *datapath)
 	objects_close(datapath);
 	programs_close(datapath);
 	map_fds_close(&datapath->maps);
-	if (datapath->lock_fd >= 0)
-		(void)close(datapath->lock_fd);
+	cleanup_fd(&datapath->lock_fd);
 	free(datapath);
 }
 
@@ -486,13 +521,13 @@ int datapath_xdp_program(struct datapath *datapath, int *ret_program)
 		err = xdp_load_once(datapath, false, &datapath->xdp_program);
 	if (err)
 		log_warning("the kernel does not take the XDP program (%s: %s), TC does its work",
-			    strerror(-err), refusal_complaint());
+			    strerror(-err), load_error_text());
 	*ret_program = datapath->xdp_program;
 	return err;
 }
 
 size_t datapath_socket_programs(const struct datapath *datapath,
-				struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT])
+				struct cgroup_program *ret_programs)
 {
 	memcpy(ret_programs, datapath->socket_programs, sizeof(datapath->socket_programs));
 	return socket_program_count(datapath);
@@ -501,33 +536,33 @@ size_t datapath_socket_programs(const struct datapath *datapath,
 struct publish_maps datapath_publish_maps(const struct datapath *datapath)
 {
 	return (struct publish_maps){
-		.frontends = datapath_map(datapath, "frontends"),
-		.addresses = datapath_map(datapath, "addresses"),
-		.address_flows = datapath_map(datapath, "address_flows"),
-		.services = datapath_map(datapath, "services"),
-		.slots = datapath_map(datapath, "slots"),
-		.backends = datapath_map(datapath, "backends"),
-		.service_names = datapath_map(datapath, "service_names"),
-		.service_stats = datapath_map(datapath, "service_stats"),
-		.unprogrammed = datapath_map(datapath, "unprogrammed"),
-		.source_ranges = datapath_map(datapath, "source_ranges"),
-		.flows = datapath_map(datapath, "flows"),
-		.node_ports = datapath_map(datapath, "node_ports"),
-		.far_backends = datapath_map(datapath, "far_backends"),
-		.services_max = map_fds_entries(&datapath->maps, "services"),
-		.slots_max = map_fds_entries(&datapath->maps, "slots"),
-		.backends_max = map_fds_entries(&datapath->maps, "backends"),
+		.frontends = datapath_map(datapath, MAP_FRONTENDS),
+		.addresses = datapath_map(datapath, MAP_ADDRESSES),
+		.address_flows = datapath_map(datapath, MAP_ADDRESS_FLOWS),
+		.services = datapath_map(datapath, MAP_SERVICES),
+		.slots = datapath_map(datapath, MAP_SLOTS),
+		.backends = datapath_map(datapath, MAP_BACKENDS),
+		.service_names = datapath_map(datapath, MAP_SERVICE_NAMES),
+		.service_stats = datapath_map(datapath, MAP_SERVICE_STATS),
+		.unprogrammed = datapath_map(datapath, MAP_UNPROGRAMMED),
+		.source_ranges = datapath_map(datapath, MAP_SOURCE_RANGES),
+		.flows = datapath_map(datapath, MAP_FLOWS),
+		.node_ports = datapath_map(datapath, MAP_NODE_PORTS),
+		.far_backends = datapath_map(datapath, MAP_FAR_BACKENDS),
+		.services_max = datapath_map_entries(datapath, MAP_SERVICES),
+		.slots_max = datapath_map_entries(datapath, MAP_SLOTS),
+		.backends_max = datapath_map_entries(datapath, MAP_BACKENDS),
 	};
 }
 
-int datapath_map(const struct datapath *datapath, const char *name)
+int datapath_map(const struct datapath *datapath, enum map_id id)
 {
-	return map_fds_find(&datapath->maps, name);
+	return datapath->maps.maps[id].fd;
 }
 
-uint32_t datapath_map_entries(const struct datapath *datapath, const char *name)
+uint32_t datapath_map_entries(const struct datapath *datapath, enum map_id id)
 {
-	return map_fds_entries(&datapath->maps, name);
+	return datapath->maps.maps[id].entries;
 }
 
 uint32_t datapath_degraded(const struct datapath *datapath)

@@ -8,12 +8,15 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "fairlead/config.h"
-#include "link/hooks/cgroup.h"
-#include "link/link.h"
-#include "publish/publish.h"
+#include "fairlead/maps.h"
+
+struct cgroup_program;
+struct link_programs;
+struct publish_maps;
 
 /* The wanted sizes of maps, in entries. */
 struct datapath_sizes {
@@ -80,16 +83,17 @@ int datapath_link_programs(struct datapath *datapath, bool is_layer3,
  */
 int datapath_xdp_program(struct datapath *datapath, int *ret_program);
 
-/* Fills in the socket programs. Returns how many there are. */
+/* Fills in the socket programs, SOCKET_PROGRAM_COUNT at most. Returns how many there are. */
 size_t datapath_socket_programs(const struct datapath *datapath,
-				struct cgroup_program ret_programs[SOCKET_PROGRAM_COUNT]);
+				struct cgroup_program *ret_programs);
+
 struct publish_maps datapath_publish_maps(const struct datapath *datapath);
 
-/* Any map by its name, or -1. */
-int datapath_map(const struct datapath *datapath, const char *name);
+/* The descriptor of a map. */
+int datapath_map(const struct datapath *datapath, enum map_id id);
 
-/* The number of entries that a map has room for; 0: there is no such map. */
-uint32_t datapath_map_entries(const struct datapath *datapath, const char *name);
+/* The number of entries that a map has room for. */
+uint32_t datapath_map_entries(const struct datapath *datapath, enum map_id id);
 
 /* The enum degraded bits for what this kernel lacks. */
 uint32_t datapath_degraded(const struct datapath *datapath);

@@ -18,7 +18,7 @@ int grace_wait(void)
 	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
 }
 
-static void wait_on_thread(uv_work_t *work)
+static void grace_on_thread(uv_work_t *work)
 {
 	const struct timespec guess = {.tv_nsec = GUESS_NS};
 
@@ -27,7 +27,7 @@ static void wait_on_thread(uv_work_t *work)
 		(void)nanosleep(&guess, NULL);
 }
 
-static void wait_over(uv_work_t *work, int status)
+static void grace_on_thread_end(uv_work_t *work, int status)
 {
 	struct grace *grace = work->data;
 
@@ -46,7 +46,7 @@ void grace_begin(struct grace *grace, uv_loop_t *loop)
 	grace->work.data = grace;
 	grace->begun_ns = uv_hrtime();
 	grace->is_running = true;
-	err = uv_queue_work(loop, &grace->work, wait_on_thread, wait_over);
+	err = uv_queue_work(loop, &grace->work, grace_on_thread, grace_on_thread_end);
 	if (!err)
 		return;
 	grace->is_running = false;

@@ -5,7 +5,6 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,11 +26,14 @@ static int copy_entry(int from, int to, const void *key, void *value)
 
 static int copy_array(int from, int to, const struct bpf_map_info *info, void *value)
 {
-	int err = 0;
+	int err;
 
-	for (uint32_t index = 0; !err && index < info->max_entries; index++)
+	for (uint32_t index = 0; index < info->max_entries; index++) {
 		err = copy_entry(from, to, &index, value);
-	return err;
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 static int copy_hash(int from, int to, const struct bpf_map_info *info, void *value)
@@ -79,18 +81,18 @@ static size_t address_flows_size(uint32_t count)
 	return (count * sizeof(struct address_flows) + page - 1) / page * page;
 }
 
-int grow_copy(const char *map_name, int from, int to)
+int grow_copy(enum map_id id, int from, int to)
 {
 	struct bpf_map_info info = {};
 	__u32 info_size = sizeof(info);
 	auto_cleanup(cleanup_free) void *value = NULL;
 	int cpus = libbpf_num_possible_cpus();
 
-	if (!map_has_trait(map_name, MAP_GROWS) || cpus < 0)
+	if (!(map_table[id].traits & MAP_GROWS) || cpus < 0)
 		return -EINVAL;
 	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
 		return -errno;
-	if (!strcmp(map_name, "address_flows"))
+	if (id == MAP_ADDRESS_FLOWS)
 		return copy_address_flows(to, info.max_entries);
 	/* A value of a per-CPU map is one value for each CPU, each rounded up to 8 bytes. */
 	value = calloc((size_t)cpus, (info.value_size + 7U) / 8 * 8);

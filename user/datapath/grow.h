@@ -6,13 +6,13 @@
  * the same keys.
  */
 
-#include <stdbool.h>
+#include "fairlead/maps.h"
 
 /*
- * Copies a map into a larger one of the same kind, except for the counts of `address_flows`.
- * Returns 0 or a negative errno. Silent.
+ * Copies a map that may grow (MAP_GROWS) into a larger one of the same kind, except for the counts
+ * of `address_flows`. Returns 0 or a negative errno. Silent.
  */
-int grow_copy(const char *map_name, int from, int to);
+int grow_copy(enum map_id id, int from, int to);
 
 /*
  * Adds the counts of one `address_flows` map to those of another, and carries over how long

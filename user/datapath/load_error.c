@@ -40,7 +40,7 @@ static void verifier_log_keep(const char *text)
 		line_keep(line + 1, strcspn(line + 1, "\n"));
 }
 
-int refusal_note(enum libbpf_print_level level, const char *format, va_list args)
+int load_error_keep(enum libbpf_print_level level, const char *format, va_list args)
 {
 	char *text;
 
@@ -55,26 +55,21 @@ int refusal_note(enum libbpf_print_level level, const char *format, va_list args
 	return 0;
 }
 
-void refusal_forget(void)
+void load_error_reset(void)
 {
 	first_complaint[0] = '\0';
 	line_count = 0;
 }
 
-const char *refusal_complaint(void)
+const char *load_error_text(void)
 {
 	return first_complaint;
 }
 
-static const char *kernel_release(struct utsname *system)
-{
-	return uname(system) ? "of this machine" : system->release;
-}
-
-int refusal_log(int err, const char *what)
+int load_error_log(int err, const char *what)
 {
 	struct utsname system;
-	const char *release = kernel_release(&system);
+	const char *release = uname(&system) ? "of this machine" : system.release;
 
 	if (err == -EPERM && !line_count)
 		return log_err(

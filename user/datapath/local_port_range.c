@@ -4,12 +4,13 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "fairlead/limits.h"
+#include "base/cleanup.h"
 #include "base/log.h"
+#include "fairlead/limits.h"
 
 #define RANGE_PATH "/proc/sys/net/ipv4/ip_local_port_range"
 
-int host_ports_parse(const char *text, __u16 *ret_min, __u16 *ret_max)
+int local_port_range_parse(const char *text, __u16 *ret_min, __u16 *ret_max)
 {
 	unsigned int min, max;
 
@@ -22,19 +23,17 @@ int host_ports_parse(const char *text, __u16 *ret_min, __u16 *ret_max)
 
 static int range_read(__u16 *ret_min, __u16 *ret_max)
 {
+	auto_cleanup(cleanup_file) FILE *file = fopen(RANGE_PATH, "re");
 	char text[64] = "";
-	FILE *file = fopen(RANGE_PATH, "re");
-	int err = 0;
 
 	if (!file)
 		return -errno;
 	if (!fgets(text, sizeof(text), file))
-		err = -EIO;
-	(void)fclose(file);
-	return err ? err : host_ports_parse(text, ret_min, ret_max);
+		return -EIO;
+	return local_port_range_parse(text, ret_min, ret_max);
 }
 
-void host_ports_set(struct config *config)
+void local_port_range_configure(struct config *config)
 {
 	__u16 min = 0, max = 0;
 	int err;

@@ -12,10 +12,10 @@
 #include "fairlead/config.h"
 
 /* Parses `text`, a value of net.ipv4.ip_local_port_range. Returns 0 or -EINVAL. Silent. */
-int host_ports_parse(const char *text, __u16 *ret_min, __u16 *ret_max);
+int local_port_range_parse(const char *text, __u16 *ret_min, __u16 *ret_max);
 
 /*
  * Stores the start of the node's current port range in the programs' configuration. Logs if the
  * range cannot be read, and uses the default then, or if it overlaps with that of --source-ports.
  */
-void host_ports_set(struct config *config);
+void local_port_range_configure(struct config *config);

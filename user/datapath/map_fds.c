@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/map_table.h"
+
 int fd_duplicate(int fd)
 {
 	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -14,75 +16,88 @@ int fd_duplicate(int fd)
 	return kept < 0 ? -errno : kept;
 }
 
-static size_t map_fds_position(const struct map_fds *fds, const char *name)
+void map_fds_init(struct map_fds *fds)
 {
-	size_t at = 0;
-
-	while (at < fds->count && strcmp(fds->maps[at].name, name) != 0)
-		at++;
-	return at;
+	for (int id = 0; id < MAP_COUNT; id++) {
+		fds->maps[id].fd = -1;
+		fds->maps[id].entries = 0;
+	}
+	fds->unpinned_count = 0;
 }
 
-static int map_add(struct map_fds *fds, const struct bpf_map *map)
+/* The kept descriptor of the map of that name, borrowed; -1: there is none. */
+static int map_fds_find(const struct map_fds *fds, const char *name)
 {
+	const struct map_entry *entry = map_table_find(name);
+
+	if (entry)
+		return fds->maps[entry - map_table].fd;
+	for (size_t i = 0; i < fds->unpinned_count; i++) {
+		if (!strcmp(fds->unpinned[i].name, name))
+			return fds->unpinned[i].fd;
+	}
+	return -1;
+}
+
+static int map_keep(struct map_fds *fds, const struct bpf_map *map)
+{
+	const struct map_entry *entry = map_table_find(bpf_map__name(map));
 	int fd;
 
-	if (fds->count == MAP_FDS_MAX || strlen(bpf_map__name(map)) >= MAP_FDS_NAME_SIZE)
+	if (!entry && (fds->unpinned_count == MAP_FDS_UNPINNED_MAX ||
+		       strlen(bpf_map__name(map)) >= BPF_OBJ_NAME_LEN))
 		return -E2BIG;
 	fd = fd_duplicate(bpf_map__fd(map));
 	if (fd < 0)
 		return fd;
-	(void)snprintf(fds->maps[fds->count].name, MAP_FDS_NAME_SIZE, "%s", bpf_map__name(map));
-	fds->maps[fds->count].fd = fd;
-	fds->maps[fds->count++].entries = bpf_map__max_entries(map);
+	if (entry) {
+		fds->maps[entry - map_table].fd = fd;
+		fds->maps[entry - map_table].entries = bpf_map__max_entries(map);
+		return 0;
+	}
+	(void)snprintf(fds->unpinned[fds->unpinned_count].name, BPF_OBJ_NAME_LEN, "%s",
+		       bpf_map__name(map));
+	fds->unpinned[fds->unpinned_count++].fd = fd;
 	return 0;
 }
 
 int map_fds_add(struct map_fds *fds, const struct bpf_object *object)
 {
 	const struct bpf_map *map;
-	int err = 0;
+	int err;
 
 	bpf_object__for_each_map (map, object) {
 		if (bpf_map__is_internal(map) || map_fds_find(fds, bpf_map__name(map)) >= 0)
 			continue;
-		err = map_add(fds, map);
+		err = map_keep(fds, map);
 		if (err)
-			break;
+			return err;
 	}
-	return err;
-}
-
-int map_fds_find(const struct map_fds *fds, const char *name)
-{
-	size_t at = map_fds_position(fds, name);
-
-	return at < fds->count ? fds->maps[at].fd : -1;
-}
-
-uint32_t map_fds_entries(const struct map_fds *fds, const char *name)
-{
-	size_t at = map_fds_position(fds, name);
-
-	return at < fds->count ? fds->maps[at].entries : 0;
+	return 0;
 }
 
 int map_fds_reuse(const struct map_fds *fds, struct bpf_object *object)
 {
 	struct bpf_map *map;
-	int err = 0;
+	int err;
 
 	bpf_object__for_each_map (map, object) {
 		int fd = map_fds_find(fds, bpf_map__name(map));
 
-		if (!err && fd >= 0)
-			err = bpf_map__reuse_fd(map, fd);
+		err = fd < 0 ? 0 : bpf_map__reuse_fd(map, fd);
+		if (err)
+			return err;
 	}
-	return err;
+	return 0;
 }
 
 void map_fds_close(struct map_fds *fds)
 {
-	while (fds->count)
-		(void)close(fds->maps[--fds->count].fd);
+	for (int id = 0; id < MAP_COUNT; id++) {
+		if (fds->maps[id].fd >= 0)
+			(void)close(fds->maps[id].fd);
+	}
+	for (size_t i = 0; i < fds->unpinned_count; i++)
+		(void)close(fds->unpinned[i].fd);
+	map_fds_init(fds);
 }

@@ -4,18 +4,18 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "datapath/grow.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/map_table.h"
+#include "datapath/grow.h"
 
-/* True for a map that is not pinned and lives only as long as its programs. */
-static bool map_is_private(const struct bpf_map *map)
+int pinned_maps_init(struct pinned_maps *pinned, const char *pin_dir)
 {
-	return !map_table_find(bpf_map__name(map));
+	for (int id = 0; id < MAP_COUNT; id++)
+		pinned->outgrown_fds[id] = -1;
+	return snprintf(pinned->pin_dir, PATH_MAX, "%s", pin_dir) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 static int pin_path(const struct pinned_maps *pinned, const char *name, char path[PATH_MAX])
@@ -27,13 +27,16 @@ static int pin_path(const struct pinned_maps *pinned, const char *name, char pat
 
 int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 {
+	const struct map_entry *entry = map_table_find(bpf_map__name(map));
 	struct bpf_map_info info = {};
 	__u32 info_size = sizeof(info);
 	auto_cleanup(cleanup_fd) int fd = -1;
 	char path[PATH_MAX];
 	int err;
 
-	err = pin_path(pinned, bpf_map__name(map), path);
+	if (!entry)
+		return 0;
+	err = pin_path(pinned, entry->name, path);
 	if (err)
 		return err;
 	fd = bpf_obj_get(path);
@@ -52,13 +55,8 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 			path, pinned->pin_dir);
 		return -EPROTO;
 	}
-	if (map_has_trait(bpf_map__name(map), MAP_GROWS) &&
-	    info.max_entries < bpf_map__max_entries(map)) {
-		if (pinned->grown_count == PINNED_MAPS_MAX)
-			return -E2BIG;
-		(void)snprintf(pinned->grown[pinned->grown_count].name, MAP_FDS_NAME_SIZE, "%s",
-			       bpf_map__name(map));
-		pinned->grown[pinned->grown_count++].old_fd = take_fd(fd);
+	if (entry->traits & MAP_GROWS && info.max_entries < bpf_map__max_entries(map)) {
+		pinned->outgrown_fds[entry - map_table] = take_fd(fd);
 		return 0;
 	}
 	return bpf_map__reuse_fd(map, fd);
@@ -70,8 +68,6 @@ int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object)
 	int err;
 
 	bpf_object__for_each_map (map, object) {
-		if (map_is_private(map))
-			continue;
 		err = pinned_map_adopt(pinned, map);
 		if (err)
 			return err;
@@ -81,24 +77,24 @@ int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object)
 
 void pinned_maps_forget(struct pinned_maps *pinned)
 {
-	for (size_t i = 0; i < pinned->grown_count; i++)
-		(void)close(pinned->grown[i].old_fd);
-	pinned->grown_count = 0;
+	for (int id = 0; id < MAP_COUNT; id++) {
+		cleanup_fd(&pinned->outgrown_fds[id]);
+		pinned->outgrown_fds[id] = -1;
+	}
 }
 
-int pinned_maps_add(const struct pinned_maps *pinned, struct bpf_object *object)
+int pinned_maps_add(const struct pinned_maps *pinned, const struct map_fds *fds)
 {
-	struct bpf_map *map;
 	char path[PATH_MAX];
 	int err;
 
-	bpf_object__for_each_map (map, object) {
-		if (map_is_private(map))
+	for (int id = 0; id < MAP_COUNT; id++) {
+		if (fds->maps[id].fd < 0)
 			continue;
-		err = pin_path(pinned, bpf_map__name(map), path);
+		err = pin_path(pinned, map_table[id].name, path);
 		if (err)
 			return err;
-		if (bpf_obj_pin(bpf_map__fd(map), path) && errno != EEXIST)
+		if (bpf_obj_pin(fds->maps[id].fd, path) && errno != EEXIST)
 			return log_err(-errno, "cannot pin the map %s", path);
 	}
 	return 0;
@@ -108,51 +104,49 @@ int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds
 {
 	int err;
 
-	for (size_t i = 0; i < pinned->grown_count; i++) {
-		const char *name = pinned->grown[i].name;
-
-		err = grow_copy(name, pinned->grown[i].old_fd, map_fds_find(fds, name));
+	for (int id = 0; id < MAP_COUNT; id++) {
+		if (pinned->outgrown_fds[id] < 0)
+			continue;
+		err = grow_copy(id, pinned->outgrown_fds[id], fds->maps[id].fd);
 		if (err)
-			return log_err(err, "cannot copy the map %s into a larger one", name);
-		log_info("map %s grows to %u entries", name, map_fds_entries(fds, name));
+			return log_err(err, "cannot copy the map %s into a larger one",
+				       map_table[id].name);
+		log_info("map %s grows to %u entries", map_table[id].name, fds->maps[id].entries);
 	}
 	return 0;
 }
 
-/* Adds what the programs counted in the old map, now that they count in the larger one. */
-static int address_flows_settle(const struct pinned_maps *pinned, const struct map_fds *fds)
+/* Renaming the new pin over the old one replaces it in one step. */
+static int pin_replace(const struct pinned_maps *pinned, const char *name, int fd)
 {
-	int err;
+	char path[PATH_MAX], temporary[PATH_MAX + 8];
+	int err = pin_path(pinned, name, path);
 
-	for (size_t i = 0; i < pinned->grown_count; i++) {
-		if (strcmp(pinned->grown[i].name, "address_flows") != 0)
-			continue;
-		err = grow_add_counts(pinned->grown[i].old_fd, map_fds_find(fds, "address_flows"));
-		if (err)
-			return log_err(err,
-				       "cannot add the counts of flows to those of the larger map");
-	}
+	if (err)
+		return err;
+	(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
+	(void)unlink(temporary);
+	if (bpf_obj_pin(fd, temporary) || rename(temporary, path))
+		return log_err(-errno, "cannot pin the map %s", path);
 	return 0;
 }
 
 int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *fds)
 {
-	char path[PATH_MAX], temporary[PATH_MAX + 8];
+	const int old_counts = pinned->outgrown_fds[MAP_ADDRESS_FLOWS];
 	int err;
 
-	for (size_t i = 0; i < pinned->grown_count; i++) {
-		const char *name = pinned->grown[i].name;
-
-		err = pin_path(pinned, name, path);
+	for (int id = 0; id < MAP_COUNT; id++) {
+		if (pinned->outgrown_fds[id] < 0)
+			continue;
+		err = pin_replace(pinned, map_table[id].name, fds->maps[id].fd);
 		if (err)
 			return err;
-		/* Renaming the new pin over the old one replaces it in one step. */
-		(void)snprintf(temporary, sizeof(temporary), "%s_new", path);
-		(void)unlink(temporary);
-		if (bpf_obj_pin(map_fds_find(fds, name), temporary) || rename(temporary, path))
-			return log_err(-errno, "cannot pin the map %s", path);
 	}
-	err = address_flows_settle(pinned, fds);
+	/* Add what the programs counted in the old map, now that they count in the larger one. */
+	err = old_counts < 0 ? 0 : grow_add_counts(old_counts, fds->maps[MAP_ADDRESS_FLOWS].fd);
+	if (err)
+		(void)log_err(err, "cannot add the counts of flows to those of the larger map");
 	pinned_maps_forget(pinned);
 	return err;
 }

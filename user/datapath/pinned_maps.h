@@ -8,39 +8,35 @@
 
 #include <bpf/libbpf.h>
 #include <limits.h>
-#include <stddef.h>
 
 #include "datapath/map_fds.h"
 
-#define PINNED_MAPS_MAX 32
-
 struct pinned_maps {
 	char pin_dir[PATH_MAX];
-	/* Pinned maps that are too small, until commit. */
-	struct {
-		char name[MAP_FDS_NAME_SIZE];
-		int old_fd;
-	} grown[PINNED_MAPS_MAX];
-	size_t grown_count;
+	/* The pinned maps that are too small, until commit; -1: large enough, or not pinned. */
+	int outgrown_fds[MAP_COUNT];
 };
 
 /* All of these log, and return 0 or a negative errno, unless they say otherwise. */
 
+/* Silent. */
+int pinned_maps_init(struct pinned_maps *pinned, const char *pin_dir);
+
 /*
  * Makes a map of an object that is not loaded yet use the pinned map of the same name, if there is
- * one and it is large enough. If it is too small, remembers that the new map will replace it.
- * -EPROTO: another version of fairlead made it.
+ * one and it is large enough. If it is too small, remembers that the new map will replace it. Maps
+ * that are never pinned are left as they are. -EPROTO: another version of fairlead made it.
  */
 int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map);
 
-/* The same for all maps of an object that are pinned. */
+/* The same for all maps of an object. */
 int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object);
 
 /* Copies the content of the maps that are too small into the larger ones, which are loaded. */
 int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds);
 
-/* Pins the maps of an object that are not pinned yet. */
-int pinned_maps_add(const struct pinned_maps *pinned, struct bpf_object *object);
+/* Pins the maps that are not pinned yet. */
+int pinned_maps_add(const struct pinned_maps *pinned, const struct map_fds *fds);
 
 /* Pins the larger maps in place of those that are too small. */
 int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *fds);
