@@ -14,50 +14,50 @@
 
 #define SECOND_NS 1000000000ULL
 
-static __u64 news(struct exhausted_told *told, __u64 count, uint64_t at_s)
+static __u64 unlogged(struct rate_limit_entry *entry, __u64 count, uint64_t at_s)
 {
 	const struct exhausted seen = {.count = count, .last_s = (__u32)at_s};
 
-	return exhausted_news(told, &seen, at_s * SECOND_NS);
+	return exhausted_ports_unlogged(entry, &seen, at_s * SECOND_NS);
 }
 
 static void the_first_flows_are_told_at_once(void **state)
 {
-	struct exhausted_told told = {.service = 1};
+	struct rate_limit_entry entry = {};
 
 	(void)state;
-	assert_int_equal(news(&told, 7, 1000), 7);
+	assert_int_equal(unlogged(&entry, 7, 1000), 7);
 }
 
 static void more_of_them_are_told_once_a_minute(void **state)
 {
-	struct exhausted_told told = {.service = 1};
+	struct rate_limit_entry entry = {};
 
 	(void)state;
-	(void)news(&told, 7, 1000);
-	assert_int_equal(news(&told, 9, 1010), 0);
-	assert_int_equal(news(&told, 20, 1059), 0);
-	assert_int_equal(news(&told, 27, 1060), 20);
-	assert_int_equal(news(&told, 28, 1070), 0);
+	(void)unlogged(&entry, 7, 1000);
+	assert_int_equal(unlogged(&entry, 9, 1010), 0);
+	assert_int_equal(unlogged(&entry, 20, 1059), 0);
+	assert_int_equal(unlogged(&entry, 27, 1060), 20);
+	assert_int_equal(unlogged(&entry, 28, 1070), 0);
 }
 
 static void nothing_new_is_not_told(void **state)
 {
-	struct exhausted_told told = {.service = 1};
+	struct rate_limit_entry entry = {};
 
 	(void)state;
-	(void)news(&told, 7, 1000);
-	assert_int_equal(news(&told, 7, 2000), 0);
+	(void)unlogged(&entry, 7, 1000);
+	assert_int_equal(unlogged(&entry, 7, 2000), 0);
 }
 
 /* The table of notes made room for others meanwhile. */
 static void a_note_that_begins_anew_counts_in_full(void **state)
 {
-	struct exhausted_told told = {.service = 1};
+	struct rate_limit_entry entry = {};
 
 	(void)state;
-	(void)news(&told, 700, 1000);
-	assert_int_equal(news(&told, 3, 2000), 3);
+	(void)unlogged(&entry, 700, 1000);
+	assert_int_equal(unlogged(&entry, 3, 2000), 3);
 }
 
 static void the_nodes_own_ports_are_read(void **state)

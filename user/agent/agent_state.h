@@ -36,8 +36,8 @@ struct agent {
 	struct publisher *publisher;
 	struct stale_sockets *stale_sockets;
 	struct socket_reconnect *socket_reconnect; /* NULL without socket hooks */
-	struct bind_watch *bind_watch;
-	struct exhausted_watch *exhausted_watch;
+	struct refused_binds *refused_binds;
+	struct exhausted_ports *exhausted_ports;
 	struct agent_status status;
 	struct observe *observe;
 	struct service_health_ports *health_ports;

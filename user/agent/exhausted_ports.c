@@ -5,55 +5,40 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "fairlead/limits.h"
 #include "base/log.h"
+#include "fairlead/limits.h"
 
-struct exhausted_watch {
+#define SCAN_MS 10000
+
+struct exhausted_ports {
 	uv_timer_t timer;
 	int exhausted, service_names;
-	struct exhausted_told told[EXHAUSTED_MAX];
+	struct rate_limit_entry logged[EXHAUSTED_MAX]; /* by service port; how many flows */
 };
 
-__u64 exhausted_news(struct exhausted_told *told, const struct exhausted *seen, uint64_t now_ns)
+__u64 exhausted_ports_unlogged(struct rate_limit_entry *entry, const struct exhausted *seen,
+			       uint64_t now_ns)
 {
-	/* The entry was recreated, for another service port or after a pause. */
-	__u64 before = seen->count < told->count ? 0 : told->count;
-	__u64 news = seen->count - before;
+	/* The map's entry was recreated, for another service port or after a pause. */
+	__u64 before = seen->count < entry->count ? 0 : entry->count;
+	__u64 unlogged = seen->count - before;
 
-	if (!news || (told->at_ns && now_ns - told->at_ns < EXHAUSTED_AGAIN_NS))
+	if (!unlogged || rate_limit_is_recent(entry, now_ns))
 		return 0;
-	told->count = seen->count;
-	told->at_ns = now_ns;
-	return news;
+	entry->count = seen->count;
+	entry->logged_ns = now_ns;
+	return unlogged;
 }
 
-/* The entry of a service port; if all are in use, the one that was logged least recently. */
-static struct exhausted_told *told_find(struct exhausted_watch *watch, __u32 service)
-{
-	struct exhausted_told *oldest = watch->told;
-
-	for (size_t i = 0; i < EXHAUSTED_MAX; i++) {
-		struct exhausted_told *told = &watch->told[i];
-
-		if (told->service == service)
-			return told;
-		if (told->at_ns < oldest->at_ns)
-			oldest = told;
-	}
-	*oldest = (struct exhausted_told){.service = service};
-	return oldest;
-}
-
-static void tell(const struct exhausted_watch *watch, __u32 service, __u64 count)
+static void exhausted_ports_log(const struct exhausted_ports *ports, __u32 service, __u64 count)
 {
 	struct service_name name = {};
 
-	if (bpf_map_lookup_elem(watch->service_names, &service, &name)) {
+	if (bpf_map_lookup_elem(ports->service_names, &service, &name)) {
 		log_warning(
 			"%llu new flows of a service that is gone since were dropped: no source "
 			"port was left for them",
@@ -77,57 +62,58 @@ static __u32 now_seconds(void)
 	return (__u32)now.tv_sec;
 }
 
-static void look(uv_timer_t *timer)
+static void exhausted_ports_scan(uv_timer_t *timer)
 {
-	struct exhausted_watch *watch = timer->data;
+	struct exhausted_ports *ports = timer->data;
 	const uint64_t now_ns = uv_hrtime();
 	const __u32 now_s = now_seconds();
 	__u32 service, *previous = NULL;
 	struct exhausted seen;
 
-	while (!bpf_map_get_next_key(watch->exhausted, previous, &service)) {
-		struct exhausted_told *told;
+	while (!bpf_map_get_next_key(ports->exhausted, previous, &service)) {
+		struct rate_limit_entry *entry;
 		__u64 count;
 
 		previous = &service;
-		if (bpf_map_lookup_elem(watch->exhausted, &service, &seen))
+		if (bpf_map_lookup_elem(ports->exhausted, &service, &seen))
 			continue;
-		told = told_find(watch, service);
+		entry = rate_limit_find(ports->logged, EXHAUSTED_MAX, &service, sizeof(service));
+		rate_limit_assign(entry, &service, sizeof(service));
 		/* A new agent does not log what happened long before its start. */
-		if (!told->at_ns && now_s - seen.last_s > EXHAUSTED_AGAIN_NS / 1000000000U) {
-			told->count = seen.count;
+		if (!entry->logged_ns && now_s - seen.last_s > RATE_LIMIT_NS / 1000000000U) {
+			entry->count = seen.count;
 			continue;
 		}
-		count = exhausted_news(told, &seen, now_ns);
+		count = exhausted_ports_unlogged(entry, &seen, now_ns);
 		if (count)
-			tell(watch, service, count);
+			exhausted_ports_log(ports, service, count);
 	}
 }
 
-static void on_closed(uv_handle_t *handle)
+static void exhausted_ports_on_closed(uv_handle_t *handle)
 {
 	free(handle->data);
 }
 
-int exhausted_watch_open(uv_loop_t *loop, int exhausted, int service_names,
-			 struct exhausted_watch **ret_watch)
+int exhausted_ports_open(uv_loop_t *loop, int exhausted, int service_names,
+			 struct exhausted_ports **ret_ports)
 {
-	struct exhausted_watch *watch = calloc(1, sizeof(*watch));
+	struct exhausted_ports *ports = calloc(1, sizeof(*ports));
 
-	if (!watch)
+	if (!ports)
 		return log_err(-ENOMEM, "cannot look for flows without source ports");
-	watch->exhausted = exhausted;
-	watch->service_names = service_names;
-	(void)uv_timer_init(loop, &watch->timer);
-	watch->timer.data = watch;
-	uv_unref((uv_handle_t *)&watch->timer);
-	(void)uv_timer_start(&watch->timer, look, EXHAUSTED_LOOK_MS, EXHAUSTED_LOOK_MS);
-	*ret_watch = watch;
+	ports->exhausted = exhausted;
+	ports->service_names = service_names;
+	(void)uv_timer_init(loop, &ports->timer);
+	ports->timer.data = ports;
+	uv_unref((uv_handle_t *)&ports->timer);
+	(void)uv_timer_start(&ports->timer, exhausted_ports_scan, SCAN_MS, SCAN_MS);
+	*ret_ports = ports;
 	return 0;
 }
 
-void exhausted_watch_close(struct exhausted_watch *watch)
+void exhausted_ports_close(struct exhausted_ports *ports)
 {
-	if (watch)
-		uv_close((uv_handle_t *)&watch->timer, on_closed);
+	if (ports)
+		uv_close((uv_handle_t *)&ports->timer, exhausted_ports_on_closed);
 }

@@ -161,15 +161,15 @@ static int datapath_begin(struct agent *agent)
 	if (err)
 		return err;
 	if (agent->options.with_tc)
-		err = exhausted_watch_open(&agent->loop, datapath_map(agent->datapath, MAP_EXHAUSTED),
-					   datapath_map(agent->datapath, MAP_SERVICE_NAMES),
-					   &agent->exhausted_watch);
+		err = exhausted_ports_open(
+			&agent->loop, datapath_map(agent->datapath, MAP_EXHAUSTED),
+			datapath_map(agent->datapath, MAP_SERVICE_NAMES), &agent->exhausted_ports);
 	if (err)
 		return err;
 	if (agent->options.with_socket && agent->options.bind_protection)
-		err = bind_watch_open(&agent->loop, datapath_map(agent->datapath, MAP_BIND_ATTEMPTS),
-				      datapath_map(agent->datapath, MAP_SERVICE_NAMES),
-				      &agent->bind_watch);
+		err = refused_binds_open(
+			&agent->loop, datapath_map(agent->datapath, MAP_BIND_ATTEMPTS),
+			datapath_map(agent->datapath, MAP_SERVICE_NAMES), &agent->refused_binds);
 	if (err)
 		return err;
 	/* Overwrite the status that an earlier agent left: this one is not synced yet. */
@@ -195,8 +195,8 @@ void agent_datapath_end(struct agent *agent)
 	stale_sockets_abort_all(agent->stale_sockets);
 	stale_sockets_close(take_ptr(agent->stale_sockets));
 	socket_reconnect_close(take_ptr(agent->socket_reconnect));
-	bind_watch_close(take_ptr(agent->bind_watch));
-	exhausted_watch_close(take_ptr(agent->exhausted_watch));
+	refused_binds_close(take_ptr(agent->refused_binds));
+	exhausted_ports_close(take_ptr(agent->exhausted_ports));
 	link_watch_close(take_ptr(agent->links));
 	publisher_close(take_ptr(agent->publisher));
 	datapath_close(take_ptr(agent->datapath));

@@ -9,52 +9,25 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "fairlead/types.h"
 #include "base/log.h"
+#include "base/rate_limit.h"
+#include "fairlead/types.h"
 
-/*
- * Each process is logged at most once a minute for the same port, and at most TOLD_MAX attempts per
- * minute: a process can retry faster than a log is read.
- */
-#define TOLD_MAX      16
-#define TELL_AGAIN_NS 60000000000ULL
+#define LINES_A_MINUTE 16
 
-struct told {
-	struct frontend wanted;
-	char process[PROCESS_NAME_SIZE];
-	uint64_t at_ns; /* 0: nothing yet */
-};
-
-struct bind_watch {
+struct refused_binds {
 	uv_poll_t poll;
 	struct ring_buffer *ring;
 	int service_names;
-	struct told told[TOLD_MAX];
+	struct rate_limit_entry logged[LINES_A_MINUTE];
 };
 
-/* True once a minute for one process name and port. */
-static bool is_news(struct bind_watch *watch, const struct bind_attempt *attempt)
-{
-	struct told *oldest = watch->told;
-	uint64_t now_ns = uv_hrtime();
-
-	for (size_t i = 0; i < TOLD_MAX; i++) {
-		struct told *told = &watch->told[i];
-
-		if (told->at_ns && now_ns - told->at_ns < TELL_AGAIN_NS &&
-		    !memcmp(&told->wanted, &attempt->wanted, sizeof(told->wanted)) &&
-		    !memcmp(told->process, attempt->process, sizeof(told->process)))
-			return false;
-		if (told->at_ns < oldest->at_ns)
-			oldest = told;
-	}
-	if (oldest->at_ns && now_ns - oldest->at_ns < TELL_AGAIN_NS)
-		return false;
-	oldest->wanted = attempt->wanted;
-	memcpy(oldest->process, attempt->process, sizeof(oldest->process));
-	oldest->at_ns = now_ns;
-	return true;
-}
+/* One process and port. */
+struct limit_key {
+	struct frontend wanted;
+	char process[PROCESS_NAME_SIZE];
+};
+_Static_assert(sizeof(struct limit_key) <= RATE_LIMIT_KEY_SIZE, "it is a key of a rate limit");
 
 /* A process name may contain any bytes. */
 static void process_format(const char process[PROCESS_NAME_SIZE], char text[PROCESS_NAME_SIZE])
@@ -67,19 +40,22 @@ static void process_format(const char process[PROCESS_NAME_SIZE], char text[PROC
 	}
 }
 
-static int on_attempt(void *context, void *data, size_t size)
+static int refused_binds_on_attempt(void *context, void *data, size_t size)
 {
-	struct bind_watch *watch = context;
+	struct refused_binds *binds = context;
 	struct bind_attempt attempt;
+	struct limit_key key;
 	struct service_name name = {};
 	char place[ADDRESS_TEXT_SIZE], process[PROCESS_NAME_SIZE];
 
 	if (size < sizeof(attempt))
 		return 0;
 	memcpy(&attempt, data, sizeof(attempt));
-	if (!is_news(watch, &attempt))
+	key.wanted = attempt.wanted;
+	memcpy(key.process, attempt.process, sizeof(key.process));
+	if (!rate_limit_allows(binds->logged, LINES_A_MINUTE, &key, sizeof(key), uv_hrtime()))
 		return 0;
-	if (bpf_map_lookup_elem(watch->service_names, &attempt.service, &name))
+	if (bpf_map_lookup_elem(binds->service_names, &attempt.service, &name))
 		(void)snprintf(name.name, sizeof(name.name), "(gone since)");
 	process_format(attempt.process, process);
 	log_warning("process %s (pid %u) was refused to bind %s/%s: it is the NodePort of service "
@@ -91,63 +67,64 @@ static int on_attempt(void *context, void *data, size_t size)
 	return 0;
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+static void refused_binds_on_readable(uv_poll_t *poll, int status, int events)
 {
-	struct bind_watch *watch = poll->data;
+	struct refused_binds *binds = poll->data;
 
 	(void)events;
 	if (status < 0)
-		(void)log_err(status, "cannot go on reading who is refused NodePorts");
+		(void)log_err(status,
+			      "cannot go on reading which processes are refused a NodePort");
 	else
-		(void)ring_buffer__consume(watch->ring);
+		(void)ring_buffer__consume(binds->ring);
 }
 
-static void watch_free(struct bind_watch *watch)
+static void refused_binds_free(struct refused_binds *binds)
 {
-	ring_buffer__free(watch->ring);
-	free(watch);
+	ring_buffer__free(binds->ring);
+	free(binds);
 }
 
-static void watch_freep(struct bind_watch **watch)
+static void refused_binds_freep(struct refused_binds **binds)
 {
-	if (*watch)
-		watch_free(*watch);
+	if (*binds)
+		refused_binds_free(*binds);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void refused_binds_on_closed(uv_handle_t *handle)
 {
-	watch_free(handle->data);
+	refused_binds_free(handle->data);
 }
 
-int bind_watch_open(uv_loop_t *loop, int bind_attempts, int service_names,
-		    struct bind_watch **ret_watch)
+int refused_binds_open(uv_loop_t *loop, int bind_attempts, int service_names,
+		       struct refused_binds **ret_binds)
 {
-	auto_cleanup(watch_freep) struct bind_watch *watch = calloc(1, sizeof(*watch));
+	auto_cleanup(refused_binds_freep) struct refused_binds *binds = calloc(1, sizeof(*binds));
 	int err;
 
-	if (!watch)
-		return log_err(-ENOMEM, "cannot read who is refused NodePorts");
-	watch->service_names = service_names;
-	watch->ring = ring_buffer__new(bind_attempts, on_attempt, watch, NULL);
-	if (!watch->ring)
-		return log_err(-errno, "cannot read who is refused NodePorts");
-	err = uv_poll_init(loop, &watch->poll, ring_buffer__epoll_fd(watch->ring));
+	if (!binds)
+		return log_err(-ENOMEM, "cannot read which processes are refused a NodePort");
+	binds->service_names = service_names;
+	binds->ring = ring_buffer__new(bind_attempts, refused_binds_on_attempt, binds, NULL);
+	if (!binds->ring)
+		return log_err(-errno, "cannot read which processes are refused a NodePort");
+	err = uv_poll_init(loop, &binds->poll, ring_buffer__epoll_fd(binds->ring));
 	if (err)
-		return log_err(err, "cannot poll who is refused NodePorts");
-	watch->poll.data = watch;
-	err = uv_poll_start(&watch->poll, UV_READABLE, on_readable);
+		return log_err(err, "cannot poll which processes are refused a NodePort");
+	binds->poll.data = binds;
+	err = uv_poll_start(&binds->poll, UV_READABLE, refused_binds_on_readable);
 	if (err) {
-		bind_watch_close(take_ptr(watch));
-		return log_err(err, "cannot poll who is refused NodePorts");
+		refused_binds_close(take_ptr(binds));
+		return log_err(err, "cannot poll which processes are refused a NodePort");
 	}
 	/* Also log the attempts that were recorded before this start. */
-	(void)ring_buffer__consume(watch->ring);
-	*ret_watch = take_ptr(watch);
+	(void)ring_buffer__consume(binds->ring);
+	*ret_binds = take_ptr(binds);
 	return 0;
 }
 
-void bind_watch_close(struct bind_watch *watch)
+void refused_binds_close(struct refused_binds *binds)
 {
-	if (watch)
-		uv_close((uv_handle_t *)&watch->poll, on_closed);
+	if (binds)
+		uv_close((uv_handle_t *)&binds->poll, refused_binds_on_closed);
 }

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* Logs which processes were refused a NodePort. */
+/*
+ * Logs which processes the bind hooks (bpf/socket.bpf.c) refused a NodePort: each process at most
+ * once a minute for the same port.
+ */
 
 #include <uv.h>
 
-struct bind_watch;
+struct refused_binds;
 
 /*
  * Reads `bind_attempts` in the loop; `service_names` maps a NodePort to its Service. Both
  * descriptors are borrowed. Logs. Returns 0 or a negative errno.
  */
-int bind_watch_open(uv_loop_t *loop, int bind_attempts, int service_names,
-		    struct bind_watch **ret_watch);
+int refused_binds_open(uv_loop_t *loop, int bind_attempts, int service_names,
+		       struct refused_binds **ret_binds);
 
 /* The loop's next iteration frees it. NULL is fine. */
-void bind_watch_close(struct bind_watch *watch);
+void refused_binds_close(struct refused_binds *binds);
