@@ -11,7 +11,6 @@
 
 #include "datapath/datapath.h"
 #include "agent/http_pages.h"
-#include "agent/memory_trim.h"
 #include "kube/client/client.h"
 #include "base/log.h"
 #include "publish/publish.h"
@@ -50,8 +49,6 @@ static int source_take(struct agent *agent, uint64_t woken_ns)
 	publisher_numbers(agent->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
-	/* Reading and decoding left holes in the heap between the objects of the model. */
-	memory_trim();
 	return 0;
 }
 
