@@ -8,8 +8,8 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "fairlead/types.h"
 #include "base/log.h"
+#include "fairlead/types.h"
 
 struct node_address_entry {
 	struct ip_addr addr;
@@ -51,12 +51,15 @@ static int set_add_node(const struct object *object, void *context)
 {
 	struct node_set *set = context;
 	bool is_own = !strcmp(object->name, set->own_name);
-	int err = 0;
+	int err;
 
-	for (size_t i = 0; !err && i < object->node.internal_ip_count; i++)
+	for (size_t i = 0; i < object->node.internal_ip_count; i++) {
 		err = set_add(set, &object->node.internal_ips[i],
 			      is_own ? CLUSTER_NODE_THIS : CLUSTER_NODE_OTHER);
-	return err;
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 static bool set_has(const struct node_set *set, const struct ip_addr *addr)
@@ -116,17 +119,25 @@ static bool own_address_write(int map, const struct object *node)
 	return !address_is_zero(&own.ipv4) || !address_is_zero(&own.ipv6);
 }
 
-bool cluster_nodes_write(int nodes, int address, struct model *model, const char *node_name)
+static int nodes_write(int map, struct model *model, const char *node_name)
 {
 	auto_cleanup(set_free) struct node_set set = {.own_name = node_name};
 	int err = model_each(model, OBJECT_NODE, set_add_node, &set);
 
-	if (!err && set.count)
+	if (err)
+		return err;
+	if (set.count)
 		qsort(set.entries, set.count, sizeof(*set.entries), entry_compare);
-	if (!err)
-		err = set_write(nodes, &set);
-	if (!err && model_is_listed(model, OBJECT_NODE))
-		err = others_remove(nodes, &set);
+	err = set_write(map, &set);
+	if (err)
+		return err;
+	return model_is_listed(model, OBJECT_NODE) ? others_remove(map, &set) : 0;
+}
+
+bool cluster_nodes_write(int nodes, int address, struct model *model, const char *node_name)
+{
+	int err = nodes_write(nodes, model, node_name);
+
 	if (err)
 		(void)log_err(err, "cannot write which nodes there are, continuing: packets that "
 				   "others of them encapsulate are dropped");

@@ -55,7 +55,7 @@ static const char *attribute_text(const struct nlmsghdr *message, int type)
 	return "";
 }
 
-static int on_object(const struct nlmsghdr *message, void *data)
+static int nftables_on_object(const struct nlmsghdr *message, void *data)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
 	const struct search *search = data;
@@ -87,7 +87,7 @@ static void nftables_search(uint16_t type, struct search *search)
 	header->nfgen_family = NFPROTO_UNSPEC;
 	header->version = NFNETLINK_V0;
 	if (socket)
-		(void)netlink_request(socket, request, on_object, search);
+		(void)netlink_request(socket, request, nftables_on_object, search);
 }
 
 /* A request for a legacy table creates it, so check first that it exists. */

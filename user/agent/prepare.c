@@ -10,9 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "datapath/pin_dir.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "datapath/pin_dir.h"
 
 #define OOM_SCORE_ADJ "/proc/self/oom_score_adj"
 
@@ -49,7 +49,8 @@ int agent_init_only(const char *pin_dir)
 {
 	int err = pin_dir_make(pin_dir);
 
-	if (!err)
-		log_info("%s is ready for an agent", pin_dir);
-	return err;
+	if (err)
+		return err;
+	log_info("%s is ready for an agent", pin_dir);
+	return 0;
 }

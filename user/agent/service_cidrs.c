@@ -7,10 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "datapath/grace.h"
 #include "fairlead/atomic.h"
 #include "fairlead/types.h"
-#include "base/log.h"
 
 /* Upper bound on a program's run time, used if the kernel cannot wait for a grace period. */
 #define PROGRAM_MAX_NS 10000000L
@@ -20,7 +20,7 @@ struct gathering {
 	bool has_more; /* more ranges than there is room for */
 };
 
-static void gather(struct gathering *gathering, const struct cidr *cidr)
+static void range_add(struct gathering *gathering, const struct cidr *cidr)
 {
 	struct service_ranges *ranges = &gathering->ranges;
 	struct ip_addr mask = {};
@@ -41,10 +41,10 @@ static void gather(struct gathering *gathering, const struct cidr *cidr)
 	ranges->count++;
 }
 
-static int gather_object(const struct object *object, void *context)
+static int object_add(const struct object *object, void *context)
 {
 	for (size_t i = 0; i < object->service_cidr.cidr_count; i++)
-		gather(context, &object->service_cidr.cidrs[i]);
+		range_add(context, &object->service_cidr.cidrs[i]);
 	return 0;
 }
 
@@ -75,8 +75,8 @@ void service_cidrs_write(int map, const struct traffic_options *traffic, struct 
 
 	_Static_assert(sizeof(struct service_ranges) <= 4096, "it is in one page");
 	for (size_t i = 0; i < traffic->service_cidr_count; i++)
-		gather(&gathering, &traffic->service_cidrs[i]);
-	(void)model_each(model, OBJECT_SERVICE_CIDR, gather_object, &gathering);
+		range_add(&gathering, &traffic->service_cidrs[i]);
+	(void)model_each(model, OBJECT_SERVICE_CIDR, object_add, &gathering);
 	if (gathering.has_more)
 		log_warning("there are more than %d ranges of ClusterIPs: unused addresses of the "
 			    "others are not dropped",

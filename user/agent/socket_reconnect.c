@@ -37,7 +37,7 @@ int socket_reconnect_new(uv_loop_t *loop, const struct early_sockets_options *op
 	return 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void socket_reconnect_on_closed(uv_handle_t *handle)
 {
 	free(handle->data);
 }
@@ -45,10 +45,10 @@ static void on_closed(uv_handle_t *handle)
 void socket_reconnect_close(struct socket_reconnect *reconnect)
 {
 	if (reconnect)
-		uv_close((uv_handle_t *)&reconnect->timer, on_closed);
+		uv_close((uv_handle_t *)&reconnect->timer, socket_reconnect_on_closed);
 }
 
-static void look(uv_timer_t *timer)
+static void socket_reconnect_on_timer(uv_timer_t *timer)
 {
 	struct socket_reconnect *reconnect = timer->data;
 	unsigned int count = 0;
@@ -78,5 +78,5 @@ void socket_reconnect_schedule(struct socket_reconnect *reconnect)
 	if (!reconnect || !publisher_take_new_udp(reconnect->publisher) ||
 	    reconnect->is_unsupported)
 		return;
-	(void)uv_timer_start(&reconnect->timer, look, GATHER_MS, 0);
+	(void)uv_timer_start(&reconnect->timer, socket_reconnect_on_timer, GATHER_MS, 0);
 }

@@ -8,9 +8,10 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "base/cleanup.h"
+#include "base/log.h"
 #include "fairlead/agent.h"
 #include "link/sockets/sockets.h"
-#include "base/log.h"
 
 /*
  * The time that answers of a departed backend are given to arrive, and the shortest interval
@@ -19,7 +20,7 @@
 #define ANSWERS_MS 500
 #define NS_PER_MS  1000000ULL
 
-struct left_backend {
+struct departed_backend {
 	struct socket_target target;
 	uint64_t left_ns; /* uv_hrtime() */
 	UT_hash_handle hh;
@@ -29,7 +30,7 @@ struct stale_sockets {
 	uv_timer_t timer; /* runs while there are backends */
 	int socket_state_map;
 	struct publisher *publisher;
-	struct left_backend *backends; /* uthash */
+	struct departed_backend *backends; /* uthash */
 	bool is_unsupported;
 };
 
@@ -53,16 +54,16 @@ int stale_sockets_new(uv_loop_t *loop, int socket_state_map, struct publisher *p
 	return 0;
 }
 
-static void backend_forget(struct stale_sockets *stale, struct left_backend *backend)
+static void backend_forget(struct stale_sockets *stale, struct departed_backend *backend)
 {
 	HASH_DEL(stale->backends, backend);
 	free(backend);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void stale_sockets_on_closed(uv_handle_t *handle)
 {
 	struct stale_sockets *stale = handle->data;
-	struct left_backend *backend, *next;
+	struct departed_backend *backend, *next;
 
 	HASH_ITER (hh, stale->backends, backend, next)
 		backend_forget(stale, backend);
@@ -72,14 +73,14 @@ static void on_closed(uv_handle_t *handle)
 void stale_sockets_close(struct stale_sockets *stale)
 {
 	if (stale)
-		uv_close((uv_handle_t *)&stale->timer, on_closed);
+		uv_close((uv_handle_t *)&stale->timer, stale_sockets_on_closed);
 }
 
-static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 port, void *context)
+static void backend_add(uint32_t service, const struct ip_addr *addr, __be16 port, void *context)
 {
 	struct stale_sockets *stale = context;
 	struct socket_target target;
-	struct left_backend *backend;
+	struct departed_backend *backend;
 
 	if (stale->is_unsupported)
 		return;
@@ -92,7 +93,7 @@ static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 po
 		backend = calloc(1, sizeof(*backend));
 		if (!backend) {
 			(void)log_err(-ENOMEM,
-				      "sockets of a backend that left are not told, continuing");
+				      "sockets of a backend that left are not aborted, continuing");
 			return;
 		}
 		backend->target = target;
@@ -105,10 +106,10 @@ static void backend_note(uint32_t service, const struct ip_addr *addr, __be16 po
  * Removes the backends that left until `until_ns` from the table, and returns those that have not
  * come back.
  */
-static size_t targets_take(struct stale_sockets *stale, uint64_t until_ns,
-			   struct socket_target *ret_targets)
+static size_t targets_dequeue(struct stale_sockets *stale, uint64_t until_ns,
+			      struct socket_target *ret_targets)
 {
-	struct left_backend *backend, *next;
+	struct departed_backend *backend, *next;
 	size_t count = 0;
 
 	HASH_ITER (hh, stale->backends, backend, next) {
@@ -122,62 +123,62 @@ static size_t targets_take(struct stale_sockets *stale, uint64_t until_ns,
 	return count;
 }
 
-static void targets_tell(struct stale_sockets *stale, const struct socket_target *targets,
-			 size_t count)
+static void targets_abort(struct stale_sockets *stale, const struct socket_target *targets,
+			  size_t count)
 {
-	unsigned int told = 0;
-	int err = sockets_destroy_udp(stale->socket_state_map, targets, count, &told);
+	unsigned int aborted = 0;
+	int err = sockets_destroy_udp(stale->socket_state_map, targets, count, &aborted);
 
 	if (err == -EOPNOTSUPP) {
 		stale->is_unsupported = true;
-		log_warning("this kernel cannot abort sockets (CONFIG_INET_DIAG_DESTROY): "
-			    "connected UDP "
-			    "sockets stay with a backend that left until they connect again");
+		log_warning(
+			"this kernel cannot abort sockets (CONFIG_INET_DIAG_DESTROY): "
+			"connected UDP sockets stay with a backend that left until they connect again");
 	} else if (err) {
-		(void)log_err(err, "cannot tell sockets that their backend left, continuing");
+		(void)log_err(err, "cannot abort sockets whose backend has left, continuing");
 	}
-	if (told)
-		log_info("aborted %u connected UDP sockets whose backend has left", told);
+	if (aborted)
+		log_info("aborted %u connected UDP sockets whose backend has left", aborted);
 }
 
-static void tell(struct stale_sockets *stale, uint64_t until_ns)
+static void abort_until(struct stale_sockets *stale, uint64_t until_ns)
 {
 	size_t count = HASH_COUNT(stale->backends);
-	struct socket_target *targets;
+	auto_cleanup(cleanup_free) struct socket_target *targets = NULL;
 
 	if (!count)
 		return;
 	targets = calloc(count, sizeof(*targets));
 	if (!targets) {
-		(void)log_err(-ENOMEM, "sockets of backends that left are told later, continuing");
+		(void)log_err(-ENOMEM,
+			      "sockets of backends that left are aborted later, continuing");
 		return;
 	}
-	count = targets_take(stale, until_ns, targets);
+	count = targets_dequeue(stale, until_ns, targets);
 	if (count)
-		targets_tell(stale, targets, count);
-	free(targets);
+		targets_abort(stale, targets, count);
 }
 
-static void timer_rang(uv_timer_t *timer)
+static void stale_sockets_on_timer(uv_timer_t *timer)
 {
 	struct stale_sockets *stale = timer->data;
 
-	tell(stale, uv_hrtime() - ANSWERS_MS * NS_PER_MS);
+	abort_until(stale, uv_hrtime() - ANSWERS_MS * NS_PER_MS);
 	if (!stale->backends)
 		(void)uv_timer_stop(timer);
 }
 
 void stale_sockets_collect(struct stale_sockets *stale)
 {
-	publisher_drain_left(stale->publisher, backend_note, stale);
+	publisher_drain_left(stale->publisher, backend_add, stale);
 	if (stale->backends && !uv_is_active((uv_handle_t *)&stale->timer))
-		(void)uv_timer_start(&stale->timer, timer_rang, ANSWERS_MS, ANSWERS_MS);
+		(void)uv_timer_start(&stale->timer, stale_sockets_on_timer, ANSWERS_MS, ANSWERS_MS);
 }
 
 void stale_sockets_abort_all(struct stale_sockets *stale)
 {
 	if (stale)
-		tell(stale, UINT64_MAX);
+		abort_until(stale, UINT64_MAX);
 }
 
 uint32_t stale_sockets_degraded(const struct stale_sockets *stale)

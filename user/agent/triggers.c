@@ -7,7 +7,7 @@
 /* An upper bound: further triggers would add nothing, since all wait for the same publish. */
 #define TRIGGERS_MAX 65536
 
-static uint64_t now_ms(void)
+static uint64_t triggers_now_ms(void)
 {
 	struct timespec now;
 
@@ -33,7 +33,7 @@ static void trigger_add(struct triggers *triggers, uint64_t triggered_ms, enum i
 	triggers->items[triggers->count++] = (struct trigger){triggered_ms, family};
 }
 
-static void on_arrival(const struct object *object, void *context)
+static void triggers_on_arrival(const struct object *object, void *context)
 {
 	struct triggers *triggers = context;
 
@@ -48,8 +48,8 @@ static void on_arrival(const struct object *object, void *context)
 
 void triggers_begin(struct triggers *triggers, struct model *model)
 {
-	*triggers = (struct triggers){.started_ms = now_ms()};
-	model_on_arrival(model, on_arrival, triggers);
+	*triggers = (struct triggers){.started_ms = triggers_now_ms()};
+	model_on_arrival(model, triggers_on_arrival, triggers);
 }
 
 void triggers_end(struct triggers *triggers, struct model *model)
@@ -60,7 +60,7 @@ void triggers_end(struct triggers *triggers, struct model *model)
 
 void triggers_drain(struct triggers *triggers, trigger_fn fn, void *context)
 {
-	uint64_t now = now_ms();
+	uint64_t now = triggers_now_ms();
 
 	for (size_t i = 0; i < triggers->count; i++) {
 		const struct trigger *trigger = &triggers->items[i];
