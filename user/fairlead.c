@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/node_cleanup.h"
 #include "cli/cli.h"
 #include "cli/complain.h"
 
@@ -33,7 +34,7 @@ static const struct subcommand subcommands[] = {
 	{"flows", "connections that packets were translated for", flows_main},
 	{"affinity", "which client is bound to which backend", affinity_main},
 	{"links", "network links: role, hook and why", links_main},
-	{"explain", "what becomes of a packet, and why", explain_main},
+	{"explain", "what happens to a packet, and why", explain_main},
 	{"status", "one screen: hooks, maps, last publish, what is degraded", status_main},
 	{"cleanup", "remove everything of ours from this node", cleanup_main},
 	{"completion", "print the completion script for bash", completion_main},
@@ -127,7 +128,7 @@ static void help_print(FILE *out)
 		    "  fairlead services shop/web\n"
 		    "  fairlead status -o json\n"
 		    "  fairlead help agent\n"
-		    "\nThose that look in read the pinned maps, so they work while no agent runs.\n"
+		    "\nSubcommands that inspect read the pinned maps: they need no running agent.\n"
 		    "`fairlead SUBCOMMAND --help` has options, examples and exit codes; see also "
 		    "fairlead(8).\n",
 		    out);

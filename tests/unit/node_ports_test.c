@@ -96,9 +96,9 @@ static void node_ports_are_served_where_the_rules_say(void **state)
 		if (row->node)
 			node.internal_ip_count = read_addresses(row->node, internal);
 		facts.node = row->node ? &node : NULL;
-		assert_int_equal(node_ports_choose(&facts, &ports), 0);
+		assert_int_equal(node_port_addresses_choose(&facts, &ports), 0);
 		then_addresses(ports.addresses, ports.count, row->what, row->expected);
-		node_ports_fini(&ports);
+		node_port_addresses_fini(&ports);
 	}
 }
 
@@ -110,10 +110,10 @@ static void processes_of_the_node_have_loopback_too(void **state)
 
 	(void)state;
 	(void)read_addresses("172.18.0.11", facts.guesses);
-	assert_int_equal(node_ports_choose(&facts, &ports), 0);
+	assert_int_equal(node_port_addresses_choose(&facts, &ports), 0);
 	then_addresses(ports.addresses, ports.count, "loopback", "::1 127.0.0.1 172.18.0.11");
-	assert_true(node_ports_equal(&ports, &ports));
-	node_ports_fini(&ports);
+	assert_true(node_port_addresses_equal(&ports, &ports));
+	node_port_addresses_fini(&ports);
 }
 
 int main(void)

@@ -11,24 +11,26 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <uv.h>
 
 #include "agent/agent_state.h"
-#include "config/config_watch.h"
+#include "agent/event_posts.h"
 #include "agent/hook_guard.h"
-#include "config/kube_proxy_write.h"
-#include "agent/log_timer.h"
-#include "agent/http_pages.h"
-#include "config/options.h"
+#include "agent/map_sizes.h"
+#include "agent/node_cleanup.h"
 #include "agent/prepare.h"
-#include "health/service_health_ports.h"
 #include "base/cleanup.h"
-#include "base/netns.h"
 #include "base/log.h"
+#include "base/netns.h"
+#include "config/config_watch.h"
+#include "config/kube_proxy_write.h"
+#include "health/service_health_ports.h"
+#include "link/hooks/cgroup.h"
 #include "model/model.h"
 #include "source/source.h"
 
-static void stop(uv_signal_t *handle, int number)
+static void agent_on_signal(uv_signal_t *handle, int number)
 {
 	struct agent *agent = handle->data;
 
@@ -45,97 +47,38 @@ static bool signal_is_ignored(int number)
 
 static int loop_open(struct agent *agent)
 {
+	struct {
+		uv_signal_t *handle;
+		int number;
+	} signals[] = {
+		{&agent->terminate, SIGTERM},
+		{&agent->interrupt, SIGINT},
+		{&agent->hangup, SIGHUP},
+	};
 	int err = uv_loop_init(&agent->loop);
 
 	if (err)
 		return log_err(err, "cannot make the event loop");
-	(void)uv_signal_init(&agent->loop, &agent->terminate);
-	(void)uv_signal_init(&agent->loop, &agent->interrupt);
-	(void)uv_signal_init(&agent->loop, &agent->hangup);
-	(void)uv_timer_init(&agent->loop, &agent->reclaim);
-	(void)uv_timer_init(&agent->loop, &agent->retry);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		(void)uv_signal_init(&agent->loop, signals[i].handle);
+		signals[i].handle->data = agent;
+		/* nohup ignores SIGHUP so that the process survives it. */
+		if (signals[i].number == SIGHUP && signal_is_ignored(SIGHUP))
+			continue;
+		err = uv_signal_start(signals[i].handle, agent_on_signal, signals[i].number);
+		if (err)
+			return log_err(err, "cannot watch for signals");
+	}
 	log_timer_open(&agent->loop, &agent->log_timer);
-	agent->terminate.data = agent;
-	agent->interrupt.data = agent;
-	agent->hangup.data = agent;
-	agent->reclaim.data = agent;
-	agent->retry.data = agent;
-	agent->grace.over = agent_grace_over;
-	agent->grace.context = agent;
-	err = uv_signal_start(&agent->terminate, stop, SIGTERM);
-	if (!err)
-		err = uv_signal_start(&agent->interrupt, stop, SIGINT);
-	/* nohup ignores SIGHUP so that the process survives it. */
-	if (!err && !signal_is_ignored(SIGHUP))
-		err = uv_signal_start(&agent->hangup, stop, SIGHUP);
-	return err ? log_err(err, "cannot watch for signals") : 0;
-}
-
-static int observe_begin(struct agent *agent)
-{
-	const struct observe_sources sources = {
-		.options = &agent->options,
-		.status = &agent->status,
-		.model = agent->model,
-		.datapath = &agent->datapath,
-		.publisher = &agent->publisher,
-		.unserved = agent_tell_unserved,
-		.context = agent,
-	};
-
-	return observe_open(&agent->loop, &sources, &agent->observe);
-}
-
-static bool proxy_is_alive(void *context)
-{
-	const struct agent *agent = context;
-
-	return observe_is_alive(agent->observe);
-}
-
-static int health_ports_begin(struct agent *agent)
-{
-	const struct service_health_options options = {
-		.node_name = agent->options.node_name,
-		.is_alive = proxy_is_alive,
-		.failed = agent_tell_service_unserved,
-		.context = agent,
-	};
-
-	agent->health_ports = service_health_ports_new(&agent->loop, &options);
-	return agent->health_ports ? 0 : log_err(-ENOMEM, "cannot prepare Services' health checks");
-}
-
-static int guard_begin(struct agent *agent)
-{
-	agent->hook_guard =
-		hook_guard_new(&agent->loop, &(struct hook_guard_sources){
-						     .interval_s = agent->options.hook_check_s,
-						     .pin_dir = agent->options.pin_dir,
-						     .cgroup = agent->cgroup,
-						     .are_hooked = &agent->are_sockets_hooked,
-						     .datapath = &agent->datapath,
-						     .links = &agent->links,
-						     .observe = agent->observe,
-						     .lost = agent_tell_hook_lost,
-						     .context = agent,
-					     });
-	return agent->hook_guard ? 0 : log_err(-ENOMEM, "cannot look after the hooks");
-}
-
-static int serve_begin(struct agent *agent)
-{
-	agent->failed = observe_serve(agent->observe);
-	if (agent->failed)
-		agent_tell_last_words(agent);
-	return agent->failed;
+	agent_publishing_init(agent);
+	return 0;
 }
 
 /*
  * Ends the agent: its supervisor restarts it with the new file, and the datapath keeps working
  * meanwhile.
  */
-static void config_changed(void *context)
+static void agent_on_config_changed(void *context)
 {
 	struct agent *agent = context;
 
@@ -145,50 +88,199 @@ static void config_changed(void *context)
 	uv_stop(&agent->loop);
 }
 
-static int config_follow(struct agent *agent)
+/* Before anything is changed: a mistake in --cgroup must not leave half a datapath. */
+static int cgroup_choose(struct agent *agent)
 {
 	const struct agent_options *options = &agent->options;
 
-	if (!options->config_file)
+	if (!options->with_socket)
 		return 0;
-	return config_watch_open(&agent->loop, options->config_file, &options->config_mark,
-				 config_changed, agent, &agent->config_watch);
+	agent->cgroup = options->cgroup ? strdup(options->cgroup) : cgroup_find_root();
+	if (agent->cgroup)
+		return cgroup_check(agent->cgroup);
+	(void)log_err(0, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do without "
+			 "the socket hooks (--hooks tc)");
+	return -ENOENT;
 }
 
-static int agent_start(struct agent *agent)
+static bool agent_is_alive(void *context)
 {
+	const struct agent *agent = context;
+
+	return health_is_alive(agent->telemetry.health);
+}
+
+static void agent_on_health_check_failed(const char *namespace_, const char *name, const char *note,
+					 void *context)
+{
+	const struct agent *agent = context;
+
+	event_post_health_check_failed(agent->source, namespace_, name, note);
+}
+
+/* The source counts in the telemetry and notes health checks, so they come before it. */
+static int telemetry_and_health_open(struct agent *agent)
+{
+	const struct service_health_options health = {
+		.node_name = agent->options.node_name,
+		.is_alive = agent_is_alive,
+		.failed = agent_on_health_check_failed,
+		.context = agent,
+	};
+	int err = telemetry_open(&agent->telemetry, &agent->loop, &agent->options, &agent->status,
+				 agent->model);
+
+	if (err)
+		return err;
+	agent->health_ports = service_health_ports_new(&agent->loop, &health);
+	return agent->health_ports ? 0 : log_err(-ENOMEM, "cannot prepare Services' health checks");
+}
+
+static int hook_guard_open(struct agent *agent)
+{
+	const struct hook_guard_options options = {
+		.interval_s = agent->options.hook_check_s,
+		.pin_dir = agent->options.pin_dir,
+		.cgroup = agent->cgroup,
+		.telemetry = &agent->telemetry,
+		.source = agent->source,
+	};
+
+	agent->hook_guard = hook_guard_new(&agent->loop, &options);
+	return agent->hook_guard ? 0 : log_err(-ENOMEM, "cannot check the hooks");
+}
+
+static void agent_on_links_changed(void *context)
+{
+	struct agent *agent = context;
+
+	if (agent->plane)
+		agent_status_update(agent);
+}
+
+static int agent_open_plane(struct agent *agent, const struct datapath_sizes *sizes)
+{
+	const struct plane_options options = {
+		.number = ++agent->plane_count,
+		.agent = &agent->options,
+		.sizes = *sizes,
+		.status = &agent->status,
+		.events = {.addresses_changed = agent_addresses_changed,
+			   .links_changed = agent_on_links_changed,
+			   .context = agent},
+	};
+	int err = plane_open(&agent->loop, &options, &agent->plane);
+
+	if (err)
+		return err;
+	agent->telemetry.plane = agent->plane;
+	hook_guard_use(agent->hook_guard, agent->plane);
+	return 0;
+}
+
+/*
+ * Adopts what an earlier run left in the kernel right at the start, because the source may take
+ * long to complete: links that appear meanwhile get their hooks.
+ */
+static int agent_adopt_plane(struct agent *agent)
+{
+	struct datapath_sizes sizes;
+	int err;
+
+	if (!datapath_is_pinned(agent->options.pin_dir))
+		return 0;
+	map_sizes_of_options(&agent->options, &sizes);
+	err = agent_open_plane(agent, &sizes);
+	if (err)
+		return err;
+	err = agent_complete_plane(agent);
+	if (err)
+		return err;
+	log_info("what an earlier agent has programmed stays in use until the source is complete");
+	return 0;
+}
+
+int agent_ensure_plane(struct agent *agent, bool *ret_is_new)
+{
+	struct datapath_sizes sizes;
+	int err;
+
+	*ret_is_new = false;
+	agent_refresh_inputs(agent);
+	err = map_sizes_of_model(agent->model, &agent->options, &agent->publishing.inputs, &sizes);
+	if (err)
+		return log_err(err, "cannot size the maps");
+	if (agent->plane && map_sizes_fit(&sizes, &agent->plane->sizes))
+		return 0;
+	agent->telemetry.plane = NULL;
+	hook_guard_use(agent->hook_guard, NULL);
+	plane_close(take_ptr(agent->plane));
+	*ret_is_new = true;
+	return agent_open_plane(agent, &sizes);
+}
+
+int agent_complete_plane(struct agent *agent)
+{
+	int err = plane_attach_sockets(agent->plane, agent->cgroup, agent->options.pin_dir);
+
+	if (err)
+		return err;
+	telemetry_hooked(&agent->telemetry);
+	return datapath_commit(agent->plane->datapath);
+}
+
+/* Everything that can be checked before the kernel is changed or the source is opened. */
+static int agent_prepare(struct agent *agent)
+{
+	const struct agent_options *options = &agent->options;
 	int err = loop_open(agent);
 
-	if (!err)
-		err = config_follow(agent);
-	if (!err)
-		err = capabilities_check();
-	if (!err)
-		err = agent_choose_cgroup(agent);
+	if (err)
+		return err;
+	err = options->config_file
+		      ? config_watch_open(&agent->loop, options->config_file, &options->config_mark,
+					  agent_on_config_changed, agent, &agent->config_watch)
+		      : 0;
+	if (err)
+		return err;
+	err = capabilities_check();
+	if (err)
+		return err;
+	err = cgroup_choose(agent);
 	if (err)
 		return err;
 	agent->options.config.netns_cookie = netns_cookie();
 	agent_status_begin(agent);
 	agent->model = model_new();
-	if (!agent->model)
-		return log_err(-ENOMEM, "cannot allocate the model");
-	err = observe_begin(agent);
-	if (!err)
-		err = health_ports_begin(agent);
-	if (!err)
-		err = guard_begin(agent);
-	if (!err)
-		err = agent_source_open(agent);
-	if (!err)
-		err = serve_begin(agent);
+	return agent->model ? 0 : log_err(-ENOMEM, "cannot allocate the model");
+}
+
+static int agent_start(struct agent *agent)
+{
+	int err = agent_prepare(agent);
+
 	if (err)
 		return err;
-	agent_tell_start(agent);
-	if (agent->options.manifests)
-		observe_source_reachable(agent->observe, NULL);
-	else
-		err = agent_datapath_take_up(agent);
-	return err;
+	err = telemetry_and_health_open(agent);
+	if (err)
+		return err;
+	err = agent_source_open(agent);
+	if (err)
+		return err;
+	err = hook_guard_open(agent);
+	if (err)
+		return err;
+	agent->failed =
+		http_pages_open(&agent->http_pages, &agent->loop, &agent->telemetry, agent->source);
+	if (agent->failed) {
+		event_posts_flush(agent->source, &agent->loop);
+		return agent->failed;
+	}
+	event_post_start(agent->source);
+	if (!agent->options.manifests)
+		return agent_adopt_plane(agent);
+	telemetry_source_reachable(&agent->telemetry, NULL);
+	return 0;
 }
 
 static void handle_close(uv_handle_t *handle, void *context)
@@ -201,15 +293,16 @@ static void handle_close(uv_handle_t *handle, void *context)
 static void agent_stop(struct agent *agent)
 {
 	source_close(agent->source);
-	hook_guard_close(take_ptr(agent->hook_guard));
-	config_watch_close(take_ptr(agent->config_watch));
-	service_health_ports_close(take_ptr(agent->health_ports));
-	observe_close(take_ptr(agent->observe));
-	agent_datapath_end(agent);
+	hook_guard_close(agent->hook_guard);
+	config_watch_close(agent->config_watch);
+	service_health_ports_close(agent->health_ports);
+	http_pages_close(&agent->http_pages);
+	telemetry_close(&agent->telemetry);
+	plane_close(take_ptr(agent->plane));
 	uv_walk(&agent->loop, handle_close, NULL);
 	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&agent->loop);
-	plan_inputs_fini(&agent->plan_inputs);
+	plan_inputs_fini(&agent->publishing.inputs);
 	model_free(agent->model);
 	free(agent->cgroup);
 }
@@ -220,11 +313,13 @@ static int agent_run(struct agent *agent)
 
 	oom_score_adjust(agent->options.oom_score_adj);
 	err = agent_start(agent);
-	if (!err)
+	if (!err) {
 		(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
+		err = agent->failed;
+	}
 	agent_stop(agent);
 	log_repeats_tell_all();
-	return err ? err : agent->failed;
+	return err;
 }
 
 /* If several tasks are requested, only the first in kube-proxy's order runs. */
@@ -235,7 +330,7 @@ static int task_run(struct agent *agent)
 	if (options->write_config_to)
 		return kube_proxy_config_write(&options->values, options->write_config_to);
 	if (options->cleanup)
-		return agent_cleanup(options->pin_dir);
+		return node_cleanup(options->pin_dir);
 	if (options->init_only)
 		return agent_init_only(options->pin_dir);
 	return agent_run(agent);

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "agent/agent_state.h"
 
-#include <bpf/bpf.h>
-#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 #include <uv.h>
 
-#include "datapath/datapath.h"
+#include "agent/event_posts.h"
 #include "agent/stale_sockets.h"
+#include "datapath/datapath.h"
 #include "fairlead/agent.h"
 #include "link/link.h"
-#include "base/log.h"
 #include "model/model.h"
 #include "publish/publish.h"
 
@@ -31,36 +29,28 @@ void agent_status_begin(struct agent *agent)
 		(void)snprintf(status->cgroup, sizeof(status->cgroup), "%s", agent->cgroup);
 }
 
-void agent_status_store(const struct agent *agent)
+void agent_status_update(struct agent *agent)
 {
-	const __u32 zero = 0;
-
-	if (bpf_map_update_elem(datapath_map(agent->datapath, MAP_AGENT_STATUS), &zero,
-				&agent->status, BPF_ANY))
-		(void)log_err(-errno, "cannot write the agent's status, continuing");
-}
-
-void agent_status_write(struct agent *agent)
-{
+	const struct plane *plane = agent->plane;
 	struct agent_status *status = &agent->status;
 	bool was_full = status->degraded & DEGRADED_MAP_FULL;
 	struct publisher_numbers numbers;
 
-	publisher_numbers(agent->publisher, &numbers);
+	publisher_numbers(plane->publisher, &numbers);
 	status->changed_service_ports = numbers.changed_service_ports;
 	status->refused_service_ports = numbers.refused_service_ports;
 	status->services = (__u32)model_count(agent->model, OBJECT_SERVICE);
 	status->endpoint_slices = (__u32)model_count(agent->model, OBJECT_ENDPOINT_SLICE);
 	status->nodes = (__u32)model_count(agent->model, OBJECT_NODE);
-	status->degraded = datapath_degraded(agent->datapath) | link_watch_degraded(agent->links) |
-			   stale_sockets_degraded(agent->stale_sockets);
+	status->degraded = datapath_degraded(plane->datapath) | link_watch_degraded(plane->links) |
+			   stale_sockets_degraded(plane->stale_sockets);
 	if (numbers.unfitting)
 		status->degraded |= DEGRADED_MAP_FULL;
 	if (numbers.unfitting && !was_full)
-		agent_tell_map_full(agent, numbers.unfitting);
+		event_post_map_full(agent->source, numbers.unfitting);
 	if (agent->is_source_away)
 		status->degraded |= DEGRADED_SOURCE_AWAY;
-	if (agent->plan_inputs.has_no_address)
+	if (agent->publishing.inputs.has_no_address)
 		status->degraded |= DEGRADED_NO_NODE_ADDRESS;
 	if (!agent->options.with_socket)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
@@ -68,5 +58,5 @@ void agent_status_write(struct agent *agent)
 		status->degraded |= DEGRADED_NO_NETNS_COOKIE;
 	if (!agent->options.with_tc)
 		status->degraded |= DEGRADED_NO_TC_HOOKS;
-	agent_status_store(agent);
+	plane_write_status(plane, status);
 }

@@ -5,31 +5,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "link/hooks/cgroup.h"
+#include "agent/event_posts.h"
+#include "agent/plane.h"
+#include "agent/telemetry.h"
 #include "base/log.h"
+#include "datapath/datapath.h"
+#include "link/hooks/cgroup.h"
+#include "link/link.h"
+#include "metrics/fairlead_metrics.h"
 
 #define NOTE_SIZE  256
 #define MSEC_PER_S 1000ULL
 
 struct hook_guard {
 	uv_timer_t timer;
-	struct hook_guard_sources sources;
+	struct hook_guard_options options;
+	struct plane *plane; /* NULL: none */
 };
 
-static void link_lost(const char *link, const char *hook, void *context)
+/* Called by link_watch_check(), which logs it and attaches the hook again. */
+static void hook_guard_on_link_lost(const char *link, const char *hook, void *context)
 {
-	const struct hook_guard_sources *sources = &((struct hook_guard *)context)->sources;
+	const struct hook_guard *guard = context;
 	char note[NOTE_SIZE];
 
 	(void)snprintf(
 		note, sizeof(note),
 		"Somebody has removed or replaced the %s hook of link %s; it is attached again",
 		hook, link);
-	observe_hooks_lost(sources->observe, strcmp(hook, "XDP") ? "tc" : "xdp", 1);
-	sources->lost(note, sources->context);
+	fairlead_metrics_hooks_lost(guard->options.telemetry->fairlead,
+				    strcmp(hook, "XDP") ? "tc" : "xdp", 1);
+	event_post_hook_lost(guard->options.source, note);
 }
 
-static void sockets_lost(const struct hook_guard_sources *sources, int missing)
+static void socket_hooks_report_lost(const struct hook_guard_options *options, int missing)
 {
 	char note[NOTE_SIZE];
 
@@ -37,58 +46,64 @@ static void sockets_lost(const struct hook_guard_sources *sources, int missing)
 		note, sizeof(note),
 		"Somebody has removed or replaced %d socket hooks of the cgroup %s; they are "
 		"attached again",
-		missing, sources->cgroup);
+		missing, options->cgroup);
 	log_warning("%s", note);
-	observe_hooks_lost(sources->observe, "socket", (unsigned int)missing);
-	sources->lost(note, sources->context);
+	fairlead_metrics_hooks_lost(options->telemetry->fairlead, "socket", (unsigned int)missing);
+	event_post_hook_lost(options->source, note);
 }
 
-static void sockets_check(const struct hook_guard_sources *sources)
+static void socket_hooks_check(const struct hook_guard *guard)
 {
+	const struct hook_guard_options *options = &guard->options;
 	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
-	int count = (int)datapath_socket_programs(*sources->datapath, programs), missing;
+	int count = (int)datapath_socket_programs(guard->plane->datapath, programs), missing;
 
-	missing = cgroup_count_missing(sources->cgroup, sources->pin_dir, programs, (size_t)count);
+	missing = cgroup_count_missing(options->cgroup, options->pin_dir, programs, (size_t)count);
 	if (missing > 0) {
-		sockets_lost(sources, missing);
+		socket_hooks_report_lost(options, missing);
 		/* cgroup_attach() logs its own errors. */
-		if (!cgroup_attach(sources->cgroup, sources->pin_dir, programs, (size_t)count))
+		if (!cgroup_attach(options->cgroup, options->pin_dir, programs, (size_t)count))
 			missing = 0;
 	} else if (missing < 0) {
-		(void)log_err(missing, "cannot look after the socket hooks of the cgroup %s",
-			      sources->cgroup);
+		(void)log_err(missing, "cannot check the socket hooks of the cgroup %s",
+			      options->cgroup);
 		missing = count;
 	}
-	observe_socket_hooks(sources->observe, (unsigned int)(count - missing),
-			     (unsigned int)missing);
+	telemetry_socket_hooks(options->telemetry, (unsigned int)(count - missing),
+			       (unsigned int)missing);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void hook_guard_on_timer(uv_timer_t *timer)
 {
 	struct hook_guard *guard = timer->data;
-	const struct hook_guard_sources *sources = &guard->sources;
 
-	if (*sources->links)
-		link_watch_check(*sources->links, link_lost, guard);
-	if (sources->cgroup && *sources->datapath && *sources->are_hooked)
-		sockets_check(sources);
+	if (!guard->plane)
+		return;
+	link_watch_check(guard->plane->links, hook_guard_on_link_lost, guard);
+	if (guard->options.cgroup && guard->plane->are_sockets_hooked)
+		socket_hooks_check(guard);
 }
 
-struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_sources *sources)
+struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_options *options)
 {
 	struct hook_guard *guard = calloc(1, sizeof(*guard));
-	uint64_t interval_ms = sources->interval_s * MSEC_PER_S;
+	uint64_t interval_ms = options->interval_s * MSEC_PER_S;
 
 	if (!guard)
 		return NULL;
-	guard->sources = *sources;
+	guard->options = *options;
 	(void)uv_timer_init(loop, &guard->timer);
 	guard->timer.data = guard;
-	(void)uv_timer_start(&guard->timer, on_timer, interval_ms, interval_ms);
+	(void)uv_timer_start(&guard->timer, hook_guard_on_timer, interval_ms, interval_ms);
 	return guard;
 }
 
-static void on_closed(uv_handle_t *handle)
+void hook_guard_use(struct hook_guard *guard, struct plane *plane)
+{
+	guard->plane = plane;
+}
+
+static void hook_guard_on_closed(uv_handle_t *handle)
 {
 	free(handle->data);
 }
@@ -96,5 +111,5 @@ static void on_closed(uv_handle_t *handle)
 void hook_guard_close(struct hook_guard *guard)
 {
 	if (guard)
-		uv_close((uv_handle_t *)&guard->timer, on_closed);
+		uv_close((uv_handle_t *)&guard->timer, hook_guard_on_closed);
 }

@@ -9,28 +9,26 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "datapath/datapath.h"
-#include "agent/http_pages.h"
-#include "link/link.h"
+struct plane;
+struct source;
+struct telemetry;
 
-/* The agent's own variables; borrowed, and read at each check. */
-struct hook_guard_sources {
+struct hook_guard_options {
 	uint32_t interval_s;
+	/* Borrowed, like all that follows. */
 	const char *pin_dir;
-	const char *cgroup;               /* NULL: there are no socket hooks */
-	const bool *are_hooked;           /* whether the socket hooks have been attached */
-	struct datapath *const *datapath; /* points to NULL while there is none */
-	struct link_watch *const *links;  /* likewise */
-	struct observe *observe;
-	/* Posts `note` as an Event of the Node. */
-	void (*lost)(const char *note, void *context);
-	void *context;
+	const char *cgroup; /* NULL: there are no socket hooks */
+	struct telemetry *telemetry;
+	struct source *source; /* posts the Events */
 };
 
 struct hook_guard;
 
-/* Checks every `interval_s` seconds. NULL: memory is short. */
-struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_sources *sources);
+/* Begins checking the hooks of no plane. NULL: memory is short. */
+struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_options *options);
+
+/* Checks the hooks of this plane from now on; NULL: of none. Borrowed. */
+void hook_guard_use(struct hook_guard *guard, struct plane *plane);
 
 /* The loop's next iteration frees it. NULL is fine. */
 void hook_guard_close(struct hook_guard *guard);

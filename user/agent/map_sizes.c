@@ -45,7 +45,7 @@ static int needs_of_service(const struct object *service, void *context)
 	return 0;
 }
 
-static const char *no_link(const struct ip_addr *addr, void *context)
+static const char *link_with_no_address(const struct ip_addr *addr, void *context)
 {
 	(void)addr;
 	(void)context;
@@ -84,14 +84,14 @@ static void sizes_set(const struct agent_options *options, const struct needs *n
 	};
 }
 
-void sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes)
+void map_sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes)
 {
 	const struct needs nothing = {};
 
 	sizes_set(options, &nothing, ret_sizes);
 }
 
-bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present)
+bool map_sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present)
 {
 	return needed->services <= present->services && needed->slots <= present->slots &&
 	       needed->frontends <= present->frontends &&
@@ -99,23 +99,27 @@ bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes 
 	       needed->backends <= present->backends;
 }
 
-int sizes_of_model(struct model *model, const struct agent_options *options,
-		   const struct plan_inputs *plan_inputs, struct datapath_sizes *ret_sizes)
+int map_sizes_of_model(struct model *model, const struct agent_options *options,
+		       const struct plan_inputs *plan_inputs, struct datapath_sizes *ret_sizes)
 {
 	struct needs needs = {
 		.model = model,
-		.context = {.node_name = options->node_name, .link_with_address = no_link},
+		.context = {.node_name = options->node_name,
+			    .link_with_address = link_with_no_address},
 	};
 	int err;
 
 	plan_inputs_context(plan_inputs, &needs.context);
+	/* Count the endpoints of all zones: a change of the zone must not fill the maps. */
+	needs.context.zone = NULL;
 	/*
 	 * Do not drain the queue here: dirty Services must be published in the order in which they
 	 * arrived.
 	 */
 	err = model_each(model, OBJECT_SERVICE, needs_of_service, &needs);
 	model_touch_all(model);
-	if (!err)
-		sizes_set(options, &needs, ret_sizes);
-	return err;
+	if (err)
+		return err;
+	sizes_set(options, &needs, ret_sizes);
+	return 0;
 }

@@ -14,11 +14,11 @@
  * Plans every Service once, to count the entries it needs. Sizes that flags set are taken from the
  * flags. Marks all Services dirty. Returns 0 or -ENOMEM. Silent.
  */
-int sizes_of_model(struct model *model, const struct agent_options *options,
-		   const struct plan_inputs *plan_inputs, struct datapath_sizes *ret_sizes);
+int map_sizes_of_model(struct model *model, const struct agent_options *options,
+		       const struct plan_inputs *plan_inputs, struct datapath_sizes *ret_sizes);
 
 /* The minimum sizes of a datapath, whatever the source holds. */
-void sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes);
+void map_sizes_of_options(const struct agent_options *options, struct datapath_sizes *ret_sizes);
 
 /* True if the needed sizes fit into the present ones. */
-bool sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present);
+bool map_sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present);

@@ -2,23 +2,22 @@
 
 /* `fairlead cleanup`: removes every pin, link and filter of ours, and nothing else. */
 
+#include "agent/node_cleanup.h"
+
 #include <argp.h>
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
-#include "datapath/pin_dir.h"
 #include "base/cleanup.h"
+#include "base/log.h"
+#include "base/map_table.h"
+#include "datapath/pin_dir.h"
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"
 #include "link/link.h"
-#include "base/log.h"
-#include "base/map_table.h"
 
 #define EXIT_USAGE 2
 
@@ -69,7 +68,7 @@ static int maps_unpin(const char *pin_dir)
 	return err;
 }
 
-int agent_cleanup(const char *pin_dir)
+int node_cleanup(const char *pin_dir)
 {
 	auto_cleanup(cleanup_fd) int lock_fd = -1;
 	int err, first;
@@ -104,5 +103,5 @@ int cleanup_main(int argc, char **argv)
 
 	argp_err_exit_status = EXIT_USAGE;
 	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &pin_dir);
-	return agent_cleanup(pin_dir) ? EXIT_FAILURE : EXIT_SUCCESS;
+	return node_cleanup(pin_dir) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

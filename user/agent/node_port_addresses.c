@@ -59,22 +59,22 @@ static bool address_is_listed(const struct traffic_options *traffic, const struc
 	return false;
 }
 
-static void take(struct node_port_addresses *ports, const struct ip_addr *addr)
+static void address_add(struct node_port_addresses *ports, const struct ip_addr *addr)
 {
 	ports->addresses[ports->count++] = *addr;
 }
 
-static int compare(const void *a, const void *b)
+static int address_compare(const void *a, const void *b)
 {
 	return memcmp(a, b, sizeof(struct ip_addr));
 }
 
-static void sort(struct node_port_addresses *ports)
+static void addresses_sort(struct node_port_addresses *ports)
 {
 	size_t kept = 0;
 
 	if (ports->count)
-		qsort(ports->addresses, ports->count, sizeof(*ports->addresses), compare);
+		qsort(ports->addresses, ports->count, sizeof(*ports->addresses), address_compare);
 	for (size_t i = 0; i < ports->count; i++) {
 		if (!kept || !address_equal(&ports->addresses[kept - 1], &ports->addresses[i]))
 			ports->addresses[kept++] = ports->addresses[i];
@@ -82,24 +82,25 @@ static void sort(struct node_port_addresses *ports)
 	ports->count = kept;
 }
 
-static void primary_take(struct node_port_addresses *ports)
+static void primary_add(struct node_port_addresses *ports)
 {
 	for (size_t i = 0; i < FAMILIES; i++) {
 		if (!address_is_zero(&ports->node_ips[i]))
-			take(ports, &ports->node_ips[i]);
+			address_add(ports, &ports->node_ips[i]);
 	}
 }
 
-static void assigned_take(const struct node_facts *facts, bool all,
-			  struct node_port_addresses *ports)
+static void assigned_add(const struct node_facts *facts, bool all,
+			 struct node_port_addresses *ports)
 {
 	for (size_t i = 0; i < facts->assigned_count; i++) {
 		if (all || address_is_listed(facts->traffic, &facts->assigned[i]))
-			take(ports, &facts->assigned[i]);
+			address_add(ports, &facts->assigned[i]);
 	}
 }
 
-int node_ports_choose(const struct node_facts *facts, struct node_port_addresses *ret_ports)
+int node_port_addresses_choose(const struct node_facts *facts,
+			       struct node_port_addresses *ret_ports)
 {
 	static const struct ip_addr loopbacks[FAMILIES] = {
 		{.bytes = {[10] = 0xff, [11] = 0xff, [12] = IN_LOOPBACKNET, [15] = 1}},
@@ -114,25 +115,26 @@ int node_ports_choose(const struct node_facts *facts, struct node_port_addresses
 	for (size_t i = 0; i < FAMILIES; i++)
 		ret_ports->node_ips[i] = node_ip(facts, i);
 	if (facts->traffic->nodeport_address_count)
-		assigned_take(facts, false, ret_ports);
+		assigned_add(facts, false, ret_ports);
 	else
-		primary_take(ret_ports);
+		primary_add(ret_ports);
 	/* Rule B36: the primary addresses are unknown, so use all. */
 	if (!ret_ports->count && !facts->traffic->nodeport_address_count)
-		assigned_take(facts, true, ret_ports);
+		assigned_add(facts, true, ret_ports);
 	for (size_t i = 0; facts->with_loopback && i < FAMILIES; i++)
-		take(ret_ports, &loopbacks[i]);
-	sort(ret_ports);
+		address_add(ret_ports, &loopbacks[i]);
+	addresses_sort(ret_ports);
 	return 0;
 }
 
-void node_ports_fini(struct node_port_addresses *ports)
+void node_port_addresses_fini(struct node_port_addresses *ports)
 {
 	free(ports->addresses);
 	*ports = (struct node_port_addresses){};
 }
 
-bool node_ports_equal(const struct node_port_addresses *a, const struct node_port_addresses *b)
+bool node_port_addresses_equal(const struct node_port_addresses *a,
+			       const struct node_port_addresses *b)
 {
 	return a->count == b->count &&
 	       (!a->count ||

@@ -27,13 +27,15 @@ struct node_port_addresses {
  * assigned addresses in them, and all assigned addresses of a family that has none of the CIDRs.
  * Otherwise the primary addresses: --bind-address if it is an address, the Node's first InternalIP
  * of each family, or the guess; if neither family has one, all addresses. The caller frees with
- * node_ports_fini. Returns 0 or -ENOMEM. Pure.
+ * node_port_addresses_fini. Returns 0 or -ENOMEM. Pure.
  */
-int node_ports_choose(const struct node_facts *facts, struct node_port_addresses *ret_ports);
+int node_port_addresses_choose(const struct node_facts *facts,
+			       struct node_port_addresses *ret_ports);
 
-void node_ports_fini(struct node_port_addresses *ports);
+void node_port_addresses_fini(struct node_port_addresses *ports);
 
-bool node_ports_equal(const struct node_port_addresses *a, const struct node_port_addresses *b);
+bool node_port_addresses_equal(const struct node_port_addresses *a,
+			       const struct node_port_addresses *b);
 
 /*
  * The addresses that are assigned to links now, except 127/8, ::1 and fe80::/10; for callers that

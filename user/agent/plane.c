@@ -1,237 +1,198 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/plane.h"
 
-/*
- * The lifetime of the datapath in an agent: at the start the agent adopts what an earlier run left,
- * and once the source is complete it replaces that if it is too small. Ending changes nothing in
- * the kernel.
- */
-
-#include "agent/agent_state.h"
-
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "agent/refused_binds.h"
-#include "datapath/datapath.h"
-#include "agent/socket_reconnect.h"
 #include "agent/exhausted_ports.h"
-#include "datapath/local_port_range.h"
+#include "agent/refused_binds.h"
+#include "agent/socket_reconnect.h"
 #include "agent/stale_sockets.h"
-#include "config/client_scope.h"
-#include "agent/http_pages.h"
-#include "agent/map_sizes.h"
 #include "base/cleanup.h"
-#include "link/hooks/cgroup.h"
-#include "link/link.h"
 #include "base/log.h"
+#include "config/client_scope.h"
+#include "datapath/local_port_range.h"
+#include "link/hooks/cgroup.h"
 #include "publish/publish.h"
 
-int agent_choose_cgroup(struct agent *agent)
+static int plane_link_programs(bool is_layer3, struct link_programs *ret_programs, void *context)
 {
-	if (!agent->options.with_socket)
-		return 0;
-	agent->cgroup = agent->options.cgroup ? strdup(agent->options.cgroup) : cgroup_find_root();
-	if (agent->cgroup)
-		return cgroup_check(agent->cgroup);
-	(void)log_err(0, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do without "
-			 "the socket hooks (--hooks tc)");
-	return -ENOENT;
+	const struct plane *plane = context;
+
+	return datapath_link_programs(plane->datapath, is_layer3, ret_programs);
 }
 
-static int programs_of_links(bool is_layer3, struct link_programs *ret_programs, void *context)
+static int plane_xdp_program(int *ret_program, void *context)
 {
-	const struct agent *agent = context;
+	const struct plane *plane = context;
 
-	return datapath_link_programs(agent->datapath, is_layer3, ret_programs);
+	return datapath_xdp_program(plane->datapath, ret_program);
 }
 
-static int xdp_program(int *ret_program, void *context)
+static int links_open(struct plane *plane, uv_loop_t *loop, const struct plane_options *options)
 {
-	const struct agent *agent = context;
-
-	return datapath_xdp_program(agent->datapath, ret_program);
-}
-
-static void links_changed(void *context)
-{
-	struct agent *agent = context;
-
-	if (agent->publisher)
-		agent_status_write(agent);
-}
-
-static int hooks_open(struct agent *agent)
-{
-	const struct link_options options = {
-		.overrides = agent->options.links,
-		.near = near_links_of(&agent->options.traffic),
-		.programs = programs_of_links,
-		.xdp_program = xdp_program,
-		.programs_context = agent,
-		.pin_dir = agent->options.pin_dir,
-		.links_map = datapath_map(agent->datapath, MAP_LINKS),
-		.sources_map = datapath_map(agent->datapath, MAP_LINK_SOURCES),
-		.targets_map = datapath_map(agent->datapath, MAP_REDIRECT_TARGETS),
-		.xdp_links_map = datapath_map(agent->datapath, MAP_XDP_LINKS),
-		.xdp_mode = agent->options.xdp_mode,
-		.attach = agent->options.with_tc,
-		.force_clsact = agent->options.force_clsact,
-	};
-	const struct link_events events = {
-		.addresses_changed = agent_addresses_changed,
-		.links_changed = links_changed,
-		.context = agent,
+	const struct agent_options *agent = options->agent;
+	const struct link_options link_options = {
+		.overrides = agent->links,
+		.near = near_links_of(&agent->traffic),
+		.programs = plane_link_programs,
+		.xdp_program = plane_xdp_program,
+		.programs_context = plane,
+		.pin_dir = agent->pin_dir,
+		.links_map = datapath_map(plane->datapath, MAP_LINKS),
+		.sources_map = datapath_map(plane->datapath, MAP_LINK_SOURCES),
+		.targets_map = datapath_map(plane->datapath, MAP_REDIRECT_TARGETS),
+		.xdp_links_map = datapath_map(plane->datapath, MAP_XDP_LINKS),
+		.xdp_mode = agent->xdp_mode,
+		.attach = agent->with_tc,
+		.force_clsact = agent->force_clsact,
 	};
 
-	return link_watch_open(&agent->loop, &options, &events, &agent->links);
-}
-
-static int socket_hooks_attach(struct agent *agent)
-{
-	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
-	size_t count;
-
-	if (!agent->options.with_socket)
-		return cgroup_detach_all(agent->options.pin_dir);
-	count = datapath_socket_programs(agent->datapath, programs);
-	return cgroup_attach(agent->cgroup, agent->options.pin_dir, programs, count);
+	return link_watch_open(loop, &link_options, &options->events, &plane->links);
 }
 
 /*
  * Hooks miss two changes of connected UDP sockets, which send without them: the loss of the
  * backend, and a new Service at the address of the peer. Watch for both.
  */
-static int sockets_begin(struct agent *agent)
+static int sockets_open(struct plane *plane, uv_loop_t *loop, const struct agent_options *agent)
 {
 	const struct early_sockets_options early = {
-		.frontends_map = datapath_map(agent->datapath, MAP_FRONTENDS),
-		.addresses_map = datapath_map(agent->datapath, MAP_ADDRESSES),
-		.with_tc = agent->options.with_tc,
+		.frontends_map = datapath_map(plane->datapath, MAP_FRONTENDS),
+		.addresses_map = datapath_map(plane->datapath, MAP_ADDRESSES),
+		.with_tc = agent->with_tc,
 	};
-	int err = stale_sockets_new(&agent->loop, datapath_map(agent->datapath, MAP_SOCKET_STATE),
-				    agent->publisher, &agent->stale_sockets);
+	int err = stale_sockets_new(loop, datapath_map(plane->datapath, MAP_SOCKET_STATE),
+				    plane->publisher, &plane->stale_sockets);
 
-	if (!err && agent->options.with_socket)
-		err = socket_reconnect_new(&agent->loop, &early, agent->publisher,
-					   &agent->socket_reconnect);
-	return err ? log_err(err, "cannot look after sockets") : 0;
+	if (err || !agent->with_socket)
+		return err;
+	return socket_reconnect_new(loop, &early, plane->publisher, &plane->socket_reconnect);
+}
+
+/* Watches for what programs report: flows without a source port, and binds that were refused. */
+static int reports_open(struct plane *plane, uv_loop_t *loop, const struct agent_options *agent)
+{
+	const int service_names = datapath_map(plane->datapath, MAP_SERVICE_NAMES);
+	int err;
+
+	if (agent->with_tc) {
+		err = exhausted_ports_open(loop, datapath_map(plane->datapath, MAP_EXHAUSTED),
+					   service_names, &plane->exhausted_ports);
+		if (err)
+			return err;
+	}
+	if (!agent->with_socket || !agent->bind_protection)
+		return 0;
+	return refused_binds_open(loop, datapath_map(plane->datapath, MAP_BIND_ATTEMPTS),
+				  service_names, &plane->refused_binds);
 }
 
 /* Reads what an earlier run left in the maps, so that later publishes update it. */
-static int publisher_begin(struct agent *agent)
+static int publisher_begin(struct plane *plane)
 {
-	const struct publish_maps maps = datapath_publish_maps(agent->datapath);
+	const struct publish_maps maps = datapath_publish_maps(plane->datapath);
+
+	/* Pinned maps may be larger than requested. */
+	plane->sizes.services = maps.services_max;
+	plane->sizes.frontends = datapath_map_entries(plane->datapath, MAP_FRONTENDS);
+	plane->sizes.source_ranges = datapath_map_entries(plane->datapath, MAP_SOURCE_RANGES);
+	plane->sizes.slots = maps.slots_max;
+	plane->sizes.backends = maps.backends_max;
+	return publisher_open(&maps, &plane->publisher);
+}
+
+static void plane_closep(struct plane **plane)
+{
+	plane_close(*plane);
+}
+
+static int programs_open(struct plane *plane, const struct agent_options *agent)
+{
+	struct datapath_options options = {
+		.pin_dir = agent->pin_dir,
+		.sizes = plane->sizes,
+		.config = agent->config,
+		.with_tc = agent->with_tc,
+		.bind_protection = agent->bind_protection,
+		.xdp_takes_split_frames = agent->xdp_mode != XDP_MODE_GENERIC,
+	};
+
+	local_port_range_configure(&options.config);
+	return datapath_open(&options, &plane->datapath);
+}
+
+int plane_open(uv_loop_t *loop, const struct plane_options *options, struct plane **ret_plane)
+{
+	auto_cleanup(plane_closep) struct plane *plane = calloc(1, sizeof(*plane));
 	const struct ip_addr *addrs;
 	size_t count;
 	int err;
 
-	/* Pinned maps may be larger than requested. */
-	agent->sizes.services = maps.services_max;
-	agent->sizes.frontends = datapath_map_entries(agent->datapath, MAP_FRONTENDS);
-	agent->sizes.source_ranges = datapath_map_entries(agent->datapath, MAP_SOURCE_RANGES);
-	agent->sizes.slots = maps.slots_max;
-	agent->sizes.backends = maps.backends_max;
-	err = publisher_open(&maps, &agent->publisher);
+	if (!plane)
+		return log_err(-ENOMEM, "cannot allocate the datapath");
+	plane->number = options->number;
+	plane->sizes = options->sizes;
+	err = programs_open(plane, options->agent);
 	if (err)
 		return err;
-	err = sockets_begin(agent);
+	err = reports_open(plane, loop, options->agent);
 	if (err)
 		return err;
-	addrs = link_watch_addresses(agent->links, &count);
-	err = publisher_set_node_addresses(agent->publisher, addrs, count);
-	return err ? log_err(err, "cannot record the node's addresses") : 0;
+	/* This agent is not synced yet, whatever an earlier one wrote. */
+	plane_write_status(plane, options->status);
+	err = links_open(plane, loop, options);
+	if (err)
+		return err;
+	err = publisher_begin(plane);
+	if (err)
+		return err;
+	err = sockets_open(plane, loop, options->agent);
+	if (err)
+		return log_err(err, "cannot watch UDP sockets");
+	addrs = link_watch_addresses(plane->links, &count);
+	err = publisher_set_node_addresses(plane->publisher, addrs, count);
+	if (err)
+		return log_err(err, "cannot record the node's addresses");
+	*ret_plane = take_ptr(plane);
+	return 0;
 }
 
-/* Loads the programs and hooks the links; agent_datapath_finish() adds the socket hooks. */
-static int datapath_begin(struct agent *agent)
+int plane_attach_sockets(struct plane *plane, const char *cgroup, const char *pin_dir)
 {
-	struct datapath_options options = {
-		.pin_dir = agent->options.pin_dir,
-		.sizes = agent->sizes,
-		.config = agent->options.config,
-		.with_tc = agent->options.with_tc,
-		.bind_protection = agent->options.bind_protection,
-		.xdp_takes_split_frames = agent->options.xdp_mode != XDP_MODE_GENERIC,
-	};
+	struct cgroup_program programs[SOCKET_PROGRAM_COUNT];
+	size_t count;
 	int err;
 
-	local_port_range_configure(&options.config);
-	err = datapath_open(&options, &agent->datapath);
-	if (err)
-		return err;
-	if (agent->options.with_tc)
-		err = exhausted_ports_open(
-			&agent->loop, datapath_map(agent->datapath, MAP_EXHAUSTED),
-			datapath_map(agent->datapath, MAP_SERVICE_NAMES), &agent->exhausted_ports);
-	if (err)
-		return err;
-	if (agent->options.with_socket && agent->options.bind_protection)
-		err = refused_binds_open(
-			&agent->loop, datapath_map(agent->datapath, MAP_BIND_ATTEMPTS),
-			datapath_map(agent->datapath, MAP_SERVICE_NAMES), &agent->refused_binds);
-	if (err)
-		return err;
-	/* Overwrite the status that an earlier agent left: this one is not synced yet. */
-	agent_status_store(agent);
-	err = hooks_open(agent);
-	return err ? err : publisher_begin(agent);
-}
-
-int agent_datapath_finish(struct agent *agent)
-{
-	int err = socket_hooks_attach(agent);
-
-	if (err)
-		return err;
-	agent->are_sockets_hooked = true;
-	observe_hooked(agent->observe);
-	return datapath_commit(agent->datapath);
-}
-
-void agent_datapath_end(struct agent *agent)
-{
-	agent->are_sockets_hooked = false;
-	stale_sockets_abort_all(agent->stale_sockets);
-	stale_sockets_close(take_ptr(agent->stale_sockets));
-	socket_reconnect_close(take_ptr(agent->socket_reconnect));
-	refused_binds_close(take_ptr(agent->refused_binds));
-	exhausted_ports_close(take_ptr(agent->exhausted_ports));
-	link_watch_close(take_ptr(agent->links));
-	publisher_close(take_ptr(agent->publisher));
-	datapath_close(take_ptr(agent->datapath));
-}
-
-int agent_datapath_take_up(struct agent *agent)
-{
-	int err;
-
-	if (!datapath_is_pinned(agent->options.pin_dir))
-		return 0;
-	sizes_of_options(&agent->options, &agent->sizes);
-	err = datapath_begin(agent);
-	if (!err)
-		err = agent_datapath_finish(agent);
-	if (!err)
-		log_info("what an earlier agent has programmed stays in use until the source is "
-			 "complete");
+	if (!cgroup)
+		return cgroup_detach_all(pin_dir);
+	count = datapath_socket_programs(plane->datapath, programs);
+	err = cgroup_attach(cgroup, pin_dir, programs, count);
+	plane->are_sockets_hooked = !err;
 	return err;
 }
 
-int agent_datapath_prepare(struct agent *agent, bool *ret_begun)
+void plane_write_status(const struct plane *plane, const struct agent_status *status)
 {
-	struct datapath_sizes sizes;
-	int err;
+	const __u32 zero = 0;
 
-	*ret_begun = false;
-	agent_look_around(agent);
-	err = sizes_of_model(agent->model, &agent->options, &agent->plan_inputs, &sizes);
-	if (err)
-		return log_err(err, "cannot size the maps");
-	if (agent->datapath && sizes_fit(&sizes, &agent->sizes))
-		return 0;
-	agent_datapath_end(agent);
-	agent->sizes = sizes;
-	*ret_begun = true;
-	return datapath_begin(agent);
+	if (bpf_map_update_elem(datapath_map(plane->datapath, MAP_AGENT_STATUS), &zero, status,
+				BPF_ANY))
+		(void)log_err(-errno, "cannot write the agent's status, continuing");
+}
+
+void plane_close(struct plane *plane)
+{
+	if (!plane)
+		return;
+	stale_sockets_abort_all(plane->stale_sockets);
+	stale_sockets_close(plane->stale_sockets);
+	socket_reconnect_close(plane->socket_reconnect);
+	refused_binds_close(plane->refused_binds);
+	exhausted_ports_close(plane->exhausted_ports);
+	link_watch_close(plane->links);
+	publisher_close(plane->publisher);
+	datapath_close(plane->datapath);
+	free(plane);
 }

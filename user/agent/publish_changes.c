@@ -5,18 +5,16 @@
 #include "agent/agent_state.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
+#include "agent/other_proxy.h"
 #include "agent/socket_reconnect.h"
 #include "agent/stale_sockets.h"
-#include "agent/http_pages.h"
-#include "agent/other_proxy.h"
-#include "health/service_health_ports.h"
 #include "base/cleanup.h"
-#include "link/link.h"
 #include "base/log.h"
+#include "health/service_health_ports.h"
+#include "link/link.h"
 #include "model/model.h"
 #include "plan/health_check.h"
 #include "plan/plan.h"
@@ -33,42 +31,39 @@
 static const char *link_with_address(const struct ip_addr *addr, void *context)
 {
 	const struct agent *agent = context;
-	const char *link = link_watch_owner(agent->links, addr);
+	const char *link = link_watch_owner(agent->plane->links, addr);
 
 	return link && strcmp(link, OTHER_PROXY_LINK) != 0 ? link : NULL;
+}
+
+static void agent_touch_all(struct agent *agent)
+{
+	model_touch_all(agent->model);
+	agent->publishing.is_next_full = true;
 }
 
 /*
  * This Node's zone decides topology hints, so a change of it affects every Service (rule P179). So
  * does a change of the addresses on which NodePorts are served.
  */
-void agent_look_around(struct agent *agent)
+void agent_refresh_inputs(struct agent *agent)
 {
-	const struct object *node = model_node(agent->model, agent->options.node_name);
-	const char *zone = node ? labels_get(&node->labels, LABEL_ZONE) : NULL;
-	const bool is_elsewhere = plan_inputs_refresh(&agent->plan_inputs, &agent->options,
-						      agent->model, agent->links, agent->datapath);
-
-	if (!strcmp(agent->zone, zone ? zone : "") && !is_elsewhere)
-		return;
-	(void)snprintf(agent->zone, sizeof(agent->zone), "%s", zone ? zone : "");
-	model_touch_all(agent->model);
-	observe_all_touched(agent->observe);
+	if (plan_inputs_refresh(&agent->publishing.inputs, &agent->options, agent->model,
+				agent->plane))
+		agent_touch_all(agent);
 }
 
-static int health_check_note(struct agent *agent, const struct plan_context *context,
-			     const struct object *service, const struct slice_object *const *slices,
-			     size_t slice_count)
+static int health_check_publish(struct agent *agent, const struct plan_context *context,
+				const struct object *service,
+				const struct slice_object *const *slices, size_t slice_count)
 {
 	struct planned_health_check check;
 	int err = plan_health_check(context, service, slices, slice_count, &check);
 
-	if (!err)
-		err = service_health_ports_note(agent->health_ports, service->namespace_,
-						service->name, &check);
-	return err ? log_err(err, "cannot plan the health check of service %s/%s",
-			     service->namespace_, service->name)
-		   : 0;
+	if (err)
+		return err;
+	return service_health_ports_note(agent->health_ports, service->namespace_, service->name,
+					 &check);
 }
 
 static int service_publish(const char *namespace_, const char *name, void *context)
@@ -76,7 +71,6 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct agent *agent = context;
 	struct plan_context plan_context = {
 		.node_name = agent->options.node_name,
-		.zone = *agent->zone ? agent->zone : NULL,
 		.link_with_address = link_with_address,
 		.link_context = agent,
 	};
@@ -85,60 +79,73 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	struct plan plan;
 	int count, err;
 
-	plan_inputs_context(&agent->plan_inputs, &plan_context);
+	plan_inputs_context(&agent->publishing.inputs, &plan_context);
 	if (!service) {
 		(void)service_health_ports_note(agent->health_ports, namespace_, name, NULL);
-		return publisher_apply(agent->publisher, namespace_, name, NULL);
+		return publisher_apply(agent->plane->publisher, namespace_, name, NULL);
 	}
 	count = model_slices(agent->model, service, &slices);
 	if (count < 0)
 		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_,
 			       name);
-	err = health_check_note(agent, &plan_context, service, slices, (size_t)count);
+	err = health_check_publish(agent, &plan_context, service, slices, (size_t)count);
 	if (err)
-		return err;
+		return log_err(err, "cannot plan the health check of service %s/%s", namespace_,
+			       name);
 	err = plan_service(&plan_context, service, slices, (size_t)count, &plan);
 	if (err)
 		return log_err(err, "cannot plan service %s/%s", namespace_, name);
-	err = publisher_apply(agent->publisher, namespace_, name, &plan);
+	err = publisher_apply(agent->plane->publisher, namespace_, name, &plan);
 	plan_fini(&plan);
 	/* A full map affects this Service only; it has been logged and is retried later. */
 	return err == -ENOSPC ? 0 : err;
 }
 
-static void reclaim(uv_timer_t *timer);
-
-/* Frees retired entries that no program can read any more, and arms the timer for the next ones. */
-static void reclaim_schedule(struct agent *agent)
-{
-	uint64_t over_ns = agent->grace.over_ns;
-	uint64_t wait_ms = publisher_reclaim(agent->publisher, over_ns);
-	uint64_t passed_ms = (uv_hrtime() - over_ns) / NSEC_PER_MSEC;
-
-	if (!wait_ms)
-		(void)uv_timer_stop(&agent->reclaim);
-	else
-		(void)uv_timer_start(&agent->reclaim, reclaim,
-				     wait_ms > passed_ms ? wait_ms - passed_ms : 1, 0);
-}
-
-static void reclaim(uv_timer_t *timer)
+static void reclaim_on_timer(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
 
-	grace_begin(&agent->grace, &agent->loop);
+	grace_begin(&agent->publishing.grace, &agent->loop);
 }
 
-void agent_grace_over(void *context)
+/* Frees retired entries that no program can read any more, and arms the timer for the next ones. */
+static void reclaim_retired(struct agent *agent)
+{
+	struct publishing *publishing = &agent->publishing;
+	uint64_t over_ns = publishing->grace.over_ns;
+	uint64_t wait_ms = publisher_reclaim(agent->plane->publisher, over_ns);
+	uint64_t passed_ms = (uv_hrtime() - over_ns) / NSEC_PER_MSEC;
+
+	if (!wait_ms)
+		(void)uv_timer_stop(&publishing->reclaim);
+	else
+		(void)uv_timer_start(&publishing->reclaim, reclaim_on_timer,
+				     wait_ms > passed_ms ? wait_ms - passed_ms : 1, 0);
+}
+
+/* A grace period has ended: no program reads what was retired before it. */
+static void reclaim_on_grace_over(void *context)
 {
 	struct agent *agent = context;
 
-	if (uv_is_closing((uv_handle_t *)&agent->reclaim))
+	if (uv_is_closing((uv_handle_t *)&agent->publishing.reclaim) || !agent->plane)
 		return;
-	reclaim_schedule(agent);
-	if (publisher_retry_unfitting(agent->publisher, service_publish, agent))
+	reclaim_retired(agent);
+	if (publisher_retry_unfitting(agent->plane->publisher, service_publish, agent))
 		log_warning("Services that did not fit could not be tried again, continuing");
-	agent_status_write(agent);
+	agent_status_update(agent);
+}
+
+void agent_publishing_init(struct agent *agent)
+{
+	struct publishing *publishing = &agent->publishing;
+
+	(void)uv_timer_init(&agent->loop, &publishing->reclaim);
+	(void)uv_timer_init(&agent->loop, &publishing->retry);
+	publishing->reclaim.data = agent;
+	publishing->retry.data = agent;
+	publishing->grace.over = reclaim_on_grace_over;
+	publishing->grace.context = agent;
 }
 
 /*
@@ -148,68 +155,74 @@ void agent_grace_over(void *context)
 static void health_ports_apply(struct agent *agent)
 {
 	const struct traffic_options *traffic = &agent->options.traffic;
-	const struct node_port_addresses *addresses = &agent->plan_inputs.node_ports;
+	const struct node_port_addresses *addresses = &agent->publishing.inputs.node_ports;
 	bool is_limited = traffic->nodeport_address_count || traffic->is_nodeport_primary;
 
 	if (service_health_ports_set_addresses(agent->health_ports,
 					       is_limited ? addresses->addresses : NULL,
 					       addresses->count))
 		log_warning("memory is short: health checks of Services are answered at the "
-			    "addresses of before");
+			    "previous addresses");
 	service_health_ports_apply(agent->health_ports);
 }
 
-static void retry(uv_timer_t *timer);
-
-/* A Service that could not be published stays dirty and is retried (rule Q184). */
-static void retry_schedule(struct agent *agent, int err)
-{
-	if (!err) {
-		(void)uv_timer_stop(&agent->retry);
-		return;
-	}
-	log_warning("not everything could be published, trying again in %d s", RETRY_S);
-	(void)uv_timer_start(&agent->retry, retry, RETRY_S * 1000, 0);
-}
-
-/* Publishes every dirty Service. `woken_ns`: when the change arrived. */
-static int publish(struct agent *agent, uint64_t woken_ns)
-{
-	struct publisher_numbers before, after;
-	int err;
-
-	observe_changed(agent->observe);
-	publisher_numbers(agent->publisher, &before);
-	err = model_drain_dirty(agent->model, service_publish, agent);
-	health_ports_apply(agent);
-	publisher_numbers(agent->publisher, &after);
-	if (after.changed_service_ports != before.changed_service_ports) {
-		agent->status.last_publish_ns = uv_hrtime();
-		agent->status.last_publish_took_ns = agent->status.last_publish_ns - woken_ns;
-		agent->status.publishes++;
-		log_debug("published %llu service ports in %llu us",
-			  (unsigned long long)(after.changed_service_ports -
-					       before.changed_service_ports),
-			  (unsigned long long)agent->status.last_publish_took_ns / 1000);
-	}
-	stale_sockets_collect(agent->stale_sockets);
-	socket_reconnect_schedule(agent->socket_reconnect);
-	reclaim_schedule(agent);
-	agent_status_write(agent);
-	observe_published(agent->observe, woken_ns, err);
-	retry_schedule(agent, err);
-	return err;
-}
-
-static void retry(uv_timer_t *timer)
+static void retry_on_timer(uv_timer_t *timer)
 {
 	(void)agent_publish_changed(timer->data, uv_hrtime());
 }
 
+/* A Service that could not be published stays dirty and is retried (rule Q184). */
+static void retry_schedule(struct publishing *publishing, int err)
+{
+	if (!err) {
+		(void)uv_timer_stop(&publishing->retry);
+		return;
+	}
+	log_warning("not everything could be published, trying again in %d s", RETRY_S);
+	(void)uv_timer_start(&publishing->retry, retry_on_timer, RETRY_S * 1000, 0);
+}
+
+static void status_count_publish(struct agent_status *status, uint64_t woken_ns,
+				 uint64_t changed_service_ports)
+{
+	status->last_publish_ns = uv_hrtime();
+	status->last_publish_took_ns = status->last_publish_ns - woken_ns;
+	status->publishes++;
+	log_debug("published %llu service ports in %llu us",
+		  (unsigned long long)changed_service_ports,
+		  (unsigned long long)status->last_publish_took_ns / 1000);
+}
+
+/* Publishes every dirty Service. `woken_ns`: when the change arrived. */
+static int publish_dirty(struct agent *agent, uint64_t woken_ns)
+{
+	const struct plane *plane = agent->plane;
+	struct publisher_numbers before, after;
+	int err;
+
+	telemetry_publish_begins(&agent->telemetry);
+	publisher_numbers(plane->publisher, &before);
+	err = model_drain_dirty(agent->model, service_publish, agent);
+	health_ports_apply(agent);
+	publisher_numbers(plane->publisher, &after);
+	if (after.changed_service_ports != before.changed_service_ports)
+		status_count_publish(&agent->status, woken_ns,
+				     after.changed_service_ports - before.changed_service_ports);
+	stale_sockets_collect(plane->stale_sockets);
+	socket_reconnect_schedule(plane->socket_reconnect);
+	reclaim_retired(agent);
+	agent_status_update(agent);
+	telemetry_published(&agent->telemetry, woken_ns, agent->publishing.is_next_full, err);
+	if (!err)
+		agent->publishing.is_next_full = false;
+	retry_schedule(&agent->publishing, err);
+	return err;
+}
+
 int agent_publish_changed(struct agent *agent, uint64_t woken_ns)
 {
-	agent_look_around(agent);
-	return publish(agent, woken_ns);
+	agent_refresh_inputs(agent);
+	return publish_dirty(agent, woken_ns);
 }
 
 int agent_publish_first(struct agent *agent)
@@ -217,11 +230,11 @@ int agent_publish_first(struct agent *agent)
 	int err = agent_publish_changed(agent, agent->status.started_ns);
 
 	if (!err)
-		err = publisher_remove_unclaimed(agent->publisher);
+		err = publisher_remove_unclaimed(agent->plane->publisher);
 	if (err)
 		return log_err(err, "the first publish failed");
-	stale_sockets_collect(agent->stale_sockets);
-	reclaim_schedule(agent);
+	stale_sockets_collect(agent->plane->stale_sockets);
+	reclaim_retired(agent);
 	return 0;
 }
 
@@ -231,14 +244,13 @@ void agent_addresses_changed(void *context)
 	const struct ip_addr *addrs;
 	size_t count;
 
-	addrs = link_watch_addresses(agent->links, &count);
-	if (publisher_set_node_addresses(agent->publisher, addrs, count))
+	addrs = link_watch_addresses(agent->plane->links, &count);
+	if (publisher_set_node_addresses(agent->plane->publisher, addrs, count))
 		log_warning("the node's addresses could not all be recorded");
 	if (!agent->status.synced_ns)
 		return;
-	agent_look_around(agent);
+	agent_refresh_inputs(agent);
 	/* A ClusterIP may have been assigned to a link, or removed from one. */
-	model_touch_all(agent->model);
-	observe_all_touched(agent->observe);
-	(void)publish(agent, uv_hrtime());
+	agent_touch_all(agent);
+	(void)publish_dirty(agent, uv_hrtime());
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Callbacks of the source, and what the agent does in response. */
+/*
+ * Callbacks of the source: changes of the model, which publish_changes.c writes into the maps, and
+ * what else the source reports.
+ */
 
 #include "agent/agent_state.h"
 
@@ -9,14 +12,14 @@
 #include <string.h>
 #include <uv.h>
 
-#include "datapath/datapath.h"
-#include "agent/http_pages.h"
-#include "kube/client/client.h"
 #include "base/log.h"
+#include "datapath/datapath.h"
+#include "kube/client/client.h"
+#include "metrics/fairlead_metrics.h"
 #include "publish/publish.h"
 #include "source/source.h"
 
-static void source_changed(uint64_t woken_ns, void *context)
+static void source_on_changed(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
 
@@ -25,92 +28,97 @@ static void source_changed(uint64_t woken_ns, void *context)
 	(void)agent_publish_changed(agent, woken_ns);
 }
 
-static void source_rejected(void *context)
+static void source_on_rejected(void *context)
 {
 	struct agent *agent = context;
 
 	agent->status.rejected_objects++;
 }
 
-static int source_take(struct agent *agent, uint64_t woken_ns)
+/* The source is complete: from now on the maps hold what it says, and nothing else. */
+static int source_program(struct agent *agent, uint64_t woken_ns)
 {
 	struct publisher_numbers numbers;
-	bool begun;
-	int err = agent_datapath_prepare(agent, &begun);
+	bool is_new;
+	int err = agent_ensure_plane(agent, &is_new);
 
-	if (!err)
-		err = agent_publish_first(agent);
-	if (!err && begun)
-		err = agent_datapath_finish(agent);
+	if (err)
+		return err;
+	err = agent_publish_first(agent);
+	if (err)
+		return err;
+	err = is_new ? agent_complete_plane(agent) : 0;
 	if (err)
 		return err;
 	agent->status.synced_ns = uv_hrtime();
-	agent_status_write(agent);
-	publisher_numbers(agent->publisher, &numbers);
+	agent_status_update(agent);
+	publisher_numbers(agent->plane->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
 		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
 	return 0;
 }
 
-static void source_synced(uint64_t woken_ns, void *context)
+static void source_on_synced(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
 
 	/* The agent has failed and only waits for its last Events to be sent. */
 	if (agent->failed)
 		return;
-	observe_source_complete(agent->observe);
-	agent->failed = source_take(agent, woken_ns);
+	agent->telemetry.ready.is_source_complete = true;
+	agent->publishing.is_next_full = true;
+	agent->failed = source_program(agent, woken_ns);
 	if (agent->failed)
 		uv_stop(&agent->loop);
+}
+
+static void source_on_reachable(const char *why, void *context)
+{
+	struct agent *agent = context;
+
+	telemetry_source_reachable(&agent->telemetry, why);
+	agent->is_source_away = why;
+	if (agent->plane)
+		agent_status_update(agent);
 }
 
 /*
  * Connections of the agent to the API server must not go through the Services it programs itself.
  */
-static void own_socket_made(int fd, void *context)
+static void source_on_socket_made(int fd, void *context)
 {
 	const struct agent *agent = context;
 	const __u32 own = 1;
 
-	if (agent->datapath &&
-	    bpf_map_update_elem(datapath_map(agent->datapath, MAP_AGENT_SOCKETS), &fd, &own, BPF_ANY))
+	if (agent->plane &&
+	    bpf_map_update_elem(datapath_map(agent->plane->datapath, MAP_AGENT_SOCKETS), &fd, &own,
+				BPF_ANY))
 		log_warning("the agent's own connection may be treated as a client's: %s",
 			    strerror(errno));
 }
 
-static void request_observed(const struct kube_observation *seen, void *context)
+static void source_on_request(const struct kube_observation *seen, void *context)
 {
 	const struct agent *agent = context;
 
-	observe_request(agent->observe, seen->method, seen->verb, seen->host,
-			(unsigned int)seen->status, seen->seconds);
+	kube_proxy_metrics_request(agent->telemetry.kube_proxy, seen->method, seen->verb,
+				   seen->host, (unsigned int)seen->status, seen->seconds);
 }
 
-static void source_reachable(const char *why, void *context)
-{
-	struct agent *agent = context;
-
-	observe_source_reachable(agent->observe, why);
-	agent->is_source_away = why;
-	if (agent->publisher)
-		agent_status_write(agent);
-}
-
-static void event_counted(const char *result, void *context)
+static void source_on_event_counted(const char *result, void *context)
 {
 	const struct agent *agent = context;
 
-	observe_event(agent->observe, result);
+	fairlead_metrics_event(agent->telemetry.fairlead, result);
 }
 
 int agent_source_open(struct agent *agent)
 {
 	const struct source_events events = {
-		.synced = source_synced,
-		.changed = source_changed,
-		.rejected = source_rejected,
-		.reachable = source_reachable,
+		.synced = source_on_synced,
+		.changed = source_on_changed,
+		.rejected = source_on_rejected,
+		.reachable = source_on_reachable,
 		.context = agent,
 	};
 
@@ -127,9 +135,9 @@ int agent_source_open(struct agent *agent)
 			.with_all_nodes = agent->options.config.forwarding != FORWARDING_SNAT,
 			.state_dir = agent->options.state_dir,
 			.silence_s = agent->options.api_silence_s,
-			.socket_made = own_socket_made,
-			.observed = request_observed,
-			.event_counted = event_counted,
+			.socket_made = source_on_socket_made,
+			.observed = source_on_request,
+			.event_counted = source_on_event_counted,
 		},
 		agent->model, &events, &agent->source);
 }
