@@ -316,7 +316,7 @@ def test_a_process_of_the_node_cannot_bind_a_node_port(world, family, proto):
     assert listen(world, "pod1a", "0.0.0.0" if family == 4 else "::", number, proto).returncode == 0
     agent = world.agents["node1"]
     wait_for(lambda: any("process python3" in line and "web" in line and f":{number}/" in line
-                         and "was refused to bind" in line for line in agent.log),
+                         and "was not allowed to bind" in line for line in agent.log),
              lambda: f"who was refused, in the log:\n{agent.text()[-1500:]}")
     world.withdraw("web")
     for address in places:

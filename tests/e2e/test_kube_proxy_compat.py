@@ -240,7 +240,7 @@ def test_a_changed_file_ends_the_agent_and_services_go_on(make, config, change):
     agent.start()
     change(path)
     assert agent.end_status() == 1
-    assert f"the configuration file {path} has changed: ending, to be started anew" in agent.text()
+    assert f"the configuration file {path} has changed: exiting, to be restarted with it" in agent.text()
     assert vip in {address for address, _, _ in agent.frontends()}
 
 

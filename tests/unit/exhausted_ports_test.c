@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* When flows without source ports are told of, and which ports are the node's own. */
+/* When flows without source ports are logged, and which ports are the node's own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@ static __u64 unlogged(struct rate_limit_entry *entry, __u64 count, uint64_t at_s
 	return exhausted_ports_unlogged(entry, &seen, at_s * SECOND_NS);
 }
 
-static void the_first_flows_are_told_at_once(void **state)
+static void the_first_flows_are_logged_at_once(void **state)
 {
 	struct rate_limit_entry entry = {};
 
@@ -29,7 +29,7 @@ static void the_first_flows_are_told_at_once(void **state)
 	assert_int_equal(unlogged(&entry, 7, 1000), 7);
 }
 
-static void more_of_them_are_told_once_a_minute(void **state)
+static void more_of_them_are_logged_once_a_minute(void **state)
 {
 	struct rate_limit_entry entry = {};
 
@@ -41,7 +41,7 @@ static void more_of_them_are_told_once_a_minute(void **state)
 	assert_int_equal(unlogged(&entry, 28, 1070), 0);
 }
 
-static void nothing_new_is_not_told(void **state)
+static void nothing_new_is_not_logged(void **state)
 {
 	struct rate_limit_entry entry = {};
 
@@ -77,9 +77,9 @@ static void the_nodes_own_ports_are_read(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_first_flows_are_told_at_once),
-		cmocka_unit_test(more_of_them_are_told_once_a_minute),
-		cmocka_unit_test(nothing_new_is_not_told),
+		cmocka_unit_test(the_first_flows_are_logged_at_once),
+		cmocka_unit_test(more_of_them_are_logged_once_a_minute),
+		cmocka_unit_test(nothing_new_is_not_logged),
 		cmocka_unit_test(a_note_that_begins_anew_counts_in_full),
 		cmocka_unit_test(the_nodes_own_ports_are_read),
 	};

@@ -82,7 +82,7 @@ static void agent_on_config_changed(void *context)
 {
 	struct agent *agent = context;
 
-	(void)log_err(0, "the configuration file %s has changed: ending, to be started anew",
+	(void)log_err(0, "the configuration file %s has changed: exiting, to be restarted with it",
 		      agent->options.config_file);
 	agent->failed = -ESTALE;
 	uv_stop(&agent->loop);

@@ -139,7 +139,7 @@ bool cluster_nodes_write(int nodes, int address, struct model *model, const char
 	int err = nodes_write(nodes, model, node_name);
 
 	if (err)
-		(void)log_err(err, "cannot write which nodes there are, continuing: packets that "
-				   "others of them encapsulate are dropped");
+		(void)log_err(err, "cannot write the cluster's nodes, continuing: packets that "
+				   "other nodes encapsulate are dropped");
 	return own_address_write(address, model_node(model, node_name));
 }

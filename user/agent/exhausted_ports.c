@@ -40,8 +40,8 @@ static void exhausted_ports_log(const struct exhausted_ports *ports, __u32 servi
 
 	if (bpf_map_lookup_elem(ports->service_names, &service, &name)) {
 		log_warning(
-			"%llu new flows of a service that is gone since were dropped: no source "
-			"port was left for them",
+			"%llu new flows of a service that has been removed since were dropped: no "
+			"source port was left for them",
 			(unsigned long long)count);
 		return;
 	}
@@ -101,7 +101,7 @@ int exhausted_ports_open(uv_loop_t *loop, int exhausted, int service_names,
 	struct exhausted_ports *ports = calloc(1, sizeof(*ports));
 
 	if (!ports)
-		return log_err(-ENOMEM, "cannot look for flows without source ports");
+		return log_err(-ENOMEM, "cannot watch for flows without a source port");
 	ports->exhausted = exhausted;
 	ports->service_names = service_names;
 	(void)uv_timer_init(loop, &ports->timer);

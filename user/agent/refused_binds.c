@@ -58,12 +58,13 @@ static int refused_binds_on_attempt(void *context, void *data, size_t size)
 	if (bpf_map_lookup_elem(binds->service_names, &attempt.service, &name))
 		(void)snprintf(name.name, sizeof(name.name), "(gone since)");
 	process_format(attempt.process, process);
-	log_warning("process %s (pid %u) was refused to bind %s/%s: it is the NodePort of service "
-		    "%.63s%s%.63s",
-		    process, attempt.pid,
-		    endpoint_format(&attempt.wanted.vip, attempt.wanted.port, place),
-		    proto_name(attempt.wanted.proto), name.namespace_, *name.namespace_ ? "/" : "",
-		    name.name);
+	log_warning(
+		"process %s (pid %u) was not allowed to bind %s/%s: it is the NodePort of service "
+		"%.63s%s%.63s",
+		process, attempt.pid,
+		endpoint_format(&attempt.wanted.vip, attempt.wanted.port, place),
+		proto_name(attempt.wanted.proto), name.namespace_, *name.namespace_ ? "/" : "",
+		name.name);
 	return 0;
 }
 

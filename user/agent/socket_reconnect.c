@@ -68,8 +68,8 @@ static void socket_reconnect_on_timer(uv_timer_t *timer)
 				   "before it was there, continuing");
 	}
 	if (count)
-		log_info("connected %u UDP sockets again: a Service has come to where they were "
-			 "connected",
+		log_info("connected %u UDP sockets again: a Service now has the address that they "
+			 "were connected to",
 			 count);
 }
 

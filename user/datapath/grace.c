@@ -50,6 +50,6 @@ void grace_begin(struct grace *grace, uv_loop_t *loop)
 	if (!err)
 		return;
 	grace->is_running = false;
-	log_warning("entries that are not used any more cannot be waited for, continuing: %s",
+	log_warning("cannot wait until programs have left retired entries, continuing: %s",
 		    uv_strerror(err));
 }
