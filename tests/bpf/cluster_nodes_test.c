@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/address.h"
 #include "agent/cluster_nodes.h"
+#include "base/address.h"
 #include "fairlead/types.h"
 
 #define ADDRESSES_MAX 4

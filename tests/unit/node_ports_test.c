@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/address.h"
 #include "agent/node_port_addresses.h"
+#include "base/address.h"
 
 #define TEXT_SIZE 512
 #define ITEMS_MAX 8

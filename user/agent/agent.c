@@ -118,21 +118,16 @@ static void agent_on_health_check_failed(const char *namespace_, const char *nam
 	event_post_health_check_failed(agent->source, namespace_, name, note);
 }
 
-/* The source counts in the telemetry and notes health checks, so they come before it. */
-static int telemetry_and_health_open(struct agent *agent)
+static int health_ports_open(struct agent *agent)
 {
-	const struct service_health_options health = {
+	const struct service_health_options options = {
 		.node_name = agent->options.node_name,
 		.is_alive = agent_is_alive,
 		.failed = agent_on_health_check_failed,
 		.context = agent,
 	};
-	int err = telemetry_open(&agent->telemetry, &agent->loop, &agent->options, &agent->status,
-				 agent->model);
 
-	if (err)
-		return err;
-	agent->health_ports = service_health_ports_new(&agent->loop, &health);
+	agent->health_ports = service_health_ports_new(&agent->loop, &options);
 	return agent->health_ports ? 0 : log_err(-ENOMEM, "cannot prepare Services' health checks");
 }
 
@@ -237,12 +232,12 @@ static int agent_prepare(struct agent *agent)
 
 	if (err)
 		return err;
-	err = options->config_file
-		      ? config_watch_open(&agent->loop, options->config_file, &options->config_mark,
-					  agent_on_config_changed, agent, &agent->config_watch)
-		      : 0;
-	if (err)
-		return err;
+	if (options->config_file) {
+		err = config_watch_open(&agent->loop, options->config_file, &options->config_mark,
+					agent_on_config_changed, agent, &agent->config_watch);
+		if (err)
+			return err;
+	}
 	err = capabilities_check();
 	if (err)
 		return err;
@@ -261,7 +256,11 @@ static int agent_start(struct agent *agent)
 
 	if (err)
 		return err;
-	err = telemetry_and_health_open(agent);
+	err = telemetry_open(&agent->telemetry, &agent->loop, &agent->options, &agent->status,
+			     agent->model);
+	if (err)
+		return err;
+	err = health_ports_open(agent);
 	if (err)
 		return err;
 	err = agent_source_open(agent);

@@ -5,9 +5,9 @@
 
 #include <stdbool.h>
 
-#include "datapath/datapath.h"
-#include "config/options.h"
 #include "agent/plan_inputs.h"
+#include "config/options.h"
+#include "datapath/datapath.h"
 #include "model/model.h"
 
 /*

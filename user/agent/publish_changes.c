@@ -182,21 +182,11 @@ static void retry_schedule(struct publishing *publishing, int err)
 	(void)uv_timer_start(&publishing->retry, retry_on_timer, RETRY_S * 1000, 0);
 }
 
-static void status_count_publish(struct agent_status *status, uint64_t woken_ns,
-				 uint64_t changed_service_ports)
-{
-	status->last_publish_ns = uv_hrtime();
-	status->last_publish_took_ns = status->last_publish_ns - woken_ns;
-	status->publishes++;
-	log_debug("published %llu service ports in %llu us",
-		  (unsigned long long)changed_service_ports,
-		  (unsigned long long)status->last_publish_took_ns / 1000);
-}
-
 /* Publishes every dirty Service. `woken_ns`: when the change arrived. */
 static int publish_dirty(struct agent *agent, uint64_t woken_ns)
 {
 	const struct plane *plane = agent->plane;
+	struct agent_status *status = &agent->status;
 	struct publisher_numbers before, after;
 	int err;
 
@@ -205,9 +195,15 @@ static int publish_dirty(struct agent *agent, uint64_t woken_ns)
 	err = model_drain_dirty(agent->model, service_publish, agent);
 	health_ports_apply(agent);
 	publisher_numbers(plane->publisher, &after);
-	if (after.changed_service_ports != before.changed_service_ports)
-		status_count_publish(&agent->status, woken_ns,
-				     after.changed_service_ports - before.changed_service_ports);
+	if (after.changed_service_ports != before.changed_service_ports) {
+		status->last_publish_ns = uv_hrtime();
+		status->last_publish_took_ns = status->last_publish_ns - woken_ns;
+		status->publishes++;
+		log_debug("published %llu service ports in %llu us",
+			  (unsigned long long)(after.changed_service_ports -
+					       before.changed_service_ports),
+			  (unsigned long long)status->last_publish_took_ns / 1000);
+	}
 	stale_sockets_collect(plane->stale_sockets);
 	socket_reconnect_schedule(plane->socket_reconnect);
 	reclaim_retired(agent);

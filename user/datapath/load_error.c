@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#include "fairlead/limits.h"
 #include "base/log.h"
+#include "fairlead/limits.h"
 
 #define LINES_KEPT 4
 
