@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/* `fairlead agent` as a whole: one process, one loop. Each part belongs to the file that is named. */
+/* `fairlead agent` as a whole: one process, one loop. */
 
 #include <stdbool.h>
 #include <stdint.h>

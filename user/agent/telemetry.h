@@ -39,8 +39,8 @@ struct telemetry {
 };
 
 /*
- * Starts counting. `options`, `status` and `model` are borrowed, and `telemetry` must not move. Logs.
- * Returns 0 or a negative errno; telemetry_close in either case.
+ * Starts counting. `options`, `status` and `model` are borrowed, and `telemetry` must not move.
+ * Logs. Returns 0 or a negative errno; telemetry_close in either case.
  */
 int telemetry_open(struct telemetry *telemetry, uv_loop_t *loop,
 		   const struct agent_options *options, const struct agent_status *status,
