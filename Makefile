@@ -1,5 +1,6 @@
 # fairlead: builds the BPF objects, their skeletons, the program and the tests, all below build/.
-# `make help` lists the targets. V=1 shows commands. Set CLANG, CC, BPFTOOL to use others.
+# `make help` lists the targets. V=1 shows commands. Set CLANG, CC, BPFTOOL to use others; CPPFLAGS, CFLAGS and
+# LDFLAGS are added to ours for the program that is installed.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -26,14 +27,21 @@ pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
 pkg_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
-hardening := -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2
+# A compiler that cannot do the third level warns about it, and not every one has each -f: what it knows is taken.
+accepted = $(foreach flag,$(1),$(shell $(CC) -O2 -Werror -U_FORTIFY_SOURCE $(flag) -include stdio.h -x c -c /dev/null \
+	-o /dev/null 2>/dev/null && echo '$(flag)'))
+fortify := $(or $(call accepted,-D_FORTIFY_SOURCE=3),-D_FORTIFY_SOURCE=2)
+hardening := -O2 -g -fPIE -fstack-protector-strong $(call accepted,-fstack-clash-protection -fcf-protection -mbranch-protection=standard) \
+	-U_FORTIFY_SOURCE $(if $(findstring -O0,$(CFLAGS)),,$(fortify))
 sanitizers := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# The same binary wherever it is built: no path of the builder's in it, in its debug information, or in BTF.
+relative_paths := -ffile-prefix-map=$(CURDIR)=.
 cflags := -std=gnu11 -D_GNU_SOURCE -DFAIRLEAD_VERSION='"$(VERSION)"' $(warnings) \
-	-Iinclude -Iuser -Ibuild $(pkg_cflags)
+	-Iinclude -Iuser -Ibuild $(pkg_cflags) $(relative_paths)
 # -mcpu=v3: 32-bit ALU and jumps, known to every kernel from 5.1. The multiarch folder has asm/types.h. Not every
 # object uses every function of the headers that it shares.
 bpf_cflags := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
-	-fno-strict-aliasing -Iinclude -Ibpf -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
+	-fno-strict-aliasing $(relative_paths) -Iinclude -Ibpf -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
 
 bpf_sources := $(wildcard bpf/*.bpf.c)
 bpf_objects := $(bpf_sources:bpf/%.bpf.c=build/bpf/%.bpf.o)
@@ -87,7 +95,7 @@ $(foreach clang,$(other_clangs),$(eval $(call other_clang_rules,$(clang))))
 build/user/%.o: user/%.c Makefile | $(skeletons)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(cflags) $(hardening) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(cflags) $(CPPFLAGS) $(hardening) $(CFLAGS) -MMD -MP -c $< -o $@
 
 build/sanitized/user/%.o: user/%.c Makefile | $(skeletons)
 	$(call say,CC-SAN,$<)
@@ -96,7 +104,7 @@ build/sanitized/user/%.o: user/%.c Makefile | $(skeletons)
 
 build/fairlead: build/user/fairlead.o $(objects)
 	$(call say,LINK,$@)
-	$(Q)$(CC) -pie -Wl,-z,relro,-z,now $^ $(pkg_libs) -o $@
+	$(Q)$(CC) -pie -Wl,-z,relro,-z,now $(CFLAGS) $(LDFLAGS) $^ $(pkg_libs) -o $@
 
 build/fairlead-sanitized: build/sanitized/user/fairlead.o $(san_objects)
 	$(call say,LINK,$@)
@@ -176,8 +184,9 @@ check-random: all ## random changes, faults and restarts for ten minutes: FAIRLE
 check-cluster: all ## the agent with a real API server: FAIRLEAD_TEST_KUBECONFIG
 	$(Q)scripts/check cluster
 demo: ## install what the demo needs, build, and show the main job in a lab of namespaces
-	$(Q)scripts/setup
-	$(Q)$(MAKE) all
+	$(Q)scripts/setup demo
+	$(Q)scripts/demo --check
+	$(Q)$(MAKE) build/fairlead
 	$(Q)scripts/demo
 verify-stats: all ## instructions, verifier complexity and stack of each program; fails above the budget
 	$(Q)scripts/verify-stats
