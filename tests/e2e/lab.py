@@ -144,6 +144,7 @@ class Place:
         return self.call("ask", proto=proto, address=address, port=port, **options)
 
     def ask_many(self, count, address, port=80, proto="tcp", **options):
+        """Asks `count` times; with `until`, on until each of these backends has answered (podagent.ask_many)."""
         return self.call("ask_many", count=count, proto=proto, address=address, port=port, **options)
 
     def socket(self, proto, address, port=None, **options):
