@@ -61,10 +61,10 @@ newest_clang := $(lastword $(other_clangs))
 clang_sources := $(if $(newest_clang),user/fairlead.c $(user_sources) $(filter-out %.bpf.c,$(wildcard tests/*/*.c)))
 clang_objects := $(clang_sources:%.c=build/$(newest_clang)/%.o)
 
-.PHONY: all check check-unit check-bpf check-fuzz check-e2e check-compilers check-kernels check-random \
+.PHONY: all check check-unit check-bpf check-fuzz check-e2e fuzz check-compilers check-kernels check-random \
 	check-cluster demo format lint verify-stats bench bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
-tests: $(unit_tests) $(bpf_tests) build/tests/fuzz/packet_fuzz build/fairlead-sanitized build/bench/json_bench \
+tests: $(unit_tests) $(bpf_tests) build/tests/fuzz/packet_fuzz build/tests/inputs_fuzz build/fairlead-sanitized build/bench/json_bench \
 	$(outside_programs)
 
 build/bpf/%.bpf.o: bpf/%.bpf.c Makefile
@@ -142,6 +142,21 @@ build/fuzz/%.o: %.c Makefile | $(skeletons)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -g -Itests -MMD -MP -c $< -o $@
 
+# Readers of what comes from outside, with clang's fuzzer and sanitizers. An archive: only what they need is linked.
+input_sources := $(wildcard $(patsubst %,user/%/*.c,base decode model plan config http kube/config kube/client \
+	link/netlink))
+build/tests/inputs_fuzz: build/inputs/tests/inputs/fuzz.o build/inputs/readers.a
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined $^ $(pkg_libs) -o $@
+build/inputs/readers.a: $(input_sources:%.c=build/inputs/%.o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+build/inputs/%.o: %.c Makefile | $(skeletons)
+	$(call say,CC-INPUT,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(cflags) -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+		-MMD -MP -c $< -o $@
+
 build/bench/json_bench: tests/bench/json_bench.c user/decode/json_arena.c user/decode/json_stream.c \
 		user/base/file.c
 	$(call say,CC,$<)
@@ -167,7 +182,7 @@ build/bench/requests: tests/bench/requests.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ -o $@
 
--include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d)
+-include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d build/inputs/*/*/*.d build/inputs/*/*/*/*.d)
 
 check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/setup
@@ -175,6 +190,8 @@ check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/check unit bpf fuzz lint kernel e2e
 check-unit check-bpf check-fuzz check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
+fuzz: build/tests/inputs_fuzz build/tests/fuzz/packet_fuzz ## all that is read from outside, and packets: SECONDS=60 each
+	$(Q)FAIRLEAD_FUZZ_SECONDS=$(or $(SECONDS),60) scripts/check fuzz
 check-compilers: $(skeletons) ## every other clang that is installed builds the BPF objects, the newest the rest too
 	$(Q)scripts/lint compilers
 check-kernels: all ## boot Debian's kernels from 5.10 on, amd64 and arm64, and run checks there; writes docs/kernels.md
