@@ -1,5 +1,6 @@
 # fairlead: builds the BPF objects, their skeletons, the program and the tests, all below build/.
-# `make help` lists the targets. V=1 shows commands. Set CLANG, CC, BPFTOOL to use others.
+# `make help` lists the targets. V=1 shows commands. Set CLANG, CC, BPFTOOL to use others; CPPFLAGS, CFLAGS and
+# LDFLAGS are added to ours for the program that is installed.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -26,14 +27,21 @@ pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
 pkg_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
-hardening := -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2
+# A compiler that cannot do the third level warns about it, and not every one has each -f: what it knows is taken.
+accepted = $(foreach flag,$(1),$(shell $(CC) -O2 -Werror -U_FORTIFY_SOURCE $(flag) -include stdio.h -x c -c /dev/null \
+	-o /dev/null 2>/dev/null && echo '$(flag)'))
+fortify := $(or $(call accepted,-D_FORTIFY_SOURCE=3),-D_FORTIFY_SOURCE=2)
+hardening := -O2 -g -fPIE -fstack-protector-strong $(call accepted,-fstack-clash-protection -fcf-protection -mbranch-protection=standard) \
+	-U_FORTIFY_SOURCE $(if $(findstring -O0,$(CFLAGS)),,$(fortify))
 sanitizers := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# The same binary wherever it is built: no path of the builder's in it, in its debug information, or in BTF.
+relative_paths := -ffile-prefix-map=$(CURDIR)=.
 cflags := -std=gnu11 -D_GNU_SOURCE -DFAIRLEAD_VERSION='"$(VERSION)"' $(warnings) \
-	-Iinclude -Iuser -Ibuild $(pkg_cflags)
+	-Iinclude -Iuser -Ibuild $(pkg_cflags) $(relative_paths)
 # -mcpu=v3: 32-bit ALU and jumps, known to every kernel from 5.1. The multiarch folder has asm/types.h. Not every
 # object uses every function of the headers that it shares.
 bpf_cflags := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
-	-fno-strict-aliasing -Iinclude -Ibpf -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
+	-fno-strict-aliasing $(relative_paths) -Iinclude -Ibpf -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
 
 bpf_sources := $(wildcard bpf/*.bpf.c)
 bpf_objects := $(bpf_sources:bpf/%.bpf.c=build/bpf/%.bpf.o)
@@ -53,10 +61,10 @@ newest_clang := $(lastword $(other_clangs))
 clang_sources := $(if $(newest_clang),user/fairlead.c $(user_sources) $(filter-out %.bpf.c,$(wildcard tests/*/*.c)))
 clang_objects := $(clang_sources:%.c=build/$(newest_clang)/%.o)
 
-.PHONY: all check check-unit check-bpf check-fuzz check-e2e check-compilers check-kernels check-random \
+.PHONY: all check check-unit check-bpf check-fuzz check-e2e fuzz check-compilers check-kernels check-random \
 	check-cluster demo format lint verify-stats bench bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
-tests: $(unit_tests) $(bpf_tests) build/tests/fuzz/packet_fuzz build/fairlead-sanitized build/bench/json_bench \
+tests: $(unit_tests) $(bpf_tests) build/tests/fuzz/packet_fuzz build/tests/inputs_fuzz build/fairlead-sanitized build/bench/json_bench \
 	$(outside_programs)
 
 build/bpf/%.bpf.o: bpf/%.bpf.c Makefile
@@ -87,7 +95,7 @@ $(foreach clang,$(other_clangs),$(eval $(call other_clang_rules,$(clang))))
 build/user/%.o: user/%.c Makefile | $(skeletons)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(cflags) $(hardening) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(cflags) $(CPPFLAGS) $(hardening) $(CFLAGS) -MMD -MP -c $< -o $@
 
 build/sanitized/user/%.o: user/%.c Makefile | $(skeletons)
 	$(call say,CC-SAN,$<)
@@ -96,7 +104,7 @@ build/sanitized/user/%.o: user/%.c Makefile | $(skeletons)
 
 build/fairlead: build/user/fairlead.o $(objects)
 	$(call say,LINK,$@)
-	$(Q)$(CC) -pie -Wl,-z,relro,-z,now $^ $(pkg_libs) -o $@
+	$(Q)$(CC) -pie -Wl,-z,relro,-z,now $(CFLAGS) $(LDFLAGS) $^ $(pkg_libs) -o $@
 
 build/fairlead-sanitized: build/sanitized/user/fairlead.o $(san_objects)
 	$(call say,LINK,$@)
@@ -134,6 +142,21 @@ build/fuzz/%.o: %.c Makefile | $(skeletons)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -g -Itests -MMD -MP -c $< -o $@
 
+# Readers of what comes from outside, with clang's fuzzer and sanitizers. An archive: only what they need is linked.
+input_sources := $(wildcard $(patsubst %,user/%/*.c,base decode model plan config http kube/config kube/client \
+	link/netlink))
+build/tests/inputs_fuzz: build/inputs/tests/inputs/fuzz.o build/inputs/readers.a
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined $^ $(pkg_libs) -o $@
+build/inputs/readers.a: $(input_sources:%.c=build/inputs/%.o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+build/inputs/%.o: %.c Makefile | $(skeletons)
+	$(call say,CC-INPUT,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(cflags) -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+		-MMD -MP -c $< -o $@
+
 build/bench/json_bench: tests/bench/json_bench.c user/decode/json_arena.c user/decode/json_stream.c \
 		user/base/file.c
 	$(call say,CC,$<)
@@ -159,7 +182,7 @@ build/bench/requests: tests/bench/requests.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ -o $@
 
--include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d)
+-include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d build/inputs/*/*/*.d build/inputs/*/*/*/*.d)
 
 check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/setup
@@ -167,6 +190,8 @@ check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/check unit bpf fuzz lint kernel e2e
 check-unit check-bpf check-fuzz check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
+fuzz: build/tests/inputs_fuzz build/tests/fuzz/packet_fuzz ## all that is read from outside, and packets: SECONDS=60 each
+	$(Q)FAIRLEAD_FUZZ_SECONDS=$(or $(SECONDS),60) scripts/check fuzz
 check-compilers: $(skeletons) ## every other clang that is installed builds the BPF objects, the newest the rest too
 	$(Q)scripts/lint compilers
 check-kernels: all ## boot Debian's kernels from 5.10 on, amd64 and arm64, and run checks there; writes docs/kernels.md
@@ -176,8 +201,9 @@ check-random: all ## random changes, faults and restarts for ten minutes: FAIRLE
 check-cluster: all ## the agent with a real API server: FAIRLEAD_TEST_KUBECONFIG
 	$(Q)scripts/check cluster
 demo: ## install what the demo needs, build, and show the main job in a lab of namespaces
-	$(Q)scripts/setup
-	$(Q)$(MAKE) all
+	$(Q)scripts/setup demo
+	$(Q)scripts/demo --check
+	$(Q)$(MAKE) build/fairlead
 	$(Q)scripts/demo
 verify-stats: all ## instructions, verifier complexity and stack of each program; fails above the budget
 	$(Q)scripts/verify-stats

@@ -841,7 +841,7 @@ static void program_find(void)
 
 static int world_make(void **state)
 {
-	char dir[] = "/tmp/fairlead-cli-test-XXXXXX";
+	char dir[128];
 
 	(void)state;
 	program_find();
@@ -850,6 +850,7 @@ static int world_make(void **state)
 		print_message("needs root: %s\n", strerror(errno));
 		return -1;
 	}
+	(void)snprintf(dir, sizeof(dir), "%s/fl-cli-XXXXXX", getenv("TMPDIR") ?: "/tmp");
 	assert_non_null(mkdtemp(dir));
 	(void)snprintf(fixture.dir, sizeof(fixture.dir), "%s", dir);
 	(void)snprintf(fixture.error_file, sizeof(fixture.error_file), "%s.errors", dir);

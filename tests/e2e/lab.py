@@ -144,6 +144,7 @@ class Place:
         return self.call("ask", proto=proto, address=address, port=port, **options)
 
     def ask_many(self, count, address, port=80, proto="tcp", **options):
+        """Asks `count` times; with `until`, on until each of these backends has answered (podagent.ask_many)."""
         return self.call("ask_many", count=count, proto=proto, address=address, port=port, **options)
 
     def socket(self, proto, address, port=None, **options):
@@ -180,16 +181,25 @@ class Lab:
     def __init__(self):
         self.id = f"fl-t{os.getpid()}-{next(_numbers)}"
         self.directory = pathlib.Path("/run") / self.id
-        self._places, self._children = {}, []
+        self._places, self._children, self._survivor = {}, [], None
 
     def __enter__(self):
         atexit.register(self.down)
+        self._survivor = self._start_survivor()
         subprocess.run([SCRIPT, "--name", self.id, "up"], check=True, stdout=subprocess.DEVNULL)
         return self
 
     def __exit__(self, *_):
         self.down()
         atexit.unregister(self.down)
+
+    def _start_survivor(self):
+        """A process that takes the lab down when this one is gone, even by SIGKILL: then its stdin ends.
+
+        In a session of its own, so that a signal for this process' group does not end it.
+        """
+        return subprocess.Popen(["sh", "-c", 'cat >/dev/null; exec "$0" --name "$1" down', SCRIPT, self.id],
+                                stdin=subprocess.PIPE, start_new_session=True)
 
     def down(self):
         for child in self._children:
@@ -202,6 +212,11 @@ class Lab:
         self._children = []
         self._places = {}
         subprocess.run([SCRIPT, "--name", self.id, "down"], check=True)
+        if self._survivor:
+            self._survivor.kill()
+            self._survivor.wait()
+            self._survivor.stdin.close()
+            self._survivor = None
 
     def keep(self, child):
         """Ends a child process with the lab."""

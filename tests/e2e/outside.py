@@ -47,7 +47,7 @@ class Frontend:
         return world.place(client).ask(self.address, self.port, proto, **options)
 
     def ask_all(self, world, proto="tcp", count=20, client="client", **options):
-        """{who answered: the clients' addresses that it saw}"""
+        """{who answered: the clients' addresses that it saw}; with `until`, each of these answers."""
         results = world.place(client).ask_many(count, self.address, self.port, proto=proto, **options)
         failed = [result for result in results if "error" in result]
         assert not failed, f"{len(failed)} of {len(results)} failed, first: {failed[0]}"

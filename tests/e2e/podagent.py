@@ -11,6 +11,7 @@ import datetime
 import errno
 import itertools
 import json
+import math
 import socket
 import struct
 import sys
@@ -302,8 +303,18 @@ def ask(proto, address, port, message="hello\n", timeout=2.0, source=None, sourc
     return result
 
 
-def ask_many(count, **request):
-    return [ask(**request) for _ in range(count)]
+def ask_many(count, until=(), **request):
+    """Asks `count` times, and on if not all of `until` have answered yet: which backend does is chance.
+
+    It gives up when one that is chosen as often as the others would have been missed in fewer than one of a
+    thousand million runs.
+    """
+    results, missing = [], set(until)
+    enough = math.ceil(math.log(1e-9 / len(missing)) / math.log(1 - 1 / len(missing))) if len(missing) > 1 else 0
+    while len(results) < count or (missing and len(results) < enough):
+        results.append(ask(**request))
+        missing.discard(results[-1].get("answer", {}).get("name"))
+    return results
 
 
 def ask_sctp(address, port, timeout=2.0):

@@ -45,7 +45,7 @@ def bpffs(either):
 @pytest.mark.parametrize("client", ["pod1a", "pod2a", "node1"])
 def test_clsact_serves_every_client(clsact, client, proto, family):
     vip = clsact.simple("web", family, BACKENDS)
-    results = clsact.place(client).ask_many(40, vip, proto=proto)
+    results = clsact.place(client).ask_many(40, vip, proto=proto, until=BACKENDS)
     assert {result.get("answer", result).get("name") for result in results} == set(BACKENDS)
 
 

@@ -180,7 +180,41 @@ def test_each_alert_is_tried_and_says_what_to_do():
     for rule in rules("alert"):
         assert rule["alert"] in tried
         assert rule["labels"]["severity"] in ("critical", "warning")
-        assert set(rule["annotations"]) == {"summary", "description"}
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+
+
+def test_each_alert_has_its_section_in_the_runbook():
+    sections = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.M)
+    assert sections == [rule["alert"] for rule in rules("alert")]
+    for rule in rules("alert"):
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
+def test_the_rules_and_the_dashboard_take_an_agent_of_any_job_and_nobody_else():
+    """kube-proxy serves some of these names; `All` is the list of the agents, not every target."""
+    for rule in rules("record") + rules("alert"):
+        assert 'job="' not in rule["expr"]
+        if "kubeproxy_" in rule["expr"]:
+            assert "on (job, instance) fairlead_build_info" in rule["expr"], rule
+    for variable in json.loads(DASHBOARD.read_text())["templating"]["list"]:
+        if variable["type"] == "query":
+            assert "allValue" not in variable and "fairlead_build_info" in variable["definition"]
+
+
+def test_the_scrape_examples_find_the_port_of_the_manifest():
+    kubernetes = ROOT / "deploy" / "kubernetes"
+    pods = next(item for item in yaml.safe_load_all((kubernetes / "fairlead.yaml").read_text())
+                if item["kind"] == "DaemonSet")
+    container, = pods["spec"]["template"]["spec"]["containers"]
+    port = next(port for port in container["ports"] if port["name"] == "metrics")
+    assert f"--metrics-bind-address=0.0.0.0:{port['containerPort']}" in container["args"]
+    monitor = yaml.safe_load((kubernetes / "podmonitor.yaml").read_text())
+    assert monitor["spec"]["selector"] == pods["spec"]["selector"]
+    assert monitor["metadata"]["namespace"] == pods["metadata"]["namespace"]
+    assert [one["port"] for one in monitor["spec"]["podMetricsEndpoints"]] == ["metrics"]
+    keep = yaml.safe_load((PROMETHEUS / "scrape.yaml").read_text())["scrape_configs"][0]["relabel_configs"][0]
+    name = pods["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+    assert keep["regex"] == f"{name};metrics" and keep["action"] == "keep"
 
 
 def test_panels_do_not_overlap_and_have_a_source():

@@ -61,12 +61,12 @@ def test_the_role_covers_every_request_and_little_more(lab):
     assert {("", "services"), ("", "endpoints"), ("", "nodes"), ("discovery.k8s.io", "endpointslices"),
             ("events.k8s.io", "events")} <= {one[:2] for one in asked}
     assert asked - granted() == set()
-    assert {one[:2] for one in granted()} - {one[:2] for one in asked} == set()
+    assert granted() - asked == set()
 
 
 def test_the_role_changes_nothing_but_events():
     assert {one for one in granted() if one[2] not in ("get", "list", "watch")} == {
-        ("events.k8s.io", "events", "create"), ("events.k8s.io", "events", "patch")}
+        ("events.k8s.io", "events", "create")}
 
 
 def test_the_binding_gives_the_role_to_the_account_of_the_pods(pod):

@@ -33,7 +33,7 @@ def cluster(world):
 def test_backends_elsewhere_see_the_client_and_answer_as_the_frontend(world, kind, proto, family):
     frontend = publish(world, kind, family)
     client = {address_of("client", family)}
-    assert frontend.ask_all(world, proto, 30) == {LOCAL: client, REMOTE: client}
+    assert frontend.ask_all(world, proto, 30, until=(LOCAL, REMOTE)) == {LOCAL: client, REMOTE: client}
 
 
 @pytest.fixture(scope="module")
@@ -376,4 +376,4 @@ def test_xdp_leaves_direct_server_return_to_tc(world, restarted):
         frontend = publish(world, NODE_PORT, family)
         client = {address_of("client", family)}
         for proto in ("tcp", "udp"):
-            assert frontend.ask_all(world, proto, 20) == {LOCAL: client, REMOTE: client}
+            assert frontend.ask_all(world, proto, 20, until=(LOCAL, REMOTE)) == {LOCAL: client, REMOTE: client}

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from lab import address_of
+from lab import address_of, all_pods
 from manifests import both_protocols, endpoint, next_vip, node, service, slice_, slice_ports, terminating
 
 HOOKS = ["tc", "socket,tc"]
@@ -330,7 +330,8 @@ def test_real_connections_do_what_was_explained(world, family):
         address, port = services.at(name, kind)
         what = f"{client} to {name} {kind}: {answer['reason']}"
         if answer["action"] == "dnat":
-            results = world.place(client).ask_many(60, address, port)
+            expected = [place for place in all_pods() if address_of(place, family) in backends_of(answer)]
+            results = world.place(client).ask_many(60, address, port, until=expected)
             names = {result["answer"]["name"] for result in results}
             assert {address_of(place, family) for place in names} == backends_of(answer), what
             seen = {item["address"]: item["seen_as"] for item in answer["candidates"]}
@@ -358,7 +359,8 @@ def test_a_process_of_the_node_is_served_by_connect(world, family):
         assert (answer["hook"], answer["action"], answer["client"]["near"]) == ("socket", "dnat", True)
         assert backends_of(answer) == {address_of(place, family) for place in BOTH}
     assert unknown["action"] == "none"
-    assert {result["answer"]["name"] for result in world.place("node1").ask_many(30, loopback, port)} == set(BOTH)
+    results = world.place("node1").ask_many(30, loopback, port, until=BOTH)
+    assert {result["answer"]["name"] for result in results} == set(BOTH)
 
 
 @only_sockets

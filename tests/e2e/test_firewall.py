@@ -186,5 +186,5 @@ def test_a_program_in_front_of_ours_filters_node_ports_by_their_number(world, fa
     shut, let_in = (publish(world, NODE_PORT, family, name=name) for name in ("shut", "let-in"))
     with program_in_front_of_ours(world, kind, shut.port, family):
         assert shut.ask(world, timeout=0.2).get("error") == "timeout"
-        assert set(let_in.ask_all(world)) == {LOCAL, REMOTE}
-    assert set(shut.ask_all(world)) == {LOCAL, REMOTE}
+        assert set(let_in.ask_all(world, until=(LOCAL, REMOTE))) == {LOCAL, REMOTE}
+    assert set(shut.ask_all(world, until=(LOCAL, REMOTE))) == {LOCAL, REMOTE}

@@ -78,7 +78,7 @@ def test_an_external_address_leads_to_every_backend(world, client, proto, family
         publish(world, family, externalIPs=[address])
     else:
         publish(world, family, type="LoadBalancer", ingress=[address])
-    assert ask_all(world, client, address, 80, proto) == set(BACKENDS)
+    assert ask_all(world, client, address, 80, proto, until=BACKENDS) == set(BACKENDS)
 
 
 @each_family
@@ -88,7 +88,7 @@ def test_a_node_port_leads_to_every_backend(world, client, proto, family):
     number, ports = node_ports()
     publish(world, family, ports, type="NodePort")
     here = "node2" if client == "pod2a" else "node1"
-    assert ask_all(world, client, address_of(here, family), number, proto) == set(BACKENDS)
+    assert ask_all(world, client, address_of(here, family), number, proto, until=BACKENDS) == set(BACKENDS)
 
 
 @each_family
@@ -97,7 +97,7 @@ def test_a_node_port_is_served_on_loopback_for_processes_of_the_node(world, prot
     number, ports = node_ports()
     publish(world, family, ports, type="NodePort")
     for address in LOOPBACKS[family]:
-        assert ask_all(world, "node1", address, number, proto) == set(BACKENDS)
+        assert ask_all(world, "node1", address, number, proto, until=BACKENDS) == set(BACKENDS)
         for result in world.place("node1").ask_many(2, address, number, proto=proto):
             assert result["peer"] == [address, number]
 
@@ -184,7 +184,7 @@ def test_the_number_of_a_node_port_is_free_at_addresses_that_serve_none(world, e
         "print('accepted', flush=True)\n", address, str(number), stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout.readline() == "ready\n"
-        assert ask_all(world, "node1", address_of("node1", family), number, "tcp") == set(BACKENDS)
+        assert ask_all(world, "node1", address_of("node1", family), number, "tcp", until=BACKENDS) == set(BACKENDS)
         world.place("node1").ask(address, number, "tcp", timeout=0.3)
         assert server.stdout.readline() == "accepted\n"
     finally:
@@ -198,7 +198,7 @@ def test_unknown_ports_of_external_addresses_are_left_alone(world, proto, family
     """They reach whoever has the address: here the node itself, which has a server at 8085."""
     address = address_of("node1", family)
     publish(world, family, externalIPs=[address])
-    assert ask_all(world, "node1", address, 80, proto) == set(BACKENDS)
+    assert ask_all(world, "node1", address, 80, proto, until=BACKENDS) == set(BACKENDS)
     # The echo servers of pods listen at 8085; nobody does on the node.
     assert world.place("node1").ask(address, 8085, proto)["error"] == "ECONNREFUSED"
     vip = next_external(family)
@@ -212,7 +212,7 @@ def test_ip_mode_proxy_is_left_to_the_balancer(world, proto, family):
     proxied, ours = next_external(family), next_external(family)
     publish(world, family, type="LoadBalancer",
             ingress=[{"ip": proxied, "ipMode": "Proxy"}, {"ip": ours, "ipMode": "VIP"}])
-    assert ask_all(world, "pod1a", ours, 80, proto) == set(BACKENDS)
+    assert ask_all(world, "pod1a", ours, 80, proto, until=BACKENDS) == set(BACKENDS)
     assert world.place("pod1a").ask(proxied, 80, proto, timeout=0.3)["error"] != "ECONNREFUSED"
     assert (proxied, 80, 6) not in world.agents["node1"].frontends()
 
@@ -229,8 +229,9 @@ def test_near_clients_reach_all_backends_whatever_the_external_policy(world, cli
     publish(world, family, ports, ["pod1b", "pod2b"], type="LoadBalancer", ingress=[address],
             externalTrafficPolicy="Local")
     here = "node2" if client == "pod2a" else "node1"
-    assert ask_all(world, client, address, 80, proto) == {"pod1b", "pod2b"}
-    assert ask_all(world, client, address_of(here, family), number, proto) == {"pod1b", "pod2b"}
+    both = {"pod1b", "pod2b"}
+    assert ask_all(world, client, address, 80, proto, until=list(both)) == both
+    assert ask_all(world, client, address_of(here, family), number, proto, until=list(both)) == both
 
 
 @each_family
@@ -238,7 +239,7 @@ def test_near_clients_reach_all_backends_whatever_the_external_policy(world, cli
 def test_internal_policy_local_says_nothing_about_external_frontends(world, proto, family):
     address = next_external(family)
     vip = publish(world, family, externalIPs=[address], internalTrafficPolicy="Local")
-    assert ask_all(world, "pod1a", address, 80, proto) == set(BACKENDS)
+    assert ask_all(world, "pod1a", address, 80, proto, until=BACKENDS) == set(BACKENDS)
     assert ask_all(world, "pod1a", vip, 80, proto) == {"pod1b"}
 
 
@@ -266,15 +267,15 @@ def test_the_node_may_use_a_load_balancer_ip_if_its_own_address_is_in_a_range(wo
     own = f"{address_of('node1', family)}/{32 if family == 4 else 128}"
     publish(world, family, ports, type="LoadBalancer", ingress=[address],
             loadBalancerSourceRanges=[other, f" {own} "])
-    assert ask_all(world, "node1", address, 80, proto) == set(BACKENDS)
+    assert ask_all(world, "node1", address, 80, proto, until=BACKENDS) == set(BACKENDS)
     publish(world, family, ports, type="LoadBalancer", ingress=[address],
             loadBalancerSourceRanges=[other])
     result = world.place("node1").ask(address, 80, proto, timeout=0.5)
     assert result.get("error") in ("timeout", "EPERM"), result
     # Ranges are about load-balancer IPs only.
-    assert ask_all(world, "node1", address_of("node1", family), number, proto) == set(BACKENDS)
+    assert ask_all(world, "node1", address_of("node1", family), number, proto, until=BACKENDS) == set(BACKENDS)
     publish(world, family, ports, type="LoadBalancer", ingress=[address])
-    assert ask_all(world, "node1", address, 80, proto) == set(BACKENDS)
+    assert ask_all(world, "node1", address, 80, proto, until=BACKENDS) == set(BACKENDS)
 
 
 @each_family
@@ -285,7 +286,7 @@ def test_a_range_of_everybody_and_ranges_of_the_other_family_open_it(world, prot
                    ["198.51.100.1/32", "0.0.0.0/0", "2001:db8:51::/64", "::/0"]):
         publish(world, family, type="LoadBalancer", ingress=[address],
                 loadBalancerSourceRanges=ranges)
-        assert ask_all(world, "pod1a", address, 80, proto) == set(BACKENDS)
+        assert ask_all(world, "pod1a", address, 80, proto, until=BACKENDS) == set(BACKENDS)
 
 
 # Binding NodePorts.
@@ -334,7 +335,7 @@ def test_who_listens_at_a_node_port_already_goes_on(world):
             assert held.exchange()["answer"]["name"] == "first"
             publish(world, 4, ports, type="NodePort")
             assert held.exchange()["answer"]["name"] == "first"
-            assert ask_all(world, "node1", address, number, "tcp") == set(BACKENDS)
+            assert ask_all(world, "node1", address, number, "tcp", until=BACKENDS) == set(BACKENDS)
     finally:
         server.kill()
         server.wait()
@@ -360,7 +361,7 @@ def test_frontends_come_and_go_with_the_service(world, family):
     assert programmed() == addresses | {(first, 80), (second, 80)}
     publish(world, family, type="LoadBalancer", ingress=[second])
     assert programmed() == {(second, 80)}
-    assert ask_all(world, "pod1a", second, 80, "tcp") == set(BACKENDS)
+    assert ask_all(world, "pod1a", second, 80, "tcp", until=BACKENDS) == set(BACKENDS)
     world.withdraw("web")
     assert programmed() == set()
 
@@ -381,7 +382,7 @@ def test_a_restart_changes_nothing_that_need_not_change(world):
     before = programmed()
     assert len(before["source_ranges"]) >= 2
     agent.stop()
-    assert ask_all(world, "node1", "127.0.0.1", number, "tcp") == set(BACKENDS)
+    assert ask_all(world, "node1", "127.0.0.1", number, "tcp", until=BACKENDS) == set(BACKENDS)
     agent.start()
     assert programmed() == before
     world.withdraw("web")
@@ -454,7 +455,7 @@ def test_addresses_in_the_listed_ranges_come_and_go(world, node1_again, family):
     place.run("ip", "addr", "add", extra, "dev", "eth0", *(["nodad"] if family == 6 else []))
     try:
         wait_for(lambda: node_port_addresses(agent, number) == {extra}, "the NodePort at the address")
-        assert ask_all(world, "node1", extra, number, "tcp") == set(BACKENDS)
+        assert ask_all(world, "node1", extra, number, "tcp", until=BACKENDS) == set(BACKENDS)
     finally:
         place.run("ip", "addr", "del", f"{extra}/{32 if family == 4 else 128}", "dev", "eth0")
     wait_for(lambda: not node_port_addresses(agent, number), "no NodePort at the address")

@@ -5,10 +5,11 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 
 import pytest
 
-from lab import NODES, SCRIPT, address_of, all_pods, cgroup_root, node_of, wait_for
+from lab import NODES, ROOT, SCRIPT, address_of, all_pods, cgroup_root, node_of, wait_for
 
 each_family = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 each_proto = pytest.mark.parametrize("proto", ["tcp", "udp"])
@@ -116,6 +117,41 @@ def test_an_interrupted_up_leaves_nothing(name, number):
     assert process.wait(10) != 0
     process.stderr.close()
     assert not leftovers(name)
+
+
+def test_a_lab_goes_down_when_its_maker_is_killed():
+    made = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from lab import Lab; lab = Lab().__enter__(); lab.serve('pod1a'); "
+         "print(lab.id, flush=True); sys.stdin.read()"],
+        cwd=ROOT / "tests" / "e2e", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with made:
+        name = made.stdout.readline().strip()
+        assert leftovers(name)
+        made.kill()
+    wait_for(lambda: not leftovers(name), f"the end of {name}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["kill", "kill-9"])
+def test_an_interrupted_run_of_the_tests_leaves_nothing(tmp_path, number):
+    """Only the leading process gets the signal, as from `kill` or a supervisor."""
+    with subprocess.Popen(
+            [ROOT / "scripts" / "check", "e2e"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "FAIRLEAD_REPORTS": str(tmp_path), "TMPDIR": str(tmp_path)}) as run:
+        wait_for(lambda: any(labs_of(child) for child in children_of(run.pid)), "the first lab")
+        children = children_of(run.pid)
+        run.send_signal(number)
+    wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "the end of its tests")
+    wait_for(lambda: not any(labs_of(child) for child in children), "the end of their labs")
+
+
+def children_of(pid):
+    return subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True,
+                          check=False).stdout.split()
+
+
+def labs_of(pid):
+    """What labs that process `pid` has made have left."""
+    return [*pathlib.Path("/run").glob(f"fl-t{pid}-*"), *pathlib.Path("/run/netns").glob(f"fl-t{pid}-*")]
 
 
 def test_exec_in_a_place_that_does_not_exist_names_those_that_do(name):

@@ -28,13 +28,13 @@ BACKENDS = ["pod1b", "pod1c", "pod2b", "pod2c"]
 each_family = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 
 
-def answering(world, vip, port=80, proto="tcp", client="pod1a"):
+def answering(world, vip, port=80, proto="tcp", client="pod1a", until=()):
     return {result.get("answer", {}).get("name", result.get("error"))
-            for result in world.place(client).ask_many(24, vip, port, proto)}
+            for result in world.place(client).ask_many(24, vip, port, proto, until=list(until))}
 
 
 def expect(world, vip, names, **how):
-    assert answering(world, vip, **how) == set(names)
+    assert answering(world, vip, until=names, **how) == set(names)
 
 
 # Files.
@@ -256,7 +256,7 @@ def test_a_named_target_port_is_each_pod_s_own(world):
         pod("pod1b", "web", ports=[{"name": "web", "containerPort": 8081}]),
         pod("pod2b", "web", ports=[{"name": "web", "containerPort": 8082}]))
     ports = {result["answer"]["name"]: result["answer"]["port"]
-             for result in world.place("pod1a").ask_many(30, vip)}
+             for result in world.place("pod1a").ask_many(30, vip, until=["pod1b", "pod2b"])}
     assert ports == {"pod1b": 8081, "pod2b": 8082}
 
 

@@ -142,8 +142,8 @@ def test_an_agent_started_again_changes_nothing_under_traffic(world, traffic, en
         getattr(agent, end)()
         agent.start()
         assert in_use(agent) == before
-    assert {result["answer"]["name"] for result in world.place("pod1a").ask_many(40, traffic[0])} == set(
-        BACKENDS)
+    results = world.place("pod1a").ask_many(40, traffic[0], until=BACKENDS)
+    assert {result["answer"]["name"] for result in results} == set(BACKENDS)
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -151,7 +151,7 @@ def test_without_an_agent_everything_goes_on(world, traffic, end):
     agent = world.agents["node1"]
     getattr(agent, end)()
     try:
-        results = world.place("pod1a").ask_many(40, traffic[0])
+        results = world.place("pod1a").ask_many(40, traffic[0], until=BACKENDS)
         assert {result["answer"]["name"] for result in results} == set(BACKENDS)
         assert world.place("pod1a").ask(traffic[0], 81)["error"] == "ECONNREFUSED"
         assert "steady" in agent.fairlead("services").stdout
@@ -179,7 +179,7 @@ def test_a_start_that_fails_leaves_everything_as_it_was(world, traffic, descript
         assert "Too many open files" in failed.stderr
         assert sorted(path.name for path in agent.pin_dir.iterdir()) == pins
         assert programs_on(agent) == programs
-        results = world.place("pod1a").ask_many(40, traffic[0])
+        results = world.place("pod1a").ask_many(40, traffic[0], until=BACKENDS)
         assert {result["answer"]["name"] for result in results} == set(BACKENDS)
     finally:
         agent.start()
@@ -333,7 +333,8 @@ def test_a_service_port_that_does_not_fit_is_refused_by_name_and_the_others_are_
         big = next_vip(4)
         made.publish(service("big", big), slice_("big", many), name="big")
         place = made.place("pod1a")
-        assert {result["answer"]["name"] for result in place.ask_many(40, vip)} == set(BACKENDS)
+        results = place.ask_many(40, vip, until=BACKENDS)
+        assert {result["answer"]["name"] for result in results} == set(BACKENDS)
         agent = made.agents["node1"]
         assert any("default/big" in line for line in agent.log), agent.text()
         assert "big" in agent.fairlead("services", check=False).stdout

@@ -83,7 +83,7 @@ def test_backends_here_and_elsewhere_are_chosen_alike(world, proto, family):
     results = world.place("client").ask_many(200, frontend.address, frontend.port, proto=proto)
     names = [result["answer"]["name"] for result in results]
     assert 60 <= names.count(LOCAL) <= 140, names.count(LOCAL)
-    assert frontend.ask_all(world, proto, 20) == {
+    assert frontend.ask_all(world, proto, 20, until=(LOCAL, REMOTE)) == {
         LOCAL: {address_of("client", family)}, REMOTE: {address_of("node1", family)}}
 
 

@@ -81,7 +81,8 @@ static int setup(void **state)
 
 	if (!fixture || uv_loop_init(&fixture->loop))
 		return -1;
-	(void)snprintf(fixture->dir, sizeof(fixture->dir), "/tmp/fl-credentials-XXXXXX");
+	(void)snprintf(fixture->dir, sizeof(fixture->dir), "%s/fl-credentials-XXXXXX",
+		       getenv("TMPDIR") ?: "/tmp");
 	if (!mkdtemp(fixture->dir))
 		return -1;
 	(void)snprintf(fixture->program, sizeof(fixture->program), "%s/plugin", fixture->dir);

@@ -37,7 +37,8 @@ static int setup(void **state)
 
 	if (!fixture)
 		return -1;
-	(void)snprintf(fixture->dir, sizeof(fixture->dir), "/tmp/fl-kubeconfig-XXXXXX");
+	(void)snprintf(fixture->dir, sizeof(fixture->dir), "%s/fl-kubeconfig-XXXXXX",
+		       getenv("TMPDIR") ?: "/tmp");
 	if (!mkdtemp(fixture->dir))
 		return -1;
 	(void)snprintf(fixture->path, sizeof(fixture->path), "%s/config", fixture->dir);

@@ -32,7 +32,8 @@ static int file_make(char *path, size_t size)
 {
 	int fd;
 
-	(void)snprintf(path, size, "/tmp/fl-kube-proxy-config-XXXXXX");
+	(void)snprintf(path, size, "%s/fl-kube-proxy-config-XXXXXX",
+		       getenv("TMPDIR") ?: "/tmp");
 	fd = mkstemp(path);
 	return fd < 0 ? -1 : close(fd);
 }

@@ -64,7 +64,8 @@ static int setup(void **state)
 
 	if (!fixture || uv_loop_init(&fixture->loop))
 		return -1;
-	(void)snprintf(fixture->root, sizeof(fixture->root), "/tmp/fl-manifests-XXXXXX");
+	(void)snprintf(fixture->root, sizeof(fixture->root), "%s/fl-manifests-XXXXXX",
+		       getenv("TMPDIR") ?: "/tmp");
 	if (!mkdtemp(fixture->root))
 		return -1;
 	(void)snprintf(fixture->dir, sizeof(fixture->dir), "%s/dir", fixture->root);

@@ -31,7 +31,8 @@ static int setup(void **state)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 
-	(void)snprintf(fixture->dir, sizeof(fixture->dir), "/tmp/fl-servers-XXXXXX");
+	(void)snprintf(fixture->dir, sizeof(fixture->dir), "%s/fl-servers-XXXXXX",
+		       getenv("TMPDIR") ?: "/tmp");
 	assert_non_null(mkdtemp(fixture->dir));
 	(void)snprintf(fixture->file, sizeof(fixture->file), "%s/api-servers", fixture->dir);
 	(void)snprintf(fixture->log_path, sizeof(fixture->log_path), "%s/log", fixture->dir);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Everything that comes from outside of the node's own kernel and operator, fed with what nobody
+ * should send: libFuzzer makes the inputs, ASan and UBSan watch. FAIRLEAD_FUZZ_TARGET names which
+ * reader it is about (`targets` below); tests/inputs/corpus/TARGET has inputs to begin with.
+ *
+ * Beyond not breaking, some readers have to keep a promise that is checked here: a stream that
+ * arrives in pieces is the same stream.
+ */
+
+#include <cjson/cJSON.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "config/kube_proxy_config.h"
+#include "decode/decode.h"
+#include "decode/items.h"
+#include "decode/json_stream.h"
+#include "kube/client/exec_result.h"
+#include "kube/client/servers_file.h"
+#include "kube/config/config.h"
+#include "link/netlink/netlink.h"
+#include "model/model.h"
+#include "plan/plan.h"
+
+#define PIECES_MAX       8
+#define ADDRESSES_MAX    16
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int file = -1;
+static char file_path[32];
+
+/* Puts an input where what reads a file finds it. */
+static void file_fill(const uint8_t *data, size_t size)
+{
+	if (ftruncate(file, 0) || pwrite(file, data, size, 0) != (ssize_t)size)
+		abort();
+}
+
+/* Objects, as they come in lists and files: decoded, in the model, planned. */
+
+static void problem_ignore(const char *text, void *context)
+{
+	(void)context;
+	if (!*text)
+		abort(); /* what is wrong is always said */
+}
+
+static int item_take(const cJSON *item, const struct decode_defaults *defaults, unsigned int line,
+		     void *context)
+{
+	const struct decode_problems problems = {.found = problem_ignore};
+	struct object *object = NULL;
+
+	(void)line;
+	if (!object_decode(item, defaults, &problems, &object) && object)
+		(void)model_put(context, object);
+	return 0;
+}
+
+/* Some addresses are on a link of someone else's. */
+static const char *link_find(const struct ip_addr *addr, void *context)
+{
+	(void)context;
+	return addr->bytes[15] % 4 ? NULL : "lo";
+}
+
+static int service_plan(const char *namespace_, const char *name, void *context)
+{
+	const struct object *service = model_service(context, namespace_, name);
+	const struct plan_context plan_context = {
+		.node_name = "node1", .zone = "a", .link_with_address = link_find};
+	const struct slice_object **slices = NULL;
+	struct plan plan;
+	int count = service ? model_slices(context, service, &slices) : -1;
+
+	if (count >= 0 && !plan_service(&plan_context, service, slices, (size_t)count, &plan))
+		plan_fini(&plan);
+	free(slices);
+	return 0;
+}
+
+typedef int (*items_fn)(const char *text, size_t size, const struct items_receiver *receiver,
+			struct items_error *ret_error);
+
+static void items_read(items_fn items, const uint8_t *data, size_t size)
+{
+	struct items_receiver receiver = {.item = item_take, .context = model_new()};
+	struct items_error error = {};
+	char *text = malloc(size + 1);
+
+	if (!text || !receiver.context)
+		abort();
+	memcpy(text, data, size);
+	text[size] = '\0';
+	if (items(text, size, &receiver, &error) == -EINVAL && !*error.text)
+		abort();
+	(void)model_drain_dirty(receiver.context, service_plan, receiver.context);
+	model_free(receiver.context);
+	free(text);
+}
+
+static void objects_fuzz(const uint8_t *data, size_t size)
+{
+	items_read(json_items, data, size);
+}
+
+static void manifests_fuzz(const uint8_t *data, size_t size)
+{
+	items_read(yaml_items, data, size);
+}
+
+/* Answers of an API server, in one piece and in several. */
+
+struct received {
+	char *text; /* all objects, one after the other */
+	size_t size, count;
+};
+
+static int object_receive(char *text, size_t size, void *context)
+{
+	struct received *received = context;
+
+	received->text = realloc(received->text, received->size + size + 1);
+	if (!received->text)
+		abort();
+	memcpy(received->text + received->size, text, size);
+	received->size += size;
+	received->count++;
+	return 0;
+}
+
+/* The first bytes say where the rest is cut. */
+static int stream_feed(struct json_stream *stream, const uint8_t *data, size_t size,
+		       const uint8_t *cuts, size_t cut_count)
+{
+	size_t done = 0, length;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < cut_count && done < size; i++) {
+		length = cuts[i] < size - done ? cuts[i] : size - done;
+		err = json_stream_feed(stream, (const char *)data + done, length);
+		done += length;
+	}
+	return err ? err : json_stream_feed(stream, (const char *)data + done, size - done);
+}
+
+static void stream_fuzz(enum json_shape shape, const uint8_t *data, size_t size)
+{
+	struct received whole = {}, pieces = {};
+	struct json_stream one, many;
+	size_t cut_count = size < PIECES_MAX ? size : PIECES_MAX;
+	int err, pieces_err;
+
+	json_stream_init(&one, shape, object_receive, &whole);
+	json_stream_init(&many, shape, object_receive, &pieces);
+	err = json_stream_feed(&one, (const char *)data + cut_count, size - cut_count);
+	pieces_err = stream_feed(&many, data + cut_count, size - cut_count, data, cut_count);
+	if (err != pieces_err || whole.count != pieces.count || whole.size != pieces.size ||
+	    (whole.size && memcmp(whole.text, pieces.text, whole.size)) ||
+	    json_stream_is_complete(&one) != json_stream_is_complete(&many))
+		abort();
+	json_stream_fini(&one);
+	json_stream_fini(&many);
+	free(whole.text);
+	free(pieces.text);
+}
+
+static void list_fuzz(const uint8_t *data, size_t size)
+{
+	stream_fuzz(JSON_LIST, data, size);
+}
+
+static void watch_fuzz(const uint8_t *data, size_t size)
+{
+	stream_fuzz(JSON_EVENTS, data, size);
+}
+
+/* Files of the operator, and what a credential plugin prints. */
+
+static void kubeconfig_fuzz(const uint8_t *data, size_t size)
+{
+	struct kube_config *config = NULL;
+
+	file_fill(data, size);
+	if (!kube_config_load(file_path, &config))
+		kube_config_free(config);
+}
+
+static void kube_proxy_config_fuzz(const uint8_t *data, size_t size)
+{
+	struct setting_values values = {};
+	struct name_list meaningless = {};
+	struct config_mark mark;
+
+	file_fill(data, size);
+	(void)kube_proxy_config_read(file_path, &values, &meaningless, &mark);
+	setting_values_free(&values);
+}
+
+static void servers_fuzz(const uint8_t *data, size_t size)
+{
+	struct server_address addresses[ADDRESSES_MAX];
+
+	file_fill(data, size);
+	if (servers_file_read(file_path, addresses, ADDRESSES_MAX) > ADDRESSES_MAX)
+		abort();
+}
+
+static void exec_fuzz(const uint8_t *data, size_t size)
+{
+	struct kube_exec_result *result = NULL;
+	const char *why = NULL;
+	char *text = malloc(size + 1);
+	int err;
+
+	if (!text)
+		abort();
+	memcpy(text, data, size);
+	text[size] = '\0';
+	err = exec_result_read(text, size, "client.authentication.k8s.io/v1", &result, &why);
+	if (err == -EINVAL && (!why || !*why))
+		abort();
+	if (!err)
+		kube_exec_result_free(result);
+	free(text);
+}
+
+/* The kernel is trusted, its messages' lengths are checked all the same. */
+
+static void link_ignore(void *context, const struct link_facts *facts)
+{
+	(void)context;
+	if (strnlen(facts->name, sizeof(facts->name)) == sizeof(facts->name))
+		abort();
+}
+
+static void gone_ignore(void *context, int ifindex)
+{
+	(void)context;
+	(void)ifindex;
+}
+
+static void address_ignore(void *context, const struct link_address *address)
+{
+	(void)context;
+	(void)address;
+}
+
+static void route_ignore(void *context, const struct route_hop *hop)
+{
+	(void)context;
+	(void)hop;
+}
+
+static void netlink_fuzz(const uint8_t *data, size_t size)
+{
+	static _Alignas(8) uint8_t unused;
+	struct netlink_events events = {.link = link_ignore,
+					.link_gone = gone_ignore,
+					.address = address_ignore,
+					.address_gone = address_ignore,
+					.route = route_ignore,
+					.route_gone = route_ignore};
+	void *buffer = malloc(size ? size : sizeof(unused));
+
+	if (!buffer)
+		abort();
+	if (size)
+		memcpy(buffer, data, size);
+	(void)mnl_cb_run(buffer, size, 0, 0, netlink_message, &events);
+	free(buffer);
+}
+
+static const struct target {
+	const char *name;
+	void (*fuzz)(const uint8_t *data, size_t size);
+} targets[] = {
+	{"objects", objects_fuzz},
+	{"manifests", manifests_fuzz},
+	{"list", list_fuzz},
+	{"watch", watch_fuzz},
+	{"kubeconfig", kubeconfig_fuzz},
+	{"kube_proxy_config", kube_proxy_config_fuzz},
+	{"servers", servers_fuzz},
+	{"exec", exec_fuzz},
+	{"netlink", netlink_fuzz},
+};
+
+static const struct target *target;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	const char *name = getenv("FAIRLEAD_FUZZ_TARGET");
+
+	(void)argc;
+	(void)argv;
+	for (size_t i = 0; name && i < sizeof(targets) / sizeof(targets[0]); i++) {
+		if (!strcmp(targets[i].name, name))
+			target = &targets[i];
+	}
+	if (!target) {
+		(void)fprintf(stderr, "inputs_fuzz: FAIRLEAD_FUZZ_TARGET is none of:");
+		for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+			(void)fprintf(stderr, " %s", targets[i].name);
+		(void)fprintf(stderr, "\n");
+		exit(2);
+	}
+	file = memfd_create("input", MFD_CLOEXEC);
+	(void)snprintf(file_path, sizeof(file_path), "/proc/self/fd/%d", file);
+	/* Log lines of ours; libFuzzer and the sanitizers have the descriptor. */
+	stderr = fopen("/dev/null", "w");
+	return file < 0 || !stderr;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	target->fuzz(data, size);
+	return 0;
+}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The program as it is built: hardened, and the same wherever that was done."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "build" / "fairlead"
+OBJECTS = sorted((ROOT / "build" / "bpf").glob("*.bpf.o"))
+is_amd64 = os.uname().machine == "x86_64"
+
+
+def readelf(*arguments):
+    return subprocess.run(["readelf", "--wide", *arguments, PROGRAM], capture_output=True, text=True, check=True).stdout
+
+
+def make(folder, *arguments):
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=True,
+                          env={key: value for key, value in os.environ.items() if "MAKE" not in key}).stdout
+
+
+def test_the_program_is_position_independent_and_its_tables_are_read_only():
+    assert re.search(r"Type:\s+DYN", readelf("--file-header"))
+    segments = readelf("--program-headers")
+    assert "GNU_RELRO" in segments
+    assert re.search(r"GNU_STACK.* RW ", segments)
+    assert re.search(r"FLAGS_1.*NOW.*PIE", readelf("--dynamic"))
+
+
+def test_the_stack_and_buffers_are_guarded():
+    imported = readelf("--dyn-syms")
+    assert "__stack_chk_fail" in imported
+    assert "__snprintf_chk" in imported or "__vsnprintf_chk" in imported
+    compiled_with = readelf("--debug-dump=info", "--dwarf-depth=1")
+    assert "-fstack-clash-protection" in compiled_with
+    commands = make(ROOT, "--dry-run", "--always-make", "V=1", "build/user/base/address.o")
+    assert "-D_FORTIFY_SOURCE=" in commands
+
+
+@pytest.mark.skipif(not is_amd64, reason="CET is x86's")
+def test_jumps_and_returns_are_guarded():
+    assert re.search(r"x86 feature: IBT, SHSTK", readelf("--notes"))
+
+
+@pytest.mark.parametrize("path", [PROGRAM, *OBJECTS], ids=lambda path: path.name)
+def test_no_path_of_the_builder_is_in_what_was_built(path):
+    assert str(ROOT).encode() not in path.read_bytes()
+
+
+def test_another_directory_builds_the_same(tmp_path):
+    for part in ("Makefile", "include", "bpf", "user", "scripts", "build/bpf", "build/skeleton"):
+        source = ROOT / part
+        shutil.copytree(source, tmp_path / part) if source.is_dir() else shutil.copy2(source, tmp_path)
+    wanted = ["build/bpf/socket.bpf.o", "build/user/base/address.o", "build/user/fairlead.o"]
+    (tmp_path / wanted[0]).unlink()
+    make(tmp_path, *wanted)
+    for name in wanted:
+        assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+def test_flags_of_the_packager_are_added_to_ours():
+    commands = make(ROOT, "--dry-run", "--always-make", "V=1", "CPPFLAGS=-DA_CPPFLAG", "CFLAGS=-fa-cflag",
+                    "LDFLAGS=-Wl,an-ldflag", "build/fairlead")
+    compiled, linked = (next(line for line in commands.splitlines() if line.endswith(end))
+                        for end in ("-o build/user/fairlead.o", "-o build/fairlead"))
+    assert "-DA_CPPFLAG" in compiled and "-fa-cflag" in compiled
+    assert "-fa-cflag" in linked and "-Wl,an-ldflag" in linked
