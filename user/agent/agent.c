@@ -15,6 +15,7 @@
 #include <uv.h>
 
 #include "agent/agent_state.h"
+#include "agent/confine.h"
 #include "agent/event_posts.h"
 #include "agent/hook_guard.h"
 #include "agent/map_sizes.h"
@@ -239,6 +240,9 @@ static int agent_prepare(struct agent *agent)
 			return err;
 	}
 	err = capabilities_check();
+	if (err)
+		return err;
+	err = confine_capabilities();
 	if (err)
 		return err;
 	err = cgroup_choose(agent);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "agent/confine.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "kube/client/client.h"
@@ -70,6 +71,12 @@ static void source_on_synced(uint64_t woken_ns, void *context)
 	agent->failed = source_program(agent, woken_ns);
 	if (agent->failed)
 		uv_stop(&agent->loop);
+	else
+		confine_process(&(const struct confine_options){
+			.pin_dir = agent->options.pin_dir,
+			.state_dir = agent->options.manifests ? NULL : agent->options.state_dir,
+			.runs_plugins = agent->options.kubeconfig,
+		});
 }
 
 static void source_on_reachable(const char *why, void *context)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What an agent still may do once it is ready, as the kernel sees it, and what it needs to become so."""
+
+import pathlib
+import re
+
+from kube import KubeAgent, kubeconfig
+from lab import ROOT, Agent
+from manifests import Folder, next_vip, node, service, slice_
+from apiserver.client import ApiServerProcess
+
+# include/uapi/linux/capability.h
+NUMBERS = {"dac_read_search": 2, "net_bind_service": 10, "net_admin": 12, "sys_ptrace": 19, "sys_admin": 21,
+           "sys_resource": 24, "perfmon": 38, "bpf": 39}
+PROGRAM = str(ROOT / "build" / "fairlead")  # sanitizers want more system calls
+
+
+def bits(*names):
+    return sum(1 << NUMBERS[name] for name in names)
+
+
+def threads_of(agent):
+    """/proc/PID/task/*/status, as {field: value}."""
+    exe = pathlib.Path(PROGRAM).resolve()
+    pid = next(pid for pid in [agent.process.pid, *descendants(agent.process.pid)]
+               if pathlib.Path(f"/proc/{pid}/exe").resolve() == exe)
+    return [dict(re.findall(r"^(\w+):\s+(.*)$", (task / "status").read_text(), re.M))
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+
+
+def descendants(pid):
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except FileNotFoundError:
+            continue
+        if parent == pid:
+            yield int(path.parent.name)
+            yield from descendants(int(path.parent.name))
+
+
+def expect_confined(agent, at_most):
+    for thread in threads_of(agent):
+        for field in ("CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb"):
+            assert int(thread[field], 16) & ~at_most == 0, (field, thread[field], thread["Name"])
+        assert (thread["NoNewPrivs"], thread["Seccomp"]) == ("1", "2"), thread["Name"]
+
+
+def test_an_agent_of_root_keeps_the_capabilities_that_it_uses_and_no_other(lab):
+    agent = Agent(lab, "node1", Folder(lab.directory / "manifests").path, program=PROGRAM).start()
+    try:
+        expect_confined(agent, bits(*NUMBERS))
+        assert "Landlock" not in agent.text() and "cannot r" not in agent.text()
+    finally:
+        agent.stop()
+        assert agent.cleanup().returncode == 0
+
+
+class PoorAgent(KubeAgent):
+    """Root, but for all capabilities except some."""
+
+    capabilities = ("bpf", "perfmon", "net_admin")
+
+    def command(self):
+        return ["setpriv", "--bounding-set", ",".join(["-all", *(f"+{name}" for name in self.capabilities)]),
+                *super().command()]
+
+
+def test_bpf_perfmon_and_net_admin_are_enough_where_bpffs_is_mounted(lab):
+    with ApiServerProcess(netns=f"/run/netns/{lab.id}-node1") as server:
+        server.put_all([node("node1"), service("web", next_vip(4)), slice_("web", ["10.244.9.1"])])
+        agent = PoorAgent(lab, "node1", kubeconfig(server), name="poor")
+        agent.program = PROGRAM
+        agent.pin_dir.mkdir()
+        lab.place("node1").run("mount", "-t", "bpf", "bpf", agent.pin_dir)
+        try:
+            agent.start()
+            agent.wait_for_backends("web", ["10.244.9.1"])
+            expect_confined(agent, bits(*PoorAgent.capabilities))
+            assert [line for line in agent.log if line.startswith("E")] == []
+        finally:
+            agent.end()

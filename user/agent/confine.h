@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * The agent gives away what it does not use: an attacker who gets into it, by a bug in what reads
+ * the API server's answers, gets no more. docs/security.md has the tables.
+ */
+
+#include <stdbool.h>
+
+/*
+ * Drops the capabilities that no work of the agent needs, for this process and what it executes,
+ * and forbids setuid programs to add any (no_new_privs). Call it before the process has threads,
+ * which inherit this. Logs. Returns 0 or a negative errno.
+ */
+int confine_capabilities(void);
+
+struct confine_options {
+	const char *pin_dir;   /* made already */
+	const char *state_dir; /* made if it is not there; NULL: none */
+	/*
+	 * Credential plugins write where they like, and inherit what the agent may: then Landlock
+	 * is left out.
+	 */
+	bool runs_plugins;
+};
+
+/*
+ * Once everything is attached: refuses system calls that neither the agent nor a plugin uses, for
+ * all threads (seccomp), and writing outside of its folders, for this thread, which is the one
+ * that writes (Landlock). What the kernel does not have is left out and logged. Logs.
+ */
+void confine_process(const struct confine_options *options);
