@@ -21,7 +21,7 @@
 #include "agent/observe.h"
 #include "config/options.h"
 #include "agent/prepare.h"
-#include "health/service_health_ports.h"
+#include "health/service_health.h"
 #include "base/cleanup.h"
 #include "base/netns.h"
 #include "base/log.h"

@@ -13,7 +13,7 @@
 #include "agent/stale_sockets.h"
 #include "agent/observe.h"
 #include "agent/other_proxy.h"
-#include "health/service_health_ports.h"
+#include "health/service_health.h"
 #include "base/cleanup.h"
 #include "link/link.h"
 #include "base/log.h"

@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "config/configz.h"
-#include "health/ready.h"
 #include "agent/triggers.h"
 #include "base/cleanup.h"
 #include "metrics/fairlead_metrics.h"
