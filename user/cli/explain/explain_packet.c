@@ -70,15 +70,10 @@ static void append_sctp(struct test_frame *frame, const struct flow_key *tuple, 
 	append(frame, &packet, sizeof(packet));
 }
 
-static void append_echo(struct test_frame *frame, bool is_ipv4)
-{
-	__u8 header[8] = {is_ipv4 ? ICMP_ECHO : ICMPV6_ECHO_REQUEST};
-
-	append(frame, header, sizeof(header));
-}
-
 static void append_transport(struct test_frame *frame, const struct flow_key *tuple, bool opens)
 {
+	const __u8 echo[8] = {address_is_ipv4(&tuple->dst) ? ICMP_ECHO : ICMPV6_ECHO_REQUEST};
+
 	switch (tuple->proto) {
 	case IPPROTO_TCP:
 		append_tcp(frame, tuple, opens);
@@ -90,7 +85,7 @@ static void append_transport(struct test_frame *frame, const struct flow_key *tu
 		append_sctp(frame, tuple, opens);
 		break;
 	default:
-		append_echo(frame, address_is_ipv4(&tuple->dst));
+		append(frame, echo, sizeof(echo));
 	}
 }
 

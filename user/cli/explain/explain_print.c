@@ -2,12 +2,14 @@
 
 /* Prints the answer, as text for operators and as JSON for scripts. */
 
+#include "cli/explain/explain_print.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "cli/explain/explain_answer.h"
+#include "cli/explain/explain_steps.h"
 #include "cli/json.h"
 #include "cli/table.h"
 #include "base/words.h"
@@ -75,7 +77,7 @@ void answer_print(const struct answer *answer)
 		     party_format(answer, &answer->tuple.src, answer->tuple.src_port, src),
 		     party_format(answer, &answer->tuple.dst, answer->tuple.dst_port, dst),
 		     action_word(answer->action));
-	answer_steps(answer, step_print, (void *)answer);
+	steps_describe(answer, step_print, (void *)answer);
 }
 
 static void json_add_service(cJSON *root, const struct answer *answer)
@@ -189,6 +191,6 @@ cJSON *answer_json(const struct answer *answer)
 		(void)cJSON_AddNullToObject(root, "backend");
 	(void)cJSON_AddBoolToObject(root, "source_nat", answer_is_source_nat(answer));
 	array = cJSON_AddArrayToObject(root, "steps");
-	answer_steps(answer, step_add, array);
+	steps_describe(answer, step_add, array);
 	return root;
 }
