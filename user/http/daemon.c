@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 
 #define CONNECTION_TIMEOUT_S 10
+#define LISTEN_BACKLOG       64
 
 struct http_daemon {
 	struct MHD_Daemon *mhd;
@@ -15,6 +16,27 @@ struct http_daemon {
 	uv_timer_t timer; /* for libmicrohttpd's timeouts */
 	int open_handles;
 };
+
+int http_listen(const struct sockaddr *addr, bool is_dual_stack, bool is_freebind)
+{
+	const bool is_ipv6 = addr->sa_family == AF_INET6;
+	const int on = 1, is_ipv6_only = !is_dual_stack;
+	auto_cleanup(cleanup_fd) int fd =
+		socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
+		return -errno;
+	if (is_ipv6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_ipv6_only, sizeof(is_ipv6_only)))
+		return -errno;
+	if (is_freebind && setsockopt(fd, is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+				      is_ipv6 ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof(on)))
+		return -errno;
+	if (bind(fd, addr, is_ipv6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)) ||
+	    listen(fd, LISTEN_BACKLOG))
+		return -errno;
+	return take_fd(fd);
+}
 
 static void daemon_on_timeout(uv_timer_t *timer)
 {

@@ -7,9 +7,16 @@
  */
 
 #include <microhttpd.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <uv.h>
+
+/*
+ * Opens a listening socket that does not block. `is_dual_stack`: an IPv6 one serves IPv4 too.
+ * `is_freebind`: the address need not exist yet. Silent. Returns its descriptor or a negative errno.
+ */
+int http_listen(const struct sockaddr *addr, bool is_dual_stack, bool is_freebind);
 
 struct http_daemon_options {
 	int listen_fd; /* a listening socket; -1: connections come from http_daemon_add */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The listening sockets are ours, each polled by the loop. Accepted connections go to one
+ * Each port has a listening socket that the loop polls. Accepted connections go to one
  * libmicrohttpd daemon that has neither threads nor a listening socket.
  */
 
@@ -23,7 +23,6 @@
 #define CONNECTIONS_MAX        2048
 #define CONNECTIONS_PER_IP_MAX 512 /* a load balancer probes all of its Services */
 #define CONNECTION_MEMORY      4096
-#define LISTEN_BACKLOG         64
 #define ACCEPT_PAUSE_MS        1000
 
 struct port_server {
@@ -164,56 +163,24 @@ static void listener_on_connections(uv_poll_t *poll, int status, int events)
 	http_daemon_run(listener->server->daemon);
 }
 
-/* A socket of the address's family. For all addresses, IPv6, or IPv4 if the kernel has no IPv6. */
-static int socket_make(const struct ip_addr *addr, int *ret_family)
-{
-	int fd;
-
-	*ret_family = addr && address_is_ipv4(addr) ? AF_INET : AF_INET6;
-	fd = socket(*ret_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
-	if (fd >= 0 || addr || errno != EAFNOSUPPORT)
-		return fd < 0 ? -errno : fd;
-	*ret_family = AF_INET;
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
-	return fd < 0 ? -errno : fd;
-}
-
-static int socket_bind(int fd, int family, const struct ip_addr *addr, __u16 port)
+/* Returns the descriptor of a listening socket, or a negative errno. */
+static int port_listen(const struct ip_addr *addr, __u16 port)
 {
 	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd;
 
-	if (addr && family == AF_INET6)
-		memcpy(&ipv6.sin6_addr, addr->bytes, sizeof(ipv6.sin6_addr));
-	if (addr && family == AF_INET)
+	if (addr && address_is_ipv4(addr)) {
 		memcpy(&ipv4.sin_addr, addr->bytes + 12, sizeof(ipv4.sin_addr));
-	if (family == AF_INET)
-		return bind(fd, (const struct sockaddr *)&ipv4, sizeof(ipv4)) ? -errno : 0;
-	return bind(fd, (const struct sockaddr *)&ipv6, sizeof(ipv6)) ? -errno : 0;
-}
-
-/* Returns the descriptor of a listening socket, or a negative errno. */
-static int socket_listen(const struct ip_addr *addr, __u16 port)
-{
-	const int on = 1, is_ipv6_only = addr != NULL;
-	auto_cleanup(cleanup_fd) int fd = -1;
-	int family, err;
-
-	fd = socket_make(addr, &family);
-	if (fd < 0)
+		return http_listen((const struct sockaddr *)&ipv4, false, true);
+	}
+	if (addr)
+		memcpy(&ipv6.sin6_addr, addr->bytes, sizeof(ipv6.sin6_addr));
+	fd = http_listen((const struct sockaddr *)&ipv6, !addr, true);
+	if (addr || fd != -EAFNOSUPPORT)
 		return fd;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
-		return -errno;
-	if (family == AF_INET6 &&
-	    (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_ipv6_only, sizeof(is_ipv6_only)) ||
-	     setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on))))
-		return -errno;
-	if (family == AF_INET && setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on)))
-		return -errno;
-	err = socket_bind(fd, family, addr, port);
-	if (err)
-		return err;
-	return listen(fd, LISTEN_BACKLOG) ? -errno : take_fd(fd);
+	/* The kernel has no IPv6, so all addresses are those of IPv4. */
+	return http_listen((const struct sockaddr *)&ipv4, false, true);
 }
 
 static int listener_poll(struct port_listener *listener)
@@ -242,7 +209,7 @@ int port_listener_open(struct port_server *server, const struct ip_addr *addr, _
 	if (!listener)
 		return -ENOMEM;
 	listener->server = server;
-	listener->fd = socket_listen(addr, port);
+	listener->fd = port_listen(addr, port);
 	err = listener->fd < 0 ? listener->fd : listener_poll(listener);
 	if (err) {
 		port_listener_close(listener);

@@ -16,7 +16,6 @@
 #define CONNECTIONS_MAX        64
 #define CONNECTIONS_PER_IP_MAX 16
 #define CONNECTION_MEMORY      8192
-#define LISTEN_BACKLOG         64
 
 struct http_server {
 	struct http_server_options options;
@@ -55,30 +54,6 @@ int http_address_parse(const char *text, struct sockaddr_storage *ret_addr)
 	ipv4->sin_family = AF_INET;
 	ipv4->sin_port = htons((uint16_t)port);
 	return inet_pton(AF_INET, host, &ipv4->sin_addr) == 1 ? (int)sizeof(*ipv4) : -EINVAL;
-}
-
-/* Returns the descriptor of a listening socket, or a negative errno. */
-static int socket_listen(const char *address)
-{
-	auto_cleanup(cleanup_fd) int fd = -1;
-	struct sockaddr_storage addr;
-	int length = http_address_parse(address, &addr);
-	const int on = 1, off = 0;
-
-	if (length < 0)
-		return length;
-	fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
-		return -errno;
-	if (addr.ss_family == AF_INET6 &&
-	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)))
-		return -errno;
-	if (bind(fd, (const struct sockaddr *)&addr, (socklen_t)length) ||
-	    listen(fd, LISTEN_BACKLOG))
-		return -errno;
-	return take_fd(fd);
 }
 
 static enum MHD_Result server_on_request(void *context, struct MHD_Connection *connection,
@@ -120,8 +95,11 @@ static void server_on_retry(uv_timer_t *timer);
 static int server_listen(struct http_server *server)
 {
 	const struct http_server_options *options = &server->options;
+	struct sockaddr_storage addr;
+	int length = http_address_parse(options->address, &addr);
 	const struct http_daemon_options daemon = {
-		.listen_fd = socket_listen(options->address),
+		.listen_fd =
+			length < 0 ? length : http_listen((struct sockaddr *)&addr, true, false),
 		.connections_max = CONNECTIONS_MAX,
 		.connections_per_ip_max = CONNECTIONS_PER_IP_MAX,
 		.connection_memory = CONNECTION_MEMORY,
