@@ -120,11 +120,6 @@ static bool flow_find(const struct maps *maps, const struct flow_key *key, struc
 	return *ret_is_confirmed || flow_find_in(maps, MAP_NEW_FLOWS, key, ret_flow);
 }
 
-static bool proto_has_handshake(__u8 proto)
-{
-	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
-}
-
 /* Fills in the packet; if the question has no source port, uses one without a flow. */
 static void tuple_fill(const struct maps *maps, const struct question *question,
 		       struct answer *answer)
@@ -163,8 +158,9 @@ static int flow_seed(const struct maps *maps, struct instance *instance, struct 
 	answer->has_flow = flow_find(maps, key, flow, &is_confirmed);
 	if (!answer->has_flow)
 		return 0;
-	answer->opens = !proto_has_handshake(key->proto) || flow->state < FLOW_ESTABLISHED ||
-			flow->state == FLOW_CLOSED;
+	/* Protocols without a handshake open a conversation with every packet. */
+	answer->opens = (key->proto != IPPROTO_TCP && key->proto != IPPROTO_SCTP) ||
+			flow->state < FLOW_ESTABLISHED || flow->state == FLOW_CLOSED;
 	err = instance_set_flow(instance, key, flow, is_confirmed);
 	if (err)
 		return err;
@@ -267,15 +263,13 @@ static int instance_seed(const struct maps *maps, struct instance *instance, str
 		err = service_seed(maps, instance, answer->target.service, answer);
 		if (err)
 			return err;
+		err = affinity_seed(maps, instance, answer);
+		if (err)
+			return err;
 	}
 	if (answer->has_flow && answer->flow.service != answer->target.service &&
 	    table_find(maps, MAP_SERVICES, &answer->flow.service, &other)) {
 		err = instance_set_service(instance, answer->flow.service, &other);
-		if (err)
-			return err;
-	}
-	if (answer->has_target) {
-		err = affinity_seed(maps, instance, answer);
 		if (err)
 			return err;
 	}
@@ -373,26 +367,21 @@ static struct reason_words none_reason(const struct answer *answer)
 	return (struct reason_words){"retired", "no Service has this address any more"};
 }
 
-static struct reason_words reason_words_of(const struct answer *answer, enum counter_reason reason)
-{
-	if (reason != COUNTER_COUNT)
-		return (struct reason_words){counter_word(reason), counter_sentence(reason)};
-	if (answer->action == ACTION_DNAT)
-		return (struct reason_words){"existing-flow",
-					     "the packet belongs to an existing flow"};
-	if (answer->action == ACTION_NONE)
-		return none_reason(answer);
-	return (struct reason_words){"unknown", "for a reason that is not counted"};
-}
-
-static void outcome_judge(struct answer *answer)
+/* Fills in what the outcome of the run says about the packet. */
+static void answer_judge(struct answer *answer)
 {
 	const struct decision *decision = &answer->outcome.decision;
+	struct reason_words words = {"unknown", "for a reason that is not counted"};
 	enum counter_reason reason;
-	struct reason_words words;
 
 	answer->action = action_of(&answer->place, &answer->tuple, &answer->outcome, &reason);
-	words = reason_words_of(answer, reason);
+	if (reason != COUNTER_COUNT)
+		words = (struct reason_words){counter_word(reason), counter_sentence(reason)};
+	else if (answer->action == ACTION_DNAT)
+		words = (struct reason_words){"existing-flow",
+					      "the packet belongs to an existing flow"};
+	else if (answer->action == ACTION_NONE)
+		words = none_reason(answer);
 	answer->reason = words.word;
 	answer->sentence = words.sentence;
 	answer->is_decided = decision->target.service && reason != COUNTER_DROP_SOURCE_RANGE &&
@@ -511,7 +500,7 @@ static int answer_by_program(const struct maps *maps, struct instance *instance,
 	if (err)
 		return err;
 	answer->is_near = client_is_near(instance, &answer->place, &answer->tuple.src, answer->why);
-	outcome_judge(answer);
+	answer_judge(answer);
 	return candidates_find(maps, instance, answer);
 }
 

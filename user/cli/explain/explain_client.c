@@ -34,35 +34,29 @@ static bool range_has(const struct near_range *range, const struct ip_addr *addr
 	return true;
 }
 
-/* Finds the longest range that contains the address. */
-static bool near_range_find(int table, const struct ip_addr *addr, struct near_range *ret_range)
+/* Near if a range contains the address; the longest one is the reason. */
+static bool near_by_range(const struct instance *instance, const struct ip_addr *addr,
+			  char why[CLIENT_WHY_SIZE])
 {
-	struct near_range range, *last = NULL;
+	int table = instance_table(instance, "near_ranges");
+	struct near_range range, found = {}, *last = NULL;
+	char text[ADDRESS_TEXT_SIZE];
 	bool is_found = false;
 
 	for (int i = 0; i < NEAR_RANGES_MAX && !bpf_map_get_next_key(table, last, &range); i++) {
 		last = &range;
-		if (!range_has(&range, addr) || (is_found && range.prefix < ret_range->prefix))
+		if (!range_has(&range, addr) || (is_found && range.prefix < found.prefix))
 			continue;
-		*ret_range = range;
+		found = range;
 		is_found = true;
 	}
-	return is_found;
-}
-
-static bool near_by_range(const struct instance *instance, const struct ip_addr *addr,
-			  char why[CLIENT_WHY_SIZE])
-{
-	struct near_range range;
-	char text[ADDRESS_TEXT_SIZE];
-
-	if (!near_range_find(instance_table(instance, "near_ranges"), addr, &range)) {
+	if (!is_found) {
 		(void)snprintf(why, CLIENT_WHY_SIZE, "its address is in no range of pods");
 		return false;
 	}
 	(void)snprintf(why, CLIENT_WHY_SIZE, "its address is in the range %s/%u",
-		       address_format(&range.addr, text),
-		       range.prefix - (address_is_ipv4(&range.addr) ? 96 : 0));
+		       address_format(&found.addr, text),
+		       found.prefix - (address_is_ipv4(&found.addr) ? 96 : 0));
 	return true;
 }
 

@@ -116,28 +116,23 @@ static void step_frontend(const struct steps *steps)
 		step_emit(steps, "frontend", "none: %s belonged to a Service that is gone", text);
 }
 
-/* What happens to a client that is in none of the Service's source ranges. */
-static const char *step_source_ranges_none(const struct answer *answer)
-{
-	if (answer->is_let_in_as_node)
-		return "the node's own address is in one, so a process that is not bound to another "
-		       "address is let in; one that is bound to this address is not let in";
-	if (answer->place.is_socket)
-		return "the client is in none: connect() and sendmsg() fail with EPERM, because what "
-		       "they would send meets no TC hook";
-	return "the client is in none";
-}
-
 static void step_source_ranges(const struct steps *steps)
 {
 	const struct answer *answer = steps->answer;
+	const char *what = "the client is in none";
 
 	if (answer->target.kind != FRONTEND_LOAD_BALANCER_IP ||
 	    !(answer->service.flags & SERVICE_SOURCE_RANGES))
 		return;
-	step_emit(steps, "source ranges", "the Service has some, and %s",
-		  answer->is_source_in_range ? "the client is in one"
-					     : step_source_ranges_none(answer));
+	if (answer->is_source_in_range)
+		what = "the client is in one";
+	else if (answer->is_let_in_as_node)
+		what = "the node's own address is in one, so a process that is not bound to another "
+		       "address is let in; one that is bound to this address is not let in";
+	else if (answer->place.is_socket)
+		what = "the client is in none: connect() and sendmsg() fail with EPERM, because what "
+		       "they would send meets no TC hook";
+	step_emit(steps, "source ranges", "the Service has some, and %s", what);
 }
 
 static void step_policy(const struct steps *steps)
