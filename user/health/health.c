@@ -91,7 +91,7 @@ static bool family_is_alive(const struct family_health *state, const struct heal
 	       now->monotonic_ns - state->pending_ns < HEALTH_TIMEOUT_NS;
 }
 
-static bool is_alive(const struct health *health, const struct health_clock *now)
+static bool health_is_alive_at(const struct health *health, const struct health_clock *now)
 {
 	return family_is_alive(&health->families[0], now) &&
 	       family_is_alive(&health->families[1], now);
@@ -101,7 +101,7 @@ bool health_is_alive(const struct health *health)
 {
 	const struct health_clock now = health->options.now();
 
-	return is_alive(health, &now);
+	return health_is_alive_at(health, &now);
 }
 
 uint64_t health_pending_ns(const struct health *health)
@@ -179,7 +179,7 @@ static void body_write(FILE *out, const struct health *health, const bool *eligi
 		      time_format(updated_ns, updated), time_format(now.realtime_ns, current));
 	if (eligible)
 		(void)fprintf(out, ",\"nodeEligible\":%s", truth(*eligible));
-	(void)fprintf(out, ",\"healthy\":%s", truth(is_alive(health, &now)));
+	(void)fprintf(out, ",\"healthy\":%s", truth(health_is_alive_at(health, &now)));
 	status_write(out, health, &now);
 	(void)fputc('}', out);
 }

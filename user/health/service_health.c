@@ -10,9 +10,9 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "http/port_server.h"
 #include "http/server.h"
-#include "base/log.h"
 
 #define NOTE_SIZE 512
 

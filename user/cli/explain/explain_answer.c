@@ -11,9 +11,9 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/words.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
-#include "base/words.h"
 
 /* The range of source ports to choose from if the question has none: the first without a flow. */
 #define CLIENT_PORT_FIRST 50000

@@ -12,8 +12,8 @@
 #include "base/cleanup.h"
 #include "cli/complain.h"
 #include "link/hooks/hook.h"
-#include "link/netlink/netlink.h"
 #include "link/hooks/pin.h"
+#include "link/netlink/netlink.h"
 #include "link/route.h"
 
 /* The pin of one socket hook, which stands for all of them. */

@@ -9,10 +9,10 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/words.h"
 #include "cli/explain/explain_steps.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "base/words.h"
 
 #define STEP_INDENT 2
 #define STEP_WIDTH  15

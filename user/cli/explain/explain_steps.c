@@ -7,10 +7,10 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "cli/alloc.h"
 #include "base/clock.h"
-#include "cli/table.h"
 #include "base/words.h"
+#include "cli/alloc.h"
+#include "cli/table.h"
 
 #define NS_PER_S 1000000000ULL
 
