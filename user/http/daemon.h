@@ -14,7 +14,8 @@
 
 /*
  * Opens a listening socket that does not block. `is_dual_stack`: an IPv6 one serves IPv4 too.
- * `is_freebind`: the address need not exist yet. Silent. Returns its descriptor or a negative errno.
+ * `is_freebind`: the address need not exist yet. Silent. Returns its descriptor or a negative
+ * errno.
  */
 int http_listen(const struct sockaddr *addr, bool is_dual_stack, bool is_freebind);
 
