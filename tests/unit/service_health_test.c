@@ -18,7 +18,6 @@
 #include <uv.h>
 
 #include "base/address.h"
-#include "health/service_health_ports.h"
 #include "health/service_health.h"
 #include "plan/health_check.h"
 

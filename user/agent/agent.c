@@ -26,7 +26,7 @@
 #include "base/netns.h"
 #include "config/config_watch.h"
 #include "config/kube_proxy_write.h"
-#include "health/service_health_ports.h"
+#include "health/service_health.h"
 #include "link/hooks/cgroup.h"
 #include "model/model.h"
 #include "source/source.h"

@@ -13,7 +13,7 @@
 #include "agent/stale_sockets.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "health/service_health_ports.h"
+#include "health/service_health.h"
 #include "link/link.h"
 #include "model/model.h"
 #include "plan/health_check.h"

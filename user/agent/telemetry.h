@@ -16,7 +16,7 @@
 #include "config/options.h"
 #include "fairlead/agent.h"
 #include "health/health.h"
-#include "health/ready.h"
+#include "health/health.h"
 #include "metrics/kube_proxy_metrics.h"
 #include "model/model.h"
 

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "config/options.h"
+#include "fairlead/agent.h"
+
 #define NSEC_PER_SEC     1000000000ULL
 #define STATUS_OK        200
 #define STATUS_UNHEALTHY 503
@@ -23,7 +26,7 @@ struct health {
 	struct family_health families[2];
 };
 
-static uint64_t clock_read(clockid_t clock)
+static uint64_t health_clock_read(clockid_t clock)
 {
 	struct timespec now;
 
@@ -31,11 +34,11 @@ static uint64_t clock_read(clockid_t clock)
 	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
-static struct health_clock system_now(void)
+static struct health_clock health_clock_now(void)
 {
 	return (struct health_clock){
-		.monotonic_ns = clock_read(CLOCK_MONOTONIC),
-		.realtime_ns = clock_read(CLOCK_REALTIME),
+		.monotonic_ns = health_clock_read(CLOCK_MONOTONIC),
+		.realtime_ns = health_clock_read(CLOCK_REALTIME),
 	};
 }
 
@@ -47,7 +50,7 @@ struct health *health_new(const struct health_options *options)
 		return NULL;
 	health->options = *options;
 	if (!health->options.now)
-		health->options.now = system_now;
+		health->options.now = health_clock_now;
 	health->families[0].name = "IPv4";
 	health->families[1].name = "IPv6";
 	return health;
@@ -88,7 +91,7 @@ static bool family_is_alive(const struct family_health *state, const struct heal
 	       now->monotonic_ns - state->pending_ns < HEALTH_TIMEOUT_NS;
 }
 
-static bool is_alive(const struct health *health, const struct health_clock *now)
+static bool health_is_alive_at(const struct health *health, const struct health_clock *now)
 {
 	return family_is_alive(&health->families[0], now) &&
 	       family_is_alive(&health->families[1], now);
@@ -98,7 +101,7 @@ bool health_is_alive(const struct health *health)
 {
 	const struct health_clock now = health->options.now();
 
-	return is_alive(health, &now);
+	return health_is_alive_at(health, &now);
 }
 
 uint64_t health_pending_ns(const struct health *health)
@@ -176,7 +179,7 @@ static void body_write(FILE *out, const struct health *health, const bool *eligi
 		      time_format(updated_ns, updated), time_format(now.realtime_ns, current));
 	if (eligible)
 		(void)fprintf(out, ",\"nodeEligible\":%s", truth(*eligible));
-	(void)fprintf(out, ",\"healthy\":%s", truth(is_alive(health, &now)));
+	(void)fprintf(out, ",\"healthy\":%s", truth(health_is_alive_at(health, &now)));
 	status_write(out, health, &now);
 	(void)fputc('}', out);
 }
@@ -205,15 +208,6 @@ static void probe_answer(struct health *health, const char *probe, const bool *e
 		health->options.answered(probe, response->status, health->options.context);
 }
 
-static void check_write(FILE *out, const struct health_check *check)
-{
-	if (check->is_passed)
-		(void)fprintf(out, "[+]%s ok\n", check->name);
-	else
-		(void)fprintf(out, "[-]%s failed: %s%s\n", check->name, check->why,
-			      check->is_informative ? " (not fatal)" : "");
-}
-
 /* Like the API server's /readyz: lists the checks if one has failed or with ?verbose. */
 static void readyz_answer(struct health *health, bool is_verbose, struct http_response *response)
 {
@@ -227,8 +221,13 @@ static void readyz_answer(struct health *health, bool is_verbose, struct http_re
 	response->status = is_ready ? STATUS_OK : STATUS_UNHEALTHY;
 	if (!out)
 		return;
-	for (size_t i = 0; i < count && (is_verbose || !is_ready); i++)
-		check_write(out, &checks[i]);
+	for (size_t i = 0; i < count && (is_verbose || !is_ready); i++) {
+		if (checks[i].is_passed)
+			(void)fprintf(out, "[+]%s ok\n", checks[i].name);
+		else
+			(void)fprintf(out, "[-]%s failed: %s%s\n", checks[i].name, checks[i].why,
+				      checks[i].is_informative ? " (not fatal)" : "");
+	}
 	if (is_ready && !is_verbose)
 		(void)fputs("ok", out);
 	else
@@ -250,4 +249,44 @@ void health_handle(const struct http_request *request, struct http_response *res
 	} else if (!strcmp(request->path, "/readyz")) {
 		readyz_answer(health, request->is_verbose, response);
 	}
+}
+
+static struct health_check ready_check(const char *name, bool is_passed, const char *why)
+{
+	struct health_check made = {.name = name, .is_passed = is_passed};
+
+	(void)snprintf(made.why, sizeof(made.why), "%s", why);
+	return made;
+}
+
+size_t ready_checks(const struct ready_facts *facts, const struct agent_options *options,
+		    const struct agent_status *status,
+		    struct health_check ret_checks[HEALTH_CHECKS_MAX])
+{
+	char pending[HEALTH_WHY_SIZE];
+	size_t count = 0;
+
+	(void)snprintf(pending, sizeof(pending),
+		       "changes wait for %llu s; the agent's log says what fails",
+		       (unsigned long long)(facts->pending_ns / NSEC_PER_SEC));
+	ret_checks[count++] = ready_check("source synced", facts->is_source_complete,
+					  "the source is not read completely yet");
+	ret_checks[count] =
+		ready_check("source reachable", !*facts->unreachable, facts->unreachable);
+	/* Once synced, the node keeps working without the source. */
+	ret_checks[count++].is_informative = status->synced_ns != 0;
+	ret_checks[count++] = ready_check("first publish", status->synced_ns != 0,
+					  "what the source holds is not programmed yet");
+	ret_checks[count++] = ready_check("socket hooks", facts->is_hooked || !options->with_socket,
+					  "they are not attached yet");
+	ret_checks[count++] =
+		ready_check("link hooks", !(status->degraded & DEGRADED_LINK_FAILED),
+			    "a link has no hook: `fairlead links` says which and why");
+	ret_checks[count++] =
+		ready_check("map room", !(status->degraded & DEGRADED_MAP_FULL),
+			    "service ports do not fit: `fairlead services` names them and "
+			    "the option that makes room");
+	ret_checks[count++] =
+		ready_check("publish pending", facts->pending_ns < HEALTH_TIMEOUT_NS, pending);
+	return count;
 }

@@ -5,7 +5,7 @@
  * The agent's health, for probes. /healthz and /livez follow kube-proxy's rules (L129 to L134): a
  * family is unhealthy while a change has been waiting for its publish for longer than
  * HEALTH_TIMEOUT_NS. An idle family is healthy, and so is every family before its first publish.
- * /readyz lists our own checks.
+ * /readyz lists our own checks: whether Services work on this node as the source specifies.
  */
 
 #include <stdbool.h>
@@ -43,6 +43,15 @@ struct health_options {
 	void *context;
 };
 
+/* What the checks of /readyz are about, besides the agent's options and status. */
+struct ready_facts {
+	bool is_source_complete, is_hooked;
+	char unreachable[HEALTH_WHY_SIZE]; /* why the source cannot be reached; "": it can */
+	uint64_t pending_ns;               /* age of the oldest pending change; 0: none */
+};
+
+struct agent_options;
+struct agent_status;
 struct health;
 
 /* `options` is copied, its context borrowed. NULL: memory is short. */
@@ -64,3 +73,8 @@ uint64_t health_pending_ns(const struct health *health);
 /* Answers /healthz, /livez and /readyz; an http_handler_fn whose context is the struct health. */
 void health_handle(const struct http_request *request, struct http_response *response,
 		   void *health);
+
+/* Fills in the checks and returns their number. */
+size_t ready_checks(const struct ready_facts *facts, const struct agent_options *options,
+		    const struct agent_status *status,
+		    struct health_check ret_checks[HEALTH_CHECKS_MAX]);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The listening sockets are ours, each polled by the loop. Accepted connections go to one
+ * Each port has a listening socket that the loop polls. Accepted connections go to one
  * libmicrohttpd daemon that has neither threads nor a listening socket.
  */
 
 #include "http/port_server.h"
 
 #include <errno.h>
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,24 +17,19 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "http/response.h"
 #include "base/log.h"
+#include "http/daemon.h"
 
 #define CONNECTIONS_MAX        2048
 #define CONNECTIONS_PER_IP_MAX 512 /* a load balancer probes all of its Services */
-#define CONNECTION_TIMEOUT_S   10
-#define CONNECTION_MEMORY      4096 /* request line and headers, and the response's */
-#define LISTEN_BACKLOG         64
+#define CONNECTION_MEMORY      4096
 #define ACCEPT_PAUSE_MS        1000
 
 struct port_server {
 	uv_loop_t *loop;
 	port_handler_fn handler;
 	void *context;
-	struct MHD_Daemon *daemon; /* NULL until the first listener is opened */
-	uv_poll_t poll;
-	uv_timer_t timer; /* for libmicrohttpd's timeouts */
-	int open_handles;
+	struct http_daemon *daemon; /* NULL until the first listener is opened */
 };
 
 struct port_listener {
@@ -64,13 +58,14 @@ static bool request_read(struct MHD_Connection *connection, struct port_request 
 	return true;
 }
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
-				  const char *method, const char *version, const char *upload,
-				  size_t *upload_size, void **request_context)
+static enum MHD_Result port_server_on_request(void *context, struct MHD_Connection *connection,
+					      const char *url, const char *method,
+					      const char *version, const char *upload,
+					      size_t *upload_size, void **request_context)
 {
 	static int seen;
 	const struct port_server *server = context;
-	struct http_response answer = {};
+	struct http_response response = {};
 	struct port_request request;
 
 	(void)url;
@@ -88,27 +83,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	}
 	if (!request_read(connection, &request))
 		return MHD_NO;
-	server->handler(&request, &answer, server->context);
-	return http_response_send(connection, &answer);
-}
-
-static void on_timeout(uv_timer_t *timer);
-
-static void serve(struct port_server *server)
-{
-	http_daemon_run(server->daemon, &server->timer, on_timeout);
-}
-
-static void on_timeout(uv_timer_t *timer)
-{
-	serve(timer->data);
-}
-
-static void on_readable(uv_poll_t *poll, int status, int events)
-{
-	(void)status;
-	(void)events;
-	serve(poll->data);
+	server->handler(&request, &response, server->context);
+	return http_response_send(connection, &response) ? MHD_NO : MHD_YES;
 }
 
 /* Raises the soft limit of descriptors, which thousands of ports would exceed. */
@@ -123,29 +99,19 @@ static void descriptors_allow_many(void)
 		log_debug("cannot raise the limit of open files: %s", strerror(errno));
 }
 
-static int daemon_start(struct port_server *server)
+static int port_server_start(struct port_server *server)
 {
-	const union MHD_DaemonInfo *info;
-	int err;
+	const struct http_daemon_options options = {
+		.listen_fd = -1,
+		.connections_max = CONNECTIONS_MAX,
+		.connections_per_ip_max = CONNECTIONS_PER_IP_MAX,
+		.connection_memory = CONNECTION_MEMORY,
+		.on_request = port_server_on_request,
+		.context = server,
+	};
 
 	descriptors_allow_many();
-	server->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, server,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
-		MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_PER_IP_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)CONNECTION_TIMEOUT_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
-	if (!server->daemon)
-		return -ENOMEM;
-	info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	err = info ? uv_poll_init(server->loop, &server->poll, info->epoll_fd) : -ENOTSUP;
-	if (err) {
-		MHD_stop_daemon(take_ptr(server->daemon));
-		return err;
-	}
-	server->poll.data = server;
-	server->open_handles++;
-	return uv_poll_start(&server->poll, UV_READABLE, on_readable);
+	return http_daemon_open(server->loop, &options, &server->daemon);
 }
 
 struct port_server *port_server_new(uv_loop_t *loop, port_handler_fn handler, void *context)
@@ -155,42 +121,27 @@ struct port_server *port_server_new(uv_loop_t *loop, port_handler_fn handler, vo
 	if (!server)
 		return NULL;
 	*server = (struct port_server){.loop = loop, .handler = handler, .context = context};
-	(void)uv_timer_init(loop, &server->timer);
-	server->timer.data = server;
-	server->open_handles = 1;
 	return server;
-}
-
-static void on_server_closed(uv_handle_t *handle)
-{
-	struct port_server *server = handle->data;
-
-	if (!--server->open_handles)
-		free(server);
 }
 
 void port_server_close(struct port_server *server)
 {
 	if (!server)
 		return;
-	/* The loop must stop polling the descriptor before the library closes it. */
-	if (server->open_handles > 1)
-		uv_close((uv_handle_t *)&server->poll, on_server_closed);
-	uv_close((uv_handle_t *)&server->timer, on_server_closed);
-	if (server->daemon)
-		MHD_stop_daemon(take_ptr(server->daemon));
+	http_daemon_close(take_ptr(server->daemon));
+	free(server);
 }
 
-static void on_connections(uv_poll_t *poll, int status, int events);
+static void listener_on_connections(uv_poll_t *poll, int status, int events);
 
-static void on_pause_ends(uv_timer_t *timer)
+static void listener_on_pause_end(uv_timer_t *timer)
 {
 	struct port_listener *listener = timer->data;
 
-	(void)uv_poll_start(&listener->poll, UV_READABLE, on_connections);
+	(void)uv_poll_start(&listener->poll, UV_READABLE, listener_on_connections);
 }
 
-static void on_connections(uv_poll_t *poll, int status, int events)
+static void listener_on_connections(uv_poll_t *poll, int status, int events)
 {
 	struct port_listener *listener = poll->data;
 	struct sockaddr_storage peer;
@@ -201,70 +152,35 @@ static void on_connections(uv_poll_t *poll, int status, int events)
 	(void)events;
 	while (length = sizeof(peer), (fd = accept4(listener->fd, (struct sockaddr *)&peer, &length,
 						    SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-		/*
-		 * libmicrohttpd owns the descriptor from now on, even if it refuses the connection.
-		 */
-		(void)MHD_add_connection(listener->server->daemon, fd,
-					 (const struct sockaddr *)&peer, length);
+		http_daemon_add(listener->server->daemon, fd, (const struct sockaddr *)&peer,
+				length);
 	}
 	/* Out of descriptors or memory: pause, or the pending connections keep waking the loop. */
 	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 		(void)uv_poll_stop(&listener->poll);
-		(void)uv_timer_start(&listener->pause, on_pause_ends, ACCEPT_PAUSE_MS, 0);
+		(void)uv_timer_start(&listener->pause, listener_on_pause_end, ACCEPT_PAUSE_MS, 0);
 	}
-	serve(listener->server);
-}
-
-/* A socket of the address's family. For all addresses, IPv6, or IPv4 if the kernel has no IPv6. */
-static int socket_make(const struct ip_addr *addr, int *ret_family)
-{
-	int fd;
-
-	*ret_family = addr && address_is_ipv4(addr) ? AF_INET : AF_INET6;
-	fd = socket(*ret_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
-	if (fd >= 0 || addr || errno != EAFNOSUPPORT)
-		return fd < 0 ? -errno : fd;
-	*ret_family = AF_INET;
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
-	return fd < 0 ? -errno : fd;
-}
-
-static int socket_bind(int fd, int family, const struct ip_addr *addr, __u16 port)
-{
-	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
-
-	if (addr && family == AF_INET6)
-		memcpy(&ipv6.sin6_addr, addr->bytes, sizeof(ipv6.sin6_addr));
-	if (addr && family == AF_INET)
-		memcpy(&ipv4.sin_addr, addr->bytes + 12, sizeof(ipv4.sin_addr));
-	if (family == AF_INET)
-		return bind(fd, (const struct sockaddr *)&ipv4, sizeof(ipv4)) ? -errno : 0;
-	return bind(fd, (const struct sockaddr *)&ipv6, sizeof(ipv6)) ? -errno : 0;
+	http_daemon_run(listener->server->daemon);
 }
 
 /* Returns the descriptor of a listening socket, or a negative errno. */
-static int socket_listen(const struct ip_addr *addr, __u16 port)
+static int port_listen(const struct ip_addr *addr, __u16 port)
 {
-	const int on = 1, is_ipv6_only = addr != NULL;
-	auto_cleanup(cleanup_fd) int fd = -1;
-	int family, err;
+	struct sockaddr_in6 ipv6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in ipv4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd;
 
-	fd = socket_make(addr, &family);
-	if (fd < 0)
+	if (addr && address_is_ipv4(addr)) {
+		memcpy(&ipv4.sin_addr, addr->bytes + 12, sizeof(ipv4.sin_addr));
+		return http_listen((const struct sockaddr *)&ipv4, false, true);
+	}
+	if (addr)
+		memcpy(&ipv6.sin6_addr, addr->bytes, sizeof(ipv6.sin6_addr));
+	fd = http_listen((const struct sockaddr *)&ipv6, !addr, true);
+	if (addr || fd != -EAFNOSUPPORT)
 		return fd;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
-		return -errno;
-	if (family == AF_INET6 &&
-	    (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_ipv6_only, sizeof(is_ipv6_only)) ||
-	     setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on))))
-		return -errno;
-	if (family == AF_INET && setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on)))
-		return -errno;
-	err = socket_bind(fd, family, addr, port);
-	if (err)
-		return err;
-	return listen(fd, LISTEN_BACKLOG) ? -errno : take_fd(fd);
+	/* The kernel has no IPv6, so all addresses are those of IPv4. */
+	return http_listen((const struct sockaddr *)&ipv4, false, true);
 }
 
 static int listener_poll(struct port_listener *listener)
@@ -278,14 +194,14 @@ static int listener_poll(struct port_listener *listener)
 	listener->poll.data = listener;
 	listener->pause.data = listener;
 	listener->open_handles = 2;
-	return uv_poll_start(&listener->poll, UV_READABLE, on_connections);
+	return uv_poll_start(&listener->poll, UV_READABLE, listener_on_connections);
 }
 
 int port_listener_open(struct port_server *server, const struct ip_addr *addr, __u16 port,
 		       struct port_listener **ret_listener)
 {
 	struct port_listener *listener;
-	int err = server->daemon ? 0 : daemon_start(server);
+	int err = server->daemon ? 0 : port_server_start(server);
 
 	if (err)
 		return err;
@@ -293,7 +209,7 @@ int port_listener_open(struct port_server *server, const struct ip_addr *addr, _
 	if (!listener)
 		return -ENOMEM;
 	listener->server = server;
-	listener->fd = socket_listen(addr, port);
+	listener->fd = port_listen(addr, port);
 	err = listener->fd < 0 ? listener->fd : listener_poll(listener);
 	if (err) {
 		port_listener_close(listener);
@@ -303,7 +219,7 @@ int port_listener_open(struct port_server *server, const struct ip_addr *addr, _
 	return 0;
 }
 
-static void on_listener_closed(uv_handle_t *handle)
+static void listener_on_closed(uv_handle_t *handle)
 {
 	struct port_listener *listener = handle->data;
 
@@ -319,8 +235,8 @@ void port_listener_close(struct port_listener *listener)
 		return;
 	fd = take_fd(listener->fd);
 	if (listener->open_handles) {
-		uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
-		uv_close((uv_handle_t *)&listener->pause, on_listener_closed);
+		uv_close((uv_handle_t *)&listener->poll, listener_on_closed);
+		uv_close((uv_handle_t *)&listener->pause, listener_on_closed);
 	} else {
 		free(listener);
 	}

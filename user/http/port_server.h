@@ -10,7 +10,7 @@
 #include <uv.h>
 
 #include "fairlead/types.h"
-#include "http/server.h"
+#include "http/response.h"
 
 /* The port and family that the client dialled. */
 struct port_request {

@@ -1,10 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/*
- * libmicrohttpd without threads: all its sockets are behind one epoll descriptor, which the loop
- * polls, and its timeouts are one timer.
- */
-
 #include "http/server.h"
 
 #include <arpa/inet.h>
@@ -16,22 +10,18 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "http/response.h"
 #include "base/log.h"
+#include "http/daemon.h"
 
 #define CONNECTIONS_MAX        64
 #define CONNECTIONS_PER_IP_MAX 16
-#define CONNECTION_TIMEOUT_S   10
-#define CONNECTION_MEMORY      8192 /* request line and headers, and the response's */
-#define LISTEN_BACKLOG         64
+#define CONNECTION_MEMORY      8192
 
 struct http_server {
 	struct http_server_options options;
 	uv_loop_t *loop;
-	uv_poll_t poll;
-	uv_timer_t timer;          /* before it listens: retries; then libmicrohttpd's timeouts */
-	struct MHD_Daemon *daemon; /* NULL: not listening yet */
-	int open_handles;
+	uv_timer_t retry;
+	struct http_daemon *daemon; /* NULL: not listening yet */
 	bool is_complaint_made;
 };
 
@@ -66,37 +56,14 @@ int http_address_parse(const char *text, struct sockaddr_storage *ret_addr)
 	return inet_pton(AF_INET, host, &ipv4->sin_addr) == 1 ? (int)sizeof(*ipv4) : -EINVAL;
 }
 
-/* Returns the descriptor of a listening socket, or a negative errno. */
-static int socket_listen(const char *address)
-{
-	auto_cleanup(cleanup_fd) int fd = -1;
-	struct sockaddr_storage addr;
-	int length = http_address_parse(address, &addr);
-	const int on = 1, off = 0;
-
-	if (length < 0)
-		return length;
-	fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
-		return -errno;
-	if (addr.ss_family == AF_INET6 &&
-	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)))
-		return -errno;
-	if (bind(fd, (const struct sockaddr *)&addr, (socklen_t)length) ||
-	    listen(fd, LISTEN_BACKLOG))
-		return -errno;
-	return take_fd(fd);
-}
-
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
-				  const char *method, const char *version, const char *upload,
-				  size_t *upload_size, void **request_context)
+static enum MHD_Result server_on_request(void *context, struct MHD_Connection *connection,
+					 const char *url, const char *method, const char *version,
+					 const char *upload, size_t *upload_size,
+					 void **request_context)
 {
 	static int seen;
 	const struct http_server *server = context;
-	struct http_response answer = {};
+	struct http_response response = {};
 	const struct http_request request = {
 		.path = url,
 		.is_verbose =
@@ -113,63 +80,35 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	}
 	*upload_size = 0;
 	if (strcmp(method, "GET") && strcmp(method, "HEAD")) {
-		http_respond_text(&answer, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain",
+		http_respond_text(&response, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain",
 				  "only GET and HEAD are answered here\n");
-		answer.headers[1] = (struct http_header){"Allow", "GET, HEAD"};
+		response.headers[1] = (struct http_header){"Allow", "GET, HEAD"};
 	} else {
-		server->options.handler(&request, &answer, server->options.context);
+		server->options.handler(&request, &response, server->options.context);
 	}
-	return http_response_send(connection, &answer);
+	return http_response_send(connection, &response) ? MHD_NO : MHD_YES;
 }
 
-static void on_timeout(uv_timer_t *timer);
-
-static void serve(struct http_server *server)
-{
-	http_daemon_run(server->daemon, &server->timer, on_timeout);
-}
-
-static void on_readable(uv_poll_t *poll, int status, int events)
-{
-	(void)status;
-	(void)events;
-	serve(poll->data);
-}
-
-static int daemon_start(struct http_server *server, int fd)
-{
-	const union MHD_DaemonInfo *info;
-	int err;
-
-	/*
-	 * If this fails the socket is left open: libmicrohttpd does not document whether it closes
-	 * it.
-	 */
-	server->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
-		MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_PER_IP_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)CONNECTION_TIMEOUT_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
-	if (!server->daemon)
-		return -ENOMEM;
-	info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	if (!info)
-		return -ENOTSUP;
-	err = uv_poll_init(server->loop, &server->poll, info->epoll_fd);
-	if (err)
-		return err;
-	server->poll.data = server;
-	server->open_handles++;
-	return uv_poll_start(&server->poll, UV_READABLE, on_readable);
-}
+static void server_on_retry(uv_timer_t *timer);
 
 /* Listens, or schedules a retry if the address is taken. */
 static int server_listen(struct http_server *server)
 {
 	const struct http_server_options *options = &server->options;
-	int fd = socket_listen(options->address);
-	int err = fd < 0 ? fd : daemon_start(server, fd);
+	struct sockaddr_storage addr;
+	int length = http_address_parse(options->address, &addr);
+	const struct http_daemon_options daemon = {
+		.listen_fd =
+			length < 0 ? length : http_listen((struct sockaddr *)&addr, true, false),
+		.connections_max = CONNECTIONS_MAX,
+		.connections_per_ip_max = CONNECTIONS_PER_IP_MAX,
+		.connection_memory = CONNECTION_MEMORY,
+		.on_request = server_on_request,
+		.context = server,
+	};
+	const bool is_bound = daemon.listen_fd >= 0;
+	int err = is_bound ? http_daemon_open(server->loop, &daemon, &server->daemon)
+			   : daemon.listen_fd;
 
 	if (!err) {
 		log_info("serving %s at %s", options->what, options->address);
@@ -178,7 +117,7 @@ static int server_listen(struct http_server *server)
 	if (!server->is_complaint_made && options->failed)
 		options->failed(strerror(-err), options->failed_context);
 	/* A failure after bind(), or an invalid address, will not go away by waiting. */
-	if (options->is_bind_fatal || fd >= 0 || err == -EINVAL)
+	if (options->is_bind_fatal || is_bound || err == -EINVAL)
 		return log_err(err,
 			       "cannot serve %s at %s: free the address, or give another with "
 			       "--%s-bind-address",
@@ -187,17 +126,12 @@ static int server_listen(struct http_server *server)
 		log_warning("cannot serve %s at %s: %s; trying again every %d s", options->what,
 			    options->address, strerror(-err), HTTP_BIND_RETRY_MS / 1000);
 	server->is_complaint_made = true;
-	return uv_timer_start(&server->timer, on_timeout, HTTP_BIND_RETRY_MS, 0);
+	return uv_timer_start(&server->retry, server_on_retry, HTTP_BIND_RETRY_MS, 0);
 }
 
-static void on_timeout(uv_timer_t *timer)
+static void server_on_retry(uv_timer_t *timer)
 {
-	struct http_server *server = timer->data;
-
-	if (server->daemon)
-		serve(server);
-	else
-		(void)server_listen(server);
+	(void)server_listen(timer->data);
 }
 
 int http_server_open(uv_loop_t *loop, const struct http_server_options *options,
@@ -210,9 +144,8 @@ int http_server_open(uv_loop_t *loop, const struct http_server_options *options,
 		return log_err(-ENOMEM, "cannot allocate the server of %s", options->what);
 	server->options = *options;
 	server->loop = loop;
-	(void)uv_timer_init(loop, &server->timer);
-	server->timer.data = server;
-	server->open_handles = 1;
+	(void)uv_timer_init(loop, &server->retry);
+	server->retry.data = server;
 	err = server_listen(server);
 	if (err) {
 		http_server_close(server);
@@ -222,36 +155,20 @@ int http_server_open(uv_loop_t *loop, const struct http_server_options *options,
 	return 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void server_on_closed(uv_handle_t *handle)
 {
-	struct http_server *server = handle->data;
-
-	if (!--server->open_handles)
-		free(server);
+	free(handle->data);
 }
 
 void http_server_close(struct http_server *server)
 {
 	if (!server)
 		return;
-	/* The loop must stop polling the descriptor before the library closes it. */
-	if (server->open_handles > 1)
-		uv_close((uv_handle_t *)&server->poll, on_closed);
-	uv_close((uv_handle_t *)&server->timer, on_closed);
-	if (server->daemon)
-		MHD_stop_daemon(take_ptr(server->daemon));
+	http_daemon_close(take_ptr(server->daemon));
+	uv_close((uv_handle_t *)&server->retry, server_on_closed);
 }
 
 unsigned int http_server_port(const struct http_server *server)
 {
-	const union MHD_DaemonInfo *info =
-		server->daemon ? MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_LISTEN_FD)
-			       : NULL;
-	struct sockaddr_in6 addr = {};
-	socklen_t length = sizeof(addr);
-
-	/* The port has the same offset in both address structs. */
-	if (!info || getsockname(info->listen_fd, (struct sockaddr *)&addr, &length))
-		return 0;
-	return ntohs(addr.sin6_port);
+	return server->daemon ? http_daemon_port(server->daemon) : 0;
 }

@@ -9,29 +9,16 @@
 
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <sys/socket.h>
 #include <uv.h>
 
-#define HTTP_HEADERS_MAX   4
+#include "http/response.h"
+
 #define HTTP_BIND_RETRY_MS 5000
 
 struct http_request {
 	const char *path; /* without the query string */
 	bool is_verbose;  /* the query has "verbose" */
-};
-
-struct http_header {
-	const char *name;
-	const char *value; /* static, or points to the response's number_text */
-};
-
-struct http_response {
-	unsigned int status;
-	struct http_header headers[HTTP_HEADERS_MAX]; /* up to a NULL name or the array's end */
-	char number_text[24];
-	char *body; /* malloc'ed, freed by the server; NULL: no memory, sent as a 500 */
-	size_t body_size;
 };
 
 /* Answers a request. A response left untouched becomes a 404. */
@@ -69,7 +56,3 @@ void http_server_close(struct http_server *server);
 
 /* The port it listens on (useful if port 0 was requested); 0: not listening yet. */
 unsigned int http_server_port(const struct http_server *server);
-
-/* Makes a text response. `text` is copied; `content_type` is borrowed and must be static. */
-void http_respond_text(struct http_response *response, unsigned int status,
-		       const char *content_type, const char *text);

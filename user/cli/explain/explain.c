@@ -10,6 +10,7 @@
 #include "cli/arguments.h"
 #include "cli/cli.h"
 #include "cli/explain/explain_answer.h"
+#include "cli/explain/explain_print.h"
 #include "cli/json.h"
 
 enum option_key {
@@ -37,8 +38,8 @@ static void complain_if(struct argp_state *state, const char *wrong, const char 
 		argp_error(state, "`%s`: %s", text, wrong);
 }
 
-static void question_add(struct explain_arguments *arguments, const char *text,
-			 struct argp_state *state)
+static void arguments_add_question(struct explain_arguments *arguments, const char *text,
+				   struct argp_state *state)
 {
 	struct question *question;
 
@@ -50,7 +51,7 @@ static void question_add(struct explain_arguments *arguments, const char *text,
 }
 
 /* All questions get the same source, whatever the order of the arguments. */
-static void questions_complete(struct explain_arguments *arguments, struct argp_state *state)
+static void arguments_complete(struct explain_arguments *arguments, struct argp_state *state)
 {
 	if (!arguments->count)
 		argp_error(state, "DST is missing: ADDRESS:PORT/PROTO, for instance "
@@ -80,10 +81,10 @@ static error_t explain_parse(int key, char *arg, struct argp_state *state)
 		arguments->common.link = arg;
 		return 0;
 	case ARGP_KEY_ARG:
-		question_add(arguments, arg, state);
+		arguments_add_question(arguments, arg, state);
 		return 0;
 	case ARGP_KEY_END:
-		questions_complete(arguments, state);
+		arguments_complete(arguments, state);
 		return 0;
 	default:
 		return arguments_parse_children(key, arg, state);
@@ -92,9 +93,9 @@ static error_t explain_parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option explain_options[] = {
 	{"from", KEY_FROM, "SRC[:PORT]", 0,
-	 "Where the packet comes from; with a port, it may be of a connection that is there", 5},
+	 "Where the packet comes from; with a port, it may belong to an existing connection", 5},
 	{"link", KEY_LINK, "NAME", 0,
-	 "The link that it comes by; default: the one by which the node reaches SRC", 5},
+	 "The link that it arrives on; default: the one by which the node reaches SRC", 5},
 	{0},
 };
 
@@ -103,26 +104,19 @@ static const struct argp explain_argp = {
 	.parser = explain_parse,
 	.args_doc = "DST[:PORT]/PROTO...",
 	.children = arguments_output,
-	.doc = "Says what becomes of a packet, and why: the loaded programs decide, and leave no "
+	.doc = "Shows what happens to a packet, and why: the loaded programs decide, and leave no "
 	       "trace.\v"
 	       "PROTO is tcp, udp, sctp or icmp (an echo request). DST is an address or "
 	       "NAMESPACE/NAME of a Service, which stands for its ClusterIP; an IPv6 address with a "
-	       "port is in brackets. Of several DST each is explained. Nothing is sent, and no flow, "
-	       "affinity or counter is touched.\n\n"
+	       "port is written in brackets. Each of several DST is explained. Nothing is sent, and "
+	       "no flow, affinity entry or counter changes.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead explain 203.0.113.10:443/tcp --from 198.51.100.7\n"
 	       "  fairlead explain shop/web:http/tcp --from 10.244.1.5\n"
 	       "  fairlead explain '[fd00:96::a]:53/udp' --from fd00:244:1::5 -o json\n\n"
 	       "EXIT STATUS\n"
-	       "  0 explained, 1 no such Service or link, 2 wrong usage, 3 no datapath to ask",
+	       "  0 explained, 1 no such Service or link, 2 wrong usage, 3 no datapath to read",
 };
-
-static int status_of(int err)
-{
-	if (!err)
-		return EXIT_STATUS_OK;
-	return err == -ENODEV || err == -ENOENT ? EXIT_STATUS_NOT_FOUND : EXIT_STATUS_NO_DATAPATH;
-}
 
 /* Answers one question; appends to `list`, or if it is NULL prints text to standard output. */
 static int explain_one(const struct maps *maps, struct question *question, const char *link,
@@ -131,8 +125,9 @@ static int explain_one(const struct maps *maps, struct question *question, const
 	auto_cleanup(answer_fini) struct answer answer = ANSWER_NONE;
 	int err = question_has_name(question) ? question_resolve(maps, question) : 0;
 
-	if (!err)
-		err = answer_find(maps, question, link, instance, &answer);
+	if (err)
+		return err;
+	err = answer_find(maps, question, link, instance, &answer);
 	if (err)
 		return err;
 	if (list)
@@ -142,40 +137,40 @@ static int explain_one(const struct maps *maps, struct question *question, const
 	return 0;
 }
 
-/* Prints the list of answers; a single answer without the list. */
-static void list_print(cJSON **list)
-{
-	if (cJSON_GetArraySize(*list) == 1)
-		json_print(cJSON_DetachItemFromArray(*list, 0));
-	else
-		json_print(take_ptr(*list));
-}
-
 static int explain_all(const struct maps *maps, const struct explain_arguments *arguments)
 {
 	auto_cleanup(json_freep) cJSON *list = arguments->common.json ? cJSON_CreateArray() : NULL;
 	auto_cleanup(instance_closep) struct instance *instance = NULL;
-	int err = 0;
+	for (size_t i = 0; i < arguments->count; i++) {
+		int err;
 
-	for (size_t i = 0; !err && i < arguments->count; i++) {
 		if (i && !list)
 			(void)putchar('\n');
 		err = explain_one(maps, &arguments->questions[i], arguments->common.link, &instance,
 				  list);
+		if (err)
+			return err;
 	}
-	if (!err && list)
-		list_print(&list);
-	return err;
+	if (!list)
+		return 0;
+	/* A single answer is printed without the list. */
+	json_print(cJSON_GetArraySize(list) == 1 ? cJSON_DetachItemFromArray(list, 0)
+						 : take_ptr(list));
+	return 0;
 }
 
 int explain_main(int argc, char **argv)
 {
 	auto_cleanup(arguments_fini) struct explain_arguments arguments = {.count = 0};
 	auto_cleanup(maps_close) struct maps maps;
+	int err;
 
 	arguments_parse(&explain_argp, argc, argv, &arguments.common);
 	alloc_for_json();
 	if (maps_open(&maps, arguments.common.pin_dir, ANSWER_MAPS))
 		return EXIT_STATUS_NO_DATAPATH;
-	return status_of(explain_all(&maps, &arguments));
+	err = explain_all(&maps, &arguments);
+	if (!err)
+		return EXIT_STATUS_OK;
+	return err == -ENODEV || err == -ENOENT ? EXIT_STATUS_NOT_FOUND : EXIT_STATUS_NO_DATAPATH;
 }

@@ -5,14 +5,15 @@
 #include <errno.h>
 #include <linux/pkt_cls.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/words.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
-#include "base/words.h"
 
 /* The range of source ports to choose from if the question has none: the first without a flow. */
 #define CLIENT_PORT_FIRST 50000
@@ -22,6 +23,77 @@ void answer_fini(struct answer *answer)
 {
 	free(answer->candidates);
 	place_fini(&answer->place);
+}
+
+const char *action_word(enum action action)
+{
+	static const char *const words[] = {
+		[ACTION_NONE] = "none",
+		[ACTION_DNAT] = "dnat",
+		[ACTION_REJECT] = "reject",
+		[ACTION_DROP] = "drop",
+	};
+
+	return words[action];
+}
+
+const char *answer_service(const struct answer *answer, char buf[SERVICE_TITLE_SIZE])
+{
+	char namespace_[NAME_SIZE], name[NAME_SIZE], port[NAME_SIZE];
+
+	if (!answer->has_name) {
+		(void)snprintf(buf, SERVICE_TITLE_SIZE, "service port %u", answer->target.service);
+		return buf;
+	}
+	(void)text_of_array(answer->name.namespace_, namespace_);
+	(void)text_of_array(answer->name.name, name);
+	(void)text_of_array(answer->name.port_name, port);
+	(void)snprintf(buf, SERVICE_TITLE_SIZE, "%s/%s%s%s (%s)", namespace_, name,
+		       *port ? ":" : "", port, proto_name(answer->name.proto));
+	return buf;
+}
+
+const char *answer_policy(const struct answer *answer)
+{
+	__u32 flag = answer->target.kind == FRONTEND_CLUSTER_IP ? SERVICE_INTERNAL_LOCAL
+								: SERVICE_EXTERNAL_LOCAL;
+
+	if (!answer->has_target)
+		return NULL;
+	return answer->service.flags & flag ? "Local" : "Cluster";
+}
+
+bool answer_is_source_nat(const struct answer *answer)
+{
+	for (size_t i = 0; i < answer->candidate_count; i++) {
+		if (answer->candidates[i].is_source_nat)
+			return true;
+	}
+	return false;
+}
+
+bool answer_is_dsr(const struct answer *answer)
+{
+	for (size_t i = 0; i < answer->candidate_count; i++) {
+		if (answer->candidates[i].is_dsr)
+			return true;
+	}
+	return false;
+}
+
+const struct candidate *answer_chosen(const struct answer *answer)
+{
+	__u32 id = answer->is_decided ? answer->outcome.decision.choice.backend
+		   : answer->has_flow ? answer->flow.backend
+				      : 0;
+
+	if (answer->action != ACTION_DNAT)
+		return NULL;
+	for (size_t i = 0; i < answer->candidate_count; i++) {
+		if (answer->candidates[i].id == id)
+			return &answer->candidates[i];
+	}
+	return NULL;
 }
 
 static bool table_find(const struct maps *maps, enum map_id id, const void *key, void *ret_value)
@@ -46,11 +118,6 @@ static bool flow_find(const struct maps *maps, const struct flow_key *key, struc
 {
 	*ret_is_confirmed = flow_find_in(maps, MAP_FLOWS, key, ret_flow);
 	return *ret_is_confirmed || flow_find_in(maps, MAP_NEW_FLOWS, key, ret_flow);
-}
-
-static bool proto_has_handshake(__u8 proto)
-{
-	return proto == IPPROTO_TCP || proto == IPPROTO_SCTP;
 }
 
 /* Fills in the packet; if the question has no source port, uses one without a flow. */
@@ -91,9 +158,12 @@ static int flow_seed(const struct maps *maps, struct instance *instance, struct 
 	answer->has_flow = flow_find(maps, key, flow, &is_confirmed);
 	if (!answer->has_flow)
 		return 0;
-	answer->opens = !proto_has_handshake(key->proto) || flow->state < FLOW_ESTABLISHED ||
-			flow->state == FLOW_CLOSED;
+	/* Protocols without a handshake open a conversation with every packet. */
+	answer->opens = (key->proto != IPPROTO_TCP && key->proto != IPPROTO_SCTP) ||
+			flow->state < FLOW_ESTABLISHED || flow->state == FLOW_CLOSED;
 	err = instance_set_flow(instance, key, flow, is_confirmed);
+	if (err)
+		return err;
 	peer_key = (struct flow_key){
 		.src = flow->new_dst,
 		.dst = flow->new_src,
@@ -102,22 +172,9 @@ static int flow_seed(const struct maps *maps, struct instance *instance, struct 
 		.proto = key->proto,
 		.direction = FLOW_REPLY,
 	};
-	if (!err && flow_find(maps, &peer_key, &peer, &is_confirmed))
-		err = instance_set_flow(instance, &peer_key, &peer, is_confirmed);
-	return err;
-}
-
-/* The same lookup as source_is_allowed in bpf/service/service.h. */
-static bool source_is_in_range(const struct instance *instance, const struct answer *answer)
-{
-	const struct source_range key = {
-		.prefix = 8 * (sizeof(key.service) + sizeof(key.addr)),
-		.service = htonl(answer->target.service),
-		.addr = answer->tuple.src,
-	};
-	__u32 value;
-
-	return !bpf_map_lookup_elem(instance_table(instance, "source_ranges"), &key, &value);
+	if (!flow_find(maps, &peer_key, &peer, &is_confirmed))
+		return 0;
+	return instance_set_flow(instance, &peer_key, &peer, is_confirmed);
 }
 
 /*
@@ -127,10 +184,19 @@ static bool source_is_in_range(const struct instance *instance, const struct ans
  */
 static void source_ranges_find(const struct instance *instance, struct answer *answer)
 {
+	/* The same lookup as source_is_allowed in bpf/service/service.h. */
+	const struct source_range key = {
+		.prefix = 8 * (sizeof(key.service) + sizeof(key.addr)),
+		.service = htonl(answer->target.service),
+		.addr = answer->tuple.src,
+	};
+	__u32 value;
+
 	if (answer->target.kind != FRONTEND_LOAD_BALANCER_IP ||
 	    !(answer->service.flags & SERVICE_SOURCE_RANGES))
 		return;
-	answer->is_source_in_range = source_is_in_range(instance, answer);
+	answer->is_source_in_range =
+		!bpf_map_lookup_elem(instance_table(instance, "source_ranges"), &key, &value);
 	answer->is_let_in_as_node = answer->place.is_egress && answer->place.has_socket_hooks &&
 				    answer->service.flags & SERVICE_NODE_ALLOWED;
 }
@@ -167,8 +233,9 @@ static int affinity_seed(const struct maps *maps, struct instance *instance, str
 
 	if (!answer->service.affinity_timeout_s)
 		return 0;
-	answer->has_affinity = affinity_find(maps, answer, instance_config(instance)->netns_cookie,
-					     &answer->affinity);
+	answer->has_affinity =
+		client_find_affinity(maps, &answer->place, &key,
+				     instance_config(instance)->netns_cookie, &answer->affinity);
 	return answer->has_affinity ? instance_set_affinity(instance, &key, &answer->affinity) : 0;
 }
 
@@ -185,25 +252,33 @@ static int address_seed(const struct maps *maps, struct instance *instance,
 }
 
 /* Copies the entries that the programs look up and would modify. */
-static int seed(const struct maps *maps, struct instance *instance, struct answer *answer)
+static int instance_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
 {
-	struct service other;
 	int err = flow_seed(maps, instance, answer);
+	struct service other;
 
-	if (!err && answer->has_target)
+	if (err)
+		return err;
+	if (answer->has_target) {
 		err = service_seed(maps, instance, answer->target.service, answer);
-	if (!err && answer->has_flow && answer->flow.service != answer->target.service &&
-	    table_find(maps, MAP_SERVICES, &answer->flow.service, &other))
-		err = instance_set_service(instance, answer->flow.service, &other);
-	if (!err && answer->has_target)
+		if (err)
+			return err;
 		err = affinity_seed(maps, instance, answer);
-	if (!err)
-		err = address_seed(maps, instance, &answer->tuple.dst);
+		if (err)
+			return err;
+	}
+	if (answer->has_flow && answer->flow.service != answer->target.service &&
+	    table_find(maps, MAP_SERVICES, &answer->flow.service, &other)) {
+		err = instance_set_service(instance, answer->flow.service, &other);
+		if (err)
+			return err;
+	}
+	err = address_seed(maps, instance, &answer->tuple.dst);
 	return err ? err : address_seed(maps, instance, &answer->tuple.src);
 }
 
 /* Whether the counter also counts packets that pass. */
-static bool counter_is_note(enum counter_reason reason)
+static bool counter_counts_passed(enum counter_reason reason)
 {
 	switch (reason) {
 	case COUNTER_FORWARDED_NEW:
@@ -223,7 +298,7 @@ static bool counter_is_note(enum counter_reason reason)
 static enum counter_reason counted_reason(const struct outcome *outcome)
 {
 	for (int reason = 0; reason < COUNTER_COUNT; reason++) {
-		if (outcome->counted[reason] && !counter_is_note((enum counter_reason)reason))
+		if (outcome->counted[reason] && !counter_counts_passed((enum counter_reason)reason))
 			return (enum counter_reason)reason;
 	}
 	return COUNTER_COUNT;
@@ -283,7 +358,7 @@ static struct reason_words none_reason(const struct answer *answer)
 			"no-such-frontend",
 			"no Service has this port here, and others may serve it"};
 	if (flags & vip)
-		return (struct reason_words){"left-alone", "no packet of a Service"};
+		return (struct reason_words){"left-alone", "the packet belongs to no Service"};
 	if (flags & ADDRESS_NODE)
 		return (struct reason_words){"node", "the node's own address"};
 	if (flags & ADDRESS_BACKEND)
@@ -292,25 +367,21 @@ static struct reason_words none_reason(const struct answer *answer)
 	return (struct reason_words){"retired", "no Service has this address any more"};
 }
 
-static struct reason_words reason_words_of(const struct answer *answer, enum counter_reason reason)
-{
-	if (reason != COUNTER_COUNT)
-		return (struct reason_words){counter_word(reason), counter_sentence(reason)};
-	if (answer->action == ACTION_DNAT)
-		return (struct reason_words){"existing-flow", "packet of a flow that is there"};
-	if (answer->action == ACTION_NONE)
-		return none_reason(answer);
-	return (struct reason_words){"unknown", "for a reason that is not counted"};
-}
-
-static void outcome_judge(struct answer *answer)
+/* Fills in what the outcome of the run says about the packet. */
+static void answer_judge(struct answer *answer)
 {
 	const struct decision *decision = &answer->outcome.decision;
+	struct reason_words words = {"unknown", "for a reason that is not counted"};
 	enum counter_reason reason;
-	struct reason_words words;
 
 	answer->action = action_of(&answer->place, &answer->tuple, &answer->outcome, &reason);
-	words = reason_words_of(answer, reason);
+	if (reason != COUNTER_COUNT)
+		words = (struct reason_words){counter_word(reason), counter_sentence(reason)};
+	else if (answer->action == ACTION_DNAT)
+		words = (struct reason_words){"existing-flow",
+					      "the packet belongs to an existing flow"};
+	else if (answer->action == ACTION_NONE)
+		words = none_reason(answer);
 	answer->reason = words.word;
 	answer->sentence = words.sentence;
 	answer->is_decided = decision->target.service && reason != COUNTER_DROP_SOURCE_RANGE &&
@@ -355,15 +426,18 @@ static int candidate_try(struct instance *instance, const struct answer *answer,
 	struct service service = service_judged(answer);
 	enum counter_reason reason;
 	struct outcome outcome;
-	int err = instance_forget(instance);
+	int err;
 
 	service.cluster_slots = (struct slot_range){.first = slot, .count = 1};
 	service.local_slots = service.cluster_slots;
 	service.affinity_timeout_s = 0;
-	if (!err)
-		err = instance_set_service(instance, answer->target.service, &service);
-	if (!err)
-		err = instance_run(instance, &answer->tuple, true, &outcome);
+	err = instance_forget(instance);
+	if (err)
+		return err;
+	err = instance_set_service(instance, answer->target.service, &service);
+	if (err)
+		return err;
+	err = instance_run(instance, &answer->tuple, true, &outcome);
 	if (err)
 		return err;
 	candidate->action = action_of(&answer->place, &answer->tuple, &outcome, &reason);
@@ -393,7 +467,7 @@ static int candidates_find(const struct maps *maps, struct instance *instance,
 			   struct answer *answer)
 {
 	const struct choice *choice = &answer->outcome.decision.choice;
-	int err = 0;
+	int err;
 
 	if (!answer->is_decided && answer->has_flow && answer->action == ACTION_DNAT) {
 		struct candidate *candidate = candidate_add(maps, answer, answer->flow.backend);
@@ -406,31 +480,37 @@ static int candidates_find(const struct maps *maps, struct instance *instance,
 		return 0;
 	if (choice->is_remembered)
 		return slot_try(maps, instance, answer, choice->slot);
-	for (__u32 i = 0; !err && i < choice->list.count; i++)
+	for (__u32 i = 0; i < choice->list.count; i++) {
 		err = slot_try(maps, instance, answer, choice->list.first + i);
-	return err;
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
-static int explain(const struct maps *maps, struct instance *instance, struct answer *answer)
+/* Runs the program on the packet, and then once for each backend that may be chosen. */
+static int answer_by_program(const struct maps *maps, struct instance *instance,
+			     struct answer *answer)
 {
-	int err = seed(maps, instance, answer);
+	int err = instance_seed(maps, instance, answer);
 
-	if (!err)
-		err = instance_run(instance, &answer->tuple, answer->opens, &answer->outcome);
 	if (err)
 		return err;
-	client_find(instance, answer, &answer->is_near, answer->why);
-	outcome_judge(answer);
+	err = instance_run(instance, &answer->tuple, answer->opens, &answer->outcome);
+	if (err)
+		return err;
+	answer->is_near = client_is_near(instance, &answer->place, &answer->tuple.src, answer->why);
+	answer_judge(answer);
 	return candidates_find(maps, instance, answer);
 }
 
 /* The link has no program, so the packet passes unchanged. */
-static void explain_nothing(const struct maps *maps, struct answer *answer)
+static void answer_without_program(const struct maps *maps, struct answer *answer)
 {
 	answer->action = ACTION_NONE;
 	answer->reason = "no-hook";
 	answer->sentence = "no program of fairlead is on this link";
-	client_find(NULL, answer, &answer->is_near, answer->why);
+	answer->is_near = client_is_near(NULL, &answer->place, &answer->tuple.src, answer->why);
 	if (answer->has_target)
 		(void)service_seed(maps, NULL, answer->target.service, answer);
 }
@@ -467,9 +547,9 @@ int answer_find(const struct maps *maps, const struct question *question, const 
 		table_find(maps, MAP_ADDRESSES, &ret_answer->tuple.dst, &ret_answer->address);
 	ret_answer->has_target = table_find(maps, MAP_FRONTENDS, &frontend, &ret_answer->target);
 	if ((place->program < 0 && !place->is_socket) || place->any_program < 0) {
-		explain_nothing(maps, ret_answer);
+		answer_without_program(maps, ret_answer);
 		return 0;
 	}
 	err = instance_get(maps, place, &ret_answer->tuple.dst, instance);
-	return err ? err : explain(maps, *instance, ret_answer);
+	return err ? err : answer_by_program(maps, *instance, ret_answer);
 }

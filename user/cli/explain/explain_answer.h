@@ -3,10 +3,10 @@
 
 /* The findings of `fairlead explain`, before they are put into words. */
 
-#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cli/explain/explain_client.h"
 #include "cli/explain/explain_instance.h"
 #include "cli/explain/explain_place.h"
 #include "cli/explain/explain_question.h"
@@ -31,9 +31,6 @@ struct candidate {
 	bool has_new_src;       /* false: the kernel chooses it later, or nothing arrives */
 	struct ip_addr new_src; /* the source address that the backend sees */
 };
-
-/* Size of the text that says why a client is near or far, and by which range. */
-#define CLIENT_WHY_SIZE 256
 
 struct answer {
 	struct flow_key tuple;
@@ -83,12 +80,6 @@ struct answer {
 	 MAP_BIT(MAP_AFFINITY) | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS))
 
 /*
- * Fills in the address of the Service that the question names. Complains. Returns 0, -ENOENT if
- * there is no such Service, or another negative errno.
- */
-int question_resolve(const struct maps *maps, struct question *question);
-
-/*
  * Runs the programs on the question. Reuses `*instance` (or NULL) if it fits, else replaces it,
  * since loading programs is the main cost of an answer. Complains. Returns 0, -ENODEV if there is
  * no such link or no route, or another negative errno; either way the caller calls answer_fini.
@@ -97,31 +88,14 @@ int answer_find(const struct maps *maps, const struct question *question, const 
 		struct instance **instance, struct answer *ret_answer);
 void answer_fini(struct answer *answer);
 
-/* Whether a client is near and why, by the tables that the programs look up. */
-void client_find(const struct instance *instance, const struct answer *answer, bool *ret_is_near,
-		 char ret_why[CLIENT_WHY_SIZE]);
-
-/*
- * Finds the client's affinity entry, by the packet's source or the process's network namespace;
- * false: there is none.
- */
-bool affinity_find(const struct maps *maps, const struct answer *answer, __u64 node_cookie,
-		   struct affinity *ret_affinity);
-
-/* Print the answer as text on standard output; build it as a JSON object that the caller frees. */
-void answer_print(const struct answer *answer);
-cJSON *answer_json(const struct answer *answer);
-
-/* Receives one step of the packet's path; answer_steps calls it for each, in order. */
-typedef void (*step_fn)(const char *step, const char *text, void *context);
-void answer_steps(const struct answer *answer, step_fn fn, void *context);
-
 /* "shop/web:http (TCP)". */
 #define SERVICE_TITLE_SIZE (NAME_SIZE * 3 + 32)
 const char *answer_service(const struct answer *answer, char buf[SERVICE_TITLE_SIZE]);
 
 const char *action_word(enum action action); /* "none", "dnat", "reject", "drop" */
+/* Whether a backend would see an address of this node, or reply to the client directly. */
 bool answer_is_source_nat(const struct answer *answer);
+bool answer_is_dsr(const struct answer *answer);
 /* The traffic policy that applied, "Cluster" or "Local"; NULL: none did. */
 const char *answer_policy(const struct answer *answer);
 /* The backend that this run chose, or that of the flow; NULL: none. */

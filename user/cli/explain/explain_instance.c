@@ -120,7 +120,7 @@ int instance_open(const struct maps *maps, const struct place *place,
 		return err;
 	err = tc_bpf__load(instance->tc);
 	if (err) {
-		complain("the kernel does not take the programs that explain (%s): they need root, "
+		complain("the kernel refuses the programs that explain (%s): they need root, "
 			 "or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN",
 			 strerror(-err));
 		return err;
@@ -128,10 +128,13 @@ int instance_open(const struct maps *maps, const struct place *place,
 	if (!is_same_code(instance->twin, place->any_program))
 		return complain_of_version(place);
 	err = tables_fill(maps, instance->tc->obj);
-	if (!err && loopback)
-		err = table_set(instance->tc->maps.addresses, loopback, &node);
 	if (err)
 		return err;
+	if (loopback) {
+		err = table_set(instance->tc->maps.addresses, loopback, &node);
+		if (err)
+			return err;
+	}
 	*ret_instance = take_ptr(instance);
 	return 0;
 }
@@ -221,15 +224,19 @@ static int outcome_read(const struct instance *instance, const struct flow_key *
 	int err = read_one_cpu(tc->maps.flow_drafts, 0, &outcome->decision,
 			       sizeof(outcome->decision));
 
-	for (__u32 reason = 0; !err && reason < COUNTER_COUNT; reason++) {
+	if (err)
+		return err;
+	for (__u32 reason = 0; reason < COUNTER_COUNT; reason++) {
 		struct counter counter = {0};
 
 		err = read_one_cpu(tc->maps.counters, reason, &counter, sizeof(counter));
+		if (err)
+			return err;
 		outcome->counted[reason] = counter.packets;
 	}
 	outcome->has_flow =
 		!bpf_map_lookup_elem(bpf_map__fd(tc->maps.new_flows), tuple, &outcome->flow);
-	return err;
+	return 0;
 }
 
 int instance_run(struct instance *instance, const struct flow_key *tuple, bool opens,
@@ -274,13 +281,17 @@ int instance_forget(struct instance *instance)
 						tc->maps.affinity};
 	const struct bpf_map *const arrays[] = {tc->maps.counters, tc->maps.flow_drafts,
 						tc->maps.reject_budget};
-	int err = 0;
 
 	for (size_t i = 0; i < sizeof(hashes) / sizeof(hashes[0]); i++)
 		tables_empty(hashes[i]);
-	for (size_t i = 0; !err && i < sizeof(arrays) / sizeof(arrays[0]); i++)
-		err = tables_zero(arrays[i]);
-	if (err)
-		complain("cannot clear a map of the programs that explain: %s", strerror(-err));
-	return err;
+	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++) {
+		int err = tables_zero(arrays[i]);
+
+		if (err) {
+			complain("cannot clear a map of the programs that explain: %s",
+				 strerror(-err));
+			return err;
+		}
+	}
+	return 0;
 }

@@ -26,13 +26,13 @@ struct sctp_packet {
 	__be16 length;
 };
 
-static void append(struct test_frame *frame, const void *header, size_t size)
+static void frame_append(struct test_frame *frame, const void *header, size_t size)
 {
 	memcpy(frame->bytes + frame->size, header, size);
 	frame->size += (__u32)size;
 }
 
-static void append_tcp(struct test_frame *frame, const struct flow_key *tuple, bool opens)
+static void frame_append_tcp(struct test_frame *frame, const struct flow_key *tuple, bool opens)
 {
 	struct tcphdr header = {
 		.source = tuple->src_port,
@@ -44,10 +44,10 @@ static void append_tcp(struct test_frame *frame, const struct flow_key *tuple, b
 		.window = htons(65535),
 	};
 
-	append(frame, &header, sizeof(header));
+	frame_append(frame, &header, sizeof(header));
 }
 
-static void append_udp(struct test_frame *frame, const struct flow_key *tuple)
+static void frame_append_udp(struct test_frame *frame, const struct flow_key *tuple)
 {
 	struct udphdr header = {
 		.source = tuple->src_port,
@@ -55,10 +55,10 @@ static void append_udp(struct test_frame *frame, const struct flow_key *tuple)
 		.len = htons(sizeof(header)),
 	};
 
-	append(frame, &header, sizeof(header));
+	frame_append(frame, &header, sizeof(header));
 }
 
-static void append_sctp(struct test_frame *frame, const struct flow_key *tuple, bool opens)
+static void frame_append_sctp(struct test_frame *frame, const struct flow_key *tuple, bool opens)
 {
 	struct sctp_packet packet = {
 		.src_port = tuple->src_port,
@@ -67,35 +67,31 @@ static void append_sctp(struct test_frame *frame, const struct flow_key *tuple, 
 		.length = htons(4),
 	};
 
-	append(frame, &packet, sizeof(packet));
+	frame_append(frame, &packet, sizeof(packet));
 }
 
-static void append_echo(struct test_frame *frame, bool is_ipv4)
+static void frame_append_transport(struct test_frame *frame, const struct flow_key *tuple,
+				   bool opens)
 {
-	__u8 header[8] = {is_ipv4 ? ICMP_ECHO : ICMPV6_ECHO_REQUEST};
+	const __u8 echo[8] = {address_is_ipv4(&tuple->dst) ? ICMP_ECHO : ICMPV6_ECHO_REQUEST};
 
-	append(frame, header, sizeof(header));
-}
-
-static void append_transport(struct test_frame *frame, const struct flow_key *tuple, bool opens)
-{
 	switch (tuple->proto) {
 	case IPPROTO_TCP:
-		append_tcp(frame, tuple, opens);
+		frame_append_tcp(frame, tuple, opens);
 		break;
 	case IPPROTO_UDP:
-		append_udp(frame, tuple);
+		frame_append_udp(frame, tuple);
 		break;
 	case IPPROTO_SCTP:
-		append_sctp(frame, tuple, opens);
+		frame_append_sctp(frame, tuple, opens);
 		break;
 	default:
-		append_echo(frame, address_is_ipv4(&tuple->dst));
+		frame_append(frame, echo, sizeof(echo));
 	}
 }
 
 /* The checksum of a header in the frame (RFC 1071). */
-static __be16 header_checksum(const struct test_frame *frame, size_t offset, size_t size)
+static __be16 frame_checksum(const struct test_frame *frame, size_t offset, size_t size)
 {
 	__u32 sum = 0;
 
@@ -106,7 +102,7 @@ static __be16 header_checksum(const struct test_frame *frame, size_t offset, siz
 	return htons((__u16)~sum);
 }
 
-static void write_ipv4(struct test_frame *frame, const struct flow_key *tuple)
+static void frame_write_ipv4(struct test_frame *frame, const struct flow_key *tuple)
 {
 	struct iphdr header = {
 		.version = 4,
@@ -120,11 +116,11 @@ static void write_ipv4(struct test_frame *frame, const struct flow_key *tuple)
 	memcpy(&header.saddr, tuple->src.bytes + 12, sizeof(header.saddr));
 	memcpy(&header.daddr, tuple->dst.bytes + 12, sizeof(header.daddr));
 	memcpy(frame->bytes + ETH_HLEN, &header, sizeof(header));
-	check = header_checksum(frame, ETH_HLEN, sizeof(header));
+	check = frame_checksum(frame, ETH_HLEN, sizeof(header));
 	memcpy(frame->bytes + ETH_HLEN + offsetof(struct iphdr, check), &check, sizeof(check));
 }
 
-static void write_ipv6(struct test_frame *frame, const struct flow_key *tuple)
+static void frame_write_ipv6(struct test_frame *frame, const struct flow_key *tuple)
 {
 	struct ipv6hdr header = {
 		.version = 6,
@@ -145,13 +141,13 @@ struct test_frame test_frame_build(const struct flow_key *tuple, bool opens, con
 	struct test_frame frame = {0};
 
 	memcpy(link.h_dest, mac, sizeof(link.h_dest));
-	append(&frame, &link, sizeof(link));
+	frame_append(&frame, &link, sizeof(link));
 	frame.size += is_ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	append_transport(&frame, tuple, opens);
+	frame_append_transport(&frame, tuple, opens);
 	if (is_ipv4)
-		write_ipv4(&frame, tuple);
+		frame_write_ipv4(&frame, tuple);
 	else
-		write_ipv6(&frame, tuple);
+		frame_write_ipv6(&frame, tuple);
 	return frame;
 }
 

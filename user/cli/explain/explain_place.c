@@ -12,8 +12,8 @@
 #include "base/cleanup.h"
 #include "cli/complain.h"
 #include "link/hooks/hook.h"
-#include "link/netlink/netlink.h"
 #include "link/hooks/pin.h"
+#include "link/netlink/netlink.h"
 #include "link/route.h"
 
 /* The pin of one socket hook, which stands for all of them. */
@@ -30,7 +30,7 @@ static bool is_of_node(const struct maps *maps, const struct ip_addr *addr)
 		info.flags & ADDRESS_NODE);
 }
 
-static int link_by_name(const char *name, struct place *place)
+static int place_link_by_name(const char *name, struct place *place)
 {
 	place->is_given = true;
 	place->ifindex = (int)if_nametoindex(name);
@@ -40,7 +40,7 @@ static int link_by_name(const char *name, struct place *place)
 	return -ENODEV;
 }
 
-static int link_by_route(const struct question *question, struct place *place)
+static int place_link_by_route(const struct question *question, struct place *place)
 {
 	const struct ip_addr *towards = place->is_egress ? &question->dst : &question->src;
 	int err = route_find_link(towards, &place->ifindex);
@@ -56,8 +56,8 @@ static int link_by_route(const struct question *question, struct place *place)
 		complain("this node has no route to %s (%s), so no packet of its own leaves for it",
 			 address_format(towards, text), strerror(-err));
 	else
-		complain("this node has no route to %s (%s), which would say by which link it "
-			 "comes: name one with --link",
+		complain("this node has no route to %s (%s), which would name the link that the "
+			 "packet arrives on: name it with --link",
 			 address_format(towards, text), strerror(-err));
 	return -ENODEV;
 }
@@ -68,7 +68,7 @@ struct port_search {
 	int port; /* 0: not found yet */
 };
 
-static void port_look(void *context, const struct link_facts *facts)
+static void port_search_on_link(void *context, const struct link_facts *facts)
 {
 	struct port_search *search = context;
 	__u32 key = (__u32)facts->ifindex;
@@ -84,10 +84,10 @@ static void port_look(void *context, const struct link_facts *facts)
  * If the bridge has not learned the port of an address, takes any port with pods behind it: the
  * programs treat them all alike.
  */
-static void bridge_leave(const struct maps *maps, struct place *place)
+static void place_leave_bridge(const struct maps *maps, struct place *place)
 {
 	struct port_search search = {.maps = maps, .bridge = place->ifindex};
-	const struct netlink_events events = {.link = port_look, .context = &search};
+	const struct netlink_events events = {.link = port_search_on_link, .context = &search};
 
 	if (!place->is_given && !netlink_dump(RTM_GETLINK, &events) && search.port)
 		place->ifindex = search.port;
@@ -137,7 +137,7 @@ static bool has_socket_hooks(const char *pin_dir)
 	return !pin_path(path, pin_dir, SOCKET_HOOK_PIN) && !access(path, F_OK);
 }
 
-static void programs_find(const struct maps *maps, struct place *place)
+static void place_find_programs(const struct maps *maps, struct place *place)
 {
 	place->program =
 		hook_program(maps->pin_dir, place->ifindex,
@@ -162,17 +162,17 @@ int place_find(const struct maps *maps, const struct question *question, const c
 	ret_place->is_local = is_of_node(maps, &question->src);
 	ret_place->is_egress = ret_place->is_local && !link;
 	ret_place->has_socket_hooks = has_socket_hooks(maps->pin_dir);
-	err = link ? link_by_name(link, ret_place) : link_by_route(question, ret_place);
+	err = link ? place_link_by_name(link, ret_place) : place_link_by_route(question, ret_place);
 	if (err)
 		return err;
 	if (!ret_place->is_egress)
-		bridge_leave(maps, ret_place);
+		place_leave_bridge(maps, ret_place);
 	if (!if_indextoname((unsigned int)ret_place->ifindex, ret_place->link))
 		(void)strcpy(ret_place->link, "?");
 	key = (__u32)ret_place->ifindex;
 	ret_place->has_info =
 		!bpf_map_lookup_elem(maps->items[MAP_LINKS].fd, &key, &ret_place->info);
-	programs_find(maps, ret_place);
+	place_find_programs(maps, ret_place);
 	return 0;
 }
 

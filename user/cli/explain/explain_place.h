@@ -23,7 +23,7 @@ struct place {
 	 */
 	int program;
 	bool is_socket;
-	/* A program to read the datapath's configuration from: that one, or another of ours. */
+	/* A program to read the datapath's configuration from: that one, or another of fairlead. */
 	int any_program;
 	bool has_socket_hooks;
 };

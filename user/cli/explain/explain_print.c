@@ -2,24 +2,21 @@
 
 /* Prints the answer, as text for operators and as JSON for scripts. */
 
+#include "cli/explain/explain_print.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "cli/explain/explain_answer.h"
+#include "base/words.h"
+#include "cli/explain/explain_steps.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "base/words.h"
 
 #define STEP_INDENT 2
 #define STEP_WIDTH  15
 #define LIST_INDENT (STEP_INDENT + STEP_WIDTH)
-
-static const char *proto_title(__u8 proto)
-{
-	return proto == IPPROTO_ICMP ? "ICMP" : proto_name(proto);
-}
 
 /* Formats an endpoint, or only its address if the protocol has no ports. */
 static const char *party_format(const struct answer *answer, const struct ip_addr *addr,
@@ -71,20 +68,22 @@ void answer_print(const struct answer *answer)
 {
 	char src[ADDRESS_TEXT_SIZE], dst[ADDRESS_TEXT_SIZE];
 
-	(void)printf("%s from %s to %s: %s\n\n", proto_title(answer->tuple.proto),
+	(void)printf("%s from %s to %s: %s\n\n",
+		     answer->tuple.proto == IPPROTO_ICMP ? "ICMP" : proto_name(answer->tuple.proto),
 		     party_format(answer, &answer->tuple.src, answer->tuple.src_port, src),
 		     party_format(answer, &answer->tuple.dst, answer->tuple.dst_port, dst),
 		     action_word(answer->action));
-	answer_steps(answer, step_print, (void *)answer);
+	steps_describe(answer, step_print, (void *)answer);
 }
 
-static void json_add_service(cJSON *root, const struct answer *answer)
+static void json_add_target(cJSON *root, const struct answer *answer)
 {
 	char text[NAME_SIZE];
 	cJSON *item;
 
 	if (!answer->has_target) {
 		(void)cJSON_AddNullToObject(root, "service");
+		(void)cJSON_AddNullToObject(root, "frontend");
 		return;
 	}
 	item = cJSON_AddObjectToObject(root, "service");
@@ -93,26 +92,8 @@ static void json_add_service(cJSON *root, const struct answer *answer)
 	json_add_text(item, "port_name", text_of_array(answer->name.port_name, text));
 	(void)cJSON_AddStringToObject(item, "protocol", proto_name(answer->tuple.proto));
 	(void)cJSON_AddNumberToObject(item, "id", answer->target.service);
-}
-
-static void json_add_frontend(cJSON *root, const struct answer *answer)
-{
-	cJSON *item;
-
-	if (!answer->has_target) {
-		(void)cJSON_AddNullToObject(root, "frontend");
-		return;
-	}
 	item = json_add_endpoint(root, "frontend", &answer->tuple.dst, answer->tuple.dst_port);
 	(void)cJSON_AddStringToObject(item, "kind", frontend_kind_word(answer->target.kind));
-}
-
-static void json_add_client(cJSON *root, const struct answer *answer)
-{
-	cJSON *item = json_add_endpoint(root, "client", &answer->tuple.src, answer->tuple.src_port);
-
-	(void)cJSON_AddBoolToObject(item, "near", answer->is_near);
-	(void)cJSON_AddStringToObject(item, "why", answer->why);
 }
 
 static void json_add_candidate(cJSON *array, const struct candidate *candidate)
@@ -168,13 +149,14 @@ cJSON *answer_json(const struct answer *answer)
 	const struct candidate *chosen = answer_chosen(answer);
 	const char *policy = answer_policy(answer);
 	cJSON *root = cJSON_CreateObject();
-	cJSON *array;
+	cJSON *item, *array;
 
 	(void)cJSON_AddStringToObject(root, "action", action_word(answer->action));
 	(void)cJSON_AddStringToObject(root, "reason", answer->reason);
-	json_add_service(root, answer);
-	json_add_frontend(root, answer);
-	json_add_client(root, answer);
+	json_add_target(root, answer);
+	item = json_add_endpoint(root, "client", &answer->tuple.src, answer->tuple.src_port);
+	(void)cJSON_AddBoolToObject(item, "near", answer->is_near);
+	(void)cJSON_AddStringToObject(item, "why", answer->why);
 	json_add_text(root, "hook", hook_word(&answer->place));
 	json_add_text(root, "link", answer->place.link);
 	json_add_text(root, "policy", policy ? policy : "");
@@ -189,6 +171,6 @@ cJSON *answer_json(const struct answer *answer)
 		(void)cJSON_AddNullToObject(root, "backend");
 	(void)cJSON_AddBoolToObject(root, "source_nat", answer_is_source_nat(answer));
 	array = cJSON_AddArrayToObject(root, "steps");
-	answer_steps(answer, step_add, array);
+	steps_describe(answer, step_add, array);
 	return root;
 }

@@ -2,6 +2,7 @@
 #include "cli/explain/explain_question.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -10,7 +11,10 @@
 #include <strings.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
+#include "cli/alloc.h"
 #include "cli/arguments.h"
+#include "cli/complain.h"
 
 static __u8 proto_of(const char *text)
 {
@@ -125,4 +129,82 @@ const char *question_check(const struct question *question)
 	if (address_family(&question->src) != address_family(&question->dst))
 		return "DST and the address of --from are of different families";
 	return NULL;
+}
+
+struct service_search {
+	const struct question *question;
+	__u32 *ids; /* matching service ports of the Service */
+	size_t count;
+	size_t capacity;
+	struct frontend found;
+	bool is_found;
+};
+
+static bool text_is(const char *array, const char *wanted)
+{
+	return !strncmp(array, wanted, NAME_SIZE);
+}
+
+static void service_search_on_name(const void *key, const void *value, void *context)
+{
+	struct service_search *search = context;
+	const struct question *question = search->question;
+	const struct service_name *name = value;
+
+	if (!text_is(name->namespace_, question->namespace_) ||
+	    !text_is(name->name, question->name) ||
+	    name->family != address_family(&question->src) ||
+	    (question->proto != IPPROTO_ICMP && name->proto != question->proto) ||
+	    (*question->port_name && !text_is(name->port_name, question->port_name)))
+		return;
+	search->ids =
+		alloc_one_more(search->ids, search->count, &search->capacity, sizeof(*search->ids));
+	memcpy(&search->ids[search->count++], key, sizeof(*search->ids));
+}
+
+static void service_search_on_frontend(const void *key, const void *value, void *context)
+{
+	struct service_search *search = context;
+	const struct frontend *frontend = key;
+	const struct frontend_target *target = value;
+
+	if (target->kind != FRONTEND_CLUSTER_IP)
+		return;
+	for (size_t i = 0; i < search->count; i++) {
+		if (search->ids[i] != target->service ||
+		    (search->question->dst_port && search->question->dst_port != frontend->port))
+			continue;
+		/* Choose the lowest port, so that the answer is always the same. */
+		if (search->is_found && ntohs(search->found.port) <= ntohs(frontend->port))
+			continue;
+		search->found = *frontend;
+		search->is_found = true;
+	}
+}
+
+static void service_search_fini(struct service_search *search)
+{
+	free(search->ids);
+}
+
+int question_resolve(const struct maps *maps, struct question *question)
+{
+	auto_cleanup(service_search_fini) struct service_search search = {.question = question};
+	int err = map_read(maps, MAP_SERVICE_NAMES, service_search_on_name, &search);
+
+	if (err)
+		return err;
+	err = map_read(maps, MAP_FRONTENDS, service_search_on_frontend, &search);
+	if (err)
+		return err;
+	if (!search.is_found) {
+		complain("no programmed port of a Service %s/%s fits; `fairlead services %s/%s` "
+			 "shows what it has",
+			 question->namespace_, question->name, question->namespace_,
+			 question->name);
+		return -ENOENT;
+	}
+	question->dst = search.found.vip;
+	question->dst_port = question->proto == IPPROTO_ICMP ? 0 : search.found.port;
+	return 0;
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "cli/maps.h"
 #include "fairlead/types.h"
 
 struct question {
@@ -33,4 +34,11 @@ const char *question_parse_src(const char *text, struct question *question);
 /* Checks that the parts fit together. Returns the same. */
 const char *question_check(const struct question *question);
 
+/* True if the destination is given as a Service's name: question_resolve fills in its address. */
 bool question_has_name(const struct question *question);
+
+/*
+ * Fills in the address of the Service that the question names. Complains. Returns 0, -ENOENT if
+ * there is no such Service, or another negative errno.
+ */
+int question_resolve(const struct maps *maps, struct question *question);

@@ -75,25 +75,25 @@ static int table_share(const struct maps *maps, struct bpf_map *map)
 int tables_share(const struct maps *maps, struct bpf_object *object, bool with_addresses)
 {
 	struct bpf_map *map;
-	int err = 0;
 
 	bpf_object__for_each_map (map, object) {
+		int err;
+
 		if (bpf_map__is_internal(map))
 			continue;
 		if (!with_addresses && !strcmp(bpf_map__name(map), "addresses"))
 			err = bpf_map__set_max_entries(map, FEW_ENTRIES);
 		else
 			err = table_share(maps, map);
-
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-static int table_copy(const struct maps *maps, const struct bpf_object *object, const char *name)
+int tables_fill(const struct maps *maps, const struct bpf_object *object)
 {
-	const struct bpf_map *map = bpf_object__find_map_by_name(object, name);
+	const struct bpf_map *map = bpf_object__find_map_by_name(object, "node_ports");
 	auto_cleanup(cleanup_free) void *value = NULL;
 	auto_cleanup(cleanup_fd) int fd = -1;
 	__u32 entries = 0;
@@ -107,16 +107,11 @@ static int table_copy(const struct maps *maps, const struct bpf_object *object, 
 	for (__u32 index = 0; index < bpf_map__max_entries(map); index++) {
 		if (bpf_map_lookup_elem(fd, &index, value) ||
 		    bpf_map_update_elem(bpf_map__fd(map), &index, value, BPF_ANY)) {
-			complain("cannot copy the map %s: %s", name, strerror(errno));
+			complain("cannot copy the map %s: %s", bpf_map__name(map), strerror(errno));
 			return -errno;
 		}
 	}
 	return 0;
-}
-
-int tables_fill(const struct maps *maps, const struct bpf_object *object)
-{
-	return table_copy(maps, object, "node_ports");
 }
 
 /* A program's constants are in a map that is named after its object. */
