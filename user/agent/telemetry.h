@@ -16,7 +16,6 @@
 #include "config/options.h"
 #include "fairlead/agent.h"
 #include "health/health.h"
-#include "health/health.h"
 #include "metrics/kube_proxy_metrics.h"
 #include "model/model.h"
 

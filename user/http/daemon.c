@@ -4,18 +4,157 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
 
 #include "base/cleanup.h"
 
 #define CONNECTION_TIMEOUT_S 10
 #define LISTEN_BACKLOG       64
+/*
+ * Connections beyond the limit that libmicrohttpd may have while older ones are being closed. At a
+ * limit of its own it would take the listening socket out of its poll.
+ */
+#define CONNECTIONS_SPARE 64
+
+/* An open connection; the list is in the order of their last use. */
+struct http_connection {
+	int fd; /* libmicrohttpd's */
+	struct sockaddr_in6 peer;
+	bool is_busy; /* a request is being answered */
+	struct http_connection *prev, *next;
+};
 
 struct http_daemon {
 	struct MHD_Daemon *mhd;
 	uv_poll_t poll;
 	uv_timer_t timer; /* for libmicrohttpd's timeouts */
 	int open_handles;
+	struct http_daemon_options options;
+	struct http_connection *connections;
+	bool has_closed; /* a connection, since it was last run */
 };
+
+static bool connections_are_of_one_peer(const struct http_connection *a,
+					const struct http_connection *b)
+{
+	const struct sockaddr_in *ipv4_a = (const struct sockaddr_in *)&a->peer;
+	const struct sockaddr_in *ipv4_b = (const struct sockaddr_in *)&b->peer;
+
+	if (a->peer.sin6_family != b->peer.sin6_family)
+		return false;
+	if (a->peer.sin6_family == AF_INET)
+		return ipv4_a->sin_addr.s_addr == ipv4_b->sin_addr.s_addr;
+	return !memcmp(&a->peer.sin6_addr, &b->peer.sin6_addr, sizeof(a->peer.sin6_addr));
+}
+
+/*
+ * Makes room for a new connection if there are more than `max`, of all or of its peer: the one
+ * that has been silent for longest ends, or if all are being answered, the oldest. So whoever
+ * holds connections open cannot keep a probe from being answered.
+ */
+static void connections_limit(struct http_daemon *daemon, const struct http_connection *added,
+			      bool is_of_peer, unsigned int max)
+{
+	struct http_connection *connection, *oldest = NULL, *oldest_idle = NULL;
+	unsigned int count = 0;
+
+	DL_FOREACH(daemon->connections, connection)
+	{
+		if (is_of_peer && !connections_are_of_one_peer(connection, added))
+			continue;
+		count++;
+		if (!oldest)
+			oldest = connection;
+		if (!oldest_idle && !connection->is_busy)
+			oldest_idle = connection;
+	}
+	if (count <= max)
+		return;
+	/* libmicrohttpd reads the end of the connection, and closes it. */
+	(void)shutdown((oldest_idle && oldest_idle != added ? oldest_idle : oldest)->fd, SHUT_RDWR);
+}
+
+static struct http_connection *connection_add(struct http_daemon *daemon,
+					      struct MHD_Connection *mhd)
+{
+	struct http_connection *connection = calloc(1, sizeof(*connection));
+	const union MHD_ConnectionInfo *fd =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *peer =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	if (!connection || !fd || !peer) {
+		free(connection);
+		return NULL;
+	}
+	connection->fd = fd->connect_fd;
+	memcpy(&connection->peer, peer->client_addr,
+	       peer->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+							: sizeof(struct sockaddr_in));
+	DL_APPEND(daemon->connections, connection);
+	return connection;
+}
+
+static void daemon_on_connection(void *context, struct MHD_Connection *mhd, void **socket_context,
+				 enum MHD_ConnectionNotificationCode code)
+{
+	struct http_daemon *daemon = context;
+	struct http_connection *connection = *socket_context;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		/* Without memory it is served all the same, and counts for nothing. */
+		connection = connection_add(daemon, mhd);
+		*socket_context = connection;
+		if (!connection)
+			return;
+		connections_limit(daemon, connection, true, daemon->options.connections_per_ip_max);
+		connections_limit(daemon, connection, false, daemon->options.connections_max);
+		return;
+	}
+	daemon->has_closed = true;
+	if (!connection)
+		return;
+	DL_DELETE(daemon->connections, connection);
+	free(connection);
+}
+
+static struct http_connection *connection_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+static enum MHD_Result daemon_on_request(void *context, struct MHD_Connection *mhd, const char *url,
+					 const char *method, const char *version,
+					 const char *upload, size_t *upload_size,
+					 void **request_context)
+{
+	const struct http_daemon *daemon = context;
+	struct http_connection *connection = connection_of(mhd);
+
+	if (connection)
+		connection->is_busy = true;
+	return daemon->options.on_request(daemon->options.context, mhd, url, method, version,
+					  upload, upload_size, request_context);
+}
+
+static void daemon_on_answered(void *context, struct MHD_Connection *mhd, void **request_context,
+			       enum MHD_RequestTerminationCode code)
+{
+	struct http_daemon *daemon = context;
+	struct http_connection *connection = connection_of(mhd);
+
+	(void)request_context;
+	(void)code;
+	if (!connection)
+		return;
+	connection->is_busy = false;
+	DL_DELETE(daemon->connections, connection);
+	DL_APPEND(daemon->connections, connection);
+}
 
 int http_listen(const struct sockaddr *addr, bool is_dual_stack, bool is_freebind)
 {
@@ -54,23 +193,29 @@ void http_daemon_run(struct http_daemon *daemon)
 {
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
 
-	(void)MHD_run(daemon->mhd);
+	/* It listens again after a connection has closed, but only in the next run. */
+	do {
+		daemon->has_closed = false;
+		(void)MHD_run(daemon->mhd);
+	} while (daemon->has_closed);
 	if (MHD_get_timeout(daemon->mhd, &timeout_ms) == MHD_YES)
 		(void)uv_timer_start(&daemon->timer, daemon_on_timeout, timeout_ms, 0);
 	else
 		(void)uv_timer_stop(&daemon->timer);
 }
 
-static struct MHD_Daemon *mhd_start(const struct http_daemon_options *options)
+static struct MHD_Daemon *mhd_start(struct http_daemon *daemon)
 {
+	const struct http_daemon_options *options = &daemon->options;
 	const unsigned int no_socket = options->listen_fd < 0 ? MHD_USE_NO_LISTEN_SOCKET : 0;
 
 	/* The list of options ends before the descriptor if there is none. */
-	return MHD_start_daemon(MHD_USE_EPOLL | no_socket, 0, NULL, NULL, options->on_request,
-				options->context, MHD_OPTION_CONNECTION_LIMIT,
-				options->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-				options->connections_per_ip_max, MHD_OPTION_CONNECTION_TIMEOUT,
-				(unsigned int)CONNECTION_TIMEOUT_S,
+	return MHD_start_daemon(MHD_USE_EPOLL | no_socket, 0, NULL, NULL, daemon_on_request, daemon,
+				MHD_OPTION_NOTIFY_CONNECTION, daemon_on_connection, daemon,
+				MHD_OPTION_NOTIFY_COMPLETED, daemon_on_answered, daemon,
+				MHD_OPTION_CONNECTION_LIMIT,
+				options->connections_max + CONNECTIONS_SPARE,
+				MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)CONNECTION_TIMEOUT_S,
 				MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->connection_memory,
 				no_socket ? MHD_OPTION_END : MHD_OPTION_LISTEN_SOCKET,
 				options->listen_fd, MHD_OPTION_END);
@@ -85,7 +230,8 @@ int http_daemon_open(uv_loop_t *loop, const struct http_daemon_options *options,
 
 	if (!daemon)
 		return -ENOMEM;
-	daemon->mhd = mhd_start(options);
+	daemon->options = *options;
+	daemon->mhd = mhd_start(daemon);
 	if (!daemon->mhd)
 		return -ENOMEM;
 	info = MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD);

@@ -21,6 +21,7 @@ int http_listen(const struct sockaddr *addr, bool is_dual_stack, bool is_freebin
 
 struct http_daemon_options {
 	int listen_fd; /* a listening socket; -1: connections come from http_daemon_add */
+	/* A connection beyond these ends the one, of all or of its peer, that is silent longest. */
 	unsigned int connections_max, connections_per_ip_max;
 	size_t connection_memory; /* bytes for request line and headers, and the response's */
 	MHD_AccessHandlerCallback on_request; /* on the loop's thread */
@@ -43,7 +44,7 @@ int http_daemon_open(uv_loop_t *loop, const struct http_daemon_options *options,
  */
 void http_daemon_close(struct http_daemon *daemon);
 
-/* Serves an accepted connection, and closes its descriptor even if a limit refuses it. */
+/* Serves an accepted connection, and owns its descriptor from then on, whatever happens. */
 void http_daemon_add(struct http_daemon *daemon, int fd, const struct sockaddr *peer,
 		     socklen_t length);
 

@@ -73,12 +73,15 @@ static enum MHD_Result server_on_request(void *context, struct MHD_Connection *c
 
 	(void)version;
 	(void)upload;
-	/* The first call is for the headers only; answering then would close the connection. */
-	if (!*request_context) {
+	/*
+	 * The first call is for the headers only, then each piece of a body has a call: an answer
+	 * before the last one, which has no data, would close the connection.
+	 */
+	if (!*request_context || *upload_size) {
 		*request_context = &seen;
+		*upload_size = 0;
 		return MHD_YES;
 	}
-	*upload_size = 0;
 	if (strcmp(method, "GET") && strcmp(method, "HEAD")) {
 		http_respond_text(&response, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain",
 				  "only GET and HEAD are answered here\n");
