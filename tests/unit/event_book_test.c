@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 
 #define SECOND 1000000000ULL
 

@@ -8,7 +8,7 @@
 #include <uv.h>
 
 #include "agent/other_proxy.h"
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 #include "base/log.h"
 #include "source/source.h"
 

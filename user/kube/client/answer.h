@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kube/client/client.h"
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 
 /*
  * Describes the result of a request and, where it was refused, the remedy. `origin` names the

@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "kube/client/answer.h"
 #include "kube/client/credentials.h"
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 
 static void call_free(struct kube_call *call)
 {

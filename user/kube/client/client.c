@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "kube/client/client_state.h"
 #include "kube/client/credentials.h"
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 #include "base/log.h"
 
 /* Interval at which a request that waits for a credential plugin is retried. */

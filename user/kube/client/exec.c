@@ -18,7 +18,7 @@
 
 #include "base/cleanup.h"
 #include "kube/client/exec_process.h"
-#include "kube/client/exec_result.h"
+#include "kube/client/exec_credential.h"
 
 #define OUTPUT_SIZE_MAX (1U << 20)
 #define ERRORS_SIZE_MAX 1024U /* only the beginning of standard error is kept */

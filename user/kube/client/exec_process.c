@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "kube/client/exec_result.h"
+#include "kube/client/exec_credential.h"
 
 static void environment_free(char **environment)
 {

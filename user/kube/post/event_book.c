@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "kube/events/events.h"
+#include "kube/post/event_poster.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 
 /* ExecCredential: a plugin receives one without a status and prints one with it. */
 
-#include "kube/client/exec_result.h"
+#include "kube/client/exec_credential.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>

@@ -10,7 +10,7 @@
 #include <uv.h>
 
 #include "kube/client/client.h"
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 
 struct kube_events_options {
 	const char *node_name; /* borrowed */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "kube/client/http_easy.h"
+#include "kube/client/transfer_easy.h"
 
 #include <errno.h>
 #include <stdio.h>

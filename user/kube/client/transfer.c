@@ -6,7 +6,7 @@
  * callbacks.
  */
 
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
@@ -19,7 +19,7 @@
 #include <utlist.h>
 
 #include "base/cleanup.h"
-#include "kube/client/http_easy.h"
+#include "kube/client/transfer_easy.h"
 #include "kube/client/http_error.h"
 #include "base/log.h"
 

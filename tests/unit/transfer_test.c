@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 
 #define CALLS      3
 #define PATIENCE_S 10

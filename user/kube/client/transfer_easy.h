@@ -5,7 +5,7 @@
 
 #include <curl/curl.h>
 
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 
 struct http_easy {
 	CURL *curl;
