@@ -102,14 +102,14 @@ static bool call_renews(struct kube_call *call)
 	return true;
 }
 
-static void on_done(const struct http_outcome *outcome, void *context)
+static void on_done(const struct transfer_outcome *outcome, void *context)
 {
 	struct kube_call *call = context;
 	struct kube_client *client = call->client;
 	const struct server *server = client_server_named(client, call->server);
 	struct kube_answer answer;
 
-	call->http = NULL;
+	call->transfer = NULL;
 	answer_describe(outcome, client->config->origin, &answer);
 	if (!call->is_observed)
 		call_observe(call, outcome->status, outcome->seconds);
@@ -132,7 +132,7 @@ static int on_data(const char *bytes, size_t size, void *context)
 
 static int call_begin(struct kube_call *call, const struct kube_secrets *secrets)
 {
-	static const struct http_events events = {
+	static const struct transfer_events events = {
 		.begun = on_begun, .data = on_data, .done = on_done};
 	struct kube_client *client = call->client;
 	const struct server *server = servers_current(&client->servers);
@@ -149,19 +149,19 @@ static int call_begin(struct kube_call *call, const struct kube_secrets *secrets
 	call->tls_revision = secrets->tls_revision;
 	if (!call->server || !call->bearer)
 		return -ENOMEM;
-	return http_send(client->http,
-			 &(struct http_request){
-				 .method = call->body ? "POST" : "GET",
-				 .url = url,
-				 .connect_to = server->connect_to,
-				 .host = server->host,
-				 .proxy_url = client->config->proxy_url,
-				 .body = call->body,
-				 .secrets = *secrets,
-				 .insecure = client->config->insecure,
-				 .total_s = call->total_s,
-			 },
-			 &events, call, &call->http);
+	return transfer_start(client->transfers,
+			      &(struct transfer_request){
+				      .method = call->body ? "POST" : "GET",
+				      .url = url,
+				      .connect_to = server->connect_to,
+				      .host = server->host,
+				      .proxy_url = client->config->proxy_url,
+				      .body = call->body,
+				      .secrets = *secrets,
+				      .insecure = client->config->insecure,
+				      .total_s = call->total_s,
+			      },
+			      &events, call, &call->transfer);
 }
 
 bool call_go(struct kube_call *call)
@@ -220,8 +220,8 @@ bool kube_call_has_begun(const struct kube_call *call)
 
 void kube_call_cancel(struct kube_call *call)
 {
-	if (call->http)
-		http_cancel(call->http);
+	if (call->transfer)
+		transfer_cancel(call->transfer);
 	call_free(call);
 }
 
@@ -230,7 +230,7 @@ void kube_call_give_up(struct kube_call *call, const char *why)
 	struct kube_client *client = call->client;
 	const struct server *server =
 		call->server ? client_server_named(client, call->server) : NULL;
-	bool was_sent = call->http;
+	bool was_sent = call->transfer;
 
 	if (was_sent && !call->is_observed)
 		call_observe(call, 0, 0);

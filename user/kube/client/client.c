@@ -20,7 +20,7 @@ static struct kube_call *call_waiting(const struct kube_client *client)
 
 	DL_FOREACH(client->calls, call)
 	{
-		if (!call->http)
+		if (!call->transfer)
 			break;
 	}
 	return call;
@@ -74,8 +74,8 @@ void client_move_calls(struct kube_client *client, const char *server)
 
 	DL_FOREACH(client->calls, call)
 	{
-		if (call->http && !call->has_begun && !strcmp(call->server, server)) {
-			http_cancel(take_ptr(call->http));
+		if (call->transfer && !call->has_begun && !strcmp(call->server, server)) {
+			transfer_cancel(take_ptr(call->transfer));
 			client_wake(client);
 		}
 	}
@@ -92,13 +92,13 @@ void client_fail_server(struct kube_client *client, const struct server *server,
 
 void client_renew_connections(struct kube_client *client)
 {
-	struct http *fresh;
+	struct transfer_pool *fresh;
 
-	if (http_open(client->timer.loop, client->events.socket_made, client->events.context,
-		      &fresh))
+	if (transfer_pool_open(client->timer.loop, client->events.socket_made,
+			       client->events.context, &fresh))
 		return;
-	http_retire(client->http);
-	client->http = fresh;
+	transfer_pool_retire(client->transfers);
+	client->transfers = fresh;
 }
 
 /*
@@ -131,7 +131,8 @@ int kube_client_open(uv_loop_t *loop, struct kube_config *config, const char *st
 		err = kube_credentials_open(loop, config, on_credentials, client,
 					    &client->credentials);
 	if (!err)
-		err = http_open(loop, events->socket_made, events->context, &client->http);
+		err = transfer_pool_open(loop, events->socket_made, events->context,
+					 &client->transfers);
 	if (err) {
 		kube_client_close(client);
 		return err;
@@ -158,7 +159,7 @@ const char *kube_client_server(const struct kube_client *client)
 
 uint64_t kube_client_woken_ns(const struct kube_client *client)
 {
-	return http_woken_ns(client->http);
+	return transfer_pool_woken_ns(client->transfers);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -176,7 +177,7 @@ void kube_client_close(struct kube_client *client)
 	{
 		kube_call_cancel(call);
 	}
-	http_close(client->http);
+	transfer_pool_close(client->transfers);
 	kube_credentials_close(client->credentials);
 	servers_fini(&client->servers);
 	free(client->problem);

@@ -20,8 +20,8 @@ struct kube_call {
 	char *path, *body;
 	const char *verb;
 	uint32_t total_s;
-	struct http_call *http; /* NULL: waits for credentials */
-	char *server;           /* the name of the server it was sent to */
+	struct transfer *transfer; /* NULL: waits for credentials */
+	char *server;              /* the name of the server it was sent to */
 	/* The credentials it was sent with. */
 	char *bearer;
 	uint64_t tls_revision;
@@ -35,7 +35,7 @@ struct kube_client {
 	uv_timer_t timer; /* sends the calls that wait */
 	struct kube_config *config;
 	struct kube_credentials *credentials;
-	struct http *http;
+	struct transfer_pool *transfers;
 	struct servers servers;
 	struct kube_client_events events;
 	struct kube_call *calls;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * libcurl chooses the sockets and timeouts, libuv waits for them. A request that has ended is
+ * libcurl chooses the sockets and timeouts, libuv waits for them. A transfer that has ended is
  * reported only after libcurl has returned, because libcurl must not be called from its own
  * callbacks.
  */
@@ -18,193 +18,193 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
-#include "base/cleanup.h"
-#include "kube/client/transfer_easy.h"
-#include "kube/client/http_error.h"
 #include "base/log.h"
+#include "kube/client/transfer_easy.h"
 
 /* Keepalive: after 15 s of silence three probes, 5 s apart. */
 #define KEEPALIVE_IDLE_S     15
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_PROBES     3
 
-struct http_call {
-	struct http *http;
-	struct http_easy easy;
-	struct http_events events;
+struct transfer {
+	struct transfer_pool *pool;
+	struct transfer_easy easy;
+	struct transfer_events events;
 	void *context;
-	bool is_abort, has_proxy;
-	bool is_waiting;   /* not handed to libcurl yet: another call is connecting */
+	bool is_abort;
+	bool is_waiting;   /* not handed to libcurl yet: another one is connecting */
 	bool is_connected; /* the connection is established and the request is being sent */
-	struct http_outcome outcome;
+	struct transfer_outcome outcome;
 	size_t kept;
-	struct http_call *prev, *next;
+	struct transfer *prev, *next;
 };
 
-struct watched_socket {
+struct transfer_socket {
 	uv_poll_t poll;
-	struct http *http;
+	struct transfer_pool *pool;
 	curl_socket_t fd;
 };
 
-struct http {
+struct transfer_pool {
 	uv_timer_t timer;
-	uv_timer_t next_call; /* a call ended while it was connecting: starts the next one */
+	uv_timer_t next_start; /* one ended while it was connecting: starts the next */
 	CURLM *multi;
-	http_socket_fn own_socket;
+	transfer_socket_fn own_socket;
 	void *context;
-	struct http_call *calls;
+	struct transfer *transfers;
 	uint64_t woken_ns; /* 0: outside the callbacks of our handles */
 	unsigned int open_handles;
 	bool is_closing, is_retired;
 };
 
-static void http_release(struct http *http)
+static void transfer_pool_release(struct transfer_pool *pool)
 {
-	if (--http->open_handles == 0)
-		free(http);
+	if (--pool->open_handles == 0)
+		free(pool);
 }
 
-static void on_next_call(uv_timer_t *timer);
+static void transfer_pool_on_next(uv_timer_t *timer);
 
-static void call_free(struct http_call *call)
+static void transfer_free(struct transfer *transfer)
 {
-	struct http *http = call->http;
+	struct transfer_pool *pool = transfer->pool;
 
-	if (!http->is_closing && !call->is_connected)
-		(void)uv_timer_start(&http->next_call, on_next_call, 0, 0);
+	if (!pool->is_closing && !transfer->is_connected)
+		(void)uv_timer_start(&pool->next_start, transfer_pool_on_next, 0, 0);
 
-	DL_DELETE(http->calls, call);
-	if (call->easy.curl)
-		(void)curl_multi_remove_handle(http->multi, call->easy.curl);
-	http_easy_close(&call->easy);
-	free(call);
-	if (http->is_retired && !http->calls && !http->is_closing)
-		http_close(http);
+	DL_DELETE(pool->transfers, transfer);
+	if (transfer->easy.curl)
+		(void)curl_multi_remove_handle(pool->multi, transfer->easy.curl);
+	transfer_easy_close(&transfer->easy);
+	free(transfer);
+	if (pool->is_retired && !pool->transfers && !pool->is_closing)
+		transfer_pool_close(pool);
 }
 
-static void call_finish(struct http_call *call, CURLcode code)
+static void transfer_finish(struct transfer *transfer, CURLcode code)
 {
-	struct http_outcome outcome;
-	const struct http_events events = call->events;
-	void *context = call->context;
+	struct transfer_outcome outcome;
+	const struct transfer_events events = transfer->events;
+	void *context = transfer->context;
 	curl_off_t retry_after = 0;
 	char error[CURL_ERROR_SIZE];
 
-	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RESPONSE_CODE, &call->outcome.status);
-	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RETRY_AFTER, &retry_after);
-	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_TOTAL_TIME, &call->outcome.seconds);
-	call->outcome.retry_after_s =
+	(void)curl_easy_getinfo(transfer->easy.curl, CURLINFO_RESPONSE_CODE,
+				&transfer->outcome.status);
+	(void)curl_easy_getinfo(transfer->easy.curl, CURLINFO_RETRY_AFTER, &retry_after);
+	(void)curl_easy_getinfo(transfer->easy.curl, CURLINFO_TOTAL_TIME,
+				&transfer->outcome.seconds);
+	transfer->outcome.retry_after_s =
 		retry_after > 0 && retry_after < 3600 ? (uint32_t)retry_after : 0;
-	call->outcome.is_abort = call->is_abort;
-	http_error_describe(call->easy.curl, code, call->easy.error, call->has_proxy, error,
-			    sizeof(error));
-	outcome = call->outcome;
-	outcome.is_distrust = http_error_is_distrust(code);
+	transfer->outcome.is_abort = transfer->is_abort;
+	transfer_easy_describe(&transfer->easy, code, error, sizeof(error));
+	outcome = transfer->outcome;
+	outcome.is_distrust = transfer_easy_is_distrust(code);
 	outcome.error = code == CURLE_OK ? NULL : error;
-	call_free(call);
+	transfer_free(transfer);
 	events.done(&outcome, context);
 }
 
-static void ended_tell(struct http *http)
+static void transfer_pool_finish_ended(struct transfer_pool *pool)
 {
 	const CURLMsg *message;
 	int left;
 
-	while (!http->is_closing && (message = curl_multi_info_read(http->multi, &left))) {
-		struct http_call *call = NULL;
+	while (!pool->is_closing && (message = curl_multi_info_read(pool->multi, &left))) {
+		struct transfer *transfer = NULL;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
-		(void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-		call_finish(call, message->data.result);
+		(void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+		transfer_finish(transfer, message->data.result);
 	}
 }
 
-static bool is_connecting(const struct http *http)
+static bool transfer_pool_is_connecting(const struct transfer_pool *pool)
 {
-	const struct http_call *call;
+	const struct transfer *transfer;
 
-	DL_FOREACH(http->calls, call)
+	DL_FOREACH(pool->transfers, transfer)
 	{
-		if (!call->is_waiting && !call->is_connected)
+		if (!transfer->is_waiting && !transfer->is_connected)
 			return true;
 	}
 	return false;
 }
 
-static struct http_call *call_waiting(const struct http *http)
+static struct transfer *transfer_pool_waiting(const struct transfer_pool *pool)
 {
-	struct http_call *call;
+	struct transfer *transfer;
 
-	DL_FOREACH(http->calls, call)
+	DL_FOREACH(pool->transfers, transfer)
 	{
-		if (call->is_waiting)
-			return call;
+		if (transfer->is_waiting)
+			return transfer;
 	}
 	return NULL;
 }
 
 /*
  * Whether a connection carries several requests at once (HTTP/2) is known only once it is
- * established. So one call connects at a time, and the others follow, on the same connection if
- * they can. libcurl can do that itself (CURLOPT_PIPEWAIT), but in 8.14 some requests then wait for
- * ever if the server speaks HTTP/1.1.
+ * established. So one transfer connects at a time, and the others follow, on the same connection
+ * if they can. libcurl can do that itself (CURLOPT_PIPEWAIT), but in 8.14 some requests then wait
+ * for ever if the server speaks HTTP/1.1.
  */
-static void waiting_send(struct http *http)
+static void transfer_pool_start_waiting(struct transfer_pool *pool)
 {
-	struct http_call *call;
+	struct transfer *transfer;
 
-	while (!http->is_closing && !is_connecting(http) && (call = call_waiting(http))) {
-		call->is_waiting = false;
-		if (curl_multi_add_handle(http->multi, call->easy.curl))
-			call_finish(call, CURLE_OUT_OF_MEMORY);
+	while (!pool->is_closing && !transfer_pool_is_connecting(pool) &&
+	       (transfer = transfer_pool_waiting(pool))) {
+		transfer->is_waiting = false;
+		if (curl_multi_add_handle(pool->multi, transfer->easy.curl))
+			transfer_finish(transfer, CURLE_OUT_OF_MEMORY);
 	}
 }
 
-static void http_serve(struct http *http, curl_socket_t fd, int flags)
+static void transfer_pool_serve(struct transfer_pool *pool, curl_socket_t fd, int flags)
 {
 	int running;
 
-	http->woken_ns = uv_hrtime();
-	(void)curl_multi_socket_action(http->multi, fd, flags, &running);
-	ended_tell(http);
-	waiting_send(http);
-	http->woken_ns = 0;
+	pool->woken_ns = uv_hrtime();
+	(void)curl_multi_socket_action(pool->multi, fd, flags, &running);
+	transfer_pool_finish_ended(pool);
+	transfer_pool_start_waiting(pool);
+	pool->woken_ns = 0;
 }
 
-uint64_t http_woken_ns(const struct http *http)
+uint64_t transfer_pool_woken_ns(const struct transfer_pool *pool)
 {
-	return http->woken_ns ? http->woken_ns : uv_hrtime();
+	return pool->woken_ns ? pool->woken_ns : uv_hrtime();
 }
 
-static void on_timer(uv_timer_t *timer)
+static void transfer_pool_on_timer(uv_timer_t *timer)
 {
-	http_serve(timer->data, CURL_SOCKET_TIMEOUT, 0);
+	transfer_pool_serve(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
-static void on_next_call(uv_timer_t *timer)
+static void transfer_pool_on_next(uv_timer_t *timer)
 {
-	waiting_send(timer->data);
+	transfer_pool_start_waiting(timer->data);
 }
 
-static int on_timeout_set(CURLM *multi, long timeout_ms, void *context)
+static int transfer_pool_on_timeout_set(CURLM *multi, long timeout_ms, void *context)
 {
-	struct http *http = context;
+	struct transfer_pool *pool = context;
 
 	(void)multi;
-	if (http->is_closing)
+	if (pool->is_closing)
 		return 0;
 	if (timeout_ms < 0)
-		(void)uv_timer_stop(&http->timer);
+		(void)uv_timer_stop(&pool->timer);
 	else
-		(void)uv_timer_start(&http->timer, on_timer, (uint64_t)timeout_ms, 0);
+		(void)uv_timer_start(&pool->timer, transfer_pool_on_timer, (uint64_t)timeout_ms, 0);
 	return 0;
 }
 
-static void on_socket(uv_poll_t *poll, int status, int events)
+static void transfer_socket_on_ready(uv_poll_t *poll, int status, int events)
 {
-	const struct watched_socket *socket = poll->data;
+	const struct transfer_socket *socket = poll->data;
 	int flags = 0;
 
 	if (status < 0)
@@ -213,130 +213,126 @@ static void on_socket(uv_poll_t *poll, int status, int events)
 		flags |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
 		flags |= CURL_CSELECT_OUT;
-	http_serve(socket->http, socket->fd, flags);
+	transfer_pool_serve(socket->pool, socket->fd, flags);
 }
 
-static void on_socket_closed(uv_handle_t *handle)
+static void transfer_socket_on_closed(uv_handle_t *handle)
 {
-	struct watched_socket *socket = handle->data;
+	struct transfer_socket *socket = handle->data;
 
-	http_release(socket->http);
+	transfer_pool_release(socket->pool);
 	free(socket);
 }
 
-static struct watched_socket *socket_watch(struct http *http, curl_socket_t fd)
+static struct transfer_socket *transfer_socket_watch(struct transfer_pool *pool, curl_socket_t fd)
 {
-	struct watched_socket *socket = calloc(1, sizeof(*socket));
+	struct transfer_socket *socket = calloc(1, sizeof(*socket));
 
 	if (!socket)
 		return NULL;
-	socket->http = http;
+	socket->pool = pool;
 	socket->fd = fd;
-	if (uv_poll_init_socket(http->timer.loop, &socket->poll, fd)) {
+	if (uv_poll_init_socket(pool->timer.loop, &socket->poll, fd)) {
 		free(socket);
 		return NULL;
 	}
 	socket->poll.data = socket;
-	http->open_handles++;
-	(void)curl_multi_assign(http->multi, fd, socket);
+	pool->open_handles++;
+	(void)curl_multi_assign(pool->multi, fd, socket);
 	return socket;
 }
 
-static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *assigned)
+static int transfer_socket_on_wanted(CURL *easy, curl_socket_t fd, int what, void *context,
+				     void *assigned)
 {
-	struct watched_socket *socket = assigned;
-	struct http *http = context;
+	struct transfer_socket *socket = assigned;
+	struct transfer_pool *pool = context;
 	int events = 0;
 
 	(void)easy;
 	if (what == CURL_POLL_REMOVE) {
 		if (socket) {
-			(void)curl_multi_assign(http->multi, fd, NULL);
+			(void)curl_multi_assign(pool->multi, fd, NULL);
 			(void)uv_poll_stop(&socket->poll);
-			uv_close((uv_handle_t *)&socket->poll, on_socket_closed);
+			uv_close((uv_handle_t *)&socket->poll, transfer_socket_on_closed);
 		}
 		return 0;
 	}
 	if (!socket)
-		socket = socket_watch(http, fd);
+		socket = transfer_socket_watch(pool, fd);
 	if (!socket)
 		return -1;
 	if (what & CURL_POLL_IN)
 		events |= UV_READABLE;
 	if (what & CURL_POLL_OUT)
 		events |= UV_WRITABLE;
-	return uv_poll_start(&socket->poll, events, on_socket) ? -1 : 0;
+	return uv_poll_start(&socket->poll, events, transfer_socket_on_ready) ? -1 : 0;
 }
 
-int http_open(uv_loop_t *loop, http_socket_fn own_socket, void *context, struct http **ret_http)
+int transfer_pool_open(uv_loop_t *loop, transfer_socket_fn own_socket, void *context,
+		       struct transfer_pool **ret_pool)
 {
-	struct http *http = calloc(1, sizeof(*http));
+	struct transfer_pool *pool = calloc(1, sizeof(*pool));
 
-	if (!http || curl_global_init(CURL_GLOBAL_SSL)) {
-		free(http);
+	if (!pool || curl_global_init(CURL_GLOBAL_SSL)) {
+		free(pool);
 		return log_err(-ENOMEM, "cannot set up HTTP");
 	}
-	http->multi = curl_multi_init();
-	if (!http->multi) {
-		free(http);
+	pool->multi = curl_multi_init();
+	if (!pool->multi) {
+		free(pool);
 		return log_err(-ENOMEM, "cannot set up HTTP");
 	}
-	(void)uv_timer_init(loop, &http->timer);
-	http->timer.data = http;
-	(void)uv_timer_init(loop, &http->next_call);
-	http->next_call.data = http;
-	http->open_handles = 2;
-	http->own_socket = own_socket;
-	http->context = context;
-	(void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
-	(void)curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timeout_set);
-	(void)curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-	(void)curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-	*ret_http = http;
+	(void)uv_timer_init(loop, &pool->timer);
+	pool->timer.data = pool;
+	(void)uv_timer_init(loop, &pool->next_start);
+	pool->next_start.data = pool;
+	pool->open_handles = 2;
+	pool->own_socket = own_socket;
+	pool->context = context;
+	(void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, transfer_socket_on_wanted);
+	(void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
+	(void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, transfer_pool_on_timeout_set);
+	(void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
+	(void)curl_multi_setopt(pool->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+	*ret_pool = pool;
 	return 0;
 }
 
-/* Keeps the beginning of an error response from a server or proxy, for messages. */
-static void body_keep(struct http_call *call, const char *bytes, size_t size)
+static size_t transfer_on_data(char *bytes, size_t unit, size_t count, void *context)
 {
-	size_t room = sizeof(call->outcome.body) - 1 - call->kept;
-
-	if (size > room)
-		size = room;
-	memcpy(call->outcome.body + call->kept, bytes, size);
-	call->kept += size;
-}
-
-static size_t on_data(char *bytes, size_t size, size_t count, void *context)
-{
-	struct http_call *call = context;
+	struct transfer *transfer = context;
+	const struct transfer_events *events = &transfer->events;
+	size_t size = unit * count;
 	long status = 0;
 
-	(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(transfer->easy.curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status < 200 || status > 299) {
-		body_keep(call, bytes, size * count);
-		return size * count;
-	}
-	if (call->events.data && call->events.data(bytes, size * count, call->context)) {
-		call->is_abort = true;
+		/* The beginning of an error response, from a server or a proxy, for messages. */
+		size_t room = sizeof(transfer->outcome.body) - 1 - transfer->kept;
+		size_t kept = size < room ? size : room;
+
+		memcpy(transfer->outcome.body + transfer->kept, bytes, kept);
+		transfer->kept += kept;
+	} else if (events->data && events->data(bytes, size, transfer->context)) {
+		transfer->is_abort = true;
 		return 0; /* consuming fewer bytes makes libcurl fail the transfer */
 	}
-	return size * count;
+	return size;
 }
 
 /* An empty line ends the headers. Interim responses (100 Continue and other 1xx) are skipped. */
-static size_t on_header(char *line, size_t size, size_t count, void *context)
+static size_t transfer_on_header(char *line, size_t size, size_t count, void *context)
 {
-	const struct http_call *call = context;
+	const struct transfer *transfer = context;
 	double seconds = 0;
 	long status = 0;
 
 	if (size && count && isspace((unsigned char)*line)) {
-		(void)curl_easy_getinfo(call->easy.curl, CURLINFO_RESPONSE_CODE, &status);
-		(void)curl_easy_getinfo(call->easy.curl, CURLINFO_STARTTRANSFER_TIME, &seconds);
-		if (status >= 200 && call->events.begun)
-			call->events.begun(status, seconds, call->context);
+		(void)curl_easy_getinfo(transfer->easy.curl, CURLINFO_RESPONSE_CODE, &status);
+		(void)curl_easy_getinfo(transfer->easy.curl, CURLINFO_STARTTRANSFER_TIME, &seconds);
+		if (status >= 200 && transfer->events.begun)
+			transfer->events.begun(status, seconds, transfer->context);
 	}
 	return size * count;
 }
@@ -345,9 +341,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
  * The kernel detects a dead peer: by keepalive while nothing is sent, as in a watch, and by
  * TCP_USER_TIMEOUT while data is unacknowledged.
  */
-static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
+static int transfer_socket_on_made(void *context, curl_socket_t fd, curlsocktype purpose)
 {
-	const struct http *http = context;
+	const struct transfer_pool *pool = context;
 	const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S;
 	const int probes = KEEPALIVE_PROBES;
 	const unsigned int unacknowledged_ms =
@@ -361,95 +357,97 @@ static int on_socket_made(void *context, curl_socket_t fd, curlsocktype purpose)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
 			 sizeof(unacknowledged_ms));
-	if (http->own_socket)
-		http->own_socket(fd, http->context);
+	if (pool->own_socket)
+		pool->own_socket(fd, pool->context);
 	return CURL_SOCKOPT_OK;
 }
 
-static int on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
+static int transfer_on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
 {
-	struct http_call *call = context;
+	struct transfer *transfer = context;
 
 	(void)peer, (void)own, (void)peer_port, (void)own_port;
-	call->is_connected = true;
+	transfer->is_connected = true;
 	return CURL_PREREQFUNC_OK;
 }
 
-static void call_prepare(struct http_call *call)
+static void transfer_set_callbacks(struct transfer *transfer)
 {
-	CURL *curl = call->easy.curl;
+	CURL *curl = transfer->easy.curl;
 
-	(void)curl_easy_setopt(curl, CURLOPT_PRIVATE, call);
-	(void)curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-	(void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, call);
-	(void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
-	(void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, call);
-	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTDATA, call->http);
-	(void)curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
-	(void)curl_easy_setopt(curl, CURLOPT_PREREQDATA, call);
+	(void)curl_easy_setopt(curl, CURLOPT_PRIVATE, transfer);
+	(void)curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, transfer_on_header);
+	(void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+	(void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, transfer_on_data);
+	(void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
+	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, transfer_socket_on_made);
+	(void)curl_easy_setopt(curl, CURLOPT_SOCKOPTDATA, transfer->pool);
+	(void)curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, transfer_on_connected);
+	(void)curl_easy_setopt(curl, CURLOPT_PREREQDATA, transfer);
 }
 
-int http_send(struct http *http, const struct http_request *request,
-	      const struct http_events *events, void *context, struct http_call **ret_call)
+int transfer_start(struct transfer_pool *pool, const struct transfer_request *request,
+		   const struct transfer_events *events, void *context,
+		   struct transfer **ret_transfer)
 {
-	struct http_call *call = calloc(1, sizeof(*call));
+	struct transfer *transfer = calloc(1, sizeof(*transfer));
 	int err;
 
-	if (!call)
+	if (!transfer)
 		return -ENOMEM;
-	call->http = http;
-	call->has_proxy = request->proxy_url;
-	call->events = *events;
-	call->context = context;
-	/* Only TLS negotiates HTTP/2 (ALPN); without TLS no call waits for another. */
-	call->is_waiting = !strncmp(request->url, "https:", 6) && is_connecting(http);
-	DL_APPEND(http->calls, call);
-	err = http_easy_open(&call->easy, request);
-	if (!err)
-		call_prepare(call);
-	if (!err && !call->is_waiting && curl_multi_add_handle(http->multi, call->easy.curl))
-		err = -ENOMEM;
+	transfer->pool = pool;
+	transfer->events = *events;
+	transfer->context = context;
+	/* Only TLS negotiates HTTP/2 (ALPN); without TLS none waits for another. */
+	transfer->is_waiting =
+		!strncmp(request->url, "https:", 6) && transfer_pool_is_connecting(pool);
+	DL_APPEND(pool->transfers, transfer);
+	err = transfer_easy_open(&transfer->easy, request);
 	if (err) {
-		call_free(call);
+		transfer_free(transfer);
 		return err;
 	}
-	*ret_call = call;
+	transfer_set_callbacks(transfer);
+	if (!transfer->is_waiting && curl_multi_add_handle(pool->multi, transfer->easy.curl)) {
+		transfer_free(transfer);
+		return -ENOMEM;
+	}
+	*ret_transfer = transfer;
 	return 0;
 }
 
-void http_cancel(struct http_call *call)
+void transfer_cancel(struct transfer *transfer)
 {
-	call_free(call);
+	transfer_free(transfer);
 }
 
-void http_retire(struct http *http)
+void transfer_pool_retire(struct transfer_pool *pool)
 {
-	if (!http)
+	if (!pool)
 		return;
-	http->is_retired = true;
-	if (!http->calls)
-		http_close(http);
+	pool->is_retired = true;
+	if (!pool->transfers)
+		transfer_pool_close(pool);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void transfer_pool_on_closed(uv_handle_t *handle)
 {
-	http_release(handle->data);
+	transfer_pool_release(handle->data);
 }
 
-void http_close(struct http *http)
+void transfer_pool_close(struct transfer_pool *pool)
 {
-	struct http_call *call, *next;
+	struct transfer *transfer, *next;
 
-	if (!http)
+	if (!pool)
 		return;
-	http->is_closing = true;
-	DL_FOREACH_SAFE(http->calls, call, next)
+	pool->is_closing = true;
+	DL_FOREACH_SAFE(pool->transfers, transfer, next)
 	{
-		call_free(call);
+		transfer_free(transfer);
 	}
-	(void)curl_multi_cleanup(http->multi);
+	(void)curl_multi_cleanup(pool->multi);
 	curl_global_cleanup();
-	uv_close((uv_handle_t *)&http->timer, on_timer_closed);
-	uv_close((uv_handle_t *)&http->next_call, on_timer_closed);
+	uv_close((uv_handle_t *)&pool->timer, transfer_pool_on_closed);
+	uv_close((uv_handle_t *)&pool->next_start, transfer_pool_on_closed);
 }
