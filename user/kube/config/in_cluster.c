@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "kube/config/config.h"
 #include "base/log.h"
+#include "kube/config/config.h"
 
 #define SERVICE_ACCOUNT_DIR "/var/run/secrets/kubernetes.io/serviceaccount"
 #define ORIGIN              "the Pod's service account"
@@ -21,7 +21,7 @@ static void cleanup_config(struct kube_config **config)
 }
 
 /* Logs. */
-static int outside(const char *missing)
+static int in_cluster_fail(const char *missing)
 {
 	(void)log_err(
 		0,
@@ -33,7 +33,7 @@ static int outside(const char *missing)
 }
 
 /* Sets `ret_path` to folder/name. Logs if the file cannot be read. */
-static int file_find(const char *folder, const char *name, char **ret_path)
+static int in_cluster_find_file(const char *folder, const char *name, char **ret_path)
 {
 	auto_cleanup(cleanup_free) char *missing = NULL;
 
@@ -47,11 +47,11 @@ static int file_find(const char *folder, const char *name, char **ret_path)
 		missing = NULL;
 		return log_err(-ENOMEM, "cannot read " ORIGIN);
 	}
-	return outside(missing);
+	return in_cluster_fail(missing);
 }
 
 /* Logs. */
-static int server_set(struct kube_config *config, const char *host, const char *port)
+static int in_cluster_set_server(struct kube_config *config, const char *host, const char *port)
 {
 	const bool is_ipv6 = strchr(host, ':') && *host != '[';
 	auto_cleanup(cleanup_free) char *server = NULL;
@@ -84,15 +84,18 @@ int kube_config_in_cluster(struct kube_config **ret_config)
 	if (!config || !config->origin)
 		return log_err(-ENOMEM, "cannot read " ORIGIN);
 	if (!host || !*host || !port || !*port)
-		return outside(!host || !*host ? "KUBERNETES_SERVICE_HOST is not set"
-					       : "KUBERNETES_SERVICE_PORT is not set");
+		return in_cluster_fail(!host || !*host ? "KUBERNETES_SERVICE_HOST is not set"
+						       : "KUBERNETES_SERVICE_PORT is not set");
 	folder = folder && *folder ? folder : SERVICE_ACCOUNT_DIR;
-	err = file_find(folder, "token", &config->token_file);
-	if (!err)
-		err = file_find(folder, "ca.crt", &config->ca_file);
-	if (!err)
-		err = server_set(config, host, port);
-	if (!err)
-		*ret_config = take_ptr(config);
-	return err;
+	err = in_cluster_find_file(folder, "token", &config->token_file);
+	if (err)
+		return err;
+	err = in_cluster_find_file(folder, "ca.crt", &config->ca_file);
+	if (err)
+		return err;
+	err = in_cluster_set_server(config, host, port);
+	if (err)
+		return err;
+	*ret_config = take_ptr(config);
+	return 0;
 }
