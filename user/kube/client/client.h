@@ -11,8 +11,8 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "kube/config/config.h"
 #include "kube/client/servers.h"
+#include "kube/config/config.h"
 
 /* One attempt at a request, for statistics. */
 struct kube_observation {

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "kube/config/secret_text.h"
 #include "base/log.h"
+#include "kube/config/secret_text.h"
 
 #define CREDENTIAL_SIZE_MAX (1U << 20)
 

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "kube/client/credential_file.h"
 #include "kube/client/plugin.h"
-#include "base/log.h"
 
 #define CHECK_INTERVAL_NS 1000000000ULL
 

@@ -140,18 +140,6 @@ static bool plugin_is_due(const struct plugin *plugin)
 	       result_left_s(plugin->result) < RENEW_BEFORE_S;
 }
 
-static int plugin_start(struct plugin *plugin, const char *ca_pem)
-{
-	int err = kube_exec_start(plugin->loop, plugin->config, ca_pem, RUN_TIMEOUT_MS,
-				  plugin_on_done, plugin, &plugin->run);
-
-	if (err)
-		return err;
-	plugin->is_replacing = plugin->is_refused;
-	plugin->is_refused = false;
-	return 0;
-}
-
 int plugin_get(struct plugin *plugin, const char *ca_pem,
 	       const struct kube_exec_result **ret_result)
 {
@@ -160,10 +148,13 @@ int plugin_get(struct plugin *plugin, const char *ca_pem,
 
 	plugin_use_arrived(plugin);
 	if (plugin_is_due(plugin)) {
-		err = plugin_start(plugin, ca_pem);
+		err = kube_exec_start(plugin->loop, plugin->config, ca_pem, RUN_TIMEOUT_MS,
+				      plugin_on_done, plugin, &plugin->run);
 		if (err)
 			return log_err(err, "cannot run the credential plugin %s of %s",
 				       plugin->config->exec->command, plugin->config->origin);
+		plugin->is_replacing = plugin->is_refused;
+		plugin->is_refused = false;
 	}
 	is_expired = !plugin->result || !result_left_s(plugin->result);
 	if (plugin->run && (is_expired || plugin->is_replacing)) {

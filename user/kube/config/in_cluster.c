@@ -50,20 +50,6 @@ static int in_cluster_find_file(const char *folder, const char *name, char **ret
 	return in_cluster_fail(missing);
 }
 
-/* Logs. */
-static int in_cluster_set_server(struct kube_config *config, const char *host, const char *port)
-{
-	const bool is_ipv6 = strchr(host, ':') && *host != '[';
-	auto_cleanup(cleanup_free) char *server = NULL;
-
-	if (asprintf(&server, "https://%s%s%s:%s", is_ipv6 ? "[" : "", host, is_ipv6 ? "]" : "",
-		     port) < 0) {
-		server = NULL;
-		return log_err(-ENOMEM, "cannot read " ORIGIN);
-	}
-	return kube_config_set_servers(config, (const char *const *)&server, 1);
-}
-
 bool kube_is_in_cluster(void)
 {
 	const char *host = getenv("KUBERNETES_SERVICE_HOST");
@@ -74,9 +60,11 @@ bool kube_is_in_cluster(void)
 int kube_config_in_cluster(struct kube_config **ret_config)
 {
 	auto_cleanup(cleanup_config) struct kube_config *config = calloc(1, sizeof(*config));
+	auto_cleanup(cleanup_free) char *server = NULL;
 	const char *host = getenv("KUBERNETES_SERVICE_HOST");
 	const char *port = getenv("KUBERNETES_SERVICE_PORT");
 	const char *folder = getenv("FAIRLEAD_SERVICE_ACCOUNT_DIR");
+	bool is_bare_ipv6;
 	int err;
 
 	if (config)
@@ -93,7 +81,13 @@ int kube_config_in_cluster(struct kube_config **ret_config)
 	err = in_cluster_find_file(folder, "ca.crt", &config->ca_file);
 	if (err)
 		return err;
-	err = in_cluster_set_server(config, host, port);
+	is_bare_ipv6 = strchr(host, ':') && *host != '[';
+	if (asprintf(&server, "https://%s%s%s:%s", is_bare_ipv6 ? "[" : "", host,
+		     is_bare_ipv6 ? "]" : "", port) < 0) {
+		server = NULL;
+		return log_err(-ENOMEM, "cannot read " ORIGIN);
+	}
+	err = kube_config_set_servers(config, (const char *const *)&server, 1);
 	if (err)
 		return err;
 	*ret_config = take_ptr(config);

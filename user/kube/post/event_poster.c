@@ -77,15 +77,6 @@ static void regarding_add(cJSON *event, const char *node_name, const struct even
 	(void)cJSON_AddStringToObject(regarding, "uid", is_service ? uid : node_name);
 }
 
-static void series_add(cJSON *event, const struct event_entry *entry)
-{
-	cJSON *series = cJSON_AddObjectToObject(event, "series");
-	char text[TIME_TEXT_SIZE];
-
-	(void)cJSON_AddNumberToObject(series, "count", entry->posting);
-	(void)cJSON_AddStringToObject(series, "lastObservedTime", time_text(&entry->last, text));
-}
-
 /* The Event as JSON. The caller frees it; NULL if memory is short. */
 static char *event_write(const struct kube_events *poster, const struct event_entry *entry)
 {
@@ -111,8 +102,13 @@ static char *event_write(const struct kube_events *poster, const struct event_en
 	(void)cJSON_AddStringToObject(event, "action", entry->action);
 	(void)cJSON_AddStringToObject(event, "note", entry->note);
 	regarding_add(event, node_name, entry);
-	if (entry->posting > 1)
-		series_add(event, entry);
+	if (entry->posting > 1) {
+		cJSON *series = cJSON_AddObjectToObject(event, "series");
+
+		(void)cJSON_AddNumberToObject(series, "count", entry->posting);
+		(void)cJSON_AddStringToObject(series, "lastObservedTime",
+					      time_text(&entry->last, text));
+	}
 	body = cJSON_PrintUnformatted(event);
 	cJSON_Delete(event);
 	return body;
@@ -143,15 +139,6 @@ static enum event_result result_of(const struct kube_answer *answer)
 	return EVENT_REFUSED;
 }
 
-static void poster_log_failure(struct kube_events *poster, const struct event_entry *entry,
-			       const char *why)
-{
-	log_write(poster->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
-		  "cannot post the Event %s of Node %s: %s; continuing without it", entry->reason,
-		  poster->options.node_name, why);
-	poster->has_logged_failure = true;
-}
-
 static void poster_end_post(struct post *post, enum event_result result, const char *why)
 {
 	struct kube_events *poster = post->poster;
@@ -162,7 +149,10 @@ static void poster_end_post(struct post *post, enum event_result result, const c
 		poster->has_logged_failure = false;
 		poster_count(poster, "posted");
 	} else {
-		poster_log_failure(poster, entry, why);
+		log_write(poster->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
+			  "cannot post the Event %s of Node %s: %s; continuing without it",
+			  entry->reason, poster->options.node_name, why);
+		poster->has_logged_failure = true;
 	}
 	if (!event_book_record_result(entry, result, clock_ns(CLOCK_MONOTONIC)))
 		poster_count(poster, "failed");
