@@ -18,7 +18,7 @@ static struct kube_answer answer;
 
 static const char *why_of(long status, const char *body)
 {
-	struct http_outcome outcome = {.status = status};
+	struct transfer_outcome outcome = {.status = status};
 
 	(void)snprintf(outcome.body, sizeof(outcome.body), "%s", body);
 	answer_describe(&outcome, ORIGIN, &answer);
@@ -73,7 +73,7 @@ static void what_is_forbidden_has_its_remedy(void **state)
 
 static void a_long_message_leaves_room_for_the_remedy(void **state)
 {
-	char body[HTTP_BODY_KEPT], message[1000];
+	char body[TRANSFER_BODY_KEPT], message[1000];
 
 	(void)state;
 	memset(message, 'x', sizeof(message) - 1);
@@ -84,7 +84,7 @@ static void a_long_message_leaves_room_for_the_remedy(void **state)
 
 static void distrust_says_where_to_look(void **state)
 {
-	const struct http_outcome outcome = {
+	const struct transfer_outcome outcome = {
 		.error = "its certificate is not trusted (self-signed)", .is_distrust = true};
 
 	(void)state;

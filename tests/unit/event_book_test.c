@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 
 #define SECOND 1000000000ULL
 
@@ -34,27 +34,27 @@ static void when_told(const char *reason, const char *note)
 	const struct event_text text = {
 		.type = "Warning", .reason = reason, .action = "Look", .note = note};
 
-	assert_true(event_book_note(&book, &text, &now));
+	assert_true(event_book_add(&book, &text, &now));
 }
 
 static struct event_entry *taken(void)
 {
 	uint64_t wait_ns;
 
-	return event_book_take(&book, now.monotonic_ns, &wait_ns);
+	return event_book_dequeue(&book, now.monotonic_ns, &wait_ns);
 }
 
 static uint64_t then_waits(void)
 {
 	uint64_t wait_ns;
 
-	assert_null(event_book_take(&book, now.monotonic_ns, &wait_ns));
+	assert_null(event_book_dequeue(&book, now.monotonic_ns, &wait_ns));
 	return wait_ns;
 }
 
 static void when_done(struct event_entry *entry, enum event_result result)
 {
-	assert_true(event_book_done(entry, result, now.monotonic_ns));
+	assert_true(event_book_record_result(entry, result, now.monotonic_ns));
 }
 
 static void test_what_is_told_is_posted_at_once(void **state)
@@ -190,10 +190,10 @@ static void test_it_is_given_up_after_some_failures_and_at_once_where_it_is_refu
 		when_done(taken(), EVENT_TRY_AGAIN);
 		when_time_passes(then_waits());
 	}
-	assert_false(event_book_done(taken(), EVENT_TRY_AGAIN, now.monotonic_ns));
+	assert_false(event_book_record_result(taken(), EVENT_TRY_AGAIN, now.monotonic_ns));
 	assert_int_equal(then_waits(), 0);
 	when_told("Starting", "");
-	assert_false(event_book_done(taken(), EVENT_REFUSED, now.monotonic_ns));
+	assert_false(event_book_record_result(taken(), EVENT_REFUSED, now.monotonic_ns));
 	assert_int_equal(then_waits(), 0);
 }
 
@@ -207,7 +207,7 @@ static void test_there_is_room_for_so_many_reasons(void **state)
 			.type = "Warning", .reason = reasons[i], .action = "Look", .note = ""};
 
 		(void)snprintf(reasons[i], sizeof(reasons[i]), "R%zu", i);
-		assert_int_equal(event_book_note(&book, &text, &now), i < EVENT_REASONS_MAX);
+		assert_int_equal(event_book_add(&book, &text, &now), i < EVENT_REASONS_MAX);
 	}
 }
 

@@ -110,12 +110,12 @@ static const char *current(const struct fixture *fixture)
 
 static void when_failed(struct fixture *fixture, const char *why)
 {
-	servers_failed(&fixture->servers, servers_current(&fixture->servers), why);
+	servers_record_failure(&fixture->servers, servers_current(&fixture->servers), why);
 }
 
 static void when_answered(struct fixture *fixture)
 {
-	servers_answered(&fixture->servers, servers_current(&fixture->servers));
+	servers_record_answer(&fixture->servers, servers_current(&fixture->servers));
 }
 
 static unsigned int logged(struct fixture *fixture, const char *text)
@@ -165,8 +165,8 @@ static void a_server_that_others_have_given_up_already_is_not_given_up_twice(voi
 
 	given_servers(fixture, ONE, TWO);
 	first = servers_current(&fixture->servers);
-	servers_failed(&fixture->servers, first, "refused");
-	servers_failed(&fixture->servers, first, "refused");
+	servers_record_failure(&fixture->servers, first, "refused");
+	servers_record_failure(&fixture->servers, first, "refused");
 	assert_string_equal(current(fixture), TWO);
 	assert_null(servers_problem(&fixture->servers));
 }

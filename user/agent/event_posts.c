@@ -5,7 +5,7 @@
 
 #include "agent/other_proxy.h"
 #include "base/log.h"
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 #include "source/source.h"
 
 #define FLUSH_MS 3000

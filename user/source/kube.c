@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "kube/client/client.h"
 #include "kube/config/config.h"
-#include "kube/events/events.h"
+#include "kube/post/event_poster.h"
 #include "base/log.h"
 #include "source/kube_source.h"
 

@@ -8,7 +8,7 @@
 /*
  * A Kubernetes Status carries the reason in its message; a proxy or a filter may send plain text.
  */
-static int refusal_describe(const struct http_outcome *outcome, char *buf, size_t size)
+static int refusal_describe(const struct transfer_outcome *outcome, char *buf, size_t size)
 {
 	cJSON *status = cJSON_Parse(outcome->body);
 	const char *message =
@@ -30,7 +30,7 @@ static int refusal_describe(const struct http_outcome *outcome, char *buf, size_
 	return len < (int)size ? len : (int)size - 1;
 }
 
-static void remedy_describe(const struct http_outcome *outcome, const char *origin, char *buf,
+static void remedy_describe(const struct transfer_outcome *outcome, const char *origin, char *buf,
 			    size_t size)
 {
 	bool is_nobody = strstr(outcome->body, "system:anonymous");
@@ -48,7 +48,7 @@ bool answer_is_of_broken_server(long status)
 	return status == 500 || status == 502 || status == 503;
 }
 
-void answer_describe(const struct http_outcome *outcome, const char *origin,
+void answer_describe(const struct transfer_outcome *outcome, const char *origin,
 		     struct kube_answer *ret_answer)
 {
 	bool is_success = outcome->status >= 200 && outcome->status <= 299;

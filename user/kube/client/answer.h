@@ -2,13 +2,13 @@
 #pragma once
 
 #include "kube/client/client.h"
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 
 /*
  * Describes the result of a request and, where it was refused, the remedy. `origin` names the
  * source of the credentials. Silent.
  */
-void answer_describe(const struct http_outcome *outcome, const char *origin,
+void answer_describe(const struct transfer_outcome *outcome, const char *origin,
 		     struct kube_answer *ret_answer);
 
 /* True for a status by which a server says that it cannot serve: try the next server. */

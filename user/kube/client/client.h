@@ -11,8 +11,8 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "kube/config/config.h"
 #include "kube/client/servers.h"
+#include "kube/config/config.h"
 
 /* One attempt at a request, for statistics. */
 struct kube_observation {
@@ -110,7 +110,7 @@ void kube_client_prefer_learned(struct kube_client *client);
 /* The server in use, for messages. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);
 
-/* When the data that the current callback reports arrived; see http_woken_ns. */
+/* When the data that the current callback reports arrived; see transfer_pool_woken_ns. */
 uint64_t kube_client_woken_ns(const struct kube_client *client);
 
 /*

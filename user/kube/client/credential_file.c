@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "kube/config/secret_text.h"
 #include "base/log.h"
+#include "kube/config/secret_text.h"
 
 #define CREDENTIAL_SIZE_MAX (1U << 20)
 
@@ -35,8 +35,8 @@ static const char *text_problem(const struct credential_file *file, const char *
 		       : "it is no certificate or key in PEM, or its end is missing";
 }
 
-/* Logs the first failure only, until the file can be used again. */
-static void file_fail(struct credential_file *file, int err, const char *why)
+/* Logs the first failure only, until the file can be used again. Returns false: `text` stays. */
+static bool credential_file_fail(struct credential_file *file, int err, const char *why)
 {
 	bool is_new = !file->err;
 
@@ -47,45 +47,36 @@ static void file_fail(struct credential_file *file, int err, const char *why)
 			    why);
 	else if (is_new)
 		(void)log_err(0, "cannot use %s: %s", file->path, why);
+	return false;
 }
 
-static bool file_take(struct credential_file *file, char *text, const struct file_stamp *stamp)
-{
-	bool is_other = !file->text || strcmp(file->text, text);
-
-	if (file->err)
-		log_info("%s can be used again", file->path);
-	file->err = 0;
-	file->stamp = *stamp;
-	free(file->text);
-	file->text = text;
-	return is_other;
-}
-
-bool credential_file_look(struct credential_file *file, bool always)
+bool credential_file_refresh(struct credential_file *file, bool always)
 {
 	auto_cleanup(file_content_fini) struct file_content content = {};
 	auto_cleanup(cleanup_free) char *text = NULL;
 	const char *problem;
+	bool is_other;
 	int err;
 
 	if (!file->path || (!always && file_is_unchanged(file->path, &file->stamp)))
 		return false;
 	err = file_read(file->path, CREDENTIAL_SIZE_MAX, &content);
-	if (!err) {
-		text = text_trim(content.text, content.size);
-		err = text ? 0 : -ENOMEM;
-	}
-	if (err) {
-		file_fail(file, err, strerror(-err));
-		return false;
-	}
+	if (err)
+		return credential_file_fail(file, err, strerror(-err));
+	text = text_trim(content.text, content.size);
+	if (!text)
+		return credential_file_fail(file, -ENOMEM, strerror(ENOMEM));
 	problem = text_problem(file, text, memchr(content.text, '\0', content.size));
-	if (problem) {
-		file_fail(file, -EINVAL, problem);
-		return false;
-	}
-	return file_take(file, take_ptr(text), &content.stamp);
+	if (problem)
+		return credential_file_fail(file, -EINVAL, problem);
+	if (file->err)
+		log_info("%s can be used again", file->path);
+	is_other = !file->text || strcmp(file->text, text);
+	file->err = 0;
+	file->stamp = content.stamp;
+	free(file->text);
+	file->text = take_ptr(text);
+	return is_other;
 }
 
 void credential_file_fini(struct credential_file *file)

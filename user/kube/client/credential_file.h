@@ -21,6 +21,6 @@ struct credential_file {
  * be read, is empty or is invalid, `text` stays. Logs when such a failure begins and when it ends.
  * Returns true if `text` has changed.
  */
-bool credential_file_look(struct credential_file *file, bool always);
+bool credential_file_refresh(struct credential_file *file, bool always);
 
 void credential_file_fini(struct credential_file *file);

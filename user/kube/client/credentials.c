@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "kube/client/credential_file.h"
 #include "kube/client/plugin.h"
-#include "base/log.h"
 
-#define LOOK_INTERVAL_NS 1000000000ULL
+#define CHECK_INTERVAL_NS 1000000000ULL
 
 enum file_role { FILE_TOKEN, FILE_CA, FILE_CLIENT_CERT, FILE_CLIENT_KEY, FILE_ROLE_COUNT };
 
@@ -16,7 +16,7 @@ struct kube_credentials {
 	const struct kube_config *config;
 	struct credential_file files[FILE_ROLE_COUNT];
 	struct plugin *plugin; /* NULL: the user has no plugin */
-	uint64_t looked_ns;    /* when the files were last checked; 0: read them at the next use */
+	uint64_t checked_ns;   /* when the files were last checked; 0: read them at the next use */
 	uint64_t revision;     /* of the files' certificates and keys */
 };
 
@@ -48,26 +48,26 @@ int kube_credentials_open(uv_loop_t *loop, const struct kube_config *config,
 	return 0;
 }
 
-static void files_look(struct kube_credentials *credentials)
+static void credentials_refresh_files(struct kube_credentials *credentials)
 {
 	uint64_t now = uv_hrtime();
 	bool is_any_changed = false;
 
-	if (credentials->looked_ns && now - credentials->looked_ns < LOOK_INTERVAL_NS)
+	if (credentials->checked_ns && now - credentials->checked_ns < CHECK_INTERVAL_NS)
 		return;
 	for (int role = 0; role < FILE_ROLE_COUNT; role++) {
-		bool is_other =
-			credential_file_look(&credentials->files[role], !credentials->looked_ns);
+		bool is_other = credential_file_refresh(&credentials->files[role],
+							!credentials->checked_ns);
 
 		is_any_changed |= is_other && role != FILE_TOKEN;
 	}
 	credentials->revision += is_any_changed;
-	credentials->looked_ns = now;
+	credentials->checked_ns = now;
 }
 
 /* The content of the file, or else the text given in the configuration. */
-static const char *text_of(const struct kube_credentials *credentials, enum file_role role,
-			   const char *own)
+static const char *credentials_text(const struct kube_credentials *credentials, enum file_role role,
+				    const char *own)
 {
 	const char *text = credentials->files[role].text;
 
@@ -75,7 +75,7 @@ static const char *text_of(const struct kube_credentials *credentials, enum file
 }
 
 /* The error of a file that is configured but has never been read successfully, or 0. */
-static int files_err(const struct kube_credentials *credentials)
+static int credentials_files_err(const struct kube_credentials *credentials)
 {
 	for (int role = 0; role < FILE_ROLE_COUNT; role++) {
 		const struct credential_file *file = &credentials->files[role];
@@ -87,7 +87,9 @@ static int files_err(const struct kube_credentials *credentials)
 	return 0;
 }
 
-static int plugin_add(struct kube_credentials *credentials, struct kube_secrets *secrets)
+/* Adds what the plugin has supplied, in place of what the configuration has. */
+static int credentials_add_plugin(struct kube_credentials *credentials,
+				  struct kube_secrets *secrets)
 {
 	const struct kube_exec_result *result = NULL;
 	int err = plugin_get(credentials->plugin, secrets->ca_pem, &result);
@@ -107,29 +109,33 @@ int kube_credentials_get(struct kube_credentials *credentials, struct kube_secre
 	struct kube_secrets secrets;
 	int err;
 
-	files_look(credentials);
-	err = files_err(credentials);
+	credentials_refresh_files(credentials);
+	err = credentials_files_err(credentials);
 	if (err)
 		return err;
 	secrets = (struct kube_secrets){
-		.bearer = text_of(credentials, FILE_TOKEN, config->token),
+		.bearer = credentials_text(credentials, FILE_TOKEN, config->token),
 		.user = config->user,
 		.password = config->password,
-		.ca_pem = text_of(credentials, FILE_CA, config->ca_pem),
-		.client_cert_pem = text_of(credentials, FILE_CLIENT_CERT, config->client_cert_pem),
-		.client_key_pem = text_of(credentials, FILE_CLIENT_KEY, config->client_key_pem),
+		.ca_pem = credentials_text(credentials, FILE_CA, config->ca_pem),
+		.client_cert_pem =
+			credentials_text(credentials, FILE_CLIENT_CERT, config->client_cert_pem),
+		.client_key_pem =
+			credentials_text(credentials, FILE_CLIENT_KEY, config->client_key_pem),
 		.tls_revision = credentials->revision,
 	};
-	if (credentials->plugin)
-		err = plugin_add(credentials, &secrets);
-	if (!err)
-		*ret_secrets = secrets;
-	return err;
+	if (credentials->plugin) {
+		err = credentials_add_plugin(credentials, &secrets);
+		if (err)
+			return err;
+	}
+	*ret_secrets = secrets;
+	return 0;
 }
 
 void kube_credentials_refuse(struct kube_credentials *credentials)
 {
-	credentials->looked_ns = 0;
+	credentials->checked_ns = 0;
 	if (credentials->plugin)
 		plugin_refuse(credentials->plugin);
 }

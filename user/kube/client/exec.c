@@ -17,8 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "kube/client/exec_process.h"
-#include "kube/client/exec_result.h"
+#include "kube/client/exec_credential.h"
 
 #define OUTPUT_SIZE_MAX (1U << 20)
 #define ERRORS_SIZE_MAX 1024U /* only the beginning of standard error is kept */
@@ -27,7 +26,7 @@
 #define FIRST_LINE_MAX  256
 #define MS_PER_S        1000U
 
-struct output {
+struct exec_output {
 	uv_pipe_t pipe;
 	char *text;
 	size_t size, size_max;
@@ -37,7 +36,7 @@ struct output {
 struct kube_exec_run {
 	uv_process_t process;
 	uv_timer_t timer;
-	struct output output, errors;
+	struct exec_output output, errors;
 	char chunk[CHUNK_SIZE];
 
 	char *api_version, *install_hint;
@@ -53,7 +52,7 @@ struct kube_exec_run {
 	int exit_signal;
 };
 
-static void run_free(struct kube_exec_run *run)
+static void exec_run_free(struct kube_exec_run *run)
 {
 	free(run->output.text);
 	free(run->errors.text);
@@ -62,105 +61,101 @@ static void run_free(struct kube_exec_run *run)
 	free(run);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void exec_run_on_closed(uv_handle_t *handle)
 {
 	struct kube_exec_run *run = handle->data;
 
 	if (!--run->handle_count)
-		run_free(run);
+		exec_run_free(run);
 }
 
-static void handle_close(void *handle)
+static void exec_close_handle(void *handle)
 {
 	if (!uv_is_closing(handle))
-		uv_close(handle, on_closed);
+		uv_close(handle, exec_run_on_closed);
 }
 
 /* Closes all handles, except that of a running process, which is killed. */
-static void run_close(struct kube_exec_run *run)
+static void exec_run_close(struct kube_exec_run *run)
 {
 	run->is_over = true;
 	run->done = NULL;
-	handle_close(&run->timer);
-	handle_close(&run->output.pipe);
-	handle_close(&run->errors.pipe);
+	exec_close_handle(&run->timer);
+	exec_close_handle(&run->output.pipe);
+	exec_close_handle(&run->errors.pipe);
 	if (run->has_process)
 		(void)kill(-run->process.pid, SIGKILL);
 	else if (run->process.loop)
-		handle_close(&run->process);
+		exec_close_handle(&run->process);
 }
 
 /*
  * Calls `done` last: the receiver may do anything, even free the object that the run was started
  * for.
  */
-static void run_end(struct kube_exec_run *run, struct kube_exec_result *result, const char *why)
+static void exec_run_end(struct kube_exec_run *run, struct kube_exec_result *result,
+			 const char *why)
 {
 	kube_exec_done *done = run->done;
 	void *context = run->context;
 
-	run_close(run);
+	exec_run_close(run);
 	done(result, why, context);
 }
 
-static void run_fail(struct kube_exec_run *run, const char *why)
+static void exec_run_fail(struct kube_exec_run *run, const char *why)
 {
-	run_end(run, NULL, why);
+	exec_run_end(run, NULL, why);
 }
 
-/* The first non-empty line of standard error, or "". */
-static void errors_first_line(const struct kube_exec_run *run, char line[FIRST_LINE_MAX])
+/* Replaces control characters by spaces, for a message of one line. */
+static void text_flatten(char *text)
 {
-	const char *text = run->errors.size ? run->errors.text : "";
-	size_t len;
-
-	text += strspn(text, "\r\n\t ");
-	len = strcspn(text, "\r\n");
-	(void)snprintf(line, FIRST_LINE_MAX, "%.*s", (int)len, text);
-	for (char *at = line; *at; at++) {
-		if ((unsigned char)*at < ' ')
-			*at = ' ';
+	for (; *text; text++) {
+		if ((unsigned char)*text < ' ')
+			*text = ' ';
 	}
 }
 
 /* The program has exited with an error or was killed by a signal. */
-static void run_fail_exit(struct kube_exec_run *run)
+static void exec_run_fail_exit(struct kube_exec_run *run)
 {
+	const char *said = run->errors.size ? run->errors.text : "";
 	char line[FIRST_LINE_MAX], why[WHY_SIZE];
-	const char *kind = run->exit_signal ? "was killed by signal" : "ended with status";
 
-	errors_first_line(run, line);
-	(void)snprintf(why, sizeof(why), "%s %d%s%s", kind,
+	said += strspn(said, "\r\n\t ");
+	(void)snprintf(line, sizeof(line), "%.*s", (int)strcspn(said, "\r\n"), said);
+	text_flatten(line);
+	(void)snprintf(why, sizeof(why), "%s %d%s%s",
+		       run->exit_signal ? "was killed by signal" : "ended with status",
 		       run->exit_signal ? run->exit_signal : (int)run->exit_status,
 		       *line ? ", saying: " : "", line);
-	run_fail(run, why);
-}
-
-static void run_read_result(struct kube_exec_run *run)
-{
-	struct kube_exec_result *result = NULL;
-	const char *why = "";
-	int err = exec_result_read(run->output.size ? run->output.text : "", run->output.size,
-				   run->api_version, &result, &why);
-
-	if (err)
-		run_fail(run, err == -EINVAL ? why : "has printed more than there is memory for");
-	else
-		run_end(run, result, NULL);
+	exec_run_fail(run, why);
 }
 
 /* Ends the run once the process has exited and both outputs are closed. */
-static void run_settle(struct kube_exec_run *run)
+static void exec_run_end_if_complete(struct kube_exec_run *run)
 {
+	struct kube_exec_result *result = NULL;
+	const char *why = "";
+	int err;
+
 	if (run->is_over || run->has_process || !run->output.is_closed || !run->errors.is_closed)
 		return;
-	if (run->exit_status || run->exit_signal)
-		run_fail_exit(run);
+	if (run->exit_status || run->exit_signal) {
+		exec_run_fail_exit(run);
+		return;
+	}
+	err = exec_credential_read(run->output.size ? run->output.text : "", run->output.size,
+				   run->api_version, &result, &why);
+	if (err)
+		exec_run_fail(run,
+			      err == -EINVAL ? why : "has printed more than there is memory for");
 	else
-		run_read_result(run);
+		exec_run_end(run, result, NULL);
 }
 
-static void on_exit_of(uv_process_t *process, int64_t exit_status, int exit_signal)
+static void exec_run_on_exit(uv_process_t *process, int64_t exit_status, int exit_signal)
 {
 	struct kube_exec_run *run = process->data;
 
@@ -168,13 +163,13 @@ static void on_exit_of(uv_process_t *process, int64_t exit_status, int exit_sign
 	run->exit_status = exit_status;
 	run->exit_signal = exit_signal;
 	if (run->is_over)
-		handle_close(process);
+		exec_close_handle(process);
 	else
-		run_settle(run);
+		exec_run_end_if_complete(run);
 }
 
-/* One buffer serves both pipes: on_read() copies each chunk before the next one is read. */
-static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
+/* One buffer serves both pipes: each chunk is copied before the next one is read. */
+static void exec_run_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 {
 	struct kube_exec_run *run = handle->data;
 
@@ -183,7 +178,7 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 }
 
 /* Appends as much as fits, NUL-terminated. Returns 0, -EFBIG or -ENOMEM. */
-static int output_append(struct output *output, const char *bytes, size_t size)
+static int exec_output_append(struct exec_output *output, const char *bytes, size_t size)
 {
 	size_t room = output->size_max - output->size;
 	size_t kept = size < room ? size : room;
@@ -198,27 +193,27 @@ static int output_append(struct output *output, const char *bytes, size_t size)
 	return kept < size ? -EFBIG : 0;
 }
 
-static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
+static void exec_run_on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf)
 {
 	struct kube_exec_run *run = stream->data;
-	struct output *output =
+	struct exec_output *output =
 		stream == (uv_stream_t *)&run->output.pipe ? &run->output : &run->errors;
 	int err;
 
 	if (len < 0) {
 		(void)uv_read_stop(stream);
 		output->is_closed = true;
-		run_settle(run);
+		exec_run_end_if_complete(run);
 		return;
 	}
-	err = output_append(output, buf->base, (size_t)len);
+	err = exec_output_append(output, buf->base, (size_t)len);
 	if (err == -EFBIG && output == &run->output)
-		run_fail(run, "prints more than 1 MiB");
+		exec_run_fail(run, "prints more than 1 MiB");
 	else if (err == -ENOMEM)
-		run_fail(run, "has printed more than there is memory for");
+		exec_run_fail(run, "has printed more than there is memory for");
 }
 
-static void run_fail_start(struct kube_exec_run *run)
+static void exec_run_fail_start(struct kube_exec_run *run)
 {
 	const char *hint = run->install_hint ? run->install_hint : "";
 	char why[WHY_SIZE];
@@ -227,29 +222,26 @@ static void run_fail_start(struct kube_exec_run *run)
 		(void)snprintf(why, sizeof(why), "cannot be found%s%s", *hint ? ": " : "", hint);
 	else
 		(void)snprintf(why, sizeof(why), "cannot be run: %s", strerror(-run->start_err));
-	for (char *at = why; *at; at++) {
-		if ((unsigned char)*at < ' ')
-			*at = ' ';
-	}
-	run_fail(run, why);
+	text_flatten(why);
+	exec_run_fail(run, why);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void exec_run_on_timer(uv_timer_t *timer)
 {
 	struct kube_exec_run *run = timer->data;
 	char why[WHY_SIZE];
 
 	if (run->start_err) {
-		run_fail_start(run);
+		exec_run_fail_start(run);
 		return;
 	}
 	(void)snprintf(why, sizeof(why), "has not ended within %g s and was killed",
 		       (double)run->timeout_ms / MS_PER_S);
-	run_fail(run, why);
+	exec_run_fail(run, why);
 }
 
 /* Opens a pipe: the loop owns the reading end, `ret_fd` is the program's writing end. */
-static int output_open(struct output *output, int *ret_fd)
+static int exec_output_open(struct exec_output *output, int *ret_fd)
 {
 	uv_file fds[2];
 	int err = uv_pipe(fds, UV_NONBLOCK_PIPE, 0);
@@ -263,40 +255,132 @@ static int output_open(struct output *output, int *ret_fd)
 	return err;
 }
 
-static int output_read(struct output *output)
+static void cleanup_environment(char ***environment)
 {
-	return uv_read_start((uv_stream_t *)&output->pipe, on_room, on_read);
+	for (char **variable = *environment; variable && *variable; variable++)
+		free(*variable);
+	free(*environment);
+}
+
+/* Replaces the variable of that name, or appends it. */
+static bool environment_set(char **environment, const char *name, const char *value)
+{
+	size_t len = strlen(name);
+	char *text;
+
+	if (asprintf(&text, "%s=%s", name, value) < 0)
+		return false;
+	while (*environment && (strncmp(*environment, name, len) || (*environment)[len] != '='))
+		environment++;
+	free(*environment);
+	*environment = text;
+	return true;
+}
+
+/* Our environment, the kubeconfig's variables and KUBERNETES_EXEC_INFO. */
+static char **environment_make(const struct kube_config *config, const char *ca_pem)
+{
+	auto_cleanup(cleanup_free) char *info = exec_credential_write(config, ca_pem);
+	auto_cleanup(cleanup_environment) char **environment = NULL;
+	const struct kube_exec *exec = config->exec;
+	size_t count = 0;
+
+	while (environ[count])
+		count++;
+	environment = calloc(count + exec->environment_count + 2, sizeof(*environment));
+	if (!environment || !info)
+		return NULL;
+	for (size_t i = 0; i < count; i++) {
+		environment[i] = strdup(environ[i]);
+		if (!environment[i])
+			return NULL;
+	}
+	for (size_t i = 0; i < exec->environment_count; i++) {
+		if (!environment_set(environment, exec->environment[i].name,
+				     exec->environment[i].value))
+			return NULL;
+	}
+	return environment_set(environment, "KUBERNETES_EXEC_INFO", info) ? take_ptr(environment)
+									  : NULL;
+}
+
+/* The strings of the array are borrowed. */
+static char **arguments_make(const struct kube_exec *exec)
+{
+	char **arguments;
+	size_t count = 0;
+
+	while (exec->args && exec->args[count])
+		count++;
+	arguments = calloc(count + 2, sizeof(*arguments));
+	if (!arguments)
+		return NULL;
+	arguments[0] = exec->command;
+	for (size_t i = 0; i < count; i++)
+		arguments[i + 1] = exec->args[i];
+	return arguments;
 }
 
 /*
- * A failure to start is reported from the loop, like any other end. The outputs are read only once
- * the program runs: a pipe that has no writer yet reports end of file, which must not be taken for
- * the program's end. Whether libuv serves timers or pipes first depends on its version.
+ * Starts the program as a session leader, without standard input. Returns 0 or a negative errno;
+ * the process handle may be open even after an error.
  */
-static void run_begin(struct kube_exec_run *run, const struct kube_config *config,
-		      const char *ca_pem)
+static int exec_run_spawn(struct kube_exec_run *run, const struct kube_config *config,
+			  const char *ca_pem, int output_fd, int errors_fd)
+{
+	auto_cleanup(cleanup_environment) char **environment = environment_make(config, ca_pem);
+	auto_cleanup(cleanup_free) char **arguments = arguments_make(config->exec);
+	uv_stdio_container_t stdio[] = {
+		{.flags = UV_IGNORE},
+		{.flags = UV_INHERIT_FD, .data.fd = output_fd},
+		{.flags = UV_INHERIT_FD, .data.fd = errors_fd},
+	};
+	const uv_process_options_t options = {
+		.exit_cb = exec_run_on_exit,
+		.file = config->exec->command,
+		.args = arguments,
+		.env = environment,
+		.flags = UV_PROCESS_DETACHED,
+		.stdio = stdio,
+		.stdio_count = sizeof(stdio) / sizeof(stdio[0]),
+	};
+	int err;
+
+	if (!environment || !arguments)
+		return -ENOMEM;
+	err = uv_spawn(run->timer.loop, &run->process, &options);
+	run->handle_count += run->process.loop != NULL;
+	run->has_process = !err;
+	return err;
+}
+
+/*
+ * The outputs are read only once the program runs: a pipe that has no writer yet reports end of
+ * file, which must not be taken for the program's end. Whether libuv serves timers or pipes first
+ * depends on its version.
+ */
+static int exec_run_begin(struct kube_exec_run *run, const struct kube_config *config,
+			  const char *ca_pem)
 {
 	auto_cleanup(cleanup_fd) int output = -1;
 	auto_cleanup(cleanup_fd) int errors = -1;
-	int err = output_open(&run->output, &output);
+	int err = exec_output_open(&run->output, &output);
 
-	if (!err)
-		err = output_open(&run->errors, &errors);
-	if (!err) {
-		err = exec_process_spawn(run->timer.loop, config, ca_pem, output, errors,
-					 on_exit_of, &run->process);
-		run->handle_count += run->process.loop != NULL;
-		run->has_process = !err;
-	}
-	if (!err)
-		err = output_read(&run->output);
-	if (!err)
-		err = output_read(&run->errors);
-	run->start_err = err;
-	(void)uv_timer_start(&run->timer, on_timer, err ? 0 : run->timeout_ms, 0);
+	if (err)
+		return err;
+	err = exec_output_open(&run->errors, &errors);
+	if (err)
+		return err;
+	err = exec_run_spawn(run, config, ca_pem, output, errors);
+	if (err)
+		return err;
+	err = uv_read_start((uv_stream_t *)&run->output.pipe, exec_run_on_alloc, exec_run_on_read);
+	if (err)
+		return err;
+	return uv_read_start((uv_stream_t *)&run->errors.pipe, exec_run_on_alloc, exec_run_on_read);
 }
 
-static struct kube_exec_run *run_new(uv_loop_t *loop, const struct kube_exec *exec)
+static struct kube_exec_run *exec_run_new(uv_loop_t *loop, const struct kube_exec *exec)
 {
 	struct kube_exec_run *run = calloc(1, sizeof(*run));
 
@@ -305,7 +389,7 @@ static struct kube_exec_run *run_new(uv_loop_t *loop, const struct kube_exec *ex
 	run->api_version = strdup(exec->api_version);
 	run->install_hint = strdup(exec->install_hint ? exec->install_hint : "");
 	if (!run->api_version || !run->install_hint) {
-		run_free(run);
+		exec_run_free(run);
 		return NULL;
 	}
 	run->output.size_max = OUTPUT_SIZE_MAX;
@@ -322,14 +406,16 @@ int kube_exec_start(uv_loop_t *loop, const struct kube_config *config, const cha
 		    uint64_t timeout_ms, kube_exec_done *done, void *context,
 		    struct kube_exec_run **ret_run)
 {
-	struct kube_exec_run *run = run_new(loop, config->exec);
+	struct kube_exec_run *run = exec_run_new(loop, config->exec);
 
 	if (!run)
 		return -ENOMEM;
 	run->timeout_ms = timeout_ms;
 	run->done = done;
 	run->context = context;
-	run_begin(run, config, ca_pem);
+	/* A failure to start is reported from the loop, like any other end. */
+	run->start_err = exec_run_begin(run, config, ca_pem);
+	(void)uv_timer_start(&run->timer, exec_run_on_timer, run->start_err ? 0 : timeout_ms, 0);
 	*ret_run = run;
 	return 0;
 }
@@ -337,5 +423,5 @@ int kube_exec_start(uv_loop_t *loop, const struct kube_config *config, const cha
 void kube_exec_cancel(struct kube_exec_run *run)
 {
 	if (run)
-		run_close(run);
+		exec_run_close(run);
 }

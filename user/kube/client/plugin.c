@@ -36,7 +36,7 @@ struct plugin {
 	bool is_refused;   /* the server refused the result, no run has begun since */
 	bool is_replacing; /* the run replaces a refused result */
 	bool is_awaited;   /* plugin_get returned -EAGAIN: call `ready` */
-	bool is_unwell;    /* the last run has failed, which was logged */
+	bool has_failed;   /* the last run has failed, which was logged */
 };
 
 static void cleanup_result(struct kube_exec_result **result)
@@ -55,8 +55,8 @@ struct plugin *plugin_open(uv_loop_t *loop, const struct kube_config *config,
 	return plugin;
 }
 
-/* Seconds until `result` expires, at most RENEW_BEFORE_S. */
-static time_t result_left(const struct kube_exec_result *result)
+/* Time until `result` expires, at most RENEW_BEFORE_S. */
+static time_t result_left_s(const struct kube_exec_result *result)
 {
 	struct timespec now;
 
@@ -72,7 +72,7 @@ static bool text_differs(const char *a, const char *b)
 }
 
 /* Replaces the result, which nobody borrows any more, by the one that has arrived. */
-static void arrived_take(struct plugin *plugin)
+static void plugin_use_arrived(struct plugin *plugin)
 {
 	auto_cleanup(cleanup_result) struct kube_exec_result *old = NULL;
 
@@ -85,10 +85,10 @@ static void arrived_take(struct plugin *plugin)
 		plugin->revision++;
 }
 
-/* How long to wait after a run before the next one. */
-static time_t pause_after(const struct plugin *plugin, const struct kube_exec_result *result)
+/* The pause after a run before the next one. */
+static time_t plugin_pause_s(const struct plugin *plugin, const struct kube_exec_result *result)
 {
-	time_t left = result ? result_left(result) : 0;
+	time_t left = result ? result_left_s(result) : 0;
 
 	if (!left || plugin->is_replacing)
 		return PAUSE_S;
@@ -97,59 +97,47 @@ static time_t pause_after(const struct plugin *plugin, const struct kube_exec_re
 	return left < PAUSE_S ? left : PAUSE_S;
 }
 
-static void failure_tell(struct plugin *plugin, const char *why)
+static void plugin_log_failure(struct plugin *plugin, const char *why)
 {
 	const struct kube_exec_result *kept = plugin->arrived ? plugin->arrived : plugin->result;
 
-	if (plugin->is_unwell)
+	if (plugin->has_failed)
 		return;
-	plugin->is_unwell = true;
+	plugin->has_failed = true;
 	(void)log_err(0, "the credential plugin %s of %s %s%s", plugin->config->exec->command,
 		      plugin->config->origin, why,
-		      kept && result_left(kept) ? ", continuing with what it said before" : "");
+		      kept && result_left_s(kept) ? ", continuing with what it said before" : "");
 }
 
-static void on_done(struct kube_exec_result *result, const char *why, void *context)
+static void plugin_on_done(struct kube_exec_result *result, const char *why, void *context)
 {
 	struct plugin *plugin = context;
 	bool is_awaited = plugin->is_awaited;
 
 	plugin->run = NULL;
-	plugin->paused_until_ns = uv_hrtime() + (uint64_t)pause_after(plugin, result) * NS_PER_S;
+	plugin->paused_until_ns = uv_hrtime() + (uint64_t)plugin_pause_s(plugin, result) * NS_PER_S;
 	plugin->is_replacing = false;
 	plugin->is_awaited = false;
 	if (result) {
-		if (plugin->is_unwell)
+		if (plugin->has_failed)
 			log_info("the credential plugin %s of %s works again",
 				 plugin->config->exec->command, plugin->config->origin);
-		plugin->is_unwell = false;
+		plugin->has_failed = false;
 		kube_exec_result_free(plugin->arrived);
 		plugin->arrived = result;
 	} else {
-		failure_tell(plugin, why);
+		plugin_log_failure(plugin, why);
 	}
 	if (is_awaited)
 		plugin->ready(plugin->context);
 }
 
-static bool plugin_is_wanted(const struct plugin *plugin)
+static bool plugin_is_due(const struct plugin *plugin)
 {
 	if (plugin->run || uv_hrtime() < plugin->paused_until_ns)
 		return false;
 	return !plugin->result || plugin->is_refused ||
-	       result_left(plugin->result) < RENEW_BEFORE_S;
-}
-
-static int plugin_start(struct plugin *plugin, const char *ca_pem)
-{
-	int err = kube_exec_start(plugin->loop, plugin->config, ca_pem, RUN_TIMEOUT_MS, on_done,
-				  plugin, &plugin->run);
-
-	if (err)
-		return err;
-	plugin->is_replacing = plugin->is_refused;
-	plugin->is_refused = false;
-	return 0;
+	       result_left_s(plugin->result) < RENEW_BEFORE_S;
 }
 
 int plugin_get(struct plugin *plugin, const char *ca_pem,
@@ -158,20 +146,23 @@ int plugin_get(struct plugin *plugin, const char *ca_pem,
 	bool is_expired;
 	int err;
 
-	arrived_take(plugin);
-	if (plugin_is_wanted(plugin)) {
-		err = plugin_start(plugin, ca_pem);
+	plugin_use_arrived(plugin);
+	if (plugin_is_due(plugin)) {
+		err = kube_exec_start(plugin->loop, plugin->config, ca_pem, RUN_TIMEOUT_MS,
+				      plugin_on_done, plugin, &plugin->run);
 		if (err)
 			return log_err(err, "cannot run the credential plugin %s of %s",
 				       plugin->config->exec->command, plugin->config->origin);
+		plugin->is_replacing = plugin->is_refused;
+		plugin->is_refused = false;
 	}
-	is_expired = !plugin->result || !result_left(plugin->result);
+	is_expired = !plugin->result || !result_left_s(plugin->result);
 	if (plugin->run && (is_expired || plugin->is_replacing)) {
 		plugin->is_awaited = true;
 		return -EAGAIN;
 	}
 	/* A result that had expired on arrival is still the best available: clocks differ. */
-	if (is_expired && (!plugin->result || plugin->is_unwell))
+	if (is_expired && (!plugin->result || plugin->has_failed))
 		return -EIO;
 	*ret_result = plugin->result;
 	return 0;

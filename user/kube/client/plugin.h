@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "kube/config/config.h"
 #include "kube/client/exec.h"
+#include "kube/config/config.h"
 
 struct plugin;
 

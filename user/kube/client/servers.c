@@ -11,7 +11,6 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "kube/client/servers_file.h"
 #include "base/log.h"
 
 /* The name in every API server's certificate, because Pods connect by it. */
@@ -67,20 +66,19 @@ static int server_rename(struct server *server, const char *configured, const ch
 
 static int server_configure(struct servers *servers, const char *url)
 {
-	struct server *server = &servers->items[servers->count];
-	int err = 0;
+	struct server *server = &servers->items[servers->count++];
 
 	*server = (struct server){.name = strdup(url)};
+	if (!server->name)
+		return -ENOMEM;
 	if (servers->tls_name && !strncmp(url, "https://", 8))
-		err = server_rename(server, url, servers->tls_name);
-	else
-		server->url = strdup(url);
-	servers->count++;
-	return err || !server->name || !server->url ? -ENOMEM : 0;
+		return server_rename(server, url, servers->tls_name);
+	server->url = strdup(url);
+	return server->url ? 0 : -ENOMEM;
 }
 
 /* True if a configured server has that address, HOST:PORT. */
-static bool is_configured(const struct servers *servers, const char *address)
+static bool servers_has_configured(const struct servers *servers, const char *address)
 {
 	for (size_t i = 0; i < servers->count; i++) {
 		const struct server *server = &servers->items[i];
@@ -105,7 +103,7 @@ static int server_learn(struct servers *servers, const struct server_address *ad
 	(void)endpoint_format(&address->addr, address->port, text);
 	*server = (struct server){
 		.is_learned = true,
-		.is_covered = is_configured(servers, text),
+		.is_covered = servers_has_configured(servers, text),
 		.name = format_text("https://%s", text),
 		.url = format_text("https://%s:%u", name, ntohs(address->port)),
 		.connect_to = format_text("::%s", text),
@@ -119,45 +117,128 @@ static int server_learn(struct servers *servers, const struct server_address *ad
 	return 0;
 }
 
-/* Adds the servers that an earlier run learned. */
-static void file_load(struct servers *servers)
+/* Parses "10.0.0.1:6443" or "[fd00::1]:6443"; modifies `text`. */
+static int server_address_parse(char *text, struct server_address *ret_address)
+{
+	char *colon = strrchr(text, ':');
+	unsigned long port;
+	size_t len;
+	char *end;
+
+	if (!colon || colon[1] < '0' || colon[1] > '9')
+		return -EINVAL;
+	*colon = '\0';
+	port = strtoul(colon + 1, &end, 10);
+	if (*end || port < 1 || port > 65535)
+		return -EINVAL;
+	ret_address->port = htons((uint16_t)port);
+	len = strlen(text);
+	if (*text == '[' && len && text[len - 1] == ']') {
+		text[len - 1] = '\0';
+		text++;
+	}
+	return address_parse(text, &ret_address->addr);
+}
+
+/* Returns 0, or the number of the first line that is not an address. */
+static unsigned int server_addresses_read(FILE *file, struct server_address *addresses, size_t room,
+					  size_t *ret_count)
+{
+	unsigned int number = 0;
+	char line[128];
+
+	*ret_count = 0;
+	while (*ret_count < room && fgets(line, sizeof(line), file)) {
+		number++;
+		if (*line == '#' || *line == '\n')
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		if (server_address_parse(line, &addresses[(*ret_count)++]))
+			return number;
+	}
+	return 0;
+}
+
+/*
+ * Adds the servers that an earlier run has learned. If any line of the file is invalid the whole
+ * file is ignored. Logs that, and a file that cannot be read.
+ */
+static void servers_load(struct servers *servers)
 {
 	struct server_address addresses[SERVERS_KNOWN_MAX / 2];
-	size_t count = servers_file_read(servers->path, addresses,
-					 sizeof(addresses) / sizeof(addresses[0]));
+	auto_cleanup(cleanup_file) FILE *file = fopen(servers->path, "re");
+	unsigned int bad_line;
+	size_t count;
 
+	if (!file) {
+		if (errno != ENOENT)
+			(void)log_err(-errno,
+				      "cannot read the API servers of an earlier run in %s, "
+				      "continuing",
+				      servers->path);
+		return;
+	}
+	bad_line = server_addresses_read(file, addresses, sizeof(addresses) / sizeof(addresses[0]),
+					 &count);
+	if (bad_line) {
+		log_warning("%s is ignored: line %u is no address with a port; it is written anew "
+			    "when an API server answers",
+			    servers->path, bad_line);
+		return;
+	}
 	for (size_t i = 0; i < count; i++)
 		(void)server_learn(servers, &addresses[i]);
 }
 
-static void file_save(const struct servers *servers)
+/* Writes one "ADDRESS:PORT" per line. */
+static int servers_write(const struct servers *servers, const char *path)
 {
-	const char *texts[SERVERS_KNOWN_MAX];
-	size_t count = 0;
+	auto_cleanup(cleanup_file) FILE *file = fopen(path, "we");
 
+	if (!file)
+		return -errno;
+	(void)fputs("# The API servers of the cluster, kept by fairlead for the next boot.\n",
+		    file);
 	for (size_t i = 0; i < servers->count; i++) {
 		if (servers->items[i].is_learned)
-			texts[count++] = servers->items[i].host;
+			(void)fprintf(file, "%s\n", servers->items[i].host);
 	}
-	servers_file_write(servers->path, texts, count);
+	return fflush(file) || ferror(file) ? -EIO : 0;
+}
+
+/* Keeps the learned servers. After a crash, the file is the old one or the new one. */
+static int servers_save(const struct servers *servers)
+{
+	auto_cleanup(cleanup_free) char *temporary = format_text("%s.new", servers->path);
+	int err;
+
+	if (!temporary)
+		return -ENOMEM;
+	err = servers_write(servers, temporary);
+	if (err)
+		return err;
+	return rename(temporary, servers->path) ? -errno : 0;
 }
 
 int servers_init(struct servers *servers, char *const *urls, size_t count, const char *tls_name,
 		 const char *state_dir)
 {
-	int err = 0;
+	int err;
 
 	*servers = (struct servers){};
 	servers->tls_name = tls_name ? strdup(tls_name) : NULL;
-	for (size_t i = 0; !err && i < count && i < SERVERS_KNOWN_MAX / 2; i++)
+	for (size_t i = 0; i < count && i < SERVERS_KNOWN_MAX / 2; i++) {
 		err = server_configure(servers, urls[i]);
-	if (err || !state_dir)
-		return err;
+		if (err)
+			return err;
+	}
+	if (!state_dir)
+		return 0;
 	servers->path = format_text("%s/%s", state_dir, FILE_NAME);
 	if (!servers->path)
 		return -ENOMEM;
 	(void)mkdir(state_dir, 0755);
-	file_load(servers);
+	servers_load(servers);
 	return 0;
 }
 
@@ -185,7 +266,7 @@ void servers_prefer_learned(struct servers *servers)
 	}
 }
 
-static bool all_have_failed(const struct servers *servers)
+static bool servers_have_all_failed(const struct servers *servers)
 {
 	for (size_t i = 0; i < servers->count; i++) {
 		if (!servers->items[i].has_failed && !servers->items[i].is_covered)
@@ -195,7 +276,7 @@ static bool all_have_failed(const struct servers *servers)
 }
 
 /* A list of the servers, each with its failure. The caller frees it; NULL if memory is short. */
-static char *failures_write(const struct servers *servers)
+static char *servers_failures_text(const struct servers *servers)
 {
 	char *text = NULL;
 	size_t size;
@@ -212,9 +293,9 @@ static char *failures_write(const struct servers *servers)
 }
 
 /* All servers have failed: logs that if the reasons are new, and starts the next round. */
-static void round_end(struct servers *servers)
+static void servers_end_round(struct servers *servers)
 {
-	char *text = failures_write(servers);
+	char *text = servers_failures_text(servers);
 
 	for (size_t i = 0; i < servers->count; i++)
 		servers->items[i].has_failed = false;
@@ -225,18 +306,11 @@ static void round_end(struct servers *servers)
 	free(servers->problem);
 	servers->problem = text;
 	log_warning(
-		"no API server answers as it should, trying on; the datapath stays as it is (%s)",
+		"no API server answers as it should, retrying; the datapath stays as it is (%s)",
 		text);
 }
 
-static void current_move(struct servers *servers)
-{
-	do
-		servers->current = (servers->current + 1) % servers->count;
-	while (servers->items[servers->current].is_covered);
-}
-
-void servers_failed(struct servers *servers, const struct server *failed, const char *why)
+void servers_record_failure(struct servers *servers, const struct server *failed, const char *why)
 {
 	struct server *server = (struct server *)failed;
 	size_t index = (size_t)(failed - servers->items);
@@ -245,9 +319,11 @@ void servers_failed(struct servers *servers, const struct server *failed, const 
 	if (index != servers->current)
 		return;
 	server->has_failed = true;
-	current_move(servers);
-	if (all_have_failed(servers))
-		round_end(servers);
+	do
+		servers->current = (servers->current + 1) % servers->count;
+	while (servers->items[servers->current].is_covered);
+	if (servers_have_all_failed(servers))
+		servers_end_round(servers);
 	else if (!servers->problem)
 		log_info("API server %s does not answer (%s), trying %s", server->name, why,
 			 servers->items[servers->current].name);
@@ -258,7 +334,7 @@ const char *servers_problem(const struct servers *servers)
 	return servers->problem;
 }
 
-void servers_answered(struct servers *servers, const struct server *answering)
+void servers_record_answer(struct servers *servers, const struct server *answering)
 {
 	bool is_other = servers->answered && strcmp(servers->answered, answering->name) != 0;
 
@@ -273,7 +349,7 @@ void servers_answered(struct servers *servers, const struct server *answering)
 	}
 }
 
-static bool is_known(const struct servers *servers, const struct server_address *address)
+static bool servers_has_learned(const struct servers *servers, const struct server_address *address)
 {
 	char text[ADDRESS_TEXT_SIZE];
 
@@ -285,7 +361,7 @@ static bool is_known(const struct servers *servers, const struct server_address 
 	return false;
 }
 
-static void forget_at(struct servers *servers, size_t index)
+static void servers_forget_at(struct servers *servers, size_t index)
 {
 	server_fini(&servers->items[index]);
 	memmove(&servers->items[index], &servers->items[index + 1],
@@ -296,8 +372,8 @@ static void forget_at(struct servers *servers, size_t index)
 	servers->current %= servers->count ? servers->count : 1;
 }
 
-static bool is_among(const struct server *server, const struct server_address *addresses,
-		     size_t count)
+static bool server_is_among(const struct server *server, const struct server_address *addresses,
+			    size_t count)
 {
 	char text[ADDRESS_TEXT_SIZE];
 
@@ -312,21 +388,29 @@ static bool is_among(const struct server *server, const struct server_address *a
 void servers_learn(struct servers *servers, const struct server_address *addresses, size_t count)
 {
 	bool changed = false;
+	int err;
 
 	if (!count)
 		return; /* no API server could report an empty list */
 	for (size_t i = servers->count; i-- > 0;) {
 		/* The current server is kept as long as it answers. */
 		if (servers->items[i].is_learned && i != servers->current &&
-		    !is_among(&servers->items[i], addresses, count)) {
-			forget_at(servers, i);
+		    !server_is_among(&servers->items[i], addresses, count)) {
+			servers_forget_at(servers, i);
 			changed = true;
 		}
 	}
 	for (size_t i = 0; i < count && servers->count < SERVERS_KNOWN_MAX; i++) {
-		if (!is_known(servers, &addresses[i]) && !server_learn(servers, &addresses[i]))
+		if (!servers_has_learned(servers, &addresses[i]) &&
+		    !server_learn(servers, &addresses[i]))
 			changed = true;
 	}
-	if (changed && servers->path)
-		file_save(servers);
+	if (!changed || !servers->path)
+		return;
+	err = servers_save(servers);
+	if (err)
+		(void)log_err(err,
+			      "cannot keep the API servers' addresses in %s for the next boot, "
+			      "continuing",
+			      servers->path);
 }

@@ -47,19 +47,19 @@ void servers_fini(struct servers *servers);
 const struct server *servers_current(const struct servers *servers);
 
 /*
- * Notes that a server has failed. If it is still the one in use, the next one is used from now on.
- * When all servers have failed, logs one line that names each with its reason; logs it again only
- * when a later round fails for other reasons.
+ * A server has failed. If it is still the one in use, the next one is used from now on. When all
+ * servers have failed, logs one line that names each with its reason; logs it again only when a
+ * later round fails for other reasons.
  */
-void servers_failed(struct servers *servers, const struct server *server, const char *why);
+void servers_record_failure(struct servers *servers, const struct server *server, const char *why);
 
 /*
  * Why no server answers, with the names of all; NULL: one may answer. Borrowed until the next call.
  */
 const char *servers_problem(const struct servers *servers);
 
-/* Notes that a server has answered. Logs if that is news. */
-void servers_answered(struct servers *servers, const struct server *server);
+/* A server has answered. Logs if that is news. */
+void servers_record_answer(struct servers *servers, const struct server *server);
 
 /* Makes the first learned server the one in use, if there is one. */
 void servers_prefer_learned(struct servers *servers);

@@ -29,9 +29,9 @@ static int text_decode(const char *text, char *bytes, size_t *size)
 {
 	unsigned int digits = 0, padding = 0;
 	uint32_t bits = 0;
-	int err = 0;
+	int err;
 
-	for (; *text && !err; text++) {
+	for (; *text; text++) {
 		const char *digit = strchr(alphabet, *text);
 
 		if (*text == '\n' || *text == '\r')
@@ -45,13 +45,15 @@ static int text_decode(const char *text, char *bytes, size_t *size)
 		bits = bits << DIGIT_BITS | (uint32_t)(digit - alphabet);
 		if (++digits == 4) {
 			err = quad_flush(bits, digits, bytes, size);
+			if (err)
+				return err;
 			digits = 0;
 			bits = 0;
 		}
 	}
 	if (digits && digits + padding != 4)
 		return -EINVAL;
-	return err ? err : quad_flush(bits, digits, bytes, size);
+	return quad_flush(bits, digits, bytes, size);
 }
 
 int base64_decode(const char *text, char **ret_bytes, size_t *ret_size)

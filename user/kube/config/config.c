@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "kube/config/kubeconfig.h"
 #include "kube/config/server_url.h"
-#include "base/log.h"
 
 /* A client certificate does not count: without TLS it is never sent. */
 static bool config_has_secret(const struct kube_config *config)
@@ -16,7 +16,11 @@ static bool config_has_secret(const struct kube_config *config)
 	return config->token || config->token_file || config->user || config->exec;
 }
 
-int kube_config_check(const struct kube_config *config, char *const *servers, size_t count)
+/*
+ * Checks a configuration with these servers: secrets must not leave this machine unencrypted. Warns
+ * if a connection is not encrypted. Logs. Returns 0 or -EINVAL.
+ */
+static int config_check(const struct kube_config *config, char *const *servers, size_t count)
 {
 	const char *plain = NULL;
 
@@ -44,8 +48,9 @@ static void texts_free(char **texts, size_t count)
 	free(texts);
 }
 
-/* Logs. */
-static int servers_make(const char *const *texts, size_t count, char **servers)
+/* Makes `servers` from what the command line says, and checks them. Logs. */
+static int servers_make(const struct kube_config *config, const char *const *texts, size_t count,
+			char **servers)
 {
 	for (size_t i = 0; i < count; i++) {
 		const char *why = NULL;
@@ -58,7 +63,7 @@ static int servers_make(const char *const *texts, size_t count, char **servers)
 		if (err)
 			return err;
 	}
-	return 0;
+	return config_check(config, servers, count);
 }
 
 int kube_config_set_servers(struct kube_config *config, const char *const *servers, size_t count)
@@ -68,9 +73,7 @@ int kube_config_set_servers(struct kube_config *config, const char *const *serve
 
 	if (!made)
 		return log_err(-ENOMEM, "cannot keep the API servers' addresses");
-	err = servers_make(servers, count, made);
-	if (!err)
-		err = kube_config_check(config, made, count);
+	err = servers_make(config, servers, count, made);
 	if (err) {
 		texts_free(made, count);
 		return err;
@@ -97,9 +100,29 @@ int kube_config_from_servers(const char *const *servers, size_t count,
 	if (!config || !config->origin)
 		return log_err(-ENOMEM, "cannot keep the API servers' addresses");
 	err = kube_config_set_servers(config, servers, count);
-	if (!err)
-		*ret_config = take_ptr(config);
-	return err;
+	if (err)
+		return err;
+	*ret_config = take_ptr(config);
+	return 0;
+}
+
+int kube_config_load(const char *path, struct kube_config **ret_config)
+{
+	auto_cleanup(cleanup_config) struct kube_config *config = calloc(1, sizeof(*config));
+	int err;
+
+	if (config)
+		config->origin = strdup(path);
+	if (!config || !config->origin)
+		return log_err(-ENOMEM, "cannot read the kubeconfig %s", path);
+	err = kubeconfig_read(path, config);
+	if (err)
+		return err;
+	err = config_check(config, config->servers, config->server_count);
+	if (err)
+		return err;
+	*ret_config = take_ptr(config);
+	return 0;
 }
 
 static void exec_free(struct kube_exec *exec)

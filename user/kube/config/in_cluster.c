@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "kube/config/config.h"
 #include "base/log.h"
+#include "kube/config/config.h"
 
 #define SERVICE_ACCOUNT_DIR "/var/run/secrets/kubernetes.io/serviceaccount"
 #define ORIGIN              "the Pod's service account"
@@ -21,7 +21,7 @@ static void cleanup_config(struct kube_config **config)
 }
 
 /* Logs. */
-static int outside(const char *missing)
+static int in_cluster_fail(const char *missing)
 {
 	(void)log_err(
 		0,
@@ -33,7 +33,7 @@ static int outside(const char *missing)
 }
 
 /* Sets `ret_path` to folder/name. Logs if the file cannot be read. */
-static int file_find(const char *folder, const char *name, char **ret_path)
+static int in_cluster_find_file(const char *folder, const char *name, char **ret_path)
 {
 	auto_cleanup(cleanup_free) char *missing = NULL;
 
@@ -47,21 +47,7 @@ static int file_find(const char *folder, const char *name, char **ret_path)
 		missing = NULL;
 		return log_err(-ENOMEM, "cannot read " ORIGIN);
 	}
-	return outside(missing);
-}
-
-/* Logs. */
-static int server_set(struct kube_config *config, const char *host, const char *port)
-{
-	const bool is_ipv6 = strchr(host, ':') && *host != '[';
-	auto_cleanup(cleanup_free) char *server = NULL;
-
-	if (asprintf(&server, "https://%s%s%s:%s", is_ipv6 ? "[" : "", host, is_ipv6 ? "]" : "",
-		     port) < 0) {
-		server = NULL;
-		return log_err(-ENOMEM, "cannot read " ORIGIN);
-	}
-	return kube_config_set_servers(config, (const char *const *)&server, 1);
+	return in_cluster_fail(missing);
 }
 
 bool kube_is_in_cluster(void)
@@ -74,9 +60,11 @@ bool kube_is_in_cluster(void)
 int kube_config_in_cluster(struct kube_config **ret_config)
 {
 	auto_cleanup(cleanup_config) struct kube_config *config = calloc(1, sizeof(*config));
+	auto_cleanup(cleanup_free) char *server = NULL;
 	const char *host = getenv("KUBERNETES_SERVICE_HOST");
 	const char *port = getenv("KUBERNETES_SERVICE_PORT");
 	const char *folder = getenv("FAIRLEAD_SERVICE_ACCOUNT_DIR");
+	bool is_bare_ipv6;
 	int err;
 
 	if (config)
@@ -84,15 +72,24 @@ int kube_config_in_cluster(struct kube_config **ret_config)
 	if (!config || !config->origin)
 		return log_err(-ENOMEM, "cannot read " ORIGIN);
 	if (!host || !*host || !port || !*port)
-		return outside(!host || !*host ? "KUBERNETES_SERVICE_HOST is not set"
-					       : "KUBERNETES_SERVICE_PORT is not set");
+		return in_cluster_fail(!host || !*host ? "KUBERNETES_SERVICE_HOST is not set"
+						       : "KUBERNETES_SERVICE_PORT is not set");
 	folder = folder && *folder ? folder : SERVICE_ACCOUNT_DIR;
-	err = file_find(folder, "token", &config->token_file);
-	if (!err)
-		err = file_find(folder, "ca.crt", &config->ca_file);
-	if (!err)
-		err = server_set(config, host, port);
-	if (!err)
-		*ret_config = take_ptr(config);
-	return err;
+	err = in_cluster_find_file(folder, "token", &config->token_file);
+	if (err)
+		return err;
+	err = in_cluster_find_file(folder, "ca.crt", &config->ca_file);
+	if (err)
+		return err;
+	is_bare_ipv6 = strchr(host, ':') && *host != '[';
+	if (asprintf(&server, "https://%s%s%s:%s", is_bare_ipv6 ? "[" : "", host,
+		     is_bare_ipv6 ? "]" : "", port) < 0) {
+		server = NULL;
+		return log_err(-ENOMEM, "cannot read " ORIGIN);
+	}
+	err = kube_config_set_servers(config, (const char *const *)&server, 1);
+	if (err)
+		return err;
+	*ret_config = take_ptr(config);
+	return 0;
 }

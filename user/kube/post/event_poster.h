@@ -10,7 +10,7 @@
 #include <uv.h>
 
 #include "kube/client/client.h"
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 
 struct kube_events_options {
 	const char *node_name; /* borrowed */
@@ -28,14 +28,14 @@ struct kube_events;
 struct kube_events *kube_events_new(uv_loop_t *loop, struct kube_client *client,
 				    const struct kube_events_options *options);
 
-/* Posts an event as soon as the limits allow. A NULL `events` is fine. Logs a failure to post. */
-void kube_events_tell(struct kube_events *events, const struct event_text *text);
+/* Posts an event as soon as the limits allow. A NULL `poster` is fine. Logs a failure to post. */
+void kube_events_tell(struct kube_events *poster, const struct event_text *text);
 
 /* True while a post is in flight or due at once. */
-bool kube_events_is_busy(const struct kube_events *events);
+bool kube_events_is_busy(const struct kube_events *poster);
 
 /*
  * Call it before the client is closed. Events not posted yet are lost. The loop's next turn frees
  * it. NULL is fine.
  */
-void kube_events_close(struct kube_events *events);
+void kube_events_close(struct kube_events *poster);

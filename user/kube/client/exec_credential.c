@@ -2,7 +2,7 @@
 
 /* ExecCredential: a plugin receives one without a status and prints one with it. */
 
-#include "kube/client/exec_result.h"
+#include "kube/client/exec_credential.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -51,7 +51,7 @@ static bool cluster_fill(cJSON *cluster, const struct kube_config *config, const
 	       (!config->insecure || cJSON_AddTrueToObject(cluster, "insecure-skip-tls-verify"));
 }
 
-char *exec_info_make(const struct kube_config *config, const char *ca_pem)
+char *exec_credential_write(const struct kube_config *config, const char *ca_pem)
 {
 	auto_cleanup(cleanup_cjson) cJSON *root = cJSON_CreateObject();
 	cJSON *spec, *cluster;
@@ -162,8 +162,8 @@ static int status_read(const cJSON *status, struct kube_exec_result **ret_result
 	return 0;
 }
 
-int exec_result_read(const char *text, size_t size, const char *api_version,
-		     struct kube_exec_result **ret_result, const char **ret_why)
+int exec_credential_read(const char *text, size_t size, const char *api_version,
+			 struct kube_exec_result **ret_result, const char **ret_why)
 {
 	auto_cleanup(cleanup_cjson) cJSON *root = cJSON_ParseWithLength(text, size);
 	const cJSON *status;

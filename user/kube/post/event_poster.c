@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "kube/events/events.h"
+#include "kube/post/event_poster.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@
 #define HTTP_SERVER_ERROR 500
 
 struct post {
-	struct kube_events *events;
+	struct kube_events *poster;
 	struct kube_call *call; /* NULL: no post is in flight */
 };
 
@@ -32,7 +32,7 @@ struct kube_events {
 	struct kube_events_options options;
 	struct event_book book;
 	struct post posts[EVENT_REASONS_MAX]; /* one per entry of the book */
-	bool is_complaint_made;
+	bool has_logged_failure;
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -77,19 +77,10 @@ static void regarding_add(cJSON *event, const char *node_name, const struct even
 	(void)cJSON_AddStringToObject(regarding, "uid", is_service ? uid : node_name);
 }
 
-static void series_add(cJSON *event, const struct event_entry *entry)
-{
-	cJSON *series = cJSON_AddObjectToObject(event, "series");
-	char text[TIME_TEXT_SIZE];
-
-	(void)cJSON_AddNumberToObject(series, "count", entry->posting);
-	(void)cJSON_AddStringToObject(series, "lastObservedTime", time_text(&entry->last, text));
-}
-
 /* The Event as JSON. The caller frees it; NULL if memory is short. */
-static char *event_write(const struct kube_events *events, const struct event_entry *entry)
+static char *event_write(const struct kube_events *poster, const struct event_entry *entry)
 {
-	const char *node_name = events->options.node_name;
+	const char *node_name = poster->options.node_name;
 	char name[320], instance[INSTANCE_SIZE], text[TIME_TEXT_SIZE];
 	cJSON *event = cJSON_CreateObject();
 	cJSON *metadata = cJSON_AddObjectToObject(event, "metadata");
@@ -111,27 +102,30 @@ static char *event_write(const struct kube_events *events, const struct event_en
 	(void)cJSON_AddStringToObject(event, "action", entry->action);
 	(void)cJSON_AddStringToObject(event, "note", entry->note);
 	regarding_add(event, node_name, entry);
-	if (entry->posting > 1)
-		series_add(event, entry);
+	if (entry->posting > 1) {
+		cJSON *series = cJSON_AddObjectToObject(event, "series");
+
+		(void)cJSON_AddNumberToObject(series, "count", entry->posting);
+		(void)cJSON_AddStringToObject(series, "lastObservedTime",
+					      time_text(&entry->last, text));
+	}
 	body = cJSON_PrintUnformatted(event);
 	cJSON_Delete(event);
 	return body;
 }
 
-static void count(const struct kube_events *events, const char *result)
+static void poster_count(const struct kube_events *poster, const char *result)
 {
-	if (events->options.counted)
-		events->options.counted(result, events->options.context);
+	if (poster->options.counted)
+		poster->options.counted(result, poster->options.context);
 }
 
-static void on_timer(uv_timer_t *timer);
+static void poster_on_timer(uv_timer_t *timer);
 
-/*
- * Posts from the timer, not from the caller: a call may end before kube_client_send has returned.
- */
-static void post_soon(struct kube_events *events, uint64_t wait_ns)
+/* Posts from the timer, not from the caller, which may be the end of another post. */
+static void poster_post_soon(struct kube_events *poster, uint64_t wait_ns)
 {
-	(void)uv_timer_start(&events->timer, on_timer,
+	(void)uv_timer_start(&poster->timer, poster_on_timer,
 			     (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 0);
 }
 
@@ -145,112 +139,106 @@ static enum event_result result_of(const struct kube_answer *answer)
 	return EVENT_REFUSED;
 }
 
-static void failure_log(struct kube_events *events, const struct event_entry *entry,
-			const char *why)
+static void poster_end_post(struct post *post, enum event_result result, const char *why)
 {
-	log_write(events->is_complaint_made ? LOG_DEBUG : LOG_WARNING,
-		  "cannot post the Event %s of Node %s: %s; going on without", entry->reason,
-		  events->options.node_name, why);
-	events->is_complaint_made = true;
-}
-
-static void post_end(struct post *post, enum event_result result, const char *why)
-{
-	struct kube_events *events = post->events;
-	struct event_entry *entry = &events->book.entries[post - events->posts];
+	struct kube_events *poster = post->poster;
+	struct event_entry *entry = &poster->book.entries[post - poster->posts];
 
 	post->call = NULL;
 	if (result == EVENT_POSTED) {
-		events->is_complaint_made = false;
-		count(events, "posted");
+		poster->has_logged_failure = false;
+		poster_count(poster, "posted");
 	} else {
-		failure_log(events, entry, why);
+		log_write(poster->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
+			  "cannot post the Event %s of Node %s: %s; continuing without it",
+			  entry->reason, poster->options.node_name, why);
+		poster->has_logged_failure = true;
 	}
-	if (!event_book_done(entry, result, clock_ns(CLOCK_MONOTONIC)))
-		count(events, "failed");
-	post_soon(events, 0);
+	if (!event_book_record_result(entry, result, clock_ns(CLOCK_MONOTONIC)))
+		poster_count(poster, "failed");
+	poster_post_soon(poster, 0);
 }
 
-static void on_done(const struct kube_answer *answer, void *context)
+static void poster_on_done(const struct kube_answer *answer, void *context)
 {
-	post_end(context, result_of(answer), answer->why);
+	poster_end_post(context, result_of(answer), answer->why);
 }
 
-static void entry_post(struct kube_events *events, struct event_entry *entry)
+static void poster_begin_post(struct kube_events *poster, struct event_entry *entry)
 {
-	static const struct kube_call_events call_events = {.done = on_done};
-	struct post *post = &events->posts[entry - events->book.entries];
-	auto_cleanup(cleanup_free) char *body = event_write(events, entry);
+	static const struct kube_call_events call_events = {.done = poster_on_done};
+	struct post *post = &poster->posts[entry - poster->book.entries];
+	auto_cleanup(cleanup_free) char *body = event_write(poster, entry);
 	const struct kube_request request = {
 		.verb = "create", .path = EVENTS_PATH, .body = body, .total_s = POST_S};
 
 	if (body)
-		post->call = kube_client_send(events->client, &request, &call_events, post);
+		post->call = kube_client_send(poster->client, &request, &call_events, post);
 	if (!post->call)
-		post_end(post, EVENT_REFUSED, "memory is short");
+		poster_end_post(post, EVENT_REFUSED, "memory is short");
 }
 
-static void on_timer(uv_timer_t *timer)
+static void poster_on_timer(uv_timer_t *timer)
 {
-	struct kube_events *events = timer->data;
+	struct kube_events *poster = timer->data;
 	struct event_entry *entry;
 	uint64_t wait_ns;
 
-	while ((entry = event_book_take(&events->book, clock_ns(CLOCK_MONOTONIC), &wait_ns)))
-		entry_post(events, entry);
+	while ((entry = event_book_dequeue(&poster->book, clock_ns(CLOCK_MONOTONIC), &wait_ns)))
+		poster_begin_post(poster, entry);
 	if (wait_ns)
-		post_soon(events, wait_ns);
+		poster_post_soon(poster, wait_ns);
 }
 
 struct kube_events *kube_events_new(uv_loop_t *loop, struct kube_client *client,
 				    const struct kube_events_options *options)
 {
-	struct kube_events *events = calloc(1, sizeof(*events));
+	struct kube_events *poster = calloc(1, sizeof(*poster));
 
-	if (!events)
+	if (!poster)
 		return NULL;
-	events->client = client;
-	events->options = *options;
+	poster->client = client;
+	poster->options = *options;
 	for (size_t i = 0; i < EVENT_REASONS_MAX; i++)
-		events->posts[i].events = events;
-	(void)uv_timer_init(loop, &events->timer);
-	events->timer.data = events;
-	return events;
+		poster->posts[i].poster = poster;
+	(void)uv_timer_init(loop, &poster->timer);
+	poster->timer.data = poster;
+	return poster;
 }
 
-void kube_events_tell(struct kube_events *events, const struct event_text *text)
+void kube_events_tell(struct kube_events *poster, const struct event_text *text)
 {
 	const struct event_time now = {clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME)};
 
-	if (!events)
+	if (!poster)
 		return;
-	if (!event_book_note(&events->book, text, &now))
+	if (!event_book_add(&poster->book, text, &now))
 		log_debug("the Event %s is not posted: there are too many kinds", text->reason);
-	for (size_t i = 0; i < events->book.count; i++) {
-		if (events->book.entries[i].reason == text->reason &&
-		    events->book.entries[i].count > 1)
-			count(events, "folded");
+	for (size_t i = 0; i < poster->book.count; i++) {
+		if (poster->book.entries[i].reason == text->reason &&
+		    poster->book.entries[i].count > 1)
+			poster_count(poster, "folded");
 	}
-	post_soon(events, 0);
+	poster_post_soon(poster, 0);
 }
 
-bool kube_events_is_busy(const struct kube_events *events)
+bool kube_events_is_busy(const struct kube_events *poster)
 {
-	return events && event_book_is_busy(&events->book);
+	return poster && event_book_is_busy(&poster->book);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void poster_on_closed(uv_handle_t *handle)
 {
 	free(handle->data);
 }
 
-void kube_events_close(struct kube_events *events)
+void kube_events_close(struct kube_events *poster)
 {
-	if (!events)
+	if (!poster)
 		return;
 	for (size_t i = 0; i < EVENT_REASONS_MAX; i++) {
-		if (events->posts[i].call)
-			kube_call_cancel(events->posts[i].call);
+		if (poster->posts[i].call)
+			kube_call_cancel(poster->posts[i].call);
 	}
-	uv_close((uv_handle_t *)&events->timer, on_closed);
+	uv_close((uv_handle_t *)&poster->timer, poster_on_closed);
 }

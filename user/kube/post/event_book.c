@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "kube/events/event_book.h"
+#include "kube/post/event_book.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static struct event_entry *entry_get(struct event_book *book, const struct event_text *text)
+static struct event_entry *entry_get_or_add(struct event_book *book, const struct event_text *text)
 {
 	struct event_entry *entry;
 
@@ -20,10 +20,10 @@ static struct event_entry *entry_get(struct event_book *book, const struct event
 	return entry;
 }
 
-bool event_book_note(struct event_book *book, const struct event_text *text,
-		     const struct event_time *now)
+bool event_book_add(struct event_book *book, const struct event_text *text,
+		    const struct event_time *now)
 {
-	struct event_entry *entry = entry_get(book, text);
+	struct event_entry *entry = entry_get_or_add(book, text);
 
 	if (!entry)
 		return false;
@@ -39,7 +39,7 @@ bool event_book_note(struct event_book *book, const struct event_text *text,
 	return true;
 }
 
-static void refill(struct event_entry *entry, uint64_t now_ns)
+static void entry_refill(struct event_entry *entry, uint64_t now_ns)
 {
 	uint64_t added = (now_ns - entry->refilled_ns) / EVENT_REFILL_NS;
 
@@ -54,11 +54,11 @@ static void refill(struct event_entry *entry, uint64_t now_ns)
 }
 
 /* Time to wait until the entry may be posted; 0: none. */
-static uint64_t entry_wait(struct event_entry *entry, uint64_t now_ns)
+static uint64_t entry_wait_ns(struct event_entry *entry, uint64_t now_ns)
 {
 	uint64_t wait_ns = 0;
 
-	refill(entry, now_ns);
+	entry_refill(entry, now_ns);
 	if (entry->used >= EVENT_BURST)
 		wait_ns = entry->refilled_ns + EVENT_REFILL_NS - now_ns;
 	if (entry->not_before_ns > now_ns + wait_ns)
@@ -66,7 +66,8 @@ static uint64_t entry_wait(struct event_entry *entry, uint64_t now_ns)
 	return wait_ns;
 }
 
-struct event_entry *event_book_take(struct event_book *book, uint64_t now_ns, uint64_t *ret_wait_ns)
+struct event_entry *event_book_dequeue(struct event_book *book, uint64_t now_ns,
+				       uint64_t *ret_wait_ns)
 {
 	*ret_wait_ns = 0;
 	for (size_t i = 0; i < book->count; i++) {
@@ -75,7 +76,7 @@ struct event_entry *event_book_take(struct event_book *book, uint64_t now_ns, ui
 
 		if (!entry->count || entry->posting)
 			continue;
-		wait_ns = entry_wait(entry, now_ns);
+		wait_ns = entry_wait_ns(entry, now_ns);
 		if (!wait_ns) {
 			entry->used++;
 			entry->posting = entry->count;
@@ -89,7 +90,7 @@ struct event_entry *event_book_take(struct event_book *book, uint64_t now_ns, ui
 	return NULL;
 }
 
-bool event_book_done(struct event_entry *entry, enum event_result result, uint64_t now_ns)
+bool event_book_record_result(struct event_entry *entry, enum event_result result, uint64_t now_ns)
 {
 	uint32_t posting = entry->posting;
 

@@ -3,7 +3,7 @@
 
 /*
  * The Kubernetes Events to post, and when. Each reason has one entry, which may be posted a few
- * times at once and then every few minutes. Events that are noted in between are counted and posted
+ * times at once and then every few minutes. Events that are added in between are counted and posted
  * as a series. A failed post is retried for a while. No clock and no network in here.
  */
 
@@ -39,7 +39,7 @@ struct event_entry {
 	const char *type, *reason, *action;
 	char note[EVENT_NOTE_SIZE];                                 /* the most recent note */
 	char service_namespace[NAME_SIZE], service_name[NAME_SIZE]; /* empty: about the Node */
-	uint32_t count; /* events noted and not posted yet */
+	uint32_t count; /* events added and not posted yet */
 	struct event_time first, last;
 	uint32_t posting; /* events being posted, from `posting_first` on */
 	struct event_time posting_first;
@@ -54,16 +54,16 @@ struct event_book {
 	size_t count;
 };
 
-/* Notes an event. Returns false if there are too many reasons, which is a bug of ours. */
-bool event_book_note(struct event_book *book, const struct event_text *text,
-		     const struct event_time *now);
+/* Adds an event. Returns false if there are too many reasons, which is a bug of ours. */
+bool event_book_add(struct event_book *book, const struct event_text *text,
+		    const struct event_time *now);
 
 /*
- * Returns the next entry to post; the caller must report the result with event_book_done. NULL:
- * none may be posted now, and `*ret_wait_ns` is the time until one may be; 0: nothing waits.
+ * Returns the next entry to post; the caller must report the result with event_book_record_result.
+ * NULL: none may be posted now, and `*ret_wait_ns` is the time until one may be; 0: nothing waits.
  */
-struct event_entry *event_book_take(struct event_book *book, uint64_t now_ns,
-				    uint64_t *ret_wait_ns);
+struct event_entry *event_book_dequeue(struct event_book *book, uint64_t now_ns,
+				       uint64_t *ret_wait_ns);
 
 enum event_result {
 	EVENT_POSTED,
@@ -72,7 +72,7 @@ enum event_result {
 };
 
 /* Records the result of a post. Returns false if the entry's events are given up. */
-bool event_book_done(struct event_entry *entry, enum event_result result, uint64_t now_ns);
+bool event_book_record_result(struct event_entry *entry, enum event_result result, uint64_t now_ns);
 
 /* True while a post is in flight or due at once. */
 bool event_book_is_busy(const struct event_book *book);

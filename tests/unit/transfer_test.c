@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "kube/client/http.h"
+#include "kube/client/transfer.h"
 
 #define CALLS      3
 #define PATIENCE_S 10
@@ -29,13 +29,13 @@
 
 static uv_loop_t loop;
 static uv_timer_t timer;
-static struct http *http;
-static struct http_call *calls[CALLS];
+static struct transfer_pool *pool;
+static struct transfer *calls[CALLS];
 static unsigned int ended;
 static char url[64];
 static int listener;
 
-static void on_done(const struct http_outcome *outcome, void *context)
+static void on_done(const struct transfer_outcome *outcome, void *context)
 {
 	(void)context;
 	assert_non_null(outcome->error);
@@ -44,11 +44,11 @@ static void on_done(const struct http_outcome *outcome, void *context)
 
 static void when_called(unsigned int index, uint32_t total_s)
 {
-	const struct http_events events = {.done = on_done};
-	const struct http_request request = {
+	const struct transfer_events events = {.done = on_done};
+	const struct transfer_request request = {
 		.method = "GET", .url = url, .proxy_url = "", .insecure = true, .total_s = total_s};
 
-	assert_int_equal(http_send(http, &request, &events, NULL, &calls[index]), 0);
+	assert_int_equal(transfer_start(pool, &request, &events, NULL, &calls[index]), 0);
 }
 
 static void on_timer(uv_timer_t *handle)
@@ -114,13 +114,13 @@ static int setup(void **state)
 	(void)state;
 	ended = 0;
 	return network_open() || uv_loop_init(&loop) || uv_timer_init(&loop, &timer) ||
-	       http_open(&loop, NULL, NULL, &http);
+	       transfer_pool_open(&loop, NULL, NULL, &pool);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	http_close(http);
+	transfer_pool_close(pool);
 	uv_close((uv_handle_t *)&timer, NULL);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	(void)close(listener);
@@ -141,7 +141,7 @@ static void a_call_that_waits_goes_on_when_the_one_that_connects_is_cancelled(vo
 	given_calls_of_which_one_connects();
 
 	for (unsigned int i = 0; i + 1 < CALLS; i++) {
-		http_cancel(calls[i]);
+		transfer_cancel(calls[i]);
 		then_another_connects();
 		then_nobody_else_connects();
 	}
@@ -165,9 +165,9 @@ static void a_call_that_waits_may_be_cancelled(void **state)
 	(void)state;
 	given_calls_of_which_one_connects();
 
-	http_cancel(calls[1]);
+	transfer_cancel(calls[1]);
 	then_nobody_else_connects();
-	http_cancel(calls[0]);
+	transfer_cancel(calls[0]);
 	then_another_connects();
 	then_nobody_else_connects();
 }
