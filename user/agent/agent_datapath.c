@@ -25,7 +25,7 @@
 #include "link/hooks/cgroup.h"
 #include "link/link.h"
 #include "base/log.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 int agent_choose_cgroup(struct agent *agent)
 {

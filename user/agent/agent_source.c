@@ -14,7 +14,7 @@
 #include "agent/memory_trim.h"
 #include "kube/client/client.h"
 #include "base/log.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 #include "source/source.h"
 
 static void source_changed(uint64_t woken_ns, void *context)

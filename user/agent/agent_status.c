@@ -13,7 +13,7 @@
 #include "link/link.h"
 #include "base/log.h"
 #include "model/model.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 void agent_status_begin(struct agent *agent)
 {

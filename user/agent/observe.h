@@ -15,7 +15,7 @@
 #include "config/options.h"
 #include "fairlead/agent.h"
 #include "model/model.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 /* The agent's own variables; borrowed. The last two point to NULL while there are none. */
 struct observe_sources {

@@ -13,7 +13,7 @@
 #include "fairlead/config.h"
 #include "link/hooks/cgroup.h"
 #include "link/link.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 /* The wanted sizes of maps, in entries. */
 struct datapath_sizes {

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 static struct left_alone *left_alone_new(size_t room)
 {

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "fairlead/atomic.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 struct port_record *port_find(const struct service_record *service, const char *port_name,
 			      __u8 proto, __u8 family)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 static bool key_is_among(const struct unprogrammed_key *key, const struct unprogrammed_key *keys,
 			 uint32_t count)

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 #define BATCH 4096U
 

@@ -6,7 +6,7 @@
 
 #include "fairlead/atomic.h"
 #include "fairlead/limits.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 int list_write(struct publisher *publisher, const uint32_t *ids, uint32_t count,
 	       enum empty_verdict verdict, struct slot_range *ret_range)

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 #define SERVICE_KEY_SIZE (2 * NAME_SIZE)
 

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 uint64_t now_monotonic_ns(void)
 {

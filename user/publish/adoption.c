@@ -14,8 +14,8 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "publish/publisher.h"
-#include "publish/zeroed_array.h"
+#include "publish/publisher_parts.h"
+#include "publish/mapped_array.h"
 
 /* Roles of an address that flows may have as their VIP. */
 #define ADDRESS_VIP (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS | ADDRESS_RETIRED)

@@ -8,7 +8,7 @@
 #include "base/address.h"
 #include "fairlead/atomic.h"
 #include "base/log.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 static uint32_t hash_of(const struct ip_addr *addr, __be16 port, __u8 proto)
 {

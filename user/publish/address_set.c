@@ -5,7 +5,7 @@
 
 #include "base/address.h"
 #include "fairlead/atomic.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 #define ADDRESS_ALL                                                              \
 	(ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE | \

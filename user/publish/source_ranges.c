@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 #define SERVICE_BITS 32
 

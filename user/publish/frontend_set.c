@@ -16,7 +16,7 @@
 #include "base/address.h"
 #include "fairlead/atomic.h"
 #include "base/log.h"
-#include "publish/publisher.h"
+#include "publish/publisher_parts.h"
 
 /* Only socket hooks look up a loopback address; packets never carry one, so it is no VIP. */
 static bool has_address(const struct frontend *frontend)
