@@ -39,8 +39,8 @@ struct content {
 
 static void content_fini(const struct content *content)
 {
-	zeroed_array_free(content->keys, content->room, content->key_size);
-	zeroed_array_free(content->values, content->room, content->value_size);
+	mapped_array_free(content->keys, content->room, content->key_size);
+	mapped_array_free(content->values, content->room, content->value_size);
 }
 
 /*
@@ -92,8 +92,8 @@ static int map_visit(int map, size_t key_size, size_t value_size, visit_fn visit
 	if (err)
 		return err;
 	content.room = (size_t)entries + BATCH;
-	content.keys = zeroed_array_new(content.room, key_size);
-	content.values = zeroed_array_new(content.room, value_size);
+	content.keys = mapped_array_new(content.room, key_size);
+	content.values = mapped_array_new(content.room, value_size);
 	if (!content.keys || !content.values)
 		return -ENOMEM;
 	err = content_read(map, &content);
@@ -420,11 +420,11 @@ int adopt(struct publisher *publisher)
 	size_t ports_max = publisher->maps.services_max;
 	int err;
 
-	adoption.ports = zeroed_array_new(ports_max, sizeof(void *));
+	adoption.ports = mapped_array_new(ports_max, sizeof(void *));
 	if (!adoption.ports)
 		return -ENOMEM;
 	err = maps_adopt(&adoption);
-	zeroed_array_free(adoption.ports, ports_max, sizeof(void *));
+	mapped_array_free(adoption.ports, ports_max, sizeof(void *));
 	if (err)
 		return err;
 	if (publisher->numbers.service_ports)

@@ -27,15 +27,10 @@ uint32_t backend_find(const struct publisher *publisher, const struct ip_addr *a
 	uint32_t id = id_index_first(&publisher->backend_index, hash_of(addr, port, proto));
 
 	for (; id; id = id_index_next(&publisher->backend_index, id)) {
-		const struct backend *backend;
+		const struct backend *backend = backend_at(publisher, id);
 
-		/*
-		 * Reading the entry may map a window, so compare the address in the record first.
-		 */
-		if (!address_is(publisher, publisher->backend_records[id].address, addr))
-			continue;
-		backend = backend_at(publisher, id);
-		if (backend->port == port && backend->proto == proto)
+		if (backend->port == port && backend->proto == proto &&
+		    address_is(publisher, publisher->backend_records[id].address, addr))
 			break;
 	}
 	return id;

@@ -8,8 +8,8 @@
 int id_pool_init(struct id_pool *pool, uint32_t max)
 {
 	*pool = (struct id_pool){.max = max, .next_fresh = 1};
-	pool->freed = zeroed_array_new(max, sizeof(*pool->freed));
-	pool->taken = zeroed_array_new(max / 8 + 1, 1);
+	pool->freed = mapped_array_new(max, sizeof(*pool->freed));
+	pool->taken = mapped_array_new(max / 8 + 1, 1);
 	if (!pool->freed || !pool->taken) {
 		id_pool_fini(pool);
 		return -ENOMEM;
@@ -19,8 +19,8 @@ int id_pool_init(struct id_pool *pool, uint32_t max)
 
 void id_pool_fini(struct id_pool *pool)
 {
-	zeroed_array_free(pool->freed, pool->max, sizeof(*pool->freed));
-	zeroed_array_free(pool->taken, pool->max / 8 + 1, 1);
+	mapped_array_free(pool->freed, pool->max, sizeof(*pool->freed));
+	mapped_array_free(pool->taken, pool->max / 8 + 1, 1);
 	*pool = (struct id_pool){};
 }
 
@@ -97,8 +97,8 @@ int id_index_init(struct id_index *index, uint32_t max)
 	while (buckets <= max / 8)
 		buckets *= 2;
 	*index = (struct id_index){.max = max, .mask = buckets - 1};
-	index->heads = zeroed_array_new(buckets, sizeof(*index->heads));
-	index->next = zeroed_array_new(max, sizeof(*index->next));
+	index->heads = mapped_array_new(buckets, sizeof(*index->heads));
+	index->next = mapped_array_new(max, sizeof(*index->next));
 	if (!index->heads || !index->next) {
 		id_index_fini(index);
 		return -ENOMEM;
@@ -108,8 +108,8 @@ int id_index_init(struct id_index *index, uint32_t max)
 
 void id_index_fini(struct id_index *index)
 {
-	zeroed_array_free(index->heads, index->mask + 1UL, sizeof(*index->heads));
-	zeroed_array_free(index->next, index->max, sizeof(*index->next));
+	mapped_array_free(index->heads, index->mask + 1UL, sizeof(*index->heads));
+	mapped_array_free(index->next, index->max, sizeof(*index->next));
 	*index = (struct id_index){};
 }
 

@@ -3,7 +3,7 @@
 
 #include <sys/mman.h>
 
-void *zeroed_array_new(size_t count, size_t size)
+void *mapped_array_new(size_t count, size_t size)
 {
 	void *array = mmap(NULL, count * size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -11,7 +11,14 @@ void *zeroed_array_new(size_t count, size_t size)
 	return array == MAP_FAILED ? NULL : array;
 }
 
-void zeroed_array_free(void *array, size_t count, size_t size)
+void *mapped_array_of(int map, size_t count, size_t size)
+{
+	void *array = mmap(NULL, count * size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+
+	return array == MAP_FAILED ? NULL : array;
+}
+
+void mapped_array_free(void *array, size_t count, size_t size)
 {
 	if (array)
 		(void)munmap(array, count * size);

@@ -59,10 +59,10 @@ int publisher_set_node_addresses(struct publisher *publisher, const struct ip_ad
 				 size_t count);
 
 /*
- * Ends a publish. Frees retired entries that no program looks at any more and whose flows have
- * ended. The caller guarantees that every program running at `now_ns` (CLOCK_MONOTONIC) has ended.
- * Returns in how many ms, counted from `now_ns`, to wait for programs again and call this; 0:
- * nothing is left to free.
+ * Frees retired entries that no program looks at any more and whose flows have ended. The caller
+ * guarantees that every program running at `now_ns` (CLOCK_MONOTONIC) has ended. Returns in how
+ * many ms, counted from `now_ns`, to wait for programs again and call this; 0: nothing is left to
+ * free.
  */
 uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
 

@@ -39,15 +39,6 @@ static int maps_measure(struct publisher *publisher)
 	return err;
 }
 
-void publisher_rest(const struct publisher *publisher)
-{
-	windows_trim(publisher->services);
-	windows_trim(publisher->slots);
-	windows_trim(publisher->backends);
-	windows_trim(publisher->address_flows);
-	windows_trim(publisher->node_ports);
-}
-
 static int maps_map(struct publisher *publisher)
 {
 	const struct publish_maps *maps = &publisher->maps;
@@ -55,21 +46,23 @@ static int maps_map(struct publisher *publisher)
 
 	if (err)
 		return err;
-	err = windows_new(maps->services, maps->services_max, sizeof(struct service),
-			  &publisher->services);
-	if (!err)
-		err = windows_new(maps->slots, maps->slots_max, sizeof(struct slot),
-				  &publisher->slots);
-	if (!err)
-		err = windows_new(maps->backends, maps->backends_max, sizeof(struct backend),
-				  &publisher->backends);
-	if (!err)
-		err = windows_new(maps->address_flows, publisher->addresses_max,
-				  sizeof(struct address_flows), &publisher->address_flows);
-	if (!err)
-		err = windows_new(maps->node_ports, 1, sizeof(struct node_ports),
-				  &publisher->node_ports);
-	return err;
+	publisher->services =
+		mapped_array_of(maps->services, maps->services_max, sizeof(struct service));
+	if (!publisher->services)
+		return -errno;
+	publisher->slots = mapped_array_of(maps->slots, maps->slots_max, sizeof(struct slot));
+	if (!publisher->slots)
+		return -errno;
+	publisher->backends =
+		mapped_array_of(maps->backends, maps->backends_max, sizeof(struct backend));
+	if (!publisher->backends)
+		return -errno;
+	publisher->address_flows = mapped_array_of(maps->address_flows, publisher->addresses_max,
+						   sizeof(struct address_flows));
+	if (!publisher->address_flows)
+		return -errno;
+	publisher->node_ports = mapped_array_of(maps->node_ports, 1, sizeof(struct node_ports));
+	return publisher->node_ports ? 0 : -errno;
 }
 
 static int tables_init(struct publisher *publisher)
@@ -77,12 +70,12 @@ static int tables_init(struct publisher *publisher)
 	const struct publish_maps *maps = &publisher->maps;
 
 	publisher->backend_records =
-		zeroed_array_new(maps->backends_max, sizeof(*publisher->backend_records));
+		mapped_array_new(maps->backends_max, sizeof(*publisher->backend_records));
 	publisher->address_records =
-		zeroed_array_new(publisher->addresses_max, sizeof(*publisher->address_records));
-	publisher->ipv6 = zeroed_array_new(publisher->addresses_max, sizeof(*publisher->ipv6));
+		mapped_array_new(publisher->addresses_max, sizeof(*publisher->address_records));
+	publisher->ipv6 = mapped_array_new(publisher->addresses_max, sizeof(*publisher->ipv6));
 	publisher->service_uses =
-		zeroed_array_new(maps->services_max, sizeof(*publisher->service_uses));
+		mapped_array_new(maps->services_max, sizeof(*publisher->service_uses));
 	if (!publisher->backend_records || !publisher->address_records || !publisher->ipv6 ||
 	    !publisher->service_uses || id_pool_init(&publisher->service_ids, maps->services_max) ||
 	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
@@ -117,7 +110,6 @@ int publisher_open(const struct publish_maps *maps, struct publisher **ret_publi
 	err = adopt(publisher);
 	if (err)
 		return log_err(err, "cannot read what the maps hold");
-	publisher_rest(publisher);
 	*ret_publisher = take_ptr(publisher);
 	return 0;
 }
@@ -146,11 +138,14 @@ void publisher_close(struct publisher *publisher)
 	if (!publisher)
 		return;
 	services_free(publisher);
-	windows_free(publisher->services);
-	windows_free(publisher->slots);
-	windows_free(publisher->backends);
-	windows_free(publisher->address_flows);
-	windows_free(publisher->node_ports);
+	mapped_array_free(publisher->services, publisher->maps.services_max,
+			  sizeof(struct service));
+	mapped_array_free(publisher->slots, publisher->maps.slots_max, sizeof(struct slot));
+	mapped_array_free(publisher->backends, publisher->maps.backends_max,
+			  sizeof(struct backend));
+	mapped_array_free(publisher->address_flows, publisher->addresses_max,
+			  sizeof(struct address_flows));
+	mapped_array_free(publisher->node_ports, 1, sizeof(struct node_ports));
 	id_pool_fini(&publisher->service_ids);
 	id_pool_fini(&publisher->backend_ids);
 	id_pool_fini(&publisher->address_ids);
@@ -158,12 +153,12 @@ void publisher_close(struct publisher *publisher)
 	id_index_fini(&publisher->backend_index);
 	id_index_fini(&publisher->address_index);
 	buddy_fini(&publisher->free_slots);
-	zeroed_array_free(publisher->backend_records, publisher->maps.backends_max,
+	mapped_array_free(publisher->backend_records, publisher->maps.backends_max,
 			  sizeof(*publisher->backend_records));
-	zeroed_array_free(publisher->address_records, publisher->addresses_max,
+	mapped_array_free(publisher->address_records, publisher->addresses_max,
 			  sizeof(*publisher->address_records));
-	zeroed_array_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
-	zeroed_array_free(publisher->service_uses, publisher->maps.services_max,
+	mapped_array_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
+	mapped_array_free(publisher->service_uses, publisher->maps.services_max,
 			  sizeof(*publisher->service_uses));
 	free(publisher->grace.items);
 	free(publisher->waiting.items);

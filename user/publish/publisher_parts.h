@@ -8,7 +8,6 @@
 #include "publish/buddy.h"
 #include "publish/ids.h"
 #include "publish/publisher.h"
-#include "publish/windows.h"
 
 /* Retired entries wait at least this long, so that a busy agent waits once for many of them. */
 #define GRACE_NS 2000000000ULL
@@ -139,8 +138,12 @@ struct left_backend {
 
 struct publisher {
 	struct publish_maps maps;
-	/* The maps that are mapped, window by window. */
-	struct windows *services, *slots, *backends, *address_flows, *node_ports;
+	/* Array maps, each mapped as a whole: entries as programs see them. */
+	struct service *services;
+	struct slot *slots;
+	struct backend *backends;
+	struct address_flows *address_flows;
+	uint8_t *node_ports; /* by port number in host byte order */
 	uint32_t addresses_max, frontends_max;
 
 	struct id_pool service_ids, backend_ids, address_ids;
@@ -176,36 +179,33 @@ struct publisher {
 	struct publisher_numbers numbers;
 };
 
-/* Entries of the maps as programs see them. The pointers are valid until publisher_rest. */
+/* Entries of the maps as programs see them. */
 static inline struct service *service_at(const struct publisher *publisher, uint32_t id)
 {
-	return windows_at(publisher->services, id, sizeof(struct service));
+	return &publisher->services[id];
 }
 
 static inline struct slot *slot_at(const struct publisher *publisher, uint32_t slot)
 {
-	return windows_at(publisher->slots, slot, sizeof(struct slot));
+	return &publisher->slots[slot];
 }
 
 static inline struct backend *backend_at(const struct publisher *publisher, uint32_t id)
 {
-	return windows_at(publisher->backends, id, sizeof(struct backend));
+	return &publisher->backends[id];
 }
 
 static inline struct address_flows *address_flows_at(const struct publisher *publisher,
 						     uint32_t index)
 {
-	return windows_at(publisher->address_flows, index, sizeof(struct address_flows));
+	return &publisher->address_flows[index];
 }
 
 /* The entry of a port number in host byte order. */
 static inline uint8_t *node_port_at(const struct publisher *publisher, uint16_t port)
 {
-	return windows_at(publisher->node_ports, port, sizeof(uint8_t));
+	return &publisher->node_ports[port];
 }
-
-/* Ends a publish: unmaps the windows of each map that has more than a few. */
-void publisher_rest(const struct publisher *publisher);
 
 uint64_t now_monotonic_ns(void);
 

@@ -212,7 +212,6 @@ uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns)
 
 		item_free(publisher, &item);
 	}
-	publisher_rest(publisher);
 	if (publisher->grace.count)
 		next_ns = publisher->grace.items[publisher->grace.first].ready_ns;
 	if (publisher->waiting.count && publisher->waiting_ns < next_ns)
