@@ -32,7 +32,7 @@ static struct address_record record_make(struct publisher *publisher, const stru
 	struct address_record record = {.is_ipv6 = !address_is_ipv4(addr)};
 
 	if (record.is_ipv6) {
-		record.addr = id_pool_take(&publisher->ipv6_ids);
+		record.addr = id_pool_alloc(&publisher->ipv6_ids);
 		publisher->ipv6[record.addr] = *addr;
 	} else {
 		memcpy(&record.addr, addr->bytes + sizeof(*addr) - sizeof(record.addr),
@@ -63,7 +63,7 @@ uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr)
 
 	if (index)
 		return index;
-	index = id_pool_take(&publisher->address_ids);
+	index = id_pool_alloc(&publisher->address_ids);
 	if (!index)
 		return 0;
 	publisher->address_records[index] = record_make(publisher, addr);
@@ -114,12 +114,12 @@ static void address_remove(struct publisher *publisher, uint32_t index)
 		(void)bpf_map_delete_elem(publisher->maps.addresses, &addr);
 	id_index_remove(&publisher->address_index, hash_of(&addr), index);
 	if (record->is_ipv6)
-		id_pool_give(&publisher->ipv6_ids, record->addr);
+		id_pool_free(&publisher->ipv6_ids, record->addr);
 	*record = (struct address_record){};
 	if (was_seen)
 		retire(publisher, RETIRED_ADDRESS, index, 1);
 	else
-		id_pool_give(&publisher->address_ids, index);
+		id_pool_free(&publisher->address_ids, index);
 }
 
 int address_settle(struct publisher *publisher, uint32_t index)

@@ -84,14 +84,14 @@ uint32_t backend_take(struct publisher *publisher, const struct planned_backend 
 	if (id)
 		return id;
 	/* The address comes last: only a backend would give it back. */
-	id = id_pool_take(&publisher->backend_ids);
+	id = id_pool_alloc(&publisher->backend_ids);
 	if (!id) {
 		(void)publisher_is_full(publisher, FULL_BACKENDS);
 		return 0;
 	}
 	address = address_take(publisher, &planned->addr);
 	if (!address) {
-		id_pool_give(&publisher->backend_ids, id);
+		id_pool_free(&publisher->backend_ids, id);
 		(void)publisher_is_full(publisher, FULL_ADDRESSES);
 		return 0;
 	}
@@ -180,7 +180,7 @@ void backend_drop_unused(struct publisher *publisher, uint32_t id)
 	if (record->members || record->known || record->is_waiting)
 		return;
 	backend_remove(publisher, id);
-	id_pool_give(&publisher->backend_ids, id);
+	id_pool_free(&publisher->backend_ids, id);
 }
 
 void backend_note_left(struct publisher *publisher, uint32_t service, uint32_t id)

@@ -29,18 +29,18 @@ bool id_pool_has(const struct id_pool *pool, uint32_t id)
 	return pool->taken[id / 8] & (1U << id % 8);
 }
 
-static void mark(struct id_pool *pool, uint32_t id)
+static void id_mark(struct id_pool *pool, uint32_t id)
 {
 	pool->taken[id / 8] |= (uint8_t)(1U << id % 8);
 }
 
-static void freed_add(struct id_pool *pool, uint32_t id)
+static void id_append_freed(struct id_pool *pool, uint32_t id)
 {
 	pool->freed[(pool->freed_first + pool->freed_count) % pool->max] = id;
 	pool->freed_count++;
 }
 
-uint32_t id_pool_take(struct id_pool *pool)
+uint32_t id_pool_alloc(struct id_pool *pool)
 {
 	uint32_t id;
 
@@ -53,23 +53,23 @@ uint32_t id_pool_take(struct id_pool *pool)
 	} else {
 		return 0;
 	}
-	mark(pool, id);
+	id_mark(pool, id);
 	return id;
 }
 
-void id_pool_give(struct id_pool *pool, uint32_t id)
+void id_pool_free(struct id_pool *pool, uint32_t id)
 {
 	pool->taken[id / 8] &= (uint8_t)(~(1U << id % 8));
 	/* A reserved id that is given back early is left to id_pool_reserved. */
 	if (id < pool->next_fresh)
-		freed_add(pool, id);
+		id_append_freed(pool, id);
 }
 
 bool id_pool_reserve(struct id_pool *pool, uint32_t id)
 {
 	if (!id || id >= pool->max || id_pool_has(pool, id))
 		return false;
-	mark(pool, id);
+	id_mark(pool, id);
 	return true;
 }
 
@@ -81,7 +81,7 @@ void id_pool_reserved(struct id_pool *pool)
 		end--;
 	for (id = pool->next_fresh; id < end; id++) {
 		if (!id_pool_has(pool, id))
-			freed_add(pool, id);
+			id_append_freed(pool, id);
 	}
 	pool->next_fresh = end;
 }

@@ -349,7 +349,7 @@ static void stats_clear(const struct publisher *publisher, uint32_t id)
 static struct port_record *port_make(struct publisher *publisher, struct service_record *service,
 				     const struct service_name *name, int *ret_err)
 {
-	uint32_t id = id_pool_take(&publisher->service_ids);
+	uint32_t id = id_pool_alloc(&publisher->service_ids);
 	struct port_record *port;
 
 	if (!id) {
@@ -358,7 +358,7 @@ static struct port_record *port_make(struct publisher *publisher, struct service
 	}
 	port = port_new(service, name, id);
 	if (!port) {
-		id_pool_give(&publisher->service_ids, id);
+		id_pool_free(&publisher->service_ids, id);
 		*ret_err = -ENOMEM;
 		return NULL;
 	}

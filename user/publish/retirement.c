@@ -98,7 +98,7 @@ static bool queue_has_list(const struct retired_queue *queue, uint32_t service)
 void service_id_release(struct publisher *publisher, uint32_t id)
 {
 	if (id && !--publisher->service_uses[id])
-		id_pool_give(&publisher->service_ids, id);
+		id_pool_free(&publisher->service_ids, id);
 }
 
 static void item_free(struct publisher *publisher, const struct retired *item)
@@ -115,7 +115,7 @@ static void item_free(struct publisher *publisher, const struct retired *item)
 			list_empty_unused(publisher, item->id);
 		break;
 	case RETIRED_BACKEND:
-		id_pool_give(&publisher->backend_ids, item->id);
+		id_pool_free(&publisher->backend_ids, item->id);
 		freed = 1U << FULL_BACKENDS;
 		break;
 	case RETIRED_SERVICE:
@@ -123,7 +123,7 @@ static void item_free(struct publisher *publisher, const struct retired *item)
 		freed = 1U << FULL_SERVICES | 1U << FULL_FRONTENDS;
 		break;
 	case RETIRED_ADDRESS:
-		id_pool_give(&publisher->address_ids, item->id);
+		id_pool_free(&publisher->address_ids, item->id);
 		freed = 1U << FULL_ADDRESSES;
 		break;
 	}
