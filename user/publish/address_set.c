@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "publish/address_set.h"
+
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/address.h"
+#include "base/lookup.h"
 #include "fairlead/atomic.h"
-#include "publish/publisher_parts.h"
+#include "publish/map_read.h"
+#include "publish/mapped_array.h"
 
 #define ADDRESS_ALL                                                              \
 	(ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE | \
@@ -15,25 +19,66 @@
 #define CLUSTER_IPS_MAX ((1U << 13) - 1)
 #define FRONTENDS_MAX   ((1U << 19) - 1)
 
+#define NSEC_PER_SEC 1000000000ULL
+
+int address_set_init(struct address_set *set, const struct publish_maps *maps,
+		     struct retirement *retirement, struct shortage *shortage)
+{
+	uint32_t entries;
+	int err;
+
+	*set = (struct address_set){
+		.map = maps->addresses,
+		.retirement = retirement,
+		.shortage = shortage,
+	};
+	err = map_size(maps->address_flows, &set->max);
+	if (err)
+		return err;
+	err = map_size(maps->addresses, &entries);
+	if (err)
+		return err;
+	if (entries < set->max)
+		set->max = entries;
+	set->flows = mapped_array_of(maps->address_flows, set->max, sizeof(*set->flows));
+	if (!set->flows)
+		return -errno;
+	set->records = mapped_array_new(set->max, sizeof(*set->records));
+	set->ipv6 = mapped_array_new(set->max, sizeof(*set->ipv6));
+	if (!set->records || !set->ipv6 || id_pool_init(&set->ids, set->max) ||
+	    id_pool_init(&set->ipv6_ids, set->max) || id_index_init(&set->index, set->max))
+		return -ENOMEM;
+	return 0;
+}
+
+void address_set_fini(struct address_set *set)
+{
+	mapped_array_free(set->flows, set->max, sizeof(*set->flows));
+	mapped_array_free(set->records, set->max, sizeof(*set->records));
+	mapped_array_free(set->ipv6, set->max, sizeof(*set->ipv6));
+	id_pool_fini(&set->ids);
+	id_pool_fini(&set->ipv6_ids);
+	id_index_fini(&set->index);
+}
+
 static uint32_t hash_of(const struct ip_addr *addr)
 {
 	return lookup_hash(addr, sizeof(*addr));
 }
 
-static struct ip_addr address_of(const struct publisher *publisher,
-				 const struct address_record *record)
+static struct ip_addr address_of(const struct address_set *set, const struct address_record *record)
 {
-	return record->is_ipv6 ? publisher->ipv6[record->addr] : address_from_ipv4(record->addr);
+	return record->is_ipv6 ? set->ipv6[record->addr] : address_from_ipv4(record->addr);
 }
 
-/* There are as many IPv6 ids as address ids, so taking one cannot fail. */
-static struct address_record record_make(struct publisher *publisher, const struct ip_addr *addr)
+/* There are as many IPv6 ids as address ids, so allocating one cannot fail. */
+static struct address_record record_make(struct address_set *set, const struct ip_addr *addr)
 {
 	struct address_record record = {.is_ipv6 = !address_is_ipv4(addr)};
 
 	if (record.is_ipv6) {
-		record.addr = id_pool_alloc(&publisher->ipv6_ids);
-		publisher->ipv6[record.addr] = *addr;
+		record.addr = id_pool_alloc(&set->ipv6_ids);
+		set->ipv6[record.addr] = *addr;
 	} else {
 		memcpy(&record.addr, addr->bytes + sizeof(*addr) - sizeof(record.addr),
 		       sizeof(record.addr));
@@ -41,40 +86,40 @@ static struct address_record record_make(struct publisher *publisher, const stru
 	return record;
 }
 
-bool address_is(const struct publisher *publisher, uint32_t index, const struct ip_addr *addr)
+bool address_set_is(const struct address_set *set, uint32_t index, const struct ip_addr *addr)
 {
-	const struct ip_addr its = address_of(publisher, &publisher->address_records[index]);
+	const struct ip_addr its = address_of(set, &set->records[index]);
 
 	return address_equal(&its, addr);
 }
 
-uint32_t address_find(const struct publisher *publisher, const struct ip_addr *addr)
+uint32_t address_set_find(const struct address_set *set, const struct ip_addr *addr)
 {
-	uint32_t index = id_index_first(&publisher->address_index, hash_of(addr));
+	uint32_t index = id_index_first(&set->index, hash_of(addr));
 
-	while (index && !address_is(publisher, index, addr))
-		index = id_index_next(&publisher->address_index, index);
+	while (index && !address_set_is(set, index, addr))
+		index = id_index_next(&set->index, index);
 	return index;
 }
 
-uint32_t address_take(struct publisher *publisher, const struct ip_addr *addr)
+uint32_t address_set_get_or_add(struct address_set *set, const struct ip_addr *addr)
 {
-	uint32_t index = address_find(publisher, addr);
+	uint32_t index = address_set_find(set, addr);
 
 	if (index)
 		return index;
-	index = id_pool_alloc(&publisher->address_ids);
+	index = id_pool_alloc(&set->ids);
 	if (!index)
 		return 0;
-	publisher->address_records[index] = record_make(publisher, addr);
-	*address_flows_at(publisher, index) = (struct address_flows){};
-	id_index_add(&publisher->address_index, hash_of(addr), index);
+	set->records[index] = record_make(set, addr);
+	set->flows[index] = (struct address_flows){};
+	id_index_add(&set->index, hash_of(addr), index);
 	return index;
 }
 
-bool address_has_flows(const struct publisher *publisher, uint32_t index, uint64_t now_ns)
+bool address_set_has_flows(const struct address_set *set, uint32_t index, uint64_t now_ns)
 {
-	const struct address_flows *busy = address_flows_at(publisher, index);
+	const struct address_flows *busy = &set->flows[index];
 
 	return LOAD_RELAXED(busy->confirmed) ||
 	       LOAD_RELAXED(busy->new_until_s) >= now_ns / NSEC_PER_SEC;
@@ -104,53 +149,53 @@ static uint32_t flags_of(const struct address_record *record)
 }
 
 /* Removes the entry from the map; the index is freed when no program can hold it any more. */
-static void address_remove(struct publisher *publisher, uint32_t index)
+static void address_remove(struct address_set *set, uint32_t index)
 {
-	struct address_record *record = &publisher->address_records[index];
-	const struct ip_addr addr = address_of(publisher, record);
+	struct address_record *record = &set->records[index];
+	const struct ip_addr addr = address_of(set, record);
 	bool was_seen = record->flags;
 
 	if (was_seen)
-		(void)bpf_map_delete_elem(publisher->maps.addresses, &addr);
-	id_index_remove(&publisher->address_index, hash_of(&addr), index);
+		(void)bpf_map_delete_elem(set->map, &addr);
+	id_index_remove(&set->index, hash_of(&addr), index);
 	if (record->is_ipv6)
-		id_pool_free(&publisher->ipv6_ids, record->addr);
+		id_pool_free(&set->ipv6_ids, record->addr);
 	*record = (struct address_record){};
 	if (was_seen)
-		retire(publisher, RETIRED_ADDRESS, index, 1);
+		retire(set->retirement, RETIRED_ADDRESS, index, 1);
 	else
-		id_pool_free(&publisher->address_ids, index);
+		id_pool_free(&set->ids, index);
 }
 
-int address_settle(struct publisher *publisher, uint32_t index)
+int address_set_sync(struct address_set *set, uint32_t index)
 {
-	struct address_record *record = &publisher->address_records[index];
+	struct address_record *record = &set->records[index];
 	struct address_info info = {.flags = flags_of(record), .index = index};
 	struct ip_addr addr;
 
 	if (!info.flags) {
-		address_remove(publisher, index);
+		address_remove(set, index);
 		return 0;
 	}
 	if (info.flags == record->flags)
 		return 0;
-	addr = address_of(publisher, record);
-	if (bpf_map_update_elem(publisher->maps.addresses, &addr, &info, BPF_ANY))
-		return errno == E2BIG ? publisher_is_full(publisher, FULL_ADDRESSES) : -errno;
+	addr = address_of(set, record);
+	if (bpf_map_update_elem(set->map, &addr, &info, BPF_ANY))
+		return errno == E2BIG ? shortage_record(set->shortage, FULL_ADDRESSES) : -errno;
 	record->flags = info.flags & ADDRESS_ALL;
 	return 0;
 }
 
-void address_drop_unused(struct publisher *publisher, uint32_t index)
+void address_set_drop_unused(struct address_set *set, uint32_t index)
 {
-	if (!flags_of(&publisher->address_records[index]))
-		address_remove(publisher, index);
+	if (!flags_of(&set->records[index]))
+		address_remove(set, index);
 }
 
-void address_count_frontend(struct publisher *publisher, uint32_t index, enum frontend_kind kind,
-			    int change)
+void address_set_count_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind,
+				int change)
 {
-	struct address_record *record = &publisher->address_records[index];
+	struct address_record *record = &set->records[index];
 
 	if (kind == FRONTEND_CLUSTER_IP)
 		record->vips = (record->vips + (uint32_t)change) & CLUSTER_IPS_MAX;
@@ -160,9 +205,9 @@ void address_count_frontend(struct publisher *publisher, uint32_t index, enum fr
 		record->externals = (record->externals + (uint32_t)change) & FRONTENDS_MAX;
 }
 
-bool address_can_count(const struct publisher *publisher, uint32_t index, enum frontend_kind kind)
+bool address_set_can_count(const struct address_set *set, uint32_t index, enum frontend_kind kind)
 {
-	const struct address_record *record = &publisher->address_records[index];
+	const struct address_record *record = &set->records[index];
 
 	if (kind == FRONTEND_CLUSTER_IP)
 		return record->vips < CLUSTER_IPS_MAX;
@@ -170,35 +215,70 @@ bool address_can_count(const struct publisher *publisher, uint32_t index, enum f
 	       FRONTENDS_MAX;
 }
 
-void address_release(struct publisher *publisher, uint32_t index, enum frontend_kind kind,
-		     uint32_t service)
+bool address_set_retire_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind)
 {
-	struct address_record *record = &publisher->address_records[index];
+	struct address_record *record = &set->records[index];
+	bool can_wait = record->retired < FRONTENDS_MAX;
 
-	address_count_frontend(publisher, index, kind, -1);
-	if (record->retired == FRONTENDS_MAX) {
-		(void)address_settle(publisher, index);
-		return;
-	}
-	record->retired++;
-	(void)address_settle(publisher, index);
-	publisher->service_uses[service]++;
-	retire_when_idle(publisher, RETIRED_SERVICE, service, index);
+	address_set_count_frontend(set, index, kind, -1);
+	record->retired += can_wait;
+	(void)address_set_sync(set, index);
+	return can_wait;
 }
 
-int address_adopt(struct publisher *publisher, const struct ip_addr *addr,
-		  const struct address_info *info)
+void address_set_end_retired(struct address_set *set, uint32_t index)
+{
+	set->records[index].retired--;
+	(void)address_set_sync(set, index);
+}
+
+static int node_address_add(struct address_set *set, const struct ip_addr *addr)
+{
+	uint32_t index = address_set_get_or_add(set, addr);
+	int err;
+
+	if (!index)
+		return -ENOSPC;
+	set->records[index].is_node = true;
+	err = address_set_sync(set, index);
+	if (err) {
+		set->records[index].is_node = false;
+		address_set_drop_unused(set, index);
+	}
+	return err;
+}
+
+int address_set_write_node(struct address_set *set, const struct ip_addr *addrs, size_t count)
+{
+	int err, first = 0;
+
+	for (uint32_t i = 1; i < set->ids.next_fresh; i++)
+		set->records[i].is_node = false;
+	for (size_t i = 0; i < count; i++) {
+		err = node_address_add(set, &addrs[i]);
+		first = first ? first : err;
+	}
+	for (uint32_t i = 1; i < set->ids.next_fresh; i++) {
+		const struct address_record *record = &set->records[i];
+
+		if (record->flags & ADDRESS_NODE && !record->is_node)
+			(void)address_set_sync(set, i);
+	}
+	return first;
+}
+
+int address_set_adopt(struct address_set *set, const struct ip_addr *addr,
+		      const struct address_info *info)
 {
 	uint32_t index = info->index;
 	struct address_record *record;
 
-	if (!info->flags || info->flags & ~ADDRESS_ALL ||
-	    !id_pool_reserve(&publisher->address_ids, index))
+	if (!info->flags || info->flags & ~ADDRESS_ALL || !id_pool_reserve(&set->ids, index))
 		return -EINVAL;
-	record = &publisher->address_records[index];
-	*record = record_make(publisher, addr);
+	record = &set->records[index];
+	*record = record_make(set, addr);
 	record->flags = info->flags & ADDRESS_ALL;
 	record->is_node = (info->flags & ADDRESS_NODE) != 0;
-	id_index_add(&publisher->address_index, hash_of(addr), index);
+	id_index_add(&set->index, hash_of(addr), index);
 	return 0;
 }

@@ -9,90 +9,86 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "fairlead/limits.h"
 #include "base/log.h"
+#include "publish/adoption.h"
+#include "publish/left_alone.h"
+#include "publish/ports.h"
 #include "publish/publisher_parts.h"
+#include "publish/reasons.h"
 
-#define TEXT_OF(macro)  TEXT_OF_(macro)
-#define TEXT_OF_(macro) #macro
-
-/* For each map that is full: its name, and the option that makes it larger. */
-static const char *const full_texts[] = {
-	[FULL_SERVICES] = "map services is full: raise --max-services",
-	[FULL_FRONTENDS] = "map frontends is full: raise --max-frontends",
-	[FULL_SLOTS] = "map slots is full: raise --max-slots",
-	[FULL_BACKENDS] = "map backends is full: raise --max-backends",
-	[FULL_ADDRESSES] = "map addresses is full: raise --max-backends",
-	[FULL_SOURCE_RANGES] = "map source_ranges is full: raise --max-source-ranges",
-	[FULL_LIST] = ("more than " TEXT_OF(SLOT_RANGE_MAX) " endpoints: split the Service"),
-};
-
-int publisher_is_full(struct publisher *publisher, enum full full)
+static int parts_init(struct publisher *publisher, const struct publish_maps *maps)
 {
-	publisher->full = full;
-	publisher->wanted |= 1U << full;
-	return -ENOSPC;
+	struct retirement *retirement = &publisher->retirement;
+	struct shortage *shortage = &publisher->shortage;
+	int err;
+
+	publisher->unprogrammed = maps->unprogrammed;
+	publisher->survey =
+		(struct survey){.flows = maps->flows, .services_max = maps->services_max};
+	publisher->ranges =
+		(struct source_ranges){.map = maps->source_ranges, .shortage = shortage};
+	err = service_set_init(&publisher->services, maps, retirement, shortage);
+	if (err)
+		return err;
+	err = slot_lists_init(&publisher->lists, maps, retirement, shortage);
+	if (err)
+		return err;
+	err = address_set_init(&publisher->addresses, maps, retirement, shortage);
+	if (err)
+		return err;
+	err = backend_set_init(&publisher->backends, maps, &publisher->addresses, retirement,
+			       shortage);
+	if (err)
+		return err;
+	return frontend_set_init(&publisher->frontends, maps, &publisher->addresses,
+				 &publisher->services, shortage);
 }
 
-static void key_fill(const struct service_name *name, struct unprogrammed_key *ret_key)
+static void publisher_freep(struct publisher **publisher)
 {
-	memset(ret_key, 0, sizeof(*ret_key));
-	memcpy(ret_key->namespace_, name->namespace_, NAME_SIZE);
-	memcpy(ret_key->name, name->name, NAME_SIZE);
-	memcpy(ret_key->port_name, name->port_name, NAME_SIZE);
-	ret_key->proto = name->proto;
-	ret_key->family = name->family;
+	publisher_close(*publisher);
 }
 
-struct reasons {
-	struct unprogrammed_key *keys;
-	struct unprogrammed *values;
-	uint32_t count;
-};
-
-static void reasons_fini(const struct reasons *reasons)
+int publisher_open(const struct publish_maps *maps, struct publisher **ret_publisher)
 {
-	free(reasons->keys);
-	free(reasons->values);
+	auto_cleanup(publisher_freep) struct publisher *publisher = calloc(1, sizeof(*publisher));
+	int err;
+
+	if (!publisher)
+		return log_err(-ENOMEM, "cannot allocate the publisher");
+	err = parts_init(publisher, maps);
+	if (err)
+		return log_err(err, "cannot map the maps of the datapath, or allocate the "
+				    "publisher's tables");
+	err = adopt_maps(publisher);
+	if (err)
+		return log_err(err, "cannot read what the maps hold");
+	*ret_publisher = take_ptr(publisher);
+	return 0;
 }
 
-static void reasons_add(struct reasons *reasons, const struct service_name *name,
-			enum unprogrammed_reason reason, const char *detail)
+void publisher_close(struct publisher *publisher)
 {
-	struct unprogrammed *value = &reasons->values[reasons->count];
-
-	key_fill(name, &reasons->keys[reasons->count++]);
-	memset(value, 0, sizeof(*value));
-	value->reason = reason;
-	value->type = name->type;
-	(void)snprintf(value->detail, sizeof(value->detail), "%s", detail);
-}
-
-/* The addresses of a Service to leave alone: at most one ClusterIP of each family. */
-struct left_addresses {
-	struct ip_addr addrs[2];
-	size_t count;
-};
-
-static void left_add(struct left_addresses *left, const struct ip_addr *addr)
-{
-	for (size_t i = 0; i < left->count; i++) {
-		if (address_equal(&left->addrs[i], addr))
-			return;
-	}
-	if (left->count < sizeof(left->addrs) / sizeof(left->addrs[0]))
-		left->addrs[left->count++] = *addr;
+	if (!publisher)
+		return;
+	service_set_fini(&publisher->services);
+	slot_lists_fini(&publisher->lists);
+	address_set_fini(&publisher->addresses);
+	backend_set_fini(&publisher->backends);
+	frontend_set_fini(&publisher->frontends);
+	retirement_fini(&publisher->retirement);
+	free(publisher);
 }
 
 /* A port that is in no map: its ClusterIP must not pass for an address that no Service has. */
-static void left_add_port(struct left_addresses *left, const struct service_record *service,
-			  const struct planned_port *planned)
+static void port_leave_alone(struct left_addresses *left, const struct service_record *service,
+			     const struct planned_port *planned)
 {
-	if (port_find(service, planned->name.port_name, planned->name.proto, planned->name.family))
+	if (service_find_port(service, &planned->name))
 		return;
 	for (size_t i = 0; i < planned->frontend_count; i++) {
 		if (planned->frontends[i].kind == FRONTEND_CLUSTER_IP)
-			left_add(left, &planned->frontends[i].frontend.vip);
+			left_addresses_add(left, &planned->frontends[i].frontend.vip);
 	}
 }
 
@@ -119,12 +115,12 @@ static void service_retire_missing(struct publisher *publisher, struct service_r
 		if (plan_has_port(plan, port))
 			continue;
 		port_retire(publisher, service, port);
-		publisher->numbers.changed_service_ports++;
+		publisher->changed_service_ports++;
 	}
 }
 
-static void log_full(const struct service_record *service, const struct planned_port *planned,
-		     const char *reason)
+static void port_log_unfitting(const struct service_record *service,
+			       const struct planned_port *planned, const char *reason)
 {
 	char text[ADDRESS_TEXT_SIZE];
 	const struct frontend *frontend = &planned->frontends->frontend;
@@ -157,11 +153,11 @@ static int service_apply_port(struct publisher *publisher, struct service_record
 	err = port_apply(publisher, service, planned);
 	if (err != -ENOSPC)
 		return err;
-	why = full_texts[publisher->full];
+	why = shortage_text(&publisher->shortage);
 	reasons_add(reasons, &planned->name, UNPROGRAMMED_MAP_FULL, why);
-	publisher->numbers.refused_service_ports++;
+	publisher->refused_service_ports++;
 	if (!service->unfitting)
-		log_full(service, planned, why);
+		port_log_unfitting(service, planned, why);
 	return -ENOSPC;
 }
 
@@ -169,7 +165,7 @@ static int service_apply_port(struct publisher *publisher, struct service_record
 static int service_leave_alone(struct publisher *publisher, struct service_record *service,
 			       const struct left_addresses *left, uint32_t *unfitting)
 {
-	int err = left_alone_set(publisher, service, left->addrs, left->count);
+	int err = left_alone_replace(&publisher->addresses, service, left);
 
 	if (err != -ENOSPC || *unfitting)
 		return err;
@@ -177,7 +173,7 @@ static int service_leave_alone(struct publisher *publisher, struct service_recor
 	if (!service->unfitting)
 		log_warning("service %s is left alone, but its ClusterIP cannot be told from one "
 			    "that no Service has: %s",
-			    service->name, full_texts[publisher->full]);
+			    service->name, shortage_text(&publisher->shortage));
 	return err;
 }
 
@@ -189,19 +185,16 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 	uint32_t unfitting = 0;
 	int err, first = 0;
 
-	if (plan && plan->port_count) {
-		reasons.keys = calloc(plan->port_count, sizeof(*reasons.keys));
-		reasons.values = calloc(plan->port_count, sizeof(*reasons.values));
-		if (!reasons.keys || !reasons.values)
-			return -ENOMEM;
-	}
+	err = reasons_init(&reasons, plan ? plan->port_count : 0);
+	if (err)
+		return err;
 	for (size_t i = 0; plan && i < plan->left_alone_count; i++)
-		left_add(&left, &plan->left_alone[i]);
+		left_addresses_add(&left, &plan->left_alone[i]);
 	for (size_t i = 0; plan && i < plan->port_count; i++) {
 		err = service_apply_port(publisher, service, &plan->ports[i], &reasons);
 		unfitting += err == -ENOSPC;
 		if (err == -ENOSPC)
-			left_add_port(&left, service, &plan->ports[i]);
+			port_leave_alone(&left, service, &plan->ports[i]);
 		/* An error that concerns more than one port takes precedence. */
 		if (!first || first == -ENOSPC)
 			first = err ? err : first;
@@ -210,40 +203,44 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 	first = first ? first : err;
 	/* Ports are retired last, so that a port that was only renamed answers without a gap. */
 	service_retire_missing(publisher, service, plan);
-	publisher->numbers.unfitting += unfitting - service->unfitting;
+	publisher->unfitting += unfitting - service->unfitting;
 	service->unfitting = unfitting;
-	err = reasons_set(publisher, service, reasons.keys, reasons.values, reasons.count);
+	err = reasons_write(&reasons, publisher->unprogrammed, service);
 	return first ? first : err;
 }
 
 int publisher_apply(struct publisher *publisher, const char *namespace_, const char *name,
 		    const struct plan *plan)
 {
-	struct service_record *service =
-		service_get(publisher, namespace_, name, plan && plan->port_count);
+	struct service_set *services = &publisher->services;
+	bool has_ports = plan && plan->port_count;
+	struct service_record *service;
 	int err;
 
+	service = has_ports ? service_set_get_or_add(services, namespace_, name)
+			    : service_set_find(services, namespace_, name);
 	if (!service)
-		return plan && plan->port_count ? -ENOMEM : 0;
+		return has_ports ? -ENOMEM : 0;
 	service->is_claimed = true;
 	err = service_apply(publisher, service, plan);
-	service_drop_empty(publisher, service);
+	service_set_drop_empty(services, service);
 	return err;
 }
 
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context)
 {
+	struct shortage *shortage = &publisher->shortage;
 	struct service_record *service;
 	uint32_t position = 0;
 	char key[2 * NAME_SIZE];
 	char *slash;
 	int err;
 
-	if (!publisher->has_room || !publisher->numbers.unfitting)
+	if (!shortage->has_room || !publisher->unfitting)
 		return 0;
-	publisher->has_room = false;
-	publisher->wanted = 0;
-	while ((service = lookup_next(&publisher->by_name, &position))) {
+	shortage->has_room = false;
+	shortage->wanted = 0;
+	while ((service = lookup_next(&publisher->services.by_name, &position))) {
 		if (!service->unfitting)
 			continue;
 		(void)snprintf(key, sizeof(key), "%s", service->name);
@@ -253,7 +250,7 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 		*slash = '\0';
 		err = fn(key, slash + 1, context);
 		if (err && err != -ENOSPC) {
-			publisher->has_room = true; /* for the Services that were not retried */
+			shortage->has_room = true; /* for the Services that were not retried */
 			return err;
 		}
 	}
@@ -266,84 +263,165 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 	struct service_record *service;
 	uint32_t position = 0;
 
-	while ((service = lookup_next(&publisher->by_name, &position))) {
+	while ((service = lookup_next(&publisher->services.by_name, &position))) {
 		for (port = service->ports; port; port = next_port) {
 			next_port = port->next;
 			if (port->is_claimed)
 				continue;
 			port_retire(publisher, service, port);
-			publisher->numbers.changed_service_ports++;
+			publisher->changed_service_ports++;
 		}
 		if (!service->is_claimed) {
-			(void)left_alone_set(publisher, service, NULL, 0);
-			(void)reasons_set(publisher, service, NULL, NULL, 0);
+			(void)left_alone_replace(&publisher->addresses, service,
+						 &(struct left_addresses){});
+			(void)reasons_write(&(struct reasons){}, publisher->unprogrammed, service);
 		}
-		service_drop_empty(publisher, service);
+		service_set_drop_empty(&publisher->services, service);
 	}
 	return 0;
-}
-
-static int node_address_add(struct publisher *publisher, const struct ip_addr *addr)
-{
-	uint32_t index = address_take(publisher, addr);
-	int err;
-
-	if (!index)
-		return -ENOSPC;
-	publisher->address_records[index].is_node = true;
-	err = address_settle(publisher, index);
-	if (err) {
-		publisher->address_records[index].is_node = false;
-		address_drop_unused(publisher, index);
-	}
-	return err;
 }
 
 int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
 				 size_t count)
 {
-	int err, first = 0;
+	return address_set_write_node(&publisher->addresses, addrs, count);
+}
 
-	for (uint32_t i = 1; i < publisher->address_ids.next_fresh; i++)
-		publisher->address_records[i].is_node = false;
-	for (size_t i = 0; i < count; i++) {
-		err = node_address_add(publisher, &addrs[i]);
-		first = first ? first : err;
-	}
-	for (uint32_t i = 1; i < publisher->address_ids.next_fresh; i++) {
-		const struct address_record *record = &publisher->address_records[i];
+/* Frees what no program looks at any more. */
+static void retired_free(struct publisher *publisher, const struct retired *item)
+{
+	struct shortage *shortage = &publisher->shortage;
 
-		if (record->flags & ADDRESS_NODE && !record->is_node)
-			(void)address_settle(publisher, i);
+	switch (item->kind) {
+	case RETIRED_SLOTS:
+		buddy_free(&publisher->lists.free, item->id, item->count);
+		shortage_record_freed(shortage, FULL_SLOTS);
+		break;
+	case RETIRED_LIST:
+		/* If the policies changed again, another grace period runs. */
+		if (!retirement_has_list(&publisher->retirement, item->id))
+			slot_lists_empty_unused(&publisher->lists,
+						&publisher->services.entries[item->id]);
+		break;
+	case RETIRED_BACKEND:
+		id_pool_free(&publisher->backends.ids, item->id);
+		shortage_record_freed(shortage, FULL_BACKENDS);
+		break;
+	case RETIRED_SERVICE:
+		service_set_release_id(&publisher->services, item->id);
+		shortage_record_freed(shortage, FULL_SERVICES);
+		shortage_record_freed(shortage, FULL_FRONTENDS);
+		break;
+	case RETIRED_ADDRESS:
+		id_pool_free(&publisher->addresses.ids, item->id);
+		shortage_record_freed(shortage, FULL_ADDRESSES);
+		break;
 	}
-	return first;
+}
+
+/*
+ * Frees a use of a service port's id when no flow of its VIP refers to it any more. `used` marks
+ * the ids that established flows refer to; NULL: there was no survey.
+ */
+static bool service_try_free(struct publisher *publisher, const struct retired *item,
+			     const uint8_t *used, uint64_t now_ns)
+{
+	struct address_set *addresses = &publisher->addresses;
+
+	if (item->vip && address_set_has_flows(addresses, item->vip, now_ns) &&
+	    (!used || used[item->id] || now_ns - item->ready_ns < SURVEY_NS))
+		return false;
+	if (item->vip)
+		address_set_end_retired(addresses, item->vip);
+	retired_free(publisher, item);
+	return true;
+}
+
+/* Checks once each entry that waits for its flows to end. */
+static void waiting_check(struct publisher *publisher, uint64_t now_ns)
+{
+	struct retirement *retirement = &publisher->retirement;
+	auto_cleanup(cleanup_free) uint8_t *used = NULL;
+
+	if (service_set_is_scarce(&publisher->services))
+		used = survey_services(&publisher->survey, now_ns);
+	for (uint32_t left = retirement->waiting.count; left; left--) {
+		struct retired item = retirement_dequeue_waiting(retirement);
+		bool is_done = false;
+
+		if (item.ready_ns <= now_ns)
+			is_done = item.kind == RETIRED_BACKEND
+					  ? backend_set_try_free(&publisher->backends, item.id,
+								 now_ns)
+					  : service_try_free(publisher, &item, used, now_ns);
+		if (!is_done)
+			retirement_requeue_waiting(retirement, &item);
+	}
+	retirement_end_check(retirement, now_ns);
+}
+
+uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns)
+{
+	struct retirement *retirement = &publisher->retirement;
+	struct retired item;
+
+	if (retirement_is_check_due(retirement, now_ns))
+		waiting_check(publisher, now_ns);
+	while (retirement_dequeue(retirement, now_ns, &item))
+		retired_free(publisher, &item);
+	return retirement_wait_ms(retirement, now_ns);
+}
+
+static bool publisher_serves(const struct publisher *publisher, uint32_t service, uint32_t backend)
+{
+	return slot_lists_serve(&publisher->lists, &publisher->services.entries[service], backend);
 }
 
 void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context)
 {
-	for (uint32_t i = 0; i < publisher->left_count; i++) {
-		const struct left_backend *left = &publisher->left[i];
-		const struct backend *backend = backend_at(publisher, left->backend);
+	struct backend_set *backends = &publisher->backends;
+
+	for (uint32_t i = 0; i < backends->departure_count; i++) {
+		const struct backend_departure *departure = &backends->departures[i];
+		const struct backend *backend = &backends->entries[departure->backend];
 
 		/* It may have come back since. */
-		if (!service_lists(publisher, left->service, left->backend))
-			fn(left->service, &backend->addr, backend->port, context);
+		if (!publisher_serves(publisher, departure->service, departure->backend))
+			fn(departure->service, &backend->addr, backend->port, context);
 	}
-	publisher->left_count = 0;
+	backends->departure_count = 0;
 }
 
 bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port)
 {
-	uint32_t id = backend_find(publisher, addr, port, IPPROTO_UDP);
+	uint32_t id = backend_set_find(&publisher->backends, addr, port, IPPROTO_UDP);
 
-	return id && service_lists(publisher, service, id);
+	return id && publisher_serves(publisher, service, id);
+}
+
+bool publisher_take_new_udp(struct publisher *publisher)
+{
+	const bool has_new_udp = publisher->frontends.has_new_udp;
+
+	publisher->frontends.has_new_udp = false;
+	return has_new_udp;
 }
 
 void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
 {
-	const struct id_pool *addresses = &publisher->address_ids;
+	const struct id_pool *addresses = &publisher->addresses.ids;
 
-	*ret_numbers = publisher->numbers;
-	ret_numbers->addresses = addresses->next_fresh - 1 - addresses->freed_count;
+	*ret_numbers = (struct publisher_numbers){
+		.service_ports = publisher->services.port_count,
+		.backends = publisher->backends.count,
+		.draining = publisher->backends.draining,
+		.slots = publisher->lists.used,
+		.frontends = publisher->frontends.count,
+		.addresses = addresses->next_fresh - 1 - addresses->freed_count,
+		.source_ranges = publisher->ranges.count,
+		.changed_service_ports = publisher->changed_service_ports,
+		.refused_service_ports = publisher->refused_service_ports,
+		.unfitting = publisher->unfitting,
+	};
 }

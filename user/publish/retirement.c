@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/*
- * Retired entries are reused only after a grace period that no running program outlives and, where
- * flows can still refer to them, after those flows have ended.
- */
+#include "publish/retirement.h"
 
 #include <stdlib.h>
-#include <time.h>
 
-#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
-#include "publish/publisher_parts.h"
 
-uint64_t now_monotonic_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
+/*
+ * Retired entries wait at least this long, so that a busy agent waits once for many of them. It is
+ * not the grace period itself, whose end the caller of publisher_reclaim guarantees.
+ */
+#define BATCH_DELAY_NS 2000000000ULL
+/* How often entries that wait for their flows to end are checked. */
+#define FLOWS_CHECK_NS 5000000000ULL
+#define NSEC_PER_MSEC  1000000ULL
 
 static bool queue_grow(struct retired_queue *queue)
 {
@@ -47,7 +42,7 @@ static void queue_add(struct retired_queue *queue, const struct retired *item)
 	queue->items[(queue->first + queue->count++) % queue->room] = *item;
 }
 
-static struct retired queue_take(struct retired_queue *queue)
+static struct retired queue_dequeue(struct retired_queue *queue)
 {
 	struct retired item = queue->items[queue->first];
 
@@ -56,38 +51,46 @@ static struct retired queue_take(struct retired_queue *queue)
 	return item;
 }
 
-void retire(struct publisher *publisher, enum retired_kind kind, uint32_t id, uint32_t count)
+void retirement_fini(struct retirement *retirement)
+{
+	free(retirement->grace.items);
+	free(retirement->waiting.items);
+	*retirement = (struct retirement){};
+}
+
+void retire(struct retirement *retirement, enum retired_kind kind, uint32_t id, uint32_t count)
 {
 	const struct retired item = {
 		.kind = kind,
 		.id = id,
 		.count = count,
-		.ready_ns = now_monotonic_ns() + GRACE_NS,
+		.ready_ns = clock_now_ns() + BATCH_DELAY_NS,
 	};
 
-	queue_add(&publisher->grace, &item);
+	queue_add(&retirement->grace, &item);
 }
 
-void retire_when_idle(struct publisher *publisher, enum retired_kind kind, uint32_t id,
+void retire_when_idle(struct retirement *retirement, enum retired_kind kind, uint32_t id,
 		      uint32_t vip)
 {
 	const struct retired item = {
 		.kind = kind,
 		.id = id,
 		.vip = vip,
-		.ready_ns = now_monotonic_ns() + GRACE_NS,
+		.ready_ns = clock_now_ns() + BATCH_DELAY_NS,
 	};
 
-	if (!publisher->waiting.count)
-		publisher->waiting_ns = item.ready_ns;
-	queue_add(&publisher->waiting, &item);
+	if (!retirement->waiting.count)
+		retirement->check_ns = item.ready_ns;
+	queue_add(&retirement->waiting, &item);
 }
 
-/* True if the policy of the service port has changed again, so that another grace period runs. */
-static bool queue_has_list(const struct retired_queue *queue, uint32_t service)
+bool retirement_has_list(const struct retirement *retirement, uint32_t service)
 {
-	for (uint32_t i = 0; i < queue->count; i++) {
-		const struct retired *item = &queue->items[(queue->first + i) % queue->room];
+	const struct retired_queue *grace = &retirement->grace;
+
+	for (uint32_t i = 0; i < grace->count; i++) {
+		const struct retired *item = &grace->items[(grace->first + i) % grace->room];
 
 		if (item->kind == RETIRED_LIST && item->id == service)
 			return true;
@@ -95,127 +98,45 @@ static bool queue_has_list(const struct retired_queue *queue, uint32_t service)
 	return false;
 }
 
-void service_id_release(struct publisher *publisher, uint32_t id)
+bool retirement_dequeue(struct retirement *retirement, uint64_t now_ns, struct retired *ret_item)
 {
-	if (id && !--publisher->service_uses[id])
-		id_pool_free(&publisher->service_ids, id);
-}
+	struct retired_queue *grace = &retirement->grace;
 
-static void item_free(struct publisher *publisher, const struct retired *item)
-{
-	uint32_t freed = 0;
-
-	switch (item->kind) {
-	case RETIRED_SLOTS:
-		buddy_free(&publisher->free_slots, item->id, item->count);
-		freed = 1U << FULL_SLOTS;
-		break;
-	case RETIRED_LIST:
-		if (!queue_has_list(&publisher->grace, item->id))
-			list_empty_unused(publisher, item->id);
-		break;
-	case RETIRED_BACKEND:
-		id_pool_free(&publisher->backend_ids, item->id);
-		freed = 1U << FULL_BACKENDS;
-		break;
-	case RETIRED_SERVICE:
-		service_id_release(publisher, item->id);
-		freed = 1U << FULL_SERVICES | 1U << FULL_FRONTENDS;
-		break;
-	case RETIRED_ADDRESS:
-		id_pool_free(&publisher->address_ids, item->id);
-		freed = 1U << FULL_ADDRESSES;
-		break;
-	}
-	publisher->has_room |= (publisher->wanted & freed) != 0;
-}
-
-static void service_free(struct publisher *publisher, const struct retired *item)
-{
-	if (item->vip) {
-		publisher->address_records[item->vip].retired--;
-		(void)address_settle(publisher, item->vip);
-	}
-	item_free(publisher, item);
-}
-
-/*
- * Frees a use of a service port's id when no flow of its VIP refers to it any more. `used` marks
- * the ids that established flows refer to; NULL: there was no survey.
- */
-static bool service_try_free(struct publisher *publisher, const struct retired *item,
-			     const uint8_t *used, uint64_t now_ns)
-{
-	if (item->vip && address_has_flows(publisher, item->vip, now_ns) &&
-	    (!used || used[item->id] || now_ns - item->ready_ns < SURVEY_NS))
+	if (!grace->count || grace->items[grace->first].ready_ns > now_ns)
 		return false;
-	service_free(publisher, item);
+	*ret_item = queue_dequeue(grace);
 	return true;
 }
 
-static bool service_ids_are_scarce(const struct publisher *publisher)
+bool retirement_is_check_due(const struct retirement *retirement, uint64_t now_ns)
 {
-	const struct id_pool *ids = &publisher->service_ids;
-	uint32_t taken = ids->next_fresh - 1 - ids->freed_count;
-
-	return taken > ids->max / 4 * 3;
+	return retirement->waiting.count && retirement->check_ns <= now_ns;
 }
 
-/*
- * Surveys which service ports established flows refer to, if ids are scarce and the last survey is
- * long past; NULL: there is none. The caller frees it.
- */
-static uint8_t *waiting_survey(struct publisher *publisher, uint64_t now_ns)
+struct retired retirement_dequeue_waiting(struct retirement *retirement)
 {
-	uint8_t *used;
-
-	if (!service_ids_are_scarce(publisher) ||
-	    (publisher->survey_ns && now_ns - publisher->survey_ns < SURVEY_NS))
-		return NULL;
-	publisher->survey_ns = now_ns;
-	used = calloc(publisher->maps.services_max, sizeof(*used));
-	if (used && survey_services(publisher, used)) {
-		free(used);
-		used = NULL;
-	}
-	return used;
+	return queue_dequeue(&retirement->waiting);
 }
 
-/* Checks once each entry that waits for its flows to end. */
-static void waiting_look(struct publisher *publisher, uint64_t now_ns)
+void retirement_requeue_waiting(struct retirement *retirement, const struct retired *item)
 {
-	auto_cleanup(cleanup_free) uint8_t *used = waiting_survey(publisher, now_ns);
-
-	for (uint32_t left = publisher->waiting.count; left; left--) {
-		struct retired item = queue_take(&publisher->waiting);
-		bool is_done = false;
-
-		if (item.ready_ns <= now_ns)
-			is_done = item.kind == RETIRED_BACKEND
-					  ? backend_try_free(publisher, item.id, now_ns)
-					  : service_try_free(publisher, &item, used, now_ns);
-		if (!is_done)
-			queue_add(&publisher->waiting, &item);
-	}
-	publisher->waiting_ns = now_ns + (publisher->waiting.count ? FLOWS_CHECK_NS : 0);
+	queue_add(&retirement->waiting, item);
 }
 
-uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns)
+void retirement_end_check(struct retirement *retirement, uint64_t now_ns)
 {
+	retirement->check_ns = now_ns + (retirement->waiting.count ? FLOWS_CHECK_NS : 0);
+}
+
+uint64_t retirement_wait_ms(const struct retirement *retirement, uint64_t now_ns)
+{
+	const struct retired_queue *grace = &retirement->grace;
 	uint64_t next_ns = UINT64_MAX;
 
-	if (publisher->waiting.count && publisher->waiting_ns <= now_ns)
-		waiting_look(publisher, now_ns);
-	while (publisher->grace.count &&
-	       publisher->grace.items[publisher->grace.first].ready_ns <= now_ns) {
-		struct retired item = queue_take(&publisher->grace);
-
-		item_free(publisher, &item);
-	}
-	if (publisher->grace.count)
-		next_ns = publisher->grace.items[publisher->grace.first].ready_ns;
-	if (publisher->waiting.count && publisher->waiting_ns < next_ns)
-		next_ns = publisher->waiting_ns;
+	if (grace->count)
+		next_ns = grace->items[grace->first].ready_ns;
+	if (retirement->waiting.count && retirement->check_ns < next_ns)
+		next_ns = retirement->check_ns;
 	if (next_ns == UINT64_MAX)
 		return 0;
 	return next_ns <= now_ns ? 1 : (next_ns - now_ns) / NSEC_PER_MSEC + 1;
