@@ -109,7 +109,7 @@ void port_backends_sort(struct port_backend *backends, uint32_t count);
 int service_set_add_port(struct service_set *set, struct service_record *service,
 			 const struct service_name *name, struct port_record **ret_port);
 
-/* Undoes service_set_add_port; no map has the port. */
+/* Undoes service_set_add_port; no program has seen the port. */
 void service_set_undo_port(struct service_set *set, struct service_record *service,
 			   struct port_record *port);
 
