@@ -15,7 +15,7 @@
 
 #include "between.h"
 #include "fairlead/limits.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 #define NS_PER_S      1000000000ULL
 #define GRACE_S       2ULL

@@ -27,31 +27,31 @@ static int teardown(void **state)
 static void then_takes(struct id_pool *pool, const uint32_t *expected)
 {
 	for (; *expected; expected++)
-		assert_int_equal(id_pool_take(pool), *expected);
+		assert_int_equal(id_pool_alloc(pool), *expected);
 }
 
 static void test_pool_gives_each_id_once(void **state)
 {
 	then_takes(*state, (const uint32_t[]){1, 2, 3, 4, 5, 0});
-	assert_int_equal(id_pool_take(*state), 0);
+	assert_int_equal(id_pool_alloc(*state), 0);
 }
 
 static void test_pool_reuses_late(void **state)
 {
 	then_takes(*state, (const uint32_t[]){1, 2, 3, 0});
-	id_pool_give(*state, 2);
-	id_pool_give(*state, 1);
+	id_pool_free(*state, 2);
+	id_pool_free(*state, 1);
 
 	then_takes(*state, (const uint32_t[]){4, 5, 2, 1, 0});
-	assert_int_equal(id_pool_take(*state), 0);
+	assert_int_equal(id_pool_alloc(*state), 0);
 }
 
 static void test_pool_knows_what_is_taken(void **state)
 {
-	uint32_t id = id_pool_take(*state);
+	uint32_t id = id_pool_alloc(*state);
 
 	assert_true(id_pool_has(*state, id));
-	id_pool_give(*state, id);
+	id_pool_free(*state, id);
 	assert_false(id_pool_has(*state, id));
 }
 
@@ -71,18 +71,18 @@ static void test_pool_spares_gaps(void **state)
 	id_pool_reserved(*state);
 
 	then_takes(*state, (const uint32_t[]){5, 1, 3, 0});
-	assert_int_equal(id_pool_take(*state), 0);
+	assert_int_equal(id_pool_alloc(*state), 0);
 }
 
 static void test_pool_forgets_a_reservation(void **state)
 {
 	assert_true(id_pool_reserve(*state, 2));
 	assert_true(id_pool_reserve(*state, 3));
-	id_pool_give(*state, 2);
+	id_pool_free(*state, 2);
 	id_pool_reserved(*state);
 
 	then_takes(*state, (const uint32_t[]){4, 5, 1, 2, 0});
-	assert_int_equal(id_pool_take(*state), 0);
+	assert_int_equal(id_pool_alloc(*state), 0);
 }
 
 static void test_pool_goes_round(void **state)
@@ -90,12 +90,12 @@ static void test_pool_goes_round(void **state)
 	struct id_pool *pool = *state;
 
 	for (int i = 0; i < 5; i++)
-		assert_int_not_equal(id_pool_take(pool), 0);
+		assert_int_not_equal(id_pool_alloc(pool), 0);
 	for (int round = 0; round < 100; round++) {
-		id_pool_give(pool, 3);
-		id_pool_give(pool, 1);
+		id_pool_free(pool, 3);
+		id_pool_free(pool, 1);
 		then_takes(pool, (const uint32_t[]){3, 1, 0});
-		assert_int_equal(id_pool_take(pool), 0);
+		assert_int_equal(id_pool_alloc(pool), 0);
 	}
 }
 

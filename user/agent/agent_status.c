@@ -11,7 +11,7 @@
 #include "fairlead/agent.h"
 #include "link/link.h"
 #include "model/model.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 void agent_status_begin(struct agent *agent)
 {

@@ -14,7 +14,7 @@
 #include "config/client_scope.h"
 #include "datapath/local_port_range.h"
 #include "link/hooks/cgroup.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 static int plane_link_programs(bool is_layer3, struct link_programs *ret_programs, void *context)
 {

@@ -18,7 +18,7 @@
 #include "model/model.h"
 #include "plan/health_check.h"
 #include "plan/plan.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 #define RETRY_S       2
 #define NSEC_PER_MSEC 1000000ULL

@@ -9,7 +9,7 @@
 #include <uv.h>
 
 #include "link/sockets/early_sockets.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 struct socket_reconnect;
 

@@ -17,7 +17,7 @@
 #include "datapath/datapath.h"
 #include "kube/client/client.h"
 #include "metrics/fairlead_metrics.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 #include "source/source.h"
 
 static void source_on_changed(uint64_t woken_ns, void *context)

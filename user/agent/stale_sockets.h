@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 struct stale_sockets;
 

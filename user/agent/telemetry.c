@@ -13,7 +13,7 @@
 #include "metrics/metrics.h"
 #include "metrics/process_metrics.h"
 #include "metrics/sli_metrics.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 #define NS_PER_S 1e9
 

@@ -21,7 +21,7 @@
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"
 #include "link/link.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 #include "skeleton/socket.skel.h"
 #include "skeleton/sweep.skel.h"
 #include "skeleton/tc.skel.h"

@@ -14,7 +14,7 @@
 #include "fairlead/agent.h"
 #include "metrics/kube_proxy_metrics.h"
 #include "metrics/metrics.h"
-#include "publish/publish.h"
+#include "publish/publisher.h"
 
 /* The agent's state, read at each scrape. */
 struct fairlead_metrics_source {

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "publish/zeroed_array.h"
+#include "publish/mapped_array.h"
 
 #define WORD_BITS 64U
 
@@ -23,7 +23,7 @@ int bit_set_init(struct bit_set *bits, uint32_t size)
 
 	*bits = (struct bit_set){.size = size};
 	do {
-		bits->levels[bits->level_count] = zeroed_array_new(words, sizeof(uint64_t));
+		bits->levels[bits->level_count] = mapped_array_new(words, sizeof(uint64_t));
 		if (!bits->levels[bits->level_count]) {
 			bit_set_fini(bits);
 			return -ENOMEM;
@@ -39,7 +39,7 @@ void bit_set_fini(struct bit_set *bits)
 	uint32_t words = words_of(bits->size);
 
 	for (unsigned int level = 0; level < bits->level_count; level++) {
-		zeroed_array_free(bits->levels[level], words, sizeof(uint64_t));
+		mapped_array_free(bits->levels[level], words, sizeof(uint64_t));
 		words = words_of(words);
 	}
 	*bits = (struct bit_set){};

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 
-#include "publish/zeroed_array.h"
+#include "publish/mapped_array.h"
 
 int id_pool_init(struct id_pool *pool, uint32_t max)
 {
 	*pool = (struct id_pool){.max = max, .next_fresh = 1};
-	pool->freed = zeroed_array_new(max, sizeof(*pool->freed));
-	pool->taken = zeroed_array_new(max / 8 + 1, 1);
+	pool->freed = mapped_array_new(max, sizeof(*pool->freed));
+	pool->taken = mapped_array_new(max / 8 + 1, 1);
 	if (!pool->freed || !pool->taken) {
 		id_pool_fini(pool);
 		return -ENOMEM;
@@ -19,8 +19,8 @@ int id_pool_init(struct id_pool *pool, uint32_t max)
 
 void id_pool_fini(struct id_pool *pool)
 {
-	zeroed_array_free(pool->freed, pool->max, sizeof(*pool->freed));
-	zeroed_array_free(pool->taken, pool->max / 8 + 1, 1);
+	mapped_array_free(pool->freed, pool->max, sizeof(*pool->freed));
+	mapped_array_free(pool->taken, pool->max / 8 + 1, 1);
 	*pool = (struct id_pool){};
 }
 
@@ -29,18 +29,18 @@ bool id_pool_has(const struct id_pool *pool, uint32_t id)
 	return pool->taken[id / 8] & (1U << id % 8);
 }
 
-static void mark(struct id_pool *pool, uint32_t id)
+static void id_mark(struct id_pool *pool, uint32_t id)
 {
 	pool->taken[id / 8] |= (uint8_t)(1U << id % 8);
 }
 
-static void freed_add(struct id_pool *pool, uint32_t id)
+static void id_append_freed(struct id_pool *pool, uint32_t id)
 {
 	pool->freed[(pool->freed_first + pool->freed_count) % pool->max] = id;
 	pool->freed_count++;
 }
 
-uint32_t id_pool_take(struct id_pool *pool)
+uint32_t id_pool_alloc(struct id_pool *pool)
 {
 	uint32_t id;
 
@@ -53,23 +53,23 @@ uint32_t id_pool_take(struct id_pool *pool)
 	} else {
 		return 0;
 	}
-	mark(pool, id);
+	id_mark(pool, id);
 	return id;
 }
 
-void id_pool_give(struct id_pool *pool, uint32_t id)
+void id_pool_free(struct id_pool *pool, uint32_t id)
 {
 	pool->taken[id / 8] &= (uint8_t)(~(1U << id % 8));
 	/* A reserved id that is given back early is left to id_pool_reserved. */
 	if (id < pool->next_fresh)
-		freed_add(pool, id);
+		id_append_freed(pool, id);
 }
 
 bool id_pool_reserve(struct id_pool *pool, uint32_t id)
 {
 	if (!id || id >= pool->max || id_pool_has(pool, id))
 		return false;
-	mark(pool, id);
+	id_mark(pool, id);
 	return true;
 }
 
@@ -81,7 +81,7 @@ void id_pool_reserved(struct id_pool *pool)
 		end--;
 	for (id = pool->next_fresh; id < end; id++) {
 		if (!id_pool_has(pool, id))
-			freed_add(pool, id);
+			id_append_freed(pool, id);
 	}
 	pool->next_fresh = end;
 }
@@ -97,8 +97,8 @@ int id_index_init(struct id_index *index, uint32_t max)
 	while (buckets <= max / 8)
 		buckets *= 2;
 	*index = (struct id_index){.max = max, .mask = buckets - 1};
-	index->heads = zeroed_array_new(buckets, sizeof(*index->heads));
-	index->next = zeroed_array_new(max, sizeof(*index->next));
+	index->heads = mapped_array_new(buckets, sizeof(*index->heads));
+	index->next = mapped_array_new(max, sizeof(*index->next));
 	if (!index->heads || !index->next) {
 		id_index_fini(index);
 		return -ENOMEM;
@@ -108,8 +108,8 @@ int id_index_init(struct id_index *index, uint32_t max)
 
 void id_index_fini(struct id_index *index)
 {
-	zeroed_array_free(index->heads, index->mask + 1UL, sizeof(*index->heads));
-	zeroed_array_free(index->next, index->max, sizeof(*index->next));
+	mapped_array_free(index->heads, index->mask + 1UL, sizeof(*index->heads));
+	mapped_array_free(index->next, index->max, sizeof(*index->next));
 	*index = (struct id_index){};
 }
 

@@ -24,10 +24,10 @@ struct id_pool {
 int id_pool_init(struct id_pool *pool, uint32_t max);
 void id_pool_fini(struct id_pool *pool);
 
-/* Returns an id, or 0: none is left. */
-uint32_t id_pool_take(struct id_pool *pool);
+/* Returns an id that is in use from now on, or 0: none is left. */
+uint32_t id_pool_alloc(struct id_pool *pool);
 
-void id_pool_give(struct id_pool *pool, uint32_t id);
+void id_pool_free(struct id_pool *pool, uint32_t id);
 bool id_pool_has(const struct id_pool *pool, uint32_t id);
 
 /*

@@ -1,80 +1,73 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/*
- * Addresses left alone: ClusterIPs of Services that we do not serve, because another proxy handles
- * them or they do not fit. Each counts as an external address without frontends: we refuse no
- * packet to any of its ports, and do not drop them as packets to an address that no Service has
- * (rule C44).
- */
+#include "publish/left_alone.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/address.h"
 #include "base/cleanup.h"
-#include "publish/publisher.h"
 
-static struct left_alone *left_alone_new(size_t room)
+void left_addresses_add(struct left_addresses *left, const struct ip_addr *addr)
 {
-	return calloc(1, sizeof(struct left_alone) +
-				 room * sizeof(((struct left_alone *)0)->addresses[0]));
+	for (size_t i = 0; i < left->count; i++) {
+		if (address_equal(&left->addrs[i], addr))
+			return;
+	}
+	if (left->count < sizeof(left->addrs) / sizeof(left->addrs[0]))
+		left->addrs[left->count++] = *addr;
 }
 
-static int left_alone_take(struct publisher *publisher, const struct ip_addr *addr,
-			   struct left_alone *left)
+static int left_alone_add(struct address_set *set, const struct ip_addr *addr,
+			  struct left_alone *left)
 {
-	uint32_t index = address_take(publisher, addr);
+	uint32_t index = address_set_get_or_add(set, addr);
 	int err;
 
-	if (!index || !address_can_count(publisher, index, FRONTEND_EXTERNAL_IP))
-		return publisher_is_full(publisher, FULL_ADDRESSES);
-	address_count_frontend(publisher, index, FRONTEND_EXTERNAL_IP, 1);
-	err = address_settle(publisher, index);
+	if (!index || !address_set_can_count(set, index, FRONTEND_EXTERNAL_IP))
+		return shortage_record(set->shortage, FULL_ADDRESSES);
+	address_set_count_frontend(set, index, FRONTEND_EXTERNAL_IP, 1);
+	err = address_set_sync(set, index);
 	if (err) {
-		address_count_frontend(publisher, index, FRONTEND_EXTERNAL_IP, -1);
-		address_drop_unused(publisher, index);
+		address_set_count_frontend(set, index, FRONTEND_EXTERNAL_IP, -1);
+		address_set_drop_unused(set, index);
 		return err;
 	}
 	left->addresses[left->count++] = index;
 	return 0;
 }
 
-/*
- * No flow of ours has the address, unless a frontend was there, and then the frontend's removal
- * waits for its flows.
- */
-static void left_alone_give(struct publisher *publisher, const struct left_alone *left)
-{
-	for (uint32_t i = 0; left && i < left->count; i++) {
-		address_count_frontend(publisher, left->addresses[i], FRONTEND_EXTERNAL_IP, -1);
-		(void)address_settle(publisher, left->addresses[i]);
-	}
-}
-
-int left_alone_set(struct publisher *publisher, struct service_record *service,
-		   const struct ip_addr *addrs, size_t count)
+int left_alone_replace(struct address_set *set, struct service_record *service,
+		       const struct left_addresses *left)
 {
 	auto_cleanup(cleanup_free) struct left_alone *before = NULL;
-	struct left_alone *left = NULL;
+	struct left_alone *after = NULL;
 	int err, first = 0;
 
-	if (count) {
-		left = left_alone_new(count);
-		if (!left)
+	if (left->count) {
+		after = calloc(1, sizeof(*after) + left->count * sizeof(after->addresses[0]));
+		if (!after)
 			return -ENOMEM;
 	}
-	for (size_t i = 0; i < count; i++) {
-		err = left_alone_take(publisher, &addrs[i], left);
+	for (size_t i = 0; i < left->count; i++) {
+		err = left_alone_add(set, &left->addrs[i], after);
 		first = first ? first : err;
 	}
 	before = service->left_alone;
-	service->left_alone = left;
-	left_alone_give(publisher, before);
+	service->left_alone = after;
+	/*
+	 * No flow of ours has these addresses, unless a frontend was there, and then the frontend's
+	 * removal waits for its flows.
+	 */
+	for (uint32_t i = 0; before && i < before->count; i++) {
+		address_set_count_frontend(set, before->addresses[i], FRONTEND_EXTERNAL_IP, -1);
+		(void)address_set_sync(set, before->addresses[i]);
+	}
 	return first;
 }
 
-int left_alone_adopt(struct publisher *publisher, uint32_t index)
+int left_alone_adopt(struct address_set *set, struct service_set *services, uint32_t index)
 {
-	struct service_record *nobody = service_get(publisher, "", "", true);
+	struct service_record *nobody = service_set_get_or_add(services, "", "");
 	struct left_alone *left;
 	uint32_t count;
 
@@ -87,6 +80,6 @@ int left_alone_adopt(struct publisher *publisher, uint32_t index)
 	left->addresses[count] = index;
 	left->count = count + 1;
 	nobody->left_alone = left;
-	address_count_frontend(publisher, index, FRONTEND_EXTERNAL_IP, 1);
+	address_set_count_frontend(set, index, FRONTEND_EXTERNAL_IP, 1);
 	return 0;
 }

@@ -1,98 +1,47 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/* Opening and closing a publisher: maps its maps and adopts what an earlier run left in them. */
-
 #include "publish/publisher.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "publish/zeroed_array.h"
+#include "publish/adoption.h"
+#include "publish/left_alone.h"
+#include "publish/ports.h"
+#include "publish/publisher_parts.h"
+#include "publish/reasons.h"
 
-int map_size(int map, uint32_t *ret_entries)
+static int parts_init(struct publisher *publisher, const struct publish_maps *maps)
 {
-	struct bpf_map_info info = {};
-	__u32 info_size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(map, &info, &info_size))
-		return -errno;
-	*ret_entries = info.max_entries;
-	return 0;
-}
-
-static int maps_measure(struct publisher *publisher)
-{
-	const struct publish_maps *maps = &publisher->maps;
-	uint32_t addresses = 0;
+	struct retirement *retirement = &publisher->retirement;
+	struct shortage *shortage = &publisher->shortage;
 	int err;
 
-	err = map_size(maps->frontends, &publisher->frontends_max);
-	if (!err)
-		err = map_size(maps->address_flows, &publisher->addresses_max);
-	if (!err)
-		err = map_size(maps->addresses, &addresses);
-	if (addresses < publisher->addresses_max)
-		publisher->addresses_max = addresses;
-	return err;
-}
-
-void publisher_rest(const struct publisher *publisher)
-{
-	windows_trim(publisher->services);
-	windows_trim(publisher->slots);
-	windows_trim(publisher->backends);
-	windows_trim(publisher->address_flows);
-	windows_trim(publisher->node_ports);
-}
-
-static int maps_map(struct publisher *publisher)
-{
-	const struct publish_maps *maps = &publisher->maps;
-	int err = maps_measure(publisher);
-
+	publisher->unprogrammed = maps->unprogrammed;
+	publisher->survey =
+		(struct survey){.flows = maps->flows, .services_max = maps->services_max};
+	publisher->ranges =
+		(struct source_ranges){.map = maps->source_ranges, .shortage = shortage};
+	err = service_set_init(&publisher->services, maps, retirement, shortage);
 	if (err)
 		return err;
-	err = windows_new(maps->services, maps->services_max, sizeof(struct service),
-			  &publisher->services);
-	if (!err)
-		err = windows_new(maps->slots, maps->slots_max, sizeof(struct slot),
-				  &publisher->slots);
-	if (!err)
-		err = windows_new(maps->backends, maps->backends_max, sizeof(struct backend),
-				  &publisher->backends);
-	if (!err)
-		err = windows_new(maps->address_flows, publisher->addresses_max,
-				  sizeof(struct address_flows), &publisher->address_flows);
-	if (!err)
-		err = windows_new(maps->node_ports, 1, sizeof(struct node_ports),
-				  &publisher->node_ports);
-	return err;
-}
-
-static int tables_init(struct publisher *publisher)
-{
-	const struct publish_maps *maps = &publisher->maps;
-
-	publisher->backend_records =
-		zeroed_array_new(maps->backends_max, sizeof(*publisher->backend_records));
-	publisher->address_records =
-		zeroed_array_new(publisher->addresses_max, sizeof(*publisher->address_records));
-	publisher->ipv6 = zeroed_array_new(publisher->addresses_max, sizeof(*publisher->ipv6));
-	publisher->service_uses =
-		zeroed_array_new(maps->services_max, sizeof(*publisher->service_uses));
-	if (!publisher->backend_records || !publisher->address_records || !publisher->ipv6 ||
-	    !publisher->service_uses || id_pool_init(&publisher->service_ids, maps->services_max) ||
-	    id_pool_init(&publisher->backend_ids, maps->backends_max) ||
-	    id_pool_init(&publisher->address_ids, publisher->addresses_max) ||
-	    id_pool_init(&publisher->ipv6_ids, publisher->addresses_max) ||
-	    id_index_init(&publisher->backend_index, maps->backends_max) ||
-	    id_index_init(&publisher->address_index, publisher->addresses_max) ||
-	    buddy_init(&publisher->free_slots, maps->slots_max))
-		return -ENOMEM;
-	return 0;
+	err = slot_lists_init(&publisher->lists, maps, retirement, shortage);
+	if (err)
+		return err;
+	err = address_set_init(&publisher->addresses, maps, retirement, shortage);
+	if (err)
+		return err;
+	err = backend_set_init(&publisher->backends, maps, &publisher->addresses, retirement,
+			       shortage);
+	if (err)
+		return err;
+	return frontend_set_init(&publisher->frontends, maps, &publisher->addresses,
+				 &publisher->services, shortage);
 }
 
 static void publisher_freep(struct publisher **publisher)
@@ -107,66 +56,372 @@ int publisher_open(const struct publish_maps *maps, struct publisher **ret_publi
 
 	if (!publisher)
 		return log_err(-ENOMEM, "cannot allocate the publisher");
-	publisher->maps = *maps;
-	err = maps_map(publisher);
+	err = parts_init(publisher, maps);
 	if (err)
-		return log_err(err, "cannot map the maps of the datapath");
-	err = tables_init(publisher);
-	if (err)
-		return log_err(err, "cannot allocate the publisher's tables");
-	err = adopt(publisher);
+		return log_err(err, "cannot map the maps of the datapath, or allocate the "
+				    "publisher's tables");
+	err = adopt_maps(publisher);
 	if (err)
 		return log_err(err, "cannot read what the maps hold");
-	publisher_rest(publisher);
 	*ret_publisher = take_ptr(publisher);
 	return 0;
-}
-
-static void services_free(struct publisher *publisher)
-{
-	struct service_record *service;
-	uint32_t position = 0;
-
-	while ((service = lookup_next(&publisher->by_name, &position))) {
-		while (service->ports) {
-			struct port_record *port = service->ports;
-
-			service->ports = port->next;
-			port_free(port);
-		}
-		free(service->left_alone);
-		free(service->unprogrammed);
-		free(service);
-	}
-	lookup_fini(&publisher->by_name);
 }
 
 void publisher_close(struct publisher *publisher)
 {
 	if (!publisher)
 		return;
-	services_free(publisher);
-	windows_free(publisher->services);
-	windows_free(publisher->slots);
-	windows_free(publisher->backends);
-	windows_free(publisher->address_flows);
-	windows_free(publisher->node_ports);
-	id_pool_fini(&publisher->service_ids);
-	id_pool_fini(&publisher->backend_ids);
-	id_pool_fini(&publisher->address_ids);
-	id_pool_fini(&publisher->ipv6_ids);
-	id_index_fini(&publisher->backend_index);
-	id_index_fini(&publisher->address_index);
-	buddy_fini(&publisher->free_slots);
-	zeroed_array_free(publisher->backend_records, publisher->maps.backends_max,
-			  sizeof(*publisher->backend_records));
-	zeroed_array_free(publisher->address_records, publisher->addresses_max,
-			  sizeof(*publisher->address_records));
-	zeroed_array_free(publisher->ipv6, publisher->addresses_max, sizeof(*publisher->ipv6));
-	zeroed_array_free(publisher->service_uses, publisher->maps.services_max,
-			  sizeof(*publisher->service_uses));
-	free(publisher->grace.items);
-	free(publisher->waiting.items);
-	free(publisher->left);
+	service_set_fini(&publisher->services);
+	slot_lists_fini(&publisher->lists);
+	address_set_fini(&publisher->addresses);
+	backend_set_fini(&publisher->backends);
+	frontend_set_fini(&publisher->frontends);
+	retirement_fini(&publisher->retirement);
 	free(publisher);
+}
+
+/* A port that is in no map: its ClusterIP must not pass for an address that no Service has. */
+static void port_leave_alone(struct left_addresses *left, const struct service_record *service,
+			     const struct planned_port *planned)
+{
+	if (service_find_port(service, &planned->name))
+		return;
+	for (size_t i = 0; i < planned->frontend_count; i++) {
+		if (planned->frontends[i].kind == FRONTEND_CLUSTER_IP)
+			left_addresses_add(left, &planned->frontends[i].frontend.vip);
+	}
+}
+
+static bool plan_has_port(const struct plan *plan, const struct port_record *port)
+{
+	for (size_t i = 0; plan && i < plan->port_count; i++) {
+		const struct planned_port *planned = &plan->ports[i];
+
+		if (!planned->unprogrammed && planned->name.proto == port->proto &&
+		    planned->name.family == port->family &&
+		    !strcmp(planned->name.port_name, port->port_name))
+			return true;
+	}
+	return false;
+}
+
+static void service_retire_missing(struct publisher *publisher, struct service_record *service,
+				   const struct plan *plan)
+{
+	struct port_record *port = service->ports, *next;
+
+	for (; port; port = next) {
+		next = port->next;
+		if (plan_has_port(plan, port))
+			continue;
+		port_retire(publisher, service, port);
+		publisher->changed_service_ports++;
+	}
+}
+
+static void port_log_unfitting(const struct service_record *service,
+			       const struct planned_port *planned, const char *reason)
+{
+	char text[ADDRESS_TEXT_SIZE];
+	const struct frontend *frontend = &planned->frontends->frontend;
+
+	for (size_t i = 0; i < planned->frontend_count; i++) {
+		if (planned->frontends[i].kind == FRONTEND_CLUSTER_IP)
+			frontend = &planned->frontends[i].frontend;
+	}
+	log_warning("service %s port %s (%s/%s) does not fit and is left as it was: %s",
+		    service->name,
+		    planned->name.port_name[0] ? planned->name.port_name : "(unnamed)",
+		    endpoint_format(&frontend->vip, frontend->port, text),
+		    proto_name(planned->name.proto), reason);
+}
+
+/*
+ * Applies one port. If it does not fit, adds the reason, and logs it unless the Service already did
+ * not fit.
+ */
+static int service_apply_port(struct publisher *publisher, struct service_record *service,
+			      const struct planned_port *planned, struct reasons *reasons)
+{
+	const char *why;
+	int err;
+
+	if (planned->unprogrammed) {
+		reasons_add(reasons, &planned->name, planned->unprogrammed, planned->detail);
+		return 0;
+	}
+	err = port_apply(publisher, service, planned);
+	if (err != -ENOSPC)
+		return err;
+	why = shortage_text(&publisher->shortage);
+	reasons_add(reasons, &planned->name, UNPROGRAMMED_MAP_FULL, why);
+	publisher->refused_service_ports++;
+	if (!service->unfitting)
+		port_log_unfitting(service, planned, why);
+	return -ENOSPC;
+}
+
+/* A Service whose addresses do not fit is retried like one whose ports do not fit. */
+static int service_leave_alone(struct publisher *publisher, struct service_record *service,
+			       const struct left_addresses *left, uint32_t *unfitting)
+{
+	int err = left_alone_replace(&publisher->addresses, service, left);
+
+	if (err != -ENOSPC || *unfitting)
+		return err;
+	*unfitting = 1;
+	if (!service->unfitting)
+		log_warning("service %s is left alone, but its ClusterIP cannot be told from one "
+			    "that no Service has: %s",
+			    service->name, shortage_text(&publisher->shortage));
+	return err;
+}
+
+static int service_apply(struct publisher *publisher, struct service_record *service,
+			 const struct plan *plan)
+{
+	auto_cleanup(reasons_fini) struct reasons reasons = {};
+	struct left_addresses left = {};
+	uint32_t unfitting = 0;
+	int err, first = 0;
+
+	err = reasons_init(&reasons, plan ? plan->port_count : 0);
+	if (err)
+		return err;
+	for (size_t i = 0; plan && i < plan->left_alone_count; i++)
+		left_addresses_add(&left, &plan->left_alone[i]);
+	for (size_t i = 0; plan && i < plan->port_count; i++) {
+		err = service_apply_port(publisher, service, &plan->ports[i], &reasons);
+		unfitting += err == -ENOSPC;
+		if (err == -ENOSPC)
+			port_leave_alone(&left, service, &plan->ports[i]);
+		/* An error that concerns more than one port takes precedence. */
+		if (!first || first == -ENOSPC)
+			first = err ? err : first;
+	}
+	err = service_leave_alone(publisher, service, &left, &unfitting);
+	first = first ? first : err;
+	/* Ports are retired last, so that a port that was only renamed answers without a gap. */
+	service_retire_missing(publisher, service, plan);
+	publisher->unfitting += unfitting - service->unfitting;
+	service->unfitting = unfitting;
+	err = reasons_write(&reasons, publisher->unprogrammed, service);
+	return first ? first : err;
+}
+
+int publisher_apply(struct publisher *publisher, const char *namespace_, const char *name,
+		    const struct plan *plan)
+{
+	struct service_set *services = &publisher->services;
+	bool has_ports = plan && plan->port_count;
+	struct service_record *service;
+	int err;
+
+	service = has_ports ? service_set_get_or_add(services, namespace_, name)
+			    : service_set_find(services, namespace_, name);
+	if (!service)
+		return has_ports ? -ENOMEM : 0;
+	service->is_claimed = true;
+	err = service_apply(publisher, service, plan);
+	service_set_drop_empty(services, service);
+	return err;
+}
+
+int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context)
+{
+	struct shortage *shortage = &publisher->shortage;
+	struct service_record *service;
+	uint32_t position = 0;
+	char key[2 * NAME_SIZE];
+	char *slash;
+	int err;
+
+	if (!shortage->has_room || !publisher->unfitting)
+		return 0;
+	shortage->has_room = false;
+	shortage->wanted = 0;
+	while ((service = lookup_next(&publisher->services.by_name, &position))) {
+		if (!service->unfitting)
+			continue;
+		(void)snprintf(key, sizeof(key), "%s", service->name);
+		slash = strchr(key, '/');
+		if (!slash)
+			continue;
+		*slash = '\0';
+		err = fn(key, slash + 1, context);
+		if (err && err != -ENOSPC) {
+			shortage->has_room = true; /* for the Services that were not retried */
+			return err;
+		}
+	}
+	return 0;
+}
+
+int publisher_remove_unclaimed(struct publisher *publisher)
+{
+	struct port_record *port, *next_port;
+	struct service_record *service;
+	uint32_t position = 0;
+
+	while ((service = lookup_next(&publisher->services.by_name, &position))) {
+		for (port = service->ports; port; port = next_port) {
+			next_port = port->next;
+			if (port->is_claimed)
+				continue;
+			port_retire(publisher, service, port);
+			publisher->changed_service_ports++;
+		}
+		if (!service->is_claimed) {
+			(void)left_alone_replace(&publisher->addresses, service,
+						 &(struct left_addresses){});
+			(void)reasons_write(&(struct reasons){}, publisher->unprogrammed, service);
+		}
+		service_set_drop_empty(&publisher->services, service);
+	}
+	return 0;
+}
+
+int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
+				 size_t count)
+{
+	return address_set_write_node(&publisher->addresses, addrs, count);
+}
+
+/* Frees what no program looks at any more. */
+static void retired_free(struct publisher *publisher, const struct retired *item)
+{
+	struct shortage *shortage = &publisher->shortage;
+
+	switch (item->kind) {
+	case RETIRED_SLOTS:
+		buddy_free(&publisher->lists.free, item->id, item->count);
+		shortage_record_freed(shortage, FULL_SLOTS);
+		break;
+	case RETIRED_LIST:
+		/* If the policies changed again, another grace period runs. */
+		if (!retirement_has_list(&publisher->retirement, item->id))
+			slot_lists_empty_unused(&publisher->lists,
+						&publisher->services.entries[item->id]);
+		break;
+	case RETIRED_BACKEND:
+		id_pool_free(&publisher->backends.ids, item->id);
+		shortage_record_freed(shortage, FULL_BACKENDS);
+		break;
+	case RETIRED_SERVICE:
+		service_set_release_id(&publisher->services, item->id);
+		shortage_record_freed(shortage, FULL_SERVICES);
+		shortage_record_freed(shortage, FULL_FRONTENDS);
+		break;
+	case RETIRED_ADDRESS:
+		id_pool_free(&publisher->addresses.ids, item->id);
+		shortage_record_freed(shortage, FULL_ADDRESSES);
+		break;
+	}
+}
+
+/*
+ * Frees a use of a service port's id when no flow of its VIP refers to it any more. `used` marks
+ * the ids that established flows refer to; NULL: there was no survey.
+ */
+static bool service_try_free(struct publisher *publisher, const struct retired *item,
+			     const uint8_t *used, uint64_t now_ns)
+{
+	struct address_set *addresses = &publisher->addresses;
+
+	if (item->vip && address_set_has_flows(addresses, item->vip, now_ns) &&
+	    (!used || used[item->id] || now_ns - item->ready_ns < SURVEY_NS))
+		return false;
+	if (item->vip)
+		address_set_end_retired(addresses, item->vip);
+	retired_free(publisher, item);
+	return true;
+}
+
+/* Checks once each entry that waits for its flows to end. */
+static void waiting_check(struct publisher *publisher, uint64_t now_ns)
+{
+	struct retirement *retirement = &publisher->retirement;
+	auto_cleanup(cleanup_free) uint8_t *used = NULL;
+
+	if (service_set_is_scarce(&publisher->services))
+		used = survey_services(&publisher->survey, now_ns);
+	for (uint32_t left = retirement->waiting.count; left; left--) {
+		struct retired item = retirement_dequeue_waiting(retirement);
+		bool is_done = false;
+
+		if (item.ready_ns <= now_ns)
+			is_done = item.kind == RETIRED_BACKEND
+					  ? backend_set_try_free(&publisher->backends, item.id,
+								 now_ns)
+					  : service_try_free(publisher, &item, used, now_ns);
+		if (!is_done)
+			retirement_requeue_waiting(retirement, &item);
+	}
+	retirement_end_check(retirement, now_ns);
+}
+
+uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns)
+{
+	struct retirement *retirement = &publisher->retirement;
+	struct retired item;
+
+	if (retirement_is_check_due(retirement, now_ns))
+		waiting_check(publisher, now_ns);
+	while (retirement_dequeue(retirement, now_ns, &item))
+		retired_free(publisher, &item);
+	return retirement_wait_ms(retirement, now_ns);
+}
+
+static bool publisher_serves(const struct publisher *publisher, uint32_t service, uint32_t backend)
+{
+	return slot_lists_serve(&publisher->lists, &publisher->services.entries[service], backend);
+}
+
+void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context)
+{
+	struct backend_set *backends = &publisher->backends;
+
+	for (uint32_t i = 0; i < backends->departure_count; i++) {
+		const struct backend_departure *departure = &backends->departures[i];
+		const struct backend *backend = &backends->entries[departure->backend];
+
+		/* It may have come back since. */
+		if (!publisher_serves(publisher, departure->service, departure->backend))
+			fn(departure->service, &backend->addr, backend->port, context);
+	}
+	backends->departure_count = 0;
+}
+
+bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
+			  const struct ip_addr *addr, __be16 port)
+{
+	uint32_t id = backend_set_find(&publisher->backends, addr, port, IPPROTO_UDP);
+
+	return id && publisher_serves(publisher, service, id);
+}
+
+bool publisher_take_new_udp(struct publisher *publisher)
+{
+	const bool has_new_udp = publisher->frontends.has_new_udp;
+
+	publisher->frontends.has_new_udp = false;
+	return has_new_udp;
+}
+
+void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
+{
+	const struct id_pool *addresses = &publisher->addresses.ids;
+
+	*ret_numbers = (struct publisher_numbers){
+		.service_ports = publisher->services.port_count,
+		.backends = publisher->backends.count,
+		.draining = publisher->backends.draining,
+		.slots = publisher->lists.used,
+		.frontends = publisher->frontends.count,
+		.addresses = addresses->next_fresh - 1 - addresses->freed_count,
+		.source_ranges = publisher->ranges.count,
+		.changed_service_ports = publisher->changed_service_ports,
+		.refused_service_ports = publisher->refused_service_ports,
+		.unfitting = publisher->unfitting,
+	};
 }

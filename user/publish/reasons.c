@@ -1,59 +1,87 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/* The map that tells operators what is not programmed, and why. */
+#include "publish/reasons.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "publish/publisher.h"
 
-static bool key_is_among(const struct unprogrammed_key *key, const struct unprogrammed_key *keys,
-			 uint32_t count)
+int reasons_init(struct reasons *reasons, size_t room)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		if (!memcmp(&keys[i], key, sizeof(*key)))
+	*reasons = (struct reasons){};
+	if (!room)
+		return 0;
+	reasons->keys = calloc(room, sizeof(*reasons->keys));
+	reasons->values = calloc(room, sizeof(*reasons->values));
+	return reasons->keys && reasons->values ? 0 : -ENOMEM;
+}
+
+void reasons_fini(const struct reasons *reasons)
+{
+	free(reasons->keys);
+	free(reasons->values);
+}
+
+void reasons_add(struct reasons *reasons, const struct service_name *name,
+		 enum unprogrammed_reason reason, const char *detail)
+{
+	struct unprogrammed_key *key = &reasons->keys[reasons->count];
+	struct unprogrammed *value = &reasons->values[reasons->count++];
+
+	memset(key, 0, sizeof(*key));
+	memcpy(key->namespace_, name->namespace_, NAME_SIZE);
+	memcpy(key->name, name->name, NAME_SIZE);
+	memcpy(key->port_name, name->port_name, NAME_SIZE);
+	key->proto = name->proto;
+	key->family = name->family;
+	memset(value, 0, sizeof(*value));
+	value->reason = reason;
+	value->type = name->type;
+	(void)snprintf(value->detail, sizeof(value->detail), "%s", detail);
+}
+
+static bool reasons_have(const struct reasons *reasons, const struct unprogrammed_key *key)
+{
+	for (uint32_t i = 0; i < reasons->count; i++) {
+		if (!memcmp(&reasons->keys[i], key, sizeof(*key)))
 			return true;
 	}
 	return false;
 }
 
-static void reason_write(struct publisher *publisher, const struct unprogrammed_key *key,
+static void reason_write(int map, const struct unprogrammed_key *key,
 			 const struct unprogrammed *value)
 {
 	struct unprogrammed before;
 
-	if (!bpf_map_lookup_elem(publisher->maps.unprogrammed, key, &before) &&
-	    !memcmp(&before, value, sizeof(before)))
+	if (!bpf_map_lookup_elem(map, key, &before) && !memcmp(&before, value, sizeof(before)))
 		return;
-	if (bpf_map_update_elem(publisher->maps.unprogrammed, key, value, BPF_ANY))
+	if (bpf_map_update_elem(map, key, value, BPF_ANY))
 		(void)log_err(-errno, "cannot record why %s/%s is not programmed, continuing",
 			      key->namespace_, key->name);
 }
 
-int reasons_set(struct publisher *publisher, struct service_record *service,
-		const struct unprogrammed_key *keys, const struct unprogrammed *values,
-		uint32_t count)
+int reasons_write(const struct reasons *reasons, int map, struct service_record *service)
 {
 	struct unprogrammed_key *kept = NULL;
 
-	if (count) {
-		kept = malloc(count * sizeof(*kept));
+	if (reasons->count) {
+		kept = malloc(reasons->count * sizeof(*kept));
 		if (!kept)
 			return -ENOMEM;
-		memcpy(kept, keys, count * sizeof(*kept));
+		memcpy(kept, reasons->keys, reasons->count * sizeof(*kept));
 	}
 	for (uint32_t i = 0; i < service->unprogrammed_count; i++) {
-		if (!key_is_among(&service->unprogrammed[i], keys, count))
-			(void)bpf_map_delete_elem(publisher->maps.unprogrammed,
-						  &service->unprogrammed[i]);
+		if (!reasons_have(reasons, &service->unprogrammed[i]))
+			(void)bpf_map_delete_elem(map, &service->unprogrammed[i]);
 	}
-	for (uint32_t i = 0; i < count; i++)
-		reason_write(publisher, &keys[i], &values[i]);
+	for (uint32_t i = 0; i < reasons->count; i++)
+		reason_write(map, &reasons->keys[i], &reasons->values[i]);
 	free(service->unprogrammed);
 	service->unprogrammed = kept;
-	service->unprogrammed_count = count;
+	service->unprogrammed_count = reasons->count;
 	return 0;
 }

@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/*
- * Frontends: the service port that answers at an address and port. Two service ports may want the
- * same one: while one Service replaces another, while a port is renamed, or when a manifest was
- * copied. The kind with the lower rank wins, and among equals the last to come; the loser is
- * displaced and gets the frontend back when the winner goes.
- */
+#include "publish/frontend_set.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -14,9 +8,31 @@
 #include <string.h>
 
 #include "base/address.h"
-#include "fairlead/atomic.h"
 #include "base/log.h"
-#include "publish/publisher.h"
+#include "fairlead/atomic.h"
+#include "publish/map_read.h"
+#include "publish/mapped_array.h"
+
+int frontend_set_init(struct frontend_set *set, const struct publish_maps *maps,
+		      struct address_set *addresses, struct service_set *services,
+		      struct shortage *shortage)
+{
+	*set = (struct frontend_set){
+		.map = maps->frontends,
+		.addresses = addresses,
+		.services = services,
+		.shortage = shortage,
+	};
+	set->node_ports = mapped_array_of(maps->node_ports, 1, sizeof(struct node_ports));
+	if (!set->node_ports)
+		return -errno;
+	return map_size(maps->frontends, &set->max);
+}
+
+void frontend_set_fini(struct frontend_set *set)
+{
+	mapped_array_free(set->node_ports, 1, sizeof(struct node_ports));
+}
 
 /* Only socket hooks look up a loopback address; packets never carry one, so it is no VIP. */
 static bool has_address(const struct frontend *frontend)
@@ -48,32 +64,31 @@ static bool is_planned(const struct planned_port *planned, const struct frontend
 }
 
 /* True if the frontend needs a new entry and the map has no room for one. */
-static bool frontends_are_full(const struct publisher *publisher, const struct frontend *frontend,
+static bool frontends_are_full(const struct frontend_set *set, const struct frontend *frontend,
 			       uint32_t to_come)
 {
 	struct frontend_target target;
 
-	return publisher->numbers.frontends - publisher->displaced + to_come >=
-		       publisher->frontends_max &&
-	       bpf_map_lookup_elem(publisher->maps.frontends, frontend, &target);
+	return set->count - set->displaced + to_come >= set->max &&
+	       bpf_map_lookup_elem(set->map, frontend, &target);
 }
 
 /* Checks that there is room, takes the address and stores its index in `ret_address`. */
-static int frontend_prepare(struct publisher *publisher, const struct planned_frontend *planned,
+static int frontend_prepare(struct frontend_set *set, const struct planned_frontend *planned,
 			    uint32_t to_come, uint32_t *ret_address)
 {
-	if (frontends_are_full(publisher, &planned->frontend, to_come))
-		return publisher_is_full(publisher, FULL_FRONTENDS);
+	if (frontends_are_full(set, &planned->frontend, to_come))
+		return shortage_record(set->shortage, FULL_FRONTENDS);
 	if (!has_address(&planned->frontend))
 		return 0;
-	*ret_address = address_take(publisher, &planned->frontend.vip);
-	if (!*ret_address || !address_can_count(publisher, *ret_address, planned->kind))
-		return publisher_is_full(publisher, FULL_ADDRESSES);
+	*ret_address = address_set_get_or_add(set->addresses, &planned->frontend.vip);
+	if (!*ret_address || !address_set_can_count(set->addresses, *ret_address, planned->kind))
+		return shortage_record(set->shortage, FULL_ADDRESSES);
 	return 0;
 }
 
-int frontends_prepare(struct publisher *publisher, struct port_record *port,
-		      const struct planned_port *planned, uint32_t *ret_addresses)
+int frontend_set_prepare(struct frontend_set *set, struct port_record *port,
+			 const struct planned_port *planned, uint32_t *ret_addresses)
 {
 	uint32_t to_come = 0;
 	void *room;
@@ -82,8 +97,7 @@ int frontends_prepare(struct publisher *publisher, struct port_record *port,
 	for (size_t i = 0; i < planned->frontend_count; i++) {
 		if (frontend_find(port, &planned->frontends[i].frontend))
 			continue;
-		err = frontend_prepare(publisher, &planned->frontends[i], to_come,
-				       &ret_addresses[i]);
+		err = frontend_prepare(set, &planned->frontends[i], to_come, &ret_addresses[i]);
 		if (err)
 			return err;
 		to_come++;
@@ -98,47 +112,46 @@ int frontends_prepare(struct publisher *publisher, struct port_record *port,
 	return 0;
 }
 
-void frontends_undo(struct publisher *publisher, const struct planned_port *planned,
-		    const uint32_t *addresses)
+void frontend_set_undo(struct frontend_set *set, const struct planned_port *planned,
+		       const uint32_t *addresses)
 {
 	for (size_t i = 0; i < planned->frontend_count; i++) {
 		const struct ip_addr *vip = &planned->frontends[i].frontend.vip;
 
 		/* It may have been dropped already, with another port of that address. */
-		if (addresses[i] && address_find(publisher, vip) == addresses[i])
-			address_drop_unused(publisher, addresses[i]);
+		if (addresses[i] && address_set_find(set->addresses, vip) == addresses[i])
+			address_set_drop_unused(set->addresses, addresses[i]);
 	}
 }
 
 /* Writes the entry, unless another service port has precedence: then this one waits for it. */
-static int entry_write(struct publisher *publisher, const struct planned_frontend *planned,
+static int entry_write(struct frontend_set *set, const struct planned_frontend *planned,
 		       uint32_t service)
 {
 	const struct frontend_target target = {.service = service, .kind = (__u8)planned->kind};
 	const struct frontend *frontend = &planned->frontend;
-	const int map = publisher->maps.frontends;
 	struct frontend_target holder;
 	char text[ADDRESS_TEXT_SIZE];
 
-	if (!bpf_map_update_elem(map, frontend, &target, BPF_NOEXIST))
+	if (!bpf_map_update_elem(set->map, frontend, &target, BPF_NOEXIST))
 		return 0;
 	if (errno == E2BIG)
-		return publisher_is_full(publisher, FULL_FRONTENDS);
+		return shortage_record(set->shortage, FULL_FRONTENDS);
 	if (errno != EEXIST)
 		return -errno;
-	if (bpf_map_lookup_elem(map, frontend, &holder))
+	if (bpf_map_lookup_elem(set->map, frontend, &holder))
 		return -errno;
 	if (frontend_rank(holder.kind) < frontend_rank(planned->kind)) {
-		publisher->displaced++;
+		set->displaced++;
 		log_debug("%s/%s stays with the service port that has it by its ClusterIP, or by "
 			  "the better right of two",
 			  endpoint_format(&frontend->vip, frontend->port, text),
 			  proto_name(frontend->proto));
 		return 0;
 	}
-	if (bpf_map_update_elem(map, frontend, &target, BPF_EXIST))
+	if (bpf_map_update_elem(set->map, frontend, &target, BPF_EXIST))
 		return -errno;
-	publisher->displaced++;
+	set->displaced++;
 	log_debug("%s/%s moves from one service port to another",
 		  endpoint_format(&frontend->vip, frontend->port, text),
 		  proto_name(frontend->proto));
@@ -147,9 +160,9 @@ static int entry_write(struct publisher *publisher, const struct planned_fronten
 
 /*
  * Finds the service port, other than `port`, that gets the frontend: of those that want it, one
- * with the lowest rank. Looks at all service ports, so call it only if some frontend is displaced.
+ * with the lowest rank. Searches all service ports, so call it only if some frontend is displaced.
  */
-static const struct port_record *frontend_find_displaced(const struct publisher *publisher,
+static const struct port_record *frontend_find_displaced(const struct frontend_set *set,
 							 const struct frontend *frontend,
 							 const struct port_record *port,
 							 enum frontend_kind *ret_kind)
@@ -159,7 +172,7 @@ static const struct port_record *frontend_find_displaced(const struct publisher 
 	const struct port_frontend *wanted;
 	uint32_t position = 0;
 
-	while ((service = lookup_next(&publisher->by_name, &position))) {
+	while ((service = lookup_next(&set->services->by_name, &position))) {
 		for (other = service->ports; other; other = other->next) {
 			wanted = other == port ? NULL : frontend_find(other, frontend);
 			if (!wanted ||
@@ -173,67 +186,65 @@ static const struct port_record *frontend_find_displaced(const struct publisher 
 }
 
 /* Hands the port's entry on to a displaced service port, or deletes it. */
-static void entry_hand_on(struct publisher *publisher, const struct frontend *frontend,
+static void entry_hand_on(struct frontend_set *set, const struct frontend *frontend,
 			  const struct port_record *port)
 {
 	enum frontend_kind kind = FRONTEND_NODE_PORT;
 	const struct port_record *next = NULL;
 	struct frontend_target target = {};
 
-	if (publisher->displaced)
-		next = frontend_find_displaced(publisher, frontend, port, &kind);
+	if (set->displaced)
+		next = frontend_find_displaced(set, frontend, port, &kind);
 	if (!next) {
-		(void)bpf_map_delete_elem(publisher->maps.frontends, frontend);
-		publisher->has_room |= (publisher->wanted & 1U << FULL_FRONTENDS) != 0;
+		(void)bpf_map_delete_elem(set->map, frontend);
+		shortage_record_freed(set->shortage, FULL_FRONTENDS);
 		return;
 	}
 	target.service = next->id;
 	target.kind = (__u8)kind;
-	if (bpf_map_update_elem(publisher->maps.frontends, frontend, &target, BPF_EXIST))
+	if (bpf_map_update_elem(set->map, frontend, &target, BPF_EXIST))
 		(void)log_err(-errno, "cannot give a frontend back, continuing");
-	publisher->displaced--;
+	set->displaced--;
 }
 
-static void entry_leave(struct publisher *publisher, const struct frontend *frontend,
+/* Gives the port's entry up; or its claim to it, if another service port holds it. */
+static void entry_leave(struct frontend_set *set, const struct frontend *frontend,
 			const struct port_record *port)
 {
 	struct frontend_target target;
 
-	publisher->numbers.frontends--;
-	if (bpf_map_lookup_elem(publisher->maps.frontends, frontend, &target))
+	set->count--;
+	if (bpf_map_lookup_elem(set->map, frontend, &target))
 		return;
 	if (target.service == port->id)
-		entry_hand_on(publisher, frontend, port);
+		entry_hand_on(set, frontend, port);
 	else
-		publisher->displaced--;
+		set->displaced--;
 }
 
-static int address_gain(struct publisher *publisher, uint32_t address, enum frontend_kind kind)
+/* Counts a frontend at the address, and undoes that on error; 0 is a loopback address. */
+static int address_gain(struct address_set *addresses, uint32_t address, enum frontend_kind kind)
 {
 	int err;
 
 	if (!address)
 		return 0;
-	address_count_frontend(publisher, address, kind, 1);
-	err = address_settle(publisher, address);
+	address_set_count_frontend(addresses, address, kind, 1);
+	err = address_set_sync(addresses, address);
 	if (err)
-		address_count_frontend(publisher, address, kind, -1);
+		address_set_count_frontend(addresses, address, kind, -1);
 	return err;
 }
 
-/* Inserts in order; frontends_prepare has made the room. */
-static void frontend_insert(struct port_record *port, const struct port_frontend *frontend)
+static void address_lose(struct address_set *addresses, uint32_t address, enum frontend_kind kind)
 {
-	uint32_t at = port->frontend_count++;
-
-	while (at && frontend_compare(&port->frontends[at - 1], frontend) > 0) {
-		port->frontends[at] = port->frontends[at - 1];
-		at--;
-	}
-	port->frontends[at] = *frontend;
+	if (!address)
+		return;
+	address_set_count_frontend(addresses, address, kind, -1);
+	(void)address_set_sync(addresses, address);
 }
 
-static int frontend_add(struct publisher *publisher, struct port_record *port,
+static int frontend_add(struct frontend_set *set, struct port_record *port,
 			const struct planned_frontend *planned, uint32_t address)
 {
 	const struct port_frontend frontend = {
@@ -241,56 +252,60 @@ static int frontend_add(struct publisher *publisher, struct port_record *port,
 		.kind = planned->kind,
 		.address = address,
 	};
-	int err = address_gain(publisher, address, planned->kind);
+	uint32_t at;
+	int err;
 
+	err = address_gain(set->addresses, address, planned->kind);
 	if (err)
 		return err;
-	err = entry_write(publisher, planned, port->id);
-	if (err && address) {
-		address_count_frontend(publisher, address, planned->kind, -1);
-		(void)address_settle(publisher, address);
+	err = entry_write(set, planned, port->id);
+	if (err) {
+		address_lose(set->addresses, address, planned->kind);
+		return err;
 	}
-	if (err)
-		return err;
-	frontend_insert(port, &frontend);
-	publisher->numbers.frontends++;
-	publisher->has_new_udp |= planned->frontend.proto == IPPROTO_UDP;
+	/* Inserts in order; frontend_set_prepare has made the room. */
+	for (at = port->frontend_count++;
+	     at && frontend_compare(&port->frontends[at - 1], &frontend) > 0; at--)
+		port->frontends[at] = port->frontends[at - 1];
+	port->frontends[at] = frontend;
+	set->count++;
+	set->has_new_udp |= planned->frontend.proto == IPPROTO_UDP;
 	return 0;
 }
 
 /*
  * Changes the kind at the same address and port: say, an external IP becomes the load balancer's.
  */
-static int frontend_change(struct publisher *publisher, const struct port_record *port,
+static int frontend_change(struct frontend_set *set, const struct port_record *port,
 			   struct port_frontend *frontend, const struct planned_frontend *planned)
 {
 	const struct frontend_target target = {.service = port->id, .kind = (__u8)planned->kind};
 	struct frontend_target holder;
-	int err = address_gain(publisher, frontend->address, planned->kind);
+	int err;
 
+	err = address_gain(set->addresses, frontend->address, planned->kind);
 	if (err)
 		return err;
-	if (!bpf_map_lookup_elem(publisher->maps.frontends, &frontend->frontend, &holder) &&
+	if (!bpf_map_lookup_elem(set->map, &frontend->frontend, &holder) &&
 	    holder.service == port->id &&
-	    bpf_map_update_elem(publisher->maps.frontends, &frontend->frontend, &target, BPF_EXIST))
+	    bpf_map_update_elem(set->map, &frontend->frontend, &target, BPF_EXIST)) {
 		err = -errno;
-	if (frontend->address) {
-		address_count_frontend(publisher, frontend->address,
-				       err ? planned->kind : frontend->kind, -1);
-		(void)address_settle(publisher, frontend->address);
+		address_lose(set->addresses, frontend->address, planned->kind);
+		return err;
 	}
-	if (!err)
-		frontend->kind = planned->kind;
-	return err;
+	address_lose(set->addresses, frontend->address, frontend->kind);
+	frontend->kind = planned->kind;
+	return 0;
 }
 
-static void frontend_remove(struct publisher *publisher, struct port_record *port, uint32_t at)
+static void frontend_remove(struct frontend_set *set, struct port_record *port, uint32_t at)
 {
 	const struct port_frontend frontend = port->frontends[at];
 
-	entry_leave(publisher, &frontend.frontend, port);
-	if (frontend.address)
-		address_release(publisher, frontend.address, frontend.kind, port->id);
+	entry_leave(set, &frontend.frontend, port);
+	if (frontend.address &&
+	    address_set_retire_frontend(set->addresses, frontend.address, frontend.kind))
+		service_set_hold_id(set->services, port->id, frontend.address);
 	port->frontend_count--;
 	memmove(&port->frontends[at], &port->frontends[at + 1],
 		(port->frontend_count - at) * sizeof(frontend));
@@ -301,65 +316,63 @@ static void frontend_remove(struct publisher *publisher, struct port_record *por
  * frontend, so that programs remember other traffic that leaves from it. Repeated with each plan,
  * because the address may have come to the node since.
  */
-static void node_port_note(const struct publisher *publisher, const struct frontend *frontend,
+static void node_port_mark(const struct frontend_set *set, const struct frontend *frontend,
 			   uint32_t address)
 {
 	uint8_t *port;
 
-	if (!address || !publisher->address_records[address].is_node)
+	if (!address || !set->addresses->records[address].is_node)
 		return;
-	port = node_port_at(publisher, ntohs(frontend->port));
+	port = &set->node_ports[ntohs(frontend->port)];
 	if (!*port)
 		STORE_RELAXED(*port, 1);
 }
 
-int frontends_apply(struct publisher *publisher, struct port_record *port,
-		    const struct planned_port *planned, const uint32_t *addresses,
-		    bool *ret_changed)
+int frontend_set_apply(struct frontend_set *set, struct port_record *port,
+		       const struct planned_port *planned, const uint32_t *addresses,
+		       bool *ret_changed)
 {
-	int err = 0;
+	int err;
 
-	for (size_t i = 0; !err && i < planned->frontend_count; i++) {
+	for (size_t i = 0; i < planned->frontend_count; i++) {
 		const struct planned_frontend *wanted = &planned->frontends[i];
 		struct port_frontend *frontend = frontend_find(port, &wanted->frontend);
 
-		node_port_note(publisher, &wanted->frontend,
-			       frontend ? frontend->address : addresses[i]);
+		node_port_mark(set, &wanted->frontend, frontend ? frontend->address : addresses[i]);
 		if (frontend && frontend->kind == (uint32_t)wanted->kind)
 			continue;
-		if (frontend)
-			err = frontend_change(publisher, port, frontend, wanted);
-		else
-			err = frontend_add(publisher, port, wanted, addresses[i]);
-		*ret_changed |= !err;
-	}
-	for (uint32_t i = port->frontend_count; !err && i; i--) {
-		if (is_planned(planned, &port->frontends[i - 1].frontend))
-			continue;
-		frontend_remove(publisher, port, i - 1);
+		err = frontend ? frontend_change(set, port, frontend, wanted)
+			       : frontend_add(set, port, wanted, addresses[i]);
+		if (err)
+			return err;
 		*ret_changed = true;
 	}
-	return err;
+	for (uint32_t i = port->frontend_count; i; i--) {
+		if (is_planned(planned, &port->frontends[i - 1].frontend))
+			continue;
+		frontend_remove(set, port, i - 1);
+		*ret_changed = true;
+	}
+	return 0;
 }
 
-void frontends_remove(struct publisher *publisher, struct port_record *port)
+void frontend_set_remove_all(struct frontend_set *set, struct port_record *port)
 {
 	while (port->frontend_count)
-		frontend_remove(publisher, port, port->frontend_count - 1);
+		frontend_remove(set, port, port->frontend_count - 1);
 }
 
-int frontend_adopt(struct publisher *publisher, struct port_record *port,
-		   const struct frontend *frontend, const struct frontend_target *target)
+int frontend_set_adopt(struct frontend_set *set, struct port_record *port,
+		       const struct frontend *frontend, const struct frontend_target *target)
 {
 	struct port_frontend *room, adopted = {.frontend = *frontend, .kind = target->kind};
 
 	if (target->kind < FRONTEND_CLUSTER_IP || target->kind > FRONTEND_LOAD_BALANCER_IP)
 		return -EINVAL;
 	if (has_address(frontend)) {
-		adopted.address = address_take(publisher, &frontend->vip);
-		if (!adopted.address)
-			return -EINVAL;
-		if (!address_can_count(publisher, adopted.address, target->kind))
+		adopted.address = address_set_get_or_add(set->addresses, &frontend->vip);
+		if (!adopted.address ||
+		    !address_set_can_count(set->addresses, adopted.address, target->kind))
 			return -EINVAL;
 	}
 	/* Room is always a power of two: a count that is a power of two, or 0, has used it up. */
@@ -373,22 +386,14 @@ int frontend_adopt(struct publisher *publisher, struct port_record *port,
 	}
 	port->frontends[port->frontend_count++] = adopted;
 	if (adopted.address)
-		address_count_frontend(publisher, adopted.address, target->kind, 1);
-	publisher->numbers.frontends++;
+		address_set_count_frontend(set->addresses, adopted.address, target->kind, 1);
+	set->count++;
 	return 0;
 }
 
-void frontends_adopted(struct port_record *port)
+void frontends_sort(struct port_record *port)
 {
 	if (port->frontend_count)
 		qsort(port->frontends, port->frontend_count, sizeof(*port->frontends),
 		      frontend_compare);
-}
-
-bool publisher_take_new_udp(struct publisher *publisher)
-{
-	const bool has_new_udp = publisher->has_new_udp;
-
-	publisher->has_new_udp = false;
-	return has_new_udp;
 }

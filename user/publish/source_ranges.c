@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/* Source ranges: the clients that may use the load-balancer IPs of a service port. */
+#include "publish/source_ranges.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "publish/publisher.h"
 
 #define SERVICE_BITS 32
 
@@ -34,37 +31,42 @@ static struct source_range key_of(const struct port_record *port, const struct c
 	};
 }
 
-static int range_write(struct publisher *publisher, const struct port_record *port,
-		       const struct cidr *range)
-{
-	const struct source_range key = key_of(port, range);
-	const __u32 value = 1;
-
-	if (!bpf_map_update_elem(publisher->maps.source_ranges, &key, &value, BPF_ANY))
-		return 0;
-	/* A full trie returns ENOSPC where other maps return E2BIG. */
-	return errno == ENOSPC || errno == E2BIG ? publisher_is_full(publisher, FULL_SOURCE_RANGES)
-						 : -errno;
-}
-
-static void range_remove(struct publisher *publisher, const struct port_record *port,
+static void range_remove(struct source_ranges *ranges, const struct port_record *port,
 			 const struct cidr *range)
 {
 	const struct source_range key = key_of(port, range);
 
-	(void)bpf_map_delete_elem(publisher->maps.source_ranges, &key);
-	publisher->numbers.source_ranges--;
-	publisher->has_room |= (publisher->wanted & 1U << FULL_SOURCE_RANGES) != 0;
+	(void)bpf_map_delete_elem(ranges->map, &key);
+	ranges->count--;
+	shortage_record_freed(ranges->shortage, FULL_SOURCE_RANGES);
 }
 
-static void ranges_sort(struct port_record *port)
+void source_ranges_sort(struct port_record *port)
 {
 	if (port->range_count)
 		qsort(port->ranges, port->range_count, sizeof(*port->ranges), range_compare);
 }
 
-int ranges_add(struct publisher *publisher, struct port_record *port,
-	       const struct planned_port *planned)
+/* Writes the range, and appends it to the port's; there is room. */
+static int range_add(struct source_ranges *ranges, struct port_record *port,
+		     const struct cidr *range)
+{
+	const struct source_range key = key_of(port, range);
+	const __u32 value = 1;
+
+	if (!bpf_map_update_elem(ranges->map, &key, &value, BPF_ANY)) {
+		port->ranges[port->range_count++] = *range;
+		ranges->count++;
+		return 0;
+	}
+	/* A full trie returns ENOSPC where other maps return E2BIG. */
+	return errno == ENOSPC || errno == E2BIG
+		       ? shortage_record(ranges->shortage, FULL_SOURCE_RANGES)
+		       : -errno;
+}
+
+int source_ranges_add(struct source_ranges *ranges, struct port_record *port,
+		      const struct planned_port *planned)
 {
 	uint32_t before = port->range_count;
 	int err = 0;
@@ -78,24 +80,17 @@ int ranges_add(struct publisher *publisher, struct port_record *port,
 		return -ENOMEM;
 	port->ranges = room;
 	for (size_t i = 0; !err && i < planned->source_range_count; i++) {
-		const struct cidr *range = &planned->source_ranges[i];
-
-		if (range_is_among(range, port->ranges, before))
-			continue;
-		err = range_write(publisher, port, range);
-		if (err)
-			break;
-		port->ranges[port->range_count++] = *range;
-		publisher->numbers.source_ranges++;
+		if (!range_is_among(&planned->source_ranges[i], port->ranges, before))
+			err = range_add(ranges, port, &planned->source_ranges[i]);
 	}
 	while (err && port->range_count > before)
-		range_remove(publisher, port, &port->ranges[--port->range_count]);
-	ranges_sort(port);
+		range_remove(ranges, port, &port->ranges[--port->range_count]);
+	source_ranges_sort(port);
 	return err;
 }
 
-bool ranges_remove_others(struct publisher *publisher, struct port_record *port,
-			  const struct planned_port *planned)
+bool source_ranges_remove_others(struct source_ranges *ranges, struct port_record *port,
+				 const struct planned_port *planned)
 {
 	uint32_t kept = 0, before = port->range_count;
 
@@ -104,13 +99,14 @@ bool ranges_remove_others(struct publisher *publisher, struct port_record *port,
 					      planned->source_range_count))
 			port->ranges[kept++] = port->ranges[i];
 		else
-			range_remove(publisher, port, &port->ranges[i]);
+			range_remove(ranges, port, &port->ranges[i]);
 	}
 	port->range_count = kept;
 	return kept != before;
 }
 
-int source_range_adopt(struct port_record *port, const struct source_range *key)
+int source_ranges_adopt(struct source_ranges *ranges, struct port_record *port,
+			const struct source_range *key)
 {
 	struct cidr range = {.addr = key->addr};
 	struct cidr *room;
@@ -128,10 +124,6 @@ int source_range_adopt(struct port_record *port, const struct source_range *key)
 		port->ranges = room;
 	}
 	port->ranges[port->range_count++] = range;
+	ranges->count++;
 	return 0;
-}
-
-void ranges_adopted(struct port_record *port)
-{
-	ranges_sort(port);
 }

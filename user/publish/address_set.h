@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * The addresses that programs know: entries of the map `addresses`, with counts of what needs each.
+ * The caller changes the counts and then has the entry follow them (address_set_sync).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fairlead/types.h"
+#include "publish/ids.h"
+#include "publish/publisher.h"
+#include "publish/retirement.h"
+#include "publish/shortage.h"
+
+/*
+ * What user space knows about an entry of `addresses`, by its index. There is one for each backend,
+ * so an IPv4 address takes only 4 bytes.
+ */
+struct address_record {
+	uint32_t addr;          /* an IPv4 address, or an index into `ipv6` */
+	uint64_t backends : 18; /* backend ids that have it: 65536 ports of three protocols */
+	/* frontends that are external or load-balancer IPs, plus Services that leave it alone */
+	uint64_t externals : 19;
+	uint64_t node_ports : 19; /* ... that are NodePorts */
+	uint64_t flags : 6;       /* enum address_flag, as they are in the map */
+	uint64_t is_node : 1;
+	uint64_t is_ipv6 : 1;
+	uint32_t vips : 13;    /* ... that are ClusterIPs */
+	uint32_t retired : 19; /* frontends that are gone: their flows may still exist */
+} __attribute__((packed, aligned(4)));
+_Static_assert(sizeof(struct address_record) == 16, "bit fields fill their words");
+
+struct address_set {
+	int map;
+	struct address_flows *flows; /* the map `address_flows`, mapped; by index */
+	uint32_t max;
+	struct id_pool ids;
+	struct id_index index;
+	struct address_record *records; /* by index, as `addresses` has it */
+	struct ip_addr *ipv6;           /* IPv6 addresses of records, by ids of `ipv6_ids` */
+	struct id_pool ipv6_ids;
+	/* Borrowed. */
+	struct retirement *retirement;
+	struct shortage *shortage;
+};
+
+/* Returns 0 or a negative errno; address_set_fini frees what was made in any case. */
+int address_set_init(struct address_set *set, const struct publish_maps *maps,
+		     struct retirement *retirement, struct shortage *shortage);
+void address_set_fini(struct address_set *set);
+
+/* The index of the address, or 0: it has none, or there is no room for one. */
+uint32_t address_set_find(const struct address_set *set, const struct ip_addr *addr);
+uint32_t address_set_get_or_add(struct address_set *set, const struct ip_addr *addr);
+
+/* True if the record is of this address. */
+bool address_set_is(const struct address_set *set, uint32_t index, const struct ip_addr *addr);
+
+/*
+ * Updates the map to the record's counts; removes the entry when nothing needs it. Returns 0 or a
+ * negative errno, which only a new entry can cause.
+ */
+int address_set_sync(struct address_set *set, uint32_t index);
+
+/* Undoes address_set_get_or_add, if the address has no user. */
+void address_set_drop_unused(struct address_set *set, uint32_t index);
+
+/* True while flows of the address may exist. */
+bool address_set_has_flows(const struct address_set *set, uint32_t index, uint64_t now_ns);
+
+/* Adds `change`, 1 or -1, to the count of frontends of that kind at the address. */
+void address_set_count_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind,
+				int change);
+
+/* False if the count of frontends of that kind has reached its limit. */
+bool address_set_can_count(const struct address_set *set, uint32_t index, enum frontend_kind kind);
+
+/*
+ * Counts a frontend of that kind as gone, and updates the map. Returns true if the address now
+ * waits for the frontend's flows: end that with address_set_end_retired.
+ */
+bool address_set_retire_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind);
+void address_set_end_retired(struct address_set *set, uint32_t index);
+
+/*
+ * Makes `addrs` the addresses of the node's links. Returns 0 or the first error; what could be
+ * written is written in any case.
+ */
+int address_set_write_node(struct address_set *set, const struct ip_addr *addrs, size_t count);
+
+/* Adopts an entry of an earlier run. Returns 0, or -EINVAL: it cannot be used. */
+int address_set_adopt(struct address_set *set, const struct ip_addr *addr,
+		      const struct address_info *info);

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "publish/adoption.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "publish/left_alone.h"
+#include "publish/map_read.h"
+#include "publish/mapped_array.h"
+#include "publish/publisher_parts.h"
+
+/* Roles of an address that flows may have as their VIP. */
+#define ADDRESS_VIP (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS | ADDRESS_RETIRED)
+
+struct adoption {
+	struct publisher *publisher;
+	struct port_record **ports;                        /* by service port id */
+	uint32_t addresses, backends, services, frontends; /* entries repaired or removed */
+};
+
+typedef int (*visit_fn)(struct adoption *adoption, const void *key, const void *value);
+
+/* All keys and values of a map. */
+struct content {
+	size_t room, key_size, value_size;
+	char *keys, *values;
+	size_t count;
+};
+
+static void content_fini(const struct content *content)
+{
+	mapped_array_free(content->keys, content->room, content->key_size);
+	mapped_array_free(content->values, content->room, content->value_size);
+}
+
+static int content_read(int map, struct content *content)
+{
+	struct map_cursor cursor = MAP_CURSOR(map);
+	uint32_t count;
+	int err;
+
+	while (!cursor.is_end && content->count < content->room) {
+		err = map_cursor_read(&cursor, content->keys + content->count * content->key_size,
+				      content->values + content->count * content->value_size,
+				      (uint32_t)(content->room - content->count), &count);
+		if (err)
+			return err;
+		content->count += count;
+	}
+	return 0;
+}
+
+/* Calls `visit` with each key and value; it may delete the entry it is given. */
+static int map_visit(int map, size_t key_size, size_t value_size, visit_fn visit,
+		     struct adoption *adoption)
+{
+	auto_cleanup(content_fini) struct content content = {
+		.key_size = key_size,
+		.value_size = value_size,
+	};
+	uint32_t entries = 0;
+	int err = map_size(map, &entries);
+
+	if (err)
+		return err;
+	content.room = (size_t)entries + MAP_READ_BATCH;
+	content.keys = mapped_array_new(content.room, key_size);
+	content.values = mapped_array_new(content.room, value_size);
+	if (!content.keys || !content.values)
+		return -ENOMEM;
+	err = content_read(map, &content);
+	if (err)
+		return err;
+	for (size_t i = 0; i < content.count; i++) {
+		err = visit(adoption, content.keys + i * key_size, content.values + i * value_size);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int visit_address(struct adoption *adoption, const void *key, const void *value)
+{
+	struct address_set *addresses = &adoption->publisher->addresses;
+
+	if (!address_set_adopt(addresses, key, value))
+		return 0;
+	adoption->addresses++;
+	return bpf_map_delete_elem(addresses->map, key) ? -errno : 0;
+}
+
+/* True if the range is valid: empty, or reserved now and with a backend in each slot. */
+static bool range_adopt(struct publisher *publisher, struct slot_range range)
+{
+	const struct backend_set *backends = &publisher->backends;
+	struct slot_lists *lists = &publisher->lists;
+
+	if (!range.count)
+		return range.first <= EMPTY_DROP;
+	if (range.first >= lists->max || range.count > lists->max - range.first)
+		return false;
+	for (uint32_t i = 0; i < range.count; i++) {
+		uint32_t id = lists->slots[range.first + i].backend;
+
+		if (!id || id >= backends->max || backends->entries[id].state == BACKEND_FREE)
+			return false;
+	}
+	return slot_lists_adopt(lists, range);
+}
+
+/* Collects the backends of both lists, each once. */
+static int port_adopt_backends(struct publisher *publisher, struct port_record *port)
+{
+	const struct service *service = &publisher->services.entries[port->id];
+	struct slot_range cluster = service->cluster_slots, local = service->local_slots;
+	uint32_t bound = cluster.count + local.count, count = 0;
+
+	if (!bound)
+		return 0;
+	port->backends = calloc(bound, sizeof(*port->backends));
+	if (!port->backends)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < bound; i++) {
+		bool is_cluster = i < cluster.count;
+		uint32_t slot = is_cluster ? cluster.first + i : local.first + i - cluster.count;
+
+		port->backends[i] = (struct port_backend){
+			.id = publisher->lists.slots[slot].backend,
+			.facts = is_cluster ? MEMBER_CLUSTER : MEMBER_LOCAL,
+		};
+	}
+	port_backends_sort(port->backends, bound);
+	for (uint32_t i = 0; i < bound; i++) {
+		if (count && port->backends[count - 1].id == port->backends[i].id)
+			port->backends[count - 1].facts |= port->backends[i].facts;
+		else
+			port->backends[count++] = port->backends[i];
+	}
+	port->backend_count = count;
+	for (uint32_t i = 0; i < count; i++) {
+		struct backend_record *record = &publisher->backends.records[port->backends[i].id];
+
+		record->known++;
+		record->members++;
+		backend_set_sync(&publisher->backends, port->backends[i].id);
+	}
+	return 0;
+}
+
+static bool name_is_sound(const struct service_name *name)
+{
+	return memchr(name->namespace_, 0, NAME_SIZE) && memchr(name->name, 0, NAME_SIZE) &&
+	       memchr(name->port_name, 0, NAME_SIZE) && name->name[0];
+}
+
+/* An invalid list becomes an empty one until a plan replaces it. */
+static void ranges_adopt(struct adoption *adoption, struct service *service)
+{
+	struct slot_range *const words[] = {&service->cluster_slots, &service->local_slots};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (range_adopt(adoption->publisher, *words[i]))
+			continue;
+		*words[i] = (struct slot_range){};
+		adoption->services++;
+	}
+}
+
+/* Adopts the service port of that name; -EINVAL: it cannot be used. */
+static int port_adopt(struct adoption *adoption, uint32_t id, const struct service_name *name)
+{
+	struct publisher *publisher = adoption->publisher;
+	struct service_set *services = &publisher->services;
+	struct service_record *record;
+	struct port_record *port;
+
+	if (!service_set_is_in_use(services, id) || !name_is_sound(name))
+		return -EINVAL;
+	record = service_set_get_or_add(services, name->namespace_, name->name);
+	if (!record)
+		return -ENOMEM;
+	if (service_find_port(record, name))
+		return -EINVAL;
+	port = service_set_adopt_port(services, record, name, id);
+	if (!port)
+		return -ENOMEM;
+	adoption->ports[id] = port;
+	ranges_adopt(adoption, &services->entries[id]);
+	slot_lists_empty_unused(&publisher->lists, &services->entries[id]);
+	return port_adopt_backends(publisher, port);
+}
+
+static int visit_name(struct adoption *adoption, const void *key, const void *value)
+{
+	uint32_t id;
+	int err;
+
+	memcpy(&id, key, sizeof(id));
+	err = port_adopt(adoption, id, value);
+	if (err != -EINVAL)
+		return err;
+	adoption->services++;
+	return bpf_map_delete_elem(adoption->publisher->services.names, key) ? -errno : 0;
+}
+
+/* A service port's entry without a name belongs to nothing: clears it; its id is free. */
+static void services_repair(struct service_set *services)
+{
+	static const struct service unused;
+
+	for (uint32_t id = 1; id < services->max; id++) {
+		struct service *entry = &services->entries[id];
+
+		if (!id_pool_has(&services->ids, id) && memcmp(entry, &unused, sizeof(unused)))
+			*entry = unused;
+	}
+	id_pool_reserved(&services->ids);
+}
+
+/* The adopted service port that has the id, or NULL. */
+static struct port_record *adopted_port(const struct adoption *adoption, uint32_t id)
+{
+	return id < adoption->publisher->services.max ? adoption->ports[id] : NULL;
+}
+
+static int visit_frontend(struct adoption *adoption, const void *key, const void *value)
+{
+	struct frontend_set *frontends = &adoption->publisher->frontends;
+	const struct frontend_target *target = value;
+	struct port_record *port = adopted_port(adoption, target->service);
+	int err = port ? frontend_set_adopt(frontends, port, key, target) : -EINVAL;
+
+	if (err != -EINVAL)
+		return err;
+	adoption->frontends++;
+	return bpf_map_delete_elem(frontends->map, key) ? -errno : 0;
+}
+
+/*
+ * A range that belongs to no service port is removed: it would admit its clients to the next port
+ * that gets the id.
+ */
+static int visit_range(struct adoption *adoption, const struct source_range *key)
+{
+	struct source_ranges *ranges = &adoption->publisher->ranges;
+	struct port_record *port = adopted_port(adoption, ntohl(key->service));
+	int err = port ? source_ranges_adopt(ranges, port, key) : -EINVAL;
+
+	if (err != -EINVAL)
+		return err;
+	return bpf_map_delete_elem(ranges->map, key) ? -errno : 0;
+}
+
+/* Walks the trie key by key; a key may be deleted only once the next one is known. */
+static int ranges_adopt_all(struct adoption *adoption)
+{
+	const int map = adoption->publisher->ranges.map;
+	struct source_range key, next;
+	bool has_next = !bpf_map_get_next_key(map, NULL, &next);
+	int err;
+
+	while (has_next) {
+		key = next;
+		has_next = !bpf_map_get_next_key(map, &key, &next);
+		err = visit_range(adoption, &key);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int visit_reason(struct adoption *adoption, const void *key, const void *value)
+{
+	struct publisher *publisher = adoption->publisher;
+	const struct unprogrammed_key *reason = key;
+	struct service_record *record;
+	struct unprogrammed_key *more;
+
+	(void)value;
+	if (!memchr(reason->namespace_, 0, NAME_SIZE) || !memchr(reason->name, 0, NAME_SIZE))
+		return bpf_map_delete_elem(publisher->unprogrammed, key) ? -errno : 0;
+	record = service_set_get_or_add(&publisher->services, reason->namespace_, reason->name);
+	if (!record)
+		return -ENOMEM;
+	more = realloc(record->unprogrammed, (record->unprogrammed_count + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	record->unprogrammed = more;
+	record->unprogrammed[record->unprogrammed_count++] = *reason;
+	return 0;
+}
+
+/*
+ * An address that is no longer a VIP may still have flows. If it was external and has no frontends,
+ * it may have been left alone, which only its Service can tell.
+ */
+static int former_vip_adopt(struct publisher *publisher, uint32_t index)
+{
+	struct address_record *record = &publisher->addresses.records[index];
+	int err = 0;
+
+	if (!(record->flags & ADDRESS_VIP) || record->vips || record->externals ||
+	    record->node_ports)
+		return 0;
+	if (record->flags & ADDRESS_EXTERNAL)
+		err = left_alone_adopt(&publisher->addresses, &publisher->services, index);
+	record->retired++;
+	retire_when_idle(&publisher->retirement, RETIRED_SERVICE, 0, index);
+	return err;
+}
+
+/* Backends and addresses that nothing uses begin to leave. */
+static int leftovers_adopt(struct publisher *publisher)
+{
+	struct address_set *addresses = &publisher->addresses;
+	struct backend_set *backends = &publisher->backends;
+	int err;
+
+	for (uint32_t id = 1; id < backends->max; id++) {
+		if (backends->entries[id].state != BACKEND_FREE)
+			backend_set_sync(backends, id);
+	}
+	for (uint32_t index = 1; index < addresses->ids.next_fresh; index++) {
+		if (!id_pool_has(&addresses->ids, index))
+			continue;
+		err = former_vip_adopt(publisher, index);
+		(void)address_set_sync(addresses, index);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int adoption_run(struct adoption *adoption)
+{
+	struct publisher *publisher = adoption->publisher;
+	int err;
+
+	err = map_visit(publisher->addresses.map, sizeof(struct ip_addr),
+			sizeof(struct address_info), visit_address, adoption);
+	if (err)
+		return err;
+	id_pool_reserved(&publisher->addresses.ids);
+	backend_set_adopt(&publisher->backends, &adoption->backends);
+	err = map_visit(publisher->services.names, sizeof(uint32_t), sizeof(struct service_name),
+			visit_name, adoption);
+	if (err)
+		return err;
+	services_repair(&publisher->services);
+	err = map_visit(publisher->frontends.map, sizeof(struct frontend),
+			sizeof(struct frontend_target), visit_frontend, adoption);
+	if (err)
+		return err;
+	err = ranges_adopt_all(adoption);
+	if (err)
+		return err;
+	/* Frontends and ranges were read in no order. */
+	for (uint32_t id = 1; id < publisher->services.max; id++) {
+		if (!adoption->ports[id])
+			continue;
+		frontends_sort(adoption->ports[id]);
+		source_ranges_sort(adoption->ports[id]);
+	}
+	err = map_visit(publisher->unprogrammed, sizeof(struct unprogrammed_key),
+			sizeof(struct unprogrammed), visit_reason, adoption);
+	return err ? err : leftovers_adopt(publisher);
+}
+
+int adopt_maps(struct publisher *publisher)
+{
+	struct adoption adoption = {.publisher = publisher};
+	size_t ports_max = publisher->services.max;
+	int err;
+
+	adoption.ports = mapped_array_new(ports_max, sizeof(void *));
+	if (!adoption.ports)
+		return -ENOMEM;
+	err = adoption_run(&adoption);
+	mapped_array_free(adoption.ports, ports_max, sizeof(void *));
+	if (err)
+		return err;
+	if (publisher->services.port_count)
+		log_info("adopted %u service ports and %u backends of an earlier run",
+			 publisher->services.port_count, publisher->backends.count);
+	if (adoption.addresses || adoption.backends || adoption.services || adoption.frontends)
+		log_warning("an earlier run ended in the middle of a change: put right %u service "
+			    "ports, %u frontends, %u backends and %u addresses",
+			    adoption.services, adoption.frontends, adoption.backends,
+			    adoption.addresses);
+	return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Frontends: the service port that answers at an address and port. Two service ports may want the
+ * same one: while one Service replaces another, while a port is renamed, or when a manifest was
+ * copied. The kind with the lower rank wins, and among equals the last to come; the loser is
+ * displaced and gets the frontend back when the winner goes.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fairlead/types.h"
+#include "plan/plan.h"
+#include "publish/address_set.h"
+#include "publish/publisher.h"
+#include "publish/service_set.h"
+#include "publish/shortage.h"
+
+struct frontend_set {
+	int map;
+	uint32_t max;
+	uint8_t *node_ports; /* the map `node_ports`, mapped; by port number in host byte order */
+	uint32_t count;      /* of all service ports, including displaced ones */
+	uint32_t displaced;  /* those whose entry another service port holds */
+	bool has_new_udp;    /* a UDP frontend was added since this was last reset */
+	/* Borrowed. */
+	struct address_set *addresses;
+	struct service_set *services;
+	struct shortage *shortage;
+};
+
+/* Returns 0 or a negative errno; frontend_set_fini frees what was made in any case. */
+int frontend_set_init(struct frontend_set *set, const struct publish_maps *maps,
+		      struct address_set *addresses, struct service_set *services,
+		      struct shortage *shortage);
+void frontend_set_fini(struct frontend_set *set);
+
+/*
+ * Makes room for the frontends that are in the plan and that the port does not have. For each
+ * planned frontend, `ret_addresses` gets the index of its address, which is taken, or 0 if the port
+ * has the frontend already or the address is a loopback one. Returns 0, -ENOSPC or -ENOMEM;
+ * frontend_set_undo gives back what was taken in any case.
+ */
+int frontend_set_prepare(struct frontend_set *set, struct port_record *port,
+			 const struct planned_port *planned, uint32_t *ret_addresses);
+void frontend_set_undo(struct frontend_set *set, const struct planned_port *planned,
+		       const uint32_t *addresses);
+
+/*
+ * Makes the service port, which is complete, answer at its planned frontends, and then at no
+ * others. Sets `ret_changed` if anything changed. Stops at the first frontend that cannot be
+ * written and returns the error; no frontend is removed then.
+ */
+int frontend_set_apply(struct frontend_set *set, struct port_record *port,
+		       const struct planned_port *planned, const uint32_t *addresses,
+		       bool *ret_changed);
+
+/* Removes all frontends of the service port. */
+void frontend_set_remove_all(struct frontend_set *set, struct port_record *port);
+
+/* Adopts a frontend of an earlier run. Returns 0, -ENOMEM, or -EINVAL: it cannot be used. */
+int frontend_set_adopt(struct frontend_set *set, struct port_record *port,
+		       const struct frontend *frontend, const struct frontend_target *target);
+
+/* Sorts the port's frontends; to be called when all are adopted. */
+void frontends_sort(struct port_record *port);

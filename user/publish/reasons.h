@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/* The map `unprogrammed`, which shows operators what is not programmed, and why. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fairlead/types.h"
+#include "publish/service_set.h"
+
+/* What is not programmed of one Service. Zeroed, it is empty. */
+struct reasons {
+	struct unprogrammed_key *keys;
+	struct unprogrammed *values;
+	uint32_t count;
+};
+
+/* Makes room for so many reasons. Returns 0 or -ENOMEM; reasons_fini is needed in any case. */
+int reasons_init(struct reasons *reasons, size_t room);
+void reasons_fini(const struct reasons *reasons);
+
+void reasons_add(struct reasons *reasons, const struct service_name *name,
+		 enum unprogrammed_reason reason, const char *detail);
+
+/*
+ * Makes the map hold these reasons, and no others, for the Service. Returns 0 or -ENOMEM; logs what
+ * cannot be written.
+ */
+int reasons_write(const struct reasons *reasons, int map, struct service_record *service);

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "publish/service_set.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "publish/mapped_array.h"
+
+#define SERVICE_KEY_SIZE (2 * NAME_SIZE)
+
+int service_set_init(struct service_set *set, const struct publish_maps *maps,
+		     struct retirement *retirement, struct shortage *shortage)
+{
+	*set = (struct service_set){
+		.max = maps->services_max,
+		.names = maps->service_names,
+		.stats = maps->service_stats,
+		.retirement = retirement,
+		.shortage = shortage,
+	};
+	set->entries = mapped_array_of(maps->services, set->max, sizeof(*set->entries));
+	if (!set->entries)
+		return -errno;
+	set->uses = mapped_array_new(set->max, sizeof(*set->uses));
+	if (!set->uses || id_pool_init(&set->ids, set->max))
+		return -ENOMEM;
+	return 0;
+}
+
+static void port_free(struct port_record *port)
+{
+	free(port->frontends);
+	free(port->backends);
+	free(port->ranges);
+	free(port);
+}
+
+void service_set_fini(struct service_set *set)
+{
+	struct service_record *service;
+	uint32_t position = 0;
+
+	while ((service = lookup_next(&set->by_name, &position))) {
+		while (service->ports) {
+			struct port_record *port = service->ports;
+
+			service->ports = port->next;
+			port_free(port);
+		}
+		free(service->left_alone);
+		free(service->unprogrammed);
+		free(service);
+	}
+	lookup_fini(&set->by_name);
+	mapped_array_free(set->entries, set->max, sizeof(*set->entries));
+	mapped_array_free(set->uses, set->max, sizeof(*set->uses));
+	id_pool_fini(&set->ids);
+}
+
+static bool service_is(const void *service, const void *name)
+{
+	return !strcmp(((const struct service_record *)service)->name, name);
+}
+
+/* Returns the key's length, or 0: the names are too long. */
+static size_t key_write(const char *namespace_, const char *name, char key[SERVICE_KEY_SIZE])
+{
+	int length = snprintf(key, SERVICE_KEY_SIZE, "%s/%s", namespace_, name);
+
+	return length < 0 || length >= SERVICE_KEY_SIZE ? 0 : (size_t)length;
+}
+
+struct service_record *service_set_find(const struct service_set *set, const char *namespace_,
+					const char *name)
+{
+	char key[SERVICE_KEY_SIZE];
+	size_t length = key_write(namespace_, name, key);
+
+	return length ? lookup_find(&set->by_name, lookup_hash(key, length), service_is, key)
+		      : NULL;
+}
+
+struct service_record *service_set_get_or_add(struct service_set *set, const char *namespace_,
+					      const char *name)
+{
+	struct service_record *service = service_set_find(set, namespace_, name);
+	char key[SERVICE_KEY_SIZE];
+	size_t length;
+
+	if (service)
+		return service;
+	length = key_write(namespace_, name, key);
+	if (!length)
+		return NULL;
+	service = calloc(1, sizeof(*service) + length + 1);
+	if (!service)
+		return NULL;
+	memcpy(service->name, key, length + 1);
+	if (lookup_add(&set->by_name, lookup_hash(key, length), service))
+		free(take_ptr(service));
+	return service;
+}
+
+void service_set_drop_empty(struct service_set *set, struct service_record *service)
+{
+	if (service->ports || service->left_alone || service->unprogrammed_count)
+		return;
+	lookup_remove(&set->by_name, lookup_hash(service->name, strlen(service->name)), service);
+	free(service->unprogrammed);
+	free(service);
+}
+
+struct port_record *service_find_port(const struct service_record *service,
+				      const struct service_name *name)
+{
+	struct port_record *port = service->ports;
+
+	while (port && (port->proto != name->proto || port->family != name->family ||
+			strcmp(port->port_name, name->port_name)))
+		port = port->next;
+	return port;
+}
+
+static int port_backend_compare(const void *a, const void *b)
+{
+	const struct port_backend *left = a, *right = b;
+
+	return left->id < right->id ? -1 : left->id > right->id;
+}
+
+void port_backends_sort(struct port_backend *backends, uint32_t count)
+{
+	qsort(backends, count, sizeof(*backends), port_backend_compare);
+}
+
+static struct port_record *port_new(struct service_set *set, struct service_record *service,
+				    const struct service_name *name, uint32_t id)
+{
+	size_t length = strnlen(name->port_name, NAME_SIZE - 1);
+	struct port_record *port = calloc(1, sizeof(*port) + length + 1);
+
+	if (!port)
+		return NULL;
+	memcpy(port->port_name, name->port_name, length);
+	port->proto = name->proto;
+	port->family = name->family;
+	port->id = id;
+	port->next = service->ports;
+	service->ports = port;
+	set->uses[id] = 1;
+	set->port_count++;
+	return port;
+}
+
+int service_set_add_port(struct service_set *set, struct service_record *service,
+			 const struct service_name *name, struct port_record **ret_port)
+{
+	uint32_t id = id_pool_alloc(&set->ids);
+
+	if (!id)
+		return shortage_record(set->shortage, FULL_SERVICES);
+	*ret_port = port_new(set, service, name, id);
+	if (!*ret_port) {
+		id_pool_free(&set->ids, id);
+		return -ENOMEM;
+	}
+	set->entries[id] = (struct service){};
+	return 0;
+}
+
+void service_set_undo_port(struct service_set *set, struct service_record *service,
+			   struct port_record *port)
+{
+	service_set_release_id(set, port->id);
+	service_set_remove_port(set, service, port);
+}
+
+struct port_record *service_set_adopt_port(struct service_set *set, struct service_record *service,
+					   const struct service_name *name, uint32_t id)
+{
+	struct port_record *port = port_new(set, service, name, id);
+
+	if (port)
+		(void)id_pool_reserve(&set->ids, id);
+	return port;
+}
+
+void service_set_remove_port(struct service_set *set, struct service_record *service,
+			     struct port_record *port)
+{
+	struct port_record **link = &service->ports;
+
+	while (*link && *link != port)
+		link = &(*link)->next;
+	if (*link)
+		*link = port->next;
+	port_free(port);
+	set->port_count--;
+}
+
+bool service_set_is_in_use(const struct service_set *set, uint32_t id)
+{
+	return id && id < set->max && set->entries[id].flags & SERVICE_IN_USE;
+}
+
+int service_set_write_name(struct service_set *set, uint32_t id, const struct service_name *name)
+{
+	struct service_name before;
+
+	if (!bpf_map_lookup_elem(set->names, &id, &before) &&
+	    !memcmp(&before, name, sizeof(before)))
+		return 0;
+	if (!bpf_map_update_elem(set->names, &id, name, BPF_ANY))
+		return 0;
+	return errno == E2BIG ? shortage_record(set->shortage, FULL_SERVICES) : -errno;
+}
+
+void service_set_clear_stats(const struct service_set *set, uint32_t id)
+{
+	int cpus = libbpf_num_possible_cpus();
+	auto_cleanup(cleanup_free) struct service_stats *zero = NULL;
+
+	if (cpus <= 0)
+		return;
+	zero = calloc((size_t)cpus, sizeof(*zero));
+	if (zero)
+		(void)bpf_map_update_elem(set->stats, &id, zero, BPF_ANY);
+}
+
+void service_set_hold_id(struct service_set *set, uint32_t id, uint32_t vip)
+{
+	set->uses[id]++;
+	retire_when_idle(set->retirement, RETIRED_SERVICE, id, vip);
+}
+
+void service_set_release_id(struct service_set *set, uint32_t id)
+{
+	if (id && !--set->uses[id])
+		id_pool_free(&set->ids, id);
+}
+
+bool service_set_is_scarce(const struct service_set *set)
+{
+	uint32_t taken = set->ids.next_fresh - 1 - set->ids.freed_count;
+
+	return taken > set->ids.max / 4 * 3;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Services by name, with their service ports; and the ids of service ports, which are places in the
+ * map `services`.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/lookup.h"
+#include "fairlead/types.h"
+#include "publish/ids.h"
+#include "publish/publisher.h"
+#include "publish/retirement.h"
+#include "publish/shortage.h"
+
+#define MEMBER_CLUSTER      (1U << 0)
+#define MEMBER_LOCAL        (1U << 1)
+#define MEMBER_ANY          (MEMBER_CLUSTER | MEMBER_LOCAL) /* neither: planned, but in no list */
+#define BACKEND_TERMINATING (1U << 2)
+#define BACKEND_HERE        (1U << 3)
+#define BACKEND_SOMEWHERE   (1U << 4) /* on a node of the cluster */
+
+/* A backend of a service port. */
+struct port_backend {
+	uint32_t id : 27;
+	uint32_t facts : 5; /* MEMBER_..., BACKEND_... */
+};
+
+/* Where a service port answers, or would answer if another did not hold the place. */
+struct port_frontend {
+	struct frontend frontend;
+	uint32_t kind : 3;     /* enum frontend_kind */
+	uint32_t address : 29; /* index of its address record; 0: loopback, which has none */
+};
+
+struct port_record {
+	struct port_record *next; /* of the same Service */
+	uint32_t id;
+	uint32_t frontend_count, backend_count, range_count;
+	struct port_frontend *frontends; /* ascending by their bytes */
+	struct port_backend *backends;   /* ascending by id */
+	struct cidr *ranges;             /* those of `source_ranges`, ascending */
+	uint8_t proto, family;
+	bool is_claimed; /* by a plan since open */
+	char port_name[];
+};
+
+struct left_alone;
+
+/* A Service that has service ports or reasons not to. */
+struct service_record {
+	struct port_record *ports;
+	struct left_alone *left_alone; /* NULL: none */
+	struct unprogrammed_key *unprogrammed;
+	uint32_t unprogrammed_count;
+	uint32_t unfitting; /* ports that did not fit */
+	bool is_claimed;    /* by a plan since open */
+	char name[];        /* "namespace/name" */
+};
+
+struct service_set {
+	struct lookup by_name;   /* struct service_record */
+	struct service *entries; /* the map `services`, mapped; by id of the service port */
+	uint32_t max;
+	struct id_pool ids;
+	/*
+	 * Uses of each service port id, which keep another port from getting it: the port itself,
+	 * and each of its former frontends whose flows may still exist.
+	 */
+	uint32_t *uses;
+	int names, stats; /* maps */
+	uint32_t port_count;
+	/* Borrowed. */
+	struct retirement *retirement;
+	struct shortage *shortage;
+};
+
+/* Returns 0 or a negative errno; service_set_fini frees what was made in any case. */
+int service_set_init(struct service_set *set, const struct publish_maps *maps,
+		     struct retirement *retirement, struct shortage *shortage);
+
+/* Frees all records too; the maps keep what they hold. */
+void service_set_fini(struct service_set *set);
+
+/*
+ * service_set_find returns NULL if there is no such Service, service_set_get_or_add if there is no
+ * memory. A Service exists until service_set_drop_empty finds nothing in it.
+ */
+struct service_record *service_set_find(const struct service_set *set, const char *namespace_,
+					const char *name);
+struct service_record *service_set_get_or_add(struct service_set *set, const char *namespace_,
+					      const char *name);
+void service_set_drop_empty(struct service_set *set, struct service_record *service);
+
+/* The Service's port of that name, protocol and family, or NULL. */
+struct port_record *service_find_port(const struct service_record *service,
+				      const struct service_name *name);
+
+/* Sorts by id. */
+void port_backends_sort(struct port_backend *backends, uint32_t count);
+
+/*
+ * Adds a service port with an id of its own, at which the maps have nothing yet. Returns 0, -ENOSPC
+ * or -ENOMEM.
+ */
+int service_set_add_port(struct service_set *set, struct service_record *service,
+			 const struct service_name *name, struct port_record **ret_port);
+
+/* Undoes service_set_add_port; no program has seen the port. */
+void service_set_undo_port(struct service_set *set, struct service_record *service,
+			   struct port_record *port);
+
+/* Adds the service port that an earlier run had at `id`. Returns NULL if there is no memory. */
+struct port_record *service_set_adopt_port(struct service_set *set, struct service_record *service,
+					   const struct service_name *name, uint32_t id);
+
+/* Removes the record of the service port; its id stays in use. */
+void service_set_remove_port(struct service_set *set, struct service_record *service,
+			     struct port_record *port);
+
+/* True if the map has a service port at the id. */
+bool service_set_is_in_use(const struct service_set *set, uint32_t id);
+
+/* Writes the name, if the map does not have it. Returns 0 or a negative errno. */
+int service_set_write_name(struct service_set *set, uint32_t id, const struct service_name *name);
+
+/* Clears what programs counted for the former port of that id. */
+void service_set_clear_stats(const struct service_set *set, uint32_t id);
+
+/* Adds a use of the service port's id that ends with the flows of the VIP. */
+void service_set_hold_id(struct service_set *set, uint32_t id, uint32_t vip);
+
+/* Ends one use of the service port's id; does nothing for 0. */
+void service_set_release_id(struct service_set *set, uint32_t id);
+
+/* True if few ids are left. */
+bool service_set_is_scarce(const struct service_set *set);
