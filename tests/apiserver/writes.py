@@ -25,6 +25,9 @@ class Writes:
     def create(self, request, target):
         obj = self.decoded(request, target)
         metadata = obj["metadata"]
+        if target.namespace and metadata.get("namespace", target.namespace) != target.namespace:
+            raise Refused(statuses.bad_request("the namespace of the provided object does not match the "
+                                               "namespace sent on the request"))
         try:
             if not metadata.get("name"):
                 metadata["name"] = f'{metadata["generateName"]}{random.getrandbits(25):05x}'

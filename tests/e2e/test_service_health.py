@@ -255,24 +255,28 @@ def agent(shared_world, server):
     shared_world.agents["node2"].start()
 
 
-def test_a_taken_port_is_told_and_had_when_it_is_free(world, server, agent, client):
+@pytest.mark.parametrize("namespace", ["default", "shop"])
+def test_a_taken_port_is_told_and_had_when_it_is_free(world, server, agent, client, namespace):
     node2, port = world.place("node2"), next(_ports)
     holder = hold_port(node2, port)
-    server.put_all([balancer("web", next_vip(4), port), slice_("web", ["pod2a"])])
+    objects = [balancer("web", next_vip(4), port), slice_("web", ["pod2a"])]
+    for item in objects:
+        item["metadata"]["namespace"] = namespace
+    server.put_all(objects)
     event = wait_for(lambda: next((item for item in server.posted_events()
                                    if item["reason"] == "FailedToStartServiceHealthcheck"), None), "the Event")
     assert event["type"] == "Warning"
-    assert event["regarding"] == {"kind": "Service", "apiVersion": "v1", "namespace": "default", "name": "web",
-                                  "uid": "default/web"}
-    assert event["metadata"]["namespace"] == "default"
-    assert event["note"] == (f'node node2 failed to start healthcheck "default/web" on port {port}: '
+    assert event["regarding"] == {"kind": "Service", "apiVersion": "v1", "namespace": namespace, "name": "web",
+                                  "uid": f"{namespace}/web"}
+    assert event["metadata"]["namespace"] == namespace
+    assert event["note"] == (f'node node2 failed to start healthcheck "{namespace}/web" on port {port}: '
                              "Address already in use")
-    assert len(agent.warnings("cannot answer health checks of Service default/web")) == 1
+    assert len(agent.warnings(f"cannot answer health checks of Service {namespace}/web")) == 1
     holder.stdin.close()
     assert holder.wait(DEADLINE) == 0
     wait_for(lambda: answers(client, url(node2, port)), "the retry")
     assert weight(client, node2, port) == (200, 1)
-    assert re.search(rf"answering health checks of Service default/web at port {port}", agent.text())
+    assert re.search(rf"answering health checks of Service {namespace}/web at port {port}", agent.text())
 
 
 def test_a_taken_port_is_tried_again_with_the_next_publish(world, server, agent, client):

@@ -22,21 +22,27 @@
 #include "decode/decode.h"
 #include "decode/items.h"
 #include "decode/json_stream.h"
-#include "kube/client/exec_result.h"
-#include "kube/client/servers_file.h"
+#include "kube/client/exec_credential.h"
+#include "kube/client/servers.h"
 #include "kube/config/config.h"
 #include "link/netlink/netlink.h"
 #include "model/model.h"
 #include "plan/plan.h"
 
-#define PIECES_MAX       8
-#define ADDRESSES_MAX    16
+#define PIECES_MAX 8
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int file = -1;
 static char file_path[32];
+static char folder[128], servers_path[160];
+
+static void folder_remove(void)
+{
+	(void)unlink(servers_path);
+	(void)rmdir(folder);
+}
 
 /* Puts an input where what reads a file finds it. */
 static void file_fill(const uint8_t *data, size_t size)
@@ -208,11 +214,15 @@ static void kube_proxy_config_fuzz(const uint8_t *data, size_t size)
 
 static void servers_fuzz(const uint8_t *data, size_t size)
 {
-	struct server_address addresses[ADDRESSES_MAX];
+	static char *const urls[] = {"https://10.0.0.1:6443"};
+	FILE *kept = fopen(servers_path, "we");
+	struct servers servers;
 
-	file_fill(data, size);
-	if (servers_file_read(file_path, addresses, ADDRESSES_MAX) > ADDRESSES_MAX)
+	if (!kept || fwrite(data, 1, size, kept) != size || fclose(kept))
 		abort();
+	if (!servers_init(&servers, urls, 1, NULL, folder) && !servers_current(&servers)->name)
+		abort();
+	servers_fini(&servers);
 }
 
 static void exec_fuzz(const uint8_t *data, size_t size)
@@ -226,7 +236,7 @@ static void exec_fuzz(const uint8_t *data, size_t size)
 		abort();
 	memcpy(text, data, size);
 	text[size] = '\0';
-	err = exec_result_read(text, size, "client.authentication.k8s.io/v1", &result, &why);
+	err = exec_credential_read(text, size, "client.authentication.k8s.io/v1", &result, &why);
 	if (err == -EINVAL && (!why || !*why))
 		abort();
 	if (!err)
@@ -316,6 +326,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	}
 	file = memfd_create("input", MFD_CLOEXEC);
 	(void)snprintf(file_path, sizeof(file_path), "/proc/self/fd/%d", file);
+	(void)snprintf(folder, sizeof(folder), "%s/fl-inputs-XXXXXX", getenv("TMPDIR") ?: "/tmp");
+	if (!mkdtemp(folder))
+		return 1;
+	(void)snprintf(servers_path, sizeof(servers_path), "%s/api-servers", folder);
+	(void)atexit(folder_remove);
 	/* Log lines of ours; libFuzzer and the sanitizers have the descriptor. */
 	stderr = fopen("/dev/null", "w");
 	return file < 0 || !stderr;

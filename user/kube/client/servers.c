@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
@@ -203,7 +204,7 @@ static int servers_write(const struct servers *servers, const char *path)
 		if (servers->items[i].is_learned)
 			(void)fprintf(file, "%s\n", servers->items[i].host);
 	}
-	return fflush(file) || ferror(file) ? -EIO : 0;
+	return fflush(file) || fsync(fileno(file)) ? -errno : 0;
 }
 
 /* Keeps the learned servers. After a crash, the file is the old one or the new one. */

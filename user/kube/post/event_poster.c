@@ -9,8 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-/* A Node has no namespace; its Events go to "default". */
-#define EVENTS_PATH       "/apis/events.k8s.io/v1/namespaces/default/events"
+#define EVENTS_PATH       "/apis/events.k8s.io/v1/namespaces/%s/events"
 #define CONTROLLER        "fairlead"
 #define INSTANCE_SIZE     129 /* the API server's limit, plus the NUL */
 #define POST_S            10
@@ -57,6 +56,12 @@ static const char *time_text(const struct event_time *time, char buf[TIME_TEXT_S
 	return buf;
 }
 
+/* The namespace of an Event is its object's; a Node has none, its Events are in "default". */
+static const char *event_namespace(const struct event_entry *entry)
+{
+	return *entry->service_name ? entry->service_namespace : "default";
+}
+
 /*
  * Names the object of an Event as kube-proxy does: the uid is a Node's name (kubectl finds the
  * Node's Events by it, the kubelet's too) or a Service's namespace/name.
@@ -92,8 +97,7 @@ static char *event_write(const struct kube_events *poster, const struct event_en
 	(void)cJSON_AddStringToObject(event, "kind", "Event");
 	(void)cJSON_AddStringToObject(event, "apiVersion", "events.k8s.io/v1");
 	(void)cJSON_AddStringToObject(metadata, "name", name);
-	(void)cJSON_AddStringToObject(metadata, "namespace",
-				      *entry->service_name ? entry->service_namespace : "default");
+	(void)cJSON_AddStringToObject(metadata, "namespace", event_namespace(entry));
 	(void)cJSON_AddStringToObject(event, "eventTime", time_text(&entry->posting_first, text));
 	(void)cJSON_AddStringToObject(event, "reportingController", CONTROLLER);
 	(void)cJSON_AddStringToObject(event, "reportingInstance", instance);
@@ -169,9 +173,11 @@ static void poster_begin_post(struct kube_events *poster, struct event_entry *en
 	static const struct kube_call_events call_events = {.done = poster_on_done};
 	struct post *post = &poster->posts[entry - poster->book.entries];
 	auto_cleanup(cleanup_free) char *body = event_write(poster, entry);
+	char path[sizeof(EVENTS_PATH) + NAME_SIZE];
 	const struct kube_request request = {
-		.verb = "create", .path = EVENTS_PATH, .body = body, .total_s = POST_S};
+		.verb = "create", .path = path, .body = body, .total_s = POST_S};
 
+	(void)snprintf(path, sizeof(path), EVENTS_PATH, event_namespace(entry));
 	if (body)
 		post->call = kube_client_send(poster->client, &request, &call_events, post);
 	if (!post->call)
