@@ -18,7 +18,7 @@
 #include "link/hooks/cgroup.h"
 #include "link/link.h"
 #include "base/log.h"
-#include "base/map_table.h"
+#include "base/map.h"
 
 #define EXIT_USAGE 2
 

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -115,4 +117,11 @@ bool file_is_unchanged(const char *path, const struct file_stamp *stamp)
 	       st.st_mtim.tv_nsec == stamp->modified.tv_nsec &&
 	       st.st_ctim.tv_sec == stamp->changed.tv_sec &&
 	       st.st_ctim.tv_nsec == stamp->changed.tv_nsec;
+}
+
+bool file_is_on_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
 }

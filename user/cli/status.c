@@ -8,7 +8,7 @@
 #include "cli/arguments.h"
 #include "cli/cli.h"
 #include "base/clock.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "cli/json.h"
 #include "cli/status_facts.h"
 #include "cli/table.h"

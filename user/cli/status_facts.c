@@ -155,7 +155,7 @@ static int fills_gather(const struct maps *maps, struct status_facts *facts)
 		fill->is_counted =
 			id != MAP_COUNTERS && id != MAP_SERVICE_STATS && id != MAP_AGENT_STATUS;
 		fill->max = maps->items[id].max_entries;
-		fill->bytes = map_memory(maps, (enum map_id)id);
+		fill->bytes = map_memory(maps->items[id].fd);
 		facts->map_bytes += fill->bytes;
 	}
 	/* Index 0 of these maps is never used. */

@@ -10,7 +10,7 @@
 #include "datapath/grow.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/map_table.h"
+#include "base/map.h"
 
 /* True for a map that is not pinned and lives only as long as its programs. */
 static bool map_is_private(const struct bpf_map *map)

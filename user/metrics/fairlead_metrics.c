@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "metrics/fairlead_metrics.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/map.h"
 #include "base/words.h"
 #include "metrics/flow_survey.h"
-#include "metrics/map_walk.h"
 #include "metrics/service_metrics.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -92,26 +90,21 @@ static const struct counter_family *counter_family_of(__u32 reason)
 	return &counter_families[i];
 }
 
-/* The sum over all CPUs. */
-static double counter_read(int fd, __u32 reason, struct counter *cpu_counters)
+static void counter_read(const void *key, const void *value, void *context)
 {
-	int cpus = libbpf_num_possible_cpus();
-	__u64 packets = 0;
+	struct counter *counters = context;
+	__u32 reason;
 
-	if (bpf_map_lookup_elem(fd, &reason, cpu_counters))
-		return 0;
-	for (int cpu = 0; cpu < cpus; cpu++)
-		packets += cpu_counters[cpu].packets;
-	return (double)packets;
+	memcpy(&reason, key, sizeof(reason));
+	if (reason < COUNTER_COUNT)
+		memcpy(&counters[reason], value, sizeof(counters[reason]));
 }
 
 static void counters_write(FILE *out, const struct fairlead_metrics_source *source)
 {
-	int fd = source->map("counters", source->context);
-	auto_cleanup(cleanup_free) struct counter *cpu_counters =
-		calloc((size_t)libbpf_num_possible_cpus(), sizeof(*cpu_counters));
+	struct counter counters[COUNTER_COUNT] = {};
 
-	if (fd < 0 || !cpu_counters)
+	if (map_each(source->map("counters", source->context), counter_read, counters))
 		return;
 	for (size_t i = 0; i < COUNT_OF(counter_families); i++) {
 		const struct counter_family *family = &counter_families[i];
@@ -122,7 +115,7 @@ static void counters_write(FILE *out, const struct fairlead_metrics_source *sour
 
 			if (counter_family_of(reason) == family)
 				exposition_sample(out, family->name, "", &label, 1,
-						  counter_read(fd, reason, cpu_counters));
+						  (double)counters[reason].packets);
 		}
 	}
 }
@@ -141,7 +134,7 @@ static double entries_of(const struct fairlead_metrics_source *source, const cha
 {
 	double count = 0;
 
-	return map_walk_all(source->map(name, source->context), entry_count, &count) ? -1 : count;
+	return map_each(source->map(name, source->context), entry_count, &count) ? -1 : count;
 }
 
 static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
@@ -180,7 +173,7 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		const struct metric_label label = {"map", maps[i].name};
 
 		exposition_sample(out, "fairlead_map_max_entries", "", &label, 1,
-				  map_limit(source->map(maps[i].name, source->context)));
+				  map_max_entries(source->map(maps[i].name, source->context)));
 	}
 }
 
@@ -250,7 +243,7 @@ static void links_write(FILE *out, const struct fairlead_metrics_source *source)
 	struct link_counts counts = {};
 	char name[LINK_NAME_SIZE + 1];
 
-	if (map_walk_all(source->map("links", source->context), link_count, &counts))
+	if (map_each(source->map("links", source->context), link_count, &counts))
 		return;
 	exposition_family(out, "fairlead_links", METRIC_GAUGE, "Links by role and TC hook.");
 	for (unsigned int role = LINK_POD; role <= LINK_OVERLAY; role++) {

@@ -6,7 +6,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "metrics/map_walk.h"
+#include "base/map.h"
 
 #define STEP_INTERVAL_MS 2
 
@@ -59,7 +59,7 @@ static void flow_count(const void *key, const void *value, void *context)
 static void step(uv_timer_t *timer)
 {
 	struct flow_survey *survey = timer->data;
-	int more = map_walk_step(&survey->walk, flow_count, &survey->counting);
+	int more = map_step(&survey->walk, flow_count, &survey->counting);
 
 	if (more > 0) {
 		(void)uv_timer_start(timer, step, STEP_INTERVAL_MS, 0);

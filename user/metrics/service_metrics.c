@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "metrics/service_metrics.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/map.h"
 #include "base/words.h"
-#include "metrics/map_walk.h"
 
 #define VERDICT_COUNT       (VERDICT_DROP + 1)
 #define BACKEND_STATE_COUNT (BACKEND_DEAD + 1)
@@ -36,7 +34,7 @@ static struct array_view array_map(const struct fairlead_metrics_source *source,
 	int fd = source->map(name, source->context);
 	void *entries;
 
-	view.count = fd < 0 ? 0 : map_limit(fd);
+	view.count = fd < 0 ? 0 : map_max_entries(fd);
 	view.size = view.count * entry_size;
 	entries = view.count ? mmap(NULL, view.size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
 	if (entries != MAP_FAILED)
@@ -57,26 +55,13 @@ struct survey {
 	struct no_local_counts *no_local;
 	/* Used only for series per service port. */
 	int stats_map; /* -1: no such series */
-	struct service_stats *cpu_stats;
 	struct told_service *told;
 	size_t told_count, told_room;
 };
 
 static void survey_fini(const struct survey *survey)
 {
-	free(survey->cpu_stats);
 	free(survey->told);
-}
-
-static void stats_sum(const struct survey *survey, struct service_stats *ret_stats)
-{
-	int cpus = libbpf_num_possible_cpus();
-
-	for (int cpu = 0; cpu < cpus; cpu++) {
-		ret_stats->connections += survey->cpu_stats[cpu].connections;
-		ret_stats->packets += survey->cpu_stats[cpu].packets;
-		ret_stats->bytes += survey->cpu_stats[cpu].bytes;
-	}
 }
 
 static void service_tell(struct survey *survey, __u32 id, const struct service_name *name)
@@ -92,11 +77,10 @@ static void service_tell(struct survey *survey, __u32 id, const struct service_n
 		survey->told = told;
 		survey->told_room = room;
 	}
-	if (bpf_map_lookup_elem(survey->stats_map, &id, survey->cpu_stats))
-		return;
-	told = &survey->told[survey->told_count++];
+	told = &survey->told[survey->told_count];
 	*told = (struct told_service){.name = *name};
-	stats_sum(survey, &told->stats);
+	if (!map_lookup_sum(survey->stats_map, &id, sizeof(told->stats), &told->stats))
+		survey->told_count++;
 }
 
 static void name_read(const void *key, const void *value, void *context)
@@ -187,13 +171,9 @@ static void services_write(FILE *out, const struct fairlead_metrics_source *sour
 		.stats_map = -1,
 	};
 
-	if (source->with_services) {
-		survey.cpu_stats =
-			calloc((size_t)libbpf_num_possible_cpus(), sizeof(*survey.cpu_stats));
-		if (survey.cpu_stats)
-			survey.stats_map = source->map("service_stats", source->context);
-	}
-	if (map_walk_all(source->map("service_names", source->context), name_read, &survey))
+	if (source->with_services)
+		survey.stats_map = source->map("service_stats", source->context);
+	if (map_each(source->map("service_names", source->context), name_read, &survey))
 		return;
 	verdicts_write(out, &survey);
 	if (source->with_services)
@@ -236,7 +216,7 @@ static void unprogrammed_write(FILE *out, const struct fairlead_metrics_source *
 {
 	uint64_t counts[REASON_COUNT] = {};
 
-	if (map_walk_all(source->map("unprogrammed", source->context), reason_count, counts))
+	if (map_each(source->map("unprogrammed", source->context), reason_count, counts))
 		return;
 	exposition_family(out, "fairlead_unprogrammed", METRIC_GAUGE,
 			  "Services, or ports of them, that are not programmed, by reason.");

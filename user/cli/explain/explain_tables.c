@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
 
