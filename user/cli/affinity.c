@@ -11,10 +11,10 @@
 #include "base/clock.h"
 #include "cli/complain.h"
 #include "cli/json.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 struct affinity_row {
 	struct affinity_key key;

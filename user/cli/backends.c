@@ -9,10 +9,10 @@
 #include "cli/cli.h"
 #include "cli/complain.h"
 #include "cli/json.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 /* Most Services that a table cell names. */
 #define LABELS_SHOWN 3

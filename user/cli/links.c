@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "cli/link_list.h"
+#include "cli/links.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "cli/complain.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 #include "link/hooks/xdp_words.h"
 
 static void link_add(const void *key, const void *value, void *context)

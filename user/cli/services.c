@@ -11,11 +11,11 @@
 #include "cli/cli.h"
 #include "cli/complain.h"
 #include "cli/json.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "cli/service_rows.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 #define FRONTENDS_COLUMN 3
 #define FRONTENDS_SHOWN  16 /* of one service port; -o json has all of them */

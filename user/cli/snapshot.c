@@ -9,7 +9,7 @@
 
 #include "base/address.h"
 #include "cli/alloc.h"
-#include "base/words.h"
+#include "words/words.h"
 
 /* The agent may keep publishing: after so many attempts, accept the last one. */
 #define READINGS_MAX 4

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/types.h"
 
 /* The maps that snapshot_read needs. */

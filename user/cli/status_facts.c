@@ -11,7 +11,7 @@
 #include "cli/alloc.h"
 #include "base/clock.h"
 #include "cli/snapshot.h"
-#include "base/words.h"
+#include "words/words.h"
 
 static void agent_read(const void *key, const void *value, void *context)
 {

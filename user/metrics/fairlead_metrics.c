@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/map.h"
-#include "base/words.h"
+#include "words/words.h"
 #include "metrics/flow_survey.h"
 #include "metrics/service_metrics.h"
 

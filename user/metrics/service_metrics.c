@@ -8,7 +8,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/map.h"
-#include "base/words.h"
+#include "words/words.h"
 
 #define VERDICT_COUNT       (VERDICT_DROP + 1)
 #define BACKEND_STATE_COUNT (BACKEND_DEAD + 1)

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/complain.h"
-#include "base/words.h"
+#include "words/words.h"
 
 /* The range of source ports to choose from if the question has none: the first without a flow. */
 #define CLIENT_PORT_FIRST 50000

@@ -8,7 +8,7 @@
 
 #include "base/address.h"
 #include "cli/explain/explain_answer.h"
-#include "base/words.h"
+#include "words/words.h"
 #include "fairlead/limits.h"
 
 static bool range_has(const struct near_range *range, const struct ip_addr *addr)

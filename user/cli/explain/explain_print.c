@@ -10,7 +10,7 @@
 #include "cli/explain/explain_answer.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 #define STEP_INDENT 2
 #define STEP_WIDTH  15

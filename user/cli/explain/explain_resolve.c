@@ -13,7 +13,7 @@
 #include "cli/alloc.h"
 #include "cli/complain.h"
 #include "cli/explain/explain_answer.h"
-#include "base/words.h"
+#include "words/words.h"
 
 struct search {
 	const struct question *question;

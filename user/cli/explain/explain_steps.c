@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "cli/explain/explain_answer.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 #define NS_PER_S 1000000000ULL
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

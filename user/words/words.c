@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "base/words.h"
+#include "words/words.h"
 
 #include <stdio.h>
 #include <string.h>
