@@ -5,12 +5,12 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 
 #define STEP_ENTRIES   1024
 #define ERRNO_ENOTSUPP 524 /* kernel-internal, not in the UAPI headers */
@@ -44,17 +44,10 @@ uint32_t map_max_entries(int fd)
 
 uint64_t map_memory(int fd)
 {
-	auto_cleanup(cleanup_file) FILE *file = NULL;
-	uint64_t bytes = 0;
-	char line[128];
+	char path[64];
 
-	(void)snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", fd);
-	file = fopen(line, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "memlock: %" SCNu64, &bytes) == 1)
-			break;
-	}
-	return bytes;
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	return file_number(path, "memlock:");
 }
 
 /* The size of one CPU's value in what the kernel copies out. */
