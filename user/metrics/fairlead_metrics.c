@@ -6,9 +6,9 @@
 
 #include "base/cleanup.h"
 #include "base/map.h"
-#include "words/words.h"
 #include "metrics/flow_survey.h"
 #include "metrics/service_metrics.h"
+#include "words/words.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -175,6 +175,16 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		exposition_sample(out, "fairlead_map_max_entries", "", &label, 1,
 				  map_max_entries(source->map(maps[i].name, source->context)));
 	}
+	exposition_family(out, "fairlead_map_memory_bytes", METRIC_GAUGE,
+			  "Memory that the kernel accounts to maps.");
+	for (int id = 0; id < MAP_COUNT; id++) {
+		const struct metric_label label = {"map", map_table[id].name};
+		const uint64_t bytes = map_memory(source->map(label.value, source->context));
+
+		if (bytes)
+			exposition_sample(out, "fairlead_map_memory_bytes", "", &label, 1,
+					  (double)bytes);
+	}
 }
 
 static void flows_write(FILE *out, const struct flow_counts *flows)
@@ -295,7 +305,7 @@ static void status_write(FILE *out, const struct agent_status *status)
 	}
 }
 
-static void collect(FILE *out, void *context)
+static void fairlead_metrics_collect(FILE *out, void *context)
 {
 	struct fairlead_metrics *fairlead = context;
 	const struct fairlead_metrics_source *source = &fairlead->source;
@@ -327,7 +337,7 @@ static void fairlead_metrics_freep(struct fairlead_metrics **fairlead)
 }
 
 /* Creates the series with the value 0, so that they exist before the first event. */
-static void zeros_set(struct fairlead_metrics *fairlead)
+static void fairlead_metrics_set_zeros(struct fairlead_metrics *fairlead)
 {
 	metric_add(fairlead->published, (const char *const[]){"ok"}, 0);
 	metric_add(fairlead->published, (const char *const[]){"failed"}, 0);
@@ -360,9 +370,9 @@ struct fairlead_metrics *fairlead_metrics_new(uv_loop_t *loop, struct metrics *m
 	fairlead->events = metrics_add(metrics, &events_spec);
 	if (!fairlead->flows || !fairlead->published || !fairlead->duration ||
 	    !fairlead->reachable || !fairlead->socket_hooks || !fairlead->hooks_lost ||
-	    !fairlead->events || metrics_add_collector(metrics, collect, fairlead))
+	    !fairlead->events || metrics_add_collector(metrics, fairlead_metrics_collect, fairlead))
 		return NULL;
-	zeros_set(fairlead);
+	fairlead_metrics_set_zeros(fairlead);
 	return take_ptr(fairlead);
 }
 
