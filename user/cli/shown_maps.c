@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "cli/alloc.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 
 /* Explains why there are no readable maps in `pin_dir`, and what to do. */
 static void pin_dir_explain(const char *pin_dir, int err)
@@ -30,8 +30,7 @@ static void pin_dir_explain(const char *pin_dir, int err)
 			pin_dir);
 	else if (access(pin_dir, F_OK) && !file_is_on_bpffs(parent))
 		complain("%s does not exist and no bpffs is mounted at %s: start `fairlead agent`, "
-			 "which "
-			 "mounts one, or name another folder with --pin-dir",
+			 "which mounts one, or name another folder with --pin-dir",
 			 pin_dir, parent);
 	else
 		complain("no datapath at %s: start `fairlead agent`, or name its folder with "
@@ -46,8 +45,7 @@ static void map_explain(const char *pin_dir, const char *path, int err)
 
 	if (err == -ENOENT && !access(services, F_OK))
 		complain("%s is missing: the datapath at %s is incomplete, or another version of "
-			 "fairlead "
-			 "made it; start `fairlead agent` to complete it",
+			 "fairlead made it; start `fairlead agent` to complete it",
 			 path, pin_dir);
 	else if (err == -ENOENT || err == -EACCES || err == -EPERM || !file_is_on_bpffs(pin_dir))
 		pin_dir_explain(pin_dir, err);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "words/words.h"
 
@@ -57,23 +58,27 @@ static bool lists_equal(const struct service *a, const struct service *b, __u32 
 /* Reads until no service's list has moved while its slots and backends were read. */
 static int arrays_read(const struct maps *maps, struct snapshot *snapshot)
 {
-	struct service *before = alloc_zeroed(snapshot->service_count, sizeof(*before));
+	auto_cleanup(cleanup_free) struct service *before =
+		alloc_zeroed(snapshot->service_count, sizeof(*before));
 	int err = array_read(maps, MAP_SERVICES, before, snapshot->service_count);
 
-	for (int i = 0; i < READINGS_MAX && !err; i++) {
+	if (err)
+		return err;
+	for (int i = 0; i < READINGS_MAX; i++) {
 		err = array_read(maps, MAP_SLOTS, snapshot->slots, snapshot->slot_count);
-		if (!err)
-			err = array_read(maps, MAP_BACKENDS, snapshot->backends,
-					 snapshot->backend_count);
-		if (!err)
-			err = array_read(maps, MAP_SERVICES, snapshot->services,
-					 snapshot->service_count);
-		if (err || lists_equal(before, snapshot->services, snapshot->service_count))
+		if (err)
+			return err;
+		err = array_read(maps, MAP_BACKENDS, snapshot->backends, snapshot->backend_count);
+		if (err)
+			return err;
+		err = array_read(maps, MAP_SERVICES, snapshot->services, snapshot->service_count);
+		if (err)
+			return err;
+		if (lists_equal(before, snapshot->services, snapshot->service_count))
 			break;
 		memcpy(before, snapshot->services, snapshot->service_count * sizeof(*before));
 	}
-	free(before);
-	return err;
+	return 0;
 }
 
 /* A growing list of the snapshot, with its capacity. */
@@ -236,12 +241,15 @@ int snapshot_read(const struct maps *maps, struct snapshot *snapshot)
 	snapshot->backends = alloc_zeroed(snapshot->backend_count, sizeof(*snapshot->backends));
 	snapshot->names = alloc_zeroed(snapshot->service_count, sizeof(*snapshot->names));
 	err = arrays_read(maps, snapshot);
-	if (!err)
-		err = array_read(maps, MAP_SERVICE_NAMES, snapshot->names, snapshot->service_count);
-	if (!err)
-		err = map_read(maps, MAP_FRONTENDS, frontend_add, &frontends);
-	if (!err)
-		err = map_read(maps, MAP_UNPROGRAMMED, unprogrammed_add, &unprogrammed);
+	if (err)
+		return err;
+	err = array_read(maps, MAP_SERVICE_NAMES, snapshot->names, snapshot->service_count);
+	if (err)
+		return err;
+	err = map_read(maps, MAP_FRONTENDS, frontend_add, &frontends);
+	if (err)
+		return err;
+	err = map_read(maps, MAP_UNPROGRAMMED, unprogrammed_add, &unprogrammed);
 	if (err)
 		return err;
 	if (snapshot->frontend_count)
@@ -383,7 +391,7 @@ const struct membership *snapshot_memberships(const struct snapshot *snapshot, _
 
 __u32 snapshot_slots_used(const struct snapshot *snapshot)
 {
-	unsigned char *used = alloc_zeroed(snapshot->slot_count, 1);
+	auto_cleanup(cleanup_free) unsigned char *used = alloc_zeroed(snapshot->slot_count, 1);
 	__u32 count = 0;
 
 	for (__u32 id = 0; id < snapshot->service_count; id++) {
@@ -400,6 +408,5 @@ __u32 snapshot_slots_used(const struct snapshot *snapshot)
 	}
 	for (__u32 i = 0; i < snapshot->slot_count; i++)
 		count += used[i];
-	free(used);
 	return count;
 }

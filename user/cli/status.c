@@ -4,16 +4,16 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "base/clock.h"
-#include "base/map.h"
 #include "cli/json.h"
 #include "cli/status_facts.h"
 #include "cli/table.h"
-#include "words/words.h"
 #include "link/hooks/xdp_words.h"
+#include "words/words.h"
 
 #define NS_PER_S 1000000000ULL
 

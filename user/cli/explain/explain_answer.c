@@ -11,7 +11,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "cli/alloc.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 #include "words/words.h"
 
 /* The range of source ports to choose from if the question has none: the first without a flow. */

@@ -11,7 +11,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "cli/alloc.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 #include "cli/explain/explain_answer.h"
 #include "words/words.h"
 

@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/map.h"
 #include "cli/alloc.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 
 #define FEW_ENTRIES 1024
 #define MAPS_MAX    64 /* the kernel's limit per program */
