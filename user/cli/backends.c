@@ -230,12 +230,10 @@ static const struct argp backends_argp = {
 	.parser = arguments_parse_children,
 	.children = arguments_with_filter,
 	.doc = "Lists the backends that Services lead to. An active one may be chosen; a draining "
-	       "one is not "
-	       "chosen any more, but established TCP connections go on; nothing is sent to a dead "
-	       "one.\v"
-	       "A Service in parentheses had the backend and has it no more. FLOWS counts what the "
-	       "TC hooks "
-	       "translate; connections that the socket hooks made need no flow.\n\n"
+	       "one is not chosen any more, but established TCP connections go on; nothing is "
+	       "sent to a dead one.\v"
+	       "A Service in parentheses had the backend and has it no more. FLOWS counts what "
+	       "the TC hooks translate; connections that the socket hooks made need no flow.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead backends                          all of them\n"
 	       "  fairlead backends shop/web                 of one Service\n"

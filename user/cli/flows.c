@@ -177,12 +177,11 @@ static void flows_print_json(const struct flows_view *view)
 static const struct argp flows_argp = {
 	.parser = arguments_parse_children,
 	.children = arguments_with_filter,
-	.doc = "Lists the flows that the TC hooks translate, one line each, by client. Connections "
-	       "that the "
-	       "socket hooks made need no flow and are not here: `ss` shows them.\v"
+	.doc = "Lists the flows that the TC hooks translate, one line each, by client. "
+	       "Connections that the socket hooks made need no flow and are not here: `ss` shows "
+	       "them.\v"
 	       "IDLE is the time since the last packet, which is noted once a second. --address "
-	       "finds a "
-	       "client, a frontend or a backend. Looking does not keep a flow alive.\n\n"
+	       "finds a client, a frontend or a backend. Looking does not keep a flow alive.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead flows                              all of them\n"
 	       "  fairlead flows kube-system/kube-dns         of one Service\n"

@@ -139,8 +139,7 @@ static const struct argp links_argp = {
 	.args_doc = "[NAME]",
 	.children = arguments_output,
 	.doc = "Lists the network links that the agent found: the role it gave each, the hook it "
-	       "put there, "
-	       "and the rule that decided.\v"
+	       "put there, and the rule that decided.\v"
 	       "NAME is a glob. A role is changed with the agent's --links-pod, --links-uplink, "
 	       "--links-overlay and --links-ignore.\n\n"
 	       "EXAMPLES\n"

@@ -403,8 +403,7 @@ static const struct argp services_argp = {
 	.parser = services_parse,
 	.children = arguments_with_filter,
 	.doc = "Lists the ports of Services, what they lead to, and why one is not programmed. A "
-	       "NAME that "
-	       "one Service has shows it in full.\v"
+	       "NAME that one Service has shows it in full.\v"
 	       "NAMESPACE and NAME are globs. --address finds a frontend or a backend.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead services                        all of them\n"

@@ -168,14 +168,12 @@ static void degraded_gather(struct status_facts *facts)
 
 	if (!facts->running_pid)
 		degraded_add(facts, "agent-not-running",
-			     "no agent runs: the datapath goes on without it, but does not follow "
-			     "changes of "
-			     "Services and endpoints");
+			     "no agent runs: the datapath goes on without it, but does not "
+			     "follow changes of Services and endpoints");
 	else if (!facts->agent.synced_ns)
 		degraded_add(facts, "not-synced",
-			     "the first complete read of the source is not published yet: Services "
-			     "may be "
-			     "missing or outdated");
+			     "the first complete read of the source is not published yet: "
+			     "Services may be missing or outdated");
 	for (const struct degraded_words *words = degraded_words; words->bit; words++) {
 		known |= words->bit;
 		if (facts->agent.degraded & words->bit)
