@@ -34,27 +34,18 @@ static int by_backend_compare(const void *left, const void *right)
 	return a->service < b->service ? -1 : a->service > b->service;
 }
 
-/* The memberships of one backend; borrowed. */
+/* The memberships of one backend: borrowed, NULL if there are none. */
 static const struct membership *view_memberships(const struct backends_view *view, __u32 id,
 						 size_t *ret_count)
 {
-	const struct membership *all = view->by_backend;
-	size_t count = view->snapshot.membership_count;
-	size_t low = 0;
-	size_t end;
+	const struct sorted_items sorted = {
+		.items = view->by_backend,
+		.count = view->snapshot.membership_count,
+		.size = sizeof(*view->by_backend),
+		.id_offset = offsetof(struct membership, backend),
+	};
 
-	for (size_t high = count; low < high;) {
-		size_t middle = low + (high - low) / 2;
-
-		if (all[middle].backend < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (end = low; end < count && all[end].backend == id;)
-		end++;
-	*ret_count = end - low;
-	return all + low;
+	return sorted_items_find(&sorted, id, ret_count);
 }
 
 static void flow_count(const void *key, const void *value, void *context)

@@ -327,23 +327,16 @@ const char *snapshot_label(const struct snapshot *snapshot, __u32 id, char buf[S
 	return buf;
 }
 
-/* Items sorted by service port id, and the offset of that id in an item. */
-struct sorted_items {
-	const char *items;
-	size_t count;
-	size_t size;
-	size_t id_offset;
-};
-
-static __u32 item_service(const struct sorted_items *sorted, size_t index)
+static __u32 sorted_items_id(const struct sorted_items *sorted, size_t index)
 {
-	__u32 service;
+	__u32 id;
 
-	memcpy(&service, sorted->items + index * sorted->size + sorted->id_offset, sizeof(service));
-	return service;
+	memcpy(&id, (const char *)sorted->items + index * sorted->size + sorted->id_offset,
+	       sizeof(id));
+	return id;
 }
 
-static const void *items_of_service(const struct sorted_items *sorted, __u32 id, size_t *ret_count)
+const void *sorted_items_find(const struct sorted_items *sorted, __u32 id, size_t *ret_count)
 {
 	size_t low = 0;
 	size_t high = sorted->count;
@@ -352,41 +345,41 @@ static const void *items_of_service(const struct sorted_items *sorted, __u32 id,
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (item_service(sorted, middle) < id)
+		if (sorted_items_id(sorted, middle) < id)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	for (end = low; end < sorted->count && item_service(sorted, end) == id;)
+	for (end = low; end < sorted->count && sorted_items_id(sorted, end) == id;)
 		end++;
 	*ret_count = end - low;
-	return end > low ? sorted->items + low * sorted->size : NULL;
+	return end > low ? (const char *)sorted->items + low * sorted->size : NULL;
 }
 
 const struct snapshot_frontend *snapshot_frontends(const struct snapshot *snapshot, __u32 id,
 						   size_t *ret_count)
 {
 	struct sorted_items sorted = {
-		.items = (const char *)snapshot->frontends,
+		.items = snapshot->frontends,
 		.count = snapshot->frontend_count,
 		.size = sizeof(*snapshot->frontends),
 		.id_offset = offsetof(struct snapshot_frontend, target.service),
 	};
 
-	return items_of_service(&sorted, id, ret_count);
+	return sorted_items_find(&sorted, id, ret_count);
 }
 
 const struct membership *snapshot_memberships(const struct snapshot *snapshot, __u32 id,
 					      size_t *ret_count)
 {
 	struct sorted_items sorted = {
-		.items = (const char *)snapshot->memberships,
+		.items = snapshot->memberships,
 		.count = snapshot->membership_count,
 		.size = sizeof(*snapshot->memberships),
 		.id_offset = offsetof(struct membership, service),
 	};
 
-	return items_of_service(&sorted, id, ret_count);
+	return sorted_items_find(&sorted, id, ret_count);
 }
 
 __u32 snapshot_slots_used(const struct snapshot *snapshot)

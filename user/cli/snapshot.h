@@ -85,5 +85,16 @@ const struct snapshot_frontend *snapshot_frontends(const struct snapshot *snapsh
 const struct membership *snapshot_memberships(const struct snapshot *snapshot, __u32 id,
 					      size_t *ret_count);
 
+/* Items sorted by an id, a __u32 at `id_offset` in each. */
+struct sorted_items {
+	const void *items;
+	size_t count;
+	size_t size; /* of an item */
+	size_t id_offset;
+};
+
+/* The items with this id: borrowed, NULL if there are none. */
+const void *sorted_items_find(const struct sorted_items *sorted, __u32 id, size_t *ret_count);
+
 /* The number of slots in the lists of service ports in use. */
 __u32 snapshot_slots_used(const struct snapshot *snapshot);

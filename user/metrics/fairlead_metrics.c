@@ -15,12 +15,8 @@
 static const double publish_buckets[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 					 0.05,   0.1,     0.25,   0.5,   1,      2.5,   5,    10};
 
-static const struct metric_spec published_spec = {"fairlead_publishes_total",
-						  "Publishes, by how they ended.",
-						  METRIC_COUNTER,
-						  {"result"},
-						  NULL,
-						  0};
+static const struct metric_spec published_spec = {
+	"fairlead_publishes_total", "Publishes, by result.", METRIC_COUNTER, {"result"}, NULL, 0};
 static const struct metric_spec duration_spec = {
 	"fairlead_publish_duration_seconds",
 	"Time from the wake-up that brought a change until it was published.",
@@ -49,13 +45,12 @@ static const struct metric_spec hooks_lost_spec = {
 	{"hook"},
 	NULL,
 	0};
-static const struct metric_spec events_spec = {
-	"fairlead_node_events_total",
-	"Kubernetes Events about the Node, by what became of them.",
-	METRIC_COUNTER,
-	{"result"},
-	NULL,
-	0};
+static const struct metric_spec events_spec = {"fairlead_node_events_total",
+					       "Kubernetes Events about the Node, by result.",
+					       METRIC_COUNTER,
+					       {"result"},
+					       NULL,
+					       0};
 
 struct fairlead_metrics {
 	struct fairlead_metrics_source source;
@@ -168,7 +163,7 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 					  maps[i].entries);
 	}
 	exposition_family(out, "fairlead_map_max_entries", METRIC_GAUGE,
-			  "How many entries maps have room for.");
+			  "Capacity of maps, in entries.");
 	for (size_t i = 0; i < COUNT_OF(maps); i++) {
 		const struct metric_label label = {"map", maps[i].name};
 
@@ -239,8 +234,7 @@ static void xdp_links_write(FILE *out, const struct link_counts *counts)
 		{"off", counts->off},
 	};
 
-	exposition_family(out, "fairlead_xdp_links", METRIC_GAUGE,
-			  "Uplinks by what they have of XDP.");
+	exposition_family(out, "fairlead_xdp_links", METRIC_GAUGE, "Uplinks by XDP mode.");
 	for (size_t i = 0; i < COUNT_OF(modes); i++) {
 		const struct metric_label label = {"mode", modes[i].mode};
 

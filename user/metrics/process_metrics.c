@@ -75,6 +75,6 @@ void process_metrics_collect(FILE *out, void *unused)
 				  limit_value(limit.rlim_cur));
 	if (!getrlimit(RLIMIT_AS, &limit))
 		exposition_single(out, "process_virtual_memory_max_bytes", METRIC_GAUGE,
-				  "Most virtual memory there may be; -1: no limit.",
+				  "Limit of virtual memory; -1: none.",
 				  limit_value(limit.rlim_cur));
 }

@@ -109,7 +109,7 @@ static void name_read(const void *key, const void *value, void *context)
 static void verdicts_write(FILE *out, const struct survey *survey)
 {
 	exposition_family(out, "fairlead_service_ports", METRIC_GAUGE,
-			  "Service ports that are programmed, by what their clients meet.");
+			  "Service ports that are programmed, by what happens to their clients.");
 	for (int verdict = 0; verdict < VERDICT_COUNT; verdict++) {
 		for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
 			const struct metric_label labels[] = {
@@ -155,7 +155,7 @@ static void exported_write(FILE *out, const struct survey *survey)
 			      "Packets translated by the TC hooks (with --count-packets).",
 			      offsetof(struct service_stats, packets));
 	exported_family_write(out, survey, "fairlead_service_bytes_total",
-			      "Bytes of them (with --count-packets).",
+			      "Bytes of these packets (with --count-packets).",
 			      offsetof(struct service_stats, bytes));
 }
 
