@@ -11,7 +11,6 @@
 #include "agent/agent.h"
 #include "agent/node_cleanup.h"
 #include "cli/cli.h"
-#include "cli/complain.h"
 
 /* An unknown word that differs from a subcommand by at most so many letters counts as a typo. */
 #define TYPING_ERRORS_MAX 2

@@ -146,6 +146,7 @@ def test_kube_proxys_metrics_have_their_names_labels_and_buckets(world, node1):
         assert value(scraped, f"kubeproxy_sync_proxy_rules_{name}_changes_pending") == 0
     assert value(scraped, "kubernetes_build_info") == 1
     assert value(scraped, "process_resident_memory_bytes") > 1e6
+    assert value(scraped, "fairlead_resident_anonymous_bytes") > 1e5
     assert value(scraped, "process_open_fds") > 10
 
 
@@ -192,6 +193,7 @@ def test_service_ports_backends_and_traffic_are_counted(world, node1):
     for name in ("services", "frontends", "slots", "backends", "addresses", "links"):
         entries = value(scraped, "fairlead_map_entries", map=name)
         assert 0 < entries <= value(scraped, "fairlead_map_max_entries", map=name), name
+        assert value(scraped, "fairlead_map_memory_bytes", map=name) > 0, name
     for name in ("flows", "new_flows", "affinity"):
         assert value(scraped, "fairlead_map_max_entries", map=name) > 0
     assert value(scraped, "fairlead_agent_synced") == 1

@@ -17,7 +17,7 @@
 #include "cli/arguments.h"
 #include "base/text.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 static void then_prints(const struct table *table, int indent, unsigned int flags,
 			const char *expected)

@@ -17,32 +17,32 @@
 
 static const struct timespec noon = {.tv_sec = 1777898096, .tv_nsec = 123456789};
 
-/* What was told: lines as "E text". */
-struct told {
+/* What was logged: lines as "E text". */
+struct logged {
 	char lines[64][LOG_MESSAGE_SIZE];
 	size_t count;
 	struct log_fold fold;
 	uint64_t now_ms;
 };
 
-static void note(enum log_level level, const char *message, void *context)
+static void line_keep(enum log_level level, const char *message, void *context)
 {
-	struct told *told = context;
+	struct logged *logged = context;
 
-	assert_true(told->count < 64);
-	(void)snprintf(told->lines[told->count++], LOG_MESSAGE_SIZE, "%c %.*s", "EWID"[level],
+	assert_true(logged->count < 64);
+	(void)snprintf(logged->lines[logged->count++], LOG_MESSAGE_SIZE, "%c %.*s", "EWID"[level],
 		       LOG_MESSAGE_SIZE - 3, message);
 }
 
 static int setup(void **state)
 {
-	struct told *told = calloc(1, sizeof(*told));
+	struct logged *logged = calloc(1, sizeof(*logged));
 
-	assert_non_null(told);
-	told->fold.tell = note;
-	told->fold.context = told;
-	told->now_ms = 3 * SECOND;
-	*state = told;
+	assert_non_null(logged);
+	logged->fold.write = line_keep;
+	logged->fold.context = logged;
+	logged->now_ms = 3 * SECOND;
+	*state = logged;
 	return 0;
 }
 
@@ -52,145 +52,146 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void when_said(struct told *told, const char *message)
+static void when_said(struct logged *logged, const char *message)
 {
-	log_fold_offer(&told->fold, LOG_WARNING, message, told->now_ms);
+	log_fold_log(&logged->fold, LOG_WARNING, message, logged->now_ms);
 }
 
-static void when_time_passes(struct told *told, uint64_t ms)
+static void when_time_passes(struct logged *logged, uint64_t ms)
 {
-	told->now_ms += ms;
-	log_fold_tell_due(&told->fold, told->now_ms);
+	logged->now_ms += ms;
+	log_fold_flush_due(&logged->fold, logged->now_ms);
 }
 
-static void then_told(struct told *told, size_t count, const char *last)
+static void then_logged(struct logged *logged, size_t count, const char *last)
 {
-	assert_int_equal(told->count, count);
-	assert_string_equal(told->lines[count - 1], last);
+	assert_int_equal(logged->count, count);
+	assert_string_equal(logged->lines[count - 1], last);
 }
 
 static void a_message_is_told_at_once(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 
-	when_said(told, "the server is gone");
-	then_told(told, 1, "W the server is gone");
-	when_said(told, "the server is back");
-	then_told(told, 2, "W the server is back");
-	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), 0);
+	when_said(logged, "the server is gone");
+	then_logged(logged, 1, "W the server is gone");
+	when_said(logged, "the server is back");
+	then_logged(logged, 2, "W the server is back");
+	assert_int_equal(log_fold_wait_ms(&logged->fold, logged->now_ms), 0);
 }
 
 static void repeats_are_counted_and_told_when_the_window_ends(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 
-	when_said(told, "the server is gone");
+	when_said(logged, "the server is gone");
 	for (int i = 0; i < 1000; i++)
-		when_said(told, "the server is gone");
-	then_told(told, 1, "W the server is gone");
-	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), LOG_FOLD_WINDOW_MS);
-	when_time_passes(told, LOG_FOLD_WINDOW_MS - 1);
-	then_told(told, 1, "W the server is gone");
-	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), 1);
-	when_time_passes(told, 1);
-	then_told(told, 2, "W the server is gone (repeated 1000 times in 10.0 s)");
-	assert_int_equal(log_fold_wait_ms(&told->fold, told->now_ms), 0);
-	when_time_passes(told, 100 * SECOND);
-	assert_int_equal(told->count, 2);
+		when_said(logged, "the server is gone");
+	then_logged(logged, 1, "W the server is gone");
+	assert_int_equal(log_fold_wait_ms(&logged->fold, logged->now_ms), LOG_FOLD_WINDOW_MS);
+	when_time_passes(logged, LOG_FOLD_WINDOW_MS - 1);
+	then_logged(logged, 1, "W the server is gone");
+	assert_int_equal(log_fold_wait_ms(&logged->fold, logged->now_ms), 1);
+	when_time_passes(logged, 1);
+	then_logged(logged, 2, "W the server is gone (repeated 1000 times in 10.0 s)");
+	assert_int_equal(log_fold_wait_ms(&logged->fold, logged->now_ms), 0);
+	when_time_passes(logged, 100 * SECOND);
+	assert_int_equal(logged->count, 2);
 }
 
 static void a_message_that_goes_on_takes_one_line_a_window(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 
 	for (int i = 0; i < 601; i++) {
-		when_said(told, "the server is gone");
-		when_time_passes(told, 100);
+		when_said(logged, "the server is gone");
+		when_time_passes(logged, 100);
 	}
-	log_fold_tell_all(&told->fold, told->now_ms);
+	log_fold_flush(&logged->fold, logged->now_ms);
 	/* A minute: the first, and a count for each of six windows and what was left. */
-	assert_between(told->count, 7, 8);
+	assert_between(logged->count, 7, 8);
 }
 
 static void no_repeat_is_lost_from_the_counts(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 	unsigned int sum = 0;
 
 	for (int i = 0; i < 777; i++) {
-		when_said(told, "again");
-		when_time_passes(told, 97);
+		when_said(logged, "again");
+		when_time_passes(logged, 97);
 	}
-	log_fold_tell_all(&told->fold, told->now_ms);
-	for (size_t i = 0; i < told->count; i++) {
+	log_fold_flush(&logged->fold, logged->now_ms);
+	for (size_t i = 0; i < logged->count; i++) {
 		unsigned int repeats = 0;
 
-		sum += sscanf(told->lines[i], "W again (repeated %u", &repeats) == 1 ? repeats : 1;
+		sum += sscanf(logged->lines[i], "W again (repeated %u", &repeats) == 1 ? repeats
+										       : 1;
 	}
 	assert_int_equal(sum, 777);
 }
 
 static void after_a_quiet_window_it_is_told_at_once_again(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 
-	when_said(told, "the server is gone");
-	when_time_passes(told, LOG_FOLD_WINDOW_MS);
-	when_said(told, "the server is gone");
-	then_told(told, 2, "W the server is gone");
+	when_said(logged, "the server is gone");
+	when_time_passes(logged, LOG_FOLD_WINDOW_MS);
+	when_said(logged, "the server is gone");
+	then_logged(logged, 2, "W the server is gone");
 }
 
 static void the_same_text_of_another_level_is_another_message(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 
-	when_said(told, "gone");
-	log_fold_offer(&told->fold, LOG_ERROR, "gone", told->now_ms);
-	then_told(told, 2, "E gone");
+	when_said(logged, "gone");
+	log_fold_log(&logged->fold, LOG_ERROR, "gone", logged->now_ms);
+	then_logged(logged, 2, "E gone");
 }
 
 static void texts_that_alternate_are_folded_each(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 
 	for (int i = 0; i < 50; i++) {
-		when_said(told, "server a is gone");
-		when_said(told, "server b is gone");
+		when_said(logged, "server a is gone");
+		when_said(logged, "server b is gone");
 	}
-	assert_int_equal(told->count, 2);
-	log_fold_tell_all(&told->fold, told->now_ms);
-	then_told(told, 4, "W server b is gone (repeated 49 times in 0.0 s)");
+	assert_int_equal(logged->count, 2);
+	log_fold_flush(&logged->fold, logged->now_ms);
+	then_logged(logged, 4, "W server b is gone (repeated 49 times in 0.0 s)");
 }
 
 static void a_text_that_loses_its_place_tells_its_count_first(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 	char message[32];
 
-	when_said(told, "old");
-	when_said(told, "old");
+	when_said(logged, "old");
+	when_said(logged, "old");
 	for (int i = 0; i < LOG_FOLD_PLACES; i++) {
-		told->now_ms++;
+		logged->now_ms++;
 		(void)snprintf(message, sizeof(message), "new %d", i);
-		when_said(told, message);
+		when_said(logged, message);
 	}
-	assert_int_equal(told->count, LOG_FOLD_PLACES + 2);
-	assert_string_equal(told->lines[LOG_FOLD_PLACES], "W old (repeated 1 times in 0.0 s)");
-	then_told(told, LOG_FOLD_PLACES + 2, "W new 15");
+	assert_int_equal(logged->count, LOG_FOLD_PLACES + 2);
+	assert_string_equal(logged->lines[LOG_FOLD_PLACES], "W old (repeated 1 times in 0.0 s)");
+	then_logged(logged, LOG_FOLD_PLACES + 2, "W new 15");
 }
 
 static void a_message_of_full_length_keeps_its_count(void **state)
 {
-	struct told *told = *state;
+	struct logged *logged = *state;
 	char message[LOG_MESSAGE_SIZE + 50];
 
 	memset(message, 'x', sizeof(message) - 1);
 	message[sizeof(message) - 1] = '\0';
-	when_said(told, message);
-	when_said(told, message);
-	log_fold_tell_all(&told->fold, told->now_ms);
-	assert_int_equal(told->count, 2);
-	assert_non_null(strstr(told->lines[1], " (repeated 1 times in 0.0"));
+	when_said(logged, message);
+	when_said(logged, message);
+	log_fold_flush(&logged->fold, logged->now_ms);
+	assert_int_equal(logged->count, 2);
+	assert_non_null(strstr(logged->lines[1], " (repeated 1 times in 0.0"));
 }
 
 static void text_has_klogs_header(void **state)

@@ -12,7 +12,7 @@
 #include <bpf/libbpf.h>
 #include <string.h>
 
-#include "base/map_table.h"
+#include "base/map.h"
 #include "fairlead/config.h"
 #include "skeleton/socket.skel.h"
 #include "skeleton/sweep.skel.h"
@@ -81,7 +81,7 @@ static void keys_and_values_are_as_large_as_the_table_says(void **state)
 {
 	(void)state;
 	for (int id = 0; id < MAP_COUNT; id++) {
-		const struct map_entry *entry = &map_table[id];
+		const struct map_spec *entry = &map_table[id];
 		int found = 0;
 
 		for (int i = 0; i < OBJECTS; i++) {

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "metrics/metrics.h"
+#include "metrics/process_metrics.h"
 
 static int setup(void **state)
 {
@@ -160,6 +161,34 @@ static void test_a_series_with_endless_labels_is_not_counted(void **state)
 	then_written(*state, "# HELP fl_z Z.\n# TYPE fl_z gauge\n");
 }
 
+static double written_value(const char *text, const char *name)
+{
+	char line[128];
+	const char *found;
+
+	(void)snprintf(line, sizeof(line), "\n%s ", name);
+	found = strstr(text, line);
+	assert_non_null(found);
+	return strtod(found + strlen(line), NULL);
+}
+
+static void test_memory_of_the_process_is_resident_and_its_own(void **state)
+{
+	char *text;
+	size_t size;
+
+	assert_int_equal(metrics_add_collector(*state, process_metrics_collect, NULL), 0);
+	text = metrics_write(*state, &size);
+	assert_non_null(text);
+	assert_true(written_value(text, "process_resident_memory_bytes") > 0);
+	assert_true(written_value(text, "fairlead_resident_anonymous_bytes") > 0);
+	assert_true(written_value(text, "fairlead_resident_anonymous_bytes") <
+		    written_value(text, "process_virtual_memory_bytes"));
+	assert_true(written_value(text, "process_start_time_seconds") > 1.5e9);
+	assert_true(written_value(text, "process_open_fds") >= 3);
+	free(text);
+}
+
 int main(void)
 {
 #define WITH_METRICS(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -172,6 +201,7 @@ int main(void)
 		WITH_METRICS(test_numbers_are_as_short_as_they_can_be_and_exact),
 		WITH_METRICS(test_a_collector_is_asked_at_each_scrape),
 		WITH_METRICS(test_a_series_with_endless_labels_is_not_counted),
+		WITH_METRICS(test_memory_of_the_process_is_resident_and_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "datapath/pin_dir.h"
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"

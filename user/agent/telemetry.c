@@ -6,7 +6,7 @@
 
 #include "agent/plane.h"
 #include "base/log.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "datapath/datapath.h"
 #include "link/hooks/cgroup.h"
 #include "metrics/fairlead_metrics.h"

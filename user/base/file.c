@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,7 +64,9 @@ static int text_read(int fd, size_t size_max, struct file_content *content, size
 {
 	int err = content_grow(content, room);
 
-	while (!err && content->size <= size_max) {
+	if (err)
+		return err;
+	while (content->size <= size_max) {
 		ssize_t len = read(fd, content->text + content->size, room - content->size);
 
 		if (len < 0 && errno != EINTR)
@@ -70,10 +74,14 @@ static int text_read(int fd, size_t size_max, struct file_content *content, size
 		if (!len)
 			return 0;
 		content->size += len > 0 ? (size_t)len : 0;
-		if (content->size == room)
-			err = content_grow(content, room *= 2);
+		if (content->size < room)
+			continue;
+		room *= 2;
+		err = content_grow(content, room);
+		if (err)
+			return err;
 	}
-	return err ? err : -EFBIG;
+	return -EFBIG;
 }
 
 int file_read(const char *path, size_t size_max, struct file_content *ret_content)
@@ -115,4 +123,23 @@ bool file_is_unchanged(const char *path, const struct file_stamp *stamp)
 	       st.st_mtim.tv_nsec == stamp->modified.tv_nsec &&
 	       st.st_ctim.tv_sec == stamp->changed.tv_sec &&
 	       st.st_ctim.tv_nsec == stamp->changed.tv_nsec;
+}
+
+bool file_is_on_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+uint64_t file_number(const char *path, const char *label)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen(path, "re");
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, label, strlen(label)))
+			return strtoull(line + strlen(label), NULL, 10);
+	}
+	return 0;
 }

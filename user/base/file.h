@@ -34,3 +34,12 @@ void file_content_fini(struct file_content *content);
 
 /* True if the file at `path` is the one that was read, unchanged. */
 bool file_is_unchanged(const char *path, const struct file_stamp *stamp);
+
+/* True if the path exists and is on a bpffs, where BPF objects can be pinned. */
+bool file_is_on_bpffs(const char *path);
+
+/*
+ * The number behind `label` where that begins a line, as in "VmRSS: 1024 kB" of a file in /proc; 0
+ * if there is none. Silent.
+ */
+uint64_t file_number(const char *path, const char *label);

@@ -20,7 +20,7 @@ static void line_write(enum log_level level, const char *message, void *context)
 static enum log_level max_level = LOG_INFO;
 static enum log_format line_format = LOG_FORMAT_TEXT;
 static bool is_folding;
-static struct log_fold repeats = {.tell = line_write};
+static struct log_fold repeats = {.write = line_write};
 
 void log_set_level(enum log_level level)
 {
@@ -52,12 +52,12 @@ uint64_t log_repeats_wait_ms(void)
 
 void log_repeats_tell(void)
 {
-	log_fold_tell_due(&repeats, now_ms());
+	log_fold_flush_due(&repeats, now_ms());
 }
 
 void log_repeats_tell_all(void)
 {
-	log_fold_tell_all(&repeats, now_ms());
+	log_fold_flush(&repeats, now_ms());
 }
 
 /* One write() per line, so that lines of several processes do not interleave. */
@@ -90,7 +90,7 @@ static void message_write(enum log_level level, int err, const char *format, va_
 	if (err)
 		(void)snprintf(message + length, sizeof(message) - length, ": %s", strerror(-err));
 	if (is_folding)
-		log_fold_offer(&repeats, level, message, now_ms());
+		log_fold_log(&repeats, level, message, now_ms());
 	else
 		line_write(level, message, NULL);
 }

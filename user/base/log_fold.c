@@ -10,7 +10,7 @@ static bool window_is_over(const struct log_fold_place *place, uint64_t now_ms)
 }
 
 /* Logs and resets the place's count; a new window starts at `now_ms`. */
-static void repeats_tell(struct log_fold *fold, struct log_fold_place *place, uint64_t now_ms)
+static void place_flush(struct log_fold *fold, struct log_fold_place *place, uint64_t now_ms)
 {
 	char message[LOG_MESSAGE_SIZE];
 	char count[64];
@@ -26,7 +26,7 @@ static void repeats_tell(struct log_fold *fold, struct log_fold_place *place, ui
 	memcpy(message + strlen(message), count, strlen(count) + 1);
 	place->repeats = 0;
 	place->begun_ms = now_ms;
-	fold->tell(place->level, message, fold->context);
+	fold->write(place->level, message, fold->context);
 }
 
 static struct log_fold_place *place_find(struct log_fold *fold, enum log_level level,
@@ -42,8 +42,8 @@ static struct log_fold_place *place_find(struct log_fold *fold, enum log_level l
 	return NULL;
 }
 
-/* A free place, or the one whose message has been silent for longest. */
-static struct log_fold_place *place_take(struct log_fold *fold, uint64_t now_ms)
+/* A free place, or the one whose message has been silent for longest, with its count logged. */
+static struct log_fold_place *place_get_free(struct log_fold *fold, uint64_t now_ms)
 {
 	struct log_fold_place *oldest = &fold->places[0];
 
@@ -55,12 +55,11 @@ static struct log_fold_place *place_take(struct log_fold *fold, uint64_t now_ms)
 		if (place->last_ms < oldest->last_ms)
 			oldest = place;
 	}
-	repeats_tell(fold, oldest, now_ms);
+	place_flush(fold, oldest, now_ms);
 	return oldest;
 }
 
-void log_fold_offer(struct log_fold *fold, enum log_level level, const char *message,
-		    uint64_t now_ms)
+void log_fold_log(struct log_fold *fold, enum log_level level, const char *message, uint64_t now_ms)
 {
 	struct log_fold_place *place = place_find(fold, level, message);
 
@@ -70,28 +69,28 @@ void log_fold_offer(struct log_fold *fold, enum log_level level, const char *mes
 		return;
 	}
 	if (place)
-		repeats_tell(fold, place, now_ms);
+		place_flush(fold, place, now_ms);
 	else
-		place = place_take(fold, now_ms);
+		place = place_get_free(fold, now_ms);
 	place->level = level;
 	place->begun_ms = now_ms;
 	place->last_ms = now_ms;
 	(void)snprintf(place->message, sizeof(place->message), "%s", message);
-	fold->tell(level, message, fold->context);
+	fold->write(level, message, fold->context);
 }
 
-void log_fold_tell_due(struct log_fold *fold, uint64_t now_ms)
+void log_fold_flush_due(struct log_fold *fold, uint64_t now_ms)
 {
 	for (size_t i = 0; i < LOG_FOLD_PLACES; i++) {
 		if (window_is_over(&fold->places[i], now_ms))
-			repeats_tell(fold, &fold->places[i], now_ms);
+			place_flush(fold, &fold->places[i], now_ms);
 	}
 }
 
-void log_fold_tell_all(struct log_fold *fold, uint64_t now_ms)
+void log_fold_flush(struct log_fold *fold, uint64_t now_ms)
 {
 	for (size_t i = 0; i < LOG_FOLD_PLACES; i++)
-		repeats_tell(fold, &fold->places[i], now_ms);
+		place_flush(fold, &fold->places[i], now_ms);
 }
 
 uint64_t log_fold_wait_ms(const struct log_fold *fold, uint64_t now_ms)

@@ -18,7 +18,7 @@
 /* Messages that are remembered at once. */
 #define LOG_FOLD_PLACES 16
 
-typedef void (*log_fold_tell_fn)(enum log_level level, const char *message, void *context);
+typedef void (*log_fold_write_fn)(enum log_level level, const char *message, void *context);
 
 struct log_fold_place {
 	enum log_level level;
@@ -29,20 +29,20 @@ struct log_fold_place {
 };
 
 struct log_fold {
-	log_fold_tell_fn tell; /* writes a line at once */
-	void *context;         /* of `tell` */
+	log_fold_write_fn write; /* writes a line at once */
+	void *context;           /* of `write` */
 	struct log_fold_place places[LOG_FOLD_PLACES];
 };
 
 /* Logs or counts a message. */
-void log_fold_offer(struct log_fold *fold, enum log_level level, const char *message,
-		    uint64_t now_ms);
+void log_fold_log(struct log_fold *fold, enum log_level level, const char *message,
+		  uint64_t now_ms);
 
 /* Logs the counts whose windows have ended. */
-void log_fold_tell_due(struct log_fold *fold, uint64_t now_ms);
+void log_fold_flush_due(struct log_fold *fold, uint64_t now_ms);
 
 /* Logs all counts. */
-void log_fold_tell_all(struct log_fold *fold, uint64_t now_ms);
+void log_fold_flush(struct log_fold *fold, uint64_t now_ms);
 
-/* Milliseconds until log_fold_tell_due has a count to log, at least 1; 0: nothing is counted. */
+/* Milliseconds until log_fold_flush_due has a count to log, at least 1; 0: nothing is counted. */
 uint64_t log_fold_wait_ms(const struct log_fold *fold, uint64_t now_ms);

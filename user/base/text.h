@@ -1,8 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+/* Text for a line of a log or a terminal. */
+
+#include <stddef.h>
+
 /*
  * Makes text from maps safe for a terminal, in place: control characters and bytes that are not
  * UTF-8 become '?'. A link's name may contain any of them.
  */
 void text_make_printable(char *text);
+
+/* A list of names for one log line: "--a, --b, --c". */
+struct name_list {
+	size_t count;
+	char text[1536]; /* "" if empty; ends in "..." if it is full */
+};
+
+/* Adds `prefix` and `name` as one word. */
+void name_list_add(struct name_list *list, const char *prefix, const char *name);

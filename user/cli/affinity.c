@@ -5,16 +5,15 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "base/clock.h"
-#include "cli/complain.h"
 #include "cli/json.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 struct affinity_row {
 	struct affinity_key key;
@@ -60,7 +59,7 @@ static void affinity_add(const void *key, const void *value, void *context)
 	view->rows[view->count++] = row;
 }
 
-static int row_compare(const void *left, const void *right)
+static int affinity_compare(const void *left, const void *right)
 {
 	const struct affinity_row *a = left;
 	const struct affinity_row *b = right;
@@ -72,7 +71,7 @@ static int row_compare(const void *left, const void *right)
 	return memcmp(&a->key.client, &b->key.client, sizeof(a->key.client));
 }
 
-static void view_fini(struct affinity_view *view)
+static void affinity_view_fini(struct affinity_view *view)
 {
 	snapshot_fini(&view->snapshot);
 	free(view->rows);
@@ -87,7 +86,8 @@ static uint64_t netns_cookie(const struct affinity_key *key)
 }
 
 /* Seconds for which the client still gets this backend; 0: expired. */
-static uint64_t remaining_s(const struct affinity_view *view, const struct affinity_row *row)
+static uint64_t affinity_remaining_s(const struct affinity_view *view,
+				     const struct affinity_row *row)
 {
 	const struct service *service = snapshot_service(&view->snapshot, row->key.service);
 	const struct backend *backend =
@@ -120,7 +120,7 @@ static void affinity_print_table(const struct affinity_view *view,
 		const struct affinity_row *row = &view->rows[i];
 		const struct backend *backend = snapshot_backend(
 			&view->snapshot, row->value.backend, row->value.generation);
-		uint64_t remaining = remaining_s(view, row);
+		uint64_t remaining = affinity_remaining_s(view, row);
 		char label[SERVICE_LABEL_SIZE];
 		char text[ADDRESS_TEXT_SIZE];
 
@@ -134,9 +134,7 @@ static void affinity_print_table(const struct affinity_view *view,
 		else
 			table_cell(table, "expired");
 	}
-	table_print(table, stdout, 0,
-		    (arguments->no_headers ? TABLE_NO_HEADERS : 0) |
-			    (terminal_has_bold() ? TABLE_BOLD_HEADERS : 0));
+	table_print_list(table, arguments->no_headers);
 }
 
 static void json_add_affinity(cJSON *root, const struct affinity_view *view,
@@ -145,7 +143,7 @@ static void json_add_affinity(cJSON *root, const struct affinity_view *view,
 	const struct backend *backend =
 		snapshot_backend(&view->snapshot, row->value.backend, row->value.generation);
 	struct service_text text = snapshot_text(&view->snapshot, row->key.service);
-	uint64_t remaining = remaining_s(view, row);
+	uint64_t remaining = affinity_remaining_s(view, row);
 	cJSON *item = json_add_item(root);
 	cJSON *entry = cJSON_AddObjectToObject(item, "client");
 	char address[ADDRESS_TEXT_SIZE];
@@ -188,11 +186,9 @@ static const struct argp affinity_argp = {
 	.children = arguments_with_filter,
 	.doc = "Lists which client of a Service with session affinity gets which backend, and for "
 	       "how long.\v"
-	       "A client is its address where packets were translated, and its network namespace's "
-	       "cookie "
-	       "where sockets were. An expired entry counts as absent: its time is over, or its "
-	       "backend has "
-	       "left. Looking does not keep an entry alive.\n\n"
+	       "A client is its address where packets were translated, and its network "
+	       "namespace's cookie where sockets were. An expired entry counts as absent: its "
+	       "time is over, or its backend has left. Looking does not keep an entry alive.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead affinity                           all of it\n"
 	       "  fairlead affinity shop/cart                 of one Service\n"
@@ -203,7 +199,7 @@ static const struct argp affinity_argp = {
 
 int affinity_main(int argc, char **argv)
 {
-	auto_cleanup(view_fini) struct affinity_view view = {0};
+	auto_cleanup(affinity_view_fini) struct affinity_view view = {0};
 	auto_cleanup(maps_close) struct maps maps;
 	struct arguments arguments;
 
@@ -216,7 +212,7 @@ int affinity_main(int argc, char **argv)
 		return EXIT_STATUS_NO_DATAPATH;
 	view.now_s = clock_now_ns() / 1000000000ULL;
 	if (view.count)
-		qsort(view.rows, view.count, sizeof(*view.rows), row_compare);
+		qsort(view.rows, view.count, sizeof(*view.rows), affinity_compare);
 	if (arguments.json)
 		affinity_print_json(&view);
 	else

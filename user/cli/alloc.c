@@ -8,9 +8,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/complain.h"
 
-static void *must_have(void *ptr)
+static void *alloc_check(void *ptr)
 {
 	if (ptr)
 		return ptr;
@@ -20,7 +19,7 @@ static void *must_have(void *ptr)
 
 void *alloc_zeroed(size_t count, size_t size)
 {
-	return must_have(calloc(count ? count : 1, size));
+	return alloc_check(calloc(count ? count : 1, size));
 }
 
 void *alloc_one_more(void *items, size_t count, size_t *capacity, size_t size)
@@ -30,12 +29,12 @@ void *alloc_one_more(void *items, size_t count, size_t *capacity, size_t size)
 	if (count < *capacity)
 		return items;
 	*capacity = room;
-	return must_have(reallocarray(items, room, size));
+	return alloc_check(reallocarray(items, room, size));
 }
 
 char *alloc_text(const char *text)
 {
-	return must_have(strdup(text));
+	return alloc_check(strdup(text));
 }
 
 char *alloc_format(const char *format, ...)
@@ -47,17 +46,17 @@ char *alloc_format(const char *format, ...)
 	va_start(args, format);
 	len = vasprintf(&text, format, args);
 	va_end(args);
-	return must_have(len < 0 ? NULL : text);
+	return alloc_check(len < 0 ? NULL : text);
 }
 
-static void *json_malloc(size_t size)
+static void *alloc_for_json_malloc(size_t size)
 {
-	return must_have(malloc(size));
+	return alloc_check(malloc(size));
 }
 
 void alloc_for_json(void)
 {
-	cJSON_Hooks hooks = {.malloc_fn = json_malloc, .free_fn = free};
+	cJSON_Hooks hooks = {.malloc_fn = alloc_for_json_malloc, .free_fn = free};
 
 	cJSON_InitHooks(&hooks);
 }

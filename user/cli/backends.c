@@ -7,12 +7,11 @@
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "cli/complain.h"
 #include "cli/json.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 /* Most Services that a table cell names. */
 #define LABELS_SHOWN 3
@@ -35,27 +34,18 @@ static int by_backend_compare(const void *left, const void *right)
 	return a->service < b->service ? -1 : a->service > b->service;
 }
 
-/* The memberships of one backend; borrowed. */
+/* The memberships of one backend: borrowed, NULL if there are none. */
 static const struct membership *view_memberships(const struct backends_view *view, __u32 id,
 						 size_t *ret_count)
 {
-	const struct membership *all = view->by_backend;
-	size_t count = view->snapshot.membership_count;
-	size_t low = 0;
-	size_t end;
+	const struct sorted_items sorted = {
+		.items = view->by_backend,
+		.count = view->snapshot.membership_count,
+		.size = sizeof(*view->by_backend),
+		.id_offset = offsetof(struct membership, backend),
+	};
 
-	for (size_t high = count; low < high;) {
-		size_t middle = low + (high - low) / 2;
-
-		if (all[middle].backend < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (end = low; end < count && all[end].backend == id;)
-		end++;
-	*ret_count = end - low;
-	return all + low;
+	return sorted_items_find(&sorted, id, ret_count);
 }
 
 static void flow_count(const void *key, const void *value, void *context)
@@ -101,8 +91,8 @@ static int backend_compare(const void *left, const void *right, void *context)
 	return order ? order : a->proto - b->proto;
 }
 
-static int view_read(struct backends_view *view, const struct maps *maps,
-		     const struct selection *selection)
+static int backends_view_read(struct backends_view *view, const struct maps *maps,
+			      const struct selection *selection)
 {
 	struct snapshot *snapshot = &view->snapshot;
 	int err = snapshot_read(maps, snapshot);
@@ -119,17 +109,20 @@ static int view_read(struct backends_view *view, const struct maps *maps,
 		      by_backend_compare);
 	}
 	err = map_read(maps, MAP_FLOWS, flow_count, view);
-	if (!err)
-		err = map_read(maps, MAP_NEW_FLOWS, flow_count, view);
-	for (__u32 id = 0; !err && id < snapshot->backend_count; id++) {
+	if (err)
+		return err;
+	err = map_read(maps, MAP_NEW_FLOWS, flow_count, view);
+	if (err)
+		return err;
+	for (__u32 id = 0; id < snapshot->backend_count; id++) {
 		if (snapshot_backend(snapshot, id, 0) && backend_is_selected(view, id, selection))
 			view->ids[view->id_count++] = id;
 	}
 	qsort_r(view->ids, view->id_count, sizeof(*view->ids), backend_compare, view);
-	return err;
+	return 0;
 }
 
-static void view_fini(struct backends_view *view)
+static void backends_view_fini(struct backends_view *view)
 {
 	snapshot_fini(&view->snapshot);
 	free(view->by_backend);
@@ -181,9 +174,7 @@ static void backends_print_table(const struct backends_view *view,
 		table_cell(table, "%u", id);
 		services_cell(table, view, id);
 	}
-	table_print(table, stdout, 0,
-		    (arguments->no_headers ? TABLE_NO_HEADERS : 0) |
-			    (terminal_has_bold() ? TABLE_BOLD_HEADERS : 0));
+	table_print_list(table, arguments->no_headers);
 }
 
 static void json_add_services(cJSON *item, const struct backends_view *view, __u32 id)
@@ -230,12 +221,10 @@ static const struct argp backends_argp = {
 	.parser = arguments_parse_children,
 	.children = arguments_with_filter,
 	.doc = "Lists the backends that Services lead to. An active one may be chosen; a draining "
-	       "one is not "
-	       "chosen any more, but established TCP connections go on; nothing is sent to a dead "
-	       "one.\v"
-	       "A Service in parentheses had the backend and has it no more. FLOWS counts what the "
-	       "TC hooks "
-	       "translate; connections that the socket hooks made need no flow.\n\n"
+	       "one is not chosen any more, but established TCP connections go on; nothing is "
+	       "sent to a dead one.\v"
+	       "A Service in parentheses had the backend and has it no more. FLOWS counts what "
+	       "the TC hooks translate; connections that the socket hooks made need no flow.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead backends                          all of them\n"
 	       "  fairlead backends shop/web                 of one Service\n"
@@ -247,7 +236,7 @@ static const struct argp backends_argp = {
 
 int backends_main(int argc, char **argv)
 {
-	auto_cleanup(view_fini) struct backends_view view = {0};
+	auto_cleanup(backends_view_fini) struct backends_view view = {0};
 	auto_cleanup(maps_close) struct maps maps;
 	struct arguments arguments;
 
@@ -255,7 +244,7 @@ int backends_main(int argc, char **argv)
 	alloc_for_json();
 	if (maps_open(&maps, arguments.pin_dir,
 		      SNAPSHOT_MAPS | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS)) ||
-	    view_read(&view, &maps, &arguments.selection))
+	    backends_view_read(&view, &maps, &arguments.selection))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.json)
 		backends_print_json(&view);

@@ -14,6 +14,9 @@ enum exit_status {
 	EXIT_STATUS_NO_DATAPATH = 3, /* the maps do not exist or cannot be read */
 };
 
+/* Prints an error on standard error, for the operator who typed the command: "fairlead: ...". */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 int services_main(int argc, char **argv);
 int backends_main(int argc, char **argv);
 int flows_main(int argc, char **argv);

@@ -5,16 +5,15 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "base/clock.h"
-#include "cli/complain.h"
 #include "cli/json.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 struct flow_row {
 	struct flow_key key;
@@ -64,7 +63,7 @@ static void flow_add(const void *key, const void *value, void *context)
  * Sorts by key; if a flow moved between the tables while they were read, its confirmed entry comes
  * first.
  */
-static int row_compare(const void *left, const void *right)
+static int flow_row_compare(const void *left, const void *right)
 {
 	const struct flow_row *a = left;
 	const struct flow_row *b = right;
@@ -73,7 +72,7 @@ static int row_compare(const void *left, const void *right)
 	return order ? order : b->is_confirmed - a->is_confirmed;
 }
 
-static void rows_drop_doubles(struct flows_view *view)
+static void flow_rows_drop_doubles(struct flows_view *view)
 {
 	size_t kept = 0;
 
@@ -88,23 +87,25 @@ static void rows_drop_doubles(struct flows_view *view)
 /*
  * Reads new flows first: a flow that is confirmed meanwhile is then seen twice rather than missed.
  */
-static int view_read(struct flows_view *view, const struct maps *maps)
+static int flows_view_read(struct flows_view *view, const struct maps *maps)
 {
 	int err = snapshot_read(maps, &view->snapshot);
 
-	if (!err)
-		err = map_read(maps, MAP_NEW_FLOWS, flow_add, view);
+	if (err)
+		return err;
+	err = map_read(maps, MAP_NEW_FLOWS, flow_add, view);
+	if (err)
+		return err;
 	view->reading_confirmed = true;
-	if (!err)
-		err = map_read(maps, MAP_FLOWS, flow_add, view);
+	err = map_read(maps, MAP_FLOWS, flow_add, view);
 	if (err || !view->count)
 		return err;
-	qsort(view->rows, view->count, sizeof(*view->rows), row_compare);
-	rows_drop_doubles(view);
+	qsort(view->rows, view->count, sizeof(*view->rows), flow_row_compare);
+	flow_rows_drop_doubles(view);
 	return 0;
 }
 
-static void view_fini(struct flows_view *view)
+static void flows_view_fini(struct flows_view *view)
 {
 	snapshot_fini(&view->snapshot);
 	free(view->rows);
@@ -130,9 +131,7 @@ static void flows_print_table(const struct flows_view *view, const struct argume
 		table_cell(table, "%" PRIu64 "s", clock_since(view->now_s, row->flow.last_use_s));
 		table_cell(table, "%s", snapshot_label(&view->snapshot, row->flow.service, label));
 	}
-	table_print(table, stdout, 0,
-		    (arguments->no_headers ? TABLE_NO_HEADERS : 0) |
-			    (terminal_has_bold() ? TABLE_BOLD_HEADERS : 0));
+	table_print_list(table, arguments->no_headers);
 }
 
 static void json_add_flow(cJSON *root, const struct flows_view *view, const struct flow_row *row)
@@ -178,12 +177,11 @@ static void flows_print_json(const struct flows_view *view)
 static const struct argp flows_argp = {
 	.parser = arguments_parse_children,
 	.children = arguments_with_filter,
-	.doc = "Lists the flows that the TC hooks translate, one line each, by client. Connections "
-	       "that the "
-	       "socket hooks made need no flow and are not here: `ss` shows them.\v"
+	.doc = "Lists the flows that the TC hooks translate, one line each, by client. "
+	       "Connections that the socket hooks made need no flow and are not here: `ss` shows "
+	       "them.\v"
 	       "IDLE is the time since the last packet, which is noted once a second. --address "
-	       "finds a "
-	       "client, a frontend or a backend. Looking does not keep a flow alive.\n\n"
+	       "finds a client, a frontend or a backend. Looking does not keep a flow alive.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead flows                              all of them\n"
 	       "  fairlead flows kube-system/kube-dns         of one Service\n"
@@ -195,7 +193,7 @@ static const struct argp flows_argp = {
 
 int flows_main(int argc, char **argv)
 {
-	auto_cleanup(view_fini) struct flows_view view = {0};
+	auto_cleanup(flows_view_fini) struct flows_view view = {0};
 	auto_cleanup(maps_close) struct maps maps;
 	struct arguments arguments;
 
@@ -204,7 +202,7 @@ int flows_main(int argc, char **argv)
 	view.selection = &arguments.selection;
 	if (maps_open(&maps, arguments.pin_dir,
 		      SNAPSHOT_MAPS | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS)) ||
-	    view_read(&view, &maps))
+	    flows_view_read(&view, &maps))
 		return EXIT_STATUS_NO_DATAPATH;
 	view.now_s = clock_now_ns() / 1000000000ULL;
 	if (arguments.json)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "cli/link_list.h"
+#include "cli/links.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -10,11 +10,10 @@
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "cli/complain.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "base/words.h"
 #include "link/hooks/xdp_words.h"
+#include "words/words.h"
 
 static void link_add(const void *key, const void *value, void *context)
 {
@@ -30,7 +29,7 @@ static void link_add(const void *key, const void *value, void *context)
 	(void)text_of_array(row->info.why, row->why);
 }
 
-static int row_compare(const void *left, const void *right)
+static int link_row_compare(const void *left, const void *right)
 {
 	const struct link_row *a = left;
 	const struct link_row *b = right;
@@ -45,7 +44,7 @@ int link_list_read(const struct maps *maps, struct link_list *list)
 	*list = (struct link_list){0};
 	err = map_read(maps, MAP_LINKS, link_add, list);
 	if (list->count)
-		qsort(list->rows, list->count, sizeof(*list->rows), row_compare);
+		qsort(list->rows, list->count, sizeof(*list->rows), link_row_compare);
 	return err;
 }
 
@@ -109,9 +108,7 @@ static void links_print_table(const struct link_list *list, const struct argumen
 		else
 			table_cell(table, "%s", row->why);
 	}
-	table_print(table, stdout, 0,
-		    (arguments->no_headers ? TABLE_NO_HEADERS : 0) |
-			    (terminal_has_bold() ? TABLE_BOLD_HEADERS : 0));
+	table_print_list(table, arguments->no_headers);
 }
 
 static void links_keep_matching(struct link_list *list, const char *glob)
@@ -142,8 +139,7 @@ static const struct argp links_argp = {
 	.args_doc = "[NAME]",
 	.children = arguments_output,
 	.doc = "Lists the network links that the agent found: the role it gave each, the hook it "
-	       "put there, "
-	       "and the rule that decided.\v"
+	       "put there, and the rule that decided.\v"
 	       "NAME is a glob. A role is changed with the agent's --links-pod, --links-uplink, "
 	       "--links-overlay and --links-ignore.\n\n"
 	       "EXAMPLES\n"

@@ -8,7 +8,7 @@
 
 #include "cli/alloc.h"
 
-static int row_compare(const void *left, const void *right)
+static int service_row_compare(const void *left, const void *right)
 {
 	const struct service_row *a = left;
 	const struct service_row *b = right;
@@ -27,11 +27,11 @@ static int row_compare(const void *left, const void *right)
  * Sorts a programmed row before its twin, so that the problem reported about it can be merged into
  * it.
  */
-static int row_compare_programmed_first(const void *left, const void *right)
+static int service_row_compare_programmed_first(const void *left, const void *right)
 {
 	const struct service_row *a = left;
 	const struct service_row *b = right;
-	int order = row_compare(a, b);
+	int order = service_row_compare(a, b);
 
 	return order ? order : (b->id != 0) - (a->id != 0);
 }
@@ -59,13 +59,14 @@ static bool service_has_address(const struct snapshot *snapshot, __u32 id,
 	return !selection->has_address;
 }
 
-static void row_add(struct service_rows *rows, size_t *capacity, const struct service_row *row)
+static void service_row_add(struct service_rows *rows, size_t *capacity,
+			    const struct service_row *row)
 {
 	rows->items = alloc_one_more(rows->items, rows->count, capacity, sizeof(*rows->items));
 	rows->items[rows->count++] = *row;
 }
 
-static struct service_row row_of_unprogrammed(const struct snapshot_unprogrammed *item)
+static struct service_row service_row_of_unprogrammed(const struct snapshot_unprogrammed *item)
 {
 	struct service_row row = {
 		.proto = item->key.proto,
@@ -80,14 +81,15 @@ static struct service_row row_of_unprogrammed(const struct snapshot_unprogrammed
 	return row;
 }
 
-static void rows_merge(struct service_rows *rows)
+static void service_rows_merge(struct service_rows *rows)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < rows->count; i++) {
 		struct service_row *last = kept ? &rows->items[kept - 1] : NULL;
 
-		if (last && last->id && !rows->items[i].id && !row_compare(last, &rows->items[i]))
+		if (last && last->id && !rows->items[i].id &&
+		    !service_row_compare(last, &rows->items[i]))
 			last->unprogrammed = rows->items[i].unprogrammed;
 		else
 			rows->items[kept++] = rows->items[i];
@@ -112,19 +114,19 @@ void service_rows_collect(const struct snapshot *snapshot, const struct selectio
 		row.type = snapshot->names[id].type;
 		if (selection_has_service(selection, row.text.namespace_, row.text.name) &&
 		    service_has_address(snapshot, id, selection))
-			row_add(rows, &capacity, &row);
+			service_row_add(rows, &capacity, &row);
 	}
 	for (size_t i = 0; i < snapshot->unprogrammed_count; i++) {
-		struct service_row row = row_of_unprogrammed(&snapshot->unprogrammed[i]);
+		struct service_row row = service_row_of_unprogrammed(&snapshot->unprogrammed[i]);
 
 		if (!selection->has_address &&
 		    selection_has_service(selection, row.text.namespace_, row.text.name))
-			row_add(rows, &capacity, &row);
+			service_row_add(rows, &capacity, &row);
 	}
 	if (!rows->count)
 		return;
-	qsort(rows->items, rows->count, sizeof(*rows->items), row_compare_programmed_first);
-	rows_merge(rows);
+	qsort(rows->items, rows->count, sizeof(*rows->items), service_row_compare_programmed_first);
+	service_rows_merge(rows);
 }
 
 void service_rows_fini(struct service_rows *rows)

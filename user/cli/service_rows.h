@@ -5,7 +5,7 @@
 
 #include "cli/arguments.h"
 #include "cli/snapshot.h"
-#include "base/words.h"
+#include "words/words.h"
 
 struct service_row {
 	struct service_text text;

@@ -9,13 +9,12 @@
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "cli/complain.h"
 #include "cli/json.h"
-#include "cli/maps.h"
 #include "cli/service_rows.h"
+#include "cli/shown_maps.h"
 #include "cli/snapshot.h"
 #include "cli/table.h"
-#include "base/words.h"
+#include "words/words.h"
 
 #define FRONTENDS_COLUMN 3
 #define FRONTENDS_SHOWN  16 /* of one service port; -o json has all of them */
@@ -27,7 +26,7 @@ struct services_view {
 	struct service_stats *stats; /* one per service of the snapshot */
 };
 
-static void stats_entry(const void *key, const void *value, void *context)
+static void service_stats_read(const void *key, const void *value, void *context)
 {
 	struct services_view *view = context;
 	__u32 id;
@@ -166,9 +165,7 @@ static void services_print_table(const struct services_view *view,
 		if (row->id)
 			frontend_rows(table, view, row, arguments->stats ? 11 : 8);
 	}
-	table_print(table, stdout, 0,
-		    (arguments->no_headers ? TABLE_NO_HEADERS : 0) |
-			    (terminal_has_bold() ? TABLE_BOLD_HEADERS : 0));
+	table_print_list(table, arguments->no_headers);
 }
 
 static void detail_print_backends(const struct services_view *view, __u32 id)
@@ -375,7 +372,7 @@ static void services_print(const struct services_view *view, const struct argume
 	}
 }
 
-static void view_fini(struct services_view *view)
+static void services_view_fini(struct services_view *view)
 {
 	service_rows_fini(&view->rows);
 	snapshot_fini(&view->snapshot);
@@ -406,8 +403,7 @@ static const struct argp services_argp = {
 	.parser = services_parse,
 	.children = arguments_with_filter,
 	.doc = "Lists the ports of Services, what they lead to, and why one is not programmed. A "
-	       "NAME that "
-	       "one Service has shows it in full.\v"
+	       "NAME that one Service has shows it in full.\v"
 	       "NAMESPACE and NAME are globs. --address finds a frontend or a backend.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead services                        all of them\n"
@@ -421,7 +417,7 @@ static const struct argp services_argp = {
 
 int services_main(int argc, char **argv)
 {
-	auto_cleanup(view_fini) struct services_view view = {0};
+	auto_cleanup(services_view_fini) struct services_view view = {0};
 	auto_cleanup(maps_close) struct maps maps;
 	struct arguments arguments;
 
@@ -431,7 +427,7 @@ int services_main(int argc, char **argv)
 	    snapshot_read(&maps, &view.snapshot))
 		return EXIT_STATUS_NO_DATAPATH;
 	view.stats = alloc_zeroed(view.snapshot.service_count, sizeof(*view.stats));
-	if (map_read(&maps, MAP_SERVICE_STATS, stats_entry, &view))
+	if (map_read(&maps, MAP_SERVICE_STATS, service_stats_read, &view))
 		return EXIT_STATUS_NO_DATAPATH;
 	service_rows_collect(&view.snapshot, &arguments.selection, &view.rows);
 	services_print(&view, &arguments);

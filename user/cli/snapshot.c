@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
 #include "cli/alloc.h"
-#include "base/words.h"
+#include "words/words.h"
 
 /* The agent may keep publishing: after so many attempts, accept the last one. */
 #define READINGS_MAX 4
@@ -57,23 +58,27 @@ static bool lists_equal(const struct service *a, const struct service *b, __u32 
 /* Reads until no service's list has moved while its slots and backends were read. */
 static int arrays_read(const struct maps *maps, struct snapshot *snapshot)
 {
-	struct service *before = alloc_zeroed(snapshot->service_count, sizeof(*before));
+	auto_cleanup(cleanup_free) struct service *before =
+		alloc_zeroed(snapshot->service_count, sizeof(*before));
 	int err = array_read(maps, MAP_SERVICES, before, snapshot->service_count);
 
-	for (int i = 0; i < READINGS_MAX && !err; i++) {
+	if (err)
+		return err;
+	for (int i = 0; i < READINGS_MAX; i++) {
 		err = array_read(maps, MAP_SLOTS, snapshot->slots, snapshot->slot_count);
-		if (!err)
-			err = array_read(maps, MAP_BACKENDS, snapshot->backends,
-					 snapshot->backend_count);
-		if (!err)
-			err = array_read(maps, MAP_SERVICES, snapshot->services,
-					 snapshot->service_count);
-		if (err || lists_equal(before, snapshot->services, snapshot->service_count))
+		if (err)
+			return err;
+		err = array_read(maps, MAP_BACKENDS, snapshot->backends, snapshot->backend_count);
+		if (err)
+			return err;
+		err = array_read(maps, MAP_SERVICES, snapshot->services, snapshot->service_count);
+		if (err)
+			return err;
+		if (lists_equal(before, snapshot->services, snapshot->service_count))
 			break;
 		memcpy(before, snapshot->services, snapshot->service_count * sizeof(*before));
 	}
-	free(before);
-	return err;
+	return 0;
 }
 
 /* A growing list of the snapshot, with its capacity. */
@@ -236,12 +241,15 @@ int snapshot_read(const struct maps *maps, struct snapshot *snapshot)
 	snapshot->backends = alloc_zeroed(snapshot->backend_count, sizeof(*snapshot->backends));
 	snapshot->names = alloc_zeroed(snapshot->service_count, sizeof(*snapshot->names));
 	err = arrays_read(maps, snapshot);
-	if (!err)
-		err = array_read(maps, MAP_SERVICE_NAMES, snapshot->names, snapshot->service_count);
-	if (!err)
-		err = map_read(maps, MAP_FRONTENDS, frontend_add, &frontends);
-	if (!err)
-		err = map_read(maps, MAP_UNPROGRAMMED, unprogrammed_add, &unprogrammed);
+	if (err)
+		return err;
+	err = array_read(maps, MAP_SERVICE_NAMES, snapshot->names, snapshot->service_count);
+	if (err)
+		return err;
+	err = map_read(maps, MAP_FRONTENDS, frontend_add, &frontends);
+	if (err)
+		return err;
+	err = map_read(maps, MAP_UNPROGRAMMED, unprogrammed_add, &unprogrammed);
 	if (err)
 		return err;
 	if (snapshot->frontend_count)
@@ -319,23 +327,16 @@ const char *snapshot_label(const struct snapshot *snapshot, __u32 id, char buf[S
 	return buf;
 }
 
-/* Items sorted by service port id, and the offset of that id in an item. */
-struct sorted_items {
-	const char *items;
-	size_t count;
-	size_t size;
-	size_t id_offset;
-};
-
-static __u32 item_service(const struct sorted_items *sorted, size_t index)
+static __u32 sorted_items_id(const struct sorted_items *sorted, size_t index)
 {
-	__u32 service;
+	__u32 id;
 
-	memcpy(&service, sorted->items + index * sorted->size + sorted->id_offset, sizeof(service));
-	return service;
+	memcpy(&id, (const char *)sorted->items + index * sorted->size + sorted->id_offset,
+	       sizeof(id));
+	return id;
 }
 
-static const void *items_of_service(const struct sorted_items *sorted, __u32 id, size_t *ret_count)
+const void *sorted_items_find(const struct sorted_items *sorted, __u32 id, size_t *ret_count)
 {
 	size_t low = 0;
 	size_t high = sorted->count;
@@ -344,46 +345,46 @@ static const void *items_of_service(const struct sorted_items *sorted, __u32 id,
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (item_service(sorted, middle) < id)
+		if (sorted_items_id(sorted, middle) < id)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	for (end = low; end < sorted->count && item_service(sorted, end) == id;)
+	for (end = low; end < sorted->count && sorted_items_id(sorted, end) == id;)
 		end++;
 	*ret_count = end - low;
-	return end > low ? sorted->items + low * sorted->size : NULL;
+	return end > low ? (const char *)sorted->items + low * sorted->size : NULL;
 }
 
 const struct snapshot_frontend *snapshot_frontends(const struct snapshot *snapshot, __u32 id,
 						   size_t *ret_count)
 {
 	struct sorted_items sorted = {
-		.items = (const char *)snapshot->frontends,
+		.items = snapshot->frontends,
 		.count = snapshot->frontend_count,
 		.size = sizeof(*snapshot->frontends),
 		.id_offset = offsetof(struct snapshot_frontend, target.service),
 	};
 
-	return items_of_service(&sorted, id, ret_count);
+	return sorted_items_find(&sorted, id, ret_count);
 }
 
 const struct membership *snapshot_memberships(const struct snapshot *snapshot, __u32 id,
 					      size_t *ret_count)
 {
 	struct sorted_items sorted = {
-		.items = (const char *)snapshot->memberships,
+		.items = snapshot->memberships,
 		.count = snapshot->membership_count,
 		.size = sizeof(*snapshot->memberships),
 		.id_offset = offsetof(struct membership, service),
 	};
 
-	return items_of_service(&sorted, id, ret_count);
+	return sorted_items_find(&sorted, id, ret_count);
 }
 
 __u32 snapshot_slots_used(const struct snapshot *snapshot)
 {
-	unsigned char *used = alloc_zeroed(snapshot->slot_count, 1);
+	auto_cleanup(cleanup_free) unsigned char *used = alloc_zeroed(snapshot->slot_count, 1);
 	__u32 count = 0;
 
 	for (__u32 id = 0; id < snapshot->service_count; id++) {
@@ -400,6 +401,5 @@ __u32 snapshot_slots_used(const struct snapshot *snapshot)
 	}
 	for (__u32 i = 0; i < snapshot->slot_count; i++)
 		count += used[i];
-	free(used);
 	return count;
 }

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/types.h"
 
 /* The maps that snapshot_read needs. */
@@ -84,6 +84,17 @@ const struct snapshot_frontend *snapshot_frontends(const struct snapshot *snapsh
 						   size_t *ret_count);
 const struct membership *snapshot_memberships(const struct snapshot *snapshot, __u32 id,
 					      size_t *ret_count);
+
+/* Items sorted by an id, a __u32 at `id_offset` in each. */
+struct sorted_items {
+	const void *items;
+	size_t count;
+	size_t size; /* of an item */
+	size_t id_offset;
+};
+
+/* The items with this id: borrowed, NULL if there are none. */
+const void *sorted_items_find(const struct sorted_items *sorted, __u32 id, size_t *ret_count);
 
 /* The number of slots in the lists of service ports in use. */
 __u32 snapshot_slots_used(const struct snapshot *snapshot);

@@ -4,16 +4,16 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
 #include "cli/cli.h"
-#include "base/clock.h"
-#include "base/map_table.h"
 #include "cli/json.h"
 #include "cli/status_facts.h"
 #include "cli/table.h"
-#include "base/words.h"
 #include "link/hooks/xdp_words.h"
+#include "words/words.h"
 
 #define NS_PER_S 1000000000ULL
 
@@ -379,18 +379,16 @@ static void status_print_json(const struct status_facts *facts)
 static const struct argp status_argp = {
 	.parser = arguments_parse_children,
 	.children = arguments_output,
-	.doc = "Shows on one screen whether Services work on this node: the agent, hooks, maps and "
-	       "their "
-	       "fill, the last publish, what was counted, and what is degraded and means for "
-	       "users.\v"
+	.doc = "Shows on one screen whether Services work on this node: the agent, hooks, maps "
+	       "and their fill, the last publish, what was counted, and what is degraded and "
+	       "means for users.\v"
 	       "EXAMPLES\n"
 	       "  fairlead status\n"
 	       "  until fairlead status >/dev/null; do sleep 1; done\n"
 	       "  fairlead status -o json | jq -r '.degraded[].name'\n\n"
 	       "EXIT STATUS\n"
 	       "  0 all is well, 1 something is degraded or no agent runs, 2 wrong usage, 3 no "
-	       "datapath to "
-	       "read",
+	       "datapath to read",
 };
 
 int status_main(int argc, char **argv)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/status_facts.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "base/cleanup.h"
-#include "cli/alloc.h"
 #include "base/clock.h"
+#include "base/file.h"
+#include "cli/alloc.h"
 #include "cli/snapshot.h"
-#include "base/words.h"
+#include "words/words.h"
 
 static void agent_read(const void *key, const void *value, void *context)
 {
@@ -47,20 +47,6 @@ static __u32 agent_find(const char *pin_dir)
 			return pid;
 	}
 	return 0;
-}
-
-static uint64_t process_rss(__u32 pid)
-{
-	auto_cleanup(cleanup_free) char *path = alloc_format("/proc/%u/status", pid);
-	auto_cleanup(cleanup_file) FILE *file = fopen(path, "re");
-	uint64_t kib = 0;
-	char line[256];
-
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "VmRSS: %" SCNu64, &kib) == 1)
-			break;
-	}
-	return kib * 1024;
 }
 
 static void counter_read(const void *key, const void *value, void *context)
@@ -145,7 +131,6 @@ static int fills_gather(const struct maps *maps, struct status_facts *facts)
 {
 	static const enum map_id counted[] = {MAP_SERVICE_NAMES, MAP_AFFINITY, MAP_LINKS,
 					      MAP_FRAGMENTS};
-	int err = 0;
 
 	for (int id = 0; id < MAP_COUNT; id++) {
 		struct map_fill *fill = &facts->maps[id];
@@ -155,18 +140,20 @@ static int fills_gather(const struct maps *maps, struct status_facts *facts)
 		fill->is_counted =
 			id != MAP_COUNTERS && id != MAP_SERVICE_STATS && id != MAP_AGENT_STATUS;
 		fill->max = maps->items[id].max_entries;
-		fill->bytes = map_memory(maps, (enum map_id)id);
+		fill->bytes = map_memory(maps->items[id].fd);
 		facts->map_bytes += fill->bytes;
 	}
 	/* Index 0 of these maps is never used. */
 	facts->maps[MAP_SERVICES].max--;
 	facts->maps[MAP_BACKENDS].max--;
 	facts->maps[MAP_ADDRESS_FLOWS].max--;
-	for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]) && !err; i++)
-		err = map_read(maps, counted[i], entry_count, &facts->maps[counted[i]].used);
-	if (!err)
-		err = map_read(maps, MAP_ADDRESSES, address_count, facts);
-	return err;
+	for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
+		int err = map_read(maps, counted[i], entry_count, &facts->maps[counted[i]].used);
+
+		if (err)
+			return err;
+	}
+	return map_read(maps, MAP_ADDRESSES, address_count, facts);
 }
 
 static void degraded_add(struct status_facts *facts, const char *word, const char *sentence)
@@ -181,14 +168,12 @@ static void degraded_gather(struct status_facts *facts)
 
 	if (!facts->running_pid)
 		degraded_add(facts, "agent-not-running",
-			     "no agent runs: the datapath goes on without it, but does not follow "
-			     "changes of "
-			     "Services and endpoints");
+			     "no agent runs: the datapath goes on without it, but does not "
+			     "follow changes of Services and endpoints");
 	else if (!facts->agent.synced_ns)
 		degraded_add(facts, "not-synced",
-			     "the first complete read of the source is not published yet: Services "
-			     "may be "
-			     "missing or outdated");
+			     "the first complete read of the source is not published yet: "
+			     "Services may be missing or outdated");
 	for (const struct degraded_words *words = degraded_words; words->bit; words++) {
 		known |= words->bit;
 		if (facts->agent.degraded & words->bit)
@@ -208,26 +193,37 @@ int status_facts_gather(const struct maps *maps, struct status_facts *facts)
 	*facts = (struct status_facts){.pin_dir = maps->pin_dir};
 	(void)uname(&facts->kernel);
 	err = map_read(maps, MAP_AGENT_STATUS, agent_read, facts);
-	if (!err)
-		err = snapshot_read(maps, &snapshot);
+	if (err)
+		return err;
+	err = snapshot_read(maps, &snapshot);
 	if (err)
 		return err;
 	services_gather(&snapshot, facts);
 	err = fills_gather(maps, facts);
-	if (!err)
-		err = flows_gather(maps, MAP_FLOWS, facts, &facts->confirmed_flows);
-	if (!err)
-		err = flows_gather(maps, MAP_NEW_FLOWS, facts, &facts->new_flows);
-	if (!err)
-		err = map_read(maps, MAP_COUNTERS, counter_read, facts);
-	if (!err)
-		err = link_list_read(maps, &facts->links);
+	if (err)
+		return err;
+	err = flows_gather(maps, MAP_FLOWS, facts, &facts->confirmed_flows);
+	if (err)
+		return err;
+	err = flows_gather(maps, MAP_NEW_FLOWS, facts, &facts->new_flows);
+	if (err)
+		return err;
+	err = map_read(maps, MAP_COUNTERS, counter_read, facts);
+	if (err)
+		return err;
+	err = link_list_read(maps, &facts->links);
+	if (err)
+		return err;
 	facts->now_ns = clock_now_ns();
 	facts->running_pid = agent_find(facts->pin_dir);
-	if (facts->running_pid)
-		facts->agent_rss = process_rss(facts->running_pid);
+	if (facts->running_pid) {
+		auto_cleanup(cleanup_free) char *path =
+			alloc_format("/proc/%u/status", facts->running_pid);
+
+		facts->agent_rss = file_number(path, "VmRSS:") * 1024;
+	}
 	degraded_gather(facts);
-	return err;
+	return 0;
 }
 
 void status_facts_fini(struct status_facts *facts)

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <sys/utsname.h>
 
-#include "cli/link_list.h"
-#include "cli/maps.h"
+#include "cli/links.h"
+#include "cli/shown_maps.h"
 #include "fairlead/agent.h"
 #include "fairlead/counters.h"
 #include "fairlead/types.h"

@@ -122,6 +122,13 @@ bool terminal_has_bold(void)
 	       strcmp(term, "dumb") != 0;
 }
 
+void table_print_list(const struct table *table, bool no_headers)
+{
+	table_print(table, stdout, 0,
+		    (no_headers ? TABLE_NO_HEADERS : 0) |
+			    (terminal_has_bold() ? TABLE_BOLD_HEADERS : 0));
+}
+
 const char *duration_format(uint64_t seconds, char buf[TEXT_SHORT_SIZE])
 {
 	uint64_t minutes = seconds / 60;

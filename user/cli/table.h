@@ -28,6 +28,9 @@ enum table_flag {
 /* Prints the table with `indent` spaces before each line; no line ends with spaces. */
 void table_print(const struct table *table, FILE *out, int indent, unsigned int flags);
 
+/* Prints the rows of a command that lists, with headers in bold where the terminal has that. */
+void table_print_list(const struct table *table, bool no_headers);
+
 size_t table_rows(const struct table *table);
 
 /* True if standard output is a terminal that may show bold (NO_COLOR and TERM=dumb turn it off). */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/name_list.h"
+#include "base/text.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/file.h"

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #include "config/kube_proxy_settings.h"
-#include "base/name_list.h"
+#include "base/text.h"
 
 /* A larger file is not a configuration. */
 #define CONFIG_SIZE_MAX (1U << 20)

@@ -13,7 +13,7 @@
 #include "config/client_scope.h"
 #include "config/kube_proxy_check.h"
 #include "config/kube_proxy_config.h"
-#include "base/name_list.h"
+#include "base/text.h"
 #include "base/cleanup.h"
 #include "fairlead/limits.h"
 

@@ -12,7 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "datapath/load_error.h"
 #include "datapath/map_fds.h"
 #include "datapath/pin_dir.h"

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "fairlead/atomic.h"
 #include "fairlead/types.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/map_table.h"
+#include "base/map.h"
 
 int fd_duplicate(int fd)
 {

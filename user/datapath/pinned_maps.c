@@ -8,7 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "datapath/grow.h"
 
 int pinned_maps_init(struct pinned_maps *pinned, const char *pin_dir)

@@ -1,28 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "metrics/fairlead_metrics.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/words.h"
+#include "base/map.h"
 #include "metrics/flow_survey.h"
-#include "metrics/map_walk.h"
 #include "metrics/service_metrics.h"
+#include "words/words.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static const double publish_buckets[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 					 0.05,   0.1,     0.25,   0.5,   1,      2.5,   5,    10};
 
-static const struct metric_spec published_spec = {"fairlead_publishes_total",
-						  "Publishes, by how they ended.",
-						  METRIC_COUNTER,
-						  {"result"},
-						  NULL,
-						  0};
+static const struct metric_spec published_spec = {
+	"fairlead_publishes_total", "Publishes, by result.", METRIC_COUNTER, {"result"}, NULL, 0};
 static const struct metric_spec duration_spec = {
 	"fairlead_publish_duration_seconds",
 	"Time from the wake-up that brought a change until it was published.",
@@ -51,13 +45,12 @@ static const struct metric_spec hooks_lost_spec = {
 	{"hook"},
 	NULL,
 	0};
-static const struct metric_spec events_spec = {
-	"fairlead_node_events_total",
-	"Kubernetes Events about the Node, by what became of them.",
-	METRIC_COUNTER,
-	{"result"},
-	NULL,
-	0};
+static const struct metric_spec events_spec = {"fairlead_node_events_total",
+					       "Kubernetes Events about the Node, by result.",
+					       METRIC_COUNTER,
+					       {"result"},
+					       NULL,
+					       0};
 
 struct fairlead_metrics {
 	struct fairlead_metrics_source source;
@@ -92,26 +85,21 @@ static const struct counter_family *counter_family_of(__u32 reason)
 	return &counter_families[i];
 }
 
-/* The sum over all CPUs. */
-static double counter_read(int fd, __u32 reason, struct counter *cpu_counters)
+static void counter_read(const void *key, const void *value, void *context)
 {
-	int cpus = libbpf_num_possible_cpus();
-	__u64 packets = 0;
+	struct counter *counters = context;
+	__u32 reason;
 
-	if (bpf_map_lookup_elem(fd, &reason, cpu_counters))
-		return 0;
-	for (int cpu = 0; cpu < cpus; cpu++)
-		packets += cpu_counters[cpu].packets;
-	return (double)packets;
+	memcpy(&reason, key, sizeof(reason));
+	if (reason < COUNTER_COUNT)
+		memcpy(&counters[reason], value, sizeof(counters[reason]));
 }
 
 static void counters_write(FILE *out, const struct fairlead_metrics_source *source)
 {
-	int fd = source->map("counters", source->context);
-	auto_cleanup(cleanup_free) struct counter *cpu_counters =
-		calloc((size_t)libbpf_num_possible_cpus(), sizeof(*cpu_counters));
+	struct counter counters[COUNTER_COUNT] = {};
 
-	if (fd < 0 || !cpu_counters)
+	if (map_each(source->map("counters", source->context), counter_read, counters))
 		return;
 	for (size_t i = 0; i < COUNT_OF(counter_families); i++) {
 		const struct counter_family *family = &counter_families[i];
@@ -122,7 +110,7 @@ static void counters_write(FILE *out, const struct fairlead_metrics_source *sour
 
 			if (counter_family_of(reason) == family)
 				exposition_sample(out, family->name, "", &label, 1,
-						  counter_read(fd, reason, cpu_counters));
+						  (double)counters[reason].packets);
 		}
 	}
 }
@@ -141,7 +129,7 @@ static double entries_of(const struct fairlead_metrics_source *source, const cha
 {
 	double count = 0;
 
-	return map_walk_all(source->map(name, source->context), entry_count, &count) ? -1 : count;
+	return map_each(source->map(name, source->context), entry_count, &count) ? -1 : count;
 }
 
 static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
@@ -175,12 +163,22 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 					  maps[i].entries);
 	}
 	exposition_family(out, "fairlead_map_max_entries", METRIC_GAUGE,
-			  "How many entries maps have room for.");
+			  "Capacity of maps, in entries.");
 	for (size_t i = 0; i < COUNT_OF(maps); i++) {
 		const struct metric_label label = {"map", maps[i].name};
 
 		exposition_sample(out, "fairlead_map_max_entries", "", &label, 1,
-				  map_limit(source->map(maps[i].name, source->context)));
+				  map_max_entries(source->map(maps[i].name, source->context)));
+	}
+	exposition_family(out, "fairlead_map_memory_bytes", METRIC_GAUGE,
+			  "Memory that the kernel accounts to maps.");
+	for (int id = 0; id < MAP_COUNT; id++) {
+		const struct metric_label label = {"map", map_table[id].name};
+		const uint64_t bytes = map_memory(source->map(label.value, source->context));
+
+		if (bytes)
+			exposition_sample(out, "fairlead_map_memory_bytes", "", &label, 1,
+					  (double)bytes);
 	}
 }
 
@@ -236,8 +234,7 @@ static void xdp_links_write(FILE *out, const struct link_counts *counts)
 		{"off", counts->off},
 	};
 
-	exposition_family(out, "fairlead_xdp_links", METRIC_GAUGE,
-			  "Uplinks by what they have of XDP.");
+	exposition_family(out, "fairlead_xdp_links", METRIC_GAUGE, "Uplinks by XDP mode.");
 	for (size_t i = 0; i < COUNT_OF(modes); i++) {
 		const struct metric_label label = {"mode", modes[i].mode};
 
@@ -250,7 +247,7 @@ static void links_write(FILE *out, const struct fairlead_metrics_source *source)
 	struct link_counts counts = {};
 	char name[LINK_NAME_SIZE + 1];
 
-	if (map_walk_all(source->map("links", source->context), link_count, &counts))
+	if (map_each(source->map("links", source->context), link_count, &counts))
 		return;
 	exposition_family(out, "fairlead_links", METRIC_GAUGE, "Links by role and TC hook.");
 	for (unsigned int role = LINK_POD; role <= LINK_OVERLAY; role++) {
@@ -302,7 +299,7 @@ static void status_write(FILE *out, const struct agent_status *status)
 	}
 }
 
-static void collect(FILE *out, void *context)
+static void fairlead_metrics_collect(FILE *out, void *context)
 {
 	struct fairlead_metrics *fairlead = context;
 	const struct fairlead_metrics_source *source = &fairlead->source;
@@ -334,7 +331,7 @@ static void fairlead_metrics_freep(struct fairlead_metrics **fairlead)
 }
 
 /* Creates the series with the value 0, so that they exist before the first event. */
-static void zeros_set(struct fairlead_metrics *fairlead)
+static void fairlead_metrics_set_zeros(struct fairlead_metrics *fairlead)
 {
 	metric_add(fairlead->published, (const char *const[]){"ok"}, 0);
 	metric_add(fairlead->published, (const char *const[]){"failed"}, 0);
@@ -367,9 +364,9 @@ struct fairlead_metrics *fairlead_metrics_new(uv_loop_t *loop, struct metrics *m
 	fairlead->events = metrics_add(metrics, &events_spec);
 	if (!fairlead->flows || !fairlead->published || !fairlead->duration ||
 	    !fairlead->reachable || !fairlead->socket_hooks || !fairlead->hooks_lost ||
-	    !fairlead->events || metrics_add_collector(metrics, collect, fairlead))
+	    !fairlead->events || metrics_add_collector(metrics, fairlead_metrics_collect, fairlead))
 		return NULL;
-	zeros_set(fairlead);
+	fairlead_metrics_set_zeros(fairlead);
 	return take_ptr(fairlead);
 }
 

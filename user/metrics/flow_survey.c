@@ -6,7 +6,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "metrics/map_walk.h"
+#include "base/map.h"
 
 #define STEP_INTERVAL_MS 2
 
@@ -29,7 +29,7 @@ struct flow_survey *flow_survey_new(uv_loop_t *loop)
 	return survey;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void flow_survey_on_closed(uv_handle_t *handle)
 {
 	free(handle->data);
 }
@@ -40,7 +40,7 @@ void flow_survey_close(struct flow_survey *survey)
 		return;
 	if (survey->is_walking)
 		map_walk_fini(&survey->walk);
-	uv_close((uv_handle_t *)&survey->timer, on_closed);
+	uv_close((uv_handle_t *)&survey->timer, flow_survey_on_closed);
 }
 
 static void flow_count(const void *key, const void *value, void *context)
@@ -56,13 +56,13 @@ static void flow_count(const void *key, const void *value, void *context)
 		counts->flows[flow.state][!address_is_ipv4(&flow_key.dst)]++;
 }
 
-static void step(uv_timer_t *timer)
+static void flow_survey_step(uv_timer_t *timer)
 {
 	struct flow_survey *survey = timer->data;
-	int more = map_walk_step(&survey->walk, flow_count, &survey->counting);
+	int more = map_step(&survey->walk, flow_count, &survey->counting);
 
 	if (more > 0) {
-		(void)uv_timer_start(timer, step, STEP_INTERVAL_MS, 0);
+		(void)uv_timer_start(timer, flow_survey_step, STEP_INTERVAL_MS, 0);
 		return;
 	}
 	/* After a failed walk the last counts stay. */
@@ -86,7 +86,7 @@ const struct flow_counts *flow_survey_ask(struct flow_survey *survey, int flows_
 			map_walk_fini(&survey->walk);
 		} else {
 			survey->is_walking = true;
-			step(&survey->timer);
+			flow_survey_step(&survey->timer);
 		}
 	}
 	return survey->is_counted ? &survey->counted : NULL;

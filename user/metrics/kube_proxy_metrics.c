@@ -130,7 +130,7 @@ static void build_info_set(struct metric *metric)
 }
 
 /* Creates the series with the value 0, so that they exist before the first event. */
-static void zeros_set(struct kube_proxy_metrics *metrics)
+static void kube_proxy_metrics_set_zeros(struct kube_proxy_metrics *metrics)
 {
 	static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
 
@@ -159,7 +159,7 @@ struct kube_proxy_metrics *kube_proxy_metrics_new(struct metrics *metrics)
 			return NULL;
 	}
 	build_info_set(made->items[BUILD_INFO]);
-	zeros_set(made);
+	kube_proxy_metrics_set_zeros(made);
 	return take_ptr(made);
 }
 

@@ -9,31 +9,12 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "metrics/exposition.h"
-
-static void dir_closep(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
-/* The boot time of the kernel, in seconds since 1970; 0: unknown. */
-static double boot_time(void)
-{
-	auto_cleanup(cleanup_file) FILE *file = fopen("/proc/stat", "re");
-	uint64_t seconds = 0;
-	char line[256];
-
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "btime %" SCNu64, &seconds) == 1)
-			break;
-	}
-	return (double)seconds;
-}
 
 static size_t descriptors_count(void)
 {
-	auto_cleanup(dir_closep) DIR *dir = opendir("/proc/self/fd");
+	auto_cleanup(cleanup_dir) DIR *dir = opendir("/proc/self/fd");
 	size_t count = 0;
 
 	while (dir && readdir(dir))
@@ -68,7 +49,7 @@ static void stat_collect(FILE *out)
 			  "Virtual memory of the agent.", (double)virtual_size);
 	exposition_single(out, "process_start_time_seconds", METRIC_GAUGE,
 			  "When the agent was started, in seconds since 1970.",
-			  boot_time() + (double)start / ticks);
+			  (double)file_number("/proc/stat", "btime") + (double)start / ticks);
 }
 
 static double limit_value(rlim_t limit)
@@ -82,6 +63,10 @@ void process_metrics_collect(FILE *out, void *unused)
 
 	(void)unused;
 	stat_collect(out);
+	exposition_single(out, "fairlead_resident_anonymous_bytes", METRIC_GAUGE,
+			  "Resident memory of the agent that is its own: not the maps, files and "
+			  "libraries that it has mapped.",
+			  (double)file_number("/proc/self/status", "RssAnon:") * 1024);
 	exposition_single(out, "process_open_fds", METRIC_GAUGE, "Open file descriptors.",
 			  (double)descriptors_count());
 	if (!getrlimit(RLIMIT_NOFILE, &limit))
@@ -90,6 +75,6 @@ void process_metrics_collect(FILE *out, void *unused)
 				  limit_value(limit.rlim_cur));
 	if (!getrlimit(RLIMIT_AS, &limit))
 		exposition_single(out, "process_virtual_memory_max_bytes", METRIC_GAUGE,
-				  "Most virtual memory there may be; -1: no limit.",
+				  "Limit of virtual memory; -1: none.",
 				  limit_value(limit.rlim_cur));
 }

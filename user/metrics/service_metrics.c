@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "metrics/service_metrics.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "base/words.h"
-#include "metrics/map_walk.h"
+#include "base/map.h"
+#include "words/words.h"
 
 #define VERDICT_COUNT       (VERDICT_DROP + 1)
 #define BACKEND_STATE_COUNT (BACKEND_DEAD + 1)
@@ -36,7 +34,7 @@ static struct array_view array_map(const struct fairlead_metrics_source *source,
 	int fd = source->map(name, source->context);
 	void *entries;
 
-	view.count = fd < 0 ? 0 : map_limit(fd);
+	view.count = fd < 0 ? 0 : map_max_entries(fd);
 	view.size = view.count * entry_size;
 	entries = view.count ? mmap(NULL, view.size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
 	if (entries != MAP_FAILED)
@@ -45,7 +43,7 @@ static struct array_view array_map(const struct fairlead_metrics_source *source,
 }
 
 /* A service port whose traffic is exported. */
-struct told_service {
+struct exported_service {
 	struct service_name name;
 	struct service_stats stats;
 };
@@ -57,46 +55,32 @@ struct survey {
 	struct no_local_counts *no_local;
 	/* Used only for series per service port. */
 	int stats_map; /* -1: no such series */
-	struct service_stats *cpu_stats;
-	struct told_service *told;
-	size_t told_count, told_room;
+	struct exported_service *exported;
+	size_t exported_count, exported_room;
 };
 
 static void survey_fini(const struct survey *survey)
 {
-	free(survey->cpu_stats);
-	free(survey->told);
+	free(survey->exported);
 }
 
-static void stats_sum(const struct survey *survey, struct service_stats *ret_stats)
+static void service_export(struct survey *survey, __u32 id, const struct service_name *name)
 {
-	int cpus = libbpf_num_possible_cpus();
+	struct exported_service *exported;
 
-	for (int cpu = 0; cpu < cpus; cpu++) {
-		ret_stats->connections += survey->cpu_stats[cpu].connections;
-		ret_stats->packets += survey->cpu_stats[cpu].packets;
-		ret_stats->bytes += survey->cpu_stats[cpu].bytes;
-	}
-}
+	if (survey->exported_count == survey->exported_room) {
+		size_t room = survey->exported_room ? 2 * survey->exported_room : 64;
 
-static void service_tell(struct survey *survey, __u32 id, const struct service_name *name)
-{
-	struct told_service *told;
-
-	if (survey->told_count == survey->told_room) {
-		size_t room = survey->told_room ? 2 * survey->told_room : 64;
-
-		told = realloc(survey->told, room * sizeof(*told));
-		if (!told)
+		exported = realloc(survey->exported, room * sizeof(*exported));
+		if (!exported)
 			return;
-		survey->told = told;
-		survey->told_room = room;
+		survey->exported = exported;
+		survey->exported_room = room;
 	}
-	if (bpf_map_lookup_elem(survey->stats_map, &id, survey->cpu_stats))
-		return;
-	told = &survey->told[survey->told_count++];
-	*told = (struct told_service){.name = *name};
-	stats_sum(survey, &told->stats);
+	exported = &survey->exported[survey->exported_count];
+	*exported = (struct exported_service){.name = *name};
+	if (!map_lookup_sum(survey->stats_map, &id, sizeof(exported->stats), &exported->stats))
+		survey->exported_count++;
 }
 
 static void name_read(const void *key, const void *value, void *context)
@@ -119,13 +103,13 @@ static void name_read(const void *key, const void *value, void *context)
 		survey->no_local->external[is_ipv6] += !!(service->flags & SERVICE_EXTERNAL_LOCAL);
 	}
 	if (survey->stats_map >= 0)
-		service_tell(survey, id, &name);
+		service_export(survey, id, &name);
 }
 
 static void verdicts_write(FILE *out, const struct survey *survey)
 {
 	exposition_family(out, "fairlead_service_ports", METRIC_GAUGE,
-			  "Service ports that are programmed, by what their clients meet.");
+			  "Service ports that are programmed, by what happens to their clients.");
 	for (int verdict = 0; verdict < VERDICT_COUNT; verdict++) {
 		for (int is_ipv6 = 0; is_ipv6 < 2; is_ipv6++) {
 			const struct metric_label labels[] = {
@@ -139,40 +123,40 @@ static void verdicts_write(FILE *out, const struct survey *survey)
 	}
 }
 
-static void told_family_write(FILE *out, const struct survey *survey, const char *name,
-			      const char *help, size_t offset)
+static void exported_family_write(FILE *out, const struct survey *survey, const char *name,
+				  const char *help, size_t offset)
 {
 	char namespace_[NAME_SIZE + 1], service[NAME_SIZE + 1], port[NAME_SIZE + 1];
 
 	exposition_family(out, name, METRIC_COUNTER, help);
-	for (size_t i = 0; i < survey->told_count; i++) {
-		const struct told_service *told = &survey->told[i];
+	for (size_t i = 0; i < survey->exported_count; i++) {
+		const struct exported_service *exported = &survey->exported[i];
 		const struct metric_label labels[] = {
-			{"namespace", text_of_array(told->name.namespace_, namespace_)},
-			{"service", text_of_array(told->name.name, service)},
-			{"port", text_of_array(told->name.port_name, port)},
-			{"protocol", proto_name(told->name.proto)},
-			{"ip_family", family_word(told->name.family)},
+			{"namespace", text_of_array(exported->name.namespace_, namespace_)},
+			{"service", text_of_array(exported->name.name, service)},
+			{"port", text_of_array(exported->name.port_name, port)},
+			{"protocol", proto_name(exported->name.proto)},
+			{"ip_family", family_word(exported->name.family)},
 		};
 		__u64 value;
 
-		memcpy(&value, (const char *)&told->stats + offset, sizeof(value));
+		memcpy(&value, (const char *)&exported->stats + offset, sizeof(value));
 		exposition_sample(out, name, "", labels, sizeof(labels) / sizeof(labels[0]),
 				  (double)value);
 	}
 }
 
-static void told_write(FILE *out, const struct survey *survey)
+static void exported_write(FILE *out, const struct survey *survey)
 {
-	told_family_write(out, survey, "fairlead_service_connections_total",
-			  "Connections and flows that were given a backend.",
-			  offsetof(struct service_stats, connections));
-	told_family_write(out, survey, "fairlead_service_packets_total",
-			  "Packets translated by the TC hooks (with --count-packets).",
-			  offsetof(struct service_stats, packets));
-	told_family_write(out, survey, "fairlead_service_bytes_total",
-			  "Bytes of them (with --count-packets).",
-			  offsetof(struct service_stats, bytes));
+	exported_family_write(out, survey, "fairlead_service_connections_total",
+			      "Connections and flows that were given a backend.",
+			      offsetof(struct service_stats, connections));
+	exported_family_write(out, survey, "fairlead_service_packets_total",
+			      "Packets translated by the TC hooks (with --count-packets).",
+			      offsetof(struct service_stats, packets));
+	exported_family_write(out, survey, "fairlead_service_bytes_total",
+			      "Bytes of these packets (with --count-packets).",
+			      offsetof(struct service_stats, bytes));
 }
 
 static void services_write(FILE *out, const struct fairlead_metrics_source *source,
@@ -187,17 +171,13 @@ static void services_write(FILE *out, const struct fairlead_metrics_source *sour
 		.stats_map = -1,
 	};
 
-	if (source->with_services) {
-		survey.cpu_stats =
-			calloc((size_t)libbpf_num_possible_cpus(), sizeof(*survey.cpu_stats));
-		if (survey.cpu_stats)
-			survey.stats_map = source->map("service_stats", source->context);
-	}
-	if (map_walk_all(source->map("service_names", source->context), name_read, &survey))
+	if (source->with_services)
+		survey.stats_map = source->map("service_stats", source->context);
+	if (map_each(source->map("service_names", source->context), name_read, &survey))
 		return;
 	verdicts_write(out, &survey);
 	if (source->with_services)
-		told_write(out, &survey);
+		exported_write(out, &survey);
 }
 
 static void backends_write(FILE *out, const struct fairlead_metrics_source *source)
@@ -236,7 +216,7 @@ static void unprogrammed_write(FILE *out, const struct fairlead_metrics_source *
 {
 	uint64_t counts[REASON_COUNT] = {};
 
-	if (map_walk_all(source->map("unprogrammed", source->context), reason_count, counts))
+	if (map_each(source->map("unprogrammed", source->context), reason_count, counts))
 		return;
 	exposition_family(out, "fairlead_unprogrammed", METRIC_GAUGE,
 			  "Services, or ports of them, that are not programmed, by reason.");

@@ -11,9 +11,9 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "base/words.h"
+#include "words/words.h"
 #include "cli/alloc.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 
 /* The range of source ports to choose from if the question has none: the first without a flow. */
 #define CLIENT_PORT_FIRST 50000

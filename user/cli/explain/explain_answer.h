@@ -10,7 +10,7 @@
 #include "cli/explain/explain_instance.h"
 #include "cli/explain/explain_place.h"
 #include "cli/explain/explain_question.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/types.h"
 
 enum action {

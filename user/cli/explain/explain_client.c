@@ -19,7 +19,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/netns.h"
-#include "base/words.h"
+#include "words/words.h"
 #include "fairlead/limits.h"
 #include "link/netlink/namespaces.h"
 

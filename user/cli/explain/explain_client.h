@@ -7,7 +7,7 @@
 
 #include "cli/explain/explain_instance.h"
 #include "cli/explain/explain_place.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/types.h"
 
 /* Size of the text that says why a client is near or far, and by which range. */

@@ -12,7 +12,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "cli/alloc.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 #include "cli/explain/explain_tables.h"
 #include "skeleton/tc.skel.h"
 

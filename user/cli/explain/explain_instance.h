@@ -10,7 +10,7 @@
 
 #include "cli/explain/explain_packet.h"
 #include "cli/explain/explain_place.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/config.h"
 #include "fairlead/counters.h"
 #include "fairlead/decision.h"

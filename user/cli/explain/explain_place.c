@@ -10,7 +10,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 #include "link/hooks/hook.h"
 #include "link/hooks/pin.h"
 #include "link/netlink/netlink.h"

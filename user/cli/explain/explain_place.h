@@ -6,7 +6,7 @@
 #include <net/if.h>
 
 #include "cli/explain/explain_question.h"
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/agent.h"
 
 struct place {

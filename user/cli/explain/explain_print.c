@@ -9,7 +9,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "base/words.h"
+#include "words/words.h"
 #include "cli/explain/explain_steps.h"
 #include "cli/json.h"
 #include "cli/table.h"

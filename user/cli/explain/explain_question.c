@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 
 static __u8 proto_of(const char *text)
 {

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/types.h"
 
 struct question {

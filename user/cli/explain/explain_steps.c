@@ -8,7 +8,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/words.h"
+#include "words/words.h"
 #include "cli/alloc.h"
 #include "cli/table.h"
 

@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/map_table.h"
+#include "base/map.h"
 #include "cli/alloc.h"
-#include "cli/complain.h"
+#include "cli/cli.h"
 
 #define FEW_ENTRIES 1024
 #define MAPS_MAX    64 /* the kernel's limit per program */

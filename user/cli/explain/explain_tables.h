@@ -6,7 +6,7 @@
 #include <bpf/libbpf.h>
 #include <stdbool.h>
 
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/config.h"
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "cli/complain.h"
+#include "cli/cli.h"
 
 #include <stdarg.h>
 #include <stdio.h>

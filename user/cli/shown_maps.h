@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-/*
- * The pinned maps, opened for reading. Reading has no side effects: system calls do not mark
- * entries of LRU maps as used (Linux 5.2 and later). Whole maps are copied bucket by bucket if the
- * kernel supports it.
- */
+/* The pinned maps that commands show, opened for reading. */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fairlead/maps.h"
+#include "base/map.h"
 #include "fairlead/types.h"
 
 #define MAP_BIT(id) (1ULL << (id))
@@ -22,8 +18,6 @@ _Static_assert(MAP_COUNT <= 64, "a bit for each map");
 
 struct pinned_map {
 	int fd; /* -1: not opened */
-	__u32 type;
-	__u32 key_size;
 	__u32 value_size;
 	__u32 max_entries;
 };
@@ -40,14 +34,5 @@ struct maps {
 int maps_open(struct maps *maps, const char *pin_dir, uint64_t wanted);
 void maps_close(struct maps *maps);
 
-/* Called for each entry. The value of a per-CPU map is the sum over all CPUs, word by word. */
-typedef void (*map_entry_fn)(const void *key, const void *value, void *context);
-
-/*
- * Reads a whole map. Entries that are added or deleted meanwhile may be seen or not; no 64-bit word
- * is seen half-written. Complains. Returns 0 or a negative errno.
- */
+/* As map_each. Complains. Returns 0 or a negative errno. */
 int map_read(const struct maps *maps, enum map_id id, map_entry_fn fn, void *context);
-
-/* Bytes of memory that the kernel accounts to a map, from fdinfo; 0: unknown. */
-uint64_t map_memory(const struct maps *maps, enum map_id id);

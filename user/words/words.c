@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "base/words.h"
+#include "words/words.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -212,8 +212,7 @@ const char *service_verdict_sentence(enum service_verdict verdict)
 const struct degraded_words degraded_words[] = {
 	{DEGRADED_NO_TCX, "no-tcx",
 	 "tcx is missing (Linux 6.6) or switched off: clsact filters are used instead; whoever "
-	 "replaces a "
-	 "link's clsact qdisc removes them"},
+	 "replaces a link's clsact qdisc removes them"},
 	{DEGRADED_NO_RETVAL, "no-retval",
 	 "bpf_set_retval is missing (Linux 5.18): a refused connect() fails with EPERM, not "
 	 "ECONNREFUSED"},
@@ -228,24 +227,19 @@ const struct degraded_words degraded_words[] = {
 	 "others are established"},
 	{DEGRADED_NO_SOCKET_HOOKS, "no-socket-hooks",
 	 "socket hooks are switched off or could not be attached: processes of this node and its "
-	 "pods are "
-	 "translated packet by packet, which costs them time"},
+	 "pods are translated packet by packet, which costs them time"},
 	{DEGRADED_NO_TC_HOOKS, "no-tc-hooks",
 	 "TC hooks are switched off: only sockets on this node reach Services; virtual machines, "
-	 "forwarded "
-	 "and raw packets do not"},
+	 "forwarded and raw packets do not"},
 	{DEGRADED_NO_SOCKET_DESTROY, "no-socket-destroy",
-	 "the kernel cannot close other processes' sockets (CONFIG_INET_DIAG_DESTROY): a connected "
-	 "UDP "
-	 "socket stays on a backend that has left until its program connects anew"},
+	 "the kernel cannot close other processes' sockets (CONFIG_INET_DIAG_DESTROY): a "
+	 "connected UDP socket stays on a backend that has left until its program connects anew"},
 	{DEGRADED_MAP_FULL, "map-full",
 	 "a map is full: some service ports are not programmed or not up to date; `fairlead "
-	 "services` "
-	 "names them and the option that makes room"},
+	 "services` names them and the option that makes room"},
 	{DEGRADED_LINK_FAILED, "link-failed",
-	 "a link has no hook: packets of clients behind it do not reach Services; `fairlead links` "
-	 "says "
-	 "which and why"},
+	 "a link has no hook: packets of clients behind it do not reach Services; `fairlead "
+	 "links` says which and why"},
 	{DEGRADED_SOURCE_AWAY, "source-unreachable",
 	 "the source cannot be reached: Services work as they were last known, changes are not "
 	 "followed; the agent's log and /readyz?verbose say why"},

@@ -6,7 +6,7 @@
 #include <cjson/cJSON.h>
 #include <stddef.h>
 
-#include "cli/maps.h"
+#include "cli/shown_maps.h"
 #include "fairlead/agent.h"
 
 struct link_row {
