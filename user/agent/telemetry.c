@@ -24,7 +24,7 @@ static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
 static int telemetry_map(const char *name, void *context)
 {
 	const struct telemetry *telemetry = context;
-	const struct map_entry *entry = map_table_find(name);
+	const struct map_spec *entry = map_table_find(name);
 
 	if (!telemetry->plane || !entry)
 		return -1;

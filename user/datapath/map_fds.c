@@ -28,7 +28,7 @@ void map_fds_init(struct map_fds *fds)
 /* The kept descriptor of the map of that name, borrowed; -1: there is none. */
 static int map_fds_find(const struct map_fds *fds, const char *name)
 {
-	const struct map_entry *entry = map_table_find(name);
+	const struct map_spec *entry = map_table_find(name);
 
 	if (entry)
 		return fds->maps[entry - map_table].fd;
@@ -41,7 +41,7 @@ static int map_fds_find(const struct map_fds *fds, const char *name)
 
 static int map_keep(struct map_fds *fds, const struct bpf_map *map)
 {
-	const struct map_entry *entry = map_table_find(bpf_map__name(map));
+	const struct map_spec *entry = map_table_find(bpf_map__name(map));
 	int fd;
 
 	if (!entry && (fds->unpinned_count == MAP_FDS_UNPINNED_MAX ||

@@ -27,7 +27,7 @@ static int pin_path(const struct pinned_maps *pinned, const char *name, char pat
 
 int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 {
-	const struct map_entry *entry = map_table_find(bpf_map__name(map));
+	const struct map_spec *entry = map_table_find(bpf_map__name(map));
 	struct bpf_map_info info = {};
 	__u32 info_size = sizeof(info);
 	auto_cleanup(cleanup_fd) int fd = -1;
