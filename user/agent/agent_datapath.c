@@ -23,7 +23,7 @@
 #include "agent/map_sizes.h"
 #include "base/cleanup.h"
 #include "link/hooks/cgroup.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "base/log.h"
 #include "publish/publish.h"
 

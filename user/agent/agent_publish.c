@@ -15,7 +15,7 @@
 #include "agent/other_proxy.h"
 #include "health/service_health_ports.h"
 #include "base/cleanup.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "base/log.h"
 #include "model/model.h"
 #include "plan/health_check.h"

@@ -10,7 +10,7 @@
 #include "datapath/datapath.h"
 #include "agent/stale_sockets.h"
 #include "fairlead/agent.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "base/log.h"
 #include "model/model.h"
 #include "publish/publish.h"

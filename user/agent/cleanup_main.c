@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "base/log.h"
 #include "base/map_table.h"
 

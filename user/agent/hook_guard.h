@@ -11,7 +11,7 @@
 
 #include "datapath/datapath.h"
 #include "agent/observe.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 
 /* The agent's own variables; borrowed, and read at each check. */
 struct hook_guard_sources {

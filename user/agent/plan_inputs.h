@@ -10,7 +10,7 @@
 #include "datapath/datapath.h"
 #include "agent/node_ports.h"
 #include "config/options.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "model/model.h"
 #include "plan/plan.h"
 

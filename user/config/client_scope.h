@@ -6,9 +6,9 @@
  * the link they come from. Without options the link's role decides: pods are near.
  */
 
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 #include "fairlead/config.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "model/object.h"
 
 /* The criterion that the programs apply. */

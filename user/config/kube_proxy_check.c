@@ -9,7 +9,7 @@
 
 #include "base/address.h"
 #include "config/go_value.h"
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 #include "base/cleanup.h"
 #include "http/server.h"
 

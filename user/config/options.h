@@ -11,9 +11,9 @@
 
 #include "config/kube_proxy_config.h"
 #include "config/kube_proxy_settings.h"
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 #include "fairlead/config.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "base/log.h"
 
 #define SERVERS_MAX 16

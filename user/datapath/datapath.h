@@ -12,7 +12,7 @@
 
 #include "fairlead/config.h"
 #include "link/hooks/cgroup.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "publish/publish.h"
 
 /* The wanted sizes of maps, in entries. */

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "link/watch.h"
+#include "link/link_watch_internal.h"
 #include "base/log.h"
 
 struct watched_link *link_find(const struct link_watch *watch, int ifindex)

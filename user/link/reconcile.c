@@ -5,7 +5,7 @@
 #include <net/if.h>
 #include <string.h>
 
-#include "link/watch.h"
+#include "link/link_watch_internal.h"
 #include "link/hooks/xdp_words.h"
 #include "base/log.h"
 

@@ -11,7 +11,7 @@
 
 #include "fairlead/limits.h"
 #include "fairlead/types.h"
-#include "link/watch.h"
+#include "link/link_watch_internal.h"
 #include "link/hooks/xdp_words.h"
 #include "base/log.h"
 

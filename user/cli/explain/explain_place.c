@@ -13,7 +13,7 @@
 #include "cli/complain.h"
 #include "link/hooks/hook.h"
 #include "link/netlink/netlink.h"
-#include "link/hooks/pin.h"
+#include "link/hooks/pinned_link.h"
 #include "link/route.h"
 
 /* The pin of one socket hook, which stands for all of them. */

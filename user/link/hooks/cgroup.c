@@ -12,7 +12,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
-#include "link/hooks/pin.h"
+#include "link/hooks/pinned_link.h"
 #include "link/hooks/program.h"
 #include "base/log.h"
 

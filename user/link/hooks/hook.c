@@ -6,7 +6,7 @@
 #include <net/if.h>
 
 #include "base/cleanup.h"
-#include "link/hooks/pin.h"
+#include "link/hooks/pinned_link.h"
 #include "base/log.h"
 
 /* Errors by which a kernel without tcx rejects the attach. */

@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "link/hooks/hook.h"
-#include "link/hooks/pin.h"
+#include "link/hooks/pinned_link.h"
 #include "link/hooks/program.h"
 
 /* Constants of the kernel's ABI (6.6) that older headers lack. */

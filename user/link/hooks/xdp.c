@@ -23,7 +23,7 @@
 #include "base/cleanup.h"
 #include "fairlead/types.h"
 #include "link/hooks/hook.h"
-#include "link/hooks/pin.h"
+#include "link/hooks/pinned_link.h"
 #include "link/hooks/program.h"
 #include "link/hooks/xdp_features.h"
 #include "link/hooks/xdp_words.h"

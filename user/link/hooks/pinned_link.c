@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "link/hooks/pin.h"
+#include "link/hooks/pinned_link.h"
 
 #include <bpf/bpf.h>
 #include <dirent.h>

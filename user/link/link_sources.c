@@ -11,7 +11,7 @@
 
 #include "base/address.h"
 #include "fairlead/limits.h"
-#include "link/watch.h"
+#include "link/link_watch_internal.h"
 #include "base/log.h"
 
 static struct link_source source_of(const struct link_watch *watch, const struct watched_link *link)

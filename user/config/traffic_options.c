@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "link/watch.h"
+#include "link/link_watch_internal.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>

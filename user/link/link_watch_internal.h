@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The private parts of struct link_watch, shared by watch.c (listens), link_tables.c (keeps what
+ * The private parts of struct link_watch, shared by link_watch.c (listens), link_tables.c (keeps what
  * the messages say) and reconcile.c (acts on it).
  */
 
@@ -13,7 +13,7 @@
 
 #include "link/netlink/address_table.h"
 #include "link/hooks/hook.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "link/netlink/netlink.h"
 
 struct watched_link {
@@ -74,7 +74,7 @@ void link_refresh(struct link_watch *watch, struct watched_link *link);
 void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context);
 
 /*
- * sources.c: `link_sources`. Writes changed entries; removes one link's entry; removes the entries
+ * link_sources.c: `link_sources`. Writes changed entries; removes one link's entry; removes the entries
  * of links that disappeared unnoticed.
  */
 void link_sources_write(struct link_watch *watch);
