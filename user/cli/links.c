@@ -14,7 +14,7 @@
 #include "cli/json.h"
 #include "cli/table.h"
 #include "base/words.h"
-#include "link/hooks/xdp_words.h"
+#include "link/hooks/xdp.h"
 
 static void link_add(const void *key, const void *value, void *context)
 {

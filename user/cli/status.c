@@ -13,7 +13,7 @@
 #include "cli/status_facts.h"
 #include "cli/table.h"
 #include "base/words.h"
-#include "link/hooks/xdp_words.h"
+#include "link/hooks/xdp.h"
 
 #define NS_PER_S 1000000000ULL
 

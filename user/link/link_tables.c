@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "link/hooks/tcx.h"
+#include "link/hooks/xdp.h"
 #include "link/link_watch_internal.h"
 #include "base/log.h"
 

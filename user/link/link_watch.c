@@ -124,7 +124,7 @@ static int hooks_clean(struct link_watch *watch)
 {
 	if (!watch->options.attach)
 		return link_detach_all(watch->options.pin_dir);
-	return tcx_sweep(watch->options.pin_dir, ifindex_is_managed, watch);
+	return hook_remove_pins(watch->options.pin_dir, ifindex_is_managed, watch);
 }
 
 int link_watch_open(uv_loop_t *loop, const struct link_options *options,

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "link/link_watch_internal.h"
-#include "link/hooks/xdp_words.h"
+#include "link/hooks/xdp.h"
 #include "base/log.h"
 
 static const char *role_name(__u8 role)
@@ -105,7 +105,7 @@ static void link_xdp(struct link_watch *watch, struct watched_link *link, struct
 	if (link->retries_xdp)
 		xdp_check_targets(&watch->hooks, &link->facts, info);
 	link->retries_xdp = false;
-	xdp_settle(&watch->hooks, &link->facts, !link->is_settled, info);
+	xdp_sync(&watch->hooks, &link->facts, !link->is_settled, info);
 	if (info->xdp != had)
 		xdp_log(watch, info);
 }

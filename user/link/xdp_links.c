@@ -12,7 +12,7 @@
 #include "fairlead/limits.h"
 #include "fairlead/types.h"
 #include "link/link_watch_internal.h"
-#include "link/hooks/xdp_words.h"
+#include "link/hooks/xdp.h"
 #include "base/log.h"
 
 static __u32 place_of(int ifindex)
