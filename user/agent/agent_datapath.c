@@ -18,7 +18,7 @@
 #include "agent/exhausted.h"
 #include "datapath/host_ports.h"
 #include "agent/stale_sockets.h"
-#include "config/client_scope.h"
+#include "agent/near_clients.h"
 #include "agent/observe.h"
 #include "agent/map_sizes.h"
 #include "base/cleanup.h"

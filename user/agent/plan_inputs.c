@@ -5,7 +5,7 @@
 
 #include "base/address.h"
 #include "agent/cluster_nodes.h"
-#include "config/client_scope.h"
+#include "agent/near_clients.h"
 #include "agent/service_cidrs.h"
 #include "base/cleanup.h"
 #include "base/log.h"

@@ -10,7 +10,6 @@
 
 #include "base/address.h"
 #include "config/fairlead_flags.h"
-#include "config/client_scope.h"
 #include "config/kube_proxy_check.h"
 #include "config/kube_proxy_config.h"
 #include "base/name_list.h"

@@ -46,6 +46,15 @@ int forwarding_parse(const char *name, enum forwarding *ret_forwarding)
 	return -EINVAL;
 }
 
+enum near_by near_by_of(const struct traffic_options *traffic)
+{
+	if (traffic->local_mode == LOCAL_NODE_CIDR)
+		return NEAR_BY_RANGE;
+	if (traffic->local_mode == LOCAL_CLUSTER_CIDR && traffic->cluster_cidr_count)
+		return NEAR_BY_RANGE;
+	return NEAR_BY_LINK;
+}
+
 int traffic_cidr_parse(const char *text, struct cidr *ret_cidr)
 {
 	if (!strchr(text, '/'))
