@@ -48,9 +48,9 @@ static int server_address_complete(struct setting_values *values, size_t id, siz
 	struct ip_addr addr;
 
 	if (values->texts[port] && !strcmp(values->texts[port], "0"))
-		return setting_say(values, id, "");
+		return setting_set(values, id, "");
 	if (!values->texts[id] && bind_address_is_ipv6(values))
-		return setting_say(values, id, ipv6_default);
+		return setting_set(values, id, ipv6_default);
 	if (address_parse(text, &addr))
 		return 0;
 	if (asprintf(&made, strchr(text, ':') ? "[%s]:%s" : "%s:%s", text,
@@ -58,7 +58,7 @@ static int server_address_complete(struct setting_values *values, size_t id, siz
 		made = NULL;
 		return -ENOMEM;
 	}
-	return setting_say(values, id, made);
+	return setting_set(values, id, made);
 }
 
 int settings_complete(struct setting_values *values)

@@ -159,7 +159,7 @@ static int field_read(struct reading *reading, size_t id, const cJSON *value)
 	free(take_ptr(reading->values->texts[id]));
 	if (is_zero(value) && setting->marks & ZERO_IS_DEFAULT)
 		return 0;
-	if (setting_say(reading->values, id, text))
+	if (setting_set(reading->values, id, text))
 		return log_err(-ENOMEM, "cannot read %s", reading->path);
 	if (!(setting->marks & MEANS) && !is_zero(value) &&
 	    (!setting->fallback || strcmp(setting->fallback, text) != 0))

@@ -30,22 +30,6 @@ int local_mode_parse(const char *name, enum local_mode *ret_mode)
 	return -EINVAL;
 }
 
-int forwarding_parse(const char *name, enum forwarding *ret_forwarding)
-{
-	static const char *const names[] = {
-		[FORWARDING_SNAT] = "snat",
-		[FORWARDING_DSR] = "dsr",
-		[FORWARDING_HYBRID] = "hybrid",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		*ret_forwarding = (enum forwarding)i;
-		if (!strcmp(name, names[i]))
-			return 0;
-	}
-	return -EINVAL;
-}
-
 enum near_by near_by_of(const struct traffic_options *traffic)
 {
 	if (traffic->local_mode == LOCAL_NODE_CIDR)

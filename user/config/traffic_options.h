@@ -48,9 +48,6 @@ struct traffic_options {
 /* Parses the name of a mode; "" is ClusterCIDR. -EINVAL: there is no such mode. */
 int local_mode_parse(const char *name, enum local_mode *ret_mode);
 
-/* snat, dsr or hybrid; -EINVAL for any other word. */
-int forwarding_parse(const char *name, enum forwarding *ret_forwarding);
-
 /*
  * How the programs distinguish near clients from far ones (rules G95 to G97): by address if these
  * options give ranges, else by the link that the clients are behind.
