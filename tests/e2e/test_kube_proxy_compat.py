@@ -204,7 +204,7 @@ def test_unknown_and_repeated_fields_are_named_and_do_no_harm(make, tmp_path):
 
 @pytest.mark.parametrize("text,why", [
     (None, "there is no configuration file"),
-    ("mode: [", "this is no YAML"),
+    ("mode: [", "this is not YAML"),
     (yaml.safe_dump({**HEAD, "oomScoreAdj": 2000}), "oomScoreAdj is \"2000\""),
     ("kind: Pod\napiVersion: v1\n", "wants kind: KubeProxyConfiguration"),
 ])

@@ -13,7 +13,6 @@
 #include "base/address.h"
 #include "config/configz.h"
 #include "config/kube_proxy_config.h"
-#include "config/kube_proxy_write.h"
 #include "config/options.h"
 
 #define KUBEADM   "tests/fixtures/kube_proxy/kubeadm.yaml"
@@ -228,8 +227,8 @@ static void a_file_that_cannot_be_used_is_refused_in_one_sentence(void **state)
 	static const struct {
 		const char *text, *why;
 	} cases[] = {
-		{"", ":1: this is no YAML: there is nothing in it"},
-		{HEAD "mode: [\n", ":4: this is no YAML"},
+		{"", ":1: this is not YAML: there is nothing in it"},
+		{HEAD "mode: [\n", ":4: this is not YAML"},
 		{HEAD "---\n" HEAD, "a second document"},
 		{"- a\n", "is no kind of no apiVersion"},
 		{"mode: iptables\n", "wants kind: KubeProxyConfiguration"},

@@ -16,7 +16,7 @@
 #include "agent/agent_state.h"
 #include "config/config_watch.h"
 #include "agent/hook_guard.h"
-#include "config/kube_proxy_write.h"
+#include "config/kube_proxy_config.h"
 #include "agent/log_timer.h"
 #include "agent/observe.h"
 #include "config/options.h"

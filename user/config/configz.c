@@ -3,7 +3,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "config/kube_proxy_write.h"
+#include "config/kube_proxy_config.h"
 
 static void text_add(cJSON *object, const char *name, const char *text)
 {

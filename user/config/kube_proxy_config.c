@@ -9,10 +9,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/name_list.h"
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/file.h"
+#include "base/log.h"
+#include "base/name_list.h"
+#include "config/yaml_write.h"
 #include "decode/items.h"
 
 #define API_VERSION "kubeproxy.config.k8s.io/v1alpha1"
@@ -227,17 +228,6 @@ static int identity_check(const char *path, const cJSON *root)
 	return -EINVAL;
 }
 
-static void lenience_tell(const struct reading *reading)
-{
-	const bool unknown = reading->unknown.count, twice = reading->twice.count;
-
-	if (unknown || twice)
-		log_warning("%s is read leniently:%s%s%s%s%s", reading->path,
-			    unknown ? " not known and ignored: " : "", reading->unknown.text,
-			    unknown && twice ? ";" : "",
-			    twice ? " there twice, the last counts: " : "", reading->twice.text);
-}
-
 /* Logs. */
 static int document_read(const char *path, cJSON **ret_root, struct config_mark *ret_mark)
 {
@@ -249,25 +239,26 @@ static int document_read(const char *path, cJSON **ret_root, struct config_mark 
 	/* Before reading: a file that is replaced in between then counts as changed. */
 	(void)stat(path, &st);
 	err = file_read(path, CONFIG_SIZE_MAX, &content);
-
-	if (err == -ENOENT)
+	if (err == -ENOENT) {
 		(void)log_err(
 			0,
 			"there is no configuration file %s: write one with --write-config-to, "
 			"or leave --config out",
 			path);
-	else if (err)
-		(void)log_err(err, "cannot read the configuration file %s", path);
-	if (err)
 		return err;
+	}
+	if (err)
+		return log_err(err, "cannot read the configuration file %s", path);
 	*ret_mark = (struct config_mark){st.st_dev, st.st_ino, content.hash};
 	err = yaml_document_read(content.text, content.size, ret_root, &error);
-	if (err == -EINVAL)
-		(void)log_err(0, "%s:%u: this is no YAML: %s; correct the file", path, error.line,
+	if (err == -EINVAL) {
+		(void)log_err(0, "%s:%u: this is not YAML: %s; correct the file", path, error.line,
 			      error.text);
-	else if (err)
-		(void)log_err(err, "cannot read the configuration file %s", path);
-	return err;
+		return err;
+	}
+	if (err)
+		return log_err(err, "cannot read the configuration file %s", path);
+	return 0;
 }
 
 int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
@@ -275,14 +266,137 @@ int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
 {
 	struct reading reading = {
 		.path = path, .values = ret_values, .meaningless = ret_meaningless};
+	const struct name_list *unknown = &reading.unknown, *twice = &reading.twice;
 	auto_cleanup(cleanup_cjson) cJSON *root = NULL;
-	int err = document_read(path, &root, ret_mark);
+	int err;
 
-	if (!err)
-		err = identity_check(path, root);
-	if (!err)
-		err = object_read(&reading, root, "", 0);
-	if (!err)
-		lenience_tell(&reading);
-	return err;
+	err = document_read(path, &root, ret_mark);
+	if (err)
+		return err;
+	err = identity_check(path, root);
+	if (err)
+		return err;
+	err = object_read(&reading, root, "", 0);
+	if (err)
+		return err;
+	if (unknown->count || twice->count)
+		log_warning("%s is read leniently:%s%s%s%s%s", path,
+			    unknown->count ? " not known and ignored: " : "", unknown->text,
+			    unknown->count && twice->count ? ";" : "",
+			    twice->count ? " there twice, the last counts: " : "", twice->text);
+	return 0;
+}
+
+/* "a,b" as an array of strings. */
+static cJSON *list_tree(const char *text)
+{
+	auto_cleanup(cleanup_free) char *list = strdup(text);
+	cJSON *array = cJSON_CreateArray();
+	char *rest = list, *part;
+
+	while (*text && (part = strsep(&rest, ",")))
+		(void)cJSON_AddItemToArray(array, cJSON_CreateString(part));
+	return array;
+}
+
+/* "a=true,b=false" as an object of booleans. */
+static cJSON *gates_tree(const char *text)
+{
+	auto_cleanup(cleanup_free) char *list = strdup(text);
+	cJSON *object = cJSON_CreateObject();
+	char *rest = list, *name;
+
+	while (*text && (name = strsep(&rest, ","))) {
+		char *value = name;
+
+		(void)strsep(&value, "=");
+		(void)cJSON_AddBoolToObject(object, name, value && strchr("1tT", *value));
+	}
+	return object;
+}
+
+static cJSON *value_tree(const struct setting_values *values, size_t id)
+{
+	const char *text = setting_text(values, id);
+	cJSON *any;
+
+	switch (settings[id].kind) {
+	case KIND_BOOL:
+		return cJSON_CreateBool(setting_bool(values, id));
+	case KIND_NUMBER:
+		return cJSON_CreateNumber(setting_number(values, id));
+	case KIND_DECIMAL:
+		return cJSON_CreateNumber(strtod(text, NULL));
+	case KIND_NODEPORT_ADDRESSES:
+	case KIND_CIDR_LIST:
+		return list_tree(text);
+	case KIND_GATES:
+		return gates_tree(text);
+	case KIND_ANY:
+		any = cJSON_Parse(text);
+		return any ? any : cJSON_CreateString(text);
+	default:
+		return cJSON_CreateString(text);
+	}
+}
+
+/* Inserts the value at a path such as "iptables.syncPeriod". */
+static void value_place(cJSON *root, const char *field, cJSON *value)
+{
+	auto_cleanup(cleanup_free) char *path = strdup(field);
+	char *name = path, *dot;
+
+	while (name && (dot = strchr(name, '.'))) {
+		cJSON *block;
+
+		*dot = '\0';
+		block = cJSON_GetObjectItemCaseSensitive(root, name);
+		root = block ? block : cJSON_AddObjectToObject(root, name);
+		name = dot + 1;
+	}
+	if (!name || !cJSON_AddItemToObject(root, name, value))
+		cJSON_Delete(value);
+}
+
+cJSON *kube_proxy_config_tree(const struct setting_values *values)
+{
+	cJSON *root = cJSON_CreateObject();
+
+	(void)cJSON_AddStringToObject(root, "apiVersion", API_VERSION);
+	(void)cJSON_AddStringToObject(root, "kind", KIND);
+	for (size_t id = 0; id < settings_count(); id++) {
+		const struct setting *setting = &settings[id];
+
+		if (setting->field && (values->texts[id] || setting->fallback))
+			value_place(root, setting->field, value_tree(values, id));
+	}
+	return root;
+}
+
+/* Opens the path directly, so that /dev/stdout works. Silent. */
+static int text_store(const char *text, const char *path)
+{
+	FILE *file = fopen(path, "we");
+	bool is_written;
+
+	if (!file)
+		return -errno;
+	errno = 0;
+	is_written = fputs(text, file) >= 0;
+	is_written = !fclose(file) && is_written;
+	if (is_written)
+		return 0;
+	return errno ? -errno : -EIO;
+}
+
+int kube_proxy_config_write(const struct setting_values *values, const char *path)
+{
+	auto_cleanup(cleanup_cjson) cJSON *root = kube_proxy_config_tree(values);
+	auto_cleanup(cleanup_free) char *text = root ? yaml_write(root) : NULL;
+	int err = text ? text_store(text, path) : -ENOMEM;
+
+	if (err)
+		return log_err(err, "cannot write the configuration to %s", path);
+	log_info("wrote the configuration to %s", path);
+	return 0;
 }

@@ -3,11 +3,12 @@
 
 /* kube-proxy's configuration file: KubeProxyConfiguration, kubeproxy.config.k8s.io/v1alpha1. */
 
+#include <cjson/cJSON.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "config/kube_proxy_settings.h"
 #include "base/name_list.h"
+#include "config/kube_proxy_settings.h"
 
 /* A larger file is not a configuration. */
 #define CONFIG_SIZE_MAX (1U << 20)
@@ -29,3 +30,12 @@ struct config_mark {
  */
 int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
 			   struct name_list *ret_meaningless, struct config_mark *ret_mark);
+
+/*
+ * Builds a KubeProxyConfiguration with every field that has a value or a default. The caller frees
+ * it. NULL: memory is short.
+ */
+cJSON *kube_proxy_config_tree(const struct setting_values *values);
+
+/* Writes that tree to a file as YAML. Logs. Returns 0 or a negative errno. */
+int kube_proxy_config_write(const struct setting_values *values, const char *path);
