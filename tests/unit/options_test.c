@@ -292,11 +292,11 @@ static void what_means_nothing_is_taken_and_named_in_one_warning(void **state)
 		  "--alsologtostderr --cleanup-ipvs=false --enable-dsr --source-vip=10.0.0.1 "
 		  "--windows-service=false");
 	assert_int_equal(lines_said(fixture), 1);
-	then_said(fixture, "without a meaning here: ");
+	then_said(fixture, "without effect here: ");
 	for (size_t id = 0; id < settings_count(); id++) {
 		const bool is_given = fixture->options.values.texts[id] && settings[id].flag;
 
-		if (is_given && !(settings[id].marks & MEANS))
+		if (is_given && !(settings[id].marks & USED))
 			then_said(fixture, settings[id].flag);
 	}
 	then_said(fixture, "--ipvs-strict-arp");
@@ -311,7 +311,7 @@ static void what_means_something_is_not_named(void **state)
 	when_read(fixture, "--masquerade-all --cluster-cidr=10.0.0.0/8 --bind-address=0.0.0.0 "
 			   "--nodeport-addresses=primary --detect-local-mode=NodeCIDR "
 			   "--oom-score-adj=0 -v=2 --ipvs-strict-arp");
-	then_said(fixture, "without a meaning here: --ipvs-strict-arp\n");
+	then_said(fixture, "without effect here: --ipvs-strict-arp\n");
 }
 
 static void every_flag_of_kube_proxy_is_known(void **state)

@@ -219,111 +219,113 @@ static void service_metrics_parse(struct argp_state *state, struct agent_options
 #define TEXT(member) .kind = FLAG_TEXT, .offset = offsetof(struct agent_options, member)
 #define FILE_NAME(member) .kind = FLAG_FILE, .offset = offsetof(struct agent_options, member)
 #define BOOL(member) .kind = FLAG_BOOL, .offset = offsetof(struct agent_options, member)
-#define NUMBER(member, min_, max_) \
-	.kind = FLAG_NUMBER, .offset = offsetof(struct agent_options, member), .min = (min_), .max = (max_)
+#define NUMBER(member, min_, max_)                                             \
+	.kind = FLAG_NUMBER, .offset = offsetof(struct agent_options, member), \
+	.min = (min_), .max = (max_)
 #define PARSE(function) .kind = FLAG_PARSE, .parse = (function)
 
 static const struct flag flags[] = {
 	HEADING(HELP_SOURCE, "Where objects come from:"),
 	{"manifests", "DIR", "Watch the *.yaml, *.yml and *.json files of this folder", TEXT(manifests)},
-	{"server", "URL", "Ask this API server instead of the kubeconfig's; may be given more than once",
+	{"server", "URL", "Use this API server instead of the kubeconfig's; may be given more than once",
 	 PARSE(server_add)},
-	{"master", "URL", "kube-proxy's name for one --server", PARSE(master_add)},
+	{"master", "URL", "kube-proxy's name for --server", PARSE(master_add)},
 	{"state-dir", "DIR",
-	 "Keep the API servers' addresses here for the next boot (default: " STATE_DIR_DEFAULT ")", TEXT(state_dir)},
-	{"api-silence", "SECONDS", "Ask anew when the API server has said nothing for so long (default: 180)",
+	 "Store the API servers' addresses here for the next boot (default: " STATE_DIR_DEFAULT ")", TEXT(state_dir)},
+	{"api-silence", "SECONDS", "Start a new watch when the API server has sent nothing for this long (default: 180)",
 	 NUMBER(api_silence_s, 1, 86400)},
 	{"node-name", "NAME", "This node's name in Node objects and endpoints (default: the host's name)",
 	 PARSE(node_name_parse)},
 
 	HEADING(HELP_DATAPATH, "Where the datapath is:"),
-	{"cgroup", "PATH", "The cgroup v2 whose processes the socket hooks serve (default: the root, found)",
+	{"cgroup", "PATH", "The cgroup v2 whose processes the socket hooks serve (default: the root cgroup)",
 	 TEXT(cgroup)},
 	{"pin-dir", "DIR",
-	 "Pin maps and links here; bpffs is mounted if need be (default: " PIN_DIR_DEFAULT ")", TEXT(pin_dir)},
-	{"hooks", "LIST", "Attach these: socket, tc (default: socket,tc)", PARSE(hooks_parse)},
+	 "Pin maps and links here; bpffs is mounted if necessary (default: " PIN_DIR_DEFAULT ")", TEXT(pin_dir)},
+	{"hooks", "LIST", "Attach these hooks: socket, tc (default: socket,tc)", PARSE(hooks_parse)},
 	{"hook-check", "SECONDS",
-	 "Look so often whether somebody has removed hooks, and attach them again (default: 30)",
+	 "How often to check that the hooks are still attached, and to attach missing ones again (default: 30)",
 	 NUMBER(hook_check_s, 1, 86400)},
 	{"xdp", "MODE",
-	 "Forward at XDP on uplinks: auto (where hardware is behind them), native (in any driver that can), "
-	 "generic, off (default: auto)", PARSE(xdp_parse)},
-	{"clsact", NULL, "Use clsact filters although the kernel has tcx", BOOL(force_clsact)},
+	 "Forward packets at XDP on uplinks: auto (native, on physical links only), native (on every link whose "
+	 "driver supports it), generic, off (default: auto)", PARSE(xdp_parse)},
+	{"clsact", NULL, "Use clsact filters even if the kernel has tcx", BOOL(force_clsact)},
 
-	HEADING(HELP_LINKS, "Roles of links whose names match, instead of the rules (see `fairlead links`):"),
-	{"links-pod", "GLOB,...", "Pods are behind these", TEXT(links.pod)},
-	{"links-uplink", "GLOB,...", "The network is behind these", TEXT(links.uplink)},
+	HEADING(HELP_LINKS, "Roles of links by their names, which override the rules (see `fairlead links`):"),
+	{"links-pod", "GLOB,...", "Links with pods behind them", TEXT(links.pod)},
+	{"links-uplink", "GLOB,...", "Links with the network behind them", TEXT(links.uplink)},
 	{"links-overlay", "GLOB,...", "Tunnels to other nodes", TEXT(links.overlay)},
-	{"links-ignore", "GLOB,...", "Not ours", TEXT(links.ignore)},
+	{"links-ignore", "GLOB,...", "Links to leave alone", TEXT(links.ignore)},
 
 	HEADING(HELP_SIZES, "Sizes of maps (default: twice what the source holds at the start):"),
 	{"max-services", "N", "Service ports", NUMBER(services_max, 2, 1U << 20)},
 	{"max-frontends", "N",
-	 "Addresses and ports that they answer at: a NodePort counts once for each address it is served on",
+	 "Addresses and ports at which Services are reached; a NodePort counts once for each address that serves it",
 	 NUMBER(frontends_max, 2, 1U << 24)},
-	{"max-source-ranges", "N", "Ranges that clients of load-balancer IPs are limited to",
+	{"max-source-ranges", "N", "Ranges of clients that load-balancer IPs allow",
 	 NUMBER(source_ranges_max, 1, 1U << 24)},
-	{"max-slots", "N", "Places in their lists of backends", NUMBER(slots_max, 2, 1U << 26)},
+	{"max-slots", "N", "Entries in the service ports' lists of backends", NUMBER(slots_max, 2, 1U << 26)},
 	{"max-backends", "N", "Backends", NUMBER(backends_max, 2, 1U << 24)},
 	{"max-flows", "N", "Established flows through TC (default: 65536)", NUMBER(flows_max, 1, 1U << 24)},
-	{"max-affinity", "N", "Clients of Services with affinity", NUMBER(affinity_max, 1, 1U << 24)},
+	{"max-affinity", "N", "Clients of Services with session affinity", NUMBER(affinity_max, 1, 1U << 24)},
 
-	HEADING(HELP_TRAFFIC, "Which traffic is treated how:"),
+	HEADING(HELP_TRAFFIC, "How traffic is treated:"),
 	{"timeout", "NAME=SECONDS",
 	 "How long an idle flow lives: tcp-new (60), tcp-established (86400), tcp-closing (3600), tcp-closed "
 	 "(120), udp-new (30), udp (120)", PARSE(timeout_parse)},
-	{"reject-limit", "N", "Refusals (RST, ICMP) that each CPU sends in a second (default: 1000)",
+	{"reject-limit", "N", "Refusals (RST, ICMP) that each CPU may send per second (default: 1000)",
 	 NUMBER(config.rejects_per_second, 0, 1000000)},
 	{"source-ports", "MIN-MAX",
-	 "Source ports for flows whose own port is taken (default: what the node's "
-	 "net.ipv4.ip_local_port_range leaves below it, from 1024, and 61000-65535)", PARSE(source_ports_parse)},
+	 "Source ports for flows whose own port is taken (default: those from 1024 to the lower end of the node's "
+	 "net.ipv4.ip_local_port_range, and 61000-65535)", PARSE(source_ports_parse)},
 	{"forwarding", "snat|dsr|hybrid",
-	 "How far clients reach a backend on another node: with an address of this node as their source (snat); "
-	 "with their own, encapsulated, and answered by that node directly (dsr); or TCP so, all else by source NAT "
-	 "(hybrid). All nodes must be told the same (default: snat)", PARSE(forwarding_parse)},
+	 "How packets of far clients reach a backend on another node: with an address of this node as their source "
+	 "(snat); with the client's own address, encapsulated, and answered by that node directly (dsr); or TCP as "
+	 "with dsr and everything else as with snat (hybrid). All nodes need the same value (default: snat)",
+	 PARSE(forwarding_parse)},
 	{"count-packets", NULL, "Count packets and bytes of each service port, not only connections",
 	 PARSE(count_packets_set)},
 	{"service-cidr", "CIDR,...",
-	 "ClusterIPs are from these; ServiceCIDR objects add to them. Addresses there that no Service has are "
-	 "dropped", PARSE(service_cidr_parse)},
+	 "The ranges of ClusterIPs; ServiceCIDR objects add to them. Packets to an address in them that no Service "
+	 "has are dropped", PARSE(service_cidr_parse)},
 	{"nodeport-bind-protection", "true|false",
-	 "Processes of the node cannot bind a NodePort that a Service has (default: true)", BOOL(bind_protection)},
+	 "Keep processes of the node from binding the NodePort of a Service (default: true)", BOOL(bind_protection)},
 
 	HEADING(HELP_RUNNING, "How it runs:"),
 	{"config", "FILE",
-	 "Read kube-proxy's configuration file; of kube-proxy's flags only those that choose the node's name, the "
-	 "API server, the log and what to do count then. When the file changes the agent ends with status 1, to be "
-	 "started anew", FILE_NAME(config_file)},
-	{"write-config-to", "FILE", "Write the configuration that flags and --config make, and exit",
+	 "Read kube-proxy's configuration file. Of kube-proxy's flags, only those for the node's name, the API "
+	 "server, the log and the tasks that end with an exit still count. When the file changes, the agent exits with "
+	 "status 1, so that it is restarted", FILE_NAME(config_file)},
+	{"write-config-to", "FILE", "Write the configuration that results from the flags and --config, and exit",
 	 FILE_NAME(write_config_to)},
 	{"cleanup", "true|false", "Do what `fairlead cleanup` does, and exit", BOOL(cleanup)},
 	{"init-only", "true|false",
-	 "Mount bpffs and make the pin directory, and exit: a later run does not need CAP_SYS_ADMIN for it",
+	 "Mount bpffs, create the pin directory, and exit; a later run then needs no CAP_SYS_ADMIN for that",
 	 BOOL(init_only)},
 
-	HEADING(HELP_REPORTING, "What it tells:"),
-	{"service-metrics", "none|all", "Metrics of the traffic of each service port (default: none)",
+	HEADING(HELP_REPORTING, "What it reports:"),
+	{"service-metrics", "none|all", "Traffic metrics for each service port (default: none)",
 	 PARSE(service_metrics_parse)},
 
-	HEADING(HELP_UNUSED, "Flags of kube-proxy that mean nothing here: accepted, their values checked, and named in "
-	 "one warning:"),
+	HEADING(HELP_UNUSED, "Flags of kube-proxy without effect here. They are accepted, their values are checked, and "
+	 "one warning names them:"),
 };
 /* clang-format on */
 
 #define FLAG_COUNT (sizeof(flags) / sizeof(flags[0]))
 
 static const char doc[] =
-	"Programs the kernel with the Services of a source, and keeps it true to it."
+	"Programs the kernel with the Services of a source, and follows their changes."
 	"\v"
 	"Stopping the agent changes nothing in the kernel: Services go on working. `fairlead cleanup` removes "
-	"all of it.\n"
+	"everything from the kernel.\n"
 	"\n"
 	"Examples:\n"
 	"  fairlead agent --kubeconfig /etc/fairlead/kubeconfig\n"
 	"  fairlead agent --server https://api-1:6443 --server https://api-2:6443\n"
 	"  fairlead agent --config /etc/kube-proxy.conf --hostname-override node-1\n"
 	"  fairlead agent --manifests ./objects --node-name node-1 --hooks tc -v 3\n"
-	"Without a source it is the API server that a Pod's service account belongs to.\n"
+	"Without a source, the agent uses the API server of its Pod's service account.\n"
 	"\n"
 	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
 

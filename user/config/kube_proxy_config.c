@@ -24,7 +24,7 @@
 struct reading {
 	const char *path;
 	struct setting_values *values;
-	struct name_list *meaningless;
+	struct name_list *unused;
 	struct name_list unknown, twice;
 };
 
@@ -162,9 +162,9 @@ static int field_read(struct reading *reading, size_t id, const cJSON *value)
 		return 0;
 	if (setting_set(reading->values, id, text))
 		return log_err(-ENOMEM, "cannot read %s", reading->path);
-	if (!(setting->marks & MEANS) && !is_zero(value) &&
+	if (!(setting->marks & USED) && !is_zero(value) &&
 	    (!setting->fallback || strcmp(setting->fallback, text) != 0))
-		name_list_add(reading->meaningless, "", setting->field);
+		name_list_add(reading->unused, "", setting->field);
 	return 0;
 }
 
@@ -222,8 +222,8 @@ static int identity_check(const char *path, const cJSON *root)
 	if (kind && version && !strcmp(kind, KIND) && !strcmp(version, API_VERSION))
 		return 0;
 	(void)log_err(0,
-		      "%s is %s of %s, --config wants kind: " KIND " and apiVersion: " API_VERSION
-		      " in it",
+		      "%s is %s of %s, but --config needs kind: " KIND
+		      " and apiVersion: " API_VERSION " in it",
 		      path, kind ? kind : "no kind", version ? version : "no apiVersion");
 	return -EINVAL;
 }
@@ -262,10 +262,9 @@ static int document_read(const char *path, cJSON **ret_root, struct config_mark 
 }
 
 int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
-			   struct name_list *ret_meaningless, struct config_mark *ret_mark)
+			   struct name_list *ret_unused, struct config_mark *ret_mark)
 {
-	struct reading reading = {
-		.path = path, .values = ret_values, .meaningless = ret_meaningless};
+	struct reading reading = {.path = path, .values = ret_values, .unused = ret_unused};
 	const struct name_list *unknown = &reading.unknown, *twice = &reading.twice;
 	auto_cleanup(cleanup_cjson) cJSON *root = NULL;
 	int err;
@@ -281,9 +280,10 @@ int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
 		return err;
 	if (unknown->count || twice->count)
 		log_warning("%s is read leniently:%s%s%s%s%s", path,
-			    unknown->count ? " not known and ignored: " : "", unknown->text,
+			    unknown->count ? " unknown fields, ignored: " : "", unknown->text,
 			    unknown->count && twice->count ? ";" : "",
-			    twice->count ? " there twice, the last counts: " : "", twice->text);
+			    twice->count ? " duplicate fields, the last one counts: " : "",
+			    twice->text);
 	return 0;
 }
 

@@ -34,7 +34,7 @@ enum setting_kind {
 };
 
 enum setting_mark {
-	MEANS = 1U << 0,       /* fairlead uses it; unused settings are named in one warning */
+	USED = 1U << 0,        /* fairlead uses it; unused settings are named in one warning */
 	WITH_CONFIG = 1U << 1, /* the flag counts even with --config (rule N153) */
 	/* In the file zero or empty means the default: Go cannot tell it from an absent field. */
 	ZERO_IS_DEFAULT = 1U << 2,

@@ -18,8 +18,8 @@
 
 /* The names for two warnings. */
 struct notices {
-	struct name_list ignored;     /* flags, because of --config */
-	struct name_list meaningless; /* flags and fields */
+	struct name_list ignored; /* flags, because of --config */
+	struct name_list unused;  /* flags and fields without effect here */
 };
 
 bool kernel_has_ipv6(void)
@@ -193,7 +193,7 @@ static int file_apply(struct agent_options *options, struct notices *notices)
 	int err;
 
 	options->values = (struct setting_values){};
-	err = kube_proxy_config_read(options->config_file, &options->values, &notices->meaningless,
+	err = kube_proxy_config_read(options->config_file, &options->values, &notices->unused,
 				     &options->config_mark);
 	if (err)
 		return err;
@@ -218,17 +218,17 @@ int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 		log_set(ret_options);
 	} else {
 		for (size_t id = 0; id < settings_count(); id++) {
-			if (flags->texts[id] && settings[id].flag && !(settings[id].marks & MEANS))
-				name_list_add(&notices.meaningless, "--", settings[id].flag);
+			if (flags->texts[id] && settings[id].flag && !(settings[id].marks & USED))
+				name_list_add(&notices.unused, "--", settings[id].flag);
 		}
 	}
 	options_set(ret_options);
 	if (notices.ignored.count)
-		log_warning("ignored, because --config %s counts instead: %s",
+		log_warning("ignored, because --config %s takes precedence: %s",
 			    ret_options->config_file, notices.ignored.text);
-	if (notices.meaningless.count)
-		log_warning("accepted for kube-proxy's sake, without a meaning here: %s",
-			    notices.meaningless.text);
+	if (notices.unused.count)
+		log_warning("accepted for compatibility with kube-proxy, without effect here: %s",
+			    notices.unused.text);
 	return 0;
 }
 
