@@ -10,7 +10,7 @@
 #define ATTACH_TYPE_TCX_INGRESS ((enum bpf_attach_type)46)
 #define ATTACH_TYPE_TCX_EGRESS  ((enum bpf_attach_type)47)
 #define LINK_TYPE_TCX           11
-#define LINK_CREATE_BEFORE      (1U << 3) /* BPF_F_BEFORE; with no program named: before all others */
+#define LINK_CREATE_BEFORE      (1U << 3) /* BPF_F_BEFORE, here: before all others */
 
 #define PROGRAMS_MAX 64 /* the kernel's limit for one hook */
 
