@@ -62,34 +62,25 @@ static void word_add(char **list, const char *name, const char *value)
 		*list = NULL;
 }
 
-/* Joins an array of strings as "a,b"; `ret_text` is NULL if they are not strings. */
-static void strings_join(const cJSON *array, char **ret_text)
+/*
+ * Joins an array of strings as "a,b", an object of booleans as "a=true,b=false". NULL: its items
+ * have another type, or memory is short.
+ */
+static char *items_join(const cJSON *items)
 {
 	auto_cleanup(cleanup_free) char *list = strdup("");
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, array)
+	cJSON_ArrayForEach(item, items)
 	{
-		if (!cJSON_IsString(item))
-			return;
-		word_add(&list, item->valuestring, "");
+		if (cJSON_IsArray(items) ? !cJSON_IsString(item) : !cJSON_IsBool(item))
+			return NULL;
+		if (cJSON_IsArray(items))
+			word_add(&list, item->valuestring, "");
+		else
+			word_add(&list, item->string, cJSON_IsTrue(item) ? "=true" : "=false");
 	}
-	*ret_text = take_ptr(list);
-}
-
-/* Joins an object of booleans as "a=true,b=false". */
-static void gates_join(const cJSON *object, char **ret_text)
-{
-	auto_cleanup(cleanup_free) char *list = strdup("");
-	const cJSON *item;
-
-	cJSON_ArrayForEach(item, object)
-	{
-		if (!cJSON_IsBool(item))
-			return;
-		word_add(&list, item->string, cJSON_IsTrue(item) ? "=true" : "=false");
-	}
-	*ret_text = take_ptr(list);
+	return take_ptr(list);
 }
 
 /*
@@ -117,14 +108,10 @@ static char *value_text(enum setting_kind kind, const cJSON *value, const char *
 	case KIND_NODEPORT_ADDRESSES:
 	case KIND_CIDR_LIST:
 		*ret_wanted = "a list of strings";
-		if (cJSON_IsArray(value))
-			strings_join(value, &text);
-		return text;
+		return cJSON_IsArray(value) ? items_join(value) : NULL;
 	case KIND_GATES:
 		*ret_wanted = "a mapping of names to true or false";
-		if (cJSON_IsObject(value))
-			gates_join(value, &text);
-		return text;
+		return cJSON_IsObject(value) ? items_join(value) : NULL;
 	case KIND_ANY:
 		*ret_wanted = "JSON";
 		return cJSON_PrintUnformatted(value);
