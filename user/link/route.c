@@ -12,8 +12,6 @@
 #include "base/cleanup.h"
 #include "link/netlink/netlink.h"
 
-#define REQUEST_BUFFER_SIZE 256
-
 static const void *address_bytes(const struct ip_addr *addr)
 {
 	return address_is_ipv4(addr) ? addr->bytes + 12 : addr->bytes;
@@ -51,12 +49,10 @@ static int route_read(const struct nlmsghdr *message, void *data)
 
 static int route_lookup(const struct ip_addr *addr, int *ret_ifindex)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETROUTE, NLM_F_ACK);
 	struct rtmsg *header;
 
-	request->nlmsg_type = RTM_GETROUTE;
-	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->rtm_family = address_netlink_family(addr);
 	header->rtm_dst_len = (unsigned char)(address_size(addr) * 8);
@@ -116,12 +112,10 @@ static int neighbour_match(const struct nlmsghdr *message, void *data)
 
 static int neighbours_dump(unsigned char family, struct search *search)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETNEIGH, NLM_F_DUMP);
 	struct ndmsg *header;
 
-	request->nlmsg_type = RTM_GETNEIGH;
-	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->ndm_family = family;
 	return request_send(request, neighbour_match, search);
