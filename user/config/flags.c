@@ -33,10 +33,10 @@ struct flag {
 	const char *name;     /* NULL: `help` is the heading of a group */
 	const char *argument; /* NULL: it has none */
 	const char *help;
-	enum flag_kind kind;
-	size_t offset; /* in struct agent_options */
-	uint32_t min, max;
+	size_t offset; /* of its value in struct agent_options */
 	void (*parse)(struct argp_state *state, struct agent_options *options, const char *text);
+	enum flag_kind kind;
+	uint32_t min, max;
 	enum help_group group; /* of a heading; flags belong to the heading above them */
 };
 
