@@ -23,7 +23,7 @@
 
 #include "base/address.h"
 #include "fairlead/limits.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 
 #define BPFFS        "/sys/fs/bpf"
 #define TCX_INGRESS  ((enum bpf_attach_type)46)

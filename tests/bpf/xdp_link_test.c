@@ -24,10 +24,10 @@
 #include <unistd.h>
 
 #include "fairlead/types.h"
-#include "link/hooks/xdp_features.h"
 #include "link/hooks/hook.h"
-#include "link/hooks/program.h"
-#include "link/hooks/xdp_words.h"
+#include "link/hooks/pinned_link.h"
+#include "link/hooks/xdp.h"
+#include "link/hooks/xdp_features.h"
 
 #define BPFFS "/run/fl-xdp-link-test"
 
@@ -116,13 +116,13 @@ static int group_teardown(void **state)
 /* As an agent settles a link that it knows, or one that it meets for the first time. */
 static void when_settled(void)
 {
-	xdp_settle(&fixture.hooks, &fixture.facts, false, &fixture.info);
+	xdp_sync(&fixture.hooks, &fixture.facts, false, &fixture.info);
 }
 
 static void when_met(void)
 {
 	fixture.info.xdp = LINK_XDP_NONE;
-	xdp_settle(&fixture.hooks, &fixture.facts, true, &fixture.info);
+	xdp_sync(&fixture.hooks, &fixture.facts, true, &fixture.info);
 }
 
 static struct bpf_xdp_query_opts attached(void)
@@ -373,7 +373,7 @@ static void the_sweep_of_a_cleanup_removes_it(void **state)
 {
 	(void)state;
 	when_met();
-	assert_int_equal(tcx_sweep(fixture.pin_dir, NULL, NULL), 0);
+	assert_int_equal(hook_remove_pins(fixture.pin_dir, NULL, NULL), 0);
 	assert_int_equal(attached().attach_mode, XDP_ATTACHED_NONE);
 }
 

@@ -198,15 +198,15 @@ def test_unknown_and_repeated_fields_are_named_and_do_no_harm(make, tmp_path):
     path = tmp_path / "config.conf"
     path.write_text(yaml.safe_dump({**HEAD, "colour": "blue"}) + "oomScoreAdj: 1\noomScoreAdj: 200\n")
     agent = make("--config", path).start()
-    agent.wait_for_log("not known and ignored: colour; there twice, the last counts: oomScoreAdj")
+    agent.wait_for_log("unknown fields, ignored: colour; duplicate fields, the last one counts: oomScoreAdj")
     assert agent.configz()["oomScoreAdj"] == 200
 
 
 @pytest.mark.parametrize("text,why", [
     (None, "there is no configuration file"),
-    ("mode: [", "this is no YAML"),
+    ("mode: [", "this is not YAML"),
     (yaml.safe_dump({**HEAD, "oomScoreAdj": 2000}), "oomScoreAdj is \"2000\""),
-    ("kind: Pod\napiVersion: v1\n", "wants kind: KubeProxyConfiguration"),
+    ("kind: Pod\napiVersion: v1\n", "needs kind: KubeProxyConfiguration"),
 ])
 def test_a_file_that_cannot_be_used_is_one_sentence_and_exit_status_1(make, tmp_path, text, why):
     path = tmp_path / "config.conf"

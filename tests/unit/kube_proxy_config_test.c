@@ -13,7 +13,6 @@
 #include "base/address.h"
 #include "config/configz.h"
 #include "config/kube_proxy_config.h"
-#include "config/kube_proxy_write.h"
 #include "config/options.h"
 
 #define KUBEADM   "tests/fixtures/kube_proxy/kubeadm.yaml"
@@ -198,7 +197,8 @@ static void only_some_flags_count_beside_a_file(void **state)
 		  "--oom-score-adj=9000 --cluster-cidr=no --ipvs-strict-arp --node-name=n");
 	assert_int_equal(fixture->options.oom_score_adj, 7);
 	assert_string_equal(fixture->options.node_name, "n");
-	then_said(fixture, "counts instead: --oom-score-adj, --cluster-cidr, --ipvs-strict-arp\n");
+	then_said(fixture,
+		  "takes precedence: --oom-score-adj, --cluster-cidr, --ipvs-strict-arp\n");
 	then_read(fixture, HEAD "hostnameOverride: file\n", "--hostname-override=");
 	assert_string_equal(fixture->options.node_name, "file");
 	then_read(fixture, HEAD, "--master=https://a --hooks=tc");
@@ -215,10 +215,10 @@ static void what_is_not_known_or_there_twice_is_named_and_does_no_harm(void **st
 		       " masqueradeBit: 14}\noomScoreAdj: 2\n",
 		  "");
 	assert_int_equal(fixture->options.oom_score_adj, 2);
-	then_said(fixture, "not known and ignored: colour, iptables.wide; there twice, the last "
-			   "counts: iptables.masqueradeBit, oomScoreAdj\n");
+	then_said(fixture, "unknown fields, ignored: colour, iptables.wide; duplicate fields, the "
+			   "last one counts: iptables.masqueradeBit, oomScoreAdj\n");
 	then_read(fixture, HEAD "udpIdleTimeout: 250ms\nresourceContainer: /kube-proxy\n", "");
-	then_said(fixture, "without a meaning here: udpIdleTimeout, resourceContainer\n");
+	then_said(fixture, "without effect here: udpIdleTimeout, resourceContainer\n");
 	/* The last counts, also where it says nothing. */
 	then_read(fixture, HEAD "bindAddress: fd00::1\nbindAddress: \"\"\n", "");
 	assert_string_equal(fixture->options.healthz_bind_address, "0.0.0.0:10256");
@@ -229,11 +229,11 @@ static void a_file_that_cannot_be_used_is_refused_in_one_sentence(void **state)
 	static const struct {
 		const char *text, *why;
 	} cases[] = {
-		{"", ":1: this is no YAML: there is nothing in it"},
-		{HEAD "mode: [\n", ":4: this is no YAML"},
+		{"", ":1: this is not YAML: there is nothing in it"},
+		{HEAD "mode: [\n", ":4: this is not YAML"},
 		{HEAD "---\n" HEAD, "a second document"},
 		{"- a\n", "is no kind of no apiVersion"},
-		{"mode: iptables\n", "wants kind: KubeProxyConfiguration"},
+		{"mode: iptables\n", "needs kind: KubeProxyConfiguration"},
 		{"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
 		 "is KubeletConfiguration of kubelet.config.k8s.io/v1beta1"},
 		{HEAD "mode: userspace\n", "mode is \"userspace\", but it must be iptables"},

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "link/link.h"
+#include "link/link_watch.h"
 
 #define HERE      (-1) /* the peer's namespace is ours */
 #define ELSEWHERE 3

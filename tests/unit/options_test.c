@@ -249,7 +249,7 @@ static void the_node_name_is_trimmed_and_lower_case(void **state)
 	assert_int_equal(gethostname(host, sizeof(host) - 1), 0);
 	assert_int_equal(strcasecmp(fixture->options.node_name, host), 0);
 	then_refused(fixture, "--hostname-override=\t", "must be a name of 1 to 255 characters");
-	then_refused(fixture, "--node-name=", "--node-name: a name is wanted");
+	then_refused(fixture, "--node-name=", "--node-name: must not be empty");
 }
 
 static void servers_listen_where_flags_say(void **state)
@@ -292,11 +292,11 @@ static void what_means_nothing_is_taken_and_named_in_one_warning(void **state)
 		  "--alsologtostderr --cleanup-ipvs=false --enable-dsr --source-vip=10.0.0.1 "
 		  "--windows-service=false");
 	assert_int_equal(lines_said(fixture), 1);
-	then_said(fixture, "without a meaning here: ");
+	then_said(fixture, "without effect here: ");
 	for (size_t id = 0; id < settings_count(); id++) {
 		const bool is_given = fixture->options.values.texts[id] && settings[id].flag;
 
-		if (is_given && !(settings[id].marks & MEANS))
+		if (is_given && !(settings[id].marks & USED))
 			then_said(fixture, settings[id].flag);
 	}
 	then_said(fixture, "--ipvs-strict-arp");
@@ -311,7 +311,7 @@ static void what_means_something_is_not_named(void **state)
 	when_read(fixture, "--masquerade-all --cluster-cidr=10.0.0.0/8 --bind-address=0.0.0.0 "
 			   "--nodeport-addresses=primary --detect-local-mode=NodeCIDR "
 			   "--oom-score-adj=0 -v=2 --ipvs-strict-arp");
-	then_said(fixture, "without a meaning here: --ipvs-strict-arp\n");
+	then_said(fixture, "without effect here: --ipvs-strict-arp\n");
 }
 
 static void every_flag_of_kube_proxy_is_known(void **state)
@@ -434,7 +434,7 @@ static void bad_values_are_refused_with_flag_value_and_remedy(void **state)
 		{"--feature-gates=A", "must be names with true or false"},
 		{"--feature-gates=A=maybe", "must be names with true or false"},
 		{"--masquerade-all=maybe", "must be true or false"},
-		{"--cleanup=maybe", "true or false is wanted"},
+		{"--cleanup=maybe", "--cleanup=maybe: must be true or false"},
 		{"--logging-format=xml", "must be text or json"},
 		{"-v=much", "--v much: it must be a whole number"},
 		{"-v -1", "must be a whole number"},
@@ -491,9 +491,9 @@ static void one_source_only(void **state)
 {
 	struct fixture *fixture = *state;
 
-	then_refused(fixture, "--manifests=/m --server=https://a", "one source only");
-	then_refused(fixture, "--manifests=/m --kubeconfig=/k", "one source only");
-	then_refused(fixture, "--manifests=/m --master=https://a", "one source only");
+	then_refused(fixture, "--manifests=/m --server=https://a", "only one source");
+	then_refused(fixture, "--manifests=/m --kubeconfig=/k", "only one source");
+	then_refused(fixture, "--manifests=/m --master=https://a", "only one source");
 	then_taken(fixture, "--manifests=/m --kubeconfig= --master=");
 }
 
@@ -569,7 +569,7 @@ static void forwarding_is_read(void **state)
 	when_read(fixture, "--forwarding=snat");
 	assert_int_equal(fixture->options.config.forwarding, FORWARDING_SNAT);
 	assert_int_equal(when_tried(fixture, "--forwarding=DSR"), 2);
-	then_said(fixture, "--forwarding DSR: snat, dsr or hybrid is wanted");
+	then_said(fixture, "--forwarding DSR: must be snat, dsr or hybrid");
 }
 
 int main(void)

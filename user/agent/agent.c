@@ -25,7 +25,7 @@
 #include "base/log.h"
 #include "base/netns.h"
 #include "config/config_watch.h"
-#include "config/kube_proxy_write.h"
+#include "config/kube_proxy_config.h"
 #include "health/service_health.h"
 #include "link/hooks/cgroup.h"
 #include "model/model.h"

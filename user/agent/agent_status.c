@@ -9,7 +9,7 @@
 #include "agent/stale_sockets.h"
 #include "datapath/datapath.h"
 #include "fairlead/agent.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "model/model.h"
 #include "publish/publisher.h"
 

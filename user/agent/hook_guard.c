@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "link/hooks/cgroup.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "metrics/fairlead_metrics.h"
 
 #define NOTE_SIZE  256

@@ -17,7 +17,7 @@
 #include "datapath/pin_dir.h"
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 
 #define EXIT_USAGE 2
 

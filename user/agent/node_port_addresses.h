@@ -3,7 +3,7 @@
 
 /* The addresses of this node: which are primary, and on which of them NodePorts are served. */
 
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 #include "model/object.h"
 
 /* The inputs of the decision. All borrowed. */

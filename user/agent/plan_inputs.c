@@ -10,9 +10,9 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "config/client_scope.h"
+#include "agent/near_clients.h"
 #include "datapath/datapath.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 
 static void node_ports_log(const struct node_port_addresses *ports)
 {

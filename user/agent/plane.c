@@ -11,7 +11,7 @@
 #include "agent/stale_sockets.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "config/client_scope.h"
+#include "agent/near_clients.h"
 #include "datapath/local_port_range.h"
 #include "link/hooks/cgroup.h"
 #include "publish/publisher.h"

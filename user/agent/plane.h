@@ -15,7 +15,7 @@
 #include "config/options.h"
 #include "datapath/datapath.h"
 #include "fairlead/agent.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 
 struct plane {
 	uint64_t number; /* differs from that of every earlier plane of this process */

@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "health/service_health.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "model/model.h"
 #include "plan/health_check.h"
 #include "plan/plan.h"

@@ -6,7 +6,7 @@
  * C44).
  */
 
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 #include "model/model.h"
 
 /*

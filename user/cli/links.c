@@ -12,7 +12,7 @@
 #include "cli/cli.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "link/hooks/xdp_words.h"
+#include "link/hooks/xdp.h"
 #include "words/words.h"
 
 static void link_add(const void *key, const void *value, void *context)

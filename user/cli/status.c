@@ -12,7 +12,7 @@
 #include "cli/json.h"
 #include "cli/status_facts.h"
 #include "cli/table.h"
-#include "link/hooks/xdp_words.h"
+#include "link/hooks/xdp.h"
 #include "words/words.h"
 
 #define NS_PER_S 1000000000ULL

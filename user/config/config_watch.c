@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/file.h"
+#include "base/log.h"
 
 /*
  * Symbolic links to follow, each with a folder to watch; the kernel follows 40, real paths have
@@ -21,7 +21,7 @@
  */
 #define FOLDERS_MAX 8
 /* Writers truncate a file first: wait until the new content is there. */
-#define SETTLE_MS 100
+#define CHECK_DELAY_MS 100
 
 struct config_watch {
 	const char *path;
@@ -30,11 +30,11 @@ struct config_watch {
 	void *context;
 	uv_fs_event_t folders[FOLDERS_MAX];
 	size_t folder_count;
-	uv_timer_t settle; /* delays the next check */
+	uv_timer_t timer; /* for the next check */
 	size_t open_handles;
 };
 
-static bool is_unchanged(const struct config_watch *watch)
+static bool config_is_unchanged(const struct config_watch *watch)
 {
 	auto_cleanup(file_content_fini) struct file_content content = {};
 	struct stat st;
@@ -46,22 +46,18 @@ static bool is_unchanged(const struct config_watch *watch)
 	       content.hash == watch->mark.hash;
 }
 
-static void look(struct config_watch *watch)
+static void config_watch_on_timer(uv_timer_t *timer)
 {
+	struct config_watch *watch = timer->data;
 	void (*changed)(void *context) = watch->changed;
 
-	if (!changed || is_unchanged(watch))
+	if (!changed || config_is_unchanged(watch))
 		return;
 	watch->changed = NULL;
 	changed(watch->context);
 }
 
-static void on_settled(uv_timer_t *timer)
-{
-	look(timer->data);
-}
-
-static void on_event(uv_fs_event_t *event, const char *name, int events, int status)
+static void config_watch_on_event(uv_fs_event_t *event, const char *name, int events, int status)
 {
 	struct config_watch *watch = event->data;
 
@@ -69,8 +65,8 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int sta
 	(void)events;
 	(void)status;
 	/* Do not restart a running timer: in a busy folder it would never expire. */
-	if (!uv_is_active((uv_handle_t *)&watch->settle))
-		(void)uv_timer_start(&watch->settle, on_settled, SETTLE_MS, 0);
+	if (!uv_is_active((uv_handle_t *)&watch->timer))
+		(void)uv_timer_start(&watch->timer, config_watch_on_timer, CHECK_DELAY_MS, 0);
 }
 
 static int folder_watch(uv_loop_t *loop, struct config_watch *watch, const char *file)
@@ -87,7 +83,7 @@ static int folder_watch(uv_loop_t *loop, struct config_watch *watch, const char 
 	watch->open_handles++;
 	event->data = watch;
 	uv_unref((uv_handle_t *)event);
-	return uv_fs_event_start(event, on_event, dirname(copy), 0);
+	return uv_fs_event_start(event, config_watch_on_event, dirname(copy), 0);
 }
 
 /* Replaces `file` by the target of that symbolic link; returns false if it is not a link. */
@@ -136,8 +132,8 @@ int config_watch_open(uv_loop_t *loop, const char *path, const struct config_mar
 	watch->mark = *mark;
 	watch->changed = changed;
 	watch->context = context;
-	(void)uv_timer_init(loop, &watch->settle);
-	watch->settle.data = watch;
+	(void)uv_timer_init(loop, &watch->timer);
+	watch->timer.data = watch;
 	watch->open_handles = 1;
 	err = folders_watch(loop, watch);
 	if (err) {
@@ -148,12 +144,12 @@ int config_watch_open(uv_loop_t *loop, const char *path, const struct config_mar
 			       path);
 	}
 	/* Catches a change between reading the file and watching it. */
-	(void)uv_timer_start(&watch->settle, on_settled, 0, 0);
+	(void)uv_timer_start(&watch->timer, config_watch_on_timer, 0, 0);
 	*ret_watch = watch;
 	return 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void config_watch_on_closed(uv_handle_t *handle)
 {
 	struct config_watch *watch = handle->data;
 
@@ -166,6 +162,6 @@ void config_watch_close(struct config_watch *watch)
 	if (!watch)
 		return;
 	for (size_t i = 0; i < watch->folder_count; i++)
-		uv_close((uv_handle_t *)&watch->folders[i], on_closed);
-	uv_close((uv_handle_t *)&watch->settle, on_closed);
+		uv_close((uv_handle_t *)&watch->folders[i], config_watch_on_closed);
+	uv_close((uv_handle_t *)&watch->timer, config_watch_on_closed);
 }

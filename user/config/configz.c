@@ -3,9 +3,9 @@
 
 #include <cjson/cJSON.h>
 
-#include "config/kube_proxy_write.h"
+#include "config/kube_proxy_config.h"
 
-static void add_text(cJSON *object, const char *name, const char *text)
+static void text_add(cJSON *object, const char *name, const char *text)
 {
 	if (text)
 		(void)cJSON_AddStringToObject(object, name, text);
@@ -14,7 +14,7 @@ static void add_text(cJSON *object, const char *name, const char *text)
 static void text_set(cJSON *object, const char *name, const char *text)
 {
 	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
-	add_text(object, name, text);
+	text_add(object, name, text);
 }
 
 static void timeouts_add(cJSON *object, const struct config *config)
@@ -54,19 +54,19 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	cJSON *hooks = cJSON_AddArrayToObject(object, "hooks");
 	cJSON *links = cJSON_AddObjectToObject(object, "links");
 
-	add_text(object, "manifests", options->manifests);
-	add_text(object, "cgroup", options->cgroup);
-	add_text(object, "pinDir", options->pin_dir);
+	text_add(object, "manifests", options->manifests);
+	text_add(object, "cgroup", options->cgroup);
+	text_add(object, "pinDir", options->pin_dir);
 	if (options->with_socket)
 		(void)cJSON_AddItemToArray(hooks, cJSON_CreateString("socket"));
 	if (options->with_tc)
 		(void)cJSON_AddItemToArray(hooks, cJSON_CreateString("tc"));
 	(void)cJSON_AddBoolToObject(object, "clsact", options->force_clsact);
 	(void)cJSON_AddNumberToObject(object, "hookCheckSeconds", options->hook_check_s);
-	add_text(links, "pod", options->links.pod);
-	add_text(links, "uplink", options->links.uplink);
-	add_text(links, "overlay", options->links.overlay);
-	add_text(links, "ignore", options->links.ignore);
+	text_add(links, "pod", options->links.pod);
+	text_add(links, "uplink", options->links.uplink);
+	text_add(links, "overlay", options->links.overlay);
+	text_add(links, "ignore", options->links.ignore);
 	sizes_add(object, options);
 	timeouts_add(object, config);
 	(void)cJSON_AddNumberToObject(object, "rejectsPerSecond", config->rejects_per_second);
@@ -74,7 +74,7 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	(void)cJSON_AddNumberToObject(object, "sourcePortMax", config->source_port_max);
 	(void)cJSON_AddNumberToObject(object, "lowPortMin", config->low_port_min);
 	(void)cJSON_AddBoolToObject(object, "countPackets", config->count_packets);
-	add_text(object, "serviceMetrics", options->service_metrics ? "all" : "none");
+	text_add(object, "serviceMetrics", options->service_metrics ? "all" : "none");
 	(void)cJSON_AddNumberToObject(object, "verbosity", options->verbosity);
 }
 

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "base/address.h"
-#include "config/go_value.h"
-#include "config/traffic.h"
 #include "base/cleanup.h"
+#include "config/go_value.h"
+#include "config/traffic_options.h"
 #include "http/server.h"
 
 /* The servers' default addresses if bindAddress is an IPv6 address. */
@@ -48,9 +48,9 @@ static int server_address_complete(struct setting_values *values, size_t id, siz
 	struct ip_addr addr;
 
 	if (values->texts[port] && !strcmp(values->texts[port], "0"))
-		return setting_say(values, id, "");
+		return setting_set(values, id, "");
 	if (!values->texts[id] && bind_address_is_ipv6(values))
-		return setting_say(values, id, ipv6_default);
+		return setting_set(values, id, ipv6_default);
 	if (address_parse(text, &addr))
 		return 0;
 	if (asprintf(&made, strchr(text, ':') ? "[%s]:%s" : "%s:%s", text,
@@ -58,7 +58,7 @@ static int server_address_complete(struct setting_values *values, size_t id, siz
 		made = NULL;
 		return -ENOMEM;
 	}
-	return setting_say(values, id, made);
+	return setting_set(values, id, made);
 }
 
 int settings_complete(struct setting_values *values)
@@ -90,14 +90,6 @@ static int number_check(size_t id, const char *text, struct setting_problem *ret
 		return 0;
 	return problem(ret_problem, id, "must be a whole number from %d to %d", setting->min,
 		       setting->max);
-}
-
-static int decimal_check(size_t id, const char *text, struct setting_problem *ret_problem)
-{
-	char *end;
-
-	(void)strtod(text, &end);
-	return end > text && !*end ? 0 : problem(ret_problem, id, "must be a number");
 }
 
 static int duration_check(size_t id, const char *text, struct setting_problem *ret_problem)
@@ -156,75 +148,38 @@ static int gates_check(size_t id, const char *text, struct setting_problem *ret_
 	return 0;
 }
 
-static int words_check(size_t id, const char *text, struct setting_problem *ret_problem)
+static int node_name_check(size_t id, const char *text, struct setting_problem *ret_problem)
+{
+	const size_t length = strlen(text);
+
+	if (!length || (length < NODE_NAME_SIZE && strspn(text, " \t") < length))
+		return 0;
+	return problem(ret_problem, id, "must be a name of 1 to %d characters", NODE_NAME_SIZE - 1);
+}
+
+static bool is_decimal(const char *text)
+{
+	char *end;
+
+	(void)strtod(text, &end);
+	return end > text && !*end;
+}
+
+static int value_check(size_t id, const char *text, struct setting_problem *ret_problem)
 {
 	static const char *const modes[] = {"", "iptables", "ipvs", "nftables", "fairlead", NULL};
 	static const char *const schedulers[] = {"",   "rr", "wrr", "lc", "wlc", "lblc", "lblcr",
 						 "sh", "dh", "sed", "nq", "mh",  NULL};
 	static const char *const formats[] = {"text", "json", NULL};
-
-	if (settings[id].kind == KIND_PROXY_MODE && !is_one_of(text, modes))
-		return problem(ret_problem, id,
-			       "must be iptables, ipvs, nftables, fairlead or empty");
-	if (settings[id].kind == KIND_SCHEDULER && !is_one_of(text, schedulers))
-		return problem(ret_problem, id, "must be a scheduler of IPVS such as rr, or empty");
-	if (settings[id].kind == KIND_LOG_FORMAT && !is_one_of(text, formats))
-		return problem(ret_problem, id, "must be text or json");
-	return 0;
-}
-
-static int name_check(size_t id, const char *text, struct setting_problem *ret_problem)
-{
 	struct cidr cidrs[NODEPORT_ADDRESSES_MAX];
+	const char *why = "must be true or false";
 	struct ip_addr addr;
 	enum local_mode mode;
-	const char *why = "";
-	bool is_primary;
+	bool is_valid = true, is_set;
 
 	switch (settings[id].kind) {
-	case KIND_ADDRESS:
-		return address_parse(text, &addr)
-			       ? problem(ret_problem, id,
-					 "must be an IP address such as 0.0.0.0, without a port")
-			       : 0;
-	case KIND_NODE_NAME:
-		return *text && (strspn(text, " \t") == strlen(text) ||
-				 strlen(text) >= NODE_NAME_SIZE)
-			       ? problem(ret_problem, id, "must be a name of 1 to %d characters",
-					 NODE_NAME_SIZE - 1)
-			       : 0;
-	case KIND_CLUSTER_CIDR:
-		return cluster_cidrs_parse(text, cidrs, &why) < 0
-			       ? problem(ret_problem, id, "%s", why)
-			       : 0;
-	case KIND_NODEPORT_ADDRESSES:
-		return nodeport_addresses_parse(text, cidrs, &is_primary, &why) < 0
-			       ? problem(ret_problem, id, "%s", why)
-			       : 0;
-	case KIND_LOCAL_MODE:
-		return local_mode_parse(text, &mode)
-			       ? problem(ret_problem, id,
-					 "must be ClusterCIDR, NodeCIDR, BridgeInterface or "
-					 "InterfaceNamePrefix")
-			       : 0;
-	default:
-		return 0;
-	}
-}
-
-static int value_check(size_t id, const char *text, struct setting_problem *ret_problem)
-{
-	bool value;
-
-	switch (settings[id].kind) {
-	case KIND_BOOL:
-		return go_bool_parse(text, &value)
-			       ? problem(ret_problem, id, "must be true or false")
-			       : 0;
 	case KIND_NUMBER:
 		return number_check(id, text, ret_problem);
-	case KIND_DECIMAL:
-		return decimal_check(id, text, ret_problem);
 	case KIND_DURATION:
 		return duration_check(id, text, ret_problem);
 	case KIND_ADDRESS_PORT:
@@ -233,13 +188,46 @@ static int value_check(size_t id, const char *text, struct setting_problem *ret_
 		return cidr_list_check(id, text, ret_problem);
 	case KIND_GATES:
 		return gates_check(id, text, ret_problem);
+	case KIND_NODE_NAME:
+		return node_name_check(id, text, ret_problem);
+	case KIND_BOOL:
+		is_valid = !go_bool_parse(text, &is_set);
+		break;
+	case KIND_DECIMAL:
+		is_valid = is_decimal(text);
+		why = "must be a number";
+		break;
 	case KIND_PROXY_MODE:
+		is_valid = is_one_of(text, modes);
+		why = "must be iptables, ipvs, nftables, fairlead or empty";
+		break;
 	case KIND_SCHEDULER:
+		is_valid = is_one_of(text, schedulers);
+		why = "must be a scheduler of IPVS such as rr, or empty";
+		break;
 	case KIND_LOG_FORMAT:
-		return words_check(id, text, ret_problem);
-	default:
-		return name_check(id, text, ret_problem);
+		is_valid = is_one_of(text, formats);
+		why = "must be text or json";
+		break;
+	case KIND_ADDRESS:
+		is_valid = !address_parse(text, &addr);
+		why = "must be an IP address such as 0.0.0.0, without a port";
+		break;
+	case KIND_LOCAL_MODE:
+		is_valid = !local_mode_parse(text, &mode);
+		why = "must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
+		break;
+	case KIND_CLUSTER_CIDR:
+		is_valid = cluster_cidrs_parse(text, cidrs, &why) >= 0;
+		break;
+	case KIND_NODEPORT_ADDRESSES:
+		is_valid = nodeport_addresses_parse(text, cidrs, &is_set, &why) >= 0;
+		break;
+	case KIND_TEXT:
+	case KIND_ANY:
+		break;
 	}
+	return is_valid ? 0 : problem(ret_problem, id, "%s", why);
 }
 
 /* Checks the block of the current mode only: kube-proxy ignores the others. */
@@ -307,17 +295,20 @@ static int families_check(const struct setting_values *values, struct setting_pr
 int settings_check(const struct setting_values *values, bool has_ipv6,
 		   struct setting_problem *ret_problem)
 {
-	int err = 0;
+	int err;
 
-	for (size_t id = 0; !err && id < settings_count(); id++) {
-		if (values->texts[id])
-			err = value_check(id, values->texts[id], ret_problem);
+	for (size_t id = 0; id < settings_count(); id++) {
+		if (!values->texts[id])
+			continue;
+		err = value_check(id, values->texts[id], ret_problem);
+		if (err)
+			return err;
 	}
-	if (!err)
-		err = sync_periods_check(values, ret_problem);
-	if (!err)
-		err = local_mode_check(values, ret_problem);
-	if (!err && !has_ipv6)
-		err = families_check(values, ret_problem);
-	return err;
+	err = sync_periods_check(values, ret_problem);
+	if (err)
+		return err;
+	err = local_mode_check(values, ret_problem);
+	if (err)
+		return err;
+	return has_ipv6 ? 0 : families_check(values, ret_problem);
 }

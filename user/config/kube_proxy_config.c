@@ -11,8 +11,9 @@
 
 #include "base/text.h"
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/file.h"
+#include "base/log.h"
+#include "config/yaml_write.h"
 #include "decode/items.h"
 
 #define API_VERSION "kubeproxy.config.k8s.io/v1alpha1"
@@ -23,7 +24,7 @@
 struct reading {
 	const char *path;
 	struct setting_values *values;
-	struct name_list *meaningless;
+	struct name_list *unused;
 	struct name_list unknown, twice;
 };
 
@@ -61,34 +62,25 @@ static void word_add(char **list, const char *name, const char *value)
 		*list = NULL;
 }
 
-/* Joins an array of strings as "a,b"; `ret_text` is NULL if they are not strings. */
-static void strings_join(const cJSON *array, char **ret_text)
+/*
+ * Joins an array of strings as "a,b", an object of booleans as "a=true,b=false". NULL: its items
+ * have another type, or memory is short.
+ */
+static char *items_join(const cJSON *items)
 {
 	auto_cleanup(cleanup_free) char *list = strdup("");
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, array)
+	cJSON_ArrayForEach(item, items)
 	{
-		if (!cJSON_IsString(item))
-			return;
-		word_add(&list, item->valuestring, "");
+		if (cJSON_IsArray(items) ? !cJSON_IsString(item) : !cJSON_IsBool(item))
+			return NULL;
+		if (cJSON_IsArray(items))
+			word_add(&list, item->valuestring, "");
+		else
+			word_add(&list, item->string, cJSON_IsTrue(item) ? "=true" : "=false");
 	}
-	*ret_text = take_ptr(list);
-}
-
-/* Joins an object of booleans as "a=true,b=false". */
-static void gates_join(const cJSON *object, char **ret_text)
-{
-	auto_cleanup(cleanup_free) char *list = strdup("");
-	const cJSON *item;
-
-	cJSON_ArrayForEach(item, object)
-	{
-		if (!cJSON_IsBool(item))
-			return;
-		word_add(&list, item->string, cJSON_IsTrue(item) ? "=true" : "=false");
-	}
-	*ret_text = take_ptr(list);
+	return take_ptr(list);
 }
 
 /*
@@ -116,14 +108,10 @@ static char *value_text(enum setting_kind kind, const cJSON *value, const char *
 	case KIND_NODEPORT_ADDRESSES:
 	case KIND_CIDR_LIST:
 		*ret_wanted = "a list of strings";
-		if (cJSON_IsArray(value))
-			strings_join(value, &text);
-		return text;
+		return cJSON_IsArray(value) ? items_join(value) : NULL;
 	case KIND_GATES:
 		*ret_wanted = "a mapping of names to true or false";
-		if (cJSON_IsObject(value))
-			gates_join(value, &text);
-		return text;
+		return cJSON_IsObject(value) ? items_join(value) : NULL;
 	case KIND_ANY:
 		*ret_wanted = "JSON";
 		return cJSON_PrintUnformatted(value);
@@ -159,11 +147,11 @@ static int field_read(struct reading *reading, size_t id, const cJSON *value)
 	free(take_ptr(reading->values->texts[id]));
 	if (is_zero(value) && setting->marks & ZERO_IS_DEFAULT)
 		return 0;
-	if (setting_say(reading->values, id, text))
+	if (setting_set(reading->values, id, text))
 		return log_err(-ENOMEM, "cannot read %s", reading->path);
-	if (!(setting->marks & MEANS) && !is_zero(value) &&
+	if (!(setting->marks & USED) && !is_zero(value) &&
 	    (!setting->fallback || strcmp(setting->fallback, text) != 0))
-		name_list_add(reading->meaningless, "", setting->field);
+		name_list_add(reading->unused, "", setting->field);
 	return 0;
 }
 
@@ -221,21 +209,10 @@ static int identity_check(const char *path, const cJSON *root)
 	if (kind && version && !strcmp(kind, KIND) && !strcmp(version, API_VERSION))
 		return 0;
 	(void)log_err(0,
-		      "%s is %s of %s, --config wants kind: " KIND " and apiVersion: " API_VERSION
-		      " in it",
+		      "%s is %s of %s, but --config needs kind: " KIND
+		      " and apiVersion: " API_VERSION " in it",
 		      path, kind ? kind : "no kind", version ? version : "no apiVersion");
 	return -EINVAL;
-}
-
-static void lenience_tell(const struct reading *reading)
-{
-	const bool unknown = reading->unknown.count, twice = reading->twice.count;
-
-	if (unknown || twice)
-		log_warning("%s is read leniently:%s%s%s%s%s", reading->path,
-			    unknown ? " not known and ignored: " : "", reading->unknown.text,
-			    unknown && twice ? ";" : "",
-			    twice ? " there twice, the last counts: " : "", reading->twice.text);
 }
 
 /* Logs. */
@@ -249,40 +226,164 @@ static int document_read(const char *path, cJSON **ret_root, struct config_mark 
 	/* Before reading: a file that is replaced in between then counts as changed. */
 	(void)stat(path, &st);
 	err = file_read(path, CONFIG_SIZE_MAX, &content);
-
-	if (err == -ENOENT)
+	if (err == -ENOENT) {
 		(void)log_err(
 			0,
 			"there is no configuration file %s: write one with --write-config-to, "
 			"or leave --config out",
 			path);
-	else if (err)
-		(void)log_err(err, "cannot read the configuration file %s", path);
-	if (err)
 		return err;
+	}
+	if (err)
+		return log_err(err, "cannot read the configuration file %s", path);
 	*ret_mark = (struct config_mark){st.st_dev, st.st_ino, content.hash};
 	err = yaml_document_read(content.text, content.size, ret_root, &error);
-	if (err == -EINVAL)
-		(void)log_err(0, "%s:%u: this is no YAML: %s; correct the file", path, error.line,
+	if (err == -EINVAL) {
+		(void)log_err(0, "%s:%u: this is not YAML: %s; correct the file", path, error.line,
 			      error.text);
-	else if (err)
-		(void)log_err(err, "cannot read the configuration file %s", path);
-	return err;
+		return err;
+	}
+	if (err)
+		return log_err(err, "cannot read the configuration file %s", path);
+	return 0;
 }
 
 int kube_proxy_config_read(const char *path, struct setting_values *ret_values,
-			   struct name_list *ret_meaningless, struct config_mark *ret_mark)
+			   struct name_list *ret_unused, struct config_mark *ret_mark)
 {
-	struct reading reading = {
-		.path = path, .values = ret_values, .meaningless = ret_meaningless};
+	struct reading reading = {.path = path, .values = ret_values, .unused = ret_unused};
+	const struct name_list *unknown = &reading.unknown, *twice = &reading.twice;
 	auto_cleanup(cleanup_cjson) cJSON *root = NULL;
-	int err = document_read(path, &root, ret_mark);
+	int err;
 
-	if (!err)
-		err = identity_check(path, root);
-	if (!err)
-		err = object_read(&reading, root, "", 0);
-	if (!err)
-		lenience_tell(&reading);
-	return err;
+	err = document_read(path, &root, ret_mark);
+	if (err)
+		return err;
+	err = identity_check(path, root);
+	if (err)
+		return err;
+	err = object_read(&reading, root, "", 0);
+	if (err)
+		return err;
+	if (unknown->count || twice->count)
+		log_warning("%s is read leniently:%s%s%s%s%s", path,
+			    unknown->count ? " unknown fields, ignored: " : "", unknown->text,
+			    unknown->count && twice->count ? ";" : "",
+			    twice->count ? " duplicate fields, the last one counts: " : "",
+			    twice->text);
+	return 0;
+}
+
+/* "a,b" as an array of strings. */
+static cJSON *list_tree(const char *text)
+{
+	auto_cleanup(cleanup_free) char *list = strdup(text);
+	cJSON *array = cJSON_CreateArray();
+	char *rest = list, *part;
+
+	while (*text && (part = strsep(&rest, ",")))
+		(void)cJSON_AddItemToArray(array, cJSON_CreateString(part));
+	return array;
+}
+
+/* "a=true,b=false" as an object of booleans. */
+static cJSON *gates_tree(const char *text)
+{
+	auto_cleanup(cleanup_free) char *list = strdup(text);
+	cJSON *object = cJSON_CreateObject();
+	char *rest = list, *name;
+
+	while (*text && (name = strsep(&rest, ","))) {
+		char *value = name;
+
+		(void)strsep(&value, "=");
+		(void)cJSON_AddBoolToObject(object, name, value && strchr("1tT", *value));
+	}
+	return object;
+}
+
+static cJSON *value_tree(const struct setting_values *values, size_t id)
+{
+	const char *text = setting_text(values, id);
+	cJSON *any;
+
+	switch (settings[id].kind) {
+	case KIND_BOOL:
+		return cJSON_CreateBool(setting_bool(values, id));
+	case KIND_NUMBER:
+		return cJSON_CreateNumber(setting_number(values, id));
+	case KIND_DECIMAL:
+		return cJSON_CreateNumber(strtod(text, NULL));
+	case KIND_NODEPORT_ADDRESSES:
+	case KIND_CIDR_LIST:
+		return list_tree(text);
+	case KIND_GATES:
+		return gates_tree(text);
+	case KIND_ANY:
+		any = cJSON_Parse(text);
+		return any ? any : cJSON_CreateString(text);
+	default:
+		return cJSON_CreateString(text);
+	}
+}
+
+/* Inserts the value at a path such as "iptables.syncPeriod". */
+static void value_place(cJSON *root, const char *field, cJSON *value)
+{
+	auto_cleanup(cleanup_free) char *path = strdup(field);
+	char *name = path, *dot;
+
+	while (name && (dot = strchr(name, '.'))) {
+		cJSON *block;
+
+		*dot = '\0';
+		block = cJSON_GetObjectItemCaseSensitive(root, name);
+		root = block ? block : cJSON_AddObjectToObject(root, name);
+		name = dot + 1;
+	}
+	if (!name || !cJSON_AddItemToObject(root, name, value))
+		cJSON_Delete(value);
+}
+
+cJSON *kube_proxy_config_tree(const struct setting_values *values)
+{
+	cJSON *root = cJSON_CreateObject();
+
+	(void)cJSON_AddStringToObject(root, "apiVersion", API_VERSION);
+	(void)cJSON_AddStringToObject(root, "kind", KIND);
+	for (size_t id = 0; id < settings_count(); id++) {
+		const struct setting *setting = &settings[id];
+
+		if (setting->field && (values->texts[id] || setting->fallback))
+			value_place(root, setting->field, value_tree(values, id));
+	}
+	return root;
+}
+
+/* Opens the path directly, so that /dev/stdout works. Silent. */
+static int text_store(const char *text, const char *path)
+{
+	FILE *file = fopen(path, "we");
+	bool is_written;
+
+	if (!file)
+		return -errno;
+	errno = 0;
+	is_written = fputs(text, file) >= 0;
+	is_written = !fclose(file) && is_written;
+	if (is_written)
+		return 0;
+	return errno ? -errno : -EIO;
+}
+
+int kube_proxy_config_write(const struct setting_values *values, const char *path)
+{
+	auto_cleanup(cleanup_cjson) cJSON *root = kube_proxy_config_tree(values);
+	auto_cleanup(cleanup_free) char *text = root ? yaml_write(root) : NULL;
+	int err = text ? text_store(text, path) : -ENOMEM;
+
+	if (err)
+		return log_err(err, "cannot write the configuration to %s", path);
+	log_info("wrote the configuration to %s", path);
+	return 0;
 }

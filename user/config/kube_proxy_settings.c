@@ -20,63 +20,63 @@
 
 const struct setting settings[SETTINGS_MAX] = {
 	[SETTING_KUBECONFIG] = {
-		"kubeconfig", "clientConnection.kubeconfig", NULL, KIND_TEXT, MEANS, 0, 0, "FILE",
-		"Watch the API server of this file's current context (default: what a Pod is given)", 1},
+		"kubeconfig", "clientConnection.kubeconfig", NULL, KIND_TEXT, USED, 0, 0, "FILE",
+		"Watch the API server of this file's current context (default: the service account of a Pod)", HELP_SOURCE},
 	[SETTING_HOSTNAME_OVERRIDE] = {
-		"hostname-override", "hostnameOverride", NULL, KIND_NODE_NAME, MEANS | WITH_CONFIG, 0, 0, "NAME",
-		"kube-proxy's name for --node-name", 1},
+		"hostname-override", "hostnameOverride", NULL, KIND_NODE_NAME, USED | WITH_CONFIG, 0, 0, "NAME",
+		"kube-proxy's name for --node-name", HELP_SOURCE},
 	[SETTING_BIND_ADDRESS] = {
-		"bind-address", "bindAddress", "0.0.0.0", KIND_ADDRESS, MEANS | ZERO_IS_DEFAULT, 0, 0, "ADDRESS",
-		"The node's own address; one of all zeros, the default, leaves that to the Node object, and its family "
-		"comes first", 5},
+		"bind-address", "bindAddress", "0.0.0.0", KIND_ADDRESS, USED | ZERO_IS_DEFAULT, 0, 0, "ADDRESS",
+		"The node's own address. An unspecified address, the default, leaves it to the Node object; its family is "
+		"the primary one", HELP_TRAFFIC},
 	[SETTING_HEALTHZ_BIND_ADDRESS] = {
 		"healthz-bind-address", "healthzBindAddress", "0.0.0.0:10256", KIND_ADDRESS_PORT,
-		MEANS | ZERO_IS_DEFAULT, 0, 0, "ADDRESS:PORT",
-		"Serve /healthz, /livez and /readyz here; \"\" switches that off (default: 0.0.0.0:10256)", 7},
+		USED | ZERO_IS_DEFAULT, 0, 0, "ADDRESS:PORT",
+		"Serve /healthz, /livez and /readyz here; \"\" disables them (default: 0.0.0.0:10256)", HELP_REPORTING},
 	[SETTING_METRICS_BIND_ADDRESS] = {
 		"metrics-bind-address", "metricsBindAddress", "127.0.0.1:10249", KIND_ADDRESS_PORT,
-		MEANS | ZERO_IS_DEFAULT, 0, 0, "ADDRESS:PORT",
-		"Serve /metrics, /configz and /proxyMode here; \"\" switches that off (default: 127.0.0.1:10249)", 7},
+		USED | ZERO_IS_DEFAULT, 0, 0, "ADDRESS:PORT",
+		"Serve /metrics, /configz and /proxyMode here; \"\" disables them (default: 127.0.0.1:10249)", HELP_REPORTING},
 	[SETTING_HEALTHZ_PORT] = {
-		"healthz-port", NULL, "10256", KIND_NUMBER, MEANS, 0, 65535, "PORT",
-		"For a --healthz-bind-address without a port; 0 switches that off", 7},
+		"healthz-port", NULL, "10256", KIND_NUMBER, USED, 0, 65535, "PORT",
+		"The port of a --healthz-bind-address without one; 0 disables the server", HELP_REPORTING},
 	[SETTING_METRICS_PORT] = {
-		"metrics-port", NULL, "10249", KIND_NUMBER, MEANS, 0, 65535, "PORT",
-		"For a --metrics-bind-address without a port; 0 switches that off", 7},
+		"metrics-port", NULL, "10249", KIND_NUMBER, USED, 0, 65535, "PORT",
+		"The port of a --metrics-bind-address without one; 0 disables the server", HELP_REPORTING},
 	[SETTING_BIND_ADDRESS_HARD_FAIL] = {
-		"bind-address-hard-fail", "bindAddressHardFail", "false", KIND_BOOL, MEANS, 0, 0, NULL,
-		"End where a server's address cannot be had, instead of trying again", 7},
+		"bind-address-hard-fail", "bindAddressHardFail", "false", KIND_BOOL, USED, 0, 0, NULL,
+		"Exit if a server cannot listen at its address, instead of trying again", HELP_REPORTING},
 	[SETTING_OOM_SCORE_ADJ] = {
-		"oom-score-adj", "oomScoreAdj", "-999", KIND_NUMBER, MEANS, -1000, 1000, "N",
-		"How readily the kernel ends the agent when memory is short (default: -999)", 6},
+		"oom-score-adj", "oomScoreAdj", "-999", KIND_NUMBER, USED, -1000, 1000, "N",
+		"How readily the kernel kills the agent when memory is short (default: -999)", HELP_RUNNING},
 	[SETTING_CLUSTER_CIDR] = {
-		"cluster-cidr", "clusterCIDR", NULL, KIND_CLUSTER_CIDR, MEANS, 0, 0, "CIDR[,CIDR]",
-		"Where pods have their addresses: one range, or one of each family", 5},
+		"cluster-cidr", "clusterCIDR", NULL, KIND_CLUSTER_CIDR, USED, 0, 0, "CIDR[,CIDR]",
+		"The range of the pods' addresses, or one of each family", HELP_TRAFFIC},
 	[SETTING_DETECT_LOCAL_MODE] = {
-		"detect-local-mode", "detectLocalMode", NULL, KIND_LOCAL_MODE, MEANS, 0, 0, "MODE",
-		"How pods of this node are told from other clients: ClusterCIDR (default), NodeCIDR, BridgeInterface, "
-		"InterfaceNamePrefix", 5},
+		"detect-local-mode", "detectLocalMode", NULL, KIND_LOCAL_MODE, USED, 0, 0, "MODE",
+		"How pods of this node are distinguished from other clients: ClusterCIDR (default), NodeCIDR, BridgeInterface, "
+		"InterfaceNamePrefix", HELP_TRAFFIC},
 	[SETTING_BRIDGE_INTERFACE] = {
-		"pod-bridge-interface", "detectLocal.bridgeInterface", NULL, KIND_TEXT, MEANS, 0, 0, "LINK",
-		"Pods come from this bridge (mode BridgeInterface)", 5},
+		"pod-bridge-interface", "detectLocal.bridgeInterface", NULL, KIND_TEXT, USED, 0, 0, "LINK",
+		"Pods come from this bridge (mode BridgeInterface)", HELP_TRAFFIC},
 	[SETTING_INTERFACE_NAME_PREFIX] = {
-		"pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", NULL, KIND_TEXT, MEANS, 0, 0,
-		"PREFIX", "Pods come from links whose names begin so (mode InterfaceNamePrefix)", 5},
+		"pod-interface-name-prefix", "detectLocal.interfaceNamePrefix", NULL, KIND_TEXT, USED, 0, 0,
+		"PREFIX", "Pods come from links whose names have this prefix (mode InterfaceNamePrefix)", HELP_TRAFFIC},
 	[SETTING_NODEPORT_ADDRESSES] = {
-		"nodeport-addresses", "nodePortAddresses", NULL, KIND_NODEPORT_ADDRESSES, MEANS, 0, 0,
+		"nodeport-addresses", "nodePortAddresses", NULL, KIND_NODEPORT_ADDRESSES, USED, 0, 0,
 		"CIDR,...|primary",
-		"Serve NodePorts on the node's addresses in these only, or on its primary ones (default: primary)", 5},
+		"Serve NodePorts only on the node's addresses in these ranges, or on its primary ones (default: primary)", HELP_TRAFFIC},
 	[SETTING_MASQUERADE_ALL] = {
-		"masquerade-all", "iptables.masqueradeAll", "false", KIND_BOOL, MEANS, 0, 0, NULL,
-		"Give the node's source address to all traffic for ClusterIPs", 5},
+		"masquerade-all", "iptables.masqueradeAll", "false", KIND_BOOL, USED, 0, 0, NULL,
+		"Masquerade all traffic to ClusterIPs with an address of the node", HELP_TRAFFIC},
 	[SETTING_NFTABLES_MASQUERADE_ALL] = {
-		NULL, "nftables.masqueradeAll", "false", KIND_BOOL, MEANS, 0, 0, NULL, NULL, 0},
+		NULL, "nftables.masqueradeAll", "false", KIND_BOOL, USED, 0, 0, NULL, NULL, 0},
 	[SETTING_VERBOSITY] = {
-		"v", "logging.verbosity", "2", KIND_NUMBER, MEANS | WITH_CONFIG | ZERO_IS_DEFAULT, 0, INT_MAX, "LEVEL",
-		"How much is logged: 0 errors and warnings, 2 state changes (default), 3 details", 7},
+		"v", "logging.verbosity", "2", KIND_NUMBER, USED | WITH_CONFIG | ZERO_IS_DEFAULT, 0, INT_MAX, "LEVEL",
+		"How much is logged: 0 errors and warnings, 2 state changes (default), 3 details", HELP_REPORTING},
 	[SETTING_LOG_FORMAT] = {
-		"logging-format", "logging.format", "text", KIND_LOG_FORMAT, MEANS | WITH_CONFIG | ZERO_IS_DEFAULT,
-		0, 0, "text|json", "Log lines as text, or one JSON object a line (default: text)", 7},
+		"logging-format", "logging.format", "text", KIND_LOG_FORMAT, USED | WITH_CONFIG | ZERO_IS_DEFAULT,
+		0, 0, "text|json", "Log lines as text, or one JSON object per line (default: text)", HELP_REPORTING},
 	[SETTING_MODE] = {"proxy-mode", "mode", NULL, KIND_PROXY_MODE, 0, 0, 0, NULL, NULL, 0},
 	[SETTING_IPTABLES_SYNC_PERIOD] =
 		UNUSED_DURATION("iptables-sync-period", "iptables.syncPeriod", "30s", ZERO_IS_DEFAULT),
@@ -187,7 +187,7 @@ void setting_values_free(struct setting_values *values)
 	}
 }
 
-int setting_say(struct setting_values *values, size_t id, const char *text)
+int setting_set(struct setting_values *values, size_t id, const char *text)
 {
 	char *own = strdup(text);
 

@@ -34,12 +34,24 @@ enum setting_kind {
 };
 
 enum setting_mark {
-	MEANS = 1U << 0,       /* fairlead uses it; unused settings are named in one warning */
+	USED = 1U << 0,        /* fairlead uses it; unused settings are named in one warning */
 	WITH_CONFIG = 1U << 1, /* the flag counts even with --config (rule N153) */
 	/* In the file zero or empty means the default: Go cannot tell it from an absent field. */
 	ZERO_IS_DEFAULT = 1U << 2,
 	NOT_BELOW_ZERO = 1U << 3, /* a duration */
 	ABOVE_ZERO = 1U << 4,     /* a duration */
+};
+
+/* The groups of --help, in its order. */
+enum help_group {
+	HELP_SOURCE = 1,
+	HELP_DATAPATH,
+	HELP_LINKS,
+	HELP_SIZES,
+	HELP_TRAFFIC,
+	HELP_RUNNING,
+	HELP_REPORTING,
+	HELP_UNUSED, /* settings without meaning here */
 };
 
 /* The settings that the code refers to. */
@@ -80,8 +92,8 @@ struct setting {
 	unsigned int marks;   /* enum setting_mark */
 	int min, max;         /* of a number */
 	const char *argument; /* for --help */
-	const char *help;
-	int group; /* of --help */
+	const char *help;     /* NULL: group HELP_UNUSED */
+	enum help_group group;
 };
 
 /* The table and the number of its entries; ids are indices. */
@@ -102,7 +114,7 @@ struct setting_values {
 void setting_values_free(struct setting_values *values);
 
 /* Sets a value, replacing an earlier one. Returns 0 or -ENOMEM. Silent. */
-int setting_say(struct setting_values *values, size_t id, const char *text);
+int setting_set(struct setting_values *values, size_t id, const char *text);
 
 /* The value that was set, or the default; "" if there is neither. */
 const char *setting_text(const struct setting_values *values, size_t id);

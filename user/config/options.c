@@ -9,18 +9,17 @@
 #include <unistd.h>
 
 #include "base/address.h"
-#include "config/fairlead_flags.h"
-#include "config/client_scope.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "config/flags.h"
 #include "config/kube_proxy_check.h"
 #include "config/kube_proxy_config.h"
-#include "base/text.h"
-#include "base/cleanup.h"
 #include "fairlead/limits.h"
 
 /* The names for two warnings. */
 struct notices {
-	struct name_list ignored;     /* flags, because of --config */
-	struct name_list meaningless; /* flags and fields */
+	struct name_list ignored; /* flags, because of --config */
+	struct name_list unused;  /* flags and fields without effect here */
 };
 
 bool kernel_has_ipv6(void)
@@ -140,14 +139,6 @@ static void options_set(struct agent_options *options)
 	options->config.near_by = near_by_of(&options->traffic);
 }
 
-static void flags_note(const struct setting_values *flags, struct name_list *meaningless)
-{
-	for (size_t id = 0; id < settings_count(); id++) {
-		if (flags->texts[id] && settings[id].flag && !(settings[id].marks & MEANS))
-			name_list_add(meaningless, "--", settings[id].flag);
-	}
-}
-
 /*
  * Lets the flags that count despite --config override the file; the names of the others go to
  * `ignored`.
@@ -167,7 +158,7 @@ static int flags_merge(const struct setting_values *flags, struct setting_values
 		/* An empty name counts as not given: `--hostname-override=$(NODE_NAME)`. */
 		if (id == SETTING_HOSTNAME_OVERRIDE && !*flags->texts[id])
 			continue;
-		if (setting_say(values, id, flags->texts[id]))
+		if (setting_set(values, id, flags->texts[id]))
 			return -ENOMEM;
 	}
 	return 0;
@@ -196,13 +187,13 @@ static int file_check(struct agent_options *options)
 }
 
 /* Logs. */
-static int file_read_over(struct agent_options *options, struct notices *notices)
+static int file_apply(struct agent_options *options, struct notices *notices)
 {
 	auto_cleanup(setting_values_free) struct setting_values flags = options->values;
 	int err;
 
 	options->values = (struct setting_values){};
-	err = kube_proxy_config_read(options->config_file, &options->values, &notices->meaningless,
+	err = kube_proxy_config_read(options->config_file, &options->values, &notices->unused,
 				     &options->config_mark);
 	if (err)
 		return err;
@@ -211,33 +202,33 @@ static int file_read_over(struct agent_options *options, struct notices *notices
 	return file_check(options);
 }
 
-static void notices_tell(const struct agent_options *options, const struct notices *notices)
-{
-	if (notices->ignored.count)
-		log_warning("ignored, because --config %s counts instead: %s", options->config_file,
-			    notices->ignored.text);
-	if (notices->meaningless.count)
-		log_warning("accepted for kube-proxy's sake, without a meaning here: %s",
-			    notices->meaningless.text);
-}
-
 int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 {
+	const struct setting_values *flags = &ret_options->values;
 	struct notices notices = {};
-	int err = 0;
+	int err;
 
 	defaults_set(ret_options);
-	fairlead_flags_parse(argc, argv, ret_options);
+	flags_parse(argc, argv, ret_options);
 	log_set(ret_options);
-	if (ret_options->config_file)
-		err = file_read_over(ret_options, &notices);
-	else
-		flags_note(&ret_options->values, &notices.meaningless);
-	if (err)
-		return err;
-	log_set(ret_options);
+	if (ret_options->config_file) {
+		err = file_apply(ret_options, &notices);
+		if (err)
+			return err;
+		log_set(ret_options);
+	} else {
+		for (size_t id = 0; id < settings_count(); id++) {
+			if (flags->texts[id] && settings[id].flag && !(settings[id].marks & USED))
+				name_list_add(&notices.unused, "--", settings[id].flag);
+		}
+	}
 	options_set(ret_options);
-	notices_tell(ret_options, &notices);
+	if (notices.ignored.count)
+		log_warning("ignored, because --config %s takes precedence: %s",
+			    ret_options->config_file, notices.ignored.text);
+	if (notices.unused.count)
+		log_warning("accepted for compatibility with kube-proxy, without effect here: %s",
+			    notices.unused.text);
 	return 0;
 }
 

@@ -9,12 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "config/kube_proxy_config.h"
 #include "config/kube_proxy_settings.h"
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 #include "fairlead/config.h"
-#include "link/link.h"
-#include "base/log.h"
+#include "link/link_watch.h"
 
 #define SERVERS_MAX 16
 

@@ -20,7 +20,7 @@
 #include "fairlead/agent.h"
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"
-#include "link/link.h"
+#include "link/link_watch.h"
 #include "publish/publisher.h"
 #include "skeleton/socket.skel.h"
 #include "skeleton/sweep.skel.h"

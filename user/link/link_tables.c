@@ -5,7 +5,7 @@
  * is hooked and written to `links`. So a burst of new pods costs one attach per link, and nothing
  * is read twice.
  *
- * Messages are incomplete. What they leave out is queried once per wake-up:
+ * Messages are incomplete. What they leave out is read once per wake-up:
  * - one end of a pair, after the other end was created, moved or removed: that link is read again;
  * - routes that disappeared together with an address or with a link going down: the routes are read
  *   again, but only if a rule depends on them (a pair with a gateway, the default route);
@@ -18,8 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "link/watch.h"
 #include "base/log.h"
+#include "link/hooks/tcx.h"
+#include "link/hooks/xdp.h"
+#include "link/link_watch_internal.h"
 
 struct watched_link *link_find(const struct link_watch *watch, int ifindex)
 {
@@ -57,7 +59,7 @@ static void peer_mark_stale(const struct link_watch *watch, const struct link_fa
 		peer->is_stale = true;
 }
 
-static void link_forget(struct link_watch *watch, struct watched_link *link)
+static void link_remove(struct link_watch *watch, struct watched_link *link)
 {
 	const __u32 key = (__u32)link->facts.ifindex;
 	int err = tcx_detach(watch->options.pin_dir, link->facts.ifindex);
@@ -68,8 +70,8 @@ static void link_forget(struct link_watch *watch, struct watched_link *link)
 		(void)log_err(err, "cannot remove the pins of the link %s, continuing",
 			      link->info.name);
 	(void)bpf_map_delete_elem(watch->options.links_map, &key);
-	link_source_forget(watch, link->facts.ifindex);
-	xdp_link_forget(watch, link);
+	link_source_remove(watch, link->facts.ifindex);
+	xdp_link_remove(watch, link);
 	if (link_is_managed(link))
 		log_info("link %s: gone", link->info.name);
 	if (link_is_pair(link))
@@ -83,19 +85,6 @@ static void link_forget(struct link_watch *watch, struct watched_link *link)
 	free(link);
 }
 
-/* Takes the hook state from the entry of an earlier run, if the link still has the same name. */
-static void link_recall(const struct link_watch *watch, struct watched_link *link)
-{
-	const __u32 key = (__u32)link->facts.ifindex;
-	struct link_info info;
-
-	if (bpf_map_lookup_elem(watch->options.links_map, &key, &info) ||
-	    strncmp(info.name, link->facts.name, sizeof(info.name)) != 0)
-		return;
-	link->info.hook = info.hook;
-	link->info.made_clsact = info.made_clsact;
-}
-
 /* The ports' entries contain the bridge's MAC address, so they must be written again. */
 static void ports_mark_changed(const struct link_watch *watch, int bridge)
 {
@@ -107,20 +96,30 @@ static void ports_mark_changed(const struct link_watch *watch, int bridge)
 	}
 }
 
+/* A new link starts with the hook state that an earlier run left for a link of the same name. */
 static struct watched_link *link_new(struct link_watch *watch, const struct link_facts *facts)
 {
 	struct watched_link *link = calloc(1, sizeof(*link));
+	const __u32 key = (__u32)facts->ifindex;
+	struct link_info info;
 
 	if (!link)
 		return NULL;
 	link->facts = *facts;
-	link_recall(watch, link);
+	if (!bpf_map_lookup_elem(watch->options.links_map, &key, &info) &&
+	    !strncmp(info.name, facts->name, sizeof(info.name))) {
+		link->info.hook = info.hook;
+		link->info.made_clsact = info.made_clsact;
+	}
 	HASH_ADD_INT(watch->links, facts.ifindex, link);
 	return link;
 }
 
-/* Stores the facts from a notification or a dump; does not mark what they leave open. */
-static struct watched_link *link_take(struct link_watch *watch, const struct link_facts *facts)
+/*
+ * Stores the facts from a notification or a dump; does not mark what they leave open. Returns NULL
+ * if memory is short.
+ */
+static struct watched_link *link_store(struct link_watch *watch, const struct link_facts *facts)
 {
 	struct watched_link *link = link_find(watch, facts->ifindex);
 	const bool is_new = !link;
@@ -128,7 +127,7 @@ static struct watched_link *link_take(struct link_watch *watch, const struct lin
 	if (is_new)
 		link = link_new(watch, facts);
 	if (!link) {
-		(void)log_err(-ENOMEM, "link %s: cannot keep it, it is not managed", facts->name);
+		(void)log_err(-ENOMEM, "link %s: cannot store it, it is not managed", facts->name);
 		return NULL;
 	}
 	if (is_new || memcmp(link->facts.mac, facts->mac, sizeof(facts->mac)) != 0)
@@ -149,13 +148,13 @@ static struct watched_link *link_take(struct link_watch *watch, const struct lin
 
 static void dumped_link(void *context, const struct link_facts *facts)
 {
-	(void)link_take(context, facts);
+	(void)link_store(context, facts);
 }
 
-static void noticed_link(void *context, const struct link_facts *facts)
+static void notified_link(void *context, const struct link_facts *facts)
 {
 	struct link_watch *watch = context;
-	struct watched_link *link = link_take(watch, facts);
+	struct watched_link *link = link_store(watch, facts);
 	const struct watched_link *peer;
 
 	if (!link || !link_is_pair(link))
@@ -168,26 +167,26 @@ static void noticed_link(void *context, const struct link_facts *facts)
 		peer_mark_stale(watch, facts);
 }
 
-static void noticed_link_gone(void *context, int ifindex)
+static void notified_link_gone(void *context, int ifindex)
 {
 	struct link_watch *watch = context;
 	struct watched_link *link = link_find(watch, ifindex);
 
 	if (link)
-		link_forget(watch, link);
+		link_remove(watch, link);
 }
 
-static void taken_address(void *context, const struct link_address *address)
+static void address_store(void *context, const struct link_address *address)
 {
 	struct link_watch *watch = context;
 	int err = address_table_add(&watch->addresses, address);
 
 	if (err)
-		(void)log_err(err, "cannot keep an address of the node");
+		(void)log_err(err, "cannot store an address of the node");
 	watch->addresses_dirty = true;
 }
 
-static void noticed_address_gone(void *context, const struct link_address *address)
+static void notified_address_gone(void *context, const struct link_address *address)
 {
 	struct link_watch *watch = context;
 	const struct watched_link *link = link_find(watch, address->ifindex);
@@ -225,7 +224,7 @@ static bool route_matters(const struct link_watch *watch, const struct route_hop
 	       link->facts.has_gateway_route == is_gone;
 }
 
-static void noticed_route(void *context, const struct route_hop *hop)
+static void notified_route(void *context, const struct route_hop *hop)
 {
 	struct link_watch *watch = context;
 
@@ -233,7 +232,7 @@ static void noticed_route(void *context, const struct route_hop *hop)
 		watch->routes_dirty = true;
 }
 
-static void noticed_route_gone(void *context, const struct route_hop *hop)
+static void notified_route_gone(void *context, const struct route_hop *hop)
 {
 	struct link_watch *watch = context;
 
@@ -241,15 +240,15 @@ static void noticed_route_gone(void *context, const struct route_hop *hop)
 		watch->routes_dirty = true;
 }
 
-struct netlink_events noticed_events(struct link_watch *watch)
+struct netlink_events link_tables_events(struct link_watch *watch)
 {
 	return (struct netlink_events){
-		.link = noticed_link,
-		.link_gone = noticed_link_gone,
-		.address = taken_address,
-		.address_gone = noticed_address_gone,
-		.route = noticed_route,
-		.route_gone = noticed_route_gone,
+		.link = notified_link,
+		.link_gone = notified_link_gone,
+		.address = address_store,
+		.address_gone = notified_address_gone,
+		.route = notified_route,
+		.route_gone = notified_route_gone,
 		.context = watch,
 	};
 }
@@ -259,13 +258,13 @@ static struct netlink_events dumped_events(struct link_watch *watch)
 {
 	return (struct netlink_events){
 		.link = dumped_link,
-		.address = taken_address,
+		.address = address_store,
 		.route = dumped_route,
 		.context = watch,
 	};
 }
 
-void routes_read(struct link_watch *watch)
+void link_tables_read_routes(struct link_watch *watch)
 {
 	const struct netlink_events events = dumped_events(watch);
 	const struct default_route old4 = watch->default4, old6 = watch->default6;
@@ -294,7 +293,7 @@ void routes_read(struct link_watch *watch)
 	watch->routes_dirty = false;
 }
 
-int everything_read(struct link_watch *watch)
+int link_tables_read_all(struct link_watch *watch)
 {
 	const struct netlink_events events = dumped_events(watch);
 	struct watched_link *link, *next;
@@ -306,7 +305,7 @@ int everything_read(struct link_watch *watch)
 		return log_err(err, "cannot read the links of this namespace");
 	HASH_ITER (hh, watch->links, link, next) {
 		if (link->generation != watch->generation)
-			link_forget(watch, link);
+			link_remove(watch, link);
 	}
 	address_table_dump_begin(&watch->addresses);
 	err = netlink_dump(RTM_GETADDR, &events);
@@ -319,7 +318,7 @@ int everything_read(struct link_watch *watch)
 	return 0;
 }
 
-void link_refresh(struct link_watch *watch, struct watched_link *link)
+void link_tables_read_link(struct link_watch *watch, struct watched_link *link)
 {
 	const struct netlink_events events = dumped_events(watch);
 	int err;

@@ -5,41 +5,19 @@
 #include <net/if.h>
 #include <string.h>
 
-#include "link/watch.h"
-#include "link/hooks/xdp_words.h"
 #include "base/log.h"
+#include "words/words.h"
+#include "link/hooks/xdp.h"
+#include "link/link_watch_internal.h"
 
-static const char *role_name(__u8 role)
-{
-	static const char *const names[] = {
-		[LINK_IGNORED] = "ignored",
-		[LINK_POD] = "pod",
-		[LINK_UPLINK] = "uplink",
-		[LINK_OVERLAY] = "overlay",
-	};
-
-	return names[role];
-}
-
-static const char *hook_name(__u8 hook)
-{
-	static const char *const names[] = {
-		[LINK_HOOK_NONE] = "no hooks",
-		[LINK_HOOK_TCX] = "tcx",
-		[LINK_HOOK_CLSACT] = "clsact",
-		[LINK_HOOK_FAILED] = "hooks failed",
-	};
-
-	return names[hook];
-}
-
-static void link_publish(struct link_watch *watch, const struct watched_link *link)
+static void link_write(const struct link_watch *watch, const struct watched_link *link,
+		       const struct link_info *info)
 {
 	const __u32 key = (__u32)link->facts.ifindex;
 
-	if (bpf_map_update_elem(watch->options.links_map, &key, &link->info, BPF_ANY))
+	if (bpf_map_update_elem(watch->options.links_map, &key, info, BPF_ANY))
 		(void)log_err(-errno, "link %s: cannot write it to the map of links, continuing",
-			      link->info.name);
+			      info->name);
 }
 
 static void link_log(const struct watched_link *link, bool was_managed)
@@ -51,10 +29,12 @@ static void link_log(const struct watched_link *link, bool was_managed)
 			info->err,
 			"link %s: %s (%s), but the hooks cannot be attached: clients behind it "
 			"reach Services only by the socket hooks",
-			info->name, role_name(info->role), info->why);
+			info->name, link_role_word(info->role), info->why);
 	else if (was_managed || link_is_managed(link))
-		log_info("link %s: %s (%s), %s%s%s", info->name, role_name(info->role), info->why,
-			 hook_name(info->hook), link_has_xdp(info) ? " and XDP, " : "",
+		log_info("link %s: %s (%s), %s%s%s", info->name, link_role_word(info->role),
+			 info->why,
+			 info->hook == LINK_HOOK_NONE ? "no hooks" : link_hook_word(info->hook),
+			 link_has_xdp(info) ? " and XDP, " : "",
 			 link_has_xdp(info) ? link_xdp_word(info->xdp) : "");
 	else
 		log_debug("link %s: ignored (%s)", info->name, info->why);
@@ -74,14 +54,15 @@ static void xdp_log(const struct link_watch *watch, const struct link_info *info
 }
 
 /* Attaches or detaches the TC hooks as the role requires. Returns false if the link is gone. */
-static bool link_hook(struct link_watch *watch, const struct watched_link *link,
-		      struct link_info *info)
+static bool link_sync_hooks(struct link_watch *watch, const struct watched_link *link,
+			    struct link_info *info)
 {
 	const bool is_wanted = watch->options.attach && info->role != LINK_IGNORED;
 	const bool is_hooked = info->hook == LINK_HOOK_TCX || info->hook == LINK_HOOK_CLSACT;
 	int err = 0;
 
-	if (is_wanted && is_hooked && link->is_settled && info->is_layer3 == link->info.is_layer3)
+	if (is_wanted && is_hooked && link->was_reconciled &&
+	    info->is_layer3 == link->info.is_layer3)
 		return true;
 	if (is_wanted)
 		return hook_attach(&watch->hooks, link->facts.ifindex, info) != -ENODEV;
@@ -93,19 +74,20 @@ static bool link_hook(struct link_watch *watch, const struct watched_link *link,
 }
 
 /* XDP needs our TC hooks on the same link: XDP_PASS relies on them. */
-static void link_xdp(struct link_watch *watch, struct watched_link *link, struct link_info *info)
+static void link_sync_xdp(struct link_watch *watch, struct watched_link *link,
+			  struct link_info *info)
 {
 	const __u8 had = info->xdp;
 
 	if (!watch->options.attach)
 		return;
-	if (link->is_settled && !link->retries_xdp && had >= LINK_XDP_OTHER &&
+	if (link->was_reconciled && !link->retries_xdp && had >= LINK_XDP_OTHER &&
 	    info->role == link->info.role && info->hook == link->info.hook)
 		return;
 	if (link->retries_xdp)
 		xdp_check_targets(&watch->hooks, &link->facts, info);
 	link->retries_xdp = false;
-	xdp_settle(&watch->hooks, &link->facts, !link->is_settled, info);
+	xdp_sync(&watch->hooks, &link->facts, !link->was_reconciled, info);
 	if (info->xdp != had)
 		xdp_log(watch, info);
 }
@@ -119,7 +101,7 @@ static const char *master_name(const struct link_watch *watch, const struct watc
 }
 
 /* Sets the destination MAC address of frames that arrive on the link for the node itself. */
-static void link_address(const struct link_watch *watch, const struct watched_link *link,
+static void link_set_mac(const struct link_watch *watch, const struct watched_link *link,
 			 struct link_info *info)
 {
 	const struct watched_link *bridge;
@@ -135,20 +117,9 @@ static void link_address(const struct link_watch *watch, const struct watched_li
 		memset(info->mac, 0, sizeof(info->mac));
 }
 
-/* Programs look the link up in `links`, so its entry must exist before their first packet. */
-static void link_publish_early(struct link_watch *watch, struct watched_link *link,
-			       const struct link_info *info)
-{
-	const struct link_info published = link->info;
-
-	link->info = *info;
-	link_publish(watch, link);
-	link->info = published;
-}
-
 static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 {
-	const bool was_managed = link->is_settled && link_is_managed(link);
+	const bool was_managed = link->was_reconciled && link_is_managed(link);
 	struct link_info info = {
 		.hook = link->info.hook,
 		.made_clsact = link->info.made_clsact,
@@ -164,19 +135,26 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	info.role = link_role_decide(&link->facts, &watch->options.overrides, info.why);
 	info.is_near = link_is_near(&watch->options.near, &link->facts, info.role,
 				    master_name(watch, link));
-	link_address(watch, link, &info);
-	if (!link->is_settled && info.role != LINK_IGNORED)
-		link_publish_early(watch, link, &info);
-	if (!link_hook(watch, link, &info))
+	link_set_mac(watch, link, &info);
+	/* Programs look the link up in `links`, so its entry must precede their first packet. */
+	if (!link->was_reconciled && info.role != LINK_IGNORED)
+		link_write(watch, link, &info);
+	if (!link_sync_hooks(watch, link, &info))
 		return;
-	link_xdp(watch, link, &info);
-	if (link->is_settled && !memcmp(&info, &link->info, sizeof(info)))
+	link_sync_xdp(watch, link, &info);
+	if (link->was_reconciled && !memcmp(&info, &link->info, sizeof(info)))
 		return;
 	link->info = info;
-	link->is_settled = true;
+	link->was_reconciled = true;
 	watch->links_changed = true;
-	link_publish(watch, link);
+	link_write(watch, link, &info);
 	link_log(link, was_managed);
+}
+
+/* False: it has lost its hooks because it was removed, and the notification is on its way. */
+static bool link_still_exists(const struct watched_link *link)
+{
+	return if_indextoname((unsigned int)link->facts.ifindex, (char[IF_NAMESIZE]){});
 }
 
 /*
@@ -192,7 +170,7 @@ static void xdp_check(struct link_watch *watch, struct watched_link *link, link_
 	}
 	if (!link_has_xdp(&link->info) ||
 	    xdp_is_there(&watch->hooks, link->facts.ifindex, &link->info) ||
-	    !if_indextoname((unsigned int)link->facts.ifindex, (char[IF_NAMESIZE]){}))
+	    !link_still_exists(link))
 		return;
 	log_warning("link %s: somebody has removed or replaced the XDP hook, attaching it again",
 		    link->info.name);
@@ -201,7 +179,7 @@ static void xdp_check(struct link_watch *watch, struct watched_link *link, link_
 	lost(link->info.name, "XDP", context);
 }
 
-void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context)
+void reconcile_check_hooks(struct link_watch *watch, link_lost_fn lost, void *context)
 {
 	struct watched_link *link, *next;
 
@@ -214,15 +192,11 @@ void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context)
 			link->is_changed = true;
 		if (!is_hooked || hook_is_there(&watch->hooks, link->facts.ifindex, &link->info))
 			continue;
-		/*
-		 * A link that is being removed has lost its hooks too; its notification is on its
-		 * way.
-		 */
-		if (!if_indextoname((unsigned int)link->facts.ifindex, (char[IF_NAMESIZE]){}))
+		if (!link_still_exists(link))
 			continue;
 		log_warning("link %s: somebody has removed or replaced the %s hook, attaching it "
 			    "again",
-			    link->info.name, hook_name(hook));
+			    link->info.name, link_hook_word(hook));
 		link->info.hook = LINK_HOOK_NONE;
 		link->is_changed = true;
 		lost(link->info.name, "TC", context);
@@ -254,7 +228,7 @@ static bool addresses_reconcile(struct link_watch *watch)
 	int changed = address_table_publish(&watch->addresses);
 
 	if (changed < 0) {
-		(void)log_err(changed, "cannot take over the node's new addresses");
+		(void)log_err(changed, "cannot store the node's new addresses");
 		return false;
 	}
 	watch->address4 = address_table_best(&watch->addresses, FAMILY_IPV4, address_rank, watch);
@@ -264,16 +238,16 @@ static bool addresses_reconcile(struct link_watch *watch)
 	       memcmp(&old6, &watch->address6, sizeof(old6)) != 0;
 }
 
-bool watch_reconcile(struct link_watch *watch)
+bool reconcile_marked(struct link_watch *watch)
 {
 	struct watched_link *link, *next;
 	bool addresses_changed;
 
 	if (watch->routes_dirty)
-		routes_read(watch);
+		link_tables_read_routes(watch);
 	HASH_ITER (hh, watch->links, link, next) {
 		if (link->is_stale)
-			link_refresh(watch, link);
+			link_tables_read_link(watch, link);
 	}
 	HASH_ITER (hh, watch->links, link, next) {
 		if (link->is_changed)

@@ -12,8 +12,6 @@
 #include "base/cleanup.h"
 #include "link/netlink/netlink.h"
 
-#define REQUEST_BUFFER_SIZE 256
-
 static const void *address_bytes(const struct ip_addr *addr)
 {
 	return address_is_ipv4(addr) ? addr->bytes + 12 : addr->bytes;
@@ -29,7 +27,7 @@ static unsigned char address_netlink_family(const struct ip_addr *addr)
 	return address_is_ipv4(addr) ? AF_INET : AF_INET6;
 }
 
-static int ask(struct nlmsghdr *request, mnl_cb_t callback, void *data)
+static int request_send(struct nlmsghdr *request, mnl_cb_t callback, void *data)
 {
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
 
@@ -49,19 +47,17 @@ static int route_read(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
-static int route_ask(const struct ip_addr *addr, int *ret_ifindex)
+static int route_lookup(const struct ip_addr *addr, int *ret_ifindex)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETROUTE, NLM_F_ACK);
 	struct rtmsg *header;
 
-	request->nlmsg_type = RTM_GETROUTE;
-	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->rtm_family = address_netlink_family(addr);
 	header->rtm_dst_len = (unsigned char)(address_size(addr) * 8);
 	mnl_attr_put(request, RTA_DST, address_size(addr), address_bytes(addr));
-	return ask(request, route_read, ret_ifindex);
+	return request_send(request, route_read, ret_ifindex);
 }
 
 /*
@@ -76,7 +72,7 @@ struct search {
 	int port;
 };
 
-static int neighbour_read(const struct nlmsghdr *message, void *data)
+static int neighbour_match(const struct nlmsghdr *message, void *data)
 {
 	const struct ndmsg *header = mnl_nlmsg_get_payload(message);
 	const struct nlattr *attribute, *dst = NULL, *mac = NULL;
@@ -114,17 +110,15 @@ static int neighbour_read(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
-static int neighbours_ask(unsigned char family, struct search *search)
+static int neighbours_dump(unsigned char family, struct search *search)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETNEIGH, NLM_F_DUMP);
 	struct ndmsg *header;
 
-	request->nlmsg_type = RTM_GETNEIGH;
-	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->ndm_family = family;
-	return ask(request, neighbour_read, search);
+	return request_send(request, neighbour_match, search);
 }
 
 /* The bridge port behind which the address was seen; 0: none, or the link is not a bridge. */
@@ -132,16 +126,16 @@ static int bridge_port(int bridge, const struct ip_addr *addr)
 {
 	struct search search = {.addr = addr, .bridge = bridge};
 
-	if (neighbours_ask(address_netlink_family(addr), &search) || !search.has_mac)
+	if (neighbours_dump(address_netlink_family(addr), &search) || !search.has_mac)
 		return 0;
 	search.addr = NULL;
-	return neighbours_ask(AF_BRIDGE, &search) ? 0 : search.port;
+	return neighbours_dump(AF_BRIDGE, &search) ? 0 : search.port;
 }
 
 int route_find_link(const struct ip_addr *addr, int *ret_ifindex)
 {
 	int ifindex = 0, port;
-	int err = route_ask(addr, &ifindex);
+	int err = route_lookup(addr, &ifindex);
 
 	if (err)
 		return err;

@@ -9,11 +9,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "fairlead/limits.h"
 #include "fairlead/types.h"
-#include "link/watch.h"
-#include "link/hooks/xdp_words.h"
-#include "base/log.h"
+#include "link/hooks/xdp.h"
+#include "link/link_watch_internal.h"
 
 static __u32 place_of(int ifindex)
 {
@@ -27,16 +27,6 @@ static bool link_meets_xdp(const struct link_watch *watch, const struct watched_
 		link->facts.master ? link_find(watch, link->facts.master) : NULL;
 
 	return link_has_xdp(&link->info) || (master && link_has_xdp(&master->info));
-}
-
-static struct xdp_link xdp_link_of(const struct watched_link *link)
-{
-	struct xdp_link made = {.ifindex = (__u32)link->facts.ifindex};
-
-	memcpy(made.mac, link->facts.mac, sizeof(made.mac));
-	memcpy(made.bridge_mac, link->info.bridge ? link->info.mac : link->facts.mac,
-	       sizeof(made.bridge_mac));
-	return made;
 }
 
 static bool place_is_anothers(const struct link_watch *watch, int ifindex)
@@ -55,24 +45,28 @@ static int place_write(const struct link_watch *watch, int ifindex, const struct
 {
 	const __u32 place = place_of(ifindex);
 
-	return bpf_map_update_elem(watch->options.xdp_links_map, &place, value, BPF_ANY) ? -errno
-											 : 0;
+	if (bpf_map_update_elem(watch->options.xdp_links_map, &place, value, BPF_ANY))
+		return -errno;
+	return 0;
 }
 
-void xdp_link_forget(const struct link_watch *watch, struct watched_link *link)
+void xdp_link_remove(const struct link_watch *watch, struct watched_link *link)
 {
-	const struct xdp_link nobody = {};
+	const struct xdp_link empty = {};
 
 	if (link->has_place)
-		(void)place_write(watch, link->facts.ifindex, &nobody);
+		(void)place_write(watch, link->facts.ifindex, &empty);
 	link->has_place = false;
 }
 
 static void xdp_link_write(const struct link_watch *watch, struct watched_link *link)
 {
-	const struct xdp_link made = xdp_link_of(link);
+	struct xdp_link made = {.ifindex = (__u32)link->facts.ifindex};
 	int err;
 
+	memcpy(made.mac, link->facts.mac, sizeof(made.mac));
+	memcpy(made.bridge_mac, link->info.bridge ? link->info.mac : link->facts.mac,
+	       sizeof(made.bridge_mac));
 	if (link->has_place ? !memcmp(&made, &link->xdp_link, sizeof(made))
 			    : place_is_anothers(watch, link->facts.ifindex))
 		return;
@@ -96,13 +90,13 @@ void xdp_links_write(struct link_watch *watch)
 		if (link_meets_xdp(watch, link))
 			xdp_link_write(watch, link);
 		else
-			xdp_link_forget(watch, link);
+			xdp_link_remove(watch, link);
 	}
 }
 
 void xdp_links_sweep(const struct link_watch *watch)
 {
-	const struct xdp_link nobody = {};
+	const struct xdp_link empty = {};
 	struct xdp_link found;
 
 	for (__u32 place = 0; place < XDP_LINKS_MAX; place++) {
@@ -113,7 +107,7 @@ void xdp_links_sweep(const struct link_watch *watch)
 			continue;
 		link = link_find(watch, (int)found.ifindex);
 		if (!link || !link->has_place)
-			(void)bpf_map_update_elem(watch->options.xdp_links_map, &place, &nobody,
+			(void)bpf_map_update_elem(watch->options.xdp_links_map, &place, &empty,
 						  BPF_ANY);
 	}
 }

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "link/hooks/hook.h"
-#include "link/hooks/pin.h"
+#include "link/hooks/pinned_link.h"
 #include "link/netlink/netlink.h"
 #include "link/route.h"
 

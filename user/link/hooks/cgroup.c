@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "link/hooks/cgroup.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -12,9 +11,8 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
-#include "link/hooks/pin.h"
-#include "link/hooks/program.h"
 #include "base/log.h"
+#include "link/hooks/pinned_link.h"
 
 #define PIN_PREFIX "cgroup_"
 
@@ -89,59 +87,26 @@ char *cgroup_find_root(void)
 	return take_ptr(found);
 }
 
-/* A cgroup's id is the inode number of its directory. */
-static int cgroup_id(int cgroup, __u64 *ret_id)
+static bool pinned_is_on_cgroup(const struct pinned_link *pinned, const struct bpf_link_info *info)
 {
-	struct stat status;
-
-	if (fstat(cgroup, &status))
-		return -errno;
-	*ret_id = status.st_ino;
-	return 0;
+	return info->type == BPF_LINK_TYPE_CGROUP && info->cgroup.cgroup_id == pinned->cgroup_id &&
+	       info->cgroup.attach_type == pinned->type;
 }
 
-static bool link_is_on_cgroup(int link, __u64 id, enum bpf_attach_type type, __u32 *ret_program)
+/* `cgroup` is a descriptor, or -1 if the link is only to be compared. */
+static struct pinned_link hook_link(int cgroup, const struct stat *status, const char *pin_dir,
+				    const struct cgroup_program *program)
 {
-	struct bpf_link_info info = {};
-	__u32 size = sizeof(info);
-	int err = bpf_obj_get_info_by_fd(link, &info, &size);
+	struct pinned_link pinned = {
+		.pin_dir = pin_dir,
+		.target = cgroup,
+		.type = program->type,
+		.cgroup_id = status->st_ino, /* a cgroup's id is the inode of its directory */
+		.is_on_target = pinned_is_on_cgroup,
+	};
 
-	*ret_program = info.prog_id;
-	return !err && info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == id &&
-	       info.cgroup.attach_type == type;
-}
-
-static int program_pin_path(char path[PATH_MAX], const char *pin_dir,
-			    const struct cgroup_program *program)
-{
-	char name[64];
-
-	(void)snprintf(name, sizeof(name), PIN_PREFIX "%s", program->name);
-	return pin_path(path, pin_dir, name);
-}
-
-static int program_attach(int cgroup, __u64 id, const char *pin_dir,
-			  const struct cgroup_program *program)
-{
-	auto_cleanup(cleanup_fd) int link = -1;
-	char path[PATH_MAX];
-	__u32 old_program;
-	int err = program_pin_path(path, pin_dir, program);
-
-	if (err)
-		return err;
-	link = bpf_obj_get(path);
-	if (link >= 0 && link_is_on_cgroup(link, id, program->type, &old_program))
-		return bpf_link_update(link, program->fd, NULL);
-	cleanup_fd(&link);
-	link = -1;
-	err = pin_remove(path);
-	if (err)
-		return err;
-	link = bpf_link_create(program->fd, cgroup, program->type, NULL);
-	if (link < 0)
-		return link;
-	return bpf_obj_pin(link, path);
+	(void)snprintf(pinned.name, sizeof(pinned.name), PIN_PREFIX "%s", program->name);
+	return pinned;
 }
 
 static int cgroup_open(const char *path)
@@ -162,10 +127,13 @@ int cgroup_check(const char *path)
 	if (cgroup < 0)
 		return cgroup;
 	if (fstatfs(cgroup, &fs))
-		return log_err(-errno, "cannot tell what %s is; name another with --cgroup", path);
+		return log_err(
+			-errno,
+			"cannot read the file system of %s; name another cgroup with --cgroup",
+			path);
 	if (fs.f_type == CGROUP2_SUPER_MAGIC)
 		return 0;
-	(void)log_err(0, "%s is no cgroup v2; name one with --cgroup", path);
+	(void)log_err(0, "%s is not a cgroup v2; name one with --cgroup", path);
 	return -EINVAL;
 }
 
@@ -189,16 +157,16 @@ int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 		  const struct cgroup_program *programs, size_t count)
 {
 	auto_cleanup(cleanup_fd) int cgroup = cgroup_open(cgroup_path);
-	__u64 id = 0;
-	int err;
+	struct stat status;
 
 	if (cgroup < 0)
 		return cgroup;
-	err = cgroup_id(cgroup, &id);
-	if (err)
-		return log_err(err, "cannot tell the id of the cgroup %s", cgroup_path);
+	if (fstat(cgroup, &status))
+		return log_err(-errno, "cannot read the id of the cgroup %s", cgroup_path);
 	for (size_t i = 0; i < count; i++) {
-		err = program_attach(cgroup, id, pin_dir, &programs[i]);
+		const struct pinned_link pinned = hook_link(cgroup, &status, pin_dir, &programs[i]);
+		int err = pinned_link_attach(&pinned, programs[i].fd);
+
 		if (!err)
 			continue;
 		(void)log_err(err, "cannot attach the socket hook %s to the cgroup %s",
@@ -211,19 +179,6 @@ int cgroup_attach(const char *cgroup_path, const char *pin_dir,
 	return pins_remove(pin_dir, PIN_PREFIX, pin_is_wanted, &(struct wanted){programs, count});
 }
 
-static bool program_is_there(__u64 id, const char *pin_dir, const struct cgroup_program *program)
-{
-	auto_cleanup(cleanup_fd) int link = -1;
-	char path[PATH_MAX];
-	__u32 attached;
-
-	if (program_pin_path(path, pin_dir, program))
-		return false;
-	link = bpf_obj_get(path);
-	return link >= 0 && link_is_on_cgroup(link, id, program->type, &attached) &&
-	       attached == program_id(program->fd);
-}
-
 int cgroup_count_missing(const char *cgroup_path, const char *pin_dir,
 			 const struct cgroup_program *programs, size_t count)
 {
@@ -232,8 +187,11 @@ int cgroup_count_missing(const char *cgroup_path, const char *pin_dir,
 
 	if (stat(cgroup_path, &status))
 		return -errno;
-	for (size_t i = 0; i < count; i++)
-		missing += !program_is_there(status.st_ino, pin_dir, &programs[i]);
+	for (size_t i = 0; i < count; i++) {
+		const struct pinned_link pinned = hook_link(-1, &status, pin_dir, &programs[i]);
+
+		missing += !pinned_link_has_program(&pinned, programs[i].fd);
+	}
 	return missing;
 }
 

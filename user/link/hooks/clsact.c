@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "link/hooks/clsact.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -6,8 +8,14 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "link/hooks/hook.h"
 #include "link/netlink/netlink.h"
+
+/*
+ * Priority and handle of our filters: they keep clear of others' filters, and let us find ours
+ * again.
+ */
+#define CLSACT_PRIORITY 0xFA1
+#define CLSACT_HANDLE   0xFA1
 
 /* The names of all our programs begin with this. */
 #define PROGRAM_PREFIX "fl_"
@@ -79,10 +87,14 @@ int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *ma
 	else if (err != -EEXIST)
 		return err;
 	err = filter_attach(&ingress, ingress_program);
-	if (!err)
-		err = filter_attach(&egress, egress_program);
 	if (err)
-		(void)clsact_detach(ifindex, *made_clsact);
+		goto detach;
+	err = filter_attach(&egress, egress_program);
+	if (err)
+		goto detach;
+	return 0;
+detach:
+	(void)clsact_detach(ifindex, *made_clsact);
 	return err;
 }
 
@@ -121,12 +133,10 @@ int clsact_detach(int ifindex, bool made_clsact)
 		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 	LIBBPF_OPTS(bpf_tc_hook, ingress, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_hook, egress, .ifindex = ifindex, .attach_point = BPF_TC_EGRESS);
-	int first_err = filter_detach(&ingress);
-	int err = filter_detach(&egress);
+	int ingress_err = filter_detach(&ingress);
+	int egress_err = filter_detach(&egress);
 
-	if (!first_err)
-		first_err = err;
-	if (!first_err && made_clsact && qdisc_is_idle(ifindex))
-		first_err = bpf_tc_hook_destroy(&both);
-	return first_err;
+	if (ingress_err || egress_err)
+		return ingress_err ? ingress_err : egress_err;
+	return made_clsact && qdisc_is_idle(ifindex) ? bpf_tc_hook_destroy(&both) : 0;
 }

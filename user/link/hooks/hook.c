@@ -4,16 +4,16 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <net/if.h>
+#include <stdio.h>
 
 #include "base/cleanup.h"
-#include "link/hooks/pin.h"
 #include "base/log.h"
+#include "link/hooks/clsact.h"
+#include "link/hooks/pinned_link.h"
+#include "link/hooks/tcx.h"
 
-/* Errors by which a kernel without tcx rejects the attach. */
-static bool means_no_tcx(int err)
-{
-	return err == -EINVAL || err == -EOPNOTSUPP || err == -ENOTSUP;
-}
+/* The pins of a link's hooks begin with this and the ifindex. */
+#define PIN_PREFIX "link_"
 
 /* Returns 0, an error of this link, or -EOPNOTSUPP if clsact must be used instead. */
 static int tcx_try(struct hooks *hooks, int ifindex, int ingress, int egress)
@@ -25,7 +25,8 @@ static int tcx_try(struct hooks *hooks, int ifindex, int ingress, int egress)
 	err = tcx_attach(hooks->pin_dir, ifindex, ingress, egress);
 	if (!err)
 		hooks->has_tcx = true;
-	if (hooks->has_tcx || !means_no_tcx(err))
+	/* A kernel without tcx rejects the attach with one of these errors. */
+	if (hooks->has_tcx || (err != -EINVAL && err != -EOPNOTSUPP))
 		return err;
 	hooks->lacks_tcx = true;
 	log_info("this kernel has no tcx (Linux 6.6): the TC hooks are clsact filters");
@@ -39,19 +40,19 @@ static int programs_attach(struct hooks *hooks, int ifindex, const struct link_p
 	int err = tcx_try(hooks, ifindex, programs->ingress, programs->egress);
 
 	if (err == -EOPNOTSUPP) {
+		info->hook = LINK_HOOK_CLSACT;
 		err = clsact_attach(ifindex, programs->ingress, programs->egress,
 				    &info->made_clsact);
-		info->hook = LINK_HOOK_CLSACT;
-		/* Drop the tcx links of an earlier run: a packet must not meet both hooks. */
-		if (!err)
-			err = tcx_detach(hooks->pin_dir, ifindex);
-	} else {
-		info->hook = LINK_HOOK_TCX;
-		if (!err && had_clsact) {
-			err = clsact_detach(ifindex, info->made_clsact);
-			info->made_clsact = 0;
-		}
+		if (err)
+			return err;
+		/* Detach the tcx links of an earlier run: a packet must not meet both hooks. */
+		return tcx_detach(hooks->pin_dir, ifindex);
 	}
+	info->hook = LINK_HOOK_TCX;
+	if (err || !had_clsact)
+		return err;
+	err = clsact_detach(ifindex, info->made_clsact);
+	info->made_clsact = 0;
 	return err;
 }
 
@@ -114,6 +115,30 @@ static bool link_made_clsact(const char *pin_dir, __u32 ifindex)
 	return map >= 0 && !bpf_map_lookup_elem(map, &ifindex, &info) && info.made_clsact;
 }
 
+struct managed {
+	bool (*is_managed)(void *context, int ifindex);
+	void *context;
+};
+
+static bool pin_is_managed(void *context, const char *name)
+{
+	const struct managed *managed = context;
+	int ifindex;
+
+	/* The map `link_sources` is pinned there too: keep it. */
+	if (sscanf(name, PIN_PREFIX "%d_", &ifindex) != 1)
+		return true;
+	return managed->is_managed && managed->is_managed(managed->context, ifindex);
+}
+
+int hook_remove_pins(const char *pin_dir, bool (*is_managed)(void *context, int ifindex),
+		     void *context)
+{
+	struct managed managed = {.is_managed = is_managed, .context = context};
+
+	return pins_remove(pin_dir, PIN_PREFIX, pin_is_managed, &managed);
+}
+
 static void cleanup_nameindex(struct if_nameindex **links)
 {
 	if (*links)
@@ -123,7 +148,7 @@ static void cleanup_nameindex(struct if_nameindex **links)
 int link_detach_all(const char *pin_dir)
 {
 	auto_cleanup(cleanup_nameindex) struct if_nameindex *links = if_nameindex();
-	int first_err = tcx_sweep(pin_dir, NULL, NULL);
+	int first_err = hook_remove_pins(pin_dir, NULL, NULL);
 
 	if (!links)
 		return log_err(-errno, "cannot list the links of this namespace");

@@ -31,13 +31,6 @@ enum xdp_mode {
 	XDP_MODE_OFF,
 };
 
-/*
- * Priority and handle of our filters on a clsact qdisc: they keep clear of others' filters, and let
- * us find ours again.
- */
-#define CLSACT_PRIORITY 0xFA1
-#define CLSACT_HANDLE   0xFA1
-
 struct hooks {
 	const char *pin_dir; /* borrowed */
 	link_programs_fn programs;
@@ -74,47 +67,13 @@ bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_inf
  */
 int hook_program(const char *pin_dir, int ifindex, enum link_hook hook, bool is_egress);
 
-/* tcx.c: one bpf_link per direction, kept alive by its pin. */
-int tcx_attach(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
-int tcx_detach(const char *pin_dir, int ifindex);
-bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
-int tcx_program(const char *pin_dir, int ifindex, bool is_egress);
-
 /*
- * Removes the pins of links that `is_managed` does not know: devices that disappeared while no
- * agent was running.
+ * Detaches the links that are pinned in `pin_dir`, tcx and XDP, if `is_managed` (NULL: no link is)
+ * does not know their ifindex: devices that disappeared while no agent was running. Returns 0 or
+ * the first error. Logs.
  */
-int tcx_sweep(const char *pin_dir, bool (*is_managed)(void *context, int ifindex), void *context);
-
-/*
- * xdp.c: a bpf_link kept alive by its pin, in addition to the TC hooks, which are complete without
- * it.
- *
- * Brings XDP on a link to what the mode requires for the link's role. `is_new`: the link's state is
- * unknown, and an earlier run may have left a program. Such a program is replaced in place,
- * atomically. `info` holds the current state (xdp, xdp_err) and is updated. Silent.
- */
-void xdp_settle(struct hooks *hooks, const struct link_facts *facts, bool is_new,
-		struct link_info *info);
-
-/*
- * Checks again whether frames may be redirected to a link that runs our program; a veth whose peer
- * no longer accepts them loses XDP. Silent.
- */
-void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts,
-		       struct link_info *info);
-
-/* Whether a link that runs our program according to `info` still does. Silent. */
-bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
-
-/* Detaches XDP from a link that must not have it, or is gone. Returns 0 or a negative errno. */
-int xdp_detach(const struct hooks *hooks, int ifindex);
-
-/* clsact.c. `*made_clsact` is set if the qdisc had to be created, and unchanged otherwise. */
-int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *made_clsact);
-int clsact_detach(int ifindex, bool made_clsact);
-bool clsact_is_there(int ifindex);
-int clsact_program(int ifindex, bool is_egress);
+int hook_remove_pins(const char *pin_dir, bool (*is_managed)(void *context, int ifindex),
+		     void *context);
 
 /*
  * Removes all our hooks from every link of this namespace: tcx and XDP links pinned in `pin_dir`,

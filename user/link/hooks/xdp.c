@@ -12,29 +12,18 @@
  * XDP itself, but it can redirect to any peer that accepts frames: so frames go back by redirect,
  * and a veth whose peer accepts none gets no XDP, since it could not send anything.
  */
+#include "link/hooks/xdp.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/if_link.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
 #include "fairlead/types.h"
-#include "link/hooks/hook.h"
-#include "link/hooks/pin.h"
-#include "link/hooks/program.h"
+#include "link/hooks/pinned_link.h"
 #include "link/hooks/xdp_features.h"
-#include "link/hooks/xdp_words.h"
-
-static int xdp_pin_path(char path[PATH_MAX], const char *pin_dir, int ifindex)
-{
-	char name[64];
-
-	(void)snprintf(name, sizeof(name), "link_%d_xdp", ifindex);
-	return pin_path(path, pin_dir, name);
-}
 
 /* The id of the program that a link runs in this mode; 0: it runs none, or several programs. */
 static __u32 program_on_link(int ifindex, __u8 mode)
@@ -47,57 +36,38 @@ static __u32 program_on_link(int ifindex, __u8 mode)
 	return mode == LINK_XDP_GENERIC ? query.skb_prog_id : query.drv_prog_id;
 }
 
-static bool link_is_free(int ifindex)
+/* `flags` of the pinned link: the mode. */
+static bool pinned_is_on_link(const struct pinned_link *pinned, const struct bpf_link_info *info)
+{
+	const __u8 mode = pinned->flags & XDP_FLAGS_SKB_MODE ? LINK_XDP_GENERIC : LINK_XDP_NATIVE;
+
+	return info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex == (__u32)pinned->target &&
+	       info->prog_id == program_on_link(pinned->target, mode);
+}
+
+static bool link_is_free(const struct pinned_link *pinned)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, query);
 
-	return !bpf_xdp_query(ifindex, 0, &query) && query.attach_mode == XDP_ATTACHED_NONE;
+	return !bpf_xdp_query(pinned->target, 0, &query) && query.attach_mode == XDP_ATTACHED_NONE;
 }
 
-/* Whether this pinned link is the one that attaches the program `ifindex` runs. */
-static bool pin_serves(int link, int ifindex, __u8 mode, __u32 *ret_program)
+static struct pinned_link xdp_link(const char *pin_dir, int ifindex, __u8 mode)
 {
-	struct bpf_link_info info = {};
-	__u32 size = sizeof(info);
+	struct pinned_link pinned = {
+		.pin_dir = pin_dir,
+		.target = ifindex,
+		.type = BPF_XDP,
+		.flags = mode == LINK_XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE,
+		.is_on_target = pinned_is_on_link,
+		.is_target_free = link_is_free,
+	};
 
-	if (bpf_obj_get_info_by_fd(link, &info, &size))
-		return false;
-	*ret_program = info.prog_id;
-	return info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == (__u32)ifindex &&
-	       info.prog_id == program_on_link(ifindex, mode);
+	(void)snprintf(pinned.name, sizeof(pinned.name), "link_%d_xdp", ifindex);
+	return pinned;
 }
 
-/* Returns 0, -EBUSY if the link runs somebody else's program, or a negative errno of the driver. */
-static int program_attach(const char *pin_dir, int ifindex, int program, __u8 mode)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, options,
-		    .flags = mode == LINK_XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
-	auto_cleanup(cleanup_fd) int link = -1;
-	char path[PATH_MAX];
-	__u32 old_program;
-	int err;
-
-	err = xdp_pin_path(path, pin_dir, ifindex);
-	if (err)
-		return err;
-	link = bpf_obj_get(path);
-	if (link >= 0 && pin_serves(link, ifindex, mode, &old_program))
-		return bpf_link_update(link, program, NULL);
-	if (link >= 0) {
-		err = pin_remove(path);
-		if (err)
-			return err;
-		(void)close(take_fd(link));
-	}
-	if (!link_is_free(ifindex))
-		return -EBUSY;
-	link = bpf_link_create(program, ifindex, BPF_XDP, &options);
-	if (link < 0)
-		return link;
-	return bpf_obj_pin(link, path);
-}
-
-static void targets_forget(const struct hooks *hooks, int ifindex)
+static void targets_remove(const struct hooks *hooks, int ifindex)
 {
 	const __u32 there = (__u32)ifindex, back = there | XDP_TARGET_BACK;
 
@@ -115,7 +85,7 @@ static int targets_add(const struct hooks *hooks, const struct link_facts *facts
 	const bool is_pair = !strcmp(facts->kind, "veth");
 
 	if (mode == LINK_XDP_NATIVE && xdp_sending_of(facts->ifindex) == XDP_SENDING_LOSES) {
-		targets_forget(hooks, facts->ifindex);
+		targets_remove(hooks, facts->ifindex);
 		return is_pair ? -EHOSTDOWN : 0;
 	}
 	if (bpf_map_update_elem(hooks->targets_map, &there, &there, BPF_ANY))
@@ -128,11 +98,10 @@ static int targets_add(const struct hooks *hooks, const struct link_facts *facts
 
 int xdp_detach(const struct hooks *hooks, int ifindex)
 {
-	char path[PATH_MAX];
-	int err = xdp_pin_path(path, hooks->pin_dir, ifindex);
+	const struct pinned_link pinned = xdp_link(hooks->pin_dir, ifindex, LINK_XDP_NATIVE);
 
-	targets_forget(hooks, ifindex);
-	return err ? err : pin_remove(path);
+	targets_remove(hooks, ifindex);
+	return pinned_link_remove(&pinned);
 }
 
 /* The XDP state that the mode asks for on this link, before the attach is tried. */
@@ -154,6 +123,7 @@ static __u8 xdp_wanted(const struct hooks *hooks, const struct link_facts *facts
 static void xdp_attach(struct hooks *hooks, const struct link_facts *facts, __u8 mode,
 		       struct link_info *info)
 {
+	const struct pinned_link pinned = xdp_link(hooks->pin_dir, facts->ifindex, mode);
 	int program, err;
 
 	if (hooks->xdp_program(&program, hooks->programs_context)) {
@@ -161,7 +131,7 @@ static void xdp_attach(struct hooks *hooks, const struct link_facts *facts, __u8
 		info->xdp = LINK_XDP_NO_PROGRAM;
 		return;
 	}
-	err = program_attach(hooks->pin_dir, facts->ifindex, program, mode);
+	err = pinned_link_attach(&pinned, program);
 	if (!err)
 		err = targets_add(hooks, facts, mode);
 	if (!err) {
@@ -169,12 +139,18 @@ static void xdp_attach(struct hooks *hooks, const struct link_facts *facts, __u8
 		return;
 	}
 	(void)xdp_detach(hooks, facts->ifindex);
-	if (err == -EHOSTDOWN) {
+	switch (err) {
+	case -EHOSTDOWN:
 		info->xdp = LINK_XDP_NO_PEER;
-		return;
+		break;
+	case -EBUSY:
+	case -EEXIST:
+		info->xdp = LINK_XDP_OTHER;
+		break;
+	default:
+		info->xdp = LINK_XDP_FAILED;
+		info->xdp_err = (__s16)err;
 	}
-	info->xdp = err == -EBUSY || err == -EEXIST ? LINK_XDP_OTHER : LINK_XDP_FAILED;
-	info->xdp_err = info->xdp == LINK_XDP_FAILED ? (__s16)err : (__s16)0;
 }
 
 void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts,
@@ -186,8 +162,8 @@ void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts
 	info->xdp = LINK_XDP_NO_PEER;
 }
 
-void xdp_settle(struct hooks *hooks, const struct link_facts *facts, bool is_new,
-		struct link_info *info)
+void xdp_sync(struct hooks *hooks, const struct link_facts *facts, bool is_new,
+	      struct link_info *info)
 {
 	const __u8 wanted = xdp_wanted(hooks, facts, info);
 	const bool may_be_there = is_new || link_has_xdp(info);
@@ -206,15 +182,43 @@ void xdp_settle(struct hooks *hooks, const struct link_facts *facts, bool is_new
 
 bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info)
 {
-	auto_cleanup(cleanup_fd) int link = -1;
-	char path[PATH_MAX];
-	__u32 attached;
+	const struct pinned_link pinned = xdp_link(hooks->pin_dir, ifindex, info->xdp);
 	int program;
 
-	if (xdp_pin_path(path, hooks->pin_dir, ifindex) ||
-	    hooks->xdp_program(&program, hooks->programs_context))
-		return false;
-	link = bpf_obj_get(path);
-	return link >= 0 && pin_serves(link, ifindex, info->xdp, &attached) &&
-	       attached == program_id(program);
+	return !hooks->xdp_program(&program, hooks->programs_context) &&
+	       pinned_link_has_program(&pinned, program);
+}
+
+const char *link_xdp_word(__u8 xdp)
+{
+	switch (xdp) {
+	case LINK_XDP_NATIVE:
+		return "native";
+	case LINK_XDP_GENERIC:
+		return "generic";
+	case LINK_XDP_NONE:
+		return "none";
+	default:
+		return "off";
+	}
+}
+
+const char *link_xdp_reason(__u8 xdp)
+{
+	switch (xdp) {
+	case LINK_XDP_OFF:
+		return "switched off";
+	case LINK_XDP_VIRTUAL:
+		return "no hardware is behind the link";
+	case LINK_XDP_OTHER:
+		return "another program is there";
+	case LINK_XDP_FAILED:
+		return "the driver does not take the program";
+	case LINK_XDP_NO_PROGRAM:
+		return "the kernel does not take the program";
+	case LINK_XDP_NO_PEER:
+		return "the link's peer takes no frames: switch GRO on there";
+	default:
+		return "";
+	}
 }

@@ -11,8 +11,6 @@
 #include "base/cleanup.h"
 #include "link/netlink/netlink.h"
 
-#define REQUEST_BUFFER_SIZE 256
-
 /* Constants of the kernel's ABI that older headers lack. */
 #define NETDEV_FAMILY         "netdev"
 #define NETDEV_FAMILY_VERSION 1
@@ -60,11 +58,9 @@ static int features_read(const struct nlmsghdr *message, void *data)
 
 static struct nlmsghdr *request_init(void *buf, uint16_t family, uint8_t command, uint8_t version)
 {
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	struct nlmsghdr *request = netlink_request_init(buf, family, NLM_F_ACK);
 	struct genlmsghdr *header;
 
-	request->nlmsg_type = family;
-	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->cmd = command;
 	header->version = version;
@@ -73,7 +69,7 @@ static struct nlmsghdr *request_init(void *buf, uint16_t family, uint8_t command
 
 static uint16_t family_of(struct mnl_socket *socket)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct nlmsghdr *request = request_init(buf, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 1);
 	uint16_t family = 0;
 
@@ -83,7 +79,7 @@ static uint16_t family_of(struct mnl_socket *socket)
 
 enum xdp_sending xdp_sending_of(int ifindex)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_GENERIC);
 	enum xdp_sending sending = XDP_SENDING_UNKNOWN;
 	struct nlmsghdr *request;

@@ -50,7 +50,7 @@ static int run_on_thread(void (*work)(void *), void *argument)
 	int err = uv_thread_create(&thread, work, argument);
 
 	if (err)
-		return log_err(err, "cannot start a thread to look into network namespaces");
+		return log_err(err, "cannot start a thread to visit network namespaces");
 	(void)uv_thread_join(&thread);
 	return 0;
 }
@@ -135,17 +135,24 @@ static int is_name(int character)
 	return character != '.';
 }
 
+static int all_visit(struct namespaces *namespaces, const struct namespace_visitor *visitor)
+{
+	int err;
+
+	err = path_visit(namespaces, visitor, OWN_NAMESPACE);
+	if (err)
+		return err;
+	err = directory_visit(namespaces, visitor, "/proc", "/ns/net", isdigit);
+	if (err)
+		return err;
+	return directory_visit(namespaces, visitor, "/run/netns", "", is_name);
+}
+
 static void visit_run(void *argument)
 {
 	struct visit *visit = argument;
 
-	visit->err = path_visit(visit->namespaces, visit->visitor, OWN_NAMESPACE);
-	if (!visit->err)
-		visit->err = directory_visit(visit->namespaces, visit->visitor, "/proc", "/ns/net",
-					     isdigit);
-	if (!visit->err)
-		visit->err = directory_visit(visit->namespaces, visit->visitor, "/run/netns", "",
-					     is_name);
+	visit->err = all_visit(visit->namespaces, visit->visitor);
 }
 
 int namespaces_visit(struct namespaces *namespaces, const struct namespace_visitor *visitor)

@@ -9,8 +9,7 @@
 #include "base/cleanup.h"
 
 /* The most that the kernel puts into one datagram of a dump. */
-#define DUMP_BUFFER_SIZE    32768
-#define REQUEST_BUFFER_SIZE 256
+#define DUMP_BUFFER_SIZE 32768
 
 /*
  * A burst of new pods must not overflow the receive buffer; if one does, everything is read again.
@@ -58,6 +57,15 @@ struct mnl_socket *netlink_open_watch(void)
 	return take_ptr(socket);
 }
 
+struct nlmsghdr *netlink_request_init(void *buf, uint16_t type, uint16_t flags)
+{
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+
+	request->nlmsg_type = type;
+	request->nlmsg_flags = NLM_F_REQUEST | flags;
+	return request;
+}
+
 int netlink_request(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t callback,
 		    void *data)
 {
@@ -78,15 +86,6 @@ int netlink_request(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_
 	return err < 0 ? -errno : 0;
 }
 
-static struct nlmsghdr *request_init(void *buf, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
-
-	request->nlmsg_type = type;
-	request->nlmsg_flags = NLM_F_REQUEST | flags;
-	return request;
-}
-
 /* Leaves out the traffic counters, which would make up most of the answer. */
 static void put_skip_stats(struct nlmsghdr *request)
 {
@@ -95,13 +94,13 @@ static void put_skip_stats(struct nlmsghdr *request)
 
 static int dump_family(uint16_t type, unsigned char family, const struct netlink_events *events)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	int err = -EINTR;
 
 	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
 		auto_cleanup(netlink_closep) struct mnl_socket *socket =
 			netlink_open(NETLINK_ROUTE);
-		struct nlmsghdr *request = request_init(buf, type, NLM_F_DUMP);
+		struct nlmsghdr *request = netlink_request_init(buf, type, NLM_F_DUMP);
 		union dump_header {
 			unsigned char family;
 			struct ifinfomsg link;
@@ -141,9 +140,9 @@ int netlink_dump(uint16_t type, const struct netlink_events *events)
 
 int netlink_get_link(int ifindex, const struct netlink_events *events)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
-	struct nlmsghdr *request = request_init(buf, RTM_GETLINK, NLM_F_ACK);
+	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETLINK, NLM_F_ACK);
 	struct ifinfomsg *header;
 
 	if (!socket)
@@ -165,9 +164,9 @@ static int filter_count(const struct nlmsghdr *message, void *data)
 
 int netlink_count_filters(int ifindex, uint32_t parent)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
-	struct nlmsghdr *request = request_init(buf, RTM_GETTFILTER, NLM_F_DUMP);
+	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETTFILTER, NLM_F_DUMP);
 	struct tcmsg *header;
 	int count = 0;
 	int err;

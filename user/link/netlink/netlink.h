@@ -59,6 +59,12 @@ void netlink_closep(struct mnl_socket **socket);
 /* Parses one message; an mnl_cb_t whose `data` is the struct netlink_events. */
 int netlink_message(const struct nlmsghdr *message, void *data);
 
+/* The bytes that a buffer for any of our requests has; it is aligned to NLMSG_ALIGNTO. */
+#define NETLINK_REQUEST_SIZE 256
+
+/* Begins a request in such a buffer; NLM_F_REQUEST is added to `flags`. */
+struct nlmsghdr *netlink_request_init(void *buf, uint16_t type, uint16_t flags);
+
 /*
  * Sends a request and passes each answer to `callback`. Returns 0 or the kernel's negative errno;
  * -EINTR: a change interrupted the dump, and the socket must not be used any more. Silent.

@@ -156,8 +156,8 @@ static void address_message(const struct nlmsghdr *message, const struct netlink
 		events->address(events->context, &address);
 }
 
-static void hop_tell(const struct nlmsghdr *message, const struct route_hop *hop,
-		     const struct netlink_events *events)
+static void hop_report(const struct nlmsghdr *message, const struct route_hop *hop,
+		       const struct netlink_events *events)
 {
 	if (!hop->ifindex)
 		return;
@@ -167,8 +167,8 @@ static void hop_tell(const struct nlmsghdr *message, const struct route_hop *hop
 		events->route(events->context, hop);
 }
 
-static void hops_tell(const struct nlmsghdr *message, const struct nlattr *multipath,
-		      struct route_hop hop, const struct netlink_events *events)
+static void hops_report(const struct nlmsghdr *message, const struct nlattr *multipath,
+			struct route_hop hop, const struct netlink_events *events)
 {
 	const struct rtnexthop *next = mnl_attr_get_payload(multipath);
 	int len = mnl_attr_get_payload_len(multipath);
@@ -185,7 +185,7 @@ static void hops_tell(const struct nlmsghdr *message, const struct nlattr *multi
 			if (type == RTA_GATEWAY || type == RTA_VIA)
 				hop.has_gateway = true;
 		}
-		hop_tell(message, &hop, events);
+		hop_report(message, &hop, events);
 	}
 }
 
@@ -230,9 +230,9 @@ static void route_message(const struct nlmsghdr *message, const struct netlink_e
 	if (table != RT_TABLE_MAIN)
 		return;
 	if (multipath)
-		hops_tell(message, multipath, hop, events);
+		hops_report(message, multipath, hop, events);
 	else
-		hop_tell(message, &hop, events);
+		hop_report(message, &hop, events);
 }
 
 int netlink_message(const struct nlmsghdr *message, void *data)

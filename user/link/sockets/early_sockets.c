@@ -83,7 +83,8 @@ static bool has_place(const struct udp_socket *socket, const struct ip_addr *add
 	return address_equal(&socket->local, addr);
 }
 
-static int holder_note(void *context, const struct udp_socket *socket)
+/* Excludes the candidates whose peer's address and port this socket owns. */
+static int holder_exclude(void *context, const struct udp_socket *socket)
 {
 	struct search *search = context;
 
@@ -171,15 +172,20 @@ static int candidates_find(struct search *search)
 {
 	const struct udp_sockets connected = {
 		.states = UDP_CONNECTED, .visit = candidate_add, .context = search};
-	const struct udp_sockets all = {
-		.states = UDP_CONNECTED | UDP_UNCONNECTED, .visit = holder_note, .context = search};
-	int err = udp_sockets_list(&connected);
+	const struct udp_sockets all = {.states = UDP_CONNECTED | UDP_UNCONNECTED,
+					.visit = holder_exclude,
+					.context = search};
+	int err;
 
-	if (!err && search->count)
-		err = udp_sockets_list(&all);
+	err = udp_sockets_list(&connected);
+	if (err || !search->count)
+		return err;
+	err = udp_sockets_list(&all);
+	if (err)
+		return err;
 	for (size_t i = 0; i < search->count; i++)
 		search->left += !search->candidates[i].is_done;
-	return err;
+	return 0;
 }
 
 static void search_fini(struct search *search)
@@ -195,10 +201,13 @@ int early_sockets_reconnect(const struct early_sockets_options *options, unsigne
 		.visit = candidate_reconnect,
 		.context = &search,
 	};
-	int err = candidates_find(&search);
+	int err;
 
-	if (!err && search.left)
-		err = process_sockets_visit(&visitor, &search.is_done);
+	*ret_count = 0;
+	err = candidates_find(&search);
+	if (err || !search.left)
+		return err;
+	err = process_sockets_visit(&visitor, &search.is_done);
 	*ret_count = search.reconnected;
 	return err;
 }

@@ -19,17 +19,17 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "link/netlink/namespaces.h"
 #include "link/netlink/netlink.h"
 #include "link/sockets/process_sockets.h"
 #include "link/sockets/udp_sockets.h"
-#include "base/log.h"
 
 struct socket_found {
 	struct udp_socket socket;
 	ino_t namespace;
-	bool is_asked; /* its storage was checked; several processes may hold the socket */
-	bool is_ours;  /* it must be destroyed */
+	bool is_checked; /* its storage was checked; several processes may hold the socket */
+	bool is_ours;    /* it must be destroyed */
 };
 
 /* One pass over all namespaces. */
@@ -42,7 +42,7 @@ struct pass {
 	struct socket_found *found;
 	size_t found_count;
 	size_t found_room;
-	size_t asked_count;
+	size_t checked_count;
 	bool is_done; /* the storage of every socket found was checked */
 	unsigned int destroyed;
 };
@@ -181,7 +181,7 @@ static bool socket_is_wanted(void *context, ino_t inode)
 {
 	const struct socket_found *found = found_by_inode(context, inode);
 
-	return found && !found->is_asked;
+	return found && !found->is_checked;
 }
 
 static bool state_is_target(const struct pass *pass, const struct socket_state *state)
@@ -199,25 +199,25 @@ static bool state_is_target(const struct pass *pass, const struct socket_state *
  * Whether our connect hook connected this socket to its peer, for a Service that has lost this
  * backend.
  */
-static void socket_ask(void *context, ino_t inode, int fd)
+static void socket_check_storage(void *context, ino_t inode, int fd)
 {
 	struct pass *pass = context;
 	struct socket_found *found = found_by_inode(pass, inode);
 	struct socket_state state;
 
-	found->is_asked = true;
+	found->is_checked = true;
 	found->is_ours = !bpf_map_lookup_elem(pass->socket_state_map, &fd, &state) &&
 			 address_equal(&state.backend_addr, &found->socket.peer) &&
 			 state.backend_port == found->socket.peer_port &&
 			 state_is_target(pass, &state);
-	pass->is_done = ++pass->asked_count >= pass->found_count;
+	pass->is_done = ++pass->checked_count >= pass->found_count;
 }
 
-static int found_ask(struct pass *pass)
+static int found_check_storage(struct pass *pass)
 {
 	const struct process_sockets visitor = {
 		.is_wanted = socket_is_wanted,
-		.visit = socket_ask,
+		.visit = socket_check_storage,
 		.context = pass,
 	};
 	int err;
@@ -238,13 +238,13 @@ static int pass_run(struct pass *pass)
 		.context = pass,
 	};
 	int err = namespaces_visit(&pass->namespaces, &visitor);
-	int ask_err;
+	int check_err;
 
 	if (err || !pass->found_count)
 		return err;
-	ask_err = found_ask(pass);
+	check_err = found_check_storage(pass);
 	err = namespaces_revisit(&pass->namespaces, namespace_destroy, pass);
-	return err ? err : ask_err;
+	return err ? err : check_err;
 }
 
 static void pass_fini(struct pass *pass)

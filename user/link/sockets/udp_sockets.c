@@ -10,8 +10,6 @@
 #include "base/cleanup.h"
 #include "link/netlink/netlink.h"
 
-#define REQUEST_BUFFER_SIZE 256
-
 static struct ip_addr diag_addr(__u8 family, const __be32 words[4])
 {
 	struct ip_addr addr;
@@ -49,11 +47,9 @@ static int socket_message(const struct nlmsghdr *message, void *data)
 
 static struct inet_diag_req_v2 *request_init(char *buf, uint16_t type, uint16_t flags, __u8 family)
 {
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
+	struct nlmsghdr *request = netlink_request_init(buf, type, flags);
 	struct inet_diag_req_v2 *body;
 
-	request->nlmsg_type = type;
-	request->nlmsg_flags = NLM_F_REQUEST | flags;
 	body = mnl_nlmsg_put_extra_header(request, sizeof(*body));
 	body->sdiag_family = family;
 	body->sdiag_protocol = IPPROTO_UDP;
@@ -62,7 +58,7 @@ static struct inet_diag_req_v2 *request_init(char *buf, uint16_t type, uint16_t 
 
 static int family_list(const struct udp_sockets *list, struct mnl_socket *netlink, __u8 family)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct inet_diag_req_v2 *body = request_init(buf, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
 
 	body->idiag_states = list->states;
@@ -93,7 +89,7 @@ static int ack_message(const struct nlmsghdr *message, void *data)
 
 int udp_socket_destroy(struct mnl_socket *netlink, __u8 family, const struct inet_diag_sockid *id)
 {
-	char buf[REQUEST_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct inet_diag_req_v2 *body = request_init(buf, SOCK_DESTROY, NLM_F_ACK, family);
 
 	body->id = *id;

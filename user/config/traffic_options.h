@@ -48,8 +48,11 @@ struct traffic_options {
 /* Parses the name of a mode; "" is ClusterCIDR. -EINVAL: there is no such mode. */
 int local_mode_parse(const char *name, enum local_mode *ret_mode);
 
-/* snat, dsr or hybrid; -EINVAL for any other word. */
-int forwarding_parse(const char *name, enum forwarding *ret_forwarding);
+/*
+ * How the programs distinguish near clients from far ones (rules G95 to G97): by address if these
+ * options give ranges, else by the link that the clients are behind.
+ */
+enum near_by near_by_of(const struct traffic_options *traffic);
 
 /* Reads a CIDR, which must have a "/" (kube-proxy's N164). Returns 0 or -EINVAL. */
 int traffic_cidr_parse(const char *text, struct cidr *ret_cidr);

@@ -2,17 +2,13 @@
 #pragma once
 
 /*
- * How kube-proxy's options (rules G95 to G97) tell near clients from far ones: by address, or by
- * the link they come from. Without options the link's role decides: pods are near.
+ * The near clients of this node, by kube-proxy's options that detect local traffic (rules G95 to
+ * G97): those behind certain links, or those with an address in certain ranges.
  */
 
-#include "config/traffic.h"
-#include "fairlead/config.h"
-#include "link/link.h"
+#include "config/traffic_options.h"
+#include "link/link_watch.h"
 #include "model/object.h"
-
-/* The criterion that the programs apply. */
-enum near_by near_by_of(const struct traffic_options *traffic);
 
 /* Which links have near clients; borrows from the options. */
 struct link_near near_links_of(const struct traffic_options *traffic);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "config/client_scope.h"
+#include "agent/near_clients.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <string.h>
 
-#include "fairlead/limits.h"
+#include "base/address.h"
 #include "base/log.h"
+#include "fairlead/limits.h"
 #include "model/cidr.h"
 
 /* One range per family: of several, only the first counts. */
@@ -14,15 +14,6 @@ struct near_set {
 	struct cidr ranges[2];
 	size_t count;
 };
-
-enum near_by near_by_of(const struct traffic_options *traffic)
-{
-	if (traffic->local_mode == LOCAL_NODE_CIDR)
-		return NEAR_BY_RANGE;
-	if (traffic->local_mode == LOCAL_CLUSTER_CIDR && traffic->cluster_cidr_count)
-		return NEAR_BY_RANGE;
-	return NEAR_BY_LINK;
-}
 
 struct link_near near_links_of(const struct traffic_options *traffic)
 {
@@ -50,17 +41,11 @@ static void set_add(struct near_set *set, const struct cidr *cidrs, size_t count
 	}
 }
 
-static struct near_range key_of(const struct cidr *cidr)
-{
-	return (struct near_range){.prefix = cidr->prefix, .addr = cidr->addr};
-}
-
 static bool set_has(const struct near_set *set, const struct near_range *key)
 {
 	for (size_t i = 0; i < set->count; i++) {
-		const struct near_range wanted = key_of(&set->ranges[i]);
-
-		if (!memcmp(&wanted, key, sizeof(wanted)))
+		if (set->ranges[i].prefix == key->prefix &&
+		    address_equal(&set->ranges[i].addr, &key->addr))
 			return true;
 	}
 	return false;
@@ -91,7 +76,8 @@ void near_ranges_write(int map, const struct traffic_options *traffic,
 	else if (traffic->local_mode == LOCAL_NODE_CIDR && node)
 		set_add(&set, node->pod_cidrs, node->pod_cidr_count);
 	for (size_t i = 0; i < set.count; i++) {
-		const struct near_range key = key_of(&set.ranges[i]);
+		const struct near_range key = {.prefix = set.ranges[i].prefix,
+					       .addr = set.ranges[i].addr};
 
 		if (bpf_map_update_elem(map, &key, &value, BPF_ANY))
 			(void)log_err(-errno, "cannot write which clients are near, continuing: "

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The private parts of struct link_watch, shared by watch.c (listens), link_tables.c (keeps what
- * the messages say) and reconcile.c (acts on it).
+ * struct link_watch and its steps: link_watch.c listens to rtnetlink, link_tables.c keeps what the
+ * messages say, reconcile.c acts on it, link_sources.c and xdp_links.c each write a map.
  */
 
 #include <libmnl/libmnl.h>
@@ -11,9 +11,9 @@
 #include <uthash.h>
 #include <uv.h>
 
-#include "link/netlink/address_table.h"
 #include "link/hooks/hook.h"
-#include "link/link.h"
+#include "link/link_watch.h"
+#include "link/netlink/address_table.h"
 #include "link/netlink/netlink.h"
 
 struct watched_link {
@@ -22,9 +22,9 @@ struct watched_link {
 	struct link_source source; /* as it is in `link_sources` */
 	struct xdp_link xdp_link;  /* as it is in `xdp_links` */
 	bool has_source;
-	bool is_changed;  /* its facts have changed: it must be reconciled */
-	bool is_stale;    /* its facts may be outdated: it must be read again */
-	bool is_settled;  /* it has been reconciled at least once */
+	bool is_changed; /* its facts have changed: it must be reconciled */
+	bool is_stale;   /* its facts may be outdated: it must be read again */
+	bool was_reconciled;
 	bool has_place;   /* in `xdp_links` */
 	bool retries_xdp; /* XDP must be tried again */
 	bool has_gateway; /* set while the routes are read */
@@ -54,39 +54,37 @@ struct link_watch {
 	bool messages_lost;
 };
 
+/* NULL: no such link is known. */
 struct watched_link *link_find(const struct link_watch *watch, int ifindex);
 bool link_is_pair(const struct watched_link *link);
 bool link_is_managed(const struct watched_link *link);
 
 /* The callbacks for notifications: they store what a message says and mark what it leaves open. */
-struct netlink_events noticed_events(struct link_watch *watch);
+struct netlink_events link_tables_events(struct link_watch *watch);
 
 /* Reads all links and addresses, and marks the routes to be read. Logs. */
-int everything_read(struct link_watch *watch);
+int link_tables_read_all(struct link_watch *watch);
 
 /* Reads the routes: which links have a gateway, and where the default routes lead. Logs. */
-void routes_read(struct link_watch *watch);
+void link_tables_read_routes(struct link_watch *watch);
 
 /* Reads one link again whose facts may be outdated. Logs. */
-void link_refresh(struct link_watch *watch, struct watched_link *link);
-
-/* For link_watch_check: marks the links that must be hooked again. */
-void hooks_check(struct link_watch *watch, link_lost_fn lost, void *context);
-
-/*
- * sources.c: `link_sources`. Writes changed entries; removes one link's entry; removes the entries
- * of links that disappeared unnoticed.
- */
-void link_sources_write(struct link_watch *watch);
-void link_source_forget(const struct link_watch *watch, int ifindex);
-
-/*
- * xdp_links.c: `xdp_links`. Writes the changed entries of links that run XDP; removes one link's
- * entry; removes the entries of links that disappeared unnoticed.
- */
-void xdp_links_write(struct link_watch *watch);
-void xdp_link_forget(const struct link_watch *watch, struct watched_link *link);
-void xdp_links_sweep(const struct link_watch *watch);
+void link_tables_read_link(struct link_watch *watch, struct watched_link *link);
 
 /* Reconciles everything that is marked. Returns whether the node's addresses have changed. Logs. */
-bool watch_reconcile(struct link_watch *watch);
+bool reconcile_marked(struct link_watch *watch);
+
+/* Marks the links that must be hooked again, and reports those that lost a hook. Logs. */
+void reconcile_check_hooks(struct link_watch *watch, link_lost_fn lost, void *context);
+
+/* `link_sources`: writes the changed entries; removes one link's entry. */
+void link_sources_write(struct link_watch *watch);
+void link_source_remove(const struct link_watch *watch, int ifindex);
+
+/*
+ * `xdp_links`: writes the changed entries of links that run XDP; removes one link's entry; removes
+ * the entries of links that disappeared while no agent was running.
+ */
+void xdp_links_write(struct link_watch *watch);
+void xdp_link_remove(const struct link_watch *watch, struct watched_link *link);
+void xdp_links_sweep(const struct link_watch *watch);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "link/watch.h"
+#include "link/link_watch.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "fairlead/limits.h"
 #include "base/log.h"
+#include "fairlead/limits.h"
+#include "link/link_watch_internal.h"
 
 #define MESSAGE_BUFFER_SIZE 32768
 
@@ -19,7 +20,7 @@
 static void messages_read(struct link_watch *watch)
 {
 	char buf[MESSAGE_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	struct netlink_events events = noticed_events(watch);
+	struct netlink_events events = link_tables_events(watch);
 
 	for (int i = 0; i < DATAGRAMS_MAX; i++) {
 		ssize_t len = mnl_socket_recvfrom(watch->socket, buf, sizeof(buf));
@@ -36,9 +37,9 @@ static void messages_read(struct link_watch *watch)
 	}
 }
 
-static void changes_tell(struct link_watch *watch)
+static void changes_notify(struct link_watch *watch)
 {
-	bool addresses_changed = watch_reconcile(watch);
+	bool addresses_changed = reconcile_marked(watch);
 
 	if (watch->links_changed && watch->events.links_changed)
 		watch->events.links_changed(watch->events.context);
@@ -49,11 +50,11 @@ static void changes_tell(struct link_watch *watch)
 void link_watch_check(struct link_watch *watch, link_lost_fn lost, void *context)
 {
 	watch->links_changed = false;
-	hooks_check(watch, lost, context);
-	changes_tell(watch);
+	reconcile_check_hooks(watch, lost, context);
+	changes_notify(watch);
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+static void link_watch_on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct link_watch *watch = poll->data;
 
@@ -64,17 +65,17 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	 */
 	if (status < 0) {
 		watch->messages_lost = true;
-		status = uv_poll_start(poll, UV_READABLE, on_readable);
+		status = uv_poll_start(poll, UV_READABLE, link_watch_on_readable);
 	}
 	if (status < 0)
 		(void)log_err(status, "cannot go on watching links; restart the agent");
 	watch->links_changed = false;
 	messages_read(watch);
 	if (watch->messages_lost) {
-		log_warning("messages about links were lost, reading all of them again");
-		(void)everything_read(watch);
+		log_warning("messages about links were lost, reading all links again");
+		(void)link_tables_read_all(watch);
 	}
-	changes_tell(watch);
+	changes_notify(watch);
 }
 
 static bool ifindex_is_managed(void *context, int ifindex)
@@ -101,36 +102,25 @@ static void map_sweep(const struct link_watch *watch, int map)
 	}
 }
 
-static void watch_free(struct link_watch *watch)
+static void watch_free(struct link_watch **watch)
 {
 	struct watched_link *link, *next;
 
-	HASH_ITER (hh, watch->links, link, next) {
-		HASH_DEL(watch->links, link);
+	if (!*watch)
+		return;
+	HASH_ITER (hh, (*watch)->links, link, next) {
+		HASH_DEL((*watch)->links, link);
 		free(link);
 	}
-	address_table_fini(&watch->addresses);
-	netlink_closep(&watch->socket);
-	free(watch);
-}
-
-static void watch_freep(struct link_watch **watch)
-{
-	if (*watch)
-		watch_free(*watch);
-}
-
-static int hooks_clean(struct link_watch *watch)
-{
-	if (!watch->options.attach)
-		return link_detach_all(watch->options.pin_dir);
-	return tcx_sweep(watch->options.pin_dir, ifindex_is_managed, watch);
+	address_table_fini(&(*watch)->addresses);
+	netlink_closep(&(*watch)->socket);
+	free(*watch);
 }
 
 int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 		    const struct link_events *events, struct link_watch **ret_watch)
 {
-	auto_cleanup(watch_freep) struct link_watch *watch = calloc(1, sizeof(*watch));
+	auto_cleanup(watch_free) struct link_watch *watch = calloc(1, sizeof(*watch));
 	int err;
 
 	if (!watch)
@@ -153,21 +143,23 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	watch->socket = netlink_open_watch();
 	if (!watch->socket)
 		return log_err(-errno, "cannot listen to rtnetlink");
-	err = everything_read(watch);
+	err = link_tables_read_all(watch);
 	if (err)
 		return err;
-	(void)watch_reconcile(watch);
+	(void)reconcile_marked(watch);
 	map_sweep(watch, watch->options.links_map);
 	map_sweep(watch, watch->options.sources_map);
 	xdp_links_sweep(watch);
-	err = hooks_clean(watch);
+	/* Hooks of an earlier run: all, or those of links that are gone or no longer managed. */
+	err = options->attach ? hook_remove_pins(options->pin_dir, ifindex_is_managed, watch)
+			      : link_detach_all(options->pin_dir);
 	if (err)
 		return err;
 	err = uv_poll_init(loop, &watch->poll, mnl_socket_get_fd(watch->socket));
 	if (err)
 		return log_err(err, "cannot poll rtnetlink");
 	watch->poll.data = watch;
-	err = uv_poll_start(&watch->poll, UV_READABLE, on_readable);
+	err = uv_poll_start(&watch->poll, UV_READABLE, link_watch_on_readable);
 	if (err) {
 		link_watch_close(take_ptr(watch));
 		return log_err(err, "cannot poll rtnetlink");
@@ -176,15 +168,17 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	return 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void link_watch_on_closed(uv_handle_t *handle)
 {
-	watch_free(handle->data);
+	struct link_watch *watch = handle->data;
+
+	watch_free(&watch);
 }
 
 void link_watch_close(struct link_watch *watch)
 {
 	if (watch)
-		uv_close((uv_handle_t *)&watch->poll, on_closed);
+		uv_close((uv_handle_t *)&watch->poll, link_watch_on_closed);
 }
 
 const struct ip_addr *link_watch_addresses(const struct link_watch *watch, size_t *ret_count)

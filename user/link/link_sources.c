@@ -10,9 +10,8 @@
 #include <string.h>
 
 #include "base/address.h"
-#include "fairlead/limits.h"
-#include "link/watch.h"
 #include "base/log.h"
+#include "link/link_watch_internal.h"
 
 static struct link_source source_of(const struct link_watch *watch, const struct watched_link *link)
 {
@@ -49,7 +48,7 @@ void link_sources_write(struct link_watch *watch)
 	}
 }
 
-void link_source_forget(const struct link_watch *watch, int ifindex)
+void link_source_remove(const struct link_watch *watch, int ifindex)
 {
 	const __u32 key = (__u32)ifindex;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "config/traffic.h"
+#include "config/traffic_options.h"
 
 #include <errno.h>
 #include <string.h>
@@ -30,20 +30,13 @@ int local_mode_parse(const char *name, enum local_mode *ret_mode)
 	return -EINVAL;
 }
 
-int forwarding_parse(const char *name, enum forwarding *ret_forwarding)
+enum near_by near_by_of(const struct traffic_options *traffic)
 {
-	static const char *const names[] = {
-		[FORWARDING_SNAT] = "snat",
-		[FORWARDING_DSR] = "dsr",
-		[FORWARDING_HYBRID] = "hybrid",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		*ret_forwarding = (enum forwarding)i;
-		if (!strcmp(name, names[i]))
-			return 0;
-	}
-	return -EINVAL;
+	if (traffic->local_mode == LOCAL_NODE_CIDR)
+		return NEAR_BY_RANGE;
+	if (traffic->local_mode == LOCAL_CLUSTER_CIDR && traffic->cluster_cidr_count)
+		return NEAR_BY_RANGE;
+	return NEAR_BY_LINK;
 }
 
 int traffic_cidr_parse(const char *text, struct cidr *ret_cidr)

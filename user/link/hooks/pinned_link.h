@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * BPF links that only their pins keep alive, so that a hook stays while no agent runs and the next
+ * agent can replace its program in place, under traffic.
+ */
+
+#include <limits.h>
+#include <linux/bpf.h>
+#include <stdbool.h>
+
+/* Where a link is pinned and what it is attached to. */
+struct pinned_link {
+	const char *pin_dir; /* borrowed */
+	char name[64];       /* of the pin, in that directory */
+	int target;          /* an ifindex, or a descriptor of a cgroup */
+	enum bpf_attach_type type;
+	__u32 flags;     /* of BPF_LINK_CREATE */
+	__u64 cgroup_id; /* of the target, if it is a cgroup */
+	/*
+	 * Whether an existing link is attached to this target with this type. The pin may be older
+	 * than the target: an ifindex is reused, a cgroup is made anew, and a pin directory serves
+	 * another network namespace.
+	 */
+	bool (*is_on_target)(const struct pinned_link *pinned, const struct bpf_link_info *info);
+	/* Whether nothing else is attached where only one program can be; NULL: always. */
+	bool (*is_target_free)(const struct pinned_link *pinned);
+};
+
+/*
+ * Attaches a program: replaces that of the pinned link if it is on the target, else removes the pin
+ * and creates the link anew. Returns 0, -EBUSY if the target is not free, or another negative
+ * errno. Silent.
+ */
+int pinned_link_attach(const struct pinned_link *pinned, int program);
+
+/* Whether the pinned link is on the target and still has this program. Silent. */
+bool pinned_link_has_program(const struct pinned_link *pinned, int program);
+
+/*
+ * The program of the pinned link, as a descriptor that the caller closes, or a negative errno;
+ * -ENOENT: there is no pin, or its link is not on the target. Silent.
+ */
+int pinned_link_program(const struct pinned_link *pinned);
+
+/* pin_remove() for the pin of this link. */
+int pinned_link_remove(const struct pinned_link *pinned);
+
+/* The kernel's id of a loaded program; 0, which is never a valid id, if it cannot be read. */
+__u32 program_id(int program);
+
+/* Writes DIR/NAME into `path`. Returns 0 or -ENAMETOOLONG. Silent. */
+int pin_path(char path[PATH_MAX], const char *dir, const char *name);
+
+/*
+ * Detaches the link that is pinned at `path` and removes the pin. Removing the pin alone is not
+ * enough: the kernel would then detach the program later, at a time of its own. Returns 0, also if
+ * there is no pin, or a negative errno. Silent.
+ */
+int pin_remove(const char *path);
+
+/*
+ * Calls pin_remove() for each pin in `dir` whose name begins with `prefix`, except those for which
+ * `keep` returns true (NULL: removes all). A missing directory counts as empty. Returns 0 or the
+ * first error. Logs.
+ */
+int pins_remove(const char *dir, const char *prefix, bool (*keep)(void *context, const char *name),
+		void *context);
