@@ -30,7 +30,7 @@
 
 #include "service/service.h"
 #include "fairlead/atomic.h"
-#include "flow/socket_state.h"
+#include "socket/state.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 

@@ -20,11 +20,11 @@
  */
 
 #include "flow/create.h"
-#include "flow/use.h"
+#include "flow/original.h"
 #include "packet/mac.h"
 #include "packet/martian.h"
 #include "route/neighbour.h"
-#include "service/node_port.h"
+#include "service/node_ports_used.h"
 #include "flow/own_ports.h"
 #include "service/service_cidr.h"
 #include "nat/frame_nat.h"

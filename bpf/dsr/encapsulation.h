@@ -6,7 +6,7 @@
  * unchanged. The outer header is addressed from this node to the backend's own address, so the
  * network can route it. It carries the backend's port in a field that is otherwise unused: the id
  * of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), or the flow label of an IPv6
- * packet. A packet that asks whether its flow is confirmed (dsr/confirm.h) is marked in the outer
+ * packet. A packet that asks whether its flow is confirmed (dsr/confirmation.h) is marked in the outer
  * header, too: an IPv4 packet lacks the don't-fragment bit, though at its size it is never
  * fragmented; an IPv6 packet has a bit of the flow label above the port set. When the kernel
  * segments a GSO packet it increments the ids: see port_is_meant.

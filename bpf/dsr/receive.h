@@ -12,15 +12,15 @@
  * of a flow that arrived by the same link before are not checked again.
  */
 
-#include "flow/forwarding.h"
+#include "flow/dsr_choice.h"
 #include "dsr/encapsulation.h"
 #include "packet/extension.h"
 #include "flow/create.h"
-#include "flow/use.h"
+#include "flow/original.h"
 #include "packet/fragment.h"
 #include "packet/mac.h"
 #include "packet/martian.h"
-#include "service/node_port.h"
+#include "service/node_ports_used.h"
 #include "packet/packet.h"
 #include "packet/taken.h"
 

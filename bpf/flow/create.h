@@ -9,10 +9,10 @@
 #include "fairlead/atomic.h"
 #include "service/client.h"
 #include "flow/direct.h"
-#include "flow/forwarding.h"
+#include "flow/dsr_choice.h"
 #include "flow/end.h"
 #include "flow/follow.h"
-#include "service/node_port.h"
+#include "service/node_ports_used.h"
 #include "route/route.h"
 #include "service/service.h"
 

@@ -19,7 +19,7 @@
  */
 
 #include "flow/flow.h"
-#include "service/node_port.h"
+#include "service/node_ports_used.h"
 #include "packet/packet.h"
 
 #define TC_INDEX_TRANSLATED 0xf1ea

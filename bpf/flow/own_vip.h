@@ -16,7 +16,7 @@
 #include "flow/flow.h"
 #include "packet/packet.h"
 #include "route/route.h"
-#include "flow/socket_state.h"
+#include "socket/state.h"
 
 static __always_inline bool leads_to(const struct socket_state *state, const struct packet *packet)
 {

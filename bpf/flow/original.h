@@ -7,7 +7,7 @@
 #include "flow/create.h"
 #include "flow/end.h"
 #include "flow/follow.h"
-#include "service/node_port.h"
+#include "service/node_ports_used.h"
 #include "service/service.h"
 
 enum flow_use {
