@@ -38,6 +38,7 @@
 #include "nat/nat.h"
 #include "service/node_ports_used.h"
 #include "flow/own_ports.h"
+#include "packet/mark.h"
 #include "flow/own_vip.h"
 #include "packet/packet.h"
 #include "send/reject.h"
@@ -205,8 +206,9 @@ static __always_inline int to_unknown_port(const struct packet *packet,
 {
 	if (address->flags & ADDRESS_CLUSTER_IP)
 		return -COUNTER_REJECT_NO_PORT;
-	return (address->flags & ~ADDRESS_BACKEND) == ADDRESS_RETIRED ? to_nobody(&packet->dst)
-								      : VERDICT_NEXT;
+	return (address->flags & ~ADDRESS_BACKEND) == ADDRESS_RETIRED
+		       ? service_cidr_verdict(&packet->dst)
+		       : VERDICT_NEXT;
 }
 
 /* Handles a packet to a VIP that has no usable flow: the packet opens one, or is refused. */
@@ -666,7 +668,7 @@ __noinline int receive(struct __sk_buff *skb, __u32 link_header_size)
 static __always_inline int ingress_to_nobody(struct __sk_buff *skb, struct packet *packet,
 					     const struct hook *hook)
 {
-	int verdict = to_nobody(&packet->dst);
+	int verdict = service_cidr_verdict(&packet->dst);
 
 	return verdict && packet_is_taken(skb, packet, hook) && !(packet->flags & PACKET_FOR_BRIDGE)
 		       ? verdict
@@ -747,7 +749,7 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
 	is_from_vip = address && is_vip_of_node(address);
 	address = address_lookup(&packet->dst);
 	if (!address)
-		return to_nobody(&packet->dst);
+		return service_cidr_verdict(&packet->dst);
 	if (address->flags & ADDRESS_VIP)
 		return to_vip(skb, packet, address, hook);
 	if (!(address->flags & ADDRESS_BACKEND))

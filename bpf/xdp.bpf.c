@@ -280,7 +280,7 @@ static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame
 	int verdict;
 
 	if (!address) {
-		verdict = to_nobody(&packet->dst);
+		verdict = service_cidr_verdict(&packet->dst);
 		return verdict && frame_is_taken(frame, packet, hook) ? verdict : VERDICT_NEXT;
 	}
 	if (!(address->flags & (ADDRESS_NODE | ADDRESS_VIP)) ||

@@ -14,7 +14,7 @@
 #include "flow/follow.h"
 #include "service/node_ports_used.h"
 #include "route/route.h"
-#include "service/service.h"
+#include "service/select.h"
 
 /*
  * Decides on a packet that opens a flow to a frontend: checks the source ranges, finds out where

@@ -19,8 +19,14 @@
 #include "packet/packet.h"
 #include "nat/rewrite.h"
 #include "route/route.h"
-#include "service/service.h"
+#include "fairlead/decision.h"
 #include "flow/tuple_lock.h"
+
+/*
+ * The flow's original packets leave with a source of this node: one of its addresses, or a VIP that
+ * may be one.
+ */
+#define FLOW_FROM_NODE (FLOW_HAIRPIN | FLOW_LOCAL_CLIENT | FLOW_SOURCE_NAT)
 
 static __always_inline __u32 flow_timeout_sctp_s(__u8 state)
 {

@@ -8,7 +8,7 @@
 #include "flow/end.h"
 #include "flow/follow.h"
 #include "service/node_ports_used.h"
-#include "service/service.h"
+#include "service/select.h"
 
 enum flow_use {
 	FLOW_GO_ON,

@@ -14,32 +14,13 @@
  * may never have sent anything.
  *
  * A datagram to a flow's client also leaves from a NodePort of the node, and may meet a second hook
- * on its way: after a redirect, or on the link below a VLAN or a bond. So it is marked in
- * skb->tc_index, which nothing else uses on the way out of the node.
+ * on its way: after a redirect, or on the link below a VLAN or a bond. So it is marked
+ * (packet/mark.h).
  */
 
 #include "flow/flow.h"
-#include "service/node_ports_used.h"
 #include "packet/packet.h"
-
-#define TC_INDEX_TRANSLATED 0xf1ea
-
-/*
- * The flow's original packets leave with a source of this node: one of its addresses, or a VIP that
- * may be one.
- */
-#define FLOW_FROM_NODE (FLOW_HAIRPIN | FLOW_LOCAL_CLIENT | FLOW_SOURCE_NAT)
-
-/* Marks a packet of a flow that now has a source for which this node answers. */
-static __always_inline void packet_mark_translated(struct __sk_buff *skb)
-{
-	skb->tc_index = TC_INDEX_TRANSLATED;
-}
-
-static __always_inline bool packet_is_translated(const struct __sk_buff *skb)
-{
-	return skb->tc_index == TC_INDEX_TRANSLATED;
-}
+#include "service/node_ports_used.h"
 
 /*
  * A datagram leaves from a NodePort of the node and has no flow: its replies belong to the stack.

@@ -16,6 +16,7 @@
 #include "flow/flow.h"
 #include "packet/packet.h"
 #include "route/route.h"
+#include "service/service.h"
 #include "socket/state.h"
 
 static __always_inline bool leads_to(const struct socket_state *state, const struct packet *packet)

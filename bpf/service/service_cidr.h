@@ -36,7 +36,7 @@ static __noinline bool is_in_service_ranges(const struct ip_addr *addr)
 }
 
 /* The verdict on a packet to an address that no Service has. */
-static __always_inline int to_nobody(const struct ip_addr *addr)
+static __always_inline int service_cidr_verdict(const struct ip_addr *addr)
 {
 	return is_in_service_ranges(addr) ? -COUNTER_DROP_UNUSED_ADDRESS : VERDICT_NEXT;
 }
