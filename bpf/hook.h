@@ -24,3 +24,10 @@ struct hook {
 
 /* Like VERDICT_NEXT, for a packet that has been translated: no other step may handle it again. */
 #define VERDICT_DONE 256
+
+/* A step leaves the decision to a later one. */
+#define VERDICT_ASK_VIP (-COUNTER_COUNT)
+/* The packet must be encapsulated and sent to the backend of draft->original. */
+#define VERDICT_ENCAPSULATE 257
+/* The packet is an ICMP error about the flow in draft->original. */
+#define VERDICT_TRANSLATE_ERROR 258

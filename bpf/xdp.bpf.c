@@ -20,136 +20,17 @@
  */
 
 #include "flow/create.h"
+#include "flow/deferred.h"
 #include "flow/original.h"
-#include "packet/mac.h"
-#include "packet/martian.h"
-#include "route/neighbour.h"
-#include "service/node_ports_used.h"
 #include "flow/own_ports.h"
-#include "service/service_cidr.h"
-#include "nat/frame_nat.h"
+#include "flow/reply.h"
 #include "packet/frame.h"
+#include "packet/taken.h"
+#include "send/frame_forward.h"
+#include "service/node_ports_used.h"
+#include "service/service_cidr.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-
-/* Set by user space if the kernel supports frames that span several buffers (5.18). */
-const volatile bool frames_may_be_split = false;
-
-/* A step leaves the decision to a later one. */
-#define VERDICT_ASK_VIP (-COUNTER_COUNT)
-
-/* Flags that XDP handles: a flow with any other flag (besides source NAT) is left to TC. */
-#define FLOW_FLAGS_PLAIN (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
-
-/*
- * When a packet last went through TC to refresh its neighbour, by neighbour; several share an
- * entry.
- */
-#define NEIGHBOUR_PLACES     64
-#define NEIGHBOUR_INTERVAL_S 5
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, NEIGHBOUR_PLACES);
-	__type(key, __u32);
-	__type(value, __u32);
-} neighbours_used SEC(".maps");
-
-/* True if the whole frame is in the buffer that the program sees. */
-static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct frame *frame)
-{
-	return !frames_may_be_split ||
-	       bpf_xdp_get_buff_len(xdp) == (__u64)(frame->end - frame->data);
-}
-
-/*
- * Finds a route that XDP can use alone: its neighbour is resolved and its MTU is large enough.
- * Kernels before 6.7 may return a neighbour that never answered.
- */
-static __always_inline bool route_find_link(struct xdp_md *xdp, const struct packet *packet,
-					    const struct hook *hook, const struct rewrite *rewrite,
-					    struct bpf_fib_lookup *ret_way)
-{
-	ret_way->tot_len = hook->size - ETH_HLEN;
-	return route_ask(xdp, packet, hook, rewrite, ret_way) == BPF_FIB_LKUP_RET_SUCCESS &&
-	       !mac_is_zero(ret_way->dmac);
-}
-
-/*
- * True if this frame must go through TC to refresh its neighbour. One does so now and then, so that
- * the kernel sees the neighbour in use and checks that it is still reachable. Otherwise a neighbour
- * that only XDP uses would keep its address for ever, and a failed router would go unnoticed.
- */
-static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *way, __u32 now_s)
-{
-	__u32 place = (way->dmac[5] ^ way->ifindex) % NEIGHBOUR_PLACES;
-	__u32 *used_s = bpf_map_lookup_elem(&neighbours_used, &place);
-
-	if (!used_s || (__s32)(now_s - *used_s) < NEIGHBOUR_INTERVAL_S)
-		return false;
-	*used_s = now_s;
-	return true;
-}
-
-/*
- * The verdict that sends a frame out of a link, or VERDICT_NEXT if XDP cannot send to that link.
- * Nothing is sent yet.
- */
-static __always_inline int way_out(const struct bpf_fib_lookup *way, const struct hook *hook)
-{
-	int verdict;
-
-	if (way->ifindex == hook->ifindex)
-		return bpf_redirect_map(&redirect_targets, way->ifindex | XDP_TARGET_BACK, XDP_TX);
-	verdict = bpf_redirect_map(&redirect_targets, way->ifindex, XDP_PASS);
-	return verdict == XDP_PASS ? VERDICT_NEXT : verdict;
-}
-
-static __always_inline bool frame_write_macs(struct xdp_md *xdp, const struct bpf_fib_lookup *way)
-{
-	struct frame frame = frame_of(xdp);
-	struct ethhdr *header = frame.data;
-
-	if ((void *)(header + 1) > frame.end)
-		return false;
-	__builtin_memcpy(header->h_dest, way->dmac, ETH_ALEN);
-	__builtin_memcpy(header->h_source, way->smac, ETH_ALEN);
-	return true;
-}
-
-/* Forwards a packet of a flow if XDP handles such flows and nothing prevents it. */
-static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *packet,
-				   const struct flow *flow, const struct hook *hook)
-{
-	struct frame frame = frame_of(xdp);
-	struct flow_draft *draft = flow_draft_get();
-	struct bpf_fib_lookup way = {};
-	__u32 service = flow->service;
-	int verdict;
-
-	if (!draft || (flow->flags & ~FLOW_FLAGS_PLAIN) != FLOW_SOURCE_NAT || packet->ttl <= 1)
-		return VERDICT_NEXT;
-	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
-		return VERDICT_NEXT;
-	rewrite_from_flow(flow, &draft->rewrite);
-	if (!route_find_link(xdp, packet, hook, &draft->rewrite, &way))
-		return VERDICT_NEXT;
-	if (neighbours_are_sought()) {
-		neighbour_fill(&draft->route.next, &way);
-		(void)neighbour_search_end(&draft->route.next);
-	}
-	if (neighbour_needs_packet(&way, now_seconds()))
-		return VERDICT_NEXT;
-	verdict = way_out(&way, hook);
-	if (verdict == VERDICT_NEXT)
-		return VERDICT_NEXT;
-	if (!frame_translate(xdp, packet, &draft->rewrite) || !frame_write_macs(xdp, &way))
-		return -COUNTER_DROP_REWRITE;
-	if (config.count_packets)
-		stats_count_packet(service, hook->size);
-	counter_add(COUNTER_FORWARDED_XDP, hook->size);
-	return verdict;
-}
 
 /* Handles a packet that has no usable flow: it opens one, or is left to TC to answer. */
 static __noinline int original_open(struct xdp_md *xdp, const struct packet *packet,
@@ -248,29 +129,6 @@ static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packe
 			return VERDICT_NEXT;
 	}
 	return original(xdp, packet, address, hook);
-}
-
-/*
- * True if a frame is addressed to the link that it arrived by, or to the bridge of which the link
- * is a port.
- */
-static __always_inline bool frame_is_for_link(const struct frame *frame, const struct hook *hook)
-{
-	__u32 place = hook->ifindex % XDP_LINKS_MAX;
-	const struct xdp_link *link = bpf_map_lookup_elem(&xdp_links, &place);
-	const struct ethhdr *header = frame->data;
-
-	if ((void *)(header + 1) > frame->end || !link || link->ifindex != hook->ifindex)
-		return false;
-	return mac_equal(header->h_dest, link->mac) || mac_equal(header->h_dest, link->bridge_mac);
-}
-
-/* True if the stack would accept the packet; all others are passed up to it. */
-static __always_inline bool frame_is_taken(const struct frame *frame, const struct packet *packet,
-					   const struct hook *hook)
-{
-	return frame_is_for_link(frame, hook) && !packet_is_martian(packet) &&
-	       !(packet->flags & PACKET_SUM_IS_OFF);
 }
 
 static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame,

@@ -9,7 +9,8 @@
  * backend's node, that node sends an asking packet back, as it came, to the node that sent it.
  */
 
-#include "dsr/receive.h"
+#include "dsr/encapsulation.h"
+#include "dsr/sender.h"
 
 /*
  * Sends a copy of an unwrapped packet, encapsulated again, back out of the link and to the node

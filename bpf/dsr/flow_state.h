@@ -4,9 +4,9 @@
 /*
  * Flow state with direct server return, on the node where a client's packets arrive: no other
  * packets of the flow are seen here. When the client has continued after its first packet, the
- * backend's node is asked and confirms the flow (dsr/confirmation.h). After the client has closed, the
- * flow lives on as long as the client still sends packets; and only a packet that fits those seen
- * before can end it.
+ * backend's node is asked and confirms the flow (dsr/confirmation.h). After the client has closed,
+ * the flow lives on as long as the client still sends packets; and only a packet that fits those
+ * seen before can end it.
  */
 
 #include "flow/follow.h"

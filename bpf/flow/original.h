@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Decides what a packet may do with the flow that it belongs to. */
+/* Decides what a client's packet may do with the flow that it belongs to. */
 
-#include "flow/confirm.h"
-#include "flow/create.h"
 #include "flow/end.h"
 #include "flow/follow.h"
-#include "service/node_ports_used.h"
+#include "service/address_kind.h"
 #include "service/select.h"
 
 enum flow_use {
@@ -108,87 +106,4 @@ static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
 	if (!is_confirmed && (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING))
 		draft->due = FLOW_DUE_CONFIRM;
 	return 0;
-}
-
-/*
- * True if the backend answers a SYN with an ACK of something else (a challenge ACK, RFC 5961, 4):
- * it has another connection with this tuple, perhaps one that the client opened directly, perhaps
- * in TIME_WAIT.
- */
-static __always_inline bool is_challenge(const struct packet *packet, const struct flow *reply)
-{
-	return packet->proto == IPPROTO_TCP && packet->fragment == FRAGMENT_NONE &&
-	       reply->state == FLOW_NEW &&
-	       (packet->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK &&
-	       packet->acknowledged != reply->acked;
-}
-
-/* True if a flow may have moved from one table to the other during the lookup. */
-static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
-{
-	const struct tuple_lock *lock = tuple_lock_of(reply_key);
-
-	return lock && lock->moved == flow_key_hash(reply_key);
-}
-
-/*
- * Looks up the flow of this CPU's packet, taken as a backend's reply, and leaves it in
- * draft->reply. Returns 1 if there is a flow, or 0: the packet is not ours. A global function, so
- * the verifier checks it once: see flow_end_held().
- */
-__noinline int reply_find(void)
-{
-	struct flow_draft *draft = flow_draft_get();
-	const struct packet *packet;
-	struct flow_key *key;
-	struct flow *entry;
-	bool is_confirmed;
-
-	if (!draft)
-		return 0;
-	packet = &draft->packet;
-	key = &draft->reply_key;
-	packet_flow_key(packet, FLOW_REPLY, key);
-	entry = flow_look(key, &draft->reply, &is_confirmed);
-	if (!entry && tuple_has_moved(key))
-		entry = flow_look(key, &draft->reply, &is_confirmed);
-	if (!entry || flow_is_expired(&draft->reply, key->proto, now_seconds()))
-		return 0;
-	if (is_challenge(packet, &draft->reply)) {
-		draft->due = FLOW_DUE_NEW_PORT;
-		return 0;
-	}
-	flow_follow(key, &draft->reply, entry, packet, is_confirmed);
-	return 1;
-}
-
-/* The flow to which the packet belongs as a backend's reply, or NULL. */
-static __always_inline const struct flow *reply_flow(void)
-{
-	struct flow_draft *draft = flow_draft_get();
-
-	return draft && reply_find() ? &draft->reply : NULL;
-}
-
-/* Gives the flow of draft->reply another source port; the client's next SYN uses it. */
-static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
-{
-	const struct address_info *source;
-
-	if (!flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING))
-		return 0;
-	draft->original_key = draft->ended.original_key;
-	draft->original = draft->ended.original;
-	source = address_lookup(&draft->original.new_src);
-	draft->is_from_node = source && source->flags & ADDRESS_NODE;
-	counter_add(COUNTER_TUPLE_CHANGED, 0);
-	return flow_enter(ctx, draft, false);
-}
-
-/* Does the work on the flow that was deferred while its packet was handled. */
-static __always_inline int flow_settle(void *ctx, struct flow_draft *draft)
-{
-	if (draft->due == FLOW_DUE_CONFIRM)
-		return flow_confirm(draft);
-	return draft->due == FLOW_DUE_NEW_PORT ? flow_change_port(ctx, draft) : 0;
 }

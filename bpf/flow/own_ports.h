@@ -19,7 +19,9 @@
  */
 
 #include "flow/flow.h"
+#include "packet/mark.h"
 #include "packet/packet.h"
+#include "packet/ports.h"
 #include "service/node_ports_used.h"
 
 /*
@@ -109,4 +111,18 @@ static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
 	if (*last_use_s != now_s)
 		*last_use_s = now_s;
 	return true;
+}
+
+/*
+ * Handles a packet that leaves from an address of the node with frontends: the node's own, or one
+ * that the node masquerades, unless it belongs to a flow. Records a datagram from a NodePort.
+ */
+static __always_inline void own_reply_record(struct __sk_buff *skb, struct packet *packet)
+{
+	if (packet->proto != IPPROTO_UDP && !proto_is_extension(packet->proto))
+		return;
+	if (packet_is_translated(skb) || packet_read_ports_apart(skb, packet))
+		return;
+	if (packet->proto == IPPROTO_UDP && node_port_is_marked(packet->src_port))
+		(void)own_reply_expect(packet);
 }

@@ -195,3 +195,53 @@ static __noinline int icmp_answer_echo(struct __sk_buff *skb, const struct packe
 		return -COUNTER_DROP_REWRITE;
 	return 0;
 }
+
+/*
+ * Handles ICMP to a VIP: errors from the client's side (or a hairpin's backend), and echo requests.
+ */
+static __noinline int icmp_to_vip(struct __sk_buff *skb, const struct packet *packet,
+				  const struct address_info *address, const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	int err;
+
+	if (packet->fragment == FRAGMENT_LATER ||
+	    icmp_type_is_echo(packet->family, packet->icmp_type)) {
+		if (!(address->flags & ADDRESS_CLUSTER_IP))
+			return VERDICT_NEXT;
+		err = icmp_answer_echo(skb, packet);
+		if (err)
+			return err;
+		counter_add(COUNTER_ECHO_ANSWERED, hook->size);
+		return forward_back(skb, hook);
+	}
+	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !draft ||
+	    !icmp_read_quote(skb, packet, &draft->quote))
+		return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
+	if (icmp_find_flow(&draft->quote, FLOW_ORIGINAL) ||
+	    icmp_find_flow(&draft->quote, FLOW_REPLY))
+		return VERDICT_TRANSLATE_ERROR;
+	return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
+}
+
+/*
+ * Handles an ICMP error about a packet to a backend: if the packet belongs to a flow, the error is
+ * translated for the client, which knows only the frontend. Any router on the path may send such an
+ * error.
+ */
+static __noinline int icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet,
+					    const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	const struct address_info *backend;
+	const struct flow *flow;
+
+	if (!draft || !icmp_read_quote(skb, packet, &draft->quote))
+		return VERDICT_NEXT;
+	backend = address_lookup(&draft->quote.dst);
+	if (!backend || !(backend->flags & ADDRESS_BACKEND) ||
+	    !address_may_have_flows(backend, now_seconds()))
+		return VERDICT_NEXT;
+	flow = icmp_find_flow(&draft->quote, FLOW_REPLY);
+	return flow ? VERDICT_TRANSLATE_ERROR : VERDICT_NEXT;
+}

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * sendmsg() and recvmsg(): datagrams of UDP sockets, each with an address of its own. A socket keeps
- * a backend for each frontend that it sends to, and answers appear to come from the frontend.
+ * sendmsg() and recvmsg(): datagrams of UDP sockets, each with an address of its own. A socket
+ * keeps a backend for each frontend that it sends to, and answers appear to come from the frontend.
  */
 
 #include <linux/in.h>
