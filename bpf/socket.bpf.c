@@ -37,7 +37,7 @@ int fl_connect4(struct bpf_sock_addr *ctx)
 {
 	struct endpoint endpoint;
 	bool rewritten = false;
-	int verdict;
+	enum socket_verdict verdict;
 
 	endpoint_read4(ctx, &endpoint);
 	verdict = socket_connect(ctx, &endpoint, &rewritten);
@@ -51,7 +51,7 @@ int fl_connect6(struct bpf_sock_addr *ctx)
 {
 	struct endpoint endpoint;
 	bool rewritten = false;
-	int verdict;
+	enum socket_verdict verdict;
 
 	endpoint_read6(ctx, &endpoint);
 	verdict = socket_connect(ctx, &endpoint, &rewritten);
@@ -65,7 +65,7 @@ int fl_sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct endpoint endpoint;
 	bool rewritten = false;
-	int verdict;
+	enum socket_verdict verdict;
 
 	endpoint_read4(ctx, &endpoint);
 	verdict = socket_send(ctx, &endpoint, &rewritten);
@@ -79,7 +79,7 @@ int fl_sendmsg6(struct bpf_sock_addr *ctx)
 {
 	struct endpoint endpoint;
 	bool rewritten = false;
-	int verdict;
+	enum socket_verdict verdict;
 
 	endpoint_read6(ctx, &endpoint);
 	verdict = socket_send(ctx, &endpoint, &rewritten);

@@ -19,7 +19,7 @@
  *           sends it. To a VIP: as at ingress.
  * both      ICMP errors: the quoted packet decides.
  *
- * Verdicts: VERDICT_NEXT (the next program on this hook, whether translated or not), VERDICT_DROP
+ * Actions: TC_ACT_UNSPEC (the next program on this hook, whether translated or not), TC_ACT_SHOT
  * (counted where it is decided), TC_ACT_REDIRECT (answers, hairpin, packets of the node itself).
  */
 
@@ -47,20 +47,20 @@
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 /* Decides on a packet to a port on which the address has no frontend. */
-static __always_inline int to_unknown_port(const struct packet *packet,
-					   const struct address_info *address)
+static __always_inline enum verdict to_unknown_port(const struct packet *packet,
+						    const struct address_info *address)
 {
 	if (address->flags & ADDRESS_CLUSTER_IP)
-		return -COUNTER_REJECT_NO_PORT;
+		return verdict_give_up(COUNTER_REJECT_NO_PORT);
 	return (address->flags & ~ADDRESS_BACKEND) == ADDRESS_RETIRED
 		       ? service_cidr_verdict(&packet->dst)
 		       : VERDICT_NEXT;
 }
 
 /* Handles a packet to a VIP that has no usable flow: the packet opens one, or is refused. */
-static __noinline int original_open(struct __sk_buff *skb, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook,
-				    struct flow_draft *draft)
+static __noinline enum verdict original_open(struct __sk_buff *skb, const struct packet *packet,
+					     const struct address_info *address,
+					     const struct hook *hook, struct flow_draft *draft)
 {
 	const struct frontend_target *target;
 	int err;
@@ -72,18 +72,18 @@ static __noinline int original_open(struct __sk_buff *skb, const struct packet *
 		return VERDICT_NEXT;
 	err = flow_decide(packet, hook, target, draft);
 	if (err)
-		return err;
+		return verdict_of(err);
 	err = flow_create(skb, packet, hook, draft);
 	if (err)
-		return err;
+		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
 	return flow_forward_original(skb, packet, &draft->original, hook);
 }
 
 /* Handles a packet from a backend: sends it to the client if it belongs to a flow. */
-static __always_inline int reply(struct __sk_buff *skb, const struct packet *packet,
-				 const struct hook *hook)
+static __always_inline enum verdict reply(struct __sk_buff *skb, const struct packet *packet,
+					  const struct hook *hook)
 {
 	const struct flow *flow = reply_flow();
 
@@ -92,11 +92,10 @@ static __always_inline int reply(struct __sk_buff *skb, const struct packet *pac
 
 /*
  * Handles a packet to a VIP that may be a backend's answer to a client whose address the VIP
- * replaced. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP if the packet is no such
- * answer.
+ * replaced. Returns VERDICT_ASK_VIP if the packet is no such answer.
  */
-static __noinline int hairpin_reply(struct __sk_buff *skb, const struct packet *packet,
-				    const struct hook *hook)
+static __noinline enum verdict hairpin_reply(struct __sk_buff *skb, const struct packet *packet,
+					     const struct hook *hook)
 {
 	const struct address_info *source = address_lookup(&packet->src);
 	const struct flow *flow;
@@ -112,17 +111,18 @@ static __noinline int hairpin_reply(struct __sk_buff *skb, const struct packet *
  * refused. If it has none, it may be the reply of a hairpin's backend, which sees the VIP as its
  * client; otherwise it opens a flow.
  */
-static __always_inline int original(struct __sk_buff *skb, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook)
+static __always_inline enum verdict original(struct __sk_buff *skb, const struct packet *packet,
+					     const struct address_info *address,
+					     const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	bool is_confirmed, is_forgotten;
 	struct flow *entry, *flow;
 	enum flow_use use;
-	int verdict;
+	enum verdict verdict;
 
 	if (!draft)
-		return -COUNTER_DROP_NEW_FLOWS;
+		return verdict_give_up(COUNTER_DROP_NEW_FLOWS);
 	flow = &draft->original;
 	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
 	entry = original_entry(draft, packet, &is_confirmed);
@@ -143,29 +143,30 @@ static __always_inline int original(struct __sk_buff *skb, const struct packet *
 	is_forgotten = flow_forget(FLOW_ORIGINAL, flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY
 									     : FLOW_LEAVES_NOTHING);
 	if (use == FLOW_REFUSE)
-		return -COUNTER_REJECT_DEAD_BACKEND;
+		return verdict_give_up(COUNTER_REJECT_DEAD_BACKEND);
 	if (!is_forgotten)
-		return -COUNTER_DROP_FLOW_BUSY;
+		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(skb, packet, address, hook, draft);
 }
 
 /* Handles every packet whose destination is a VIP. */
-static __always_inline int to_vip(struct __sk_buff *skb, struct packet *packet,
-				  const struct address_info *address, const struct hook *hook)
+static __always_inline enum verdict to_vip(struct __sk_buff *skb, struct packet *packet,
+					   const struct address_info *address,
+					   const struct hook *hook)
 {
 	bool is_ours = address->flags & ADDRESS_CLUSTER_IP;
 	int err;
 
 	err = packet_read_ports(skb, packet);
 	if (err)
-		return is_ours ? err : VERDICT_NEXT;
+		return is_ours ? verdict_of(err) : VERDICT_NEXT;
 	if (packet_is_icmp(packet))
 		return icmp_to_vip(skb, packet, address, hook);
 	if (proto_has_ports(packet->proto))
 		return original(skb, packet, address, hook);
-	return is_ours ? -COUNTER_REJECT_PROTOCOL : VERDICT_NEXT;
+	return is_ours ? verdict_give_up(COUNTER_REJECT_PROTOCOL) : VERDICT_NEXT;
 }
 
 /*
@@ -198,8 +199,9 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 }
 
 /* Handles a packet from a backend: the reply of a flow if the backend has flows. */
-static __always_inline int from_backend(struct __sk_buff *skb, struct packet *packet,
-					const struct address_info *address, const struct hook *hook)
+static __always_inline enum verdict from_backend(struct __sk_buff *skb, struct packet *packet,
+						 const struct address_info *address,
+						 const struct hook *hook)
 {
 	if (!address_may_have_flows(address, now_seconds()))
 		return VERDICT_NEXT;
@@ -214,11 +216,11 @@ static __always_inline int from_backend(struct __sk_buff *skb, struct packet *pa
  * Handles a packet for an address of this node: the reply to one of its processes or to a client
  * whose address the node's replaced; or a packet for a NodePort; or, most often, none of these. The
  * small tables are consulted first, so that only packets that may belong to a flow cost a lookup in
- * the flow tables, and only one. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP if the
- * packet is for a frontend of the address or is an ICMP error.
+ * the flow tables, and only one. Returns VERDICT_ASK_VIP if the packet is for a frontend of the
+ * address or is an ICMP error.
  */
-static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
-			      const struct address_info *address, const struct hook *hook)
+static __noinline enum verdict to_node(struct __sk_buff *skb, struct packet *packet,
+				       const struct address_info *address, const struct hook *hook)
 {
 	const struct address_info *source;
 	const struct flow *flow;
@@ -248,11 +250,11 @@ static __noinline int to_node(struct __sk_buff *skb, struct packet *packet,
 }
 
 /*
- * Handles a packet to a backend from a process that is bound to a VIP. Returns a verdict, -enum
- * counter_reason, or VERDICT_NEXT if the packet keeps its source.
+ * Handles a packet to a backend from a process that is bound to a VIP. Returns VERDICT_NEXT if the
+ * packet keeps its source.
  */
-static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
-				   const struct hook *hook)
+static __noinline enum verdict from_own_vip(struct __sk_buff *skb, struct packet *packet,
+					    const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct flow *entry, *flow;
@@ -272,30 +274,32 @@ static __noinline int from_own_vip(struct __sk_buff *skb, struct packet *packet,
 	if (!packet_opens(packet) || !own_vip_choice(skb, packet, draft))
 		return VERDICT_NEXT;
 	if (entry && !flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
-		return -COUNTER_DROP_FLOW_BUSY;
+		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
 	err = flow_create(skb, packet, hook, draft);
-	return err ? err : flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
+	if (err)
+		return verdict_of(err);
+	return flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
 }
 
 /*
  * Handles a packet to an address that no Service has: drops it only if this node would have
  * forwarded it.
  */
-static __always_inline int ingress_to_nobody(struct __sk_buff *skb, struct packet *packet,
-					     const struct hook *hook)
+static __always_inline enum verdict ingress_to_nobody(struct __sk_buff *skb, struct packet *packet,
+						      const struct hook *hook)
 {
-	int verdict = service_cidr_verdict(&packet->dst);
+	enum verdict verdict = service_cidr_verdict(&packet->dst);
 
 	return verdict && packet_is_taken(skb, packet, hook) && !(packet->flags & PACKET_FOR_BRIDGE)
 		       ? verdict
 		       : VERDICT_NEXT;
 }
 
-static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
-				   const struct hook *hook)
+static __always_inline enum verdict ingress(struct __sk_buff *skb, struct packet *packet,
+					    const struct hook *hook)
 {
 	const struct address_info *address = address_lookup(&packet->dst);
-	int verdict;
+	enum verdict verdict;
 
 	if (!address)
 		return ingress_to_nobody(skb, packet, hook);
@@ -329,12 +333,12 @@ static __always_inline int ingress(struct __sk_buff *skb, struct packet *packet,
 	return to_vip(skb, packet, address, hook);
 }
 
-static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
-				  const struct hook *hook)
+static __always_inline enum verdict egress(struct __sk_buff *skb, struct packet *packet,
+					   const struct hook *hook)
 {
 	const struct address_info *address;
 	bool is_from_vip;
-	int verdict;
+	enum verdict verdict;
 
 	if (packet_is_icmp(packet) && packet->fragment != FRAGMENT_LATER &&
 	    packet_read_transport(skb, packet) &&
@@ -381,8 +385,8 @@ static __always_inline int egress(struct __sk_buff *skb, struct packet *packet,
  * has put it, and sends the error to the sender of the quoted packet, using the addresses that the
  * sender knows.
  */
-static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *packet,
-				 struct flow_draft *draft, const struct hook *hook)
+static __noinline enum verdict icmp_error(struct __sk_buff *skb, const struct packet *packet,
+					  struct flow_draft *draft, const struct hook *hook)
 {
 	enum flow_direction direction = draft->peer_key.direction;
 	const struct flow *flow = &draft->original;
@@ -392,18 +396,18 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pac
 	int err;
 
 	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
-		return encapsulate(skb, packet, flow, hook);
+		return VERDICT_ENCAPSULATE;
 	icmp_outer(packet, quote, flow, &draft->rewrite);
 	if (is_routed) {
 		draft->route.overhead = 0;
 		draft->route.is_answer = true;
 		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
 		if (err)
-			return err;
+			return verdict_of(err);
 	}
 	err = icmp_rewrite(skb, packet, quote, flow, &draft->rewrite);
 	if (err)
-		return err;
+		return verdict_of(err);
 	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
 	if (is_routed)
 		return transit_send(skb, packet, &draft->route, hook);
@@ -418,8 +422,8 @@ static __noinline int icmp_error(struct __sk_buff *skb, const struct packet *pac
  * Disposes of a packet that a step gave up, by its reason: sends an answer if the sender waits for
  * one, otherwise drops the packet. Either is counted here and nowhere else.
  */
-static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet,
-			      const struct hook *hook, enum counter_reason reason)
+static __noinline enum verdict give_up(struct __sk_buff *skb, const struct packet *packet,
+				       const struct hook *hook, enum counter_reason reason)
 {
 	switch (reason) {
 	case COUNTER_REJECT_NO_BACKEND:
@@ -437,7 +441,7 @@ static __noinline int give_up(struct __sk_buff *skb, const struct packet *packet
 		return transit_answer(skb, packet, hook, reason);
 	default:
 		counter_add(reason, hook->size);
-		return VERDICT_DROP;
+		return VERDICT_DROPPED;
 	}
 }
 
@@ -460,7 +464,7 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	struct packet *packet;
 	__be16 protocol;
 	__u32 offset = 0;
-	int verdict;
+	enum verdict verdict;
 
 	if (!draft || draft->is_sending)
 		return TC_ACT_UNSPEC;
@@ -479,9 +483,11 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 		verdict = encapsulate(skb, packet, &draft->original, hook);
 	if (draft->due)
 		(void)settle(skb);
-	if (verdict < 0)
-		verdict = give_up(skb, packet, hook, -verdict);
-	return verdict == VERDICT_NEXT || verdict == VERDICT_DONE ? TC_ACT_UNSPEC : verdict;
+	if (verdict_is_given_up(verdict))
+		verdict = give_up(skb, packet, hook, verdict_reason(verdict));
+	if (verdict == VERDICT_DROPPED)
+		return TC_ACT_SHOT;
+	return verdict == VERDICT_SENT ? TC_ACT_REDIRECT : TC_ACT_UNSPEC;
 }
 
 SEC("tc")

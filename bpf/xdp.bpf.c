@@ -33,9 +33,9 @@
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 /* Handles a packet that has no usable flow: it opens one, or is left to TC to answer. */
-static __noinline int original_open(struct xdp_md *xdp, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook,
-				    struct flow_draft *draft)
+static __noinline enum verdict original_open(struct xdp_md *xdp, const struct packet *packet,
+					     const struct address_info *address,
+					     const struct hook *hook, struct flow_draft *draft)
 {
 	const struct frontend_target *target;
 	int err;
@@ -45,13 +45,14 @@ static __noinline int original_open(struct xdp_md *xdp, const struct packet *pac
 		return VERDICT_NEXT;
 	err = flow_decide(packet, hook, target, draft);
 	if (err)
-		return err;
+		return verdict_of(err);
 	flow_draft_fill(packet, hook, draft);
 	err = flow_choose_source(xdp, packet, hook, draft);
-	if (!err)
-		err = flow_open(xdp, hook, draft);
 	if (err)
-		return err;
+		return verdict_of(err);
+	err = flow_open(xdp, hook, draft);
+	if (err)
+		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
 	return flow_forward(xdp, packet, &draft->original, hook);
@@ -59,11 +60,10 @@ static __noinline int original_open(struct xdp_md *xdp, const struct packet *pac
 
 /*
  * Handles a packet that may be a backend's reply to a client whose address the node's replaced, or
- * with a hairpin a VIP. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP if it has no
- * flow.
+ * with a hairpin a VIP. Returns VERDICT_ASK_VIP if it has no flow.
  */
-static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
-			    const struct hook *hook)
+static __noinline enum verdict reply(struct xdp_md *xdp, const struct packet *packet,
+				     const struct hook *hook)
 {
 	const struct address_info *source = address_lookup(&packet->src);
 	const struct flow *flow;
@@ -76,14 +76,15 @@ static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
 }
 
 /* Handles a packet to a VIP: it follows its flow, or opens one. */
-static __always_inline int original(struct xdp_md *xdp, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook)
+static __always_inline enum verdict original(struct xdp_md *xdp, const struct packet *packet,
+					     const struct address_info *address,
+					     const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct flow *entry, *flow;
 	bool is_confirmed;
 	enum flow_use use;
-	int verdict;
+	enum verdict verdict;
 
 	if (!draft)
 		return VERDICT_NEXT;
@@ -116,10 +117,11 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
  * Handles a packet for a VIP or for an address of this node; in the latter case it is the reply of
  * a flow, or for a NodePort, or not ours.
  */
-static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packet,
-				  const struct address_info *address, const struct hook *hook)
+static __always_inline enum verdict to_vip(struct xdp_md *xdp, const struct packet *packet,
+					   const struct address_info *address,
+					   const struct hook *hook)
 {
-	int verdict;
+	enum verdict verdict;
 
 	if (address->flags & ADDRESS_NODE) {
 		verdict = reply(xdp, packet, hook);
@@ -131,11 +133,11 @@ static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packe
 	return original(xdp, packet, address, hook);
 }
 
-static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame,
-				   struct packet *packet, const struct hook *hook)
+static __always_inline enum verdict ingress(struct xdp_md *xdp, const struct frame *frame,
+					    struct packet *packet, const struct hook *hook)
 {
 	const struct address_info *address = address_lookup(&packet->dst);
-	int verdict;
+	enum verdict verdict;
 
 	if (!address) {
 		verdict = service_cidr_verdict(&packet->dst);
@@ -153,7 +155,7 @@ static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame
  * Disposes of a packet that a step gave up: drops and counts it here if nobody gets an answer,
  * otherwise leaves it to TC.
  */
-static __always_inline int give_up(const struct hook *hook, enum counter_reason reason)
+static __always_inline enum verdict give_up(const struct hook *hook, enum counter_reason reason)
 {
 	switch (reason) {
 	case COUNTER_DROP_NO_LOCAL:
@@ -163,9 +165,9 @@ static __always_inline int give_up(const struct hook *hook, enum counter_reason 
 	case COUNTER_DROP_SOURCE_RANGE:
 	case COUNTER_DROP_UNUSED_ADDRESS:
 		counter_add(reason, hook->size);
-		return XDP_DROP;
+		return VERDICT_DROPPED;
 	default:
-		return XDP_PASS;
+		return VERDICT_NEXT;
 	}
 }
 
@@ -190,7 +192,7 @@ int fl_xdp(struct xdp_md *xdp)
 		.ifindex = xdp->ingress_ifindex,
 		.size = (__u32)(frame.end - frame.data),
 	};
-	int verdict;
+	enum verdict verdict;
 
 	if (!draft)
 		return XDP_PASS;
@@ -202,7 +204,11 @@ int fl_xdp(struct xdp_md *xdp)
 	verdict = ingress(xdp, &frame, packet, &hook);
 	if (draft->due)
 		(void)settle(xdp);
-	if (verdict < 0)
-		return give_up(&hook, -verdict);
-	return verdict == VERDICT_NEXT ? XDP_PASS : verdict;
+	if (verdict_is_given_up(verdict))
+		verdict = give_up(&hook, verdict_reason(verdict));
+	if (verdict == VERDICT_DROPPED)
+		return XDP_DROP;
+	if (verdict == VERDICT_SENT)
+		return XDP_REDIRECT;
+	return verdict == VERDICT_SENT_BACK ? XDP_TX : XDP_PASS;
 }

@@ -57,11 +57,10 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 
 /*
  * Handles an encapsulated packet to this node: it may be one that this node sent, returned as a
- * confirmation by the backend's node. Returns VERDICT_DROP if so, -enum counter_reason, or
- * VERDICT_NEXT.
+ * confirmation by the backend's node. Returns VERDICT_DROPPED if so.
  */
-static __noinline int confirmation_take(struct __sk_buff *skb, const struct packet *packet,
-					const struct hook *hook)
+static __noinline enum verdict confirmation_take(struct __sk_buff *skb, const struct packet *packet,
+						 const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct flow *entry, *flow;
@@ -80,12 +79,12 @@ static __noinline int confirmation_take(struct __sk_buff *skb, const struct pack
 	draft->sender = packet->src;
 	draft->choice.addr = packet->dst;
 	if (!link_leads_to_sender(skb, hook, draft))
-		return -COUNTER_DROP_NOT_A_NODE;
+		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (!is_confirmed && flow->state == FLOW_REPLIED) {
 		flow->state = FLOW_ESTABLISHED;
 		entry->state = FLOW_ESTABLISHED;
 		draft->due = FLOW_DUE_CONFIRM;
 	}
 	counter_add(COUNTER_CONFIRMATION, hook->size);
-	return VERDICT_DROP;
+	return VERDICT_DROPPED;
 }

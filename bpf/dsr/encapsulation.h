@@ -140,31 +140,34 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 
 /*
  * Encapsulates a client's packet, or an ICMP error about a reply to the client, and sends it to the
- * flow's backend. Returns a verdict or -enum counter_reason.
+ * flow's backend.
  */
-static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
-				  const struct flow *flow, const struct hook *hook)
+static __noinline enum verdict encapsulate(struct __sk_buff *skb, const struct packet *packet,
+					   const struct flow *flow, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	int err;
 
 	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
-		return -COUNTER_DROP_NO_ROUTE;
+		return verdict_give_up(COUNTER_DROP_NO_ROUTE);
 	draft->rewrite.dst = flow->new_dst;
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
 	draft->route.overhead = encapsulation_size(packet->family);
 	draft->route.is_answer = false;
 	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
-	if (!err)
-		err = nat_decrement_ttl(skb, packet);
 	if (err)
-		return err;
+		return verdict_of(err);
+	err = nat_decrement_ttl(skb, packet);
+	if (err)
+		return verdict_of(err);
 	draft->rewrite.dst_port = flow->new_dst_port;
 	draft->asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
 		      packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
 	err = encapsulation_write(skb, packet, hook, draft);
-	return err ? err : route_send(skb, &draft->route, hook);
+	if (err)
+		return verdict_of(err);
+	return route_send(skb, &draft->route, hook);
 }
 
 /* The backend's port as the outer header gives it. */

@@ -18,9 +18,6 @@
 #include "send/icmp.h"
 #include "service/address_kind.h"
 
-/* The packet is now the inner one, and draft->choice names its backend. */
-#define VERDICT_UNWRAPPED (-COUNTER_COUNT - 1)
-
 /* True unless the Service has source ranges that do not include the packet's client. */
 static __noinline bool client_is_allowed(const struct packet *packet)
 {
@@ -89,12 +86,12 @@ static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
 
 /*
  * Checks whether an encapsulated packet to a backend's address is meant for us, and fills
- * draft->quote and draft->choice. Returns VERDICT_UNWRAPPED if so, VERDICT_NEXT if not, or -enum
- * counter_reason.
+ * draft->quote and draft->choice. Returns VERDICT_UNWRAPPED if so, VERDICT_NEXT if not.
  */
-static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct packet *packet,
-					 const struct address_info *address,
-					 const struct hook *hook, struct flow_draft *draft)
+static __noinline enum verdict encapsulated_judge(struct __sk_buff *skb,
+						  const struct packet *packet,
+						  const struct address_info *address,
+						  const struct hook *hook, struct flow_draft *draft)
 {
 	struct packet *inner = &draft->quote;
 	const struct address_info *frontend;
@@ -114,8 +111,9 @@ static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct pac
 			return VERDICT_NEXT;
 	}
 	if (!sender_is_node(packet, hook))
-		return config.forwarding == FORWARDING_SNAT ? VERDICT_NEXT
-							    : -COUNTER_DROP_NOT_A_NODE;
+		return config.forwarding == FORWARDING_SNAT
+			       ? VERDICT_NEXT
+			       : verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (!err && inner->fragment != FRAGMENT_NONE && !fragment_ports(inner))
 		err = -COUNTER_DROP_FRAGMENT;
 	__builtin_memset(&draft->choice, 0, sizeof(draft->choice));
@@ -127,26 +125,26 @@ static __noinline int encapsulated_judge(struct __sk_buff *skb, const struct pac
 		return VERDICT_NEXT;
 	if (!backend_is_here(skb, packet, address, hook, draft))
 		return VERDICT_NEXT;
-	return err ? err : VERDICT_UNWRAPPED;
+	return err ? verdict_of(err) : VERDICT_UNWRAPPED;
 }
 
 /*
  * Removes the outer header of a packet that another node has encapsulated for a backend of this
- * one; then `packet` is the inner packet. Returns VERDICT_UNWRAPPED, VERDICT_NEXT if the packet is
- * not ours, or -enum counter_reason.
+ * one; then `packet` is the inner packet. Returns VERDICT_UNWRAPPED, or VERDICT_NEXT if the packet
+ * is not ours.
  */
-static __always_inline int dsr_unwrap(struct __sk_buff *skb, struct packet *packet,
-				      const struct address_info *address, const struct hook *hook,
-				      struct flow_draft *draft)
+static __always_inline enum verdict dsr_unwrap(struct __sk_buff *skb, struct packet *packet,
+					       const struct address_info *address,
+					       const struct hook *hook, struct flow_draft *draft)
 {
 	__u32 size = packet->l4_offset - packet->l3_offset;
-	int verdict;
+	enum verdict verdict;
 
 	verdict = encapsulated_judge(skb, packet, address, hook, draft);
 	if (verdict != VERDICT_UNWRAPPED)
 		return verdict;
 	if (bpf_skb_adjust_room(skb, -(__s32)size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
-		return -COUNTER_DROP_REWRITE;
+		return verdict_give_up(COUNTER_DROP_REWRITE);
 	draft->sender = packet->src;
 	*packet = draft->quote;
 	packet->l3_offset -= size;
@@ -170,15 +168,12 @@ static __always_inline void received_go_on(struct flow_draft *draft, struct flow
 			      (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
 }
 
-/* The draft describes a flow that is still to be created. */
-#define FLOW_IS_NEW 1
-
 /*
  * Looks up the flow of an unwrapped packet, into draft->original and draft->original_key. Returns
- * 0, FLOW_IS_NEW or -enum counter_reason.
+ * VERDICT_NEXT if it has one, VERDICT_OPEN_FLOW if it opens one.
  */
-static __noinline int dsr_flow(struct __sk_buff *skb, const struct packet *packet,
-			       const struct hook *hook, struct flow_draft *draft)
+static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct packet *packet,
+					const struct hook *hook, struct flow_draft *draft)
 {
 	struct flow_key *key = &draft->original_key;
 	bool is_confirmed, is_known;
@@ -189,55 +184,57 @@ static __noinline int dsr_flow(struct __sk_buff *skb, const struct packet *packe
 	is_known = entry && flow_is_received(packet, &draft->original, &draft->choice);
 	if (!(is_known && draft->original.ifindex == hook->ifindex) &&
 	    !link_leads_to_sender(skb, hook, draft))
-		return -COUNTER_DROP_NOT_A_NODE;
+		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (is_known) {
 		received_go_on(draft, entry, packet, is_confirmed);
-		return 0;
+		return VERDICT_NEXT;
 	}
 	if (!client_is_allowed(packet))
-		return -COUNTER_DROP_SOURCE_RANGE;
+		return verdict_give_up(COUNTER_DROP_SOURCE_RANGE);
 	if (entry && !flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
-		return -COUNTER_DROP_FLOW_BUSY;
+		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));
 	__builtin_memset(&draft->place, 0, sizeof(draft->place));
 	flow_draft_fill(packet, hook, draft);
 	draft->original.flags = FLOW_DSR_RECEIVED;
-	return FLOW_IS_NEW;
+	return VERDICT_OPEN_FLOW;
 }
 
 /*
  * Translates an ICMP error about a packet from a backend of this node, using the addresses that the
  * backend knows.
  */
-static __noinline int dsr_receive_icmp(struct __sk_buff *skb, const struct packet *packet,
-				       const struct hook *hook, struct flow_draft *draft)
+static __noinline enum verdict dsr_receive_icmp(struct __sk_buff *skb, const struct packet *packet,
+						const struct hook *hook, struct flow_draft *draft)
 {
 	const struct flow *flow;
 	int err;
 
 	if (!icmp_read_quote(skb, packet, &draft->quote))
-		return -COUNTER_DROP_ICMP;
+		return verdict_give_up(COUNTER_DROP_ICMP);
 	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
-		return -COUNTER_DROP_ICMP;
+		return verdict_give_up(COUNTER_DROP_ICMP);
 	if (flow->ifindex != hook->ifindex && !link_leads_to_sender(skb, hook, draft))
-		return -COUNTER_DROP_NOT_A_NODE;
+		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	icmp_outer(packet, &draft->quote, flow, &draft->rewrite);
 	err = icmp_rewrite(skb, packet, &draft->quote, flow, &draft->rewrite);
-	if (!err)
-		counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
-	return err;
+	if (err)
+		return verdict_of(err);
+	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
+	return VERDICT_NEXT;
 }
 
 /*
  * Handles the packet of this CPU's draft, which another node may have encapsulated for a backend of
  * this one. A global function, like settle().
  */
-__noinline int dsr_receive(struct __sk_buff *skb, __u32 link_header_size)
+__noinline enum verdict dsr_receive(struct __sk_buff *skb, __u32 link_header_size)
 {
 	struct hook hook = {.link_header_size = link_header_size};
 	struct flow_draft *draft = flow_draft_get();
 	const struct address_info *address;
+	enum verdict verdict;
 	struct packet *packet;
 	int err;
 
@@ -249,19 +246,22 @@ __noinline int dsr_receive(struct __sk_buff *skb, __u32 link_header_size)
 	address = address_lookup(&packet->dst);
 	if (!address)
 		return VERDICT_NEXT;
-	err = dsr_unwrap(skb, packet, address, &hook, draft);
-	if (err != VERDICT_UNWRAPPED)
-		return err;
+	verdict = dsr_unwrap(skb, packet, address, &hook, draft);
+	if (verdict != VERDICT_UNWRAPPED)
+		return verdict;
 	if (packet_is_icmp(packet))
 		return dsr_receive_icmp(skb, packet, &hook, draft);
 	draft->must_confirm = false;
-	err = dsr_flow(skb, packet, &hook, draft);
-	if (err == FLOW_IS_NEW)
-		err = flow_open(skb, &hook, draft);
-	if (!err && draft->must_confirm)
+	verdict = dsr_flow(skb, packet, &hook, draft);
+	if (verdict == VERDICT_OPEN_FLOW)
+		verdict = verdict_of(flow_open(skb, &hook, draft));
+	if (verdict != VERDICT_NEXT)
+		return verdict;
+	if (draft->must_confirm) {
 		err = confirmation_send(skb, packet, &hook, draft);
-	if (err)
-		return err;
+		if (err)
+			return verdict_of(err);
+	}
 	rewrite_from_flow(&draft->original, &draft->rewrite);
-	return nat_rewrite(skb, packet, &draft->rewrite);
+	return verdict_of(nat_rewrite(skb, packet, &draft->rewrite));
 }

@@ -8,6 +8,7 @@
  */
 
 #include "counter.h"
+#include "verdict.h"
 #include "flow/flow.h"
 #include "nat/frame_nat.h"
 #include "packet/frame.h"
@@ -75,14 +76,17 @@ static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *
  * The verdict that sends a frame out of a link, or VERDICT_NEXT if XDP cannot send to that link.
  * Nothing is sent yet.
  */
-static __always_inline int way_out(const struct bpf_fib_lookup *way, const struct hook *hook)
+static __always_inline enum verdict way_out(const struct bpf_fib_lookup *way,
+					    const struct hook *hook)
 {
-	int verdict;
+	bool is_back = way->ifindex == hook->ifindex;
+	long action = bpf_redirect_map(&redirect_targets,
+				       is_back ? way->ifindex | XDP_TARGET_BACK : way->ifindex,
+				       is_back ? XDP_TX : XDP_PASS);
 
-	if (way->ifindex == hook->ifindex)
-		return bpf_redirect_map(&redirect_targets, way->ifindex | XDP_TARGET_BACK, XDP_TX);
-	verdict = bpf_redirect_map(&redirect_targets, way->ifindex, XDP_PASS);
-	return verdict == XDP_PASS ? VERDICT_NEXT : verdict;
+	if (action == XDP_REDIRECT)
+		return VERDICT_SENT;
+	return action == XDP_TX ? VERDICT_SENT_BACK : VERDICT_NEXT;
 }
 
 static __always_inline bool frame_write_macs(struct xdp_md *xdp, const struct bpf_fib_lookup *way)
@@ -98,14 +102,14 @@ static __always_inline bool frame_write_macs(struct xdp_md *xdp, const struct bp
 }
 
 /* Forwards a packet of a flow if XDP handles such flows and nothing prevents it. */
-static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *packet,
-				   const struct flow *flow, const struct hook *hook)
+static __noinline enum verdict flow_forward(struct xdp_md *xdp, const struct packet *packet,
+					    const struct flow *flow, const struct hook *hook)
 {
 	struct frame frame = frame_of(xdp);
 	struct flow_draft *draft = flow_draft_get();
 	struct bpf_fib_lookup way = {};
 	__u32 service = flow->service;
-	int verdict;
+	enum verdict verdict;
 
 	if (!draft || (flow->flags & ~FLOW_FLAGS_PLAIN) != FLOW_SOURCE_NAT || packet->ttl <= 1)
 		return VERDICT_NEXT;
@@ -124,7 +128,7 @@ static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *pack
 	if (verdict == VERDICT_NEXT)
 		return VERDICT_NEXT;
 	if (!frame_translate(xdp, packet, &draft->rewrite) || !frame_write_macs(xdp, &way))
-		return -COUNTER_DROP_REWRITE;
+		return verdict_give_up(COUNTER_DROP_REWRITE);
 	if (config.count_packets)
 		stats_count_packet(service, hook->size);
 	counter_add(COUNTER_FORWARDED_XDP, hook->size);

@@ -199,10 +199,12 @@ static __noinline int icmp_answer_echo(struct __sk_buff *skb, const struct packe
 /*
  * Handles ICMP to a VIP: errors from the client's side (or a hairpin's backend), and echo requests.
  */
-static __noinline int icmp_to_vip(struct __sk_buff *skb, const struct packet *packet,
-				  const struct address_info *address, const struct hook *hook)
+static __noinline enum verdict icmp_to_vip(struct __sk_buff *skb, const struct packet *packet,
+					   const struct address_info *address,
+					   const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
+	enum verdict unknown;
 	int err;
 
 	if (packet->fragment == FRAGMENT_LATER ||
@@ -211,17 +213,19 @@ static __noinline int icmp_to_vip(struct __sk_buff *skb, const struct packet *pa
 			return VERDICT_NEXT;
 		err = icmp_answer_echo(skb, packet);
 		if (err)
-			return err;
+			return verdict_of(err);
 		counter_add(COUNTER_ECHO_ANSWERED, hook->size);
 		return forward_back(skb, hook);
 	}
+	unknown = address->flags & ADDRESS_CLUSTER_IP ? verdict_give_up(COUNTER_DROP_ICMP)
+						      : VERDICT_NEXT;
 	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !draft ||
 	    !icmp_read_quote(skb, packet, &draft->quote))
-		return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
+		return unknown;
 	if (icmp_find_flow(&draft->quote, FLOW_ORIGINAL) ||
 	    icmp_find_flow(&draft->quote, FLOW_REPLY))
 		return VERDICT_TRANSLATE_ERROR;
-	return address->flags & ADDRESS_CLUSTER_IP ? -COUNTER_DROP_ICMP : VERDICT_NEXT;
+	return unknown;
 }
 
 /*
@@ -229,8 +233,8 @@ static __noinline int icmp_to_vip(struct __sk_buff *skb, const struct packet *pa
  * translated for the client, which knows only the frontend. Any router on the path may send such an
  * error.
  */
-static __noinline int icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet,
-					    const struct hook *hook)
+static __noinline enum verdict
+icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	const struct address_info *backend;
