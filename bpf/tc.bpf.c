@@ -381,44 +381,6 @@ static __always_inline enum verdict egress(struct __sk_buff *skb, struct packet 
 }
 
 /*
- * Translates an ICMP error about a packet of the flow in draft->original, where icmp_find_flow()
- * has put it, and sends the error to the sender of the quoted packet, using the addresses that the
- * sender knows.
- */
-static __noinline enum verdict icmp_error(struct __sk_buff *skb, const struct packet *packet,
-					  struct flow_draft *draft, const struct hook *hook)
-{
-	enum flow_direction direction = draft->peer_key.direction;
-	const struct flow *flow = &draft->original;
-	const struct packet *quote = &draft->quote;
-	bool is_from_backend = address_equal(&packet->src, &quote->dst);
-	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
-	int err;
-
-	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
-		return VERDICT_ENCAPSULATE;
-	icmp_outer(packet, quote, flow, &draft->rewrite);
-	if (is_routed) {
-		draft->route.overhead = 0;
-		draft->route.is_answer = true;
-		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
-		if (err)
-			return verdict_of(err);
-	}
-	err = icmp_rewrite(skb, packet, quote, flow, &draft->rewrite);
-	if (err)
-		return verdict_of(err);
-	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
-	if (is_routed)
-		return transit_send(skb, packet, &draft->route, hook);
-	if (flow->flags & FLOW_LOCAL_CLIENT)
-		return direction == FLOW_REPLY && is_from_backend
-			       ? forward_to_local_client(skb, flow, hook)
-			       : VERDICT_DONE;
-	return flow->flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
-}
-
-/*
  * Disposes of a packet that a step gave up, by its reason: sends an answer if the sender waits for
  * one, otherwise drops the packet. Either is counted here and nowhere else.
  */

@@ -12,6 +12,13 @@
 #include "flow/end.h"
 #include "flow/flow.h"
 
+/* Whether a new flow has got the reply tuple that it needs. */
+enum claim {
+	CLAIM_GRANTED,
+	CLAIM_TAKEN,  /* by another flow or a socket of the node; or another CPU holds the lock */
+	CLAIM_FAILED, /* `new_flows` takes no entry */
+};
+
 /*
  * True if the draft's reply tuple may be taken from the flow that holds it; copies the holder to
  * draft->ended.reply. A holder that is not established yet, or is closed, gives way only to a flow
@@ -47,60 +54,55 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
  * `flows` before it leaves `new_flows`, and only after that can this insertion succeed: hence the
  * second look into `flows` afterwards.
  */
-static __always_inline int tuple_enter(struct flow_draft *draft)
+static __always_inline enum claim tuple_enter(struct flow_draft *draft)
 {
 	const struct flow_key *key = &draft->reply_key;
-	int err = bpf_map_update_elem(&new_flows, key, &draft->reply, BPF_NOEXIST);
+	long err = bpf_map_update_elem(&new_flows, key, &draft->reply, BPF_NOEXIST);
 
-	if (err || !bpf_map_lookup_elem(&flows, key))
-		return err;
+	if (err)
+		return err == -EEXIST ? CLAIM_TAKEN : CLAIM_FAILED;
+	if (!bpf_map_lookup_elem(&flows, key))
+		return CLAIM_GRANTED;
 	(void)flow_delete_half(&new_flows, key, &draft->reply);
-	return -EEXIST;
+	return CLAIM_TAKEN;
 }
 
-/*
- * Takes the draft's reply tuple over from the flow that holds it. Returns 0, -EEXIST if that flow
- * keeps it or another CPU holds the lock, or another negative errno.
- */
-static __always_inline int tuple_take_over(struct flow_draft *draft, bool displaces)
+/* Takes the draft's reply tuple over from the flow that holds it. */
+static __always_inline enum claim tuple_take_over(struct flow_draft *draft, bool displaces)
 {
+	enum claim claim = CLAIM_TAKEN;
 	struct tuple_lock *lock;
-	int err = -EEXIST;
 
 	if (!tuple_may_be_taken(draft, displaces))
-		return -EEXIST;
+		return CLAIM_TAKEN;
 	lock = tuple_lock_of(&draft->reply_key);
 	if (!lock || !tuple_lock_hold(lock))
-		return -EEXIST;
+		return CLAIM_TAKEN;
 	/* Another CPU may have taken it since. */
 	if (tuple_may_be_taken(draft, displaces)) {
 		draft->ended.reply_key = draft->reply_key;
 		flow_peer_key(&draft->reply_key, &draft->ended.reply, &draft->ended.original_key);
 		flow_peer(&draft->reply_key, &draft->ended.reply, &draft->ended.original);
 		(void)flow_end_held(FLOW_LEAVES_NOTHING);
-		err = tuple_enter(draft);
+		claim = tuple_enter(draft);
 	}
 	tuple_lock_release(lock);
-	return err;
+	return claim;
 }
 
-/*
- * Claims the draft's reply tuple. Two frontends with the same backend and the same client port want
- * the same tuple: one gets it, the other needs another source port to be told apart. Returns 0,
- * -EEXIST if the tuple is taken, or another negative errno.
- */
-__noinline int flow_claim_reply(__u32 displaces)
+/* Claims the draft's reply tuple. A global function for the reasons given at flow_end_held(). */
+__noinline enum claim flow_claim_reply(__u32 displaces)
 {
 	struct flow_draft *draft = flow_draft_get();
-	int err;
+	enum claim claim;
 
 	if (!draft)
-		return -EEXIST;
+		return CLAIM_TAKEN;
 	draft->reply.check = flow_check_of(&draft->reply_key);
 	if (!bpf_map_lookup_elem(&flows, &draft->reply_key)) {
-		err = tuple_enter(draft);
-		if (err != -EEXIST)
-			return err;
+		claim = tuple_enter(draft);
+		if (claim != CLAIM_TAKEN)
+			return claim;
 	}
 	return tuple_take_over(draft, displaces);
 }
@@ -176,11 +178,9 @@ static __always_inline bool socket_may_have(__u8 proto, __be16 port)
 	       (number >= config.host_port_min && number < config.source_port_min);
 }
 
-/*
- * Claims the draft's reply tuple with this source port. Returns 0, -EEXIST if the tuple is taken,
- * or another negative errno.
- */
-static __always_inline int flow_claim_port(struct flow_draft *draft, __be16 port, bool displaces)
+/* Claims the draft's reply tuple with this source port. */
+static __always_inline enum claim flow_claim_port(struct flow_draft *draft, __be16 port,
+						  bool displaces)
 {
 	draft->original.new_src_port = port;
 	draft->reply_key.dst_port = port;
@@ -200,37 +200,39 @@ static __noinline bool port_may_be_kept(const struct flow_draft *draft)
 	       !direct_is_awaited(&draft->reply_key, draft->original.last_use_s);
 }
 
-/* Like flow_claim_port(), but returns -EEXIST if a socket of this node has the tuple. */
-static __always_inline int flow_claim_sockets_port(void *ctx, struct flow_draft *draft, __be16 port)
+/* Like flow_claim_port(), for a port that a socket of this node may have. */
+static __always_inline enum claim flow_claim_sockets_port(void *ctx, struct flow_draft *draft,
+							  __be16 port)
 {
 	draft->reply_key.dst_port = port;
 	if (draft->is_from_node && socket_may_have(draft->original_key.proto, port) &&
 	    tuple_is_of_socket(ctx, &draft->reply_key))
-		return -EEXIST;
+		return CLAIM_TAKEN;
 	return flow_claim_port(draft, port, false);
 }
 
 /*
  * Claims the reply tuple, with the flow's own source port if that is free, otherwise with another
  * port. If no free port is found, a flow that is not established yet, or is closed, is displaced.
+ * Returns 0 or -enum counter_reason.
  */
 static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps_port)
 {
 	__be16 port = draft->original.new_src_port;
-	int err = -EEXIST;
+	enum claim claim = CLAIM_TAKEN;
 
 	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
 	flow_peer(&draft->original_key, &draft->original, &draft->reply);
 	draft->has_oldest = false;
 	if (keeps_port && port_may_be_kept(draft))
-		err = flow_claim_sockets_port(ctx, draft, port);
-	for (int attempt = 0; attempt < PORT_TRIES && err == -EEXIST; attempt++)
-		err = flow_claim_port(draft, port_pick(false), false);
-	for (int attempt = 0; attempt < NODE_PORT_TRIES && err == -EEXIST; attempt++)
-		err = flow_claim_sockets_port(ctx, draft, port_pick(true));
-	if (err == -EEXIST && draft->has_oldest)
-		err = flow_claim_port(draft, draft->oldest_port, true);
-	if (!err)
+		claim = flow_claim_sockets_port(ctx, draft, port);
+	for (int attempt = 0; attempt < PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
+		claim = flow_claim_port(draft, port_pick(false), false);
+	for (int attempt = 0; attempt < NODE_PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
+		claim = flow_claim_sockets_port(ctx, draft, port_pick(true));
+	if (claim == CLAIM_TAKEN && draft->has_oldest)
+		claim = flow_claim_port(draft, draft->oldest_port, true);
+	if (claim == CLAIM_GRANTED)
 		return 0;
-	return err == -EEXIST ? -COUNTER_DROP_NO_PORT_FREE : -COUNTER_DROP_NEW_FLOWS;
+	return claim == CLAIM_TAKEN ? -COUNTER_DROP_NO_PORT_FREE : -COUNTER_DROP_NEW_FLOWS;
 }

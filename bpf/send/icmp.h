@@ -10,10 +10,11 @@
 
 #include "packet/extension.h"
 #include "flow/flow.h"
-#include "send/forward.h"
 #include "nat/nat.h"
 #include "packet/packet.h"
+#include "send/forward.h"
 #include "send/reject.h"
+#include "send/transit.h"
 
 #define ICMP_QUOTE_OFFSET sizeof(struct icmp_header)
 #define QUOTED_PORTS_SIZE (2 * sizeof(__be16))
@@ -248,4 +249,42 @@ icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet, const 
 		return VERDICT_NEXT;
 	flow = icmp_find_flow(&draft->quote, FLOW_REPLY);
 	return flow ? VERDICT_TRANSLATE_ERROR : VERDICT_NEXT;
+}
+
+/*
+ * Translates an ICMP error about a packet of the flow in draft->original, where icmp_find_flow()
+ * has put it, and sends the error to the sender of the quoted packet, using the addresses that the
+ * sender knows.
+ */
+static __noinline enum verdict icmp_error(struct __sk_buff *skb, const struct packet *packet,
+					  struct flow_draft *draft, const struct hook *hook)
+{
+	enum flow_direction direction = draft->peer_key.direction;
+	const struct flow *flow = &draft->original;
+	const struct packet *quote = &draft->quote;
+	bool is_from_backend = address_equal(&packet->src, &quote->dst);
+	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
+	int err;
+
+	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
+		return VERDICT_ENCAPSULATE;
+	icmp_outer(packet, quote, flow, &draft->rewrite);
+	if (is_routed) {
+		draft->route.overhead = 0;
+		draft->route.is_answer = true;
+		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+		if (err)
+			return verdict_of(err);
+	}
+	err = icmp_rewrite(skb, packet, quote, flow, &draft->rewrite);
+	if (err)
+		return verdict_of(err);
+	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
+	if (is_routed)
+		return transit_send(skb, packet, &draft->route, hook);
+	if (flow->flags & FLOW_LOCAL_CLIENT)
+		return direction == FLOW_REPLY && is_from_backend
+			       ? forward_to_local_client(skb, flow, hook)
+			       : VERDICT_DONE;
+	return flow->flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
 }
