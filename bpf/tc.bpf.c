@@ -36,7 +36,7 @@
 #include "flow/own_vip.h"
 #include "flow/reply.h"
 #include "packet/ports.h"
-#include "packet/taken.h"
+#include "packet/accepted.h"
 #include "send/flow_forward.h"
 #include "send/icmp.h"
 #include "send/reject.h"
@@ -62,17 +62,13 @@ static __noinline enum verdict original_open(struct __sk_buff *skb, const struct
 					     const struct address_info *address,
 					     const struct hook *hook, struct flow_draft *draft)
 {
-	const struct frontend_target *target;
+	enum verdict verdict = original_decide(skb, packet, address, hook, draft);
 	int err;
 
-	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
-	if (!target)
+	if (verdict == VERDICT_NO_FRONTEND)
 		return to_unknown_port(packet, address);
-	if (address->flags & ADDRESS_NODE && is_own_reply(skb, packet, draft))
-		return VERDICT_NEXT;
-	err = flow_decide(packet, hook, target, draft);
-	if (err)
-		return verdict_of(err);
+	if (verdict != VERDICT_OPEN_FLOW)
+		return verdict;
 	err = flow_create(skb, packet, hook, draft);
 	if (err)
 		return verdict_of(err);
@@ -116,16 +112,15 @@ static __always_inline enum verdict original(struct __sk_buff *skb, const struct
 					     const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
-	bool is_confirmed, is_forgotten;
 	struct flow *entry, *flow;
-	enum flow_use use;
+	bool is_confirmed, is_ended;
 	enum verdict verdict;
+	enum flow_use use;
 
 	if (!draft)
 		return verdict_give_up(COUNTER_DROP_NEW_FLOWS);
 	flow = &draft->original;
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	entry = original_entry(draft, packet, &is_confirmed);
+	entry = original_find(draft, packet, &is_confirmed);
 	if (!entry) {
 		verdict = hairpin_reply(skb, packet, hook);
 		return verdict == VERDICT_ASK_VIP ? original_open(skb, packet, address, hook, draft)
@@ -133,18 +128,17 @@ static __always_inline enum verdict original(struct __sk_buff *skb, const struct
 	}
 	use = flow_use_of(packet, flow, entry, address);
 	if (use == FLOW_GO_ON && flow->flags & FLOW_DSR) {
-		(void)dsr_use(draft, entry, packet, is_confirmed);
+		(void)dsr_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward_original(skb, packet, flow, hook);
 	}
 	if (use == FLOW_GO_ON) {
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	is_forgotten = flow_forget(FLOW_ORIGINAL, flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY
-									     : FLOW_LEAVES_NOTHING);
+	is_ended = original_end(draft);
 	if (use == FLOW_REFUSE)
 		return verdict_give_up(COUNTER_REJECT_DEAD_BACKEND);
-	if (!is_forgotten)
+	if (!is_ended)
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
@@ -265,15 +259,14 @@ static __noinline enum verdict from_own_vip(struct __sk_buff *skb, struct packet
 	    packet_read_ports_apart(skb, packet) || !proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	flow = &draft->original;
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	entry = original_entry(draft, packet, &is_confirmed);
-	if (entry && own_vip_goes_on(packet, flow)) {
+	entry = original_find(draft, packet, &is_confirmed);
+	if (entry && own_vip_flow_goes_on(packet, flow)) {
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
 	if (!packet_opens(packet) || !own_vip_choice(skb, packet, draft))
 		return VERDICT_NEXT;
-	if (entry && !flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
+	if (entry && !flow_end(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
 	err = flow_create(skb, packet, hook, draft);
 	if (err)
@@ -290,7 +283,8 @@ static __always_inline enum verdict ingress_to_nobody(struct __sk_buff *skb, str
 {
 	enum verdict verdict = service_cidr_verdict(&packet->dst);
 
-	return verdict && packet_is_taken(skb, packet, hook) && !(packet->flags & PACKET_FOR_BRIDGE)
+	return verdict && packet_is_accepted(skb, packet, hook) &&
+			       !(packet->flags & PACKET_FOR_BRIDGE)
 		       ? verdict
 		       : VERDICT_NEXT;
 }
@@ -303,12 +297,12 @@ static __always_inline enum verdict ingress(struct __sk_buff *skb, struct packet
 
 	if (!address)
 		return ingress_to_nobody(skb, packet, hook);
-	if (!packet_is_taken(skb, packet, hook)) {
+	if (!packet_is_accepted(skb, packet, hook)) {
 		counter_add(COUNTER_SKIPPED, hook->size);
 		return VERDICT_NEXT;
 	}
 	if (address->flags & ADDRESS_NODE && packet_is_encapsulated(packet)) {
-		verdict = confirmation_take(skb, packet, hook);
+		verdict = confirmation_receive(skb, packet, hook);
 		if (verdict != VERDICT_NEXT)
 			return verdict;
 	}
@@ -412,11 +406,11 @@ static __noinline enum verdict give_up(struct __sk_buff *skb, const struct packe
  * whatever path led here; such functions take no pointers before Linux 5.12, so this one looks up
  * the draft itself.
  */
-__noinline int settle(struct __sk_buff *skb)
+__noinline int run_deferred(struct __sk_buff *skb)
 {
 	struct flow_draft *draft = flow_draft_get();
 
-	return draft ? flow_settle(skb, draft) : 0;
+	return draft ? flow_run_deferred(skb, draft) : 0;
 }
 
 /* Reads the packet, lets the hook decide, and translates the decision into a TC action. */
@@ -444,7 +438,7 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	if (verdict == VERDICT_ENCAPSULATE)
 		verdict = encapsulate(skb, packet, &draft->original, hook);
 	if (draft->due)
-		(void)settle(skb);
+		(void)run_deferred(skb);
 	if (verdict_is_given_up(verdict))
 		verdict = give_up(skb, packet, hook, verdict_reason(verdict));
 	if (verdict == VERDICT_DROPPED)

@@ -23,6 +23,7 @@ enum verdict {
 	VERDICT_DROPPED,   /* and counted */
 	/* The caller has another question to ask, or something to do. */
 	VERDICT_ASK_VIP,         /* the packet is no reply, but may be for a frontend */
+	VERDICT_NO_FRONTEND,     /* the address is a VIP without a frontend at this port */
 	VERDICT_OPEN_FLOW,       /* the draft describes its flow, which is still to be opened */
 	VERDICT_UNWRAPPED,       /* it is now the inner packet, draft->choice names its backend */
 	VERDICT_ENCAPSULATE,     /* it goes encapsulated to the backend of draft->original */

@@ -25,7 +25,7 @@
 #include "flow/own_ports.h"
 #include "flow/reply.h"
 #include "packet/frame.h"
-#include "packet/taken.h"
+#include "packet/accepted.h"
 #include "send/frame_forward.h"
 #include "service/node_ports_used.h"
 #include "service/service_cidr.h"
@@ -37,15 +37,11 @@ static __noinline enum verdict original_open(struct xdp_md *xdp, const struct pa
 					     const struct address_info *address,
 					     const struct hook *hook, struct flow_draft *draft)
 {
-	const struct frontend_target *target;
+	enum verdict verdict = original_decide(xdp, packet, address, hook, draft);
 	int err;
 
-	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
-	if (!target || (address->flags & ADDRESS_NODE && is_own_reply(xdp, packet, draft)))
-		return VERDICT_NEXT;
-	err = flow_decide(packet, hook, target, draft);
-	if (err)
-		return verdict_of(err);
+	if (verdict != VERDICT_OPEN_FLOW)
+		return verdict;
 	flow_draft_fill(packet, hook, draft);
 	err = flow_choose_source(xdp, packet, hook, draft);
 	if (err)
@@ -55,7 +51,7 @@ static __noinline enum verdict original_open(struct xdp_md *xdp, const struct pa
 		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
-	return flow_forward(xdp, packet, &draft->original, hook);
+	return frame_forward(xdp, packet, &draft->original, hook);
 }
 
 /*
@@ -72,7 +68,7 @@ static __noinline enum verdict reply(struct xdp_md *xdp, const struct packet *pa
 	    !address_may_have_flows(source, now_seconds()))
 		return VERDICT_ASK_VIP;
 	flow = reply_flow();
-	return flow ? flow_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
+	return flow ? frame_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
 }
 
 /* Handles a packet to a VIP: it follows its flow, or opens one. */
@@ -89,8 +85,7 @@ static __always_inline enum verdict original(struct xdp_md *xdp, const struct pa
 	if (!draft)
 		return VERDICT_NEXT;
 	flow = &draft->original;
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	entry = original_entry(draft, packet, &is_confirmed);
+	entry = original_find(draft, packet, &is_confirmed);
 	if (!entry) {
 		verdict = reply(xdp, packet, hook);
 		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook, draft)
@@ -101,13 +96,11 @@ static __always_inline enum verdict original(struct xdp_md *xdp, const struct pa
 	use = flow_use_of(packet, flow, entry, address);
 	if (use == FLOW_GO_ON) {
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
-		return flow_forward(xdp, packet, flow, hook);
+		return frame_forward(xdp, packet, flow, hook);
 	}
-	if (use == FLOW_REFUSE)
+	/* TC tells the client, or tries again. */
+	if (use == FLOW_REFUSE || !original_end(draft))
 		return VERDICT_NEXT;
-	if (!flow_forget(FLOW_ORIGINAL,
-			 flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING))
-		return VERDICT_NEXT; /* TC tries again */
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(xdp, packet, address, hook, draft);
@@ -141,10 +134,10 @@ static __always_inline enum verdict ingress(struct xdp_md *xdp, const struct fra
 
 	if (!address) {
 		verdict = service_cidr_verdict(&packet->dst);
-		return verdict && frame_is_taken(frame, packet, hook) ? verdict : VERDICT_NEXT;
+		return verdict && frame_is_accepted(frame, packet, hook) ? verdict : VERDICT_NEXT;
 	}
 	if (!(address->flags & (ADDRESS_NODE | ADDRESS_VIP)) ||
-	    !frame_is_taken(frame, packet, hook) || !frame_read_transport(frame, packet))
+	    !frame_is_accepted(frame, packet, hook) || !frame_read_transport(frame, packet))
 		return VERDICT_NEXT;
 	if (packet->tcp_flags & (TCP_RST | TCP_FIN) && frame_segment_is_broken(xdp, packet))
 		packet->flags |= PACKET_SEGMENT_IS_BROKEN;
@@ -174,11 +167,11 @@ static __always_inline enum verdict give_up(const struct hook *hook, enum counte
 /*
  * Does the deferred work on the packet's flow; a global function for the reasons given in tc.bpf.c.
  */
-__noinline int settle(struct xdp_md *xdp)
+__noinline int run_deferred(struct xdp_md *xdp)
 {
 	struct flow_draft *draft = flow_draft_get();
 
-	return draft ? flow_settle(xdp, draft) : 0;
+	return draft ? flow_run_deferred(xdp, draft) : 0;
 }
 
 SEC("xdp")
@@ -203,7 +196,7 @@ int fl_xdp(struct xdp_md *xdp)
 	draft->due = FLOW_DUE_NOTHING;
 	verdict = ingress(xdp, &frame, packet, &hook);
 	if (draft->due)
-		(void)settle(xdp);
+		(void)run_deferred(xdp);
 	if (verdict_is_given_up(verdict))
 		verdict = give_up(&hook, verdict_reason(verdict));
 	if (verdict == VERDICT_DROPPED)

@@ -59,8 +59,8 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
  * Handles an encapsulated packet to this node: it may be one that this node sent, returned as a
  * confirmation by the backend's node. Returns VERDICT_DROPPED if so.
  */
-static __noinline enum verdict confirmation_take(struct __sk_buff *skb, const struct packet *packet,
-						 const struct hook *hook)
+static __noinline enum verdict
+confirmation_receive(struct __sk_buff *skb, const struct packet *packet, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct flow *entry, *flow;
@@ -73,7 +73,7 @@ static __noinline enum verdict confirmation_take(struct __sk_buff *skb, const st
 		return VERDICT_NEXT;
 	flow = &draft->original;
 	packet_flow_key(&draft->quote, FLOW_ORIGINAL, &draft->original_key);
-	entry = flow_look(&draft->original_key, flow, &is_confirmed);
+	entry = flow_read(&draft->original_key, flow, &is_confirmed);
 	if (!entry || !(flow->flags & FLOW_DSR))
 		return VERDICT_NEXT;
 	draft->sender = packet->src;

@@ -18,7 +18,7 @@
 #include "nat/nat.h"
 #include "packet/extension.h"
 #include "packet/packet.h"
-#include "packet/taken.h"
+#include "packet/accepted.h"
 #include "send/transit.h"
 
 #define ENCAPSULATION_TTL  64

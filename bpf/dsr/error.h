@@ -53,7 +53,7 @@ static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet
 	quote->src_port = ports[0];
 	quote->dst_port = ports[1];
 	packet_flow_key(quote, FLOW_ORIGINAL, &draft->original_key);
-	return flow_look(&draft->original_key, &draft->original, &is_confirmed) &&
+	return flow_read(&draft->original_key, &draft->original, &is_confirmed) &&
 	       draft->original.flags & FLOW_DSR;
 }
 

@@ -41,7 +41,7 @@ static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct fl
 	if (packet->tcp_flags & TCP_FIN && !fin_is_accepted(key, flow, packet))
 		return flow->state;
 	*ret_is_believed = true;
-	segment_note(packet, end, flow, entry);
+	segment_record(packet, end, flow, entry);
 	if (packet->tcp_flags & TCP_FIN)
 		return FLOW_CLOSED;
 	return flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
@@ -70,8 +70,8 @@ static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct f
  * Updates the flow in draft->original from a client's packet; the flow may be due to move to
  * `flows` afterwards.
  */
-static __noinline int dsr_use(struct flow_draft *draft, struct flow *entry,
-			      const struct packet *packet, bool is_confirmed)
+static __noinline int dsr_go_on(struct flow_draft *draft, struct flow *entry,
+				const struct packet *packet, bool is_confirmed)
 {
 	const struct flow_key *key = &draft->original_key;
 	struct flow *flow = &draft->original;

@@ -79,7 +79,7 @@ static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
 	bool is_confirmed;
 
 	packet_flow_key(inner, FLOW_ORIGINAL, &draft->original_key);
-	return flow_look(&draft->original_key, &draft->original, &is_confirmed) &&
+	return flow_read(&draft->original_key, &draft->original, &is_confirmed) &&
 	       draft->original.flags & FLOW_DSR_RECEIVED &&
 	       flow_is_received(inner, &draft->original, &draft->choice);
 }
@@ -157,8 +157,8 @@ static __always_inline enum verdict dsr_unwrap(struct __sk_buff *skb, struct pac
  * is confirmed, at most once a second: a network that changes the mark must not make every packet
  * cause an answer.
  */
-static __always_inline void received_go_on(struct flow_draft *draft, struct flow *entry,
-					   const struct packet *packet, bool is_confirmed)
+static __always_inline void dsr_received_go_on(struct flow_draft *draft, struct flow *entry,
+					       const struct packet *packet, bool is_confirmed)
 {
 	struct flow *flow = &draft->original;
 	bool was_quiet = flow->last_use_s != now_seconds();
@@ -180,18 +180,18 @@ static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct pack
 	struct flow *entry;
 
 	packet_flow_key(packet, FLOW_ORIGINAL, key);
-	entry = flow_look(key, &draft->original, &is_confirmed);
+	entry = flow_read(key, &draft->original, &is_confirmed);
 	is_known = entry && flow_is_received(packet, &draft->original, &draft->choice);
 	if (!(is_known && draft->original.ifindex == hook->ifindex) &&
 	    !link_leads_to_sender(skb, hook, draft))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (is_known) {
-		received_go_on(draft, entry, packet, is_confirmed);
+		dsr_received_go_on(draft, entry, packet, is_confirmed);
 		return VERDICT_NEXT;
 	}
 	if (!client_is_allowed(packet))
 		return verdict_give_up(COUNTER_DROP_SOURCE_RANGE);
-	if (entry && !flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
+	if (entry && !flow_end(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
 	__builtin_memset(&draft->target, 0, sizeof(draft->target));
 	__builtin_memset(&draft->place, 0, sizeof(draft->place));
@@ -227,7 +227,7 @@ static __noinline enum verdict dsr_receive_icmp(struct __sk_buff *skb, const str
 
 /*
  * Handles the packet of this CPU's draft, which another node may have encapsulated for a backend of
- * this one. A global function, like settle().
+ * this one. A global function, like run_deferred().
  */
 __noinline enum verdict dsr_receive(struct __sk_buff *skb, __u32 link_header_size)
 {

@@ -14,7 +14,7 @@
 #include "route/route.h"
 
 /* A route may have several next hops, and a packet may have come by any: this many are sampled. */
-#define WAYS_TRIED 16
+#define ROUTES_TRIED 16
 
 /* Pods of this node do not count as nodes, whatever source address they use. */
 static __always_inline bool sender_is_node(const struct packet *packet, const struct hook *hook)
@@ -31,7 +31,7 @@ static __always_inline bool sender_is_node(const struct packet *packet, const st
  * is a port of (0: no bridge). A global function, so that the verifier checks it once although it
  * is called in loops.
  */
-__noinline int way_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge)
+__noinline int route_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge)
 {
 	const struct hook hook = {.ifindex = ifindex};
 	struct flow_draft *draft = flow_draft_get();
@@ -48,21 +48,21 @@ __noinline int way_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge)
 
 /*
  * Sets draft->rewrite.dst to the next address whose route shows whether packets of nodes arrive by
- * a link. First that is the sender's address, WAYS_TRIED times; then the addresses of pods on other
- * nodes, because where pods have a network of their own, packets from nodes to pods arrive by that.
- * Returns false if there is no address for this number.
+ * a link. First that is the sender's address, ROUTES_TRIED times; then the addresses of pods on
+ * other nodes, because where pods have a network of their own, packets from nodes to pods arrive by
+ * that. Returns false if there is no address for this number.
  */
-static __always_inline bool witness_take(struct flow_draft *draft, __u32 number)
+static __always_inline bool witness_next(struct flow_draft *draft, __u32 number)
 {
 	bool is_ipv4 = address_is_ipv4(&draft->sender);
 	const struct backend *backend;
 	__u32 place, *id;
 
-	if (number < WAYS_TRIED) {
+	if (number < ROUTES_TRIED) {
 		draft->rewrite.dst = draft->sender;
 		return true;
 	}
-	place = number - WAYS_TRIED + (is_ipv4 ? 0 : FAR_BACKENDS);
+	place = number - ROUTES_TRIED + (is_ipv4 ? 0 : FAR_BACKENDS);
 	id = bpf_map_lookup_elem(&far_backends, &place);
 	backend = id && *id ? bpf_map_lookup_elem(&backends, id) : NULL;
 	if (!backend || backend->state == BACKEND_FREE ||
@@ -92,8 +92,8 @@ static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct 
 	draft->rewrite.src = draft->choice.addr;
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
-	for (__u32 number = 0; number < WAYS_TRIED + FAR_BACKENDS; number++) {
-		if (witness_take(draft, number) && way_leads_by(skb, ifindex, link->bridge))
+	for (__u32 number = 0; number < ROUTES_TRIED + FAR_BACKENDS; number++) {
+		if (witness_next(draft, number) && route_leads_by(skb, ifindex, link->bridge))
 			return true;
 		address_words(&draft->rewrite.src)[3] = bpf_get_prandom_u32();
 	}

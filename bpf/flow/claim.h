@@ -31,7 +31,7 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
 	const struct flow_key *key = &draft->reply_key;
 	bool is_confirmed;
 
-	if (!flow_look(key, &draft->ended.reply, &is_confirmed)) {
+	if (!flow_read(key, &draft->ended.reply, &is_confirmed)) {
 		draft->ended.reply = *reply; /* there is no holder */
 		return true;
 	}

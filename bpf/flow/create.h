@@ -35,7 +35,7 @@ static __noinline int flow_decide(const struct packet *packet, const struct hook
 }
 
 /* Records for the operator that flows of a service port find no free source port. */
-static __always_inline void exhausted_note(__u32 service)
+static __always_inline void exhausted_record(__u32 service)
 {
 	struct exhausted fresh = {.count = 1, .last_s = now_seconds()};
 	struct exhausted *seen = bpf_map_lookup_elem(&exhausted, &service);
@@ -125,7 +125,7 @@ static __always_inline int flow_enter_lost(struct flow_draft *draft)
 
 	if (!(draft->original.flags & FLOW_DSR))
 		(void)flow_delete_half(&new_flows, &draft->reply_key, &draft->reply);
-	if (!flow_look(&draft->original_key, &draft->original, &is_confirmed))
+	if (!flow_read(&draft->original_key, &draft->original, &is_confirmed))
 		return -COUNTER_DROP_NEW_FLOWS;
 	return 0;
 }
@@ -165,7 +165,7 @@ static __always_inline int flow_open(void *ctx, const struct hook *hook, struct 
 	int err = flow_enter(ctx, draft, true);
 
 	if (err == -COUNTER_DROP_NO_PORT_FREE)
-		exhausted_note(draft->choice.service);
+		exhausted_record(draft->choice.service);
 	if (err)
 		return err;
 	stats_count_connection(draft->choice.service);

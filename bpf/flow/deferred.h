@@ -13,7 +13,7 @@ static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 {
 	const struct address_info *source;
 
-	if (!flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING))
+	if (!flow_end(FLOW_REPLY, FLOW_LEAVES_NOTHING))
 		return 0;
 	draft->original_key = draft->ended.original_key;
 	draft->original = draft->ended.original;
@@ -24,7 +24,7 @@ static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 }
 
 /* Does the work on the flow that was deferred while its packet was handled. */
-static __always_inline int flow_settle(void *ctx, struct flow_draft *draft)
+static __always_inline int flow_run_deferred(void *ctx, struct flow_draft *draft)
 {
 	if (draft->due == FLOW_DUE_CONFIRM)
 		return flow_confirm(draft);

@@ -73,12 +73,12 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
 	if (!address_may_have_direct_flows(address, now_seconds()))
 		return NULL;
 	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
+	entry = flow_read(&draft->original_key, &draft->original, ret_is_confirmed);
 	if (!entry || !(draft->original.flags & FLOW_DIRECT) ||
 	    flow_is_expired(&draft->original, packet->proto, now_seconds()))
 		return NULL;
 	if (proto_has_handshake(packet->proto) && packet_opens(packet) &&
-	    draft->original.state == FLOW_CLOSED && flow_forget(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
+	    draft->original.state == FLOW_CLOSED && flow_end(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
 		return NULL;
 	return entry;
 }
@@ -97,17 +97,17 @@ static __always_inline bool direct_begin(struct __sk_buff *skb, const struct pac
 	bool is_confirmed;
 
 	packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
-	if (!has_flows || !flow_look(&draft->reply_key, &draft->reply, &is_confirmed)) {
-		direct_note(address, &draft->reply_key, now_s);
+	if (!has_flows || !flow_read(&draft->reply_key, &draft->reply, &is_confirmed)) {
+		direct_record(address, &draft->reply_key, now_s);
 		return false;
 	}
 	if (direct_is_translated(hook, packet, draft))
 		return false;
 	if ((draft->reply.state == FLOW_CLOSED ||
 	     flow_is_expired(&draft->reply, packet->proto, now_s)) &&
-	    flow_forget(FLOW_REPLY, FLOW_LEAVES_NOTHING)) {
+	    flow_end(FLOW_REPLY, FLOW_LEAVES_NOTHING)) {
 		counter_add(COUNTER_FORGOTTEN, hook->size);
-		direct_note(address, &draft->reply_key, now_s);
+		direct_record(address, &draft->reply_key, now_s);
 		return false;
 	}
 	if (direct_open(skb, packet, hook, draft))

@@ -83,7 +83,7 @@ static __always_inline void flow_end_fill(struct flow_draft *draft, const struct
  * exists, and the caller must not create another one for the same client packets, because they
  * would follow the old one.
  */
-__noinline int flow_forget(__u32 direction, __u32 remains)
+__noinline int flow_end(__u32 direction, __u32 remains)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct tuple_lock *lock;

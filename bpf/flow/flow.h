@@ -113,7 +113,7 @@ static __always_inline struct flow *flow_find(const struct flow_key *key, bool *
  * it is being read. So callers work on the copy only, and write changes to the entry. Returns the
  * entry, or NULL if there is none.
  */
-static __noinline struct flow *flow_look(const struct flow_key *key, struct flow *ret_flow,
+static __noinline struct flow *flow_read(const struct flow_key *key, struct flow *ret_flow,
 					 bool *ret_is_confirmed)
 {
 	__u16 check = flow_check_of(key);

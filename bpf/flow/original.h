@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Decides what a client's packet may do with the flow that it belongs to. */
+/*
+ * A client's packet to a VIP, as every hook that sees packets decides on it: what it may do with
+ * its flow, and whether it opens another one.
+ */
 
+#include "counter.h"
+#include "flow/create.h"
 #include "flow/end.h"
 #include "flow/follow.h"
+#include "flow/own_ports.h"
 #include "service/address_kind.h"
 #include "service/select.h"
+#include "verdict.h"
 
 enum flow_use {
 	FLOW_GO_ON,
@@ -81,15 +88,20 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 	return opens ? FLOW_MOVE : FLOW_REFUSE;
 }
 
-/* Looks up the flow of a client's packet by draft->original_key; returns as flow_look(). */
+/*
+ * Looks up the flow of a client's packet, into draft->original and draft->original_key; returns as
+ * flow_read().
+ */
 static __always_inline struct flow *
-original_entry(struct flow_draft *draft, const struct packet *packet, bool *ret_is_confirmed)
+original_find(struct flow_draft *draft, const struct packet *packet, bool *ret_is_confirmed)
 {
-	struct flow *entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
+	struct flow *entry;
 
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	entry = flow_read(&draft->original_key, &draft->original, ret_is_confirmed);
 	/* It may have moved from one table to the other between the two lookups. */
 	if (!entry && !packet_opens(packet))
-		entry = flow_look(&draft->original_key, &draft->original, ret_is_confirmed);
+		entry = flow_read(&draft->original_key, &draft->original, ret_is_confirmed);
 	return entry;
 }
 
@@ -106,4 +118,36 @@ static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
 	if (!is_confirmed && (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING))
 		draft->due = FLOW_DUE_CONFIRM;
 	return 0;
+}
+
+/*
+ * Ends the flow of draft->original, which its client's packet does not follow. Returns false if
+ * another CPU holds the flow's lock: see flow_end().
+ */
+static __always_inline bool original_end(const struct flow_draft *draft)
+{
+	return flow_end(FLOW_ORIGINAL, draft->original.state == FLOW_CLOSED ? FLOW_LEAVES_REPLY
+									    : FLOW_LEAVES_NOTHING);
+}
+
+/*
+ * Decides whether a client's packet, which has no flow to follow, opens one. Returns
+ * VERDICT_OPEN_FLOW if so: the choice is in the draft; VERDICT_NO_FRONTEND if the address does not
+ * serve this port; VERDICT_NEXT if the packet is the stack's.
+ */
+static __always_inline enum verdict original_decide(void *ctx, const struct packet *packet,
+						    const struct address_info *address,
+						    const struct hook *hook,
+						    struct flow_draft *draft)
+{
+	const struct frontend_target *target;
+	int err;
+
+	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
+	if (!target)
+		return VERDICT_NO_FRONTEND;
+	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, draft))
+		return VERDICT_NEXT;
+	err = flow_decide(packet, hook, target, draft);
+	return err ? verdict_of(err) : VERDICT_OPEN_FLOW;
 }

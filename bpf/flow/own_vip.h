@@ -64,7 +64,8 @@ static __always_inline bool vip_needs_node_address(const struct packet *packet,
 }
 
 /* False if the packet opens another conversation from the same port, or the flow is over. */
-static __always_inline bool own_vip_goes_on(const struct packet *packet, const struct flow *flow)
+static __always_inline bool own_vip_flow_goes_on(const struct packet *packet,
+						 const struct flow *flow)
 {
 	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
 		     packet->fragment != FRAGMENT_LATER;

@@ -45,9 +45,9 @@ __noinline int reply_find(void)
 	packet = &draft->packet;
 	key = &draft->reply_key;
 	packet_flow_key(packet, FLOW_REPLY, key);
-	entry = flow_look(key, &draft->reply, &is_confirmed);
+	entry = flow_read(key, &draft->reply, &is_confirmed);
 	if (!entry && tuple_has_moved(key))
-		entry = flow_look(key, &draft->reply, &is_confirmed);
+		entry = flow_read(key, &draft->reply, &is_confirmed);
 	if (!entry || flow_is_expired(&draft->reply, key->proto, now_seconds()))
 		return 0;
 	if (is_challenge(packet, &draft->reply)) {

@@ -49,11 +49,11 @@ static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct fram
  */
 static __always_inline bool route_find_link(struct xdp_md *xdp, const struct packet *packet,
 					    const struct hook *hook, const struct rewrite *rewrite,
-					    struct bpf_fib_lookup *ret_way)
+					    struct bpf_fib_lookup *ret_fib)
 {
-	ret_way->tot_len = hook->size - ETH_HLEN;
-	return route_ask(xdp, packet, hook, rewrite, ret_way) == BPF_FIB_LKUP_RET_SUCCESS &&
-	       !mac_is_zero(ret_way->dmac);
+	ret_fib->tot_len = hook->size - ETH_HLEN;
+	return route_ask(xdp, packet, hook, rewrite, ret_fib) == BPF_FIB_LKUP_RET_SUCCESS &&
+	       !mac_is_zero(ret_fib->dmac);
 }
 
 /*
@@ -61,9 +61,9 @@ static __always_inline bool route_find_link(struct xdp_md *xdp, const struct pac
  * the kernel sees the neighbour in use and checks that it is still reachable. Otherwise a neighbour
  * that only XDP uses would keep its address for ever, and a failed router would go unnoticed.
  */
-static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *way, __u32 now_s)
+static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *fib, __u32 now_s)
 {
-	__u32 place = (way->dmac[5] ^ way->ifindex) % NEIGHBOUR_PLACES;
+	__u32 place = (fib->dmac[5] ^ fib->ifindex) % NEIGHBOUR_PLACES;
 	__u32 *used_s = bpf_map_lookup_elem(&neighbours_used, &place);
 
 	if (!used_s || (__s32)(now_s - *used_s) < NEIGHBOUR_INTERVAL_S)
@@ -76,12 +76,12 @@ static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *
  * The verdict that sends a frame out of a link, or VERDICT_NEXT if XDP cannot send to that link.
  * Nothing is sent yet.
  */
-static __always_inline enum verdict way_out(const struct bpf_fib_lookup *way,
-					    const struct hook *hook)
+static __always_inline enum verdict frame_exit(const struct bpf_fib_lookup *fib,
+					       const struct hook *hook)
 {
-	bool is_back = way->ifindex == hook->ifindex;
+	bool is_back = fib->ifindex == hook->ifindex;
 	long action = bpf_redirect_map(&redirect_targets,
-				       is_back ? way->ifindex | XDP_TARGET_BACK : way->ifindex,
+				       is_back ? fib->ifindex | XDP_TARGET_BACK : fib->ifindex,
 				       is_back ? XDP_TX : XDP_PASS);
 
 	if (action == XDP_REDIRECT)
@@ -89,25 +89,25 @@ static __always_inline enum verdict way_out(const struct bpf_fib_lookup *way,
 	return action == XDP_TX ? VERDICT_SENT_BACK : VERDICT_NEXT;
 }
 
-static __always_inline bool frame_write_macs(struct xdp_md *xdp, const struct bpf_fib_lookup *way)
+static __always_inline bool frame_write_macs(struct xdp_md *xdp, const struct bpf_fib_lookup *fib)
 {
 	struct frame frame = frame_of(xdp);
 	struct ethhdr *header = frame.data;
 
 	if ((void *)(header + 1) > frame.end)
 		return false;
-	__builtin_memcpy(header->h_dest, way->dmac, ETH_ALEN);
-	__builtin_memcpy(header->h_source, way->smac, ETH_ALEN);
+	__builtin_memcpy(header->h_dest, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(header->h_source, fib->smac, ETH_ALEN);
 	return true;
 }
 
 /* Forwards a packet of a flow if XDP handles such flows and nothing prevents it. */
-static __noinline enum verdict flow_forward(struct xdp_md *xdp, const struct packet *packet,
-					    const struct flow *flow, const struct hook *hook)
+static __noinline enum verdict frame_forward(struct xdp_md *xdp, const struct packet *packet,
+					     const struct flow *flow, const struct hook *hook)
 {
 	struct frame frame = frame_of(xdp);
 	struct flow_draft *draft = flow_draft_get();
-	struct bpf_fib_lookup way = {};
+	struct bpf_fib_lookup fib = {};
 	__u32 service = flow->service;
 	enum verdict verdict;
 
@@ -116,18 +116,18 @@ static __noinline enum verdict flow_forward(struct xdp_md *xdp, const struct pac
 	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
 		return VERDICT_NEXT;
 	rewrite_from_flow(flow, &draft->rewrite);
-	if (!route_find_link(xdp, packet, hook, &draft->rewrite, &way))
+	if (!route_find_link(xdp, packet, hook, &draft->rewrite, &fib))
 		return VERDICT_NEXT;
 	if (neighbours_are_sought()) {
-		neighbour_fill(&draft->route.next, &way);
+		neighbour_fill(&draft->route.next, &fib);
 		(void)neighbour_search_end(&draft->route.next);
 	}
-	if (neighbour_needs_packet(&way, now_seconds()))
+	if (neighbour_needs_packet(&fib, now_seconds()))
 		return VERDICT_NEXT;
-	verdict = way_out(&way, hook);
+	verdict = frame_exit(&fib, hook);
 	if (verdict == VERDICT_NEXT)
 		return VERDICT_NEXT;
-	if (!frame_translate(xdp, packet, &draft->rewrite) || !frame_write_macs(xdp, &way))
+	if (!frame_translate(xdp, packet, &draft->rewrite) || !frame_write_macs(xdp, &fib))
 		return verdict_give_up(COUNTER_DROP_REWRITE);
 	if (config.count_packets)
 		stats_count_packet(service, hook->size);

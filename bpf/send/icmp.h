@@ -155,7 +155,7 @@ static __always_inline const struct flow *icmp_find_flow(const struct packet *qu
 	if (!draft)
 		return NULL;
 	packet_flow_key_back(quote, direction, &draft->peer_key);
-	if (!flow_look(&draft->peer_key, &draft->original, &is_confirmed) ||
+	if (!flow_read(&draft->peer_key, &draft->original, &is_confirmed) ||
 	    flow_is_expired(&draft->original, quote->proto, now_seconds()))
 		return NULL;
 	return &draft->original;

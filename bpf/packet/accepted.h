@@ -80,8 +80,8 @@ static __always_inline bool packet_is_unsound(struct __sk_buff *skb, const struc
 	       (packet->flags & PACKET_SUM_IS_OFF && header_is_broken(skb, packet));
 }
 
-static __always_inline bool packet_is_taken(struct __sk_buff *skb, struct packet *packet,
-					    const struct hook *hook)
+static __always_inline bool packet_is_accepted(struct __sk_buff *skb, struct packet *packet,
+					       const struct hook *hook)
 {
 	if (packet_is_unsound(skb, packet))
 		return false;
@@ -108,8 +108,8 @@ static __always_inline bool frame_is_for_link(const struct frame *frame, const s
 }
 
 /* True if the stack would accept the packet; all others are passed up to it. */
-static __always_inline bool frame_is_taken(const struct frame *frame, const struct packet *packet,
-					   const struct hook *hook)
+static __always_inline bool frame_is_accepted(const struct frame *frame,
+					      const struct packet *packet, const struct hook *hook)
 {
 	return frame_is_for_link(frame, hook) && !packet_is_martian(packet) &&
 	       !(packet->flags & PACKET_SUM_IS_OFF);
