@@ -74,7 +74,7 @@ static __noinline enum verdict original_open(struct __sk_buff *skb, const struct
 		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
-	return flow_forward_original(skb, packet, &draft->original, hook);
+	return flow_forward_original(skb, packet, &draft->pair.original, hook);
 }
 
 /* Handles a packet from a backend: sends it to the client if it belongs to a flow. */
@@ -119,7 +119,7 @@ static __always_inline enum verdict original(struct __sk_buff *skb, const struct
 
 	if (!draft)
 		return verdict_give_up(COUNTER_DROP_NEW_FLOWS);
-	flow = &draft->original;
+	flow = &draft->pair.original;
 	entry = original_find(draft, packet, &is_confirmed);
 	if (!entry) {
 		verdict = hairpin_reply(skb, packet, hook);
@@ -188,7 +188,7 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 	else if (!packet_opens(packet) ||
 		 !direct_begin(skb, packet, address, has_flows, hook, draft))
 		return false;
-	rewrite_from_flow(&draft->original, &draft->rewrite);
+	rewrite_from_flow(&draft->pair.original, &draft->rewrite);
 	return !nat_rewrite(skb, packet, &draft->rewrite);
 }
 
@@ -258,7 +258,7 @@ static __noinline enum verdict from_own_vip(struct __sk_buff *skb, struct packet
 	if (!draft || packet_is_translated(skb) || !vip_needs_node_address(packet, hook) ||
 	    packet_read_ports_apart(skb, packet) || !proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
-	flow = &draft->original;
+	flow = &draft->pair.original;
 	entry = original_find(draft, packet, &is_confirmed);
 	if (entry && own_vip_flow_goes_on(packet, flow)) {
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
@@ -271,7 +271,7 @@ static __noinline enum verdict from_own_vip(struct __sk_buff *skb, struct packet
 	err = flow_create(skb, packet, hook, draft);
 	if (err)
 		return verdict_of(err);
-	return flow_forward(skb, packet, &draft->original, FLOW_ORIGINAL, hook);
+	return flow_forward(skb, packet, &draft->pair.original, FLOW_ORIGINAL, hook);
 }
 
 /*
@@ -422,7 +422,7 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	__u32 offset = 0;
 	enum verdict verdict;
 
-	if (!draft || draft->is_sending)
+	if (!draft || draft->dsr.is_sending)
 		return TC_ACT_UNSPEC;
 	packet = &draft->packet;
 	__builtin_memset(packet, 0, sizeof(*packet));
@@ -436,7 +436,7 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	if (verdict == VERDICT_TRANSLATE_ERROR)
 		verdict = icmp_error(skb, packet, draft, hook);
 	if (verdict == VERDICT_ENCAPSULATE)
-		verdict = encapsulate(skb, packet, &draft->original, hook);
+		verdict = encapsulate(skb, packet, &draft->pair.original, hook);
 	if (draft->due)
 		(void)run_deferred(skb);
 	if (verdict_is_given_up(verdict))

@@ -51,7 +51,7 @@ static __noinline enum verdict original_open(struct xdp_md *xdp, const struct pa
 		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
-	return frame_forward(xdp, packet, &draft->original, hook);
+	return frame_forward(xdp, packet, &draft->pair.original, hook);
 }
 
 /*
@@ -84,7 +84,7 @@ static __always_inline enum verdict original(struct xdp_md *xdp, const struct pa
 
 	if (!draft)
 		return VERDICT_NEXT;
-	flow = &draft->original;
+	flow = &draft->pair.original;
 	entry = original_find(draft, packet, &is_confirmed);
 	if (!entry) {
 		verdict = reply(xdp, packet, hook);

@@ -58,7 +58,7 @@ static __always_inline int encapsulation_write_ipv4(struct __sk_buff *skb, __u32
 	header->tos = dscp;
 	header->tot_len = header_length(sizeof(*header) + size);
 	header->id = draft->rewrite.dst_port;
-	header->frag_off = draft->asks ? 0 : IPV4_DONT_FRAGMENT;
+	header->frag_off = draft->dsr.asks ? 0 : IPV4_DONT_FRAGMENT;
 	header->ttl = ENCAPSULATION_TTL;
 	header->protocol = IPPROTO_IPIP;
 	header->check = 0;
@@ -76,7 +76,7 @@ static __always_inline int encapsulation_write_ipv6(struct __sk_buff *skb, __u32
 
 	header->version = 6;
 	header->priority = dscp >> 4;
-	header->flow_lbl[0] = dscp << 4 | (draft->asks ? FLOW_LABEL_ASKS : 0);
+	header->flow_lbl[0] = dscp << 4 | (draft->dsr.asks ? FLOW_LABEL_ASKS : 0);
 	__builtin_memcpy(&header->flow_lbl[1], &draft->rewrite.dst_port, sizeof(__be16));
 	header->payload_len = header_length(size);
 	header->nexthdr = IPPROTO_IPV6;
@@ -162,8 +162,8 @@ static __noinline enum verdict encapsulate(struct __sk_buff *skb, const struct p
 	if (err)
 		return verdict_of(err);
 	draft->rewrite.dst_port = flow->new_dst_port;
-	draft->asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
-		      packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
+	draft->dsr.asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
+			  packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
 	err = encapsulation_write(skb, packet, hook, draft);
 	if (err)
 		return verdict_of(err);

@@ -52,9 +52,9 @@ static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet
 		return false;
 	quote->src_port = ports[0];
 	quote->dst_port = ports[1];
-	packet_flow_key(quote, FLOW_ORIGINAL, &draft->original_key);
-	return flow_read(&draft->original_key, &draft->original, &is_confirmed) &&
-	       draft->original.flags & FLOW_DSR;
+	packet_flow_key(quote, FLOW_ORIGINAL, &draft->pair.original_key);
+	return flow_read(&draft->pair.original_key, &draft->pair.original, &is_confirmed) &&
+	       draft->pair.original.flags & FLOW_DSR;
 }
 
 /*
@@ -104,7 +104,7 @@ static __noinline enum verdict dsr_error(struct __sk_buff *skb, const struct pac
 
 	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
 		return VERDICT_NEXT;
-	quote = &draft->quote;
+	quote = &draft->icmp.quote;
 	overhead = encapsulation_size(packet->family);
 	end = packet_end(skb, packet);
 	if (mtu <= overhead || packet->l3_offset != hook->link_header_size ||

@@ -67,14 +67,14 @@ static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct f
 }
 
 /*
- * Updates the flow in draft->original from a client's packet; the flow may be due to move to
+ * Updates the flow in draft->pair.original from a client's packet; the flow may be due to move to
  * `flows` afterwards.
  */
 static __noinline int dsr_go_on(struct flow_draft *draft, struct flow *entry,
 				const struct packet *packet, bool is_confirmed)
 {
-	const struct flow_key *key = &draft->original_key;
-	struct flow *flow = &draft->original;
+	const struct flow_key *key = &draft->pair.original_key;
+	struct flow *flow = &draft->pair.original;
 	__u32 now_s = now_seconds();
 	bool is_believed = true;
 	__u8 state = flow->state;

@@ -75,25 +75,26 @@ static __always_inline bool flow_is_received(const struct packet *packet, const 
  */
 static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
 {
-	const struct packet *inner = &draft->quote;
+	const struct packet *inner = &draft->dsr.inner;
 	bool is_confirmed;
 
-	packet_flow_key(inner, FLOW_ORIGINAL, &draft->original_key);
-	return flow_read(&draft->original_key, &draft->original, &is_confirmed) &&
-	       draft->original.flags & FLOW_DSR_RECEIVED &&
-	       flow_is_received(inner, &draft->original, &draft->choice);
+	packet_flow_key(inner, FLOW_ORIGINAL, &draft->pair.original_key);
+	return flow_read(&draft->pair.original_key, &draft->pair.original, &is_confirmed) &&
+	       draft->pair.original.flags & FLOW_DSR_RECEIVED &&
+	       flow_is_received(inner, &draft->pair.original, &draft->decision.choice);
 }
 
 /*
  * Checks whether an encapsulated packet to a backend's address is meant for us, and fills
- * draft->quote and draft->choice. Returns VERDICT_UNWRAPPED if so, VERDICT_NEXT if not.
+ * draft->dsr.inner and draft->decision.choice. Returns VERDICT_UNWRAPPED if so, VERDICT_NEXT if
+ * not.
  */
 static __noinline enum verdict encapsulated_judge(struct __sk_buff *skb,
 						  const struct packet *packet,
 						  const struct address_info *address,
 						  const struct hook *hook, struct flow_draft *draft)
 {
-	struct packet *inner = &draft->quote;
+	struct packet *inner = &draft->dsr.inner;
 	const struct address_info *frontend;
 	int err;
 
@@ -116,11 +117,11 @@ static __noinline enum verdict encapsulated_judge(struct __sk_buff *skb,
 			       : verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (!err && inner->fragment != FRAGMENT_NONE && !fragment_ports(inner))
 		err = -COUNTER_DROP_FRAGMENT;
-	__builtin_memset(&draft->choice, 0, sizeof(draft->choice));
-	draft->choice.flags = BACKEND_LOCAL;
-	draft->choice.addr = packet->dst;
-	draft->choice.port = encapsulated_port(skb, packet);
-	draft->asks = encapsulated_asks(skb, packet);
+	__builtin_memset(&draft->decision.choice, 0, sizeof(draft->decision.choice));
+	draft->decision.choice.flags = BACKEND_LOCAL;
+	draft->decision.choice.addr = packet->dst;
+	draft->decision.choice.port = encapsulated_port(skb, packet);
+	draft->dsr.asks = encapsulated_asks(skb, packet);
 	if (config.forwarding == FORWARDING_SNAT && (err || !encapsulated_is_known(draft)))
 		return VERDICT_NEXT;
 	if (!backend_is_here(skb, packet, address, hook, draft))
@@ -145,44 +146,45 @@ static __always_inline enum verdict dsr_unwrap(struct __sk_buff *skb, struct pac
 		return verdict;
 	if (bpf_skb_adjust_room(skb, -(__s32)size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return verdict_give_up(COUNTER_DROP_REWRITE);
-	draft->sender = packet->src;
-	*packet = draft->quote;
+	draft->dsr.sender = packet->src;
+	*packet = draft->dsr.inner;
 	packet->l3_offset -= size;
 	packet->l4_offset -= size;
 	return VERDICT_UNWRAPPED;
 }
 
 /*
- * Uses the flow of draft->original for a packet. A packet that asks gets a confirmation if the flow
- * is confirmed, at most once a second: a network that changes the mark must not make every packet
- * cause an answer.
+ * Uses the flow of draft->pair.original for a packet. A packet that asks gets a confirmation if the
+ * flow is confirmed, at most once a second: a network that changes the mark must not make every
+ * packet cause an answer.
  */
 static __always_inline void dsr_received_go_on(struct flow_draft *draft, struct flow *entry,
 					       const struct packet *packet, bool is_confirmed)
 {
-	struct flow *flow = &draft->original;
+	struct flow *flow = &draft->pair.original;
 	bool was_quiet = flow->last_use_s != now_seconds();
 
 	(void)flow_go_on(draft, entry, packet, is_confirmed);
-	draft->must_confirm = draft->asks && (!is_confirmed || was_quiet) &&
-			      (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
+	draft->dsr.must_confirm = draft->dsr.asks && (!is_confirmed || was_quiet) &&
+				  (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
 }
 
 /*
- * Looks up the flow of an unwrapped packet, into draft->original and draft->original_key. Returns
- * VERDICT_NEXT if it has one, VERDICT_OPEN_FLOW if it opens one.
+ * Looks up the flow of an unwrapped packet, into draft->pair.original and draft->pair.original_key.
+ * Returns VERDICT_NEXT if it has one, VERDICT_OPEN_FLOW if it opens one.
  */
 static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct packet *packet,
 					const struct hook *hook, struct flow_draft *draft)
 {
-	struct flow_key *key = &draft->original_key;
+	struct flow_key *key = &draft->pair.original_key;
 	bool is_confirmed, is_known;
 	struct flow *entry;
 
 	packet_flow_key(packet, FLOW_ORIGINAL, key);
-	entry = flow_read(key, &draft->original, &is_confirmed);
-	is_known = entry && flow_is_received(packet, &draft->original, &draft->choice);
-	if (!(is_known && draft->original.ifindex == hook->ifindex) &&
+	entry = flow_read(key, &draft->pair.original, &is_confirmed);
+	is_known =
+		entry && flow_is_received(packet, &draft->pair.original, &draft->decision.choice);
+	if (!(is_known && draft->pair.original.ifindex == hook->ifindex) &&
 	    !link_leads_to_sender(skb, hook, draft))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (is_known) {
@@ -193,10 +195,10 @@ static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct pack
 		return verdict_give_up(COUNTER_DROP_SOURCE_RANGE);
 	if (entry && !flow_end(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
-	__builtin_memset(&draft->target, 0, sizeof(draft->target));
-	__builtin_memset(&draft->place, 0, sizeof(draft->place));
+	__builtin_memset(&draft->decision.target, 0, sizeof(draft->decision.target));
+	__builtin_memset(&draft->decision.place, 0, sizeof(draft->decision.place));
 	flow_draft_fill(packet, hook, draft);
-	draft->original.flags = FLOW_DSR_RECEIVED;
+	draft->pair.original.flags = FLOW_DSR_RECEIVED;
 	return VERDICT_OPEN_FLOW;
 }
 
@@ -210,15 +212,15 @@ static __noinline enum verdict dsr_receive_icmp(struct __sk_buff *skb, const str
 	const struct flow *flow;
 	int err;
 
-	if (!icmp_read_quote(skb, packet, &draft->quote))
+	if (!icmp_read_quote(skb, packet, &draft->icmp))
 		return verdict_give_up(COUNTER_DROP_ICMP);
-	flow = icmp_find_flow(&draft->quote, FLOW_ORIGINAL);
+	flow = icmp_find_flow(&draft->icmp.quote, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
 		return verdict_give_up(COUNTER_DROP_ICMP);
 	if (flow->ifindex != hook->ifindex && !link_leads_to_sender(skb, hook, draft))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
-	icmp_outer(packet, &draft->quote, flow, &draft->rewrite);
-	err = icmp_rewrite(skb, packet, &draft->quote, flow, &draft->rewrite);
+	icmp_outer(packet, &draft->icmp.quote, flow, &draft->rewrite);
+	err = icmp_rewrite(skb, packet, &draft->icmp, flow, &draft->rewrite);
 	if (err)
 		return verdict_of(err);
 	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
@@ -251,17 +253,17 @@ __noinline enum verdict dsr_receive(struct __sk_buff *skb, __u32 link_header_siz
 		return verdict;
 	if (packet_is_icmp(packet))
 		return dsr_receive_icmp(skb, packet, &hook, draft);
-	draft->must_confirm = false;
+	draft->dsr.must_confirm = false;
 	verdict = dsr_flow(skb, packet, &hook, draft);
 	if (verdict == VERDICT_OPEN_FLOW)
 		verdict = verdict_of(flow_open(skb, &hook, draft));
 	if (verdict != VERDICT_NEXT)
 		return verdict;
-	if (draft->must_confirm) {
+	if (draft->dsr.must_confirm) {
 		err = confirmation_send(skb, packet, &hook, draft);
 		if (err)
 			return verdict_of(err);
 	}
-	rewrite_from_flow(&draft->original, &draft->rewrite);
+	rewrite_from_flow(&draft->pair.original, &draft->rewrite);
 	return verdict_of(nat_rewrite(skb, packet, &draft->rewrite));
 }

@@ -54,12 +54,12 @@ __noinline int route_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge
  */
 static __always_inline bool witness_next(struct flow_draft *draft, __u32 number)
 {
-	bool is_ipv4 = address_is_ipv4(&draft->sender);
+	bool is_ipv4 = address_is_ipv4(&draft->dsr.sender);
 	const struct backend *backend;
 	__u32 place, *id;
 
 	if (number < ROUTES_TRIED) {
-		draft->rewrite.dst = draft->sender;
+		draft->rewrite.dst = draft->dsr.sender;
 		return true;
 	}
 	place = number - ROUTES_TRIED + (is_ipv4 ? 0 : FAR_BACKENDS);
@@ -74,7 +74,7 @@ static __always_inline bool witness_next(struct flow_draft *draft, __u32 number)
 }
 
 /*
- * True if packets of the node with the address draft->sender can arrive by this link: it is an
+ * True if packets of the node with the address draft->dsr.sender can arrive by this link: it is an
  * overlay, which joins nodes, or the route to that node or to pods of other nodes leads out of it.
  * If a route has several next hops, the kernel picks one by the pair of addresses, so other sources
  * are tried.
@@ -89,7 +89,7 @@ static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct 
 		return false;
 	if (link->role == LINK_OVERLAY || (link->bridge && mac_is_zero(link->mac)))
 		return true;
-	draft->rewrite.src = draft->choice.addr;
+	draft->rewrite.src = draft->decision.choice.addr;
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
 	for (__u32 number = 0; number < ROUTES_TRIED + FAR_BACKENDS; number++) {

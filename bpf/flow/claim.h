@@ -21,18 +21,18 @@ enum claim {
 
 /*
  * True if the draft's reply tuple may be taken from the flow that holds it; copies the holder to
- * draft->ended.reply. A holder that is not established yet, or is closed, gives way only to a flow
+ * draft->claim.holder. A holder that is not established yet, or is closed, gives way only to a flow
  * that found no other port (`displaces`). Of several such holders the one unused longest goes
  * first, so it is remembered in the draft.
  */
 static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool displaces)
 {
-	const struct flow *reply = &draft->reply, *holder = &draft->ended.reply;
-	const struct flow_key *key = &draft->reply_key;
+	const struct flow *reply = &draft->pair.reply, *holder = &draft->claim.holder;
+	const struct flow_key *key = &draft->pair.reply_key;
 	bool is_confirmed;
 
-	if (!flow_read(key, &draft->ended.reply, &is_confirmed)) {
-		draft->ended.reply = *reply; /* there is no holder */
+	if (!flow_read(key, &draft->claim.holder, &is_confirmed)) {
+		draft->claim.holder = *reply; /* there is no holder */
 		return true;
 	}
 	if (flow_is_same(holder, reply) || flow_is_expired(holder, key->proto, reply->last_use_s))
@@ -41,10 +41,11 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
 		return false;
 	if (displaces)
 		return true;
-	if (!draft->has_oldest || (__s32)(holder->last_use_s - draft->oldest_use_s) < 0) {
-		draft->has_oldest = true;
-		draft->oldest_port = key->dst_port;
-		draft->oldest_use_s = holder->last_use_s;
+	if (!draft->claim.has_oldest ||
+	    (__s32)(holder->last_use_s - draft->claim.oldest_use_s) < 0) {
+		draft->claim.has_oldest = true;
+		draft->claim.oldest_port = key->dst_port;
+		draft->claim.oldest_use_s = holder->last_use_s;
 	}
 	return false;
 }
@@ -56,14 +57,14 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
  */
 static __always_inline enum claim tuple_enter(struct flow_draft *draft)
 {
-	const struct flow_key *key = &draft->reply_key;
-	long err = bpf_map_update_elem(&new_flows, key, &draft->reply, BPF_NOEXIST);
+	const struct flow_key *key = &draft->pair.reply_key;
+	long err = bpf_map_update_elem(&new_flows, key, &draft->pair.reply, BPF_NOEXIST);
 
 	if (err)
 		return err == -EEXIST ? CLAIM_TAKEN : CLAIM_FAILED;
 	if (!bpf_map_lookup_elem(&flows, key))
 		return CLAIM_GRANTED;
-	(void)flow_delete_half(&new_flows, key, &draft->reply);
+	(void)flow_delete_half(&new_flows, key, &draft->pair.reply);
 	return CLAIM_TAKEN;
 }
 
@@ -75,14 +76,12 @@ static __always_inline enum claim tuple_take_over(struct flow_draft *draft, bool
 
 	if (!tuple_may_be_taken(draft, displaces))
 		return CLAIM_TAKEN;
-	lock = tuple_lock_of(&draft->reply_key);
+	lock = tuple_lock_of(&draft->pair.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return CLAIM_TAKEN;
 	/* Another CPU may have taken it since. */
 	if (tuple_may_be_taken(draft, displaces)) {
-		draft->ended.reply_key = draft->reply_key;
-		flow_peer_key(&draft->reply_key, &draft->ended.reply, &draft->ended.original_key);
-		flow_peer(&draft->reply_key, &draft->ended.reply, &draft->ended.original);
+		flow_pair_of_reply(&draft->ended, &draft->pair.reply_key, &draft->claim.holder);
 		(void)flow_end_held(FLOW_LEAVES_NOTHING);
 		claim = tuple_enter(draft);
 	}
@@ -98,8 +97,8 @@ __noinline enum claim flow_claim_reply(__u32 displaces)
 
 	if (!draft)
 		return CLAIM_TAKEN;
-	draft->reply.check = flow_check_of(&draft->reply_key);
-	if (!bpf_map_lookup_elem(&flows, &draft->reply_key)) {
+	draft->pair.reply.check = flow_check_of(&draft->pair.reply_key);
+	if (!bpf_map_lookup_elem(&flows, &draft->pair.reply_key)) {
 		claim = tuple_enter(draft);
 		if (claim != CLAIM_TAKEN)
 			return claim;
@@ -182,8 +181,8 @@ static __always_inline bool socket_may_have(__u8 proto, __be16 port)
 static __always_inline enum claim flow_claim_port(struct flow_draft *draft, __be16 port,
 						  bool displaces)
 {
-	draft->original.new_src_port = port;
-	draft->reply_key.dst_port = port;
+	draft->pair.original.new_src_port = port;
+	draft->pair.reply_key.dst_port = port;
 	return flow_claim_reply(displaces);
 }
 
@@ -194,19 +193,19 @@ static __always_inline enum claim flow_claim_port(struct flow_draft *draft, __be
  */
 static __noinline bool port_may_be_kept(const struct flow_draft *draft)
 {
-	if (draft->is_from_node && !port_may_be_used(draft->original.new_src_port))
+	if (draft->claim.is_from_node && !port_may_be_used(draft->pair.original.new_src_port))
 		return false;
-	return draft->original_key.proto != IPPROTO_UDP ||
-	       !direct_is_awaited(&draft->reply_key, draft->original.last_use_s);
+	return draft->pair.original_key.proto != IPPROTO_UDP ||
+	       !direct_is_awaited(&draft->pair.reply_key, draft->pair.original.last_use_s);
 }
 
 /* Like flow_claim_port(), for a port that a socket of this node may have. */
 static __always_inline enum claim flow_claim_sockets_port(void *ctx, struct flow_draft *draft,
 							  __be16 port)
 {
-	draft->reply_key.dst_port = port;
-	if (draft->is_from_node && socket_may_have(draft->original_key.proto, port) &&
-	    tuple_is_of_socket(ctx, &draft->reply_key))
+	draft->pair.reply_key.dst_port = port;
+	if (draft->claim.is_from_node && socket_may_have(draft->pair.original_key.proto, port) &&
+	    tuple_is_of_socket(ctx, &draft->pair.reply_key))
 		return CLAIM_TAKEN;
 	return flow_claim_port(draft, port, false);
 }
@@ -218,20 +217,20 @@ static __always_inline enum claim flow_claim_sockets_port(void *ctx, struct flow
  */
 static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps_port)
 {
-	__be16 port = draft->original.new_src_port;
+	__be16 port = draft->pair.original.new_src_port;
 	enum claim claim = CLAIM_TAKEN;
 
-	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
-	flow_peer(&draft->original_key, &draft->original, &draft->reply);
-	draft->has_oldest = false;
+	flow_peer_key(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply_key);
+	flow_peer(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply);
+	draft->claim.has_oldest = false;
 	if (keeps_port && port_may_be_kept(draft))
 		claim = flow_claim_sockets_port(ctx, draft, port);
 	for (int attempt = 0; attempt < PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
 		claim = flow_claim_port(draft, port_pick(false), false);
 	for (int attempt = 0; attempt < NODE_PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
 		claim = flow_claim_sockets_port(ctx, draft, port_pick(true));
-	if (claim == CLAIM_TAKEN && draft->has_oldest)
-		claim = flow_claim_port(draft, draft->oldest_port, true);
+	if (claim == CLAIM_TAKEN && draft->claim.has_oldest)
+		claim = flow_claim_port(draft, draft->claim.oldest_port, true);
 	if (claim == CLAIM_GRANTED)
 		return 0;
 	return claim == CLAIM_TAKEN ? -COUNTER_DROP_NO_PORT_FREE : -COUNTER_DROP_NEW_FLOWS;

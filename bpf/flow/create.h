@@ -24,14 +24,15 @@ static __noinline int flow_decide(const struct packet *packet, const struct hook
 {
 	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
 
-	draft->target = *target;
+	draft->decision.target = *target;
 	if (!source_is_allowed(&packet->src, target))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (!packet_opens(packet))
 		return -COUNTER_REJECT_NO_FLOW;
-	(void)client_find(packet, hook, &draft->place);
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	return service_select(&client, &draft->target, draft->place.is_near, &draft->choice);
+	(void)client_find(packet, hook, &draft->decision.place);
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
+	return service_select(&client, &draft->decision.target, draft->decision.place.is_near,
+			      &draft->decision.choice);
 }
 
 /* Records for the operator that flows of a service port find no free source port. */
@@ -51,9 +52,9 @@ static __always_inline void exhausted_record(__u32 service)
 static __always_inline void flow_draft_fill(const struct packet *packet, const struct hook *hook,
 					    struct flow_draft *draft)
 {
-	const struct flow_key *key = &draft->original_key;
-	const struct choice *choice = &draft->choice;
-	struct flow *flow = &draft->original;
+	const struct flow_key *key = &draft->pair.original_key;
+	const struct choice *choice = &draft->decision.choice;
+	struct flow *flow = &draft->pair.original;
 
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->new_src = key->src;
@@ -66,10 +67,10 @@ static __always_inline void flow_draft_fill(const struct packet *packet, const s
 	flow->service = choice->service;
 	flow->last_use_s = now_seconds();
 	flow_begin(packet, flow);
-	flow->kind = draft->target.kind;
-	flow->is_near = draft->place.is_near;
+	flow->kind = draft->decision.target.kind;
+	flow->is_near = draft->decision.place.is_near;
 	flow->ifindex = hook->ifindex;
-	draft->is_from_node = false;
+	draft->claim.is_from_node = false;
 }
 
 /*
@@ -80,14 +81,16 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 					 const struct hook *hook, struct flow_draft *draft)
 {
 	const struct address_info *frontend, *backend, *client;
-	struct flow *flow = &draft->original;
+	struct flow *flow = &draft->pair.original;
 	int err;
 
 	backend = address_lookup(&flow->new_dst);
-	client = hook->is_egress ? address_lookup(&draft->original_key.src) : NULL;
-	if ((!draft->place.returns_here || (client && is_vip_of_node(client))) &&
-	    !(draft->choice.flags & BACKEND_LOCAL) && !(backend && backend->flags & ADDRESS_NODE)) {
-		if (!hook->is_egress && dsr_is_possible(draft)) {
+	client = hook->is_egress ? address_lookup(&draft->pair.original_key.src) : NULL;
+	if ((!draft->decision.place.returns_here || (client && is_vip_of_node(client))) &&
+	    !(draft->decision.choice.flags & BACKEND_LOCAL) &&
+	    !(backend && backend->flags & ADDRESS_NODE)) {
+		if (!hook->is_egress &&
+		    dsr_is_possible(&draft->pair.original_key, &draft->decision.choice)) {
 			flow->flags = FLOW_DSR;
 			return 0;
 		}
@@ -102,18 +105,19 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 		    !link_source_of(hook->ifindex, packet->family, &flow->new_src)) {
 			if (!hook->is_egress)
 				return -COUNTER_DROP_NO_ROUTE;
-			flow->new_src = draft->original_key.src;
+			flow->new_src = draft->pair.original_key.src;
 		}
 		/*
 		 * A packet of the node itself is not forwarded, and its reply is delivered locally.
 		 */
 		flow->flags = hook->is_egress ? 0 : FLOW_SOURCE_NAT;
-		draft->is_from_node = !address_equal(&flow->new_src, &draft->original_key.src);
-	} else if (address_equal(&draft->original_key.src, &flow->new_dst)) {
+		draft->claim.is_from_node =
+			!address_equal(&flow->new_src, &draft->pair.original_key.src);
+	} else if (address_equal(&draft->pair.original_key.src, &flow->new_dst)) {
 		flow->flags = FLOW_HAIRPIN;
-		flow->new_src = draft->original_key.dst;
+		flow->new_src = draft->pair.original_key.dst;
 		frontend = address_lookup(&flow->new_src);
-		draft->is_from_node = frontend && frontend->flags & ADDRESS_NODE;
+		draft->claim.is_from_node = frontend && frontend->flags & ADDRESS_NODE;
 	}
 	return 0;
 }
@@ -123,9 +127,9 @@ static __always_inline int flow_enter_lost(struct flow_draft *draft)
 {
 	bool is_confirmed;
 
-	if (!(draft->original.flags & FLOW_DSR))
-		(void)flow_delete_half(&new_flows, &draft->reply_key, &draft->reply);
-	if (!flow_read(&draft->original_key, &draft->original, &is_confirmed))
+	if (!(draft->pair.original.flags & FLOW_DSR))
+		(void)flow_delete_half(&new_flows, &draft->pair.reply_key, &draft->pair.reply);
+	if (!flow_read(&draft->pair.original_key, &draft->pair.original, &is_confirmed))
 		return -COUNTER_DROP_NEW_FLOWS;
 	return 0;
 }
@@ -142,18 +146,21 @@ static __noinline int flow_enter(void *ctx, struct flow_draft *draft, bool keeps
 	/*
 	 * Replies of direct server return bypass this node, so their tuple need not be unique here.
 	 */
-	if (draft->original.flags & FLOW_DSR) {
-		flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
+	if (draft->pair.original.flags & FLOW_DSR) {
+		flow_peer_key(&draft->pair.original_key, &draft->pair.original,
+			      &draft->pair.reply_key);
 	} else {
 		err = flow_claim(ctx, draft, keeps_port);
 		if (err)
 			return err;
 	}
-	until_s = draft->original.last_use_s + flow_timeout_s(draft->original_key.proto, FLOW_NEW);
-	address_expect_flows(&draft->original_key.dst, until_s);
-	address_expect_flows(&draft->reply_key.src, until_s);
-	draft->original.check = flow_check_of(&draft->original_key);
-	err = bpf_map_update_elem(&new_flows, &draft->original_key, &draft->original, BPF_NOEXIST);
+	until_s = draft->pair.original.last_use_s +
+		  flow_timeout_s(draft->pair.original_key.proto, FLOW_NEW);
+	address_expect_flows(&draft->pair.original_key.dst, until_s);
+	address_expect_flows(&draft->pair.reply_key.src, until_s);
+	draft->pair.original.check = flow_check_of(&draft->pair.original_key);
+	err = bpf_map_update_elem(&new_flows, &draft->pair.original_key, &draft->pair.original,
+				  BPF_NOEXIST);
 	if (err == -EEXIST)
 		return flow_enter_lost(draft);
 	return err ? -COUNTER_DROP_NEW_FLOWS : 0;
@@ -165,10 +172,10 @@ static __always_inline int flow_open(void *ctx, const struct hook *hook, struct 
 	int err = flow_enter(ctx, draft, true);
 
 	if (err == -COUNTER_DROP_NO_PORT_FREE)
-		exhausted_record(draft->choice.service);
+		exhausted_record(draft->decision.choice.service);
 	if (err)
 		return err;
-	stats_count_connection(draft->choice.service);
+	stats_count_connection(draft->decision.choice.service);
 	counter_add(COUNTER_FORWARDED_NEW, hook->size);
 	return 0;
 }
@@ -181,8 +188,8 @@ static __always_inline int flow_open(void *ctx, const struct hook *hook, struct 
 static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const struct hook *hook,
 						   struct flow_draft *draft)
 {
-	const struct address_info *backend = address_lookup(&draft->original.new_dst);
-	struct flow *flow = &draft->original;
+	const struct address_info *backend = address_lookup(&draft->pair.original.new_dst);
+	struct flow *flow = &draft->pair.original;
 
 	flow->flags |= FLOW_LOCAL_CLIENT;
 	flow->ifindex = hook->ifindex;
@@ -191,13 +198,13 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 					 sizeof(flow->mac));
 	if (backend && backend->flags & ADDRESS_NODE) {
 		flow->flags |= FLOW_HAIRPIN;
-		flow->new_src = draft->original_key.dst;
+		flow->new_src = draft->pair.original_key.dst;
 	}
 }
 
 /*
- * Creates the flow from the frontend, in draft->original_key, to draft->choice; afterwards all of
- * the flow is in the draft. Returns 0 or -enum counter_reason.
+ * Creates the flow from the frontend, in draft->pair.original_key, to draft->decision.choice;
+ * afterwards all of the flow is in the draft. Returns 0 or -enum counter_reason.
  */
 static __noinline int flow_create(struct __sk_buff *skb, const struct packet *packet,
 				  const struct hook *hook, struct flow_draft *draft)

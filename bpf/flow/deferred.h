@@ -8,17 +8,17 @@
 #include "flow/create.h"
 #include "flow/end.h"
 
-/* Gives the flow of draft->reply another source port; the client's next SYN uses it. */
+/* Gives the flow of draft->pair.reply another source port; the client's next SYN uses it. */
 static __always_inline int flow_change_port(void *ctx, struct flow_draft *draft)
 {
 	const struct address_info *source;
 
 	if (!flow_end(FLOW_REPLY, FLOW_LEAVES_NOTHING))
 		return 0;
-	draft->original_key = draft->ended.original_key;
-	draft->original = draft->ended.original;
-	source = address_lookup(&draft->original.new_src);
-	draft->is_from_node = source && source->flags & ADDRESS_NODE;
+	draft->pair.original_key = draft->ended.original_key;
+	draft->pair.original = draft->ended.original;
+	source = address_lookup(&draft->pair.original.new_src);
+	draft->claim.is_from_node = source && source->flags & ADDRESS_NODE;
 	counter_add(COUNTER_TUPLE_CHANGED, 0);
 	return flow_enter(ctx, draft, false);
 }

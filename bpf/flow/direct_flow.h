@@ -12,14 +12,14 @@
 #include "flow/follow.h"
 
 /*
- * True if a packet to a backend belongs to the flow in draft->reply and has just been translated on
- * a lower link (a bridge's port), rather than being sent directly by the client.
+ * True if a packet to a backend belongs to the flow in draft->pair.reply and has just been
+ * translated on a lower link (a bridge's port), rather than being sent directly by the client.
  */
 static __noinline bool direct_is_translated(const struct hook *hook, const struct packet *packet,
 					    struct flow_draft *draft)
 {
 	__u32 sent = packet->sequence + packet_sequence_length(packet);
-	const struct flow *reply = &draft->reply;
+	const struct flow *reply = &draft->pair.reply;
 	const struct flow_renewal *renewal;
 
 	if (!proto_has_handshake(packet->proto))
@@ -29,7 +29,7 @@ static __noinline bool direct_is_translated(const struct hook *hook, const struc
 		sent = (__u32)packet->sctp_initiate_tag;
 	if (sent == (packet->proto == IPPROTO_SCTP ? (__u32)reply->tag : reply->acked))
 		return true;
-	renewal = renewal_find(&draft->reply_key, reply);
+	renewal = renewal_find(&draft->pair.reply_key, reply);
 	return renewal && renewal->sent == sent;
 }
 
@@ -42,9 +42,9 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
 				  const struct hook *hook, struct flow_draft *draft)
 {
 	const struct address_info *source = address_lookup(&packet->src);
-	struct flow *flow = &draft->original;
+	struct flow *flow = &draft->pair.original;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->new_src = packet->src;
 	flow->new_dst = packet->dst;
@@ -54,7 +54,7 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
 	flow->ifindex = hook->ifindex;
 	flow->flags = FLOW_DIRECT;
 	flow_begin(packet, flow);
-	draft->is_from_node = source && source->flags & ADDRESS_NODE;
+	draft->claim.is_from_node = source && source->flags & ADDRESS_NODE;
 	address_expect_direct_flows(&packet->dst,
 				    flow->last_use_s + flow_timeout_s(packet->proto, FLOW_NEW));
 	return flow_enter(skb, draft, false);
@@ -72,13 +72,13 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
 
 	if (!address_may_have_direct_flows(address, now_seconds()))
 		return NULL;
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	entry = flow_read(&draft->original_key, &draft->original, ret_is_confirmed);
-	if (!entry || !(draft->original.flags & FLOW_DIRECT) ||
-	    flow_is_expired(&draft->original, packet->proto, now_seconds()))
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
+	entry = flow_read(&draft->pair.original_key, &draft->pair.original, ret_is_confirmed);
+	if (!entry || !(draft->pair.original.flags & FLOW_DIRECT) ||
+	    flow_is_expired(&draft->pair.original, packet->proto, now_seconds()))
 		return NULL;
 	if (proto_has_handshake(packet->proto) && packet_opens(packet) &&
-	    draft->original.state == FLOW_CLOSED && flow_end(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
+	    draft->pair.original.state == FLOW_CLOSED && flow_end(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
 		return NULL;
 	return entry;
 }
@@ -96,18 +96,18 @@ static __always_inline bool direct_begin(struct __sk_buff *skb, const struct pac
 	__u32 now_s = now_seconds();
 	bool is_confirmed;
 
-	packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
-	if (!has_flows || !flow_read(&draft->reply_key, &draft->reply, &is_confirmed)) {
-		direct_record(address, &draft->reply_key, now_s);
+	packet_flow_key_back(packet, FLOW_REPLY, &draft->pair.reply_key);
+	if (!has_flows || !flow_read(&draft->pair.reply_key, &draft->pair.reply, &is_confirmed)) {
+		direct_record(address, &draft->pair.reply_key, now_s);
 		return false;
 	}
 	if (direct_is_translated(hook, packet, draft))
 		return false;
-	if ((draft->reply.state == FLOW_CLOSED ||
-	     flow_is_expired(&draft->reply, packet->proto, now_s)) &&
+	if ((draft->pair.reply.state == FLOW_CLOSED ||
+	     flow_is_expired(&draft->pair.reply, packet->proto, now_s)) &&
 	    flow_end(FLOW_REPLY, FLOW_LEAVES_NOTHING)) {
 		counter_add(COUNTER_FORGOTTEN, hook->size);
-		direct_record(address, &draft->reply_key, now_s);
+		direct_record(address, &draft->pair.reply_key, now_s);
 		return false;
 	}
 	if (direct_open(skb, packet, hook, draft))

@@ -57,24 +57,29 @@ __noinline int flow_end_held(__u32 remains)
 	return 0;
 }
 
-/* Fills draft->ended from one half of a flow. */
-static __always_inline void flow_end_fill(struct flow_draft *draft, const struct flow_key *key,
-					  const struct flow *flow)
+/* Fills a pair from its reply half. */
+static __always_inline void flow_pair_of_reply(struct flow_pair *ret_pair,
+					       const struct flow_key *key, const struct flow *reply)
 {
-	struct flow_pair *ended = &draft->ended;
+	ret_pair->reply_key = *key;
+	ret_pair->reply = *reply;
+	flow_peer_key(key, reply, &ret_pair->original_key);
+	flow_peer(key, reply, &ret_pair->original);
+}
 
-	if (key->direction == FLOW_ORIGINAL) {
-		ended->original_key = *key;
-		ended->original = *flow;
-		flow_peer_key(key, flow, &ended->reply_key);
-		flow_peer(key, flow, &ended->reply);
-		ended->reply.check = flow_check_of(&ended->reply_key);
+/* Fills a pair from one half of a flow. */
+static __always_inline void flow_pair_of(struct flow_pair *ret_pair, const struct flow_key *key,
+					 const struct flow *flow)
+{
+	if (key->direction == FLOW_REPLY) {
+		flow_pair_of_reply(ret_pair, key, flow);
 		return;
 	}
-	ended->reply_key = *key;
-	ended->reply = *flow;
-	flow_peer_key(key, flow, &ended->original_key);
-	flow_peer(key, flow, &ended->original);
+	ret_pair->original_key = *key;
+	ret_pair->original = *flow;
+	flow_peer_key(key, flow, &ret_pair->reply_key);
+	flow_peer(key, flow, &ret_pair->reply);
+	ret_pair->reply.check = flow_check_of(&ret_pair->reply_key);
 }
 
 /*
@@ -91,9 +96,9 @@ __noinline int flow_end(__u32 direction, __u32 remains)
 	if (!draft)
 		return 0;
 	if (direction == FLOW_ORIGINAL)
-		flow_end_fill(draft, &draft->original_key, &draft->original);
+		flow_pair_of(&draft->ended, &draft->pair.original_key, &draft->pair.original);
 	else
-		flow_end_fill(draft, &draft->reply_key, &draft->reply);
+		flow_pair_of(&draft->ended, &draft->pair.reply_key, &draft->pair.reply);
 	lock = tuple_lock_of(&draft->ended.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return 0;

@@ -89,45 +89,47 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 }
 
 /*
- * Looks up the flow of a client's packet, into draft->original and draft->original_key; returns as
- * flow_read().
+ * Looks up the flow of a client's packet, into draft->pair.original and draft->pair.original_key;
+ * returns as flow_read().
  */
 static __always_inline struct flow *
 original_find(struct flow_draft *draft, const struct packet *packet, bool *ret_is_confirmed)
 {
 	struct flow *entry;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	entry = flow_read(&draft->original_key, &draft->original, ret_is_confirmed);
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
+	entry = flow_read(&draft->pair.original_key, &draft->pair.original, ret_is_confirmed);
 	/* It may have moved from one table to the other between the two lookups. */
 	if (!entry && !packet_opens(packet))
-		entry = flow_read(&draft->original_key, &draft->original, ret_is_confirmed);
+		entry = flow_read(&draft->pair.original_key, &draft->pair.original,
+				  ret_is_confirmed);
 	return entry;
 }
 
 /*
- * Uses the flow of draft->original for a client's packet: updates its state. A client's answer to
- * the backend's reply makes the flow due for confirmation.
+ * Uses the flow of draft->pair.original for a client's packet: updates its state. A client's answer
+ * to the backend's reply makes the flow due for confirmation.
  */
 static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
 				 const struct packet *packet, bool is_confirmed)
 {
-	struct flow *flow = &draft->original;
+	struct flow *flow = &draft->pair.original;
 
-	flow_follow(&draft->original_key, flow, entry, packet, is_confirmed);
+	flow_follow(&draft->pair.original_key, flow, entry, packet, is_confirmed);
 	if (!is_confirmed && (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING))
 		draft->due = FLOW_DUE_CONFIRM;
 	return 0;
 }
 
 /*
- * Ends the flow of draft->original, which its client's packet does not follow. Returns false if
- * another CPU holds the flow's lock: see flow_end().
+ * Ends the flow of draft->pair.original, which its client's packet does not follow. Returns false
+ * if another CPU holds the flow's lock: see flow_end().
  */
 static __always_inline bool original_end(const struct flow_draft *draft)
 {
-	return flow_end(FLOW_ORIGINAL, draft->original.state == FLOW_CLOSED ? FLOW_LEAVES_REPLY
-									    : FLOW_LEAVES_NOTHING);
+	return flow_end(FLOW_ORIGINAL, draft->pair.original.state == FLOW_CLOSED
+					       ? FLOW_LEAVES_REPLY
+					       : FLOW_LEAVES_NOTHING);
 }
 
 /*

@@ -34,10 +34,10 @@ static __noinline int own_reply_expect(const struct packet *packet)
 
 	if (!draft)
 		return 0;
-	packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
-	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->reply_key);
+	packet_flow_key_back(packet, FLOW_REPLY, &draft->pair.reply_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->pair.reply_key);
 	if (!last_use_s)
-		(void)bpf_map_update_elem(&own_replies, &draft->reply_key, &now_s, BPF_ANY);
+		(void)bpf_map_update_elem(&own_replies, &draft->pair.reply_key, &now_s, BPF_ANY);
 	else if (*last_use_s != now_s)
 		*last_use_s = now_s;
 	return 0;
@@ -104,8 +104,8 @@ static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
 
 	if (packet->proto != IPPROTO_UDP)
 		return !packet_opens(packet);
-	packet_flow_key(packet, FLOW_REPLY, &draft->reply_key);
-	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->reply_key);
+	packet_flow_key(packet, FLOW_REPLY, &draft->pair.reply_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->pair.reply_key);
 	if (!last_use_s || !datagram_is_recent(*last_use_s, now_s))
 		return own_socket_awaits(ctx, packet);
 	if (*last_use_s != now_s)

@@ -29,8 +29,8 @@ static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
 
 /*
  * Looks up the flow of this CPU's packet, taken as a backend's reply, and leaves it in
- * draft->reply. Returns 1 if there is a flow, or 0: the packet is not ours. A global function, so
- * the verifier checks it once: see flow_end_held().
+ * draft->pair.reply. Returns 1 if there is a flow, or 0: the packet is not ours. A global function,
+ * so the verifier checks it once: see flow_end_held().
  */
 __noinline int reply_find(void)
 {
@@ -43,18 +43,18 @@ __noinline int reply_find(void)
 	if (!draft)
 		return 0;
 	packet = &draft->packet;
-	key = &draft->reply_key;
+	key = &draft->pair.reply_key;
 	packet_flow_key(packet, FLOW_REPLY, key);
-	entry = flow_read(key, &draft->reply, &is_confirmed);
+	entry = flow_read(key, &draft->pair.reply, &is_confirmed);
 	if (!entry && tuple_has_moved(key))
-		entry = flow_read(key, &draft->reply, &is_confirmed);
-	if (!entry || flow_is_expired(&draft->reply, key->proto, now_seconds()))
+		entry = flow_read(key, &draft->pair.reply, &is_confirmed);
+	if (!entry || flow_is_expired(&draft->pair.reply, key->proto, now_seconds()))
 		return 0;
-	if (is_challenge(packet, &draft->reply)) {
+	if (is_challenge(packet, &draft->pair.reply)) {
 		draft->due = FLOW_DUE_NEW_PORT;
 		return 0;
 	}
-	flow_follow(key, &draft->reply, entry, packet, is_confirmed);
+	flow_follow(key, &draft->pair.reply, entry, packet, is_confirmed);
 	return 1;
 }
 
@@ -63,5 +63,5 @@ static __always_inline const struct flow *reply_flow(void)
 {
 	struct flow_draft *draft = flow_draft_get();
 
-	return draft && reply_find() ? &draft->reply : NULL;
+	return draft && reply_find() ? &draft->pair.reply : NULL;
 }
