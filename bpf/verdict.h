@@ -22,12 +22,12 @@ enum verdict {
 	VERDICT_SENT_BACK, /* XDP: it leaves by the link that it arrived by */
 	VERDICT_DROPPED,   /* and counted */
 	/* The caller has another question to ask, or something to do. */
-	VERDICT_ASK_VIP,     /* the packet is no reply, but may be for a frontend */
-	VERDICT_NO_FRONTEND, /* the address is a VIP without a frontend at this port */
-	VERDICT_OPEN_FLOW,   /* the draft describes its flow, which is still to be opened */
-	VERDICT_UNWRAPPED, /* it is now the inner packet, draft->decision.choice names its backend */
-	VERDICT_ENCAPSULATE,     /* it goes encapsulated to the backend of draft->pair.original */
-	VERDICT_TRANSLATE_ERROR, /* it is an ICMP error about the flow in draft->pair.original */
+	VERDICT_ASK_VIP,         /* the packet is no reply, but may be for a frontend */
+	VERDICT_NO_FRONTEND,     /* the address is a VIP without a frontend at this port */
+	VERDICT_OPEN_FLOW,       /* the draft describes its flow, which is still to be opened */
+	VERDICT_UNWRAPPED,       /* it is now the inner packet, the draft names its backend */
+	VERDICT_ENCAPSULATE,     /* it goes encapsulated to the backend of its flow */
+	VERDICT_TRANSLATE_ERROR, /* it is an ICMP error about the flow in the draft */
 	/* It is given up: this, plus the reason. It is counted where it is answered or dropped. */
 	VERDICT_GIVE_UP,
 };

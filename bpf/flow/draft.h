@@ -26,8 +26,8 @@ struct flow_pair {
  */
 enum flow_due {
 	FLOW_DUE_NOTHING,
-	FLOW_DUE_CONFIRM, /* of draft->pair.original */
-	FLOW_DUE_NEW_PORT, /* its backend has another connection with the tuple of draft->pair.reply */
+	FLOW_DUE_CONFIRM,  /* of the original half */
+	FLOW_DUE_NEW_PORT, /* its backend has another connection with the reply tuple */
 };
 
 /* send/icmp.h: the packet that an ICMP error quotes, and its flow. */
