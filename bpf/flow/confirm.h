@@ -3,35 +3,48 @@
 
 /* Moves flows from `new_flows` to `flows`. */
 
+#include <linux/errno.h>
+
 #include "flow/end.h"
 #include "flow/sweep.h"
 
+/* How the move of a flow to `flows` ends. */
+enum flow_move {
+	FLOW_MOVED,
+	FLOW_MOVE_LATE,    /* the flow has gone, or another flow has one of its tuples */
+	FLOW_MOVE_NO_ROOM, /* it stays where it is */
+};
+
 /* Inserts one half into `flows`. */
-static __always_inline int
+static __always_inline enum flow_move
 flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, const struct flow *flow)
 {
+	long err;
+
 	draft->confirmed.flow = *flow;
-	return bpf_map_update_elem(&flows, key, &draft->confirmed, BPF_NOEXIST);
+	err = bpf_map_update_elem(&flows, key, &draft->confirmed, BPF_NOEXIST);
+	if (!err)
+		return FLOW_MOVED;
+	return err == -EEXIST ? FLOW_MOVE_LATE : FLOW_MOVE_NO_ROOM;
 }
 
 /*
- * Inserts the original half of draft->pair.original into `flows`, and queues its expiry check.
- * Returns 0, -EEXIST if the key is already in `flows`, or another negative errno if there is no
- * room. The flow is counted before it is inserted: another CPU may end it at once, and its
- * decrement would be skipped if the count were still 0.
+ * Inserts the original half of draft->pair.original into `flows`, and queues its expiry check. The
+ * flow is counted before it is inserted: another CPU may end it at once, and its decrement would be
+ * skipped if the count were still 0.
  */
-static __always_inline int flow_insert_original(struct flow_draft *draft)
+static __always_inline enum flow_move flow_insert_original(struct flow_draft *draft)
 {
-	int err;
+	enum flow_move move;
 
 	draft->confirmed.ticket = bpf_get_prandom_u32();
 	flow_count_confirmed(&draft->pair.original_key, &draft->pair.reply_key, 1);
-	err = flow_insert_confirmed(draft, &draft->pair.original_key, &draft->pair.original);
-	if (!err && flow_check_enter(draft, draft->confirmed.ticket))
-		return 0;
-	if (err || !bpf_map_delete_elem(&flows, &draft->pair.original_key))
+	move = flow_insert_confirmed(draft, &draft->pair.original_key, &draft->pair.original);
+	if (move == FLOW_MOVED && flow_check_enter(draft, draft->confirmed.ticket))
+		return FLOW_MOVED;
+	if (move != FLOW_MOVED || !bpf_map_delete_elem(&flows, &draft->pair.original_key))
 		flow_count_confirmed(&draft->pair.original_key, &draft->pair.reply_key, -1);
-	return err ? err : -ENOSPC;
+	return move == FLOW_MOVED ? FLOW_MOVE_NO_ROOM : move;
 }
 
 /* Table full: counts it and reclaims a few expired entries; the flow stays unconfirmed. */
@@ -41,32 +54,29 @@ static __always_inline void flow_find_full(void)
 	flow_sweep_some(CHECKS_FOR_ROOM);
 }
 
-/*
- * Moves both halves; the caller holds the flow's lock. Returns 0, -EEXIST if the flow has gone or
- * another flow has one of its tuples, or another negative errno if there is no room.
- */
-static __always_inline int flow_move(struct flow_draft *draft, struct tuple_lock *lock)
+/* Moves both halves; the caller holds the flow's lock. */
+static __always_inline enum flow_move flow_move(struct flow_draft *draft, struct tuple_lock *lock)
 {
-	int err;
+	enum flow_move move;
 
 	/* Another CPU may have removed it since it was looked up. */
 	if (!flow_stands_in(&new_flows, &draft->pair.original_key, &draft->pair.original))
-		return -EEXIST;
+		return FLOW_MOVE_LATE;
 	if (!(draft->pair.original.flags & FLOW_DSR)) {
-		err = flow_insert_confirmed(draft, &draft->pair.reply_key, &draft->pair.reply);
-		if (err)
-			return err;
+		move = flow_insert_confirmed(draft, &draft->pair.reply_key, &draft->pair.reply);
+		if (move != FLOW_MOVED)
+			return move;
 	}
-	err = flow_insert_original(draft);
-	if (err) {
+	move = flow_insert_original(draft);
+	if (move != FLOW_MOVED) {
 		(void)flow_delete_half(&flows, &draft->pair.reply_key, &draft->pair.reply);
-		return err;
+		return move;
 	}
 	lock->moved = flow_key_hash(&draft->pair.reply_key);
 	barrier();
 	(void)bpf_map_delete_elem(&new_flows, &draft->pair.original_key);
 	(void)flow_delete_half(&new_flows, &draft->pair.reply_key, &draft->pair.reply);
-	return 0;
+	return FLOW_MOVED;
 }
 
 /*
@@ -79,7 +89,7 @@ static __noinline int flow_confirm(struct flow_draft *draft)
 {
 	const struct flow *reply;
 	struct tuple_lock *lock;
-	int err;
+	enum flow_move move;
 
 	flow_peer_key(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply_key);
 	flow_peer(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply);
@@ -96,9 +106,9 @@ static __noinline int flow_confirm(struct flow_draft *draft)
 		draft->pair.reply.sent = reply->sent;
 		draft->pair.reply.acked = reply->acked;
 	}
-	err = flow_move(draft, lock);
+	move = flow_move(draft, lock);
 	tuple_lock_release(lock);
-	if (err && err != -EEXIST)
+	if (move == FLOW_MOVE_NO_ROOM)
 		flow_find_full();
 	return 0;
 }
