@@ -16,11 +16,11 @@
  * or -enum counter_reason, which verdict_of() translates.
  */
 enum verdict {
-	VERDICT_NEXT,      /* nothing: the packet goes on, to the next question or to the stack */
-	VERDICT_DONE,      /* it goes on translated: no other step may handle it again */
-	VERDICT_SENT,      /* it leaves by a link that the step has chosen */
-	VERDICT_SENT_BACK, /* XDP: it leaves by the link that it arrived by */
-	VERDICT_DROPPED,   /* and counted */
+	VERDICT_NEXT,        /* nothing: the packet goes on, to the next question or to the stack */
+	VERDICT_DONE,        /* it goes on translated: no other step may handle it again */
+	VERDICT_DROPPED = 2, /* and counted */
+	VERDICT_SENT = 7,    /* it leaves by a link that the step has chosen: redirect_verdict() */
+	VERDICT_SENT_BACK,   /* XDP: it leaves by the link that it arrived by */
 	/* The caller has another question to ask, or something to do. */
 	VERDICT_ASK_VIP,         /* the packet is no reply, but may be for a frontend */
 	VERDICT_NO_FRONTEND,     /* the address is a VIP without a frontend at this port */

@@ -17,6 +17,18 @@
 #include "route/route.h"
 
 /*
+ * The verdict of bpf_redirect() and its like, which return TC_ACT_REDIRECT, or TC_ACT_SHOT. The
+ * verdicts have the same numbers, so that the result is passed on as it is: it is unknown to the
+ * verifier, which would follow each known one through all that comes after it.
+ */
+static __always_inline enum verdict redirect_verdict(long action)
+{
+	_Static_assert((int)VERDICT_SENT == TC_ACT_REDIRECT && (int)VERDICT_DROPPED == TC_ACT_SHOT,
+		       "results of bpf_redirect()");
+	return (enum verdict)action;
+}
+
+/*
  * Sets `mac` to the source address of an answer. On entry it holds the destination of the frame
  * that is answered. If the kernel says that this is the link's own address, it stays; otherwise it
  * becomes the bridge's, because our answer must not make a bridge learn another host's address
@@ -62,8 +74,7 @@ static __always_inline enum verdict forward_back(struct __sk_buff *skb, const st
 {
 	if (packet_swap_macs(skb, hook))
 		return verdict_give_up(COUNTER_DROP_REWRITE);
-	(void)bpf_redirect(hook->ifindex, hook->is_egress ? BPF_F_INGRESS : 0);
-	return VERDICT_SENT;
+	return redirect_verdict(bpf_redirect(hook->ifindex, hook->is_egress ? BPF_F_INGRESS : 0));
 }
 
 /* Helpers that send to an Ethernet link require a header, whatever its contents. */
@@ -98,9 +109,8 @@ static __always_inline enum verdict route_send(struct __sk_buff *skb, struct rou
 {
 	if (!hook->link_header_size && packet_add_link_header(skb))
 		return verdict_give_up(COUNTER_DROP_REWRITE);
-	(void)bpf_redirect_neigh(route->next.ifindex, &route->next.next_hop,
-				 sizeof(route->next.next_hop), 0);
-	return VERDICT_SENT;
+	return redirect_verdict(bpf_redirect_neigh(route->next.ifindex, &route->next.next_hop,
+						   sizeof(route->next.next_hop), 0));
 }
 
 /* False if the link that the client's packets leave by has no link-layer header. */
@@ -131,6 +141,5 @@ forward_to_local_client(struct __sk_buff *skb, const struct flow *flow, const st
 		if (bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))
 			return verdict_give_up(COUNTER_DROP_REWRITE);
 	}
-	(void)bpf_redirect(flow->ifindex, BPF_F_INGRESS);
-	return VERDICT_SENT;
+	return redirect_verdict(bpf_redirect(flow->ifindex, BPF_F_INGRESS));
 }
