@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* What a hook tells its steps about a packet, and what they return. Shared by all hooks. */
+/* What a hook tells its steps about a packet. Shared by all hooks. */
 
 #include <linux/types.h>
 #include <stdbool.h>
@@ -14,13 +14,3 @@ struct hook {
 	__u32 ifindex;          /* of the link */
 	__u32 size;             /* of the packet with its link-layer header, for counters */
 };
-
-/*
- * The return values of a hook's steps: 0, the packet continues; a positive verdict of the hook's
- * own, the packet has been handled (and counted, if it was dropped); or -enum counter_reason, the
- * caller must drop the packet for that reason.
- */
-#define VERDICT_NEXT 0
-
-/* Like VERDICT_NEXT, for a packet that has been translated: no other step may handle it again. */
-#define VERDICT_DONE 256

@@ -20,169 +20,46 @@
  */
 
 #include "flow/create.h"
-#include "flow/use.h"
-#include "packet/mac.h"
-#include "packet/martian.h"
-#include "route/neighbour.h"
-#include "service/node_port.h"
+#include "flow/deferred.h"
+#include "flow/original.h"
 #include "flow/own_ports.h"
-#include "service/service_cidr.h"
-#include "nat/frame_nat.h"
+#include "flow/reply.h"
 #include "packet/frame.h"
+#include "packet/accepted.h"
+#include "send/frame_forward.h"
+#include "service/node_ports_used.h"
+#include "service/service_cidr.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* Set by user space if the kernel supports frames that span several buffers (5.18). */
-const volatile bool frames_may_be_split = false;
-
-/* A step leaves the decision to a later one. */
-#define VERDICT_ASK_VIP (-COUNTER_COUNT)
-
-/* Flags that XDP handles: a flow with any other flag (besides source NAT) is left to TC. */
-#define FLOW_FLAGS_PLAIN (FLOW_FIN_ORIGINAL | FLOW_FIN_REPLY)
-
-/*
- * When a packet last went through TC to refresh its neighbour, by neighbour; several share an
- * entry.
- */
-#define NEIGHBOUR_PLACES     64
-#define NEIGHBOUR_INTERVAL_S 5
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, NEIGHBOUR_PLACES);
-	__type(key, __u32);
-	__type(value, __u32);
-} neighbours_used SEC(".maps");
-
-/* True if the whole frame is in the buffer that the program sees. */
-static __always_inline bool frame_is_whole(struct xdp_md *xdp, const struct frame *frame)
-{
-	return !frames_may_be_split ||
-	       bpf_xdp_get_buff_len(xdp) == (__u64)(frame->end - frame->data);
-}
-
-/*
- * Finds a route that XDP can use alone: its neighbour is resolved and its MTU is large enough.
- * Kernels before 6.7 may return a neighbour that never answered.
- */
-static __always_inline bool route_find_link(struct xdp_md *xdp, const struct packet *packet,
-					    const struct hook *hook, const struct rewrite *rewrite,
-					    struct bpf_fib_lookup *ret_way)
-{
-	ret_way->tot_len = hook->size - ETH_HLEN;
-	return route_ask(xdp, packet, hook, rewrite, ret_way) == BPF_FIB_LKUP_RET_SUCCESS &&
-	       !mac_is_zero(ret_way->dmac);
-}
-
-/*
- * True if this frame must go through TC to refresh its neighbour. One does so now and then, so that
- * the kernel sees the neighbour in use and checks that it is still reachable. Otherwise a neighbour
- * that only XDP uses would keep its address for ever, and a failed router would go unnoticed.
- */
-static __always_inline bool neighbour_needs_packet(const struct bpf_fib_lookup *way, __u32 now_s)
-{
-	__u32 place = (way->dmac[5] ^ way->ifindex) % NEIGHBOUR_PLACES;
-	__u32 *used_s = bpf_map_lookup_elem(&neighbours_used, &place);
-
-	if (!used_s || (__s32)(now_s - *used_s) < NEIGHBOUR_INTERVAL_S)
-		return false;
-	*used_s = now_s;
-	return true;
-}
-
-/*
- * The verdict that sends a frame out of a link, or VERDICT_NEXT if XDP cannot send to that link.
- * Nothing is sent yet.
- */
-static __always_inline int way_out(const struct bpf_fib_lookup *way, const struct hook *hook)
-{
-	int verdict;
-
-	if (way->ifindex == hook->ifindex)
-		return bpf_redirect_map(&redirect_targets, way->ifindex | XDP_TARGET_BACK, XDP_TX);
-	verdict = bpf_redirect_map(&redirect_targets, way->ifindex, XDP_PASS);
-	return verdict == XDP_PASS ? VERDICT_NEXT : verdict;
-}
-
-static __always_inline bool frame_write_macs(struct xdp_md *xdp, const struct bpf_fib_lookup *way)
-{
-	struct frame frame = frame_of(xdp);
-	struct ethhdr *header = frame.data;
-
-	if ((void *)(header + 1) > frame.end)
-		return false;
-	__builtin_memcpy(header->h_dest, way->dmac, ETH_ALEN);
-	__builtin_memcpy(header->h_source, way->smac, ETH_ALEN);
-	return true;
-}
-
-/* Forwards a packet of a flow if XDP handles such flows and nothing prevents it. */
-static __noinline int flow_forward(struct xdp_md *xdp, const struct packet *packet,
-				   const struct flow *flow, const struct hook *hook)
-{
-	struct frame frame = frame_of(xdp);
-	struct flow_draft *draft = flow_draft_get();
-	struct bpf_fib_lookup way = {};
-	__u32 service = flow->service;
-	int verdict;
-
-	if (!draft || (flow->flags & ~FLOW_FLAGS_PLAIN) != FLOW_SOURCE_NAT || packet->ttl <= 1)
-		return VERDICT_NEXT;
-	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
-		return VERDICT_NEXT;
-	rewrite_from_flow(flow, &draft->rewrite);
-	if (!route_find_link(xdp, packet, hook, &draft->rewrite, &way))
-		return VERDICT_NEXT;
-	if (neighbours_are_sought()) {
-		neighbour_fill(&draft->route.next, &way);
-		(void)neighbour_search_end(&draft->route.next);
-	}
-	if (neighbour_needs_packet(&way, now_seconds()))
-		return VERDICT_NEXT;
-	verdict = way_out(&way, hook);
-	if (verdict == VERDICT_NEXT)
-		return VERDICT_NEXT;
-	if (!frame_translate(xdp, packet, &draft->rewrite) || !frame_write_macs(xdp, &way))
-		return -COUNTER_DROP_REWRITE;
-	if (config.count_packets)
-		stats_count_packet(service, hook->size);
-	counter_add(COUNTER_FORWARDED_XDP, hook->size);
-	return verdict;
-}
-
 /* Handles a packet that has no usable flow: it opens one, or is left to TC to answer. */
-static __noinline int original_open(struct xdp_md *xdp, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook,
-				    struct flow_draft *draft)
+static __noinline enum verdict original_open(struct xdp_md *xdp, const struct packet *packet,
+					     const struct address_info *address,
+					     const struct hook *hook, struct flow_draft *draft)
 {
-	const struct frontend_target *target;
+	enum verdict verdict = original_decide(xdp, packet, address, hook, draft);
 	int err;
 
-	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
-	if (!target || (address->flags & ADDRESS_NODE && is_own_reply(xdp, packet, draft)))
-		return VERDICT_NEXT;
-	err = flow_decide(packet, hook, target, draft);
-	if (err)
-		return err;
+	if (verdict != VERDICT_OPEN_FLOW)
+		return verdict;
 	flow_draft_fill(packet, hook, draft);
 	err = flow_choose_source(xdp, packet, hook, draft);
-	if (!err)
-		err = flow_open(xdp, hook, draft);
 	if (err)
-		return err;
+		return verdict_of(err);
+	err = flow_open(xdp, hook, draft);
+	if (err)
+		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)
 		node_port_mark(packet->dst_port);
-	return flow_forward(xdp, packet, &draft->original, hook);
+	return frame_forward(xdp, packet, &draft->pair.original, hook);
 }
 
 /*
  * Handles a packet that may be a backend's reply to a client whose address the node's replaced, or
- * with a hairpin a VIP. Returns a verdict, -enum counter_reason, or VERDICT_ASK_VIP if it has no
- * flow.
+ * with a hairpin a VIP. Returns VERDICT_ASK_VIP if it has no flow.
  */
-static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
-			    const struct hook *hook)
+static __noinline enum verdict reply(struct xdp_md *xdp, const struct packet *packet,
+				     const struct hook *hook)
 {
 	const struct address_info *source = address_lookup(&packet->src);
 	const struct flow *flow;
@@ -191,24 +68,24 @@ static __noinline int reply(struct xdp_md *xdp, const struct packet *packet,
 	    !address_may_have_flows(source, now_seconds()))
 		return VERDICT_ASK_VIP;
 	flow = reply_flow();
-	return flow ? flow_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
+	return flow ? frame_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
 }
 
 /* Handles a packet to a VIP: it follows its flow, or opens one. */
-static __always_inline int original(struct xdp_md *xdp, const struct packet *packet,
-				    const struct address_info *address, const struct hook *hook)
+static __always_inline enum verdict original(struct xdp_md *xdp, const struct packet *packet,
+					     const struct address_info *address,
+					     const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct flow *entry, *flow;
 	bool is_confirmed;
 	enum flow_use use;
-	int verdict;
+	enum verdict verdict;
 
 	if (!draft)
 		return VERDICT_NEXT;
-	flow = &draft->original;
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->original_key);
-	entry = original_entry(draft, packet, &is_confirmed);
+	flow = &draft->pair.original;
+	entry = original_find(draft, packet, &is_confirmed);
 	if (!entry) {
 		verdict = reply(xdp, packet, hook);
 		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook, draft)
@@ -219,13 +96,11 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
 	use = flow_use_of(packet, flow, entry, address);
 	if (use == FLOW_GO_ON) {
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
-		return flow_forward(xdp, packet, flow, hook);
+		return frame_forward(xdp, packet, flow, hook);
 	}
-	if (use == FLOW_REFUSE)
+	/* TC tells the client, or tries again. */
+	if (use == FLOW_REFUSE || !original_end(draft))
 		return VERDICT_NEXT;
-	if (!flow_forget(FLOW_ORIGINAL,
-			 flow->state == FLOW_CLOSED ? FLOW_LEAVES_REPLY : FLOW_LEAVES_NOTHING))
-		return VERDICT_NEXT; /* TC tries again */
 	if (use == FLOW_MOVE)
 		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(xdp, packet, address, hook, draft);
@@ -235,10 +110,11 @@ static __always_inline int original(struct xdp_md *xdp, const struct packet *pac
  * Handles a packet for a VIP or for an address of this node; in the latter case it is the reply of
  * a flow, or for a NodePort, or not ours.
  */
-static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packet,
-				  const struct address_info *address, const struct hook *hook)
+static __always_inline enum verdict to_vip(struct xdp_md *xdp, const struct packet *packet,
+					   const struct address_info *address,
+					   const struct hook *hook)
 {
-	int verdict;
+	enum verdict verdict;
 
 	if (address->flags & ADDRESS_NODE) {
 		verdict = reply(xdp, packet, hook);
@@ -250,41 +126,18 @@ static __always_inline int to_vip(struct xdp_md *xdp, const struct packet *packe
 	return original(xdp, packet, address, hook);
 }
 
-/*
- * True if a frame is addressed to the link that it arrived by, or to the bridge of which the link
- * is a port.
- */
-static __always_inline bool frame_is_for_link(const struct frame *frame, const struct hook *hook)
-{
-	__u32 place = hook->ifindex % XDP_LINKS_MAX;
-	const struct xdp_link *link = bpf_map_lookup_elem(&xdp_links, &place);
-	const struct ethhdr *header = frame->data;
-
-	if ((void *)(header + 1) > frame->end || !link || link->ifindex != hook->ifindex)
-		return false;
-	return mac_equal(header->h_dest, link->mac) || mac_equal(header->h_dest, link->bridge_mac);
-}
-
-/* True if the stack would accept the packet; all others are passed up to it. */
-static __always_inline bool frame_is_taken(const struct frame *frame, const struct packet *packet,
-					   const struct hook *hook)
-{
-	return frame_is_for_link(frame, hook) && !packet_is_martian(packet) &&
-	       !(packet->flags & PACKET_SUM_IS_OFF);
-}
-
-static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame,
-				   struct packet *packet, const struct hook *hook)
+static __always_inline enum verdict ingress(struct xdp_md *xdp, const struct frame *frame,
+					    struct packet *packet, const struct hook *hook)
 {
 	const struct address_info *address = address_lookup(&packet->dst);
-	int verdict;
+	enum verdict verdict;
 
 	if (!address) {
-		verdict = to_nobody(&packet->dst);
-		return verdict && frame_is_taken(frame, packet, hook) ? verdict : VERDICT_NEXT;
+		verdict = service_cidr_verdict(&packet->dst);
+		return verdict && frame_is_accepted(frame, packet, hook) ? verdict : VERDICT_NEXT;
 	}
 	if (!(address->flags & (ADDRESS_NODE | ADDRESS_VIP)) ||
-	    !frame_is_taken(frame, packet, hook) || !frame_read_transport(frame, packet))
+	    !frame_is_accepted(frame, packet, hook) || !frame_read_transport(frame, packet))
 		return VERDICT_NEXT;
 	if (packet->tcp_flags & (TCP_RST | TCP_FIN) && frame_segment_is_broken(xdp, packet))
 		packet->flags |= PACKET_SEGMENT_IS_BROKEN;
@@ -295,7 +148,7 @@ static __always_inline int ingress(struct xdp_md *xdp, const struct frame *frame
  * Disposes of a packet that a step gave up: drops and counts it here if nobody gets an answer,
  * otherwise leaves it to TC.
  */
-static __always_inline int give_up(const struct hook *hook, enum counter_reason reason)
+static __always_inline enum verdict give_up(const struct hook *hook, enum counter_reason reason)
 {
 	switch (reason) {
 	case COUNTER_DROP_NO_LOCAL:
@@ -305,20 +158,20 @@ static __always_inline int give_up(const struct hook *hook, enum counter_reason 
 	case COUNTER_DROP_SOURCE_RANGE:
 	case COUNTER_DROP_UNUSED_ADDRESS:
 		counter_add(reason, hook->size);
-		return XDP_DROP;
+		return VERDICT_DROPPED;
 	default:
-		return XDP_PASS;
+		return VERDICT_NEXT;
 	}
 }
 
 /*
  * Does the deferred work on the packet's flow; a global function for the reasons given in tc.bpf.c.
  */
-__noinline int settle(struct xdp_md *xdp)
+__noinline int run_deferred(struct xdp_md *xdp)
 {
 	struct flow_draft *draft = flow_draft_get();
 
-	return draft ? flow_settle(xdp, draft) : 0;
+	return draft ? flow_run_deferred(xdp, draft) : 0;
 }
 
 SEC("xdp")
@@ -332,7 +185,7 @@ int fl_xdp(struct xdp_md *xdp)
 		.ifindex = xdp->ingress_ifindex,
 		.size = (__u32)(frame.end - frame.data),
 	};
-	int verdict;
+	enum verdict verdict;
 
 	if (!draft)
 		return XDP_PASS;
@@ -343,8 +196,12 @@ int fl_xdp(struct xdp_md *xdp)
 	draft->due = FLOW_DUE_NOTHING;
 	verdict = ingress(xdp, &frame, packet, &hook);
 	if (draft->due)
-		(void)settle(xdp);
-	if (verdict < 0)
-		return give_up(&hook, -verdict);
-	return verdict == VERDICT_NEXT ? XDP_PASS : verdict;
+		(void)run_deferred(xdp);
+	if (verdict_is_given_up(verdict))
+		verdict = give_up(&hook, verdict_reason(verdict));
+	if (verdict == VERDICT_DROPPED)
+		return XDP_DROP;
+	if (verdict == VERDICT_SENT)
+		return XDP_REDIRECT;
+	return verdict == VERDICT_SENT_BACK ? XDP_TX : XDP_PASS;
 }

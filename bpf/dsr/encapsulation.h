@@ -6,8 +6,8 @@
  * unchanged. The outer header is addressed from this node to the backend's own address, so the
  * network can route it. It carries the backend's port in a field that is otherwise unused: the id
  * of an IPv4 packet that may not be fragmented (RFC 6864, 4.1), or the flow label of an IPv6
- * packet. A packet that asks whether its flow is confirmed (dsr/confirm.h) is marked in the outer
- * header, too: an IPv4 packet lacks the don't-fragment bit, though at its size it is never
+ * packet. A packet that asks whether its flow is confirmed (dsr/confirmation.h) is marked in the
+ * outer header, too: an IPv4 packet lacks the don't-fragment bit, though at its size it is never
  * fragmented; an IPv6 packet has a bit of the flow label above the port set. When the kernel
  * segments a GSO packet it increments the ids: see port_is_meant.
  */
@@ -16,7 +16,9 @@
 #include "flow/flow.h"
 #include "send/forward.h"
 #include "nat/nat.h"
+#include "packet/extension.h"
 #include "packet/packet.h"
+#include "packet/accepted.h"
 #include "send/transit.h"
 
 #define ENCAPSULATION_TTL  64
@@ -56,7 +58,7 @@ static __always_inline int encapsulation_write_ipv4(struct __sk_buff *skb, __u32
 	header->tos = dscp;
 	header->tot_len = header_length(sizeof(*header) + size);
 	header->id = draft->rewrite.dst_port;
-	header->frag_off = draft->asks ? 0 : IPV4_DONT_FRAGMENT;
+	header->frag_off = draft->dsr.asks ? 0 : IPV4_DONT_FRAGMENT;
 	header->ttl = ENCAPSULATION_TTL;
 	header->protocol = IPPROTO_IPIP;
 	header->check = 0;
@@ -74,7 +76,7 @@ static __always_inline int encapsulation_write_ipv6(struct __sk_buff *skb, __u32
 
 	header->version = 6;
 	header->priority = dscp >> 4;
-	header->flow_lbl[0] = dscp << 4 | (draft->asks ? FLOW_LABEL_ASKS : 0);
+	header->flow_lbl[0] = dscp << 4 | (draft->dsr.asks ? FLOW_LABEL_ASKS : 0);
 	__builtin_memcpy(&header->flow_lbl[1], &draft->rewrite.dst_port, sizeof(__be16));
 	header->payload_len = header_length(size);
 	header->nexthdr = IPPROTO_IPV6;
@@ -138,29 +140,91 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 
 /*
  * Encapsulates a client's packet, or an ICMP error about a reply to the client, and sends it to the
- * flow's backend. Returns a verdict or -enum counter_reason.
+ * flow's backend.
  */
-static __noinline int encapsulate(struct __sk_buff *skb, const struct packet *packet,
-				  const struct flow *flow, const struct hook *hook)
+static __noinline enum verdict encapsulate(struct __sk_buff *skb, const struct packet *packet,
+					   const struct flow *flow, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	int err;
 
 	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
-		return -COUNTER_DROP_NO_ROUTE;
+		return verdict_give_up(COUNTER_DROP_NO_ROUTE);
 	draft->rewrite.dst = flow->new_dst;
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
 	draft->route.overhead = encapsulation_size(packet->family);
 	draft->route.is_answer = false;
 	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
-	if (!err)
-		err = nat_decrement_ttl(skb, packet);
 	if (err)
-		return err;
+		return verdict_of(err);
+	err = nat_decrement_ttl(skb, packet);
+	if (err)
+		return verdict_of(err);
 	draft->rewrite.dst_port = flow->new_dst_port;
-	draft->asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
-		      packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
+	draft->dsr.asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
+			  packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
 	err = encapsulation_write(skb, packet, hook, draft);
-	return err ? err : route_send(skb, &draft->route, hook);
+	if (err)
+		return verdict_of(err);
+	return route_send(skb, &draft->route, hook);
+}
+
+/* The backend's port as the outer header gives it. */
+static __always_inline __be16 encapsulated_port(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 offset = packet->l3_offset + (packet->family == FAMILY_IPV4
+						    ? offsetof(struct iphdr, id)
+						    : offsetof(struct ipv6hdr, flow_lbl) + 1);
+	__be16 port = 0;
+
+	(void)packet_load(skb, offset, &port, sizeof(port));
+	return port;
+}
+
+/* True if the node that encapsulated the packet asks whether its flow is confirmed. */
+static __always_inline bool encapsulated_asks(struct __sk_buff *skb, const struct packet *packet)
+{
+	bool is_ipv4 = packet->family == FAMILY_IPV4;
+	__u8 mark = 0;
+
+	(void)packet_load(skb,
+			  packet->l3_offset + (is_ipv4 ? offsetof(struct iphdr, frag_off)
+						       : offsetof(struct ipv6hdr, flow_lbl)),
+			  &mark, sizeof(mark));
+	return is_ipv4 ? !(mark & DONT_FRAGMENT_BIT) : mark & FLOW_LABEL_ASKS;
+}
+
+/*
+ * The largest number of segments cut from one GSO packet, and so the largest distance of their ids.
+ */
+#define SEGMENTS_MAX 128
+
+/*
+ * True if an encapsulated packet with the port `named` may belong to a flow to `port`: the two are
+ * equal, or the kernel incremented the number once for each segment.
+ */
+static __always_inline bool port_is_meant(__be16 named, __be16 port)
+{
+	return (__u16)(bpf_ntohs(named) - bpf_ntohs(port)) < SEGMENTS_MAX;
+}
+
+/* Reads the inner headers, which must be complete and of a packet that can belong to a flow. */
+static __always_inline int encapsulated_read(struct __sk_buff *skb, const struct packet *packet,
+					     struct packet *ret_inner)
+{
+	__builtin_memset(ret_inner, 0, sizeof(*ret_inner));
+	if (packet->family == FAMILY_IPV4 ? !packet_read_ipv4(skb, packet->l4_offset, ret_inner)
+					  : !packet_read_ipv6(skb, packet->l4_offset, ret_inner) ||
+						    !packet_skip_extensions(skb, ret_inner))
+		return -COUNTER_DROP_MALFORMED;
+	if (packet_is_unsound(skb, ret_inner) ||
+	    (ret_inner->fragment != FRAGMENT_LATER && !packet_read_transport(skb, ret_inner)))
+		return -COUNTER_DROP_MALFORMED;
+	if (packet_is_icmp(ret_inner))
+		return ret_inner->fragment != FRAGMENT_LATER &&
+				       icmp_type_is_error(ret_inner->family, ret_inner->icmp_type)
+			       ? 0
+			       : -COUNTER_DROP_MALFORMED;
+	return proto_has_ports(ret_inner->proto) ? 0 : -COUNTER_DROP_MALFORMED;
 }

@@ -52,18 +52,18 @@ static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet
 		return false;
 	quote->src_port = ports[0];
 	quote->dst_port = ports[1];
-	packet_flow_key(quote, FLOW_ORIGINAL, &draft->original_key);
-	return flow_look(&draft->original_key, &draft->original, &is_confirmed) &&
-	       draft->original.flags & FLOW_DSR;
+	packet_flow_key(quote, FLOW_ORIGINAL, &draft->pair.original_key);
+	return flow_read(&draft->pair.original_key, &draft->pair.original, &is_confirmed) &&
+	       draft->pair.original.flags & FLOW_DSR;
 }
 
 /*
  * Turns the error, by now cut down to the client's packet, into an error to the client and sends
  * it.
  */
-static __always_inline int error_pass_on(struct __sk_buff *skb, const struct packet *quote,
-					 const struct hook *hook, struct flow_draft *draft,
-					 __u32 mtu)
+static __always_inline enum verdict error_pass_on(struct __sk_buff *skb, const struct packet *quote,
+						  const struct hook *hook, struct flow_draft *draft,
+						  __u32 mtu)
 {
 	bool is_ipv4 = quote->family == FAMILY_IPV4;
 	int err;
@@ -76,26 +76,27 @@ static __always_inline int error_pass_on(struct __sk_buff *skb, const struct pac
 		.from = draft->rewrite.src,
 	};
 	if (!answer_is_allowed(ANSWER_ERROR))
-		return -COUNTER_DROP_REJECT_LIMIT;
+		return verdict_give_up(COUNTER_DROP_REJECT_LIMIT);
 	draft->rewrite.dst = quote->src;
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
 	err = route_find(skb, quote, hook, &draft->rewrite, &draft->route);
-	if (!err)
-		err = answer_icmp(skb, quote, &draft->answer);
 	if (err)
-		return err;
+		return verdict_of(err);
+	err = answer_icmp(skb, quote, &draft->answer);
+	if (err)
+		return verdict_of(err);
 	counter_add(COUNTER_TOO_BIG, hook->size);
 	return route_send(skb, &draft->route, hook);
 }
 
 /*
  * Handles an ICMP error to this node: if a packet that this node encapsulated was too big for the
- * path, sends the client an error with the MTU that fits. Returns a verdict, -enum counter_reason,
- * or VERDICT_NEXT if the error is about something else.
+ * path, sends the client an error with the MTU that fits. Returns VERDICT_NEXT if the error is
+ * about something else.
  */
-static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *packet,
-				const struct hook *hook)
+static __noinline enum verdict dsr_error(struct __sk_buff *skb, const struct packet *packet,
+					 const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	__u32 overhead, cut, end, mtu = error_mtu(skb, packet);
@@ -103,7 +104,7 @@ static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *pack
 
 	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
 		return VERDICT_NEXT;
-	quote = &draft->quote;
+	quote = &draft->icmp.quote;
 	overhead = encapsulation_size(packet->family);
 	end = packet_end(skb, packet);
 	if (mtu <= overhead || packet->l3_offset != hook->link_header_size ||
@@ -114,7 +115,7 @@ static __noinline int dsr_error(struct __sk_buff *skb, const struct packet *pack
 		return VERDICT_NEXT;
 	cut = quote->l3_offset - packet->l3_offset;
 	if (bpf_skb_adjust_room(skb, -(__s32)cut, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
-		return -COUNTER_DROP_REWRITE;
+		return verdict_give_up(COUNTER_DROP_REWRITE);
 	quote->l3_offset -= cut;
 	quote->l4_offset -= cut;
 	return error_pass_on(skb, quote, hook, draft, mtu - overhead);

@@ -3,35 +3,48 @@
 
 /* Moves flows from `new_flows` to `flows`. */
 
+#include <linux/errno.h>
+
 #include "flow/end.h"
 #include "flow/sweep.h"
 
+/* How the move of a flow to `flows` ends. */
+enum flow_move {
+	FLOW_MOVED,
+	FLOW_MOVE_LATE,    /* the flow has gone, or another flow has one of its tuples */
+	FLOW_MOVE_NO_ROOM, /* it stays where it is */
+};
+
 /* Inserts one half into `flows`. */
-static __always_inline int
+static __always_inline enum flow_move
 flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, const struct flow *flow)
 {
+	long err;
+
 	draft->confirmed.flow = *flow;
-	return bpf_map_update_elem(&flows, key, &draft->confirmed, BPF_NOEXIST);
+	err = bpf_map_update_elem(&flows, key, &draft->confirmed, BPF_NOEXIST);
+	if (!err)
+		return FLOW_MOVED;
+	return err == -EEXIST ? FLOW_MOVE_LATE : FLOW_MOVE_NO_ROOM;
 }
 
 /*
- * Inserts the original half of draft->original into `flows`, and queues its expiry check. Returns
- * 0, -EEXIST if the key is already in `flows`, or another negative errno if there is no room. The
+ * Inserts the original half of draft->pair.original into `flows`, and queues its expiry check. The
  * flow is counted before it is inserted: another CPU may end it at once, and its decrement would be
  * skipped if the count were still 0.
  */
-static __always_inline int flow_insert_original(struct flow_draft *draft)
+static __always_inline enum flow_move flow_insert_original(struct flow_draft *draft)
 {
-	int err;
+	enum flow_move move;
 
 	draft->confirmed.ticket = bpf_get_prandom_u32();
-	flow_count_confirmed(&draft->original_key, &draft->reply_key, 1);
-	err = flow_insert_confirmed(draft, &draft->original_key, &draft->original);
-	if (!err && flow_check_enter(draft, draft->confirmed.ticket))
-		return 0;
-	if (err || !bpf_map_delete_elem(&flows, &draft->original_key))
-		flow_count_confirmed(&draft->original_key, &draft->reply_key, -1);
-	return err ? err : -ENOSPC;
+	flow_count_confirmed(&draft->pair.original_key, &draft->pair.reply_key, 1);
+	move = flow_insert_confirmed(draft, &draft->pair.original_key, &draft->pair.original);
+	if (move == FLOW_MOVED && flow_check_enter(draft, draft->confirmed.ticket))
+		return FLOW_MOVED;
+	if (move != FLOW_MOVED || !bpf_map_delete_elem(&flows, &draft->pair.original_key))
+		flow_count_confirmed(&draft->pair.original_key, &draft->pair.reply_key, -1);
+	return move == FLOW_MOVED ? FLOW_MOVE_NO_ROOM : move;
 }
 
 /* Table full: counts it and reclaims a few expired entries; the flow stays unconfirmed. */
@@ -41,64 +54,61 @@ static __always_inline void flow_find_full(void)
 	flow_sweep_some(CHECKS_FOR_ROOM);
 }
 
-/*
- * Moves both halves; the caller holds the flow's lock. Returns 0, -EEXIST if the flow has gone or
- * another flow has one of its tuples, or another negative errno if there is no room.
- */
-static __always_inline int flow_move(struct flow_draft *draft, struct tuple_lock *lock)
+/* Moves both halves; the caller holds the flow's lock. */
+static __always_inline enum flow_move flow_move(struct flow_draft *draft, struct tuple_lock *lock)
 {
-	int err;
+	enum flow_move move;
 
 	/* Another CPU may have removed it since it was looked up. */
-	if (!flow_stands_in(&new_flows, &draft->original_key, &draft->original))
-		return -EEXIST;
-	if (!(draft->original.flags & FLOW_DSR)) {
-		err = flow_insert_confirmed(draft, &draft->reply_key, &draft->reply);
-		if (err)
-			return err;
+	if (!flow_stands_in(&new_flows, &draft->pair.original_key, &draft->pair.original))
+		return FLOW_MOVE_LATE;
+	if (!(draft->pair.original.flags & FLOW_DSR)) {
+		move = flow_insert_confirmed(draft, &draft->pair.reply_key, &draft->pair.reply);
+		if (move != FLOW_MOVED)
+			return move;
 	}
-	err = flow_insert_original(draft);
-	if (err) {
-		(void)flow_delete_half(&flows, &draft->reply_key, &draft->reply);
-		return err;
+	move = flow_insert_original(draft);
+	if (move != FLOW_MOVED) {
+		(void)flow_delete_half(&flows, &draft->pair.reply_key, &draft->pair.reply);
+		return move;
 	}
-	lock->moved = flow_key_hash(&draft->reply_key);
+	lock->moved = flow_key_hash(&draft->pair.reply_key);
 	barrier();
-	(void)bpf_map_delete_elem(&new_flows, &draft->original_key);
-	(void)flow_delete_half(&new_flows, &draft->reply_key, &draft->reply);
-	return 0;
+	(void)bpf_map_delete_elem(&new_flows, &draft->pair.original_key);
+	(void)flow_delete_half(&new_flows, &draft->pair.reply_key, &draft->pair.reply);
+	return FLOW_MOVED;
 }
 
 /*
- * The client has answered the backend: moves the flow of draft->original and draft->original_key
- * from `new_flows` to `flows`. If the table is full, the flow stays in `new_flows` and the failure
- * is counted. If another CPU holds the flow's lock, the flow also stays, and its next packet tries
- * again.
+ * The client has answered the backend: moves the flow of draft->pair.original and
+ * draft->pair.original_key from `new_flows` to `flows`. If the table is full, the flow stays in
+ * `new_flows` and the failure is counted. If another CPU holds the flow's lock, the flow also
+ * stays, and its next packet tries again.
  */
 static __noinline int flow_confirm(struct flow_draft *draft)
 {
 	const struct flow *reply;
 	struct tuple_lock *lock;
-	int err;
+	enum flow_move move;
 
-	flow_peer_key(&draft->original_key, &draft->original, &draft->reply_key);
-	flow_peer(&draft->original_key, &draft->original, &draft->reply);
-	draft->reply.check = flow_check_of(&draft->reply_key);
+	flow_peer_key(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply_key);
+	flow_peer(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply);
+	draft->pair.reply.check = flow_check_of(&draft->pair.reply_key);
 	if (!flow_check_has_room()) {
 		flow_find_full();
 		return 0;
 	}
-	lock = tuple_lock_of(&draft->reply_key);
+	lock = tuple_lock_of(&draft->pair.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return 0;
-	reply = bpf_map_lookup_elem(&new_flows, &draft->reply_key);
-	if (reply && flow_is_same(reply, &draft->reply)) {
-		draft->reply.sent = reply->sent;
-		draft->reply.acked = reply->acked;
+	reply = bpf_map_lookup_elem(&new_flows, &draft->pair.reply_key);
+	if (reply && flow_is_same(reply, &draft->pair.reply)) {
+		draft->pair.reply.sent = reply->sent;
+		draft->pair.reply.acked = reply->acked;
 	}
-	err = flow_move(draft, lock);
+	move = flow_move(draft, lock);
 	tuple_lock_release(lock);
-	if (err && err != -EEXIST)
+	if (move == FLOW_MOVE_NO_ROOM)
 		flow_find_full();
 	return 0;
 }

@@ -17,14 +17,14 @@
  * Records a datagram sent straight to a backend, by the tuple of its answer; ignores other
  * protocols.
  */
-static __always_inline void direct_note(const struct address_info *backend,
-					const struct flow_key *reply_key, __u32 now_s)
+static __always_inline void direct_record(const struct address_info *backend,
+					  const struct flow_key *reply_key, __u32 now_s)
 {
 	struct tuple_lock *place;
 
 	if (reply_key->proto != IPPROTO_UDP)
 		return;
-	address_note_datagram(backend, now_s);
+	address_record_datagram(backend, now_s);
 	place = tuple_lock_of(reply_key);
 	if (place && place->datagram_s != now_s)
 		place->datagram_s = now_s;

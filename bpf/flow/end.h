@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Removes flows, and passes a reply tuple from one flow to another. */
+/* Removes flows. */
 
 #include "flow/flow.h"
 
@@ -57,24 +57,29 @@ __noinline int flow_end_held(__u32 remains)
 	return 0;
 }
 
-/* Fills draft->ended from one half of a flow. */
-static __always_inline void flow_end_fill(struct flow_draft *draft, const struct flow_key *key,
-					  const struct flow *flow)
+/* Fills a pair from its reply half. */
+static __always_inline void flow_pair_of_reply(struct flow_pair *ret_pair,
+					       const struct flow_key *key, const struct flow *reply)
 {
-	struct flow_pair *ended = &draft->ended;
+	ret_pair->reply_key = *key;
+	ret_pair->reply = *reply;
+	flow_peer_key(key, reply, &ret_pair->original_key);
+	flow_peer(key, reply, &ret_pair->original);
+}
 
-	if (key->direction == FLOW_ORIGINAL) {
-		ended->original_key = *key;
-		ended->original = *flow;
-		flow_peer_key(key, flow, &ended->reply_key);
-		flow_peer(key, flow, &ended->reply);
-		ended->reply.check = flow_check_of(&ended->reply_key);
+/* Fills a pair from one half of a flow. */
+static __always_inline void flow_pair_of(struct flow_pair *ret_pair, const struct flow_key *key,
+					 const struct flow *flow)
+{
+	if (key->direction == FLOW_REPLY) {
+		flow_pair_of_reply(ret_pair, key, flow);
 		return;
 	}
-	ended->reply_key = *key;
-	ended->reply = *flow;
-	flow_peer_key(key, flow, &ended->original_key);
-	flow_peer(key, flow, &ended->original);
+	ret_pair->original_key = *key;
+	ret_pair->original = *flow;
+	flow_peer_key(key, flow, &ret_pair->reply_key);
+	flow_peer(key, flow, &ret_pair->reply);
+	ret_pair->reply.check = flow_check_of(&ret_pair->reply_key);
 }
 
 /*
@@ -83,7 +88,7 @@ static __always_inline void flow_end_fill(struct flow_draft *draft, const struct
  * exists, and the caller must not create another one for the same client packets, because they
  * would follow the old one.
  */
-__noinline int flow_forget(__u32 direction, __u32 remains)
+__noinline int flow_end(__u32 direction, __u32 remains)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct tuple_lock *lock;
@@ -91,106 +96,13 @@ __noinline int flow_forget(__u32 direction, __u32 remains)
 	if (!draft)
 		return 0;
 	if (direction == FLOW_ORIGINAL)
-		flow_end_fill(draft, &draft->original_key, &draft->original);
+		flow_pair_of(&draft->ended, &draft->pair.original_key, &draft->pair.original);
 	else
-		flow_end_fill(draft, &draft->reply_key, &draft->reply);
+		flow_pair_of(&draft->ended, &draft->pair.reply_key, &draft->pair.reply);
 	lock = tuple_lock_of(&draft->ended.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return 0;
 	(void)flow_end_held(remains);
 	tuple_lock_release(lock);
 	return 1;
-}
-
-/*
- * True if the draft's reply tuple may be taken from the flow that holds it; copies the holder to
- * draft->ended.reply. A holder that is not established yet, or is closed, gives way only to a flow
- * that found no other port (`displaces`). Of several such holders the one unused longest goes
- * first, so it is remembered in the draft.
- */
-static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool displaces)
-{
-	const struct flow *reply = &draft->reply, *holder = &draft->ended.reply;
-	const struct flow_key *key = &draft->reply_key;
-	bool is_confirmed;
-
-	if (!flow_look(key, &draft->ended.reply, &is_confirmed)) {
-		draft->ended.reply = *reply; /* there is no holder */
-		return true;
-	}
-	if (flow_is_same(holder, reply) || flow_is_expired(holder, key->proto, reply->last_use_s))
-		return true;
-	if (holder->state != FLOW_CLOSED && (is_confirmed || holder->state >= FLOW_ESTABLISHED))
-		return false;
-	if (displaces)
-		return true;
-	if (!draft->has_oldest || (__s32)(holder->last_use_s - draft->oldest_use_s) < 0) {
-		draft->has_oldest = true;
-		draft->oldest_port = key->dst_port;
-		draft->oldest_use_s = holder->last_use_s;
-	}
-	return false;
-}
-
-/*
- * Inserts the draft's reply half unless the tuple is taken. A flow that is being confirmed enters
- * `flows` before it leaves `new_flows`, and only after that can this insertion succeed: hence the
- * second look into `flows` afterwards.
- */
-static __always_inline int tuple_enter(struct flow_draft *draft)
-{
-	const struct flow_key *key = &draft->reply_key;
-	int err = bpf_map_update_elem(&new_flows, key, &draft->reply, BPF_NOEXIST);
-
-	if (err || !bpf_map_lookup_elem(&flows, key))
-		return err;
-	(void)flow_delete_half(&new_flows, key, &draft->reply);
-	return -EEXIST;
-}
-
-/*
- * Takes the draft's reply tuple over from the flow that holds it. Returns 0, -EEXIST if that flow
- * keeps it or another CPU holds the lock, or another negative errno.
- */
-static __always_inline int tuple_take_over(struct flow_draft *draft, bool displaces)
-{
-	struct tuple_lock *lock;
-	int err = -EEXIST;
-
-	if (!tuple_may_be_taken(draft, displaces))
-		return -EEXIST;
-	lock = tuple_lock_of(&draft->reply_key);
-	if (!lock || !tuple_lock_hold(lock))
-		return -EEXIST;
-	/* Another CPU may have taken it since. */
-	if (tuple_may_be_taken(draft, displaces)) {
-		draft->ended.reply_key = draft->reply_key;
-		flow_peer_key(&draft->reply_key, &draft->ended.reply, &draft->ended.original_key);
-		flow_peer(&draft->reply_key, &draft->ended.reply, &draft->ended.original);
-		(void)flow_end_held(FLOW_LEAVES_NOTHING);
-		err = tuple_enter(draft);
-	}
-	tuple_lock_release(lock);
-	return err;
-}
-
-/*
- * Claims the draft's reply tuple. Two frontends with the same backend and the same client port want
- * the same tuple: one gets it, the other needs another source port to be told apart. Returns 0,
- * -EEXIST if the tuple is taken, or another negative errno.
- */
-__noinline int flow_claim_reply(__u32 displaces)
-{
-	struct flow_draft *draft = flow_draft_get();
-	int err;
-
-	if (!draft)
-		return -EEXIST;
-	draft->reply.check = flow_check_of(&draft->reply_key);
-	if (!bpf_map_lookup_elem(&flows, &draft->reply_key)) {
-		err = tuple_enter(draft);
-		if (err != -EEXIST)
-			return err;
-	}
-	return tuple_take_over(draft, displaces);
 }

@@ -15,12 +15,16 @@
 #include "fairlead/atomic.h"
 #include "config.h"
 #include "counter.h"
+#include "flow/draft.h"
 #include "flow/key.h"
 #include "packet/packet.h"
-#include "nat/rewrite.h"
-#include "route/route.h"
-#include "service/service.h"
 #include "flow/tuple_lock.h"
+
+/*
+ * The flow's original packets leave with a source of this node: one of its addresses, or a VIP that
+ * may be one.
+ */
+#define FLOW_FROM_NODE (FLOW_HAIRPIN | FLOW_LOCAL_CLIENT | FLOW_SOURCE_NAT)
 
 static __always_inline __u32 flow_timeout_sctp_s(__u8 state)
 {
@@ -107,7 +111,7 @@ static __always_inline struct flow *flow_find(const struct flow_key *key, bool *
  * it is being read. So callers work on the copy only, and write changes to the entry. Returns the
  * entry, or NULL if there is none.
  */
-static __noinline struct flow *flow_look(const struct flow_key *key, struct flow *ret_flow,
+static __noinline struct flow *flow_read(const struct flow_key *key, struct flow *ret_flow,
 					 bool *ret_is_confirmed)
 {
 	__u16 check = flow_check_of(key);
@@ -164,81 +168,6 @@ flow_find_peer(const struct flow_key *key, const struct flow *flow, struct flow_
 	return peer;
 }
 
-/* Both halves of a flow. */
-struct flow_pair {
-	struct flow_key original_key;
-	struct flow_key reply_key;
-	struct flow original;
-	struct flow reply;
-};
-
-/*
- * Work on a flow that is deferred until its packet has been handled, when the stack is no longer
- * deep.
- */
-enum flow_due {
-	FLOW_DUE_NOTHING,
-	FLOW_DUE_CONFIRM,  /* of draft->original */
-	FLOW_DUE_NEW_PORT, /* its backend has another connection with the tuple of draft->reply */
-};
-
-/*
- * A flow being created, and other data too large for the stack; one per CPU. Programs of the hooks
- * do not interrupt each other on a CPU, so nobody else writes it meanwhile.
- */
-struct flow_draft {
-	/* The same layout as struct decision, which user space reads. */
-	struct frontend_target target;
-	struct client_place place;
-	struct choice choice;
-	struct packet packet;  /* the one that the program runs for */
-	struct packet quote;   /* of an ICMP error; or the inner packet */
-	__u32 quote_end;       /* where the ICMP error that contains it ends */
-	struct ip_addr sender; /* of an encapsulated packet */
-	struct rewrite rewrite;
-	struct rewrite inner; /* of a quote */
-	struct route route;
-	union {
-		struct iphdr ipv4;
-		struct ipv6hdr ipv6;
-	} outer; /* outer header, or the header of an answer */
-	struct icmp_answer answer;
-	bool is_from_node; /* its source is an address of this node, where not every port is ours */
-	__u8 due;          /* enum flow_due */
-	bool asks;         /* direct server return: the outer header asks for a confirmation */
-	bool must_confirm; /* ... and it is to be sent */
-	bool is_sending;   /* a packet of our own is being sent */
-	bool has_oldest;
-	__be16 oldest_port; /* of the source ports tried, the one whose flow is displaced first */
-	__u32 oldest_use_s;
-	struct flow_key original_key;
-	struct flow_key reply_key;
-	struct flow original;
-	struct flow reply;
-	struct flow_pair ended;          /* the flow being removed: another one, or this one */
-	struct confirmed_flow confirmed; /* the value for `flows` */
-	struct flow_check check;         /* one entry of `flow_checks` */
-	struct flow_key peer_key;        /* of the other half, or of an ICMP error's quote */
-	struct flow_renewal renewal;
-};
-_Static_assert(offsetof(struct flow_draft, choice) == offsetof(struct decision, choice) &&
-		       offsetof(struct flow_draft, place) == offsetof(struct decision, place),
-	       "a draft begins with the decision");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct flow_draft);
-} flow_drafts SEC(".maps");
-
-static __always_inline struct flow_draft *flow_draft_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&flow_drafts, &zero);
-}
-
 /*
  * Updates the other half's time of last use. A new flow's halves can be evicted independently: the
  * surviving half restores the other.
@@ -264,9 +193,9 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
 	if (is_confirmed)
 		return 0;
 	if (!peer && !(flow->flags & FLOW_DSR)) {
-		flow_peer(key, flow, &draft->ended.reply);
-		draft->ended.reply.check = flow_check_of(peer_key);
-		(void)bpf_map_update_elem(&new_flows, peer_key, &draft->ended.reply, BPF_NOEXIST);
+		flow_peer(key, flow, &draft->restored);
+		draft->restored.check = flow_check_of(peer_key);
+		(void)bpf_map_update_elem(&new_flows, peer_key, &draft->restored, BPF_NOEXIST);
 	}
 	address_expect_flows(is_original ? &key->dst : &peer_key->dst, until_s);
 	address_expect_flows(is_original ? &peer_key->src : &key->src, until_s);

@@ -130,8 +130,8 @@ static __always_inline bool is_in_reach(__u32 number, __u32 known)
 	return number - known + SEGMENT_REACH <= 2 * SEGMENT_REACH;
 }
 
-static __always_inline void segment_note(const struct packet *packet, __u32 end, struct flow *flow,
-					 struct flow *entry)
+static __always_inline void segment_record(const struct packet *packet, __u32 end,
+					   struct flow *flow, struct flow *entry)
 {
 	if ((__s32)(end - flow->sent) > 0 || !flow->sent) {
 		flow->sent = end;
@@ -224,7 +224,7 @@ static __noinline bool handshake_is_answered(const struct flow_key *key, const s
 }
 
 /* Records a SYN or INIT other than the one that opened the flow, in case the backend accepts it. */
-static __noinline int renewal_note(const struct flow_key *key, __u32 sent)
+static __noinline int renewal_record(const struct flow_key *key, __u32 sent)
 {
 	struct flow_draft *draft = flow_draft_get();
 
@@ -260,7 +260,7 @@ static __always_inline bool follow_syn(const struct flow_key *key, const struct 
 		return false;
 	if (end == flow->sent)
 		return flow->state < FLOW_ESTABLISHED;
-	(void)renewal_note(key, end);
+	(void)renewal_record(key, end);
 	return false;
 }
 
@@ -334,7 +334,7 @@ static __always_inline bool follow_tcp(const struct flow_key *key, struct flow *
 		return false;
 	if (packet->tcp_flags & TCP_FIN && !fin_is_accepted(key, flow, packet))
 		return false;
-	segment_note(packet, end, flow, entry);
+	segment_record(packet, end, flow, entry);
 	if (flow->state == FLOW_ESTABLISHED && !(packet->tcp_flags & TCP_FIN))
 		return true;
 	return follow_change(key, flow, entry, packet);
@@ -411,7 +411,7 @@ static __noinline bool follow_sctp(const struct flow_key *key, struct flow *flow
 			return false;
 		if (packet->sctp_initiate_tag == flow->peer_tag)
 			return flow->state < FLOW_ESTABLISHED;
-		(void)renewal_note(key, packet->sctp_initiate_tag);
+		(void)renewal_record(key, packet->sctp_initiate_tag);
 		return false;
 	}
 	if (!sctp_is_believed(flow, entry, packet))

@@ -14,32 +14,15 @@
  * may never have sent anything.
  *
  * A datagram to a flow's client also leaves from a NodePort of the node, and may meet a second hook
- * on its way: after a redirect, or on the link below a VLAN or a bond. So it is marked in
- * skb->tc_index, which nothing else uses on the way out of the node.
+ * on its way: after a redirect, or on the link below a VLAN or a bond. So it is marked
+ * (packet/mark.h).
  */
 
 #include "flow/flow.h"
-#include "service/node_port.h"
+#include "packet/mark.h"
 #include "packet/packet.h"
-
-#define TC_INDEX_TRANSLATED 0xf1ea
-
-/*
- * The flow's original packets leave with a source of this node: one of its addresses, or a VIP that
- * may be one.
- */
-#define FLOW_FROM_NODE (FLOW_HAIRPIN | FLOW_LOCAL_CLIENT | FLOW_SOURCE_NAT)
-
-/* Marks a packet of a flow that now has a source for which this node answers. */
-static __always_inline void packet_mark_translated(struct __sk_buff *skb)
-{
-	skb->tc_index = TC_INDEX_TRANSLATED;
-}
-
-static __always_inline bool packet_is_translated(const struct __sk_buff *skb)
-{
-	return skb->tc_index == TC_INDEX_TRANSLATED;
-}
+#include "packet/ports.h"
+#include "service/node_ports_used.h"
 
 /*
  * A datagram leaves from a NodePort of the node and has no flow: its replies belong to the stack.
@@ -51,10 +34,10 @@ static __noinline int own_reply_expect(const struct packet *packet)
 
 	if (!draft)
 		return 0;
-	packet_flow_key_back(packet, FLOW_REPLY, &draft->reply_key);
-	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->reply_key);
+	packet_flow_key_back(packet, FLOW_REPLY, &draft->pair.reply_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->pair.reply_key);
 	if (!last_use_s)
-		(void)bpf_map_update_elem(&own_replies, &draft->reply_key, &now_s, BPF_ANY);
+		(void)bpf_map_update_elem(&own_replies, &draft->pair.reply_key, &now_s, BPF_ANY);
 	else if (*last_use_s != now_s)
 		*last_use_s = now_s;
 	return 0;
@@ -121,11 +104,25 @@ static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
 
 	if (packet->proto != IPPROTO_UDP)
 		return !packet_opens(packet);
-	packet_flow_key(packet, FLOW_REPLY, &draft->reply_key);
-	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->reply_key);
+	packet_flow_key(packet, FLOW_REPLY, &draft->pair.reply_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->pair.reply_key);
 	if (!last_use_s || !datagram_is_recent(*last_use_s, now_s))
 		return own_socket_awaits(ctx, packet);
 	if (*last_use_s != now_s)
 		*last_use_s = now_s;
 	return true;
+}
+
+/*
+ * Handles a packet that leaves from an address of the node with frontends: the node's own, or one
+ * that the node masquerades, unless it belongs to a flow. Records a datagram from a NodePort.
+ */
+static __always_inline void own_reply_record(struct __sk_buff *skb, struct packet *packet)
+{
+	if (packet->proto != IPPROTO_UDP && !proto_is_extension(packet->proto))
+		return;
+	if (packet_is_translated(skb) || packet_read_ports_apart(skb, packet))
+		return;
+	if (packet->proto == IPPROTO_UDP && node_port_is_marked(packet->src_port))
+		(void)own_reply_expect(packet);
 }

@@ -16,7 +16,8 @@
 #include "flow/flow.h"
 #include "packet/packet.h"
 #include "route/route.h"
-#include "flow/socket_state.h"
+#include "service/service.h"
+#include "socket/state.h"
 
 static __always_inline bool leads_to(const struct socket_state *state, const struct packet *packet)
 {
@@ -63,7 +64,8 @@ static __always_inline bool vip_needs_node_address(const struct packet *packet,
 }
 
 /* False if the packet opens another conversation from the same port, or the flow is over. */
-static __always_inline bool own_vip_goes_on(const struct packet *packet, const struct flow *flow)
+static __always_inline bool own_vip_flow_goes_on(const struct packet *packet,
+						 const struct flow *flow)
 {
 	bool opens = proto_has_handshake(packet->proto) && packet_opens(packet) &&
 		     packet->fragment != FRAGMENT_LATER;
@@ -87,14 +89,14 @@ static __noinline bool own_vip_choice(struct __sk_buff *skb, const struct packet
 	backend = backend_lookup(dialled->backend);
 	if (!backend || backend->flags & BACKEND_LOCAL)
 		return false;
-	__builtin_memset(&draft->choice, 0, sizeof(draft->choice));
-	draft->choice.service = dialled->service;
-	draft->choice.slot = dialled->slot;
-	draft->choice.backend = dialled->backend;
-	draft->choice.generation = dialled->generation;
-	draft->choice.addr = packet->dst;
-	draft->choice.port = packet->dst_port;
-	draft->place = (struct client_place){.is_near = true, .returns_here = true};
-	draft->target = (struct frontend_target){.service = dialled->service};
+	__builtin_memset(&draft->decision.choice, 0, sizeof(draft->decision.choice));
+	draft->decision.choice.service = dialled->service;
+	draft->decision.choice.slot = dialled->slot;
+	draft->decision.choice.backend = dialled->backend;
+	draft->decision.choice.generation = dialled->generation;
+	draft->decision.choice.addr = packet->dst;
+	draft->decision.choice.port = packet->dst_port;
+	draft->decision.place = (struct client_place){.is_near = true, .returns_here = true};
+	draft->decision.target = (struct frontend_target){.service = dialled->service};
 	return true;
 }

@@ -89,7 +89,7 @@ __noinline int flow_check_next(__u32 now_s)
 	if (!confirmed || confirmed->ticket != check->ticket)
 		return early_s;
 	if (flow_is_expired(&confirmed->flow, check->key.proto, now_s)) {
-		flow_end_fill(draft, &check->key, &confirmed->flow);
+		flow_pair_of(&draft->ended, &check->key, &confirmed->flow);
 		if (flow_expire(draft, now_s))
 			return early_s;
 	}
@@ -123,14 +123,14 @@ static __always_inline bool flow_check_has_room(void)
 }
 
 /*
- * Queues the flow of draft->original_key, just confirmed with this ticket. Returns false if that is
- * impossible.
+ * Queues the flow of draft->pair.original_key, just confirmed with this ticket. Returns false if
+ * that is impossible.
  */
 static __always_inline bool flow_check_enter(struct flow_draft *draft, __u32 ticket)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
 
-	draft->check.key = draft->original_key;
+	draft->check.key = draft->pair.original_key;
 	draft->check.ticket = ticket;
 	draft->check.due_s = now_seconds() + config.flow_check_s;
 	if (!sweeper || !flow_check_push(sweeper, &draft->check))

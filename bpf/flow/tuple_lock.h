@@ -25,14 +25,14 @@ static __always_inline struct tuple_lock *tuple_lock_of(const struct flow_key *r
 }
 
 /* Attempts at a lock that another CPU holds: some microseconds in all. */
-#define TUPLE_LOCK_LOOKS 100
+#define TUPLE_LOCK_TRIES 100
 
 /* Returns false if another CPU still holds the lock. */
 static __noinline bool tuple_lock_hold(struct tuple_lock *lock)
 {
 	bool was_held = true;
 
-	for (int i = 0; i < TUPLE_LOCK_LOOKS && was_held; i++) {
+	for (int i = 0; i < TUPLE_LOCK_TRIES && was_held; i++) {
 		bpf_spin_lock(&lock->lock);
 		was_held = lock->is_held;
 		lock->is_held = 1;

@@ -113,7 +113,7 @@ static __always_inline void address_expect_direct_flows(const struct ip_addr *ad
 }
 
 /* Records that a datagram goes straight to this backend. */
-static __always_inline void address_note_datagram(const struct address_info *info, __u32 now_s)
+static __always_inline void address_record_datagram(const struct address_info *info, __u32 now_s)
 {
 	struct address_flows *busy = address_flows_of(info);
 

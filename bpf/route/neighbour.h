@@ -38,7 +38,7 @@ static __always_inline bool neighbours_are_sought(void)
 }
 
 /* Records that a neighbour is being sought. */
-static __always_inline void neighbour_note_search(void)
+static __always_inline void neighbour_record_search(void)
 {
 	__u32 now_s = now_seconds(), *sought_s = neighbour_sought_s();
 
@@ -68,7 +68,7 @@ static __noinline int neighbour_judge(const struct neighbour *neighbour)
 	__u64 now_ms = bpf_ktime_get_ns() / NSEC_PER_MSEC;
 	struct neighbour_search *search;
 
-	neighbour_note_search();
+	neighbour_record_search();
 	search = bpf_map_lookup_elem(&neighbour_searches, neighbour);
 	if (!search || now_ms - search->seen_ms > NEIGHBOUR_FORGET_S * 1000)
 		return neighbour_search_begin(neighbour, now_ms);

@@ -9,14 +9,24 @@
 #include <linux/if_packet.h>
 
 #include "hook.h"
+#include "verdict.h"
 #include "packet/mac.h"
 #include "maps.h"
 #include "nat/nat.h"
 #include "packet/packet.h"
 #include "route/route.h"
 
-/* The packet is dropped, and has been counted. */
-#define VERDICT_DROP TC_ACT_SHOT
+/*
+ * The verdict of bpf_redirect() and its like, which return TC_ACT_REDIRECT, or TC_ACT_SHOT. The
+ * verdicts have the same numbers, so that the result is passed on as it is: it is unknown to the
+ * verifier, which would follow each known one through all that comes after it.
+ */
+static __always_inline enum verdict redirect_verdict(long action)
+{
+	_Static_assert((int)VERDICT_SENT == TC_ACT_REDIRECT && (int)VERDICT_DROPPED == TC_ACT_SHOT,
+		       "results of bpf_redirect()");
+	return (enum verdict)action;
+}
 
 /*
  * Sets `mac` to the source address of an answer. On entry it holds the destination of the frame
@@ -58,13 +68,13 @@ static __always_inline int packet_swap_macs(struct __sk_buff *skb, const struct 
 /*
  * Sends the packet back where it came from: out of the link it arrived by, or, for a packet of this
  * node, into the node as if it had arrived by the link that it was about to leave by. There the
- * reverse path filter finds the route it expects. Returns a verdict or -COUNTER_DROP_REWRITE.
+ * reverse path filter finds the route it expects.
  */
-static __always_inline int forward_back(struct __sk_buff *skb, const struct hook *hook)
+static __always_inline enum verdict forward_back(struct __sk_buff *skb, const struct hook *hook)
 {
 	if (packet_swap_macs(skb, hook))
-		return -COUNTER_DROP_REWRITE;
-	return bpf_redirect(hook->ifindex, hook->is_egress ? BPF_F_INGRESS : 0);
+		return verdict_give_up(COUNTER_DROP_REWRITE);
+	return redirect_verdict(bpf_redirect(hook->ifindex, hook->is_egress ? BPF_F_INGRESS : 0));
 }
 
 /* Helpers that send to an Ethernet link require a header, whatever its contents. */
@@ -93,14 +103,14 @@ static __always_inline int packet_drop_tags(struct __sk_buff *skb)
 	return 0;
 }
 
-/* Sends the packet by a route. Returns a verdict or -COUNTER_DROP_REWRITE. */
-static __always_inline int route_send(struct __sk_buff *skb, struct route *route,
-				      const struct hook *hook)
+/* Sends the packet by a route. */
+static __always_inline enum verdict route_send(struct __sk_buff *skb, struct route *route,
+					       const struct hook *hook)
 {
 	if (!hook->link_header_size && packet_add_link_header(skb))
-		return -COUNTER_DROP_REWRITE;
-	return bpf_redirect_neigh(route->next.ifindex, &route->next.next_hop,
-				  sizeof(route->next.next_hop), 0);
+		return verdict_give_up(COUNTER_DROP_REWRITE);
+	return redirect_verdict(bpf_redirect_neigh(route->next.ifindex, &route->next.next_hop,
+						   sizeof(route->next.next_hop), 0));
 }
 
 /* False if the link that the client's packets leave by has no link-layer header. */
@@ -116,22 +126,20 @@ static __always_inline bool flow_has_mac(const struct flow *flow)
  * belongs to the link where the reply was seen, and would lead to a VLAN that the other link does
  * not have.
  */
-static __always_inline int forward_to_local_client(struct __sk_buff *skb, const struct flow *flow,
-						   const struct hook *hook)
+static __always_inline enum verdict
+forward_to_local_client(struct __sk_buff *skb, const struct flow *flow, const struct hook *hook)
 {
 	int err = packet_drop_tags(skb);
 
 	if (err)
-		return err;
+		return verdict_of(err);
 	if (flow->ifindex == hook->ifindex && !hook->is_egress)
 		return VERDICT_DONE;
-	if (!hook->link_header_size) {
-		if (!flow_has_mac(flow))
-			return bpf_redirect(flow->ifindex, BPF_F_INGRESS);
-		if (packet_add_link_header(skb))
-			return -COUNTER_DROP_REWRITE;
+	if (hook->link_header_size || flow_has_mac(flow)) {
+		if (!hook->link_header_size && packet_add_link_header(skb))
+			return verdict_give_up(COUNTER_DROP_REWRITE);
+		if (bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))
+			return verdict_give_up(COUNTER_DROP_REWRITE);
 	}
-	if (bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))
-		return -COUNTER_DROP_REWRITE;
-	return bpf_redirect(flow->ifindex, BPF_F_INGRESS);
+	return redirect_verdict(bpf_redirect(flow->ifindex, BPF_F_INGRESS));
 }

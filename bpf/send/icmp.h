@@ -10,10 +10,11 @@
 
 #include "packet/extension.h"
 #include "flow/flow.h"
-#include "send/forward.h"
 #include "nat/nat.h"
 #include "packet/packet.h"
+#include "send/forward.h"
 #include "send/reject.h"
+#include "send/transit.h"
 
 #define ICMP_QUOTE_OFFSET sizeof(struct icmp_header)
 #define QUOTED_PORTS_SIZE (2 * sizeof(__be16))
@@ -23,14 +24,12 @@
  * after the error, beyond the end given by its IP header, are not part of the quote.
  */
 static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packet *packet,
-				       struct packet *ret_quote)
+				       struct icmp_scratch *ret_icmp)
 {
 	__u32 offset = packet->l4_offset + ICMP_QUOTE_OFFSET;
-	struct flow_draft *draft = flow_draft_get();
+	struct packet *ret_quote = &ret_icmp->quote;
 	__be16 ports[2];
 
-	if (!draft)
-		return false;
 	__builtin_memset(ret_quote, 0, sizeof(*ret_quote));
 	if (packet->family == FAMILY_IPV4) {
 		if (!packet_read_ipv4(skb, offset, ret_quote))
@@ -44,8 +43,8 @@ static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packe
 		return false;
 	if (!proto_has_ports(ret_quote->proto))
 		return false;
-	draft->quote_end = packet_end(skb, packet);
-	if (ret_quote->l4_offset + QUOTED_PORTS_SIZE > draft->quote_end ||
+	ret_icmp->quote_end = packet_end(skb, packet);
+	if (ret_quote->l4_offset + QUOTED_PORTS_SIZE > ret_icmp->quote_end ||
 	    packet_load(skb, ret_quote->l4_offset, ports, sizeof(ports)))
 		return false;
 	ret_quote->src_port = ports[0];
@@ -54,14 +53,15 @@ static __noinline bool icmp_read_quote(struct __sk_buff *skb, const struct packe
 }
 
 /*
- * Rewrites the quoted packet as draft->inner says, and stores in `ret_change` how that changes the
- * sum of the ICMP message. The quote's own checksums are corrected if it is long enough to contain
- * them.
+ * Rewrites the quoted packet as icmp->inner says, and stores in `ret_change` how that changes
+ * the sum of the ICMP message. The quote's own checksums are corrected if it is long enough to
+ * contain them.
  */
-static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struct packet *quote,
-					      const struct flow_draft *draft, __u64 *ret_change)
+static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb,
+					      const struct icmp_scratch *icmp, __u64 *ret_change)
 {
-	const struct rewrite *rewrite = &draft->inner;
+	const struct rewrite *rewrite = &icmp->inner;
+	const struct packet *quote = &icmp->quote;
 	__u64 addresses_change = (__u32)nat_address_difference(quote, rewrite);
 	__be16 ports[2] = {rewrite->src_port, rewrite->dst_port};
 	__u64 ports_change =
@@ -81,7 +81,7 @@ static __always_inline int icmp_rewrite_quote(struct __sk_buff *skb, const struc
 	if (!transport_checksum(quote->proto, &checksum_offset, &flags))
 		return 0;
 	checksum_offset += quote->l4_offset;
-	if (checksum_offset + sizeof(checksum) > draft->quote_end ||
+	if (checksum_offset + sizeof(checksum) > icmp->quote_end ||
 	    packet_load(skb, checksum_offset, &checksum, sizeof(checksum)) || !checksum)
 		return 0;
 	*ret_change += (__u16)~checksum;
@@ -111,22 +111,19 @@ static __always_inline void icmp_outer(const struct packet *packet, const struct
  * Rewrites the error: the quoted packet, the error's addresses, and its checksum for both changes.
  */
 static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *packet,
-				   const struct packet *quote, const struct flow *flow,
+				   struct icmp_scratch *icmp, const struct flow *flow,
 				   const struct rewrite *outer)
 {
-	struct flow_draft *draft = flow_draft_get();
 	__u32 checksum_offset = packet->l4_offset + offsetof(struct icmp_header, checksum);
 	__u64 outer_change = (__u32)nat_address_difference(packet, outer);
 	__u64 change;
 	int err;
 
-	if (!draft)
-		return -COUNTER_DROP_REWRITE;
-	draft->inner.src = flow->new_dst;
-	draft->inner.dst = flow->new_src;
-	draft->inner.src_port = flow->new_dst_port;
-	draft->inner.dst_port = flow->new_src_port;
-	err = icmp_rewrite_quote(skb, quote, draft, &change);
+	icmp->inner.src = flow->new_dst;
+	icmp->inner.dst = flow->new_src;
+	icmp->inner.src_port = flow->new_dst_port;
+	icmp->inner.dst_port = flow->new_src_port;
+	err = icmp_rewrite_quote(skb, icmp, &change);
 	if (err)
 		return err;
 	err = packet->family == FAMILY_IPV4
@@ -143,7 +140,7 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 
 /*
  * Looks up the flow of an error's quote, in the half whose packets travel in the error's direction.
- * Returns draft->original, or NULL if there is no flow.
+ * Returns draft->pair.original, or NULL if there is no flow.
  */
 static __always_inline const struct flow *icmp_find_flow(const struct packet *quote,
 							 enum flow_direction direction)
@@ -153,11 +150,11 @@ static __always_inline const struct flow *icmp_find_flow(const struct packet *qu
 
 	if (!draft)
 		return NULL;
-	packet_flow_key_back(quote, direction, &draft->peer_key);
-	if (!flow_look(&draft->peer_key, &draft->original, &is_confirmed) ||
-	    flow_is_expired(&draft->original, quote->proto, now_seconds()))
+	packet_flow_key_back(quote, direction, &draft->icmp.key);
+	if (!flow_read(&draft->icmp.key, &draft->pair.original, &is_confirmed) ||
+	    flow_is_expired(&draft->pair.original, quote->proto, now_seconds()))
 		return NULL;
-	return &draft->original;
+	return &draft->pair.original;
 }
 
 /*
@@ -194,4 +191,96 @@ static __noinline int icmp_answer_echo(struct __sk_buff *skb, const struct packe
 	    bpf_skb_store_bytes(skb, packet->l4_offset, &reply, sizeof(reply), 0))
 		return -COUNTER_DROP_REWRITE;
 	return 0;
+}
+
+/*
+ * Handles ICMP to a VIP: errors from the client's side (or a hairpin's backend), and echo requests.
+ */
+static __noinline enum verdict icmp_to_vip(struct __sk_buff *skb, const struct packet *packet,
+					   const struct address_info *address,
+					   const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	enum verdict unknown;
+	int err;
+
+	if (packet->fragment == FRAGMENT_LATER ||
+	    icmp_type_is_echo(packet->family, packet->icmp_type)) {
+		if (!(address->flags & ADDRESS_CLUSTER_IP))
+			return VERDICT_NEXT;
+		err = icmp_answer_echo(skb, packet);
+		if (err)
+			return verdict_of(err);
+		counter_add(COUNTER_ECHO_ANSWERED, hook->size);
+		return forward_back(skb, hook);
+	}
+	unknown = address->flags & ADDRESS_CLUSTER_IP ? verdict_give_up(COUNTER_DROP_ICMP)
+						      : VERDICT_NEXT;
+	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !draft ||
+	    !icmp_read_quote(skb, packet, &draft->icmp))
+		return unknown;
+	if (icmp_find_flow(&draft->icmp.quote, FLOW_ORIGINAL) ||
+	    icmp_find_flow(&draft->icmp.quote, FLOW_REPLY))
+		return VERDICT_TRANSLATE_ERROR;
+	return unknown;
+}
+
+/*
+ * Handles an ICMP error about a packet to a backend: if the packet belongs to a flow, the error is
+ * translated for the client, which knows only the frontend. Any router on the path may send such an
+ * error.
+ */
+static __noinline enum verdict
+icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet, const struct hook *hook)
+{
+	struct flow_draft *draft = flow_draft_get();
+	const struct address_info *backend;
+	const struct flow *flow;
+
+	if (!draft || !icmp_read_quote(skb, packet, &draft->icmp))
+		return VERDICT_NEXT;
+	backend = address_lookup(&draft->icmp.quote.dst);
+	if (!backend || !(backend->flags & ADDRESS_BACKEND) ||
+	    !address_may_have_flows(backend, now_seconds()))
+		return VERDICT_NEXT;
+	flow = icmp_find_flow(&draft->icmp.quote, FLOW_REPLY);
+	return flow ? VERDICT_TRANSLATE_ERROR : VERDICT_NEXT;
+}
+
+/*
+ * Translates an ICMP error about a packet of the flow in draft->pair.original, where
+ * icmp_find_flow() has put it, and sends the error to the sender of the quoted packet, using the
+ * addresses that the sender knows.
+ */
+static __noinline enum verdict icmp_error(struct __sk_buff *skb, const struct packet *packet,
+					  struct flow_draft *draft, const struct hook *hook)
+{
+	enum flow_direction direction = draft->icmp.key.direction;
+	const struct flow *flow = &draft->pair.original;
+	const struct packet *quote = &draft->icmp.quote;
+	bool is_from_backend = address_equal(&packet->src, &quote->dst);
+	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
+	int err;
+
+	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
+		return VERDICT_ENCAPSULATE;
+	icmp_outer(packet, quote, flow, &draft->rewrite);
+	if (is_routed) {
+		draft->route.overhead = 0;
+		draft->route.is_answer = true;
+		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+		if (err)
+			return verdict_of(err);
+	}
+	err = icmp_rewrite(skb, packet, &draft->icmp, flow, &draft->rewrite);
+	if (err)
+		return verdict_of(err);
+	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
+	if (is_routed)
+		return transit_send(skb, packet, &draft->route, hook);
+	if (flow->flags & FLOW_LOCAL_CLIENT)
+		return direction == FLOW_REPLY && is_from_backend
+			       ? forward_to_local_client(skb, flow, hook)
+			       : VERDICT_DONE;
+	return flow->flags & FLOW_HAIRPIN ? forward_back(skb, hook) : VERDICT_DONE;
 }

@@ -263,16 +263,16 @@ static __always_inline int reject_icmp(struct __sk_buff *skb, const struct packe
 
 /*
  * Sends an answer back and counts it under `reason`; if the answer could not be made, drops the
- * packet and counts it under the error. Returns a verdict.
+ * packet and counts it under the error.
  */
-static __always_inline int answer_send(struct __sk_buff *skb, const struct hook *hook, __u32 size,
-				       int err, enum counter_reason reason)
+static __always_inline enum verdict answer_send(struct __sk_buff *skb, const struct hook *hook,
+						__u32 size, int err, enum counter_reason reason)
 {
-	int verdict = err ? err : forward_back(skb, hook);
+	enum verdict verdict = err ? verdict_of(err) : forward_back(skb, hook);
 
-	if (verdict < 0) {
-		counter_add(-verdict, size);
-		return VERDICT_DROP;
+	if (verdict_is_given_up(verdict)) {
+		counter_add(verdict_reason(verdict), size);
+		return VERDICT_DROPPED;
 	}
 	counter_add(reason, size);
 	return verdict;
@@ -280,31 +280,32 @@ static __always_inline int answer_send(struct __sk_buff *skb, const struct hook 
 
 /*
  * Sends the packet's sender the error of a router that cannot forward it. Counts `reason` even if
- * no error may be sent (RFC 1122, 3.2.2). Returns a verdict.
+ * no error may be sent (RFC 1122, 3.2.2).
  */
-static __always_inline int answer_error(struct __sk_buff *skb, const struct packet *packet,
-					const struct hook *hook, const struct icmp_answer *answer,
-					enum counter_reason reason)
+static __always_inline enum verdict answer_error(struct __sk_buff *skb, const struct packet *packet,
+						 const struct hook *hook,
+						 const struct icmp_answer *answer,
+						 enum counter_reason reason)
 {
 	__u32 size = skb->len;
 
 	if (packet->fragment == FRAGMENT_LATER || packet_is_icmp(packet)) {
 		counter_add(reason, size);
-		return VERDICT_DROP;
+		return VERDICT_DROPPED;
 	}
 	if (!answer_is_allowed(ANSWER_ERROR)) {
 		counter_add(COUNTER_DROP_REJECT_LIMIT, size);
-		return VERDICT_DROP;
+		return VERDICT_DROPPED;
 	}
 	return answer_send(skb, hook, size, answer_icmp(skb, packet, answer), reason);
 }
 
 /*
- * Refuses a packet and counts `reason`. Returns a verdict. If a refusal may not or cannot be sent,
- * the packet is dropped; the rate limit and failures are counted under their own reasons.
+ * Refuses a packet and counts `reason`. If a refusal may not or cannot be sent, the packet is
+ * dropped; the rate limit and failures are counted under their own reasons.
  */
-static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
-			     const struct hook *hook, enum counter_reason reason)
+static __noinline enum verdict reject(struct __sk_buff *skb, const struct packet *packet,
+				      const struct hook *hook, enum counter_reason reason)
 {
 	__u32 size = skb->len;
 
@@ -315,11 +316,11 @@ static __noinline int reject(struct __sk_buff *skb, const struct packet *packet,
 	if ((packet->proto == IPPROTO_TCP && packet->tcp_flags & TCP_RST) ||
 	    packet->fragment == FRAGMENT_LATER) {
 		counter_add(reason, size);
-		return VERDICT_DROP;
+		return VERDICT_DROPPED;
 	}
 	if (!answer_is_allowed(ANSWER_REFUSAL)) {
 		counter_add(COUNTER_DROP_REJECT_LIMIT, size);
-		return VERDICT_DROP;
+		return VERDICT_DROPPED;
 	}
 	return answer_send(skb, hook, size,
 			   packet->proto == IPPROTO_TCP ? reject_tcp(skb, packet)

@@ -53,15 +53,15 @@ static __always_inline void answer_fill(struct icmp_answer *answer, bool is_ipv4
  * bit get the MTU as well, because nothing here can fragment: such a sender makes smaller fragments
  * from then on.
  */
-static __noinline int transit_answer(struct __sk_buff *skb, const struct packet *packet,
-				     const struct hook *hook, enum counter_reason reason)
+static __noinline enum verdict transit_answer(struct __sk_buff *skb, const struct packet *packet,
+					      const struct hook *hook, enum counter_reason reason)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct icmp_answer *answer;
 
 	if (!draft) {
 		counter_add(reason, hook->size);
-		return VERDICT_DROP;
+		return VERDICT_DROPPED;
 	}
 	answer = &draft->answer;
 	*answer = (struct icmp_answer){};
@@ -137,17 +137,22 @@ static __noinline int transit_route(struct __sk_buff *skb, const struct packet *
 	if (packet->ttl <= 1)
 		return -COUNTER_TIME_EXCEEDED;
 	err = route_find(skb, packet, hook, rewrite, ret_route);
-	return err ? err : route_check(skb, packet, ret_route);
+	if (err)
+		return err;
+	return route_check(skb, packet, ret_route);
 }
 
 /* Sends a rewritten packet by the route found before. */
-static __noinline int transit_send(struct __sk_buff *skb, const struct packet *packet,
-				   struct route *route, const struct hook *hook)
+static __noinline enum verdict transit_send(struct __sk_buff *skb, const struct packet *packet,
+					    struct route *route, const struct hook *hook)
 {
 	int err;
 
 	err = nat_decrement_ttl(skb, packet);
-	if (!err)
-		err = packet_drop_tags(skb);
-	return err ? err : route_send(skb, route, hook);
+	if (err)
+		return verdict_of(err);
+	err = packet_drop_tags(skb);
+	if (err)
+		return verdict_of(err);
+	return route_send(skb, route, hook);
 }

@@ -5,9 +5,8 @@
 
 #include "packet/address.h"
 #include "fairlead/atomic.h"
-#include "counter.h"
-#include "hook.h"
 #include "maps.h"
+#include "verdict.h"
 
 /*
  * True if the address is in a range that ClusterIPs are allocated from (rule C44). Callers ask only
@@ -36,7 +35,8 @@ static __noinline bool is_in_service_ranges(const struct ip_addr *addr)
 }
 
 /* The verdict on a packet to an address that no Service has. */
-static __always_inline int to_nobody(const struct ip_addr *addr)
+static __always_inline enum verdict service_cidr_verdict(const struct ip_addr *addr)
 {
-	return is_in_service_ranges(addr) ? -COUNTER_DROP_UNUSED_ADDRESS : VERDICT_NEXT;
+	return is_in_service_ranges(addr) ? verdict_give_up(COUNTER_DROP_UNUSED_ADDRESS)
+					  : VERDICT_NEXT;
 }

@@ -3,6 +3,8 @@
 
 #include <linux/types.h>
 
+#include "fairlead/limits.h"
+
 /* How packets of near clients (pods of this node) are distinguished from those of far ones. */
 enum near_by {
 	NEAR_BY_LINK = 0,  /* they arrive on a link whose link_info says so */
@@ -47,3 +49,14 @@ struct config {
 	__u8 pad[6];
 };
 _Static_assert(sizeof(struct config) == 64, "every byte is named");
+
+/* Members of an initialiser: what holds unless the kernel or an option says otherwise. */
+#define CONFIG_DEFAULTS                                                                         \
+	.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,                                                 \
+	.timeout_tcp_established_s = TIMEOUT_TCP_ESTABLISHED_S,                                 \
+	.timeout_tcp_closing_s = TIMEOUT_TCP_CLOSING_S,                                         \
+	.timeout_tcp_closed_s = TIMEOUT_TCP_CLOSED_S, .timeout_udp_new_s = TIMEOUT_UDP_NEW_S,   \
+	.timeout_udp_s = TIMEOUT_UDP_S, .rejects_per_second = REJECTS_PER_SECOND_DEFAULT,       \
+	.source_port_min = SOURCE_PORT_MIN_DEFAULT, .source_port_max = SOURCE_PORT_MAX_DEFAULT, \
+	.host_port_min = HOST_PORT_MIN_DEFAULT, .low_port_min = LOW_PORT_MIN_DEFAULT,           \
+	.flow_check_s = FLOW_CHECK_S, .has_retval = 1, .has_helpers_5_12 = 1

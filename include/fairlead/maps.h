@@ -21,7 +21,7 @@ struct map_no_bytes {
 };
 
 /*
- * Every pinned map, once: X(enumerator, name, key, value, traits). bpf/maps.h and bpf/socket.bpf.c
+ * Every pinned map, once: X(enumerator, name, key, value, traits). bpf/maps.h and bpf/socket/
  * define them and say who writes; tests/unit/maps_test.c compares.
  */
 #define FAIRLEAD_MAPS(X)                                                                           \

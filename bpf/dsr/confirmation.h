@@ -9,7 +9,8 @@
  * backend's node, that node sends an asking packet back, as it came, to the node that sent it.
  */
 
-#include "dsr/receive.h"
+#include "dsr/encapsulation.h"
+#include "dsr/sender.h"
 
 /*
  * Sends a copy of an unwrapped packet, encapsulated again, back out of the link and to the node
@@ -34,20 +35,20 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 		counter_add(COUNTER_CONFIRMATION_UNSENT, hook->size);
 		return 0;
 	}
-	draft->rewrite.dst = draft->sender;
-	draft->rewrite.dst_port = draft->choice.port;
-	draft->asks = false;
+	draft->rewrite.dst = draft->dsr.sender;
+	draft->rewrite.dst_port = draft->decision.choice.port;
+	draft->dsr.asks = false;
 	if (outer_write(skb, packet->family, hook, draft, size, dscp) ||
 	    packet_swap_macs(skb, hook))
 		return -COUNTER_DROP_REWRITE;
 	/* On its way out the copy meets our programs, which use the same draft. */
-	draft->is_sending = true;
+	draft->dsr.is_sending = true;
 	barrier();
 	if (!bpf_clone_redirect(skb, hook->ifindex, 0))
 		outcome = COUNTER_CONFIRMATION_SENT;
 	barrier();
 	counter_add(outcome, hook->size);
-	draft->is_sending = false;
+	draft->dsr.is_sending = false;
 	if ((hook->link_header_size && bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0)) ||
 	    bpf_skb_adjust_room(skb, -room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
@@ -56,11 +57,10 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 
 /*
  * Handles an encapsulated packet to this node: it may be one that this node sent, returned as a
- * confirmation by the backend's node. Returns VERDICT_DROP if so, -enum counter_reason, or
- * VERDICT_NEXT.
+ * confirmation by the backend's node. Returns VERDICT_DROPPED if so.
  */
-static __noinline int confirmation_take(struct __sk_buff *skb, const struct packet *packet,
-					const struct hook *hook)
+static __noinline enum verdict
+confirmation_receive(struct __sk_buff *skb, const struct packet *packet, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
 	struct flow *entry, *flow;
@@ -68,23 +68,23 @@ static __noinline int confirmation_take(struct __sk_buff *skb, const struct pack
 
 	if (!draft || packet->fragment != FRAGMENT_NONE ||
 	    packet->l3_offset != hook->link_header_size || !sender_is_node(packet, hook) ||
-	    encapsulated_read(skb, packet, &draft->quote) || packet_is_icmp(&draft->quote) ||
-	    draft->quote.fragment != FRAGMENT_NONE)
+	    encapsulated_read(skb, packet, &draft->dsr.inner) ||
+	    packet_is_icmp(&draft->dsr.inner) || draft->dsr.inner.fragment != FRAGMENT_NONE)
 		return VERDICT_NEXT;
-	flow = &draft->original;
-	packet_flow_key(&draft->quote, FLOW_ORIGINAL, &draft->original_key);
-	entry = flow_look(&draft->original_key, flow, &is_confirmed);
+	flow = &draft->pair.original;
+	packet_flow_key(&draft->dsr.inner, FLOW_ORIGINAL, &draft->pair.original_key);
+	entry = flow_read(&draft->pair.original_key, flow, &is_confirmed);
 	if (!entry || !(flow->flags & FLOW_DSR))
 		return VERDICT_NEXT;
-	draft->sender = packet->src;
-	draft->choice.addr = packet->dst;
+	draft->dsr.sender = packet->src;
+	draft->decision.choice.addr = packet->dst;
 	if (!link_leads_to_sender(skb, hook, draft))
-		return -COUNTER_DROP_NOT_A_NODE;
+		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (!is_confirmed && flow->state == FLOW_REPLIED) {
 		flow->state = FLOW_ESTABLISHED;
 		entry->state = FLOW_ESTABLISHED;
 		draft->due = FLOW_DUE_CONFIRM;
 	}
 	counter_add(COUNTER_CONFIRMATION, hook->size);
-	return VERDICT_DROP;
+	return VERDICT_DROPPED;
 }

@@ -1,32 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #pragma once
 
-/* Frontends at addresses of this node, whose other ports belong to the stack. */
+/*
+ * The ports of this node's addresses that may have had flows: once a NodePort, always one of them.
+ * All other ports belong to the stack, at the cost of one byte's lookup.
+ */
 
 #include "maps.h"
 #include "packet/packet.h"
+#include "service/address_kind.h"
 #include "service/service.h"
 
-/* An address that has frontends now. One that had some before is ADDRESS_RETIRED. */
-#define ADDRESS_SERVED (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
-#define ADDRESS_VIP    (ADDRESS_SERVED | ADDRESS_RETIRED)
-
-/* True for an address of the node with frontends: not all of its ports belong to the stack. */
-static __always_inline bool has_node_ports(const struct address_info *address)
-{
-	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_VIP;
-}
-
-/*
- * True for an external or load-balancer IP that a link of this node has; other nodes may have it,
- * too.
- */
-static __always_inline bool is_vip_of_node(const struct address_info *address)
-{
-	return address->flags & ADDRESS_NODE && address->flags & ADDRESS_EXTERNAL;
-}
-
-/* The ports of this node's addresses that may have had flows. */
 static __always_inline struct node_ports *node_ports_get(void)
 {
 	__u32 zero = 0;

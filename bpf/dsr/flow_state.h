@@ -4,9 +4,9 @@
 /*
  * Flow state with direct server return, on the node where a client's packets arrive: no other
  * packets of the flow are seen here. When the client has continued after its first packet, the
- * backend's node is asked and confirms the flow (dsr/confirm.h). After the client has closed, the
- * flow lives on as long as the client still sends packets; and only a packet that fits those seen
- * before can end it.
+ * backend's node is asked and confirms the flow (dsr/confirmation.h). After the client has closed,
+ * the flow lives on as long as the client still sends packets; and only a packet that fits those
+ * seen before can end it.
  */
 
 #include "flow/follow.h"
@@ -41,7 +41,7 @@ static __always_inline __u8 dsr_follow_tcp(const struct flow_key *key, struct fl
 	if (packet->tcp_flags & TCP_FIN && !fin_is_accepted(key, flow, packet))
 		return flow->state;
 	*ret_is_believed = true;
-	segment_note(packet, end, flow, entry);
+	segment_record(packet, end, flow, entry);
 	if (packet->tcp_flags & TCP_FIN)
 		return FLOW_CLOSED;
 	return flow->state == FLOW_NEW ? FLOW_REPLIED : flow->state;
@@ -67,14 +67,14 @@ static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct f
 }
 
 /*
- * Updates the flow in draft->original from a client's packet; the flow may be due to move to
+ * Updates the flow in draft->pair.original from a client's packet; the flow may be due to move to
  * `flows` afterwards.
  */
-static __noinline int dsr_use(struct flow_draft *draft, struct flow *entry,
-			      const struct packet *packet, bool is_confirmed)
+static __noinline int dsr_go_on(struct flow_draft *draft, struct flow *entry,
+				const struct packet *packet, bool is_confirmed)
 {
-	const struct flow_key *key = &draft->original_key;
-	struct flow *flow = &draft->original;
+	const struct flow_key *key = &draft->pair.original_key;
+	struct flow *flow = &draft->pair.original;
 	__u32 now_s = now_seconds();
 	bool is_believed = true;
 	__u8 state = flow->state;

@@ -15,6 +15,7 @@
 #include <linux/if_packet.h>
 
 #include "hook.h"
+#include "packet/frame.h"
 #include "packet/mac.h"
 #include "maps.h"
 #include "packet/martian.h"
@@ -79,8 +80,8 @@ static __always_inline bool packet_is_unsound(struct __sk_buff *skb, const struc
 	       (packet->flags & PACKET_SUM_IS_OFF && header_is_broken(skb, packet));
 }
 
-static __always_inline bool packet_is_taken(struct __sk_buff *skb, struct packet *packet,
-					    const struct hook *hook)
+static __always_inline bool packet_is_accepted(struct __sk_buff *skb, struct packet *packet,
+					       const struct hook *hook)
 {
 	if (packet_is_unsound(skb, packet))
 		return false;
@@ -89,4 +90,27 @@ static __always_inline bool packet_is_taken(struct __sk_buff *skb, struct packet
 	    (skb->pkt_type == PACKET_HOST && !frame_is_tagged(skb, packet, hook)))
 		return true;
 	return frame_is_for_port(skb, packet, hook);
+}
+
+/*
+ * True if a frame is addressed to the link that it arrived by, or to the bridge of which the link
+ * is a port.
+ */
+static __always_inline bool frame_is_for_link(const struct frame *frame, const struct hook *hook)
+{
+	__u32 place = hook->ifindex % XDP_LINKS_MAX;
+	const struct xdp_link *link = bpf_map_lookup_elem(&xdp_links, &place);
+	const struct ethhdr *header = frame->data;
+
+	if ((void *)(header + 1) > frame->end || !link || link->ifindex != hook->ifindex)
+		return false;
+	return mac_equal(header->h_dest, link->mac) || mac_equal(header->h_dest, link->bridge_mac);
+}
+
+/* True if the stack would accept the packet; all others are passed up to it. */
+static __always_inline bool frame_is_accepted(const struct frame *frame,
+					      const struct packet *packet, const struct hook *hook)
+{
+	return frame_is_for_link(frame, hook) && !packet_is_martian(packet) &&
+	       !(packet->flags & PACKET_SUM_IS_OFF);
 }

@@ -22,21 +22,20 @@ static __always_inline __u32 cluster_node_of(const struct ip_addr *addr)
  * that is itself a backend may be the end of other tunnels: it accepts only packets to frontends
  * that it can recognise.
  */
-static __noinline bool dsr_is_possible(const struct flow_draft *draft)
+static __noinline bool dsr_is_possible(const struct flow_key *key, const struct choice *choice)
 {
-	const struct flow_key *key = &draft->original_key;
 	const struct address_info *frontend;
 	struct ip_addr own;
 
 	if (config.forwarding == FORWARDING_SNAT ||
 	    (config.forwarding == FORWARDING_HYBRID && key->proto != IPPROTO_TCP))
 		return false;
-	if (!(draft->choice.flags & BACKEND_ON_NODE) ||
+	if (!(choice->flags & BACKEND_ON_NODE) ||
 	    !node_address_of(address_is_ipv4(&key->dst) ? FAMILY_IPV4 : FAMILY_IPV6, &own))
 		return false;
-	if (cluster_node_of(&key->src) || address_equal(&key->src, &draft->choice.addr))
+	if (cluster_node_of(&key->src) || address_equal(&key->src, &choice->addr))
 		return false;
-	if (!cluster_node_of(&draft->choice.addr))
+	if (!cluster_node_of(&choice->addr))
 		return true;
 	frontend = address_lookup(&key->dst);
 	return !frontend || !(frontend->flags & ADDRESS_NODE) || cluster_node_of(&key->dst);

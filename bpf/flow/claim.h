@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+/*
+ * The reply tuple of a new flow: two frontends with the same backend and the same client port want
+ * the same one. One gets it, the other needs another source port to be told apart.
+ */
+
+#include <linux/errno.h>
+
+#include "flow/direct.h"
+#include "flow/end.h"
+#include "flow/flow.h"
+
+/* Whether a new flow has got the reply tuple that it needs. */
+enum claim {
+	CLAIM_GRANTED,
+	CLAIM_TAKEN,  /* by another flow or a socket of the node; or another CPU holds the lock */
+	CLAIM_FAILED, /* `new_flows` takes no entry */
+};
+
+/*
+ * True if the draft's reply tuple may be taken from the flow that holds it; copies the holder to
+ * draft->claim.holder. A holder that is not established yet, or is closed, gives way only to a flow
+ * that found no other port (`displaces`). Of several such holders the one unused longest goes
+ * first, so it is remembered in the draft.
+ */
+static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool displaces)
+{
+	const struct flow *reply = &draft->pair.reply, *holder = &draft->claim.holder;
+	const struct flow_key *key = &draft->pair.reply_key;
+	bool is_confirmed;
+
+	if (!flow_read(key, &draft->claim.holder, &is_confirmed)) {
+		draft->claim.holder = *reply; /* there is no holder */
+		return true;
+	}
+	if (flow_is_same(holder, reply) || flow_is_expired(holder, key->proto, reply->last_use_s))
+		return true;
+	if (holder->state != FLOW_CLOSED && (is_confirmed || holder->state >= FLOW_ESTABLISHED))
+		return false;
+	if (displaces)
+		return true;
+	if (!draft->claim.has_oldest ||
+	    (__s32)(holder->last_use_s - draft->claim.oldest_use_s) < 0) {
+		draft->claim.has_oldest = true;
+		draft->claim.oldest_port = key->dst_port;
+		draft->claim.oldest_use_s = holder->last_use_s;
+	}
+	return false;
+}
+
+/*
+ * Inserts the draft's reply half unless the tuple is taken. A flow that is being confirmed enters
+ * `flows` before it leaves `new_flows`, and only after that can this insertion succeed: hence the
+ * second look into `flows` afterwards.
+ */
+static __always_inline enum claim tuple_enter(struct flow_draft *draft)
+{
+	const struct flow_key *key = &draft->pair.reply_key;
+	long err = bpf_map_update_elem(&new_flows, key, &draft->pair.reply, BPF_NOEXIST);
+
+	if (err)
+		return err == -EEXIST ? CLAIM_TAKEN : CLAIM_FAILED;
+	if (!bpf_map_lookup_elem(&flows, key))
+		return CLAIM_GRANTED;
+	(void)flow_delete_half(&new_flows, key, &draft->pair.reply);
+	return CLAIM_TAKEN;
+}
+
+/* Takes the draft's reply tuple over from the flow that holds it. */
+static __always_inline enum claim tuple_take_over(struct flow_draft *draft, bool displaces)
+{
+	enum claim claim = CLAIM_TAKEN;
+	struct tuple_lock *lock;
+
+	if (!tuple_may_be_taken(draft, displaces))
+		return CLAIM_TAKEN;
+	lock = tuple_lock_of(&draft->pair.reply_key);
+	if (!lock || !tuple_lock_hold(lock))
+		return CLAIM_TAKEN;
+	/* Another CPU may have taken it since. */
+	if (tuple_may_be_taken(draft, displaces)) {
+		flow_pair_of_reply(&draft->ended, &draft->pair.reply_key, &draft->claim.holder);
+		(void)flow_end_held(FLOW_LEAVES_NOTHING);
+		claim = tuple_enter(draft);
+	}
+	tuple_lock_release(lock);
+	return claim;
+}
+
+/* Claims the draft's reply tuple. A global function for the reasons given at flow_end_held(). */
+__noinline enum claim flow_claim_reply(__u32 displaces)
+{
+	struct flow_draft *draft = flow_draft_get();
+	enum claim claim;
+
+	if (!draft)
+		return CLAIM_TAKEN;
+	draft->pair.reply.check = flow_check_of(&draft->pair.reply_key);
+	if (!bpf_map_lookup_elem(&flows, &draft->pair.reply_key)) {
+		claim = tuple_enter(draft);
+		if (claim != CLAIM_TAKEN)
+			return claim;
+	}
+	return tuple_take_over(draft, displaces);
+}
+
+/* True if a flow may use this port as its source port at an address of this node. */
+static __always_inline bool port_may_be_used(__be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return number && number <= config.source_port_max;
+}
+
+/*
+ * Picks a port outside the node's own range. Below that range only servers have ports, and no
+ * backend's reply has their tuples; above it nobody does. With `of_all`, a port of the node's own
+ * range may be picked as well.
+ */
+static __always_inline __be16 port_pick(bool of_all)
+{
+	__u32 high = config.source_port_max - config.source_port_min + 1, low = 0, pick;
+
+	if (config.low_port_min && config.low_port_min < config.host_port_min)
+		low = (of_all ? config.source_port_min : config.host_port_min) -
+		      config.low_port_min;
+	pick = bpf_get_prandom_u32() % (low + high);
+	return bpf_htons(pick < low ? config.low_port_min + pick
+				    : config.source_port_min + pick - low);
+}
+
+/* True if a socket of this node has the tuple that the backend's replies would have. */
+static __noinline bool tuple_is_of_socket(void *ctx, const struct flow_key *reply_key)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sock;
+	__u32 size;
+
+	if (address_is_ipv4(&reply_key->src)) {
+		tuple.ipv4.saddr = address_ipv4(&reply_key->src);
+		tuple.ipv4.daddr = address_ipv4(&reply_key->dst);
+		tuple.ipv4.sport = reply_key->src_port;
+		tuple.ipv4.dport = reply_key->dst_port;
+		size = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &reply_key->src, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, &reply_key->dst, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = reply_key->src_port;
+		tuple.ipv6.dport = reply_key->dst_port;
+		size = sizeof(tuple.ipv6);
+	}
+	if (reply_key->proto == IPPROTO_TCP)
+		sock = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	else if (reply_key->proto == IPPROTO_UDP)
+		sock = bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	else
+		return false;
+	if (!sock)
+		return false;
+	bpf_sk_release(sock);
+	return true;
+}
+
+/*
+ * True if a socket of this node may use this port as a client. UDP sockets outside the range from
+ * which the kernel assigns ports are servers. Looking them up would cost a tenth of a new flow; if
+ * such a server does send to one of our backends, that conversation gets another port
+ * (FLOW_DIRECT).
+ */
+static __always_inline bool socket_may_have(__u8 proto, __be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	return proto == IPPROTO_TCP ||
+	       (number >= config.host_port_min && number < config.source_port_min);
+}
+
+/* Claims the draft's reply tuple with this source port. */
+static __always_inline enum claim flow_claim_port(struct flow_draft *draft, __be16 port,
+						  bool displaces)
+{
+	draft->pair.original.new_src_port = port;
+	draft->pair.reply_key.dst_port = port;
+	return flow_claim_reply(displaces);
+}
+
+/*
+ * True if the draft's flow may keep its client's own source port, provided that no other flow has
+ * it. At an address of this node the port must be one that flows may use; and the client must not
+ * be using it for datagrams straight to the backend.
+ */
+static __noinline bool port_may_be_kept(const struct flow_draft *draft)
+{
+	if (draft->claim.is_from_node && !port_may_be_used(draft->pair.original.new_src_port))
+		return false;
+	return draft->pair.original_key.proto != IPPROTO_UDP ||
+	       !direct_is_awaited(&draft->pair.reply_key, draft->pair.original.last_use_s);
+}
+
+/* Like flow_claim_port(), for a port that a socket of this node may have. */
+static __always_inline enum claim flow_claim_sockets_port(void *ctx, struct flow_draft *draft,
+							  __be16 port)
+{
+	draft->pair.reply_key.dst_port = port;
+	if (draft->claim.is_from_node && socket_may_have(draft->pair.original_key.proto, port) &&
+	    tuple_is_of_socket(ctx, &draft->pair.reply_key))
+		return CLAIM_TAKEN;
+	return flow_claim_port(draft, port, false);
+}
+
+/*
+ * Claims the reply tuple, with the flow's own source port if that is free, otherwise with another
+ * port. If no free port is found, a flow that is not established yet, or is closed, is displaced.
+ * Returns 0 or -enum counter_reason.
+ */
+static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps_port)
+{
+	__be16 port = draft->pair.original.new_src_port;
+	enum claim claim = CLAIM_TAKEN;
+
+	flow_peer_key(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply_key);
+	flow_peer(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply);
+	draft->claim.has_oldest = false;
+	if (keeps_port && port_may_be_kept(draft))
+		claim = flow_claim_sockets_port(ctx, draft, port);
+	for (int attempt = 0; attempt < PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
+		claim = flow_claim_port(draft, port_pick(false), false);
+	for (int attempt = 0; attempt < NODE_PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
+		claim = flow_claim_sockets_port(ctx, draft, port_pick(true));
+	if (claim == CLAIM_TAKEN && draft->claim.has_oldest)
+		claim = flow_claim_port(draft, draft->claim.oldest_port, true);
+	if (claim == CLAIM_GRANTED)
+		return 0;
+	return claim == CLAIM_TAKEN ? -COUNTER_DROP_NO_PORT_FREE : -COUNTER_DROP_NEW_FLOWS;
+}
