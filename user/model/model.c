@@ -6,7 +6,7 @@
 #include <utlist.h>
 
 #include "base/cleanup.h"
-#include "model/entries.h"
+#include "model/service_index.h"
 
 struct model *model_new(void)
 {

@@ -6,7 +6,7 @@
  * the number of the node's name and the conditions, then the address.
  */
 
-#include "model/names.h"
+#include "model/shared_name.h"
 #include "model/object.h"
 
 #define PACKED_NAME        ((1U << NAME_ID_BITS) - 1)

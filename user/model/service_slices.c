@@ -12,8 +12,8 @@
 #include <utlist.h>
 
 #include "base/cleanup.h"
-#include "model/derive.h"
-#include "model/entries.h"
+#include "model/pod_slices.h"
+#include "model/service_index.h"
 
 /* True for objects that kube-proxy's watch leaves out, whatever the label's value (rule A3). */
 static bool object_is_hidden(const struct object *object)

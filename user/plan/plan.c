@@ -9,7 +9,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "plan/endpoints.h"
+#include "plan/candidates.h"
 #include "plan/frontends.h"
 
 static void detail_set(struct planned_port *port, const char *text)

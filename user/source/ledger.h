@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 #include "model/model.h"
-#include "model/table.h"
+#include "model/uthash.h"
 
 /* One file; embedded in the owner's struct. */
 struct giver {

@@ -17,7 +17,7 @@
 #include "base/lookup.h"
 #include "model/model.h"
 #include "model/object.h"
-#include "model/table.h"
+#include "model/uthash.h"
 
 /* An EndpointSlice, Node, Pod or ServiceCIDR. */
 struct member {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "model/names.h"
+#include "model/shared_name.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "between.h"
-#include "model/names.h"
+#include "model/shared_name.h"
 
 #define NAMES 1000
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "model/entries.h"
+#include "model/service_index.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include <utlist.h>
 
 #include "base/cleanup.h"
-#include "model/derive.h"
+#include "model/pod_slices.h"
 
 uint32_t object_key_hash(const struct object_key *key)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "model/derive.h"
+#include "model/pod_slices.h"
 
 #include <errno.h>
 #include <string.h>
