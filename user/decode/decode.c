@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "decode/decode_objects.h"
 
+#define LIST_SUFFIX "List"
+
 struct known_kind {
 	const char *name;
 	const char *group;
@@ -33,6 +35,24 @@ static const struct known_kind known_kinds[] = {
 	 {"networking.k8s.io/v1", "networking.k8s.io/v1beta1"},
 	 OBJECT_SERVICE_CIDR},
 };
+
+bool kind_is_list(const char *kind)
+{
+	size_t len = kind ? strlen(kind) : 0;
+
+	return len >= strlen(LIST_SUFFIX) && !strcmp(kind + len - strlen(LIST_SUFFIX), LIST_SUFFIX);
+}
+
+struct decode_defaults list_defaults(const char *kind, const char *api_version, char buf[KIND_SIZE])
+{
+	size_t len = strlen(kind) - strlen(LIST_SUFFIX);
+
+	if (!len || len >= KIND_SIZE)
+		return (struct decode_defaults){};
+	memcpy(buf, kind, len);
+	buf[len] = '\0';
+	return (struct decode_defaults){buf, api_version};
+}
 
 static bool version_is_in_group(const char *api_version, const char *group)
 {

@@ -10,172 +10,166 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "decode/cjson.h"
 #include "decode/items.h"
 #include "decode/yaml_reader.h"
 
-static void cleanup_cjson(cJSON **json)
+static const char *member_string(const cJSON *object, const char *name)
 {
-	cJSON_Delete(*json);
-}
-
-/* Reads the members of the current mapping except `items`, which is skipped. */
-static int head_read(struct yaml_reader *reader, cJSON *head)
-{
-	int err = yaml_reader_next(reader);
-
-	while (!err && reader->event.type != YAML_MAPPING_END_EVENT) {
-		auto_cleanup(cleanup_free) char *key = NULL;
-
-		err = yaml_read_key(reader, &key);
-		if (!err && strcmp(key, "items")) {
-			err = yaml_read_member(reader, 0, key, head);
-		} else if (!err) {
-			err = yaml_reader_next(reader);
-			if (!err)
-				err = yaml_skip_node(reader);
-		}
-		if (!err)
-			err = yaml_reader_next(reader);
-	}
-	return err;
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 }
 
 /*
- * Reads the other members of the same list ahead, with a second reader, because they come after the
- * items.
+ * Reads the members of the current document's mapping except `items`, with a second reader: those
+ * that the first one has not reached yet come after the items.
  */
-static int head_peek(const struct yaml_reader *reader, cJSON *head)
+static int head_read_ahead(const struct yaml_reader *reader, cJSON *head)
 {
 	auto_cleanup(yaml_reader_fini) struct yaml_reader ahead = {};
-	bool found = true;
 	int err = yaml_reader_init(&ahead, reader->text, reader->size, reader->error);
 
-	for (size_t i = 0; !err && found && i <= reader->document; i++) {
+	if (err)
+		return err;
+	for (size_t document = 0;; document++) {
+		bool found;
+
 		err = yaml_next_document(&ahead, &found);
-		if (!err && found && i < reader->document)
-			err = yaml_skip_node(&ahead);
+		if (err || !found)
+			return err;
+		if (document == reader->document)
+			break;
+		err = yaml_skip_node(&ahead);
+		if (err)
+			return err;
 	}
-	if (!err && found)
-		err = head_read(&ahead, head);
-	return err;
-}
+	for (;;) {
+		auto_cleanup(cleanup_free) char *key = NULL;
 
-static const char *head_string(const cJSON *head, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(head, name));
-}
-
-static int list_give(struct yaml_reader *reader, const struct items_receiver *receiver,
-		     const struct decode_defaults *defaults)
-{
-	int err = yaml_reader_next(reader);
-
-	while (!err && reader->event.type != YAML_SEQUENCE_END_EVENT) {
-		auto_cleanup(cleanup_cjson) cJSON *item = NULL;
-		unsigned int line = yaml_reader_line(reader);
-
-		err = yaml_read_node(reader, 1, &item);
-		if (!err)
-			err = receiver->item(item, defaults, line, receiver->context);
-		if (!err)
-			err = yaml_reader_next(reader);
+		err = yaml_reader_next(&ahead);
+		if (err || ahead.event.type == YAML_MAPPING_END_EVENT)
+			return err;
+		err = yaml_read_key(&ahead, &key);
+		if (err)
+			return err;
+		err = strcmp(key, "items") ? yaml_read_member(&ahead, 0, key, head)
+					   : yaml_skip_member(&ahead);
+		if (err)
+			return err;
 	}
-	return err;
 }
 
 /*
  * Delivers the items of a list one by one. That needs the list's kind, which usually comes after
- * the items. `items` of an object that is not a list is skipped.
+ * the items. `items` of an object that is not a list is skipped. `head` has the members that come
+ * before the items.
  */
-static int items_read(struct yaml_reader *reader, const struct items_receiver *receiver,
-		      cJSON *head)
+static int items_deliver(struct yaml_reader *reader, const struct items_receiver *receiver,
+			 const cJSON *head)
 {
-	auto_cleanup(cleanup_cjson) cJSON *peeked = cJSON_CreateObject();
-	struct decode_defaults defaults = {};
-	const char *kind = head_string(head, "kind");
-	const char *api_version = head_string(head, "apiVersion");
+	auto_cleanup(cleanup_cjson) cJSON *whole_head = cJSON_CreateObject();
+	const char *kind = member_string(head, "kind");
+	const char *api_version = member_string(head, "apiVersion");
+	struct decode_defaults defaults;
 	char buf[KIND_SIZE];
-	int err = peeked ? yaml_reader_next(reader) : -ENOMEM;
-
-	if (!err && (!kind || !api_version)) {
-		err = head_peek(reader, peeked);
-		kind = kind ? kind : head_string(peeked, "kind");
-		api_version = api_version ? api_version : head_string(peeked, "apiVersion");
-	}
-	if (err)
-		return err;
-	if (reader->event.type != YAML_SEQUENCE_START_EVENT || !kind || strlen(kind) < 4 ||
-	    strcmp(kind + strlen(kind) - 4, "List"))
-		return yaml_skip_node(reader);
-	defaults = list_defaults(kind, api_version, buf);
-	return list_give(reader, receiver, &defaults);
-}
-
-/*
- * Reads the outermost mapping: an object, or a list, whose items have been delivered by the time it
- * ends.
- */
-static int root_read(struct yaml_reader *reader, const struct items_receiver *receiver)
-{
-	auto_cleanup(cleanup_cjson) cJSON *root = cJSON_CreateObject();
-	const struct decode_defaults defaults = {};
-	unsigned int line = yaml_reader_line(reader);
-	const char *kind;
-	int err = root ? yaml_reader_next(reader) : -ENOMEM;
-
-	while (!err && reader->event.type != YAML_MAPPING_END_EVENT) {
-		auto_cleanup(cleanup_free) char *key = NULL;
-
-		err = yaml_read_key(reader, &key);
-		if (!err)
-			err = strcmp(key, "items") ? yaml_read_member(reader, 0, key, root)
-						   : items_read(reader, receiver, root);
-		if (!err)
-			err = yaml_reader_next(reader);
-	}
-	if (!err)
-		err = yaml_merge_mapping(reader, root);
-	if (err)
-		return err;
-	kind = head_string(root, "kind");
-	if (kind && strlen(kind) >= 4 && !strcmp(kind + strlen(kind) - 4, "List"))
-		return 0;
-	return receiver->item(root, &defaults, line, receiver->context);
-}
-
-/*
- * Delivers a document. An empty one (only comments) is ignored; the receiver rejects one that is
- * not a mapping.
- */
-static int document_give(struct yaml_reader *reader, const struct items_receiver *receiver)
-{
-	auto_cleanup(cleanup_cjson) cJSON *value = NULL;
-	const struct decode_defaults defaults = {};
-	unsigned int line = yaml_reader_line(reader);
 	int err;
 
-	if (reader->event.type == YAML_MAPPING_START_EVENT)
-		return root_read(reader, receiver);
-	err = yaml_read_node(reader, 0, &value);
-	if (err || cJSON_IsNull(value))
+	if (!whole_head)
+		return -ENOMEM;
+	err = yaml_reader_next(reader);
+	if (err)
 		return err;
-	return receiver->item(value, &defaults, line, receiver->context);
+	if (!kind || !api_version) {
+		err = head_read_ahead(reader, whole_head);
+		if (err)
+			return err;
+		kind = kind ? kind : member_string(whole_head, "kind");
+		api_version = api_version ? api_version : member_string(whole_head, "apiVersion");
+	}
+	if (reader->event.type != YAML_SEQUENCE_START_EVENT || !kind_is_list(kind))
+		return yaml_skip_node(reader);
+	defaults = list_defaults(kind, api_version, buf);
+	for (;;) {
+		auto_cleanup(cleanup_cjson) cJSON *item = NULL;
+		unsigned int line;
+
+		err = yaml_reader_next(reader);
+		if (err || reader->event.type == YAML_SEQUENCE_END_EVENT)
+			return err;
+		line = yaml_reader_line(reader);
+		err = yaml_read_node(reader, 1, &item);
+		if (err)
+			return err;
+		err = receiver->item(item, &defaults, line, receiver->context);
+		if (err)
+			return err;
+	}
+}
+
+/* Reads the outermost mapping: an object, or a list, whose items are delivered on the way. */
+static int root_read(struct yaml_reader *reader, const struct items_receiver *receiver,
+		     cJSON **ret_root)
+{
+	auto_cleanup(cleanup_cjson) cJSON *root = cJSON_CreateObject();
+	int err;
+
+	if (!root)
+		return -ENOMEM;
+	for (;;) {
+		auto_cleanup(cleanup_free) char *key = NULL;
+
+		err = yaml_reader_next(reader);
+		if (err)
+			return err;
+		if (reader->event.type == YAML_MAPPING_END_EVENT)
+			break;
+		err = yaml_read_key(reader, &key);
+		if (err)
+			return err;
+		err = strcmp(key, "items") ? yaml_read_member(reader, 0, key, root)
+					   : items_deliver(reader, receiver, root);
+		if (err)
+			return err;
+	}
+	err = yaml_merge_mapping(reader, root);
+	if (err)
+		return err;
+	*ret_root = take_ptr(root);
+	return 0;
 }
 
 int yaml_items(const char *text, size_t size, const struct items_receiver *receiver,
 	       struct items_error *ret_error)
 {
 	auto_cleanup(yaml_reader_fini) struct yaml_reader reader = {};
-	bool found = true;
+	const struct decode_defaults none = {};
 	int err = yaml_reader_init(&reader, text, size, ret_error);
 
-	while (!err && found) {
+	if (err)
+		return err;
+	for (;; reader.document++) {
+		auto_cleanup(cleanup_cjson) cJSON *root = NULL;
+		unsigned int line;
+		bool found;
+
 		err = yaml_next_document(&reader, &found);
-		if (!err && found)
-			err = document_give(&reader, receiver);
-		reader.document++;
+		if (err || !found)
+			return err;
+		line = yaml_reader_line(&reader);
+		err = reader.event.type == YAML_MAPPING_START_EVENT
+			      ? root_read(&reader, receiver, &root)
+			      : yaml_read_node(&reader, 0, &root);
+		if (err)
+			return err;
+		/*
+		 * A document of comments only is ignored. The receiver rejects what is not a
+		 * mapping.
+		 */
+		if (cJSON_IsNull(root) || kind_is_list(member_string(root, "kind")))
+			continue;
+		err = receiver->item(root, &none, line, receiver->context);
+		if (err)
+			return err;
 	}
-	return err;
 }
 
 int yaml_document_read(const char *text, size_t size, cJSON **ret_tree,
@@ -183,20 +177,24 @@ int yaml_document_read(const char *text, size_t size, cJSON **ret_tree,
 {
 	auto_cleanup(yaml_reader_fini) struct yaml_reader reader = {};
 	auto_cleanup(cleanup_cjson) cJSON *tree = NULL;
-	bool found = false;
+	bool found;
 	int err = yaml_reader_init(&reader, text, size, ret_error);
 
-	if (!err)
-		err = yaml_next_document(&reader, &found);
-	if (!err && !found)
-		err = yaml_reader_fail(&reader, "there is nothing in it");
-	if (!err)
-		err = yaml_read_node(&reader, 0, &tree);
-	if (!err)
-		err = yaml_next_document(&reader, &found);
-	if (!err && found)
-		err = yaml_reader_fail(&reader, "a second document begins, only one is expected");
-	if (!err)
-		*ret_tree = take_ptr(tree);
-	return err;
+	if (err)
+		return err;
+	err = yaml_next_document(&reader, &found);
+	if (err)
+		return err;
+	if (!found)
+		return yaml_reader_fail(&reader, "there is nothing in it");
+	err = yaml_read_node(&reader, 0, &tree);
+	if (err)
+		return err;
+	err = yaml_next_document(&reader, &found);
+	if (err)
+		return err;
+	if (found)
+		return yaml_reader_fail(&reader, "a second document begins, only one is expected");
+	*ret_tree = take_ptr(tree);
+	return 0;
 }

@@ -50,6 +50,9 @@ int yaml_read_node(struct yaml_reader *reader, unsigned int depth, cJSON **ret_t
 /* Skips the current value without building it; its last event is current afterwards. */
 int yaml_skip_node(struct yaml_reader *reader);
 
+/* Skips the value of the current key. */
+int yaml_skip_member(struct yaml_reader *reader);
+
 /* Reads the current key, which must be a scalar; the caller frees it. */
 int yaml_read_key(struct yaml_reader *reader, char **ret_key);
 
