@@ -8,13 +8,13 @@
 
 #include <stdint.h>
 
-#define NAME_ID_BITS 28
+#define SHARED_NAME_BITS 28
 
-/* Returns the number of the name, which the caller gives back with name_drop; 0: no memory. */
-uint32_t name_take(const char *text);
+/* The number of the name; the caller releases it (shared_name_release). 0: no memory. */
+uint32_t shared_name_acquire(const char *text);
 
-/* The name of that number, or NULL for 0. Borrowed until the name is given back. */
-const char *name_text(uint32_t id);
+/* The name of that number, or NULL for 0. Borrowed until it is released. */
+const char *shared_name_text(uint32_t id);
 
-/* Gives a name back; does nothing for 0. */
-void name_drop(uint32_t id);
+/* Does nothing for 0. */
+void shared_name_release(uint32_t id);
