@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Internal to the model.
+ * What belongs to each Service, and which Services are dirty.
  *
  * A struct service_entry holds everything about one Service: the Service, its Endpoints (of the
  * same name), its EndpointSlices (which name it in a label) and whether it is dirty. The entry
@@ -17,9 +17,8 @@
 #include "base/lookup.h"
 #include "model/model.h"
 #include "model/object.h"
-#include "model/uthash.h"
 
-/* An EndpointSlice, Node, Pod or ServiceCIDR. */
+/* An EndpointSlice, Node, Pod or ServiceCIDR. Its owner is the model. */
 struct member {
 	struct object *object;
 	struct member *prev, *next; /* in the Service's slices or the namespace's Pods */
@@ -36,29 +35,16 @@ struct service_entry {
 	struct service_entry *dirty_next;
 	struct namespace_entry *selecting_in; /* NULL: has no selector */
 	struct service_entry *prev, *next;    /* among the namespace's Services with a selector */
-	struct derived_slices *derived;       /* what model_slices last derived from Pods */
+	struct pod_slices *pod_slices;        /* what service_entry_slices last derived from Pods */
 	bool dirty;
 	char key[]; /* namespace, 0, name, 0 */
 };
 
-struct namespace_entry {
-	struct member *pods;
-	size_t pod_count;
-	struct service_entry *selecting;
-	UT_hash_handle hh;
-	char name[];
-};
-
-struct model {
-	struct lookup services;
-	struct lookup members[OBJECT_KIND_COUNT]; /* of all kinds but Services and Endpoints */
+/* A zeroed index is empty. */
+struct service_index {
+	struct lookup entries; /* struct service_entry */
 	struct namespace_entry *namespaces;
 	struct service_entry *dirty_first, *dirty_last;
-	size_t counts[OBJECT_KIND_COUNT];
-	uint64_t changes[OBJECT_KIND_COUNT];
-	bool is_listed[OBJECT_KIND_COUNT];
-	model_arrival_fn on_arrival; /* or NULL */
-	void *arrival_context;
 };
 
 /* Identifies an object among those of its kind. */
@@ -66,38 +52,37 @@ struct object_key {
 	const char *namespace_, *name;
 };
 
-struct object_key object_key(const struct object *object);
 uint32_t object_key_hash(const struct object_key *key);
 
 /* The entry of a Service, or NULL. */
-struct service_entry *entry_find(const struct model *model, const char *namespace_,
-				 const char *name);
+struct service_entry *service_index_find(const struct service_index *index, const char *namespace_,
+					 const char *name);
 
-/* The entry of that name, created if there is none; NULL: no memory. */
-struct service_entry *entry_ensure(struct model *model, const char *namespace_, const char *name);
+/*
+ * Stores a Service, or an Endpoints object, in place of the one of that name; takes ownership, also
+ * on error. The Service becomes dirty. Returns 0 or -ENOMEM.
+ */
+int service_index_put_service(struct service_index *index, struct object *object);
+int service_index_put_endpoints(struct service_index *index, struct object *object);
 
-/* Frees the entry if nothing needs it any more. */
-void entry_release(struct model *model, struct service_entry *entry);
+/* Removes the Service, or the Endpoints object, that the entry has. */
+void service_index_remove_service(struct service_index *index, struct service_entry *entry);
+void service_index_remove_endpoints(struct service_index *index, struct service_entry *entry);
 
-/* The name of the entry's Service. */
-const char *entry_name(const struct service_entry *entry);
+/*
+ * Adds a member to, or removes it from, the EndpointSlices of its Service or the Pods of its
+ * namespace; the Services that it concerns become dirty. Members of other kinds belong to none.
+ * service_index_link() returns 0 or -ENOMEM.
+ */
+int service_index_link(struct service_index *index, struct member *member);
+void service_index_unlink(struct service_index *index, struct member *member);
 
-/* True if the Service's endpoints are derived from Pods. */
-bool entry_is_derived(const struct service_entry *entry);
+/* See model_touch_all() and model_drain_dirty(). */
+void service_index_touch_all(struct service_index *index);
+int service_index_drain_dirty(struct service_index *index, model_dirty_fn fn, void *context);
 
-/* Frees the slices that were derived from Pods. */
-void entry_drop_derived(struct service_entry *entry);
+/* See model_slices(). */
+int service_entry_slices(struct service_entry *entry, const struct slice_object ***ret_slices);
 
-/* To be called when the Service gains or loses its selector. Returns 0 or -ENOMEM. */
-int entry_begin_selecting(struct model *model, struct service_entry *entry);
-void entry_end_selecting(struct model *model, struct service_entry *entry);
-
-/* The member of that kind and name, or NULL. */
-struct member *member_find(const struct model *model, enum object_kind kind, const char *namespace_,
-			   const char *name);
-
-/* The namespace's entry, created if there is none; NULL: no memory. */
-struct namespace_entry *namespace_ensure(struct model *model, const char *name);
-
-/* Frees the namespace's entry if nothing needs it any more. */
-void namespace_release(struct model *model, struct namespace_entry *entry);
+/* Frees the entries with their Services and Endpoints; the members are the caller's. */
+void service_index_fini(struct service_index *index);
