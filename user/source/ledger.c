@@ -141,8 +141,8 @@ static struct shadow *shadow_get_or_add(struct ledger *ledger, const char *key)
 }
 
 /*
- * Removes an object from the shadow and returns it: that of `provider`, or with NULL that of the last
- * file. NULL: there is none.
+ * Removes an object from the shadow and returns it: that of `provider`, or with NULL that of the
+ * last file. NULL: there is none.
  */
 static struct shadowed *shadow_detach(struct ledger *ledger, const char *key,
 				      const struct provider *provider)
@@ -218,8 +218,8 @@ static void conflict_log(const char *key, const struct provider *used,
 }
 
 /*
- * Puts an object of a file into the model, or into the shadow if a later file provides the same key.
- * Takes ownership.
+ * Puts an object of a file into the model, or into the shadow if a later file provides the same
+ * key. Takes ownership.
  */
 static int object_offer(struct ledger *ledger, const char *key, struct provider *provider,
 			struct object *object)

@@ -3,9 +3,9 @@
 
 /*
  * The ledger: which file provides which object. It puts new and changed objects of a file into the
- * model and removes those that the file no longer has. If several files provide the same object, the
- * file with the last name in order wins; the objects of the others are kept aside and replace it
- * when it goes.
+ * model and removes those that the file no longer has. If several files provide the same object,
+ * the file with the last name in order wins; the objects of the others are kept aside and replace
+ * it when it goes.
  */
 
 #include <stdbool.h>
@@ -33,7 +33,9 @@ struct ledger {
 
 void ledger_init(struct ledger *ledger, struct model *model);
 
-/* Frees the objects kept aside. The objects in the model stay. The providers belong to the caller. */
+/*
+ * Frees the objects kept aside. The objects in the model stay. The providers belong to the caller.
+ */
 void ledger_fini(struct ledger *ledger);
 
 /* Adds a file that provides nothing yet. Returns 0 or -ENOMEM. */
@@ -61,8 +63,8 @@ struct staging {
 int staging_add(struct staging *staging, struct object *object, unsigned int line);
 
 /*
- * Replaces the file's objects by the staged ones. Logs objects that several files provide. Returns 0
- * or -ENOMEM.
+ * Replaces the file's objects by the staged ones. Logs objects that several files provide. Returns
+ * 0 or -ENOMEM.
  */
 int staging_commit(struct staging *staging);
 

@@ -79,26 +79,33 @@ static void manifests_free(struct manifests *source)
 	free(source);
 }
 
-/* Records news about a name. If memory is short, requests a scan instead. */
-static void name_touch(struct manifests *source, const char *name, enum touch_kind kind)
+static struct touch *touch_get_or_add(struct manifests *source, const char *name)
 {
 	struct touch *touch;
 	bool no_memory = false;
 
 	HASH_FIND_STR(source->touched, name, touch);
-	if (!touch) {
-		touch = calloc(1, sizeof(*touch) + strlen(name) + 1);
-		if (touch) {
-			memcpy(touch->name, name, strlen(name));
-			HASH_ADD_STR(source->touched, name, touch);
-		}
-		if (!touch || no_memory) {
-			free(touch);
-			source->scan_needed = true;
-			return;
-		}
-	}
-	touch->kind = kind;
+	if (touch)
+		return touch;
+	touch = calloc(1, sizeof(*touch) + strlen(name) + 1);
+	if (!touch)
+		return NULL;
+	memcpy(touch->name, name, strlen(name));
+	HASH_ADD_STR(source->touched, name, touch);
+	if (no_memory)
+		free(take_ptr(touch));
+	return touch;
+}
+
+/* Records news about a name. If memory is short, requests a scan instead. */
+static void name_touch(struct manifests *source, const char *name, enum touch_kind kind)
+{
+	struct touch *touch = touch_get_or_add(source, name);
+
+	if (touch)
+		touch->kind = kind;
+	else
+		source->scan_needed = true;
 }
 
 static int name_stat(const struct manifests *source, const char *name, struct stat *ret_stat)
