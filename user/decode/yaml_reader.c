@@ -105,7 +105,7 @@ static int tree_copy(struct yaml_reader *reader, const cJSON *tree, cJSON **ret_
 {
 	reader->copies_bytes += tree_bytes(tree);
 	if (reader->copies_bytes > COPIES_BYTES_MAX)
-		return yaml_reader_fail(reader, "its aliases stand for more than 16 MiB");
+		return yaml_reader_fail(reader, "its aliases expand to more than 16 MiB");
 	*ret_copy = cJSON_Duplicate(tree, true);
 	return *ret_copy ? 0 : -ENOMEM;
 }
@@ -131,7 +131,7 @@ static int alias_read(struct yaml_reader *reader, cJSON **ret_tree)
 		if (anchor->value && !strcmp(anchor->name, name))
 			return tree_copy(reader, anchor->value, ret_tree);
 	}
-	return yaml_reader_fail(reader, "an alias (*) stands for no anchor (&) before it");
+	return yaml_reader_fail(reader, "an alias (*) refers to no anchor (&) before it");
 }
 
 static bool text_is_any(const char *text, const char *const *words)
@@ -253,8 +253,7 @@ int yaml_merge_mapping(struct yaml_reader *reader, cJSON *object)
 	const cJSON *member;
 
 	if (merged && !cJSON_IsObject(merged))
-		return yaml_reader_fail(
-			reader, "a merge key (<<) stands for something else than a mapping");
+		return yaml_reader_fail(reader, "the value of a merge key (<<) is not a mapping");
 	cJSON_ArrayForEach(member, merged)
 	{
 		cJSON *copy = NULL;
