@@ -45,11 +45,8 @@ static int head_read_ahead(const struct yaml_reader *reader, cJSON *head)
 	for (;;) {
 		auto_cleanup(cleanup_free) char *key = NULL;
 
-		err = yaml_reader_next(&ahead);
-		if (err || ahead.event.type == YAML_MAPPING_END_EVENT)
-			return err;
-		err = yaml_read_key(&ahead, &key);
-		if (err)
+		err = yaml_next_key(&ahead, &key);
+		if (err || !key)
 			return err;
 		err = strcmp(key, "items") ? yaml_read_member(&ahead, 0, key, head)
 					   : yaml_skip_member(&ahead);
@@ -117,14 +114,11 @@ static int root_read(struct yaml_reader *reader, const struct items_receiver *re
 	for (;;) {
 		auto_cleanup(cleanup_free) char *key = NULL;
 
-		err = yaml_reader_next(reader);
+		err = yaml_next_key(reader, &key);
 		if (err)
 			return err;
-		if (reader->event.type == YAML_MAPPING_END_EVENT)
+		if (!key)
 			break;
-		err = yaml_read_key(reader, &key);
-		if (err)
-			return err;
 		err = strcmp(key, "items") ? yaml_read_member(reader, 0, key, root)
 					   : items_deliver(reader, receiver, root);
 		if (err)

@@ -235,8 +235,13 @@ static int sequence_read(struct yaml_reader *reader, unsigned int depth, cJSON *
 	return 0;
 }
 
-int yaml_read_key(struct yaml_reader *reader, char **ret_key)
+int yaml_next_key(struct yaml_reader *reader, char **ret_key)
 {
+	int err = yaml_reader_next(reader);
+
+	*ret_key = NULL;
+	if (err || reader->event.type == YAML_MAPPING_END_EVENT)
+		return err;
 	if (reader->event.type != YAML_SCALAR_EVENT)
 		return yaml_reader_fail(reader, "a key of a mapping is not a string");
 	if (strlen((const char *)reader->event.data.scalar.value) !=
@@ -298,14 +303,11 @@ static int mapping_read(struct yaml_reader *reader, unsigned int depth, cJSON **
 	for (;;) {
 		auto_cleanup(cleanup_free) char *key = NULL;
 
-		err = yaml_reader_next(reader);
+		err = yaml_next_key(reader, &key);
 		if (err)
 			return err;
-		if (reader->event.type == YAML_MAPPING_END_EVENT)
+		if (!key)
 			break;
-		err = yaml_read_key(reader, &key);
-		if (err)
-			return err;
 		err = yaml_read_member(reader, depth, key, object);
 		if (err)
 			return err;
