@@ -519,7 +519,7 @@ def test_a_node_that_never_comes_is_waited_for_30_seconds(server, start):
     agent = start(server, wait=False)
     wait_for(lambda: agent.services() == wanted, "the Services", deadline=60)
     assert 29 < time.monotonic() - begun
-    assert agent.warnings("has not told of Node node1 for 30 s: going on without its zone")
+    assert agent.warnings("has not reported Node node1 for 30 s: continuing without its zone")
 
 
 def test_pod_cidrs_that_change_do_not_end_it(server, start):

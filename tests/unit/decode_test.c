@@ -577,7 +577,7 @@ static void malformed_texts_are_told_with_their_line(void **state)
 {
 	(void)state;
 	then_malformed(when_read(YAML, "a: 1\nb: [1,\nc: 2\n"), 4, "did not find expected");
-	then_malformed(when_read(YAML, "a: *nothing\n"), 1, "stands for no anchor");
+	then_malformed(when_read(YAML, "a: *nothing\n"), 1, "refers to no anchor");
 	then_malformed(when_read(YAML, "? [a]\n: 1\n"), 1, "a key of a mapping is not a string");
 	then_malformed(when_read(YAML, "a: 1\nb: \"x\\0y\"\n"), 2, "NUL");
 	then_malformed(when_read_bytes(YAML, "a: \0", 4), 1, "control characters");
@@ -680,8 +680,8 @@ static void an_alias_bomb_is_refused(void **state)
 			       "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i,
 			       i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
 	}
-	then_malformed(when_read(YAML, text), 6, "its aliases stand for more than 16 MiB");
-	then_malformed(when_read(YAML, "a: &a [*a]\n"), 1, "stands for no anchor");
+	then_malformed(when_read(YAML, text), 6, "its aliases expand to more than 16 MiB");
+	then_malformed(when_read(YAML, "a: &a [*a]\n"), 1, "refers to no anchor");
 }
 
 static void huge_scalars_are_read_and_refused_where_they_matter(void **state)

@@ -10,7 +10,9 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "decode/field.h"
+#include "decode/decode_objects.h"
+
+#define LIST_SUFFIX "List"
 
 struct known_kind {
 	const char *name;
@@ -33,6 +35,24 @@ static const struct known_kind known_kinds[] = {
 	 {"networking.k8s.io/v1", "networking.k8s.io/v1beta1"},
 	 OBJECT_SERVICE_CIDR},
 };
+
+bool kind_is_list(const char *kind)
+{
+	size_t len = kind ? strlen(kind) : 0;
+
+	return len >= strlen(LIST_SUFFIX) && !strcmp(kind + len - strlen(LIST_SUFFIX), LIST_SUFFIX);
+}
+
+struct decode_defaults list_defaults(const char *kind, const char *api_version, char buf[KIND_SIZE])
+{
+	size_t len = strlen(kind) - strlen(LIST_SUFFIX);
+
+	if (!len || len >= KIND_SIZE)
+		return (struct decode_defaults){};
+	memcpy(buf, kind, len);
+	buf[len] = '\0';
+	return (struct decode_defaults){buf, api_version};
+}
 
 static bool version_is_in_group(const char *api_version, const char *group)
 {
@@ -145,38 +165,6 @@ static void kind_decode(struct decoder *decoder, const cJSON *item, struct objec
 	}
 }
 
-/* Makes a text fit for a log line: every byte outside printable ASCII becomes '?'. */
-static void text_make_plain(char *text)
-{
-	for (; *text; text++) {
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-	}
-}
-
-static void problem_tell(struct decoder *decoder, const char *kind, const struct object *object,
-			 const char *consequence)
-{
-	char text[1024];
-	const char *namespace_ = object->namespace_ ? object->namespace_ : "";
-
-	(void)snprintf(text, sizeof(text), "%.63s %.63s%s%.253s: %s; %s", kind, namespace_,
-		       *namespace_ ? "/" : "", object->name && *object->name ? object->name : "?",
-		       decoder->text, consequence);
-	text_make_plain(text);
-	decoder->problems->found(text, decoder->problems->context);
-}
-
-bool decoder_skip(struct decoder *decoder, const char *consequence)
-{
-	if (decoder->err != -EINVAL)
-		return false;
-	problem_tell(decoder, object_kind_name(decoder->object->kind), decoder->object,
-		     consequence);
-	decoder->err = 0;
-	return true;
-}
-
 static int known_decode(struct decoder *decoder, const cJSON *item, const struct known_kind *known,
 			const char *api_version, struct object **ret_object)
 {
@@ -191,14 +179,14 @@ static int known_decode(struct decoder *decoder, const cJSON *item, const struct
 	}
 	if (!decoder->err)
 		kind_decode(decoder, item, &loose);
-	if (!decoder->err) {
-		*ret_object = object_new(&loose);
-		return *ret_object ? 0 : -ENOMEM;
+	if (decoder->err == -EINVAL) {
+		decoder_report(decoder, known->name, &loose, "the object is skipped");
+		return 0;
 	}
-	if (decoder->err != -EINVAL)
+	if (decoder->err)
 		return decoder->err;
-	problem_tell(decoder, known->name, &loose, "the object is skipped");
-	return 0;
+	*ret_object = object_new(&loose);
+	return *ret_object ? 0 : -ENOMEM;
 }
 
 int object_decode(const cJSON *item, const struct decode_defaults *defaults,
@@ -218,13 +206,13 @@ int object_decode(const cJSON *item, const struct decode_defaults *defaults,
 	if (!kind || !api_version)
 		decoder_fail(&decoder, kind ? "apiVersion" : "kind", "is missing");
 	if (decoder.err || !kind || !api_version) {
-		problem_tell(&decoder, kind ? kind : "object", &unknown, "the object is skipped");
+		decoder_report(&decoder, kind ? kind : "object", &unknown, "the object is skipped");
 		return 0;
 	}
 	known = kind_find(kind, api_version);
 	if (known)
 		return known_decode(&decoder, item, known, api_version, ret_object);
-	log_debug("an object of kind %.63s (%.63s) is left alone: it decides nothing", kind,
+	log_debug("ignoring an object of kind %.63s (%.63s): it has no effect on Services", kind,
 		  api_version);
 	return 0;
 }

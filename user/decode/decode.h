@@ -4,6 +4,7 @@
 /* Decodes a Kubernetes object from a cJSON tree into our struct, by kube-proxy's rules. */
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 
 #include "model/object.h"
 
@@ -21,6 +22,14 @@ struct decode_defaults {
 	const char *kind;
 	const char *api_version;
 };
+
+/* True for the kind of a list: "ServiceList" or "List". NULL is fine. */
+bool kind_is_list(const char *kind);
+
+/* The defaults of the items of a list of that kind and apiVersion; `buf` holds the items' kind. */
+#define KIND_SIZE 64
+struct decode_defaults list_defaults(const char *kind, const char *api_version,
+				     char buf[KIND_SIZE]);
 
 /*
  * Decodes an object. `ret_object` is a packed object that the caller owns (object_free), or NULL if

@@ -6,9 +6,8 @@
 #include <string.h>
 
 #include "base/address.h"
-#include "decode/field.h"
+#include "decode/decode_objects.h"
 
-#define PORT_MAX  65535
 #define HINTS_MAX UINT16_MAX
 
 static enum ip_family family_decode(struct decoder *decoder, const cJSON *item)

@@ -73,6 +73,33 @@ void decoder_fail(struct decoder *decoder, const char *field, const char *format
 	va_end(args);
 }
 
+void decoder_report(struct decoder *decoder, const char *kind, const struct object *object,
+		    const char *consequence)
+{
+	char text[1024];
+	const char *namespace_ = object->namespace_ ? object->namespace_ : "";
+
+	(void)snprintf(text, sizeof(text), "%.63s %.63s%s%.253s: %s; %s", kind, namespace_,
+		       *namespace_ ? "/" : "", object->name && *object->name ? object->name : "?",
+		       decoder->text, consequence);
+	/* Only printable ASCII is fit for a log line. */
+	for (char *at = text; *at; at++) {
+		if (*at < ' ' || *at > '~')
+			*at = '?';
+	}
+	decoder->problems->found(text, decoder->problems->context);
+}
+
+bool decoder_skip(struct decoder *decoder, const char *consequence)
+{
+	if (decoder->err != -EINVAL)
+		return false;
+	decoder_report(decoder, object_kind_name(decoder->object->kind), decoder->object,
+		       consequence);
+	decoder->err = 0;
+	return true;
+}
+
 const cJSON *field_get(const cJSON *object, const char *name)
 {
 	const cJSON *field = cJSON_GetObjectItemCaseSensitive(object, name);

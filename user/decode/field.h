@@ -43,6 +43,19 @@ void decoder_at_index(struct decoder *decoder, const char *path, size_t index);
 void decoder_fail(struct decoder *decoder, const char *field, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/*
+ * Reports the decoder's problem with an object (any of its names may be NULL) to its `problems`,
+ * with the `consequence` ("the object is skipped").
+ */
+void decoder_report(struct decoder *decoder, const char *kind, const struct object *object,
+		    const char *consequence);
+
+/*
+ * Reports a part of the decoder's object that is left out and the `consequence` ("the endpoint is
+ * skipped"), and clears the problem. Returns true if there was one.
+ */
+bool decoder_skip(struct decoder *decoder, const char *consequence);
+
 /* A member; NULL if it is missing or null. */
 const cJSON *field_get(const cJSON *object, const char *name);
 
@@ -73,21 +86,3 @@ char *field_name(struct decoder *decoder, const cJSON *object, const char *name,
 /* Labels or a selector. If `wanted` (ending in NULL) is given, only those keys. */
 void field_labels(struct decoder *decoder, const cJSON *object, const char *name,
 		  const char *const *wanted, struct labels *ret_labels);
-
-/* One decoder per kind; each fills in the object being decoded. */
-void service_decode(struct decoder *decoder, const cJSON *item, struct service_object *ret_service);
-void service_external_decode(struct decoder *decoder, const cJSON *item, const cJSON *spec,
-			     struct service_object *service);
-void slice_decode(struct decoder *decoder, const cJSON *item, struct slice_object *ret_slice);
-void endpoints_decode(struct decoder *decoder, const cJSON *item,
-		      struct endpoints_object *ret_endpoints);
-void node_decode(struct decoder *decoder, const cJSON *item, struct node_object *ret_node);
-void pod_decode(struct decoder *decoder, const cJSON *item, struct pod_object *ret_pod);
-void service_cidr_decode(struct decoder *decoder, const cJSON *item,
-			 struct service_cidr_object *ret_service_cidr);
-
-/*
- * Reports a part that is left out and the `consequence` ("the endpoint is skipped"), and clears the
- * problem. Returns true if there was one.
- */
-bool decoder_skip(struct decoder *decoder, const char *consequence);

@@ -43,11 +43,3 @@ int yaml_items(const char *text, size_t size, const struct items_receiver *recei
  */
 int yaml_document_read(const char *text, size_t size, cJSON **ret_tree,
 		       struct items_error *ret_error);
-
-/*
- * Derives the defaults of a list's items from its kind ("ServiceList") and apiVersion; `buf` holds
- * the result's kind.
- */
-#define KIND_SIZE 64
-struct decode_defaults list_defaults(const char *kind, const char *api_version,
-				     char buf[KIND_SIZE]);

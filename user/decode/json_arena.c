@@ -16,7 +16,7 @@ static struct {
 	bool has_overflown; /* some of the tree is on the heap */
 } arena;
 
-static void *room_alloc(size_t size)
+static void *arena_alloc(size_t size)
 {
 	size_t begin = arena.used;
 
@@ -30,7 +30,7 @@ static void *room_alloc(size_t size)
 	return arena.bytes + begin;
 }
 
-static void room_dealloc(void *ptr)
+static void arena_free(void *ptr)
 {
 	uintptr_t offset = (uintptr_t)ptr - (uintptr_t)arena.bytes;
 
@@ -38,9 +38,9 @@ static void room_dealloc(void *ptr)
 		free(ptr);
 }
 
-static bool room_open(void)
+static bool arena_open(void)
 {
-	cJSON_Hooks hooks = {.malloc_fn = room_alloc, .free_fn = room_dealloc};
+	cJSON_Hooks hooks = {.malloc_fn = arena_alloc, .free_fn = arena_free};
 
 	if (!arena.bytes) {
 		arena.bytes = malloc(ARENA_SIZE);
@@ -56,7 +56,7 @@ static bool room_open(void)
 
 cJSON *json_arena_parse(const char *text, size_t size)
 {
-	cJSON *tree = room_open() ? cJSON_ParseWithLength(text, size) : NULL;
+	cJSON *tree = arena_open() ? cJSON_ParseWithLength(text, size) : NULL;
 
 	arena.is_open = false;
 	return tree;

@@ -55,18 +55,20 @@ static struct json_text *sink_of(struct json_stream *stream)
 }
 
 /* Appends the bytes before `at` to the current sink and chooses the sink for the rest. */
-static int span_turn(struct json_stream *stream, struct span *span, const char *at)
+static int span_switch(struct json_stream *stream, struct span *span, const char *at)
 {
-	int err = 0;
+	if (span->sink && at > span->begin) {
+		int err = text_add(span->sink, span->begin, (size_t)(at - span->begin));
 
-	if (span->sink && at > span->begin)
-		err = text_add(span->sink, span->begin, (size_t)(at - span->begin));
+		if (err)
+			return err;
+	}
 	span->begin = at;
 	span->sink = sink_of(stream);
-	return err;
+	return 0;
 }
 
-static int object_give(struct json_stream *stream)
+static int object_deliver(struct json_stream *stream)
 {
 	int err = stream->object(stream->item.bytes, stream->item.size, stream->context);
 
@@ -75,7 +77,7 @@ static int object_give(struct json_stream *stream)
 }
 
 /* Keeps the beginning of the current string, enough to recognise the member names we look for. */
-static void string_note(struct json_stream *stream, const char *bytes, size_t size)
+static void last_string_append(struct json_stream *stream, const char *bytes, size_t size)
 {
 	size_t known = stream->last_string_len, kept = size;
 
@@ -100,7 +102,7 @@ static const char *string_read(struct json_stream *stream, const char *at, const
 		}
 		while (at < end && *at != '"' && *at != '\\')
 			at++;
-		string_note(stream, begin, (size_t)(at - begin));
+		last_string_append(stream, begin, (size_t)(at - begin));
 		if (at == end)
 			break;
 		if (*at++ == '"') {
@@ -140,12 +142,17 @@ static int colon_read(struct json_stream *stream, struct span *span, const char 
 
 	if (stream->left_out || stream->depth < 2 || !value_is_left_out(stream))
 		return 0;
-	err = span_turn(stream, span, at);
-	if (!err && span->sink)
+	err = span_switch(stream, span, at);
+	if (err)
+		return err;
+	if (span->sink) {
 		err = text_add(span->sink, nothing, sizeof(nothing) - 1);
+		if (err)
+			return err;
+	}
 	stream->left_out = stream->depth;
 	span->sink = NULL;
-	return err;
+	return 0;
 }
 
 static int opening_read(struct json_stream *stream, struct span *span, const char *at)
@@ -158,9 +165,9 @@ static int opening_read(struct json_stream *stream, struct span *span, const cha
 	stream->depth++;
 	if (is_list_depth && *at == '[' && last_string_is(stream, "items")) {
 		stream->in_items = true;
-		return span_turn(stream, span, at + 1); /* the bracket belongs to the head */
+		return span_switch(stream, span, at + 1); /* the bracket belongs to the head */
 	}
-	return begins_item || stream->depth == 1 ? span_turn(stream, span, at) : 0;
+	return begins_item || stream->depth == 1 ? span_switch(stream, span, at) : 0;
 }
 
 static int closing_read(struct json_stream *stream, struct span *span, const char *at)
@@ -172,22 +179,24 @@ static int closing_read(struct json_stream *stream, struct span *span, const cha
 	if (stream->left_out == stream->depth) {
 		/* The object with the left-out value ends. */
 		stream->left_out = 0;
-		err = span_turn(stream, span, at);
+		err = span_switch(stream, span, at);
 		if (err)
 			return err;
 	}
 	stream->depth--;
 	if (stream->shape == JSON_EVENTS) {
-		err = stream->depth ? 0 : span_turn(stream, span, at + 1);
-		return err || stream->depth ? err : object_give(stream);
+		if (stream->depth)
+			return 0;
+		err = span_switch(stream, span, at + 1);
+		return err ? err : object_deliver(stream);
 	}
 	if (stream->in_items && stream->depth == 2) {
-		err = span_turn(stream, span, at + 1);
-		return err ? err : object_give(stream);
+		err = span_switch(stream, span, at + 1);
+		return err ? err : object_deliver(stream);
 	}
 	if (stream->in_items && stream->depth == 1) {
 		stream->in_items = false;
-		return span_turn(stream, span, at);
+		return span_switch(stream, span, at);
 	}
 	stream->has_ended = !stream->depth;
 	return 0;
@@ -198,7 +207,7 @@ static int comma_read(struct json_stream *stream, struct span *span, const char 
 	if (stream->left_out != stream->depth || !stream->left_out)
 		return 0;
 	stream->left_out = 0;
-	return span_turn(stream, span, at);
+	return span_switch(stream, span, at);
 }
 
 /*
@@ -249,21 +258,22 @@ int json_stream_feed(struct json_stream *stream, const char *bytes, size_t size)
 {
 	const char *at = bytes, *end = bytes + size;
 	struct span span = {.begin = bytes, .sink = sink_of(stream)};
-	int err = 0;
 
-	while (!err && at < end) {
+	while (at < end) {
+		int err;
+
 		if (stream->in_string) {
 			at = string_read(stream, at, end);
 			continue;
 		}
 		err = byte_read(stream, &span, at);
+		if (err)
+			return err;
 		if (*at != ' ' && *at != '\t' && *at != '\r' && *at != '\n')
 			stream->before = *at;
 		at++;
 	}
-	if (!err)
-		err = span_turn(stream, &span, end);
-	return err;
+	return span_switch(stream, &span, end);
 }
 
 bool json_stream_is_complete(const struct json_stream *stream)

@@ -3,24 +3,22 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "decode/scalar.h"
+#include "decode/cjson.h"
 
 #define YAML_DEPTH_MAX   256
 #define COPIES_BYTES_MAX (16U << 20) /* for all anchors and aliases of a text */
+#define DIGITS           "0123456789"
+#define NUMBER_LEN_MAX   64 /* longer texts stay strings */
 
 struct yaml_anchor {
 	struct yaml_anchor *next;
 	cJSON *value;
 	char name[];
 };
-
-static void cleanup_cjson(cJSON **json)
-{
-	cJSON_Delete(*json);
-}
 
 static void anchors_drop(struct yaml_reader *reader)
 {
@@ -107,7 +105,7 @@ static int tree_copy(struct yaml_reader *reader, const cJSON *tree, cJSON **ret_
 {
 	reader->copies_bytes += tree_bytes(tree);
 	if (reader->copies_bytes > COPIES_BYTES_MAX)
-		return yaml_reader_fail(reader, "its aliases stand for more than 16 MiB");
+		return yaml_reader_fail(reader, "its aliases expand to more than 16 MiB");
 	*ret_copy = cJSON_Duplicate(tree, true);
 	return *ret_copy ? 0 : -ENOMEM;
 }
@@ -116,15 +114,13 @@ static int tree_copy(struct yaml_reader *reader, const cJSON *tree, cJSON **ret_
 static int anchor_keep(struct yaml_reader *reader, const char *name, const cJSON *value)
 {
 	struct yaml_anchor *anchor = calloc(1, sizeof(*anchor) + strlen(name) + 1);
-	int err;
 
 	if (!anchor)
 		return -ENOMEM;
 	memcpy(anchor->name, name, strlen(name) + 1);
 	anchor->next = reader->anchors;
 	reader->anchors = anchor;
-	err = tree_copy(reader, value, &anchor->value);
-	return err;
+	return tree_copy(reader, value, &anchor->value);
 }
 
 static int alias_read(struct yaml_reader *reader, cJSON **ret_tree)
@@ -135,7 +131,72 @@ static int alias_read(struct yaml_reader *reader, cJSON **ret_tree)
 		if (anchor->value && !strcmp(anchor->name, name))
 			return tree_copy(reader, anchor->value, ret_tree);
 	}
-	return yaml_reader_fail(reader, "an alias (*) stands for no anchor (&) before it");
+	return yaml_reader_fail(reader, "an alias (*) refers to no anchor (&) before it");
+}
+
+static bool text_is_any(const char *text, const char *const *words)
+{
+	for (; *words; words++) {
+		if (!strcmp(text, *words))
+			return true;
+	}
+	return false;
+}
+
+/* True if `text` is non-empty and has only characters of `set`. */
+static bool text_is_of(const char *text, const char *set)
+{
+	return *text && !text[strspn(text, set)];
+}
+
+/* [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )? */
+static bool text_is_decimal(const char *text)
+{
+	size_t whole, fraction = 0;
+
+	text += *text == '-' || *text == '+';
+	whole = strspn(text, DIGITS);
+	text += whole;
+	if (*text == '.') {
+		fraction = strspn(text + 1, DIGITS);
+		text += 1 + fraction;
+	}
+	if (!whole && !fraction)
+		return false;
+	if (!*text)
+		return true;
+	if (*text != 'e' && *text != 'E')
+		return false;
+	text++;
+	text += *text == '-' || *text == '+';
+	return text_is_of(text, DIGITS);
+}
+
+/*
+ * Resolves a plain scalar by the core schema (YAML 1.2, 10.3.2): null, true, false, a number, or
+ * else a string. The caller owns the result; NULL: no memory.
+ */
+static cJSON *scalar_resolve(const char *text)
+{
+	static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
+	static const char *const trues[] = {"true", "True", "TRUE", NULL};
+	static const char *const falses[] = {"false", "False", "FALSE", NULL};
+
+	if (text_is_any(text, nulls))
+		return cJSON_CreateNull();
+	if (text_is_any(text, trues))
+		return cJSON_CreateTrue();
+	if (text_is_any(text, falses))
+		return cJSON_CreateFalse();
+	if (strlen(text) > NUMBER_LEN_MAX)
+		return cJSON_CreateString(text);
+	if (text_is_decimal(text))
+		return cJSON_CreateNumber(strtod(text, NULL));
+	if (!strncmp(text, "0o", 2) && text_is_of(text + 2, "01234567"))
+		return cJSON_CreateNumber((double)strtoull(text + 2, NULL, 8));
+	if (!strncmp(text, "0x", 2) && text_is_of(text + 2, DIGITS "abcdefABCDEF"))
+		return cJSON_CreateNumber((double)strtoull(text + 2, NULL, 16));
+	return cJSON_CreateString(text);
 }
 
 static int scalar_read(struct yaml_reader *reader, cJSON **ret_tree)
@@ -154,24 +215,33 @@ static int scalar_read(struct yaml_reader *reader, cJSON **ret_tree)
 static int sequence_read(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
 {
 	auto_cleanup(cleanup_cjson) cJSON *array = cJSON_CreateArray();
-	int err = array ? yaml_reader_next(reader) : -ENOMEM;
 
-	while (!err && reader->event.type != YAML_SEQUENCE_END_EVENT) {
+	if (!array)
+		return -ENOMEM;
+	for (;;) {
 		cJSON *item = NULL;
+		int err = yaml_reader_next(reader);
 
+		if (err)
+			return err;
+		if (reader->event.type == YAML_SEQUENCE_END_EVENT)
+			break;
 		err = yaml_read_node(reader, depth + 1, &item);
 		if (err)
 			return err;
 		(void)cJSON_AddItemToArray(array, item);
-		err = yaml_reader_next(reader);
 	}
-	if (!err)
-		*ret_tree = take_ptr(array);
-	return err;
+	*ret_tree = take_ptr(array);
+	return 0;
 }
 
-int yaml_read_key(struct yaml_reader *reader, char **ret_key)
+int yaml_next_key(struct yaml_reader *reader, char **ret_key)
 {
+	int err = yaml_reader_next(reader);
+
+	*ret_key = NULL;
+	if (err || reader->event.type == YAML_MAPPING_END_EVENT)
+		return err;
 	if (reader->event.type != YAML_SCALAR_EVENT)
 		return yaml_reader_fail(reader, "a key of a mapping is not a string");
 	if (strlen((const char *)reader->event.data.scalar.value) !=
@@ -188,8 +258,7 @@ int yaml_merge_mapping(struct yaml_reader *reader, cJSON *object)
 	const cJSON *member;
 
 	if (merged && !cJSON_IsObject(merged))
-		return yaml_reader_fail(
-			reader, "a merge key (<<) stands for something else than a mapping");
+		return yaml_reader_fail(reader, "the value of a merge key (<<) is not a mapping");
 	cJSON_ArrayForEach(member, merged)
 	{
 		cJSON *copy = NULL;
@@ -213,8 +282,9 @@ int yaml_read_member(struct yaml_reader *reader, unsigned int depth, const char 
 	auto_cleanup(cleanup_cjson) cJSON *value = NULL;
 	int err = yaml_reader_next(reader);
 
-	if (!err)
-		err = yaml_read_node(reader, depth + 1, &value);
+	if (err)
+		return err;
+	err = yaml_read_node(reader, depth + 1, &value);
 	if (err)
 		return err;
 	if (!cJSON_AddItemToObject(object, key, value))
@@ -226,22 +296,27 @@ int yaml_read_member(struct yaml_reader *reader, unsigned int depth, const char 
 static int mapping_read(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
 {
 	auto_cleanup(cleanup_cjson) cJSON *object = cJSON_CreateObject();
-	int err = object ? yaml_reader_next(reader) : -ENOMEM;
+	int err;
 
-	while (!err && reader->event.type != YAML_MAPPING_END_EVENT) {
+	if (!object)
+		return -ENOMEM;
+	for (;;) {
 		auto_cleanup(cleanup_free) char *key = NULL;
 
-		err = yaml_read_key(reader, &key);
-		if (!err)
-			err = yaml_read_member(reader, depth, key, object);
-		if (!err)
-			err = yaml_reader_next(reader);
+		err = yaml_next_key(reader, &key);
+		if (err)
+			return err;
+		if (!key)
+			break;
+		err = yaml_read_member(reader, depth, key, object);
+		if (err)
+			return err;
 	}
-	if (!err)
-		err = yaml_merge_mapping(reader, object);
-	if (!err)
-		*ret_tree = take_ptr(object);
-	return err;
+	err = yaml_merge_mapping(reader, object);
+	if (err)
+		return err;
+	*ret_tree = take_ptr(object);
+	return 0;
 }
 
 static const yaml_char_t *event_anchor(const yaml_event_t *event)
@@ -258,22 +333,6 @@ static const yaml_char_t *event_anchor(const yaml_event_t *event)
 	}
 }
 
-static int anchored_read(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
-{
-	switch (reader->event.type) {
-	case YAML_SCALAR_EVENT:
-		return scalar_read(reader, ret_tree);
-	case YAML_SEQUENCE_START_EVENT:
-		return sequence_read(reader, depth, ret_tree);
-	case YAML_MAPPING_START_EVENT:
-		return mapping_read(reader, depth, ret_tree);
-	case YAML_ALIAS_EVENT:
-		return alias_read(reader, ret_tree);
-	default:
-		return yaml_reader_fail(reader, "a value is expected");
-	}
-}
-
 int yaml_read_node(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree)
 {
 	const char *name = (const char *)event_anchor(&reader->event);
@@ -284,8 +343,25 @@ int yaml_read_node(struct yaml_reader *reader, unsigned int depth, cJSON **ret_t
 		return yaml_reader_fail(reader, "values are nested too deeply");
 	if (name && !anchor)
 		return -ENOMEM;
-	err = anchored_read(reader, depth, ret_tree);
-	return err || !anchor ? err : anchor_keep(reader, anchor, *ret_tree);
+	switch (reader->event.type) {
+	case YAML_SCALAR_EVENT:
+		err = scalar_read(reader, ret_tree);
+		break;
+	case YAML_SEQUENCE_START_EVENT:
+		err = sequence_read(reader, depth, ret_tree);
+		break;
+	case YAML_MAPPING_START_EVENT:
+		err = mapping_read(reader, depth, ret_tree);
+		break;
+	case YAML_ALIAS_EVENT:
+		err = alias_read(reader, ret_tree);
+		break;
+	default:
+		return yaml_reader_fail(reader, "a value is expected");
+	}
+	if (err || !anchor)
+		return err;
+	return anchor_keep(reader, anchor, *ret_tree);
 }
 
 int yaml_next_document(struct yaml_reader *reader, bool *ret_found)
@@ -326,4 +402,11 @@ int yaml_skip_node(struct yaml_reader *reader)
 		if (err)
 			return err;
 	}
+}
+
+int yaml_skip_member(struct yaml_reader *reader)
+{
+	int err = yaml_reader_next(reader);
+
+	return err ? err : yaml_skip_node(reader);
 }

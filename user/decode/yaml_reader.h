@@ -50,10 +50,16 @@ int yaml_read_node(struct yaml_reader *reader, unsigned int depth, cJSON **ret_t
 /* Skips the current value without building it; its last event is current afterwards. */
 int yaml_skip_node(struct yaml_reader *reader);
 
-/* Reads the current key, which must be a scalar; the caller frees it. */
-int yaml_read_key(struct yaml_reader *reader, char **ret_key);
+/* Skips the value of the current key. */
+int yaml_skip_member(struct yaml_reader *reader);
 
-/* Reads the value of `key` and adds it to `object`. */
+/*
+ * Moves to the next key of the current mapping, which must be a scalar; the caller frees it. NULL:
+ * the mapping ends.
+ */
+int yaml_next_key(struct yaml_reader *reader, char **ret_key);
+
+/* Reads the value of the current key and adds it to `object` as `key`. */
 int yaml_read_member(struct yaml_reader *reader, unsigned int depth, const char *key,
 		     cJSON *object);
 

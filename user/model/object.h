@@ -156,9 +156,8 @@ struct pod_object {
 
 #define ANNOTATION_TRIGGER_TIME "endpoints.kubernetes.io/last-change-trigger-time"
 
-#define OBJECT_NAME_MAX \
-	253 /* a DNS subdomain (RFC 1123); Services and namespaces: NAME_SIZE - 1 \
-	     */
+/* A DNS subdomain (RFC 1123). Services and namespaces: NAME_SIZE - 1. */
+#define OBJECT_NAME_MAX 253
 
 struct object {
 	enum object_kind kind;

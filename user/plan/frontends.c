@@ -111,10 +111,10 @@ static void ranges_deduplicate(struct planned_port *port)
 }
 
 /*
- * Takes the ranges of the port's family. False if clients are not limited: one of the ranges covers
- * every address, or there are none and none was invalid.
+ * Selects the ranges of the port's family. False if clients are not limited: one of the ranges
+ * covers every address, or there are none and none was invalid.
  */
-static bool ranges_take(const struct service_object *spec, struct planned_port *port)
+static bool ranges_select(const struct service_object *spec, struct planned_port *port)
 {
 	for (size_t i = 0; i < spec->source_range_count; i++) {
 		const struct cidr *range = &spec->source_ranges[i];
@@ -150,7 +150,7 @@ int port_plan_source_ranges(const struct plan_context *context, const struct ser
 	port->source_ranges = calloc(bound, sizeof(*port->source_ranges));
 	if (!port->source_ranges)
 		return -ENOMEM;
-	if (!ranges_take(spec, port)) {
+	if (!ranges_select(spec, port)) {
 		port->source_range_count = 0;
 		return 0;
 	}

@@ -8,7 +8,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 
-static bool is_served(const struct object *service)
+static bool health_check_is_served(const struct object *service)
 {
 	const struct service_object *spec = &service->service;
 
@@ -18,7 +18,7 @@ static bool is_served(const struct object *service)
 	       !labels_get(&service->labels, LABEL_HEADLESS);
 }
 
-static bool has_family(const struct service_object *spec, enum ip_family family)
+static bool service_has_family(const struct service_object *spec, enum ip_family family)
 {
 	for (size_t i = 0; i < spec->cluster_ip_count; i++) {
 		if (address_family(&spec->cluster_ips[i]) == family)
@@ -28,7 +28,7 @@ static bool has_family(const struct service_object *spec, enum ip_family family)
 }
 
 /* A slice without a usable port has no endpoints (rule A12). */
-static bool slice_counts(const struct slice_object *slice, enum ip_family family)
+static bool slice_has_endpoints(const struct slice_object *slice, enum ip_family family)
 {
 	if (slice->family != family)
 		return false;
@@ -44,7 +44,8 @@ static int address_compare(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct ip_addr));
 }
 
-static size_t distinct(struct ip_addr *addrs, size_t count)
+/* The number of different addresses; sorts them. */
+static size_t addresses_distinct(struct ip_addr *addrs, size_t count)
 {
 	size_t found = 0;
 
@@ -55,8 +56,8 @@ static size_t distinct(struct ip_addr *addrs, size_t count)
 	return found;
 }
 
-static bool is_local_and_ready(const struct plan_context *context,
-			       const struct slice_endpoint *endpoint)
+static bool endpoint_is_local_and_ready(const struct plan_context *context,
+					const struct slice_endpoint *endpoint)
 {
 	return endpoint->ready && !endpoint->terminating && context->node_name &&
 	       endpoint->node_name && !strcmp(endpoint->node_name, context->node_name);
@@ -65,28 +66,28 @@ static bool is_local_and_ready(const struct plan_context *context,
 /*
  * Counts the addresses of local ready endpoints, each once, however many ports and slices have it.
  */
-static int count_local(const struct plan_context *context, enum ip_family family,
-		       const struct slice_object *const *slices, size_t slice_count,
-		       size_t *ret_count)
+static int local_endpoints_count(const struct plan_context *context, enum ip_family family,
+				 const struct slice_object *const *slices, size_t slice_count,
+				 size_t *ret_count)
 {
 	auto_cleanup(cleanup_free) struct ip_addr *addrs = NULL;
 	size_t bound = 0, count = 0;
 
 	for (size_t i = 0; i < slice_count; i++)
-		bound += slice_counts(slices[i], family) ? slices[i]->endpoint_count : 0;
+		bound += slice_has_endpoints(slices[i], family) ? slices[i]->endpoint_count : 0;
 	addrs = calloc(bound + 1, sizeof(*addrs));
 	if (!addrs)
 		return -ENOMEM;
 	for (size_t i = 0; i < slice_count; i++) {
-		for (size_t j = 0; slice_counts(slices[i], family) && j < slices[i]->endpoint_count;
-		     j++) {
+		for (size_t j = 0;
+		     slice_has_endpoints(slices[i], family) && j < slices[i]->endpoint_count; j++) {
 			const struct slice_endpoint endpoint = slice_endpoint_at(slices[i], j);
 
-			if (is_local_and_ready(context, &endpoint))
+			if (endpoint_is_local_and_ready(context, &endpoint))
 				addrs[count++] = endpoint.addr;
 		}
 	}
-	*ret_count = distinct(addrs, count);
+	*ret_count = addresses_distinct(addrs, count);
 	return 0;
 }
 
@@ -98,16 +99,20 @@ int plan_health_check(const struct plan_context *context, const struct object *s
 	int err;
 
 	*ret_check = (struct planned_health_check){};
-	if (!is_served(service))
+	if (!health_check_is_served(service))
 		return 0;
 	ret_check->port = spec->health_check_node_port;
-	err = count_local(context, FAMILY_IPV4, slices, slice_count, &ret_check->ipv4_endpoints);
-	if (!err)
-		err = count_local(context, FAMILY_IPV6, slices, slice_count,
-				  &ret_check->ipv6_endpoints);
-	if (!has_family(spec, FAMILY_IPV4))
+	err = local_endpoints_count(context, FAMILY_IPV4, slices, slice_count,
+				    &ret_check->ipv4_endpoints);
+	if (err)
+		return err;
+	err = local_endpoints_count(context, FAMILY_IPV6, slices, slice_count,
+				    &ret_check->ipv6_endpoints);
+	if (err)
+		return err;
+	if (!service_has_family(spec, FAMILY_IPV4))
 		ret_check->ipv4_endpoints = ret_check->ipv6_endpoints;
-	else if (!has_family(spec, FAMILY_IPV6))
+	else if (!service_has_family(spec, FAMILY_IPV6))
 		ret_check->ipv6_endpoints = ret_check->ipv4_endpoints;
-	return err;
+	return 0;
 }

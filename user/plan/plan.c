@@ -9,7 +9,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "plan/endpoints.h"
+#include "plan/candidates.h"
 #include "plan/frontends.h"
 
 static void detail_set(struct planned_port *port, const char *text)
@@ -85,7 +85,7 @@ static int plan_unprogrammed(const struct object *service, enum unprogrammed_rea
 	return 0;
 }
 
-static int port_take_backends(const struct candidates *candidates, struct planned_port *port)
+static int port_set_backends(const struct candidates *candidates, struct planned_port *port)
 {
 	if (!candidates->count)
 		return 0;
@@ -171,7 +171,7 @@ static int port_plan_backends(const struct plan_input *input,
 	if (err)
 		return err;
 	port_select(input->context, &input->service->service, &candidates, port);
-	return port_take_backends(&candidates, port);
+	return port_set_backends(&candidates, port);
 }
 
 /* Plans one port in the family of one ClusterIP. */
@@ -197,7 +197,9 @@ static int port_plan(const struct plan_input *input, const struct service_port *
 		return 0;
 	}
 	err = port_plan_source_ranges(context, spec, port);
-	return err ? err : port_plan_backends(input, service_port, port);
+	if (err)
+		return err;
+	return port_plan_backends(input, service_port, port);
 }
 
 int plan_service(const struct plan_context *context, const struct object *service,
@@ -209,7 +211,7 @@ int plan_service(const struct plan_context *context, const struct object *servic
 	enum unprogrammed_reason reason;
 	struct plan plan = {};
 	const char *detail;
-	int err = 0;
+	int err;
 
 	*ret_plan = plan;
 	reason = service_unprogrammed(service, &detail);
@@ -218,14 +220,15 @@ int plan_service(const struct plan_context *context, const struct object *servic
 	plan.ports = calloc(spec->port_count * spec->cluster_ip_count, sizeof(*plan.ports));
 	if (!plan.ports)
 		return -ENOMEM;
-	for (size_t i = 0; !err && i < spec->port_count; i++) {
-		for (size_t j = 0; !err && j < spec->cluster_ip_count; j++)
+	for (size_t i = 0; i < spec->port_count; i++) {
+		for (size_t j = 0; j < spec->cluster_ip_count; j++) {
 			err = port_plan(&input, &spec->ports[i], &spec->cluster_ips[j],
 					&plan.ports[plan.port_count++]);
-	}
-	if (err) {
-		plan_fini(&plan);
-		return err;
+			if (err) {
+				plan_fini(&plan);
+				return err;
+			}
+		}
 	}
 	plan_leave_alone(spec, &plan);
 	*ret_plan = plan;

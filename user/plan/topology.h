@@ -3,7 +3,7 @@
 
 /* Topology hints: kube-proxy's rules E64 to E73 (KEP-2433, KEP-3015). */
 
-#include "plan/endpoints.h"
+#include "plan/candidates.h"
 
 enum topology_mode {
 	TOPOLOGY_NONE, /* all ready endpoints */

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "model/table.h"
+#include "model/uthash.h"
 #include "decode/decode.h"
 #include "base/file.h"
 #include "decode/items.h"
@@ -18,7 +18,7 @@
 #define MANIFEST_SIZE_MAX (512UL << 20)
 
 struct manifest {
-	struct giver giver;
+	struct provider provider;
 	struct file_stamp stamp;
 	uint64_t hash;      /* of the content last read, usable or not; 0: none */
 	int err;            /* why it cannot be read, logged once; 0: it can */
@@ -77,7 +77,7 @@ static struct manifest *manifest_find(const struct folder *folder, const char *n
 	return manifest;
 }
 
-static struct manifest *manifest_ensure(struct folder *folder, const char *name)
+static struct manifest *manifest_get_or_add(struct folder *folder, const char *name)
 {
 	struct manifest *manifest = manifest_find(folder, name);
 	bool no_memory = false;
@@ -88,14 +88,14 @@ static struct manifest *manifest_ensure(struct folder *folder, const char *name)
 	if (!manifest)
 		return NULL;
 	memcpy(manifest->name, name, strlen(name));
-	if (ledger_join(&folder->ledger, &manifest->giver, manifest->name)) {
+	if (ledger_join(&folder->ledger, &manifest->provider, manifest->name)) {
 		free(manifest);
 		return NULL;
 	}
 	HASH_ADD_STR(folder->manifests, name, manifest);
 	if (!no_memory)
 		return manifest;
-	(void)ledger_leave(&folder->ledger, &manifest->giver);
+	(void)ledger_leave(&folder->ledger, &manifest->provider);
 	free(manifest);
 	return NULL;
 }
@@ -109,14 +109,14 @@ static void manifest_expect(struct folder *folder, struct manifest *manifest, bo
 static void manifest_forget(struct folder *folder, struct manifest *manifest)
 {
 	manifest_expect(folder, manifest, false);
-	if (ledger_leave(&folder->ledger, &manifest->giver))
-		(void)log_err(-ENOMEM, "cannot take back all objects of %s/%s", folder->dir,
+	if (ledger_leave(&folder->ledger, &manifest->provider))
+		(void)log_err(-ENOMEM, "cannot remove all objects of %s/%s", folder->dir,
 			      manifest->name);
 	HASH_DEL(folder->manifests, manifest);
 	free(manifest);
 }
 
-static void object_rejected(const char *text, void *context)
+static void folder_on_problem(const char *text, void *context)
 {
 	const struct reading *reading = context;
 	const struct source_events *events = reading->folder->events;
@@ -125,11 +125,11 @@ static void object_rejected(const char *text, void *context)
 	events->rejected(events->context);
 }
 
-static int item_received(const cJSON *item, const struct decode_defaults *defaults,
-			 unsigned int line, void *context)
+static int folder_on_item(const cJSON *item, const struct decode_defaults *defaults,
+			  unsigned int line, void *context)
 {
 	struct reading *reading = context;
-	const struct decode_problems problems = {object_rejected, reading};
+	const struct decode_problems problems = {folder_on_problem, reading};
 	struct object *object;
 	int err;
 
@@ -141,7 +141,7 @@ static int item_received(const cJSON *item, const struct decode_defaults *defaul
 }
 
 /* True for the empty file that a shell leaves behind when `kubectl get ... > file.yaml` fails. */
-static bool is_blank(const struct file_content *content)
+static bool content_is_blank(const struct file_content *content)
 {
 	for (size_t i = 0; i < content->size; i++) {
 		if (!isspace((unsigned char)content->text[i]))
@@ -153,10 +153,10 @@ static bool is_blank(const struct file_content *content)
 static int text_decode(struct reading *reading, const struct file_content *content,
 		       struct items_error *ret_error)
 {
-	const struct items_receiver receiver = {item_received, reading};
+	const struct items_receiver receiver = {folder_on_item, reading};
 	size_t len = strlen(reading->path);
 
-	if (is_blank(content)) {
+	if (content_is_blank(content)) {
 		ret_error->line = 1;
 		(void)snprintf(ret_error->text, sizeof(ret_error->text),
 			       "it is empty (to remove its objects, remove the file)");
@@ -172,7 +172,7 @@ static void content_decode(struct folder *folder, struct manifest *manifest, con
 {
 	struct reading reading = {.folder = folder,
 				  .path = path,
-				  .staging = {&folder->ledger, &manifest->giver, NULL}};
+				  .staging = {&folder->ledger, &manifest->provider, NULL}};
 	struct items_error error = {};
 	int err = text_decode(&reading, content, &error);
 
@@ -180,12 +180,12 @@ static void content_decode(struct folder *folder, struct manifest *manifest, con
 		err = staging_commit(&reading.staging);
 	staging_fini(&reading.staging);
 	if (err == -EINVAL) {
-		log_warning("%s:%u: it cannot be read: %s; what the file gave before stays in use",
+		log_warning("%s:%u: cannot parse it: %s; the objects it had before stay in use",
 			    path, error.line, error.text);
 		folder->events->rejected(folder->events->context);
 	} else if (err) {
 		manifest->hash = 0;
-		(void)log_err(err, "cannot use all of %s, it is tried again when it changes", path);
+		(void)log_err(err, "cannot use all of %s, trying again when it changes", path);
 	}
 }
 
@@ -197,13 +197,13 @@ static void manifest_fail(struct folder *folder, struct manifest *manifest, cons
 	if (manifest->err == err)
 		return;
 	manifest->err = err;
-	log_warning("cannot read %s (%s); what the file gave before stays in use", path,
-		    err == -EINVAL ? "it is no regular file" : strerror(-err));
+	log_warning("cannot read %s (%s); the objects it had before stay in use", path,
+		    err == -EINVAL ? "not a regular file" : strerror(-err));
 	folder->events->rejected(folder->events->context);
 }
 
 /* The path of a file in the folder; the caller frees it. Logs. */
-static char *path_make(const struct folder *folder, const char *name)
+static char *path_alloc(const struct folder *folder, const char *name)
 {
 	char *path = NULL;
 
@@ -215,7 +215,7 @@ static char *path_make(const struct folder *folder, const char *name)
 
 void folder_read(struct folder *folder, const char *name)
 {
-	auto_cleanup(cleanup_free) char *path = path_make(folder, name);
+	auto_cleanup(cleanup_free) char *path = path_alloc(folder, name);
 	auto_cleanup(file_content_fini) struct file_content content = {};
 	struct manifest *manifest;
 	int err;
@@ -225,7 +225,7 @@ void folder_read(struct folder *folder, const char *name)
 	err = file_read(path, MANIFEST_SIZE_MAX, &content);
 	if (err == -ENOENT)
 		return; /* a dangling link; inotify reports a file that was removed */
-	manifest = manifest_ensure(folder, name);
+	manifest = manifest_get_or_add(folder, name);
 	if (!manifest) {
 		(void)log_err(-ENOMEM, "cannot read %s", path);
 		return;
@@ -275,7 +275,7 @@ void folder_forget_missing(struct folder *folder)
 		if (!manifest->expected_back)
 			continue;
 		manifest_expect(folder, manifest, false);
-		path = path_make(folder, manifest->name);
+		path = path_alloc(folder, manifest->name);
 		if (path && stat(path, &st) && errno == ENOENT)
 			manifest_forget(folder, manifest);
 	}
@@ -291,10 +291,10 @@ static int entry_compare(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static void entry_scan(struct folder *folder, const char *name)
+static void manifest_scan(struct folder *folder, const char *name)
 {
 	struct manifest *manifest = manifest_find(folder, name);
-	auto_cleanup(cleanup_free) char *path = path_make(folder, name);
+	auto_cleanup(cleanup_free) char *path = path_alloc(folder, name);
 
 	if (!path || (access(path, F_OK) && errno == ENOENT))
 		return;
@@ -316,7 +316,7 @@ int folder_scan(struct folder *folder)
 	for (manifest = folder->manifests; manifest; manifest = manifest->hh.next)
 		manifest->seen = false;
 	for (int i = 0; i < count; i++) {
-		entry_scan(folder, entries[i]->d_name);
+		manifest_scan(folder, entries[i]->d_name);
 		free(entries[i]);
 	}
 	free(entries);

@@ -3,7 +3,7 @@
 
 /*
  * Keeps the content of a folder of manifests in the model: its files, and the objects that each
- * file gives.
+ * file provides.
  */
 
 #include <stdbool.h>
@@ -31,7 +31,7 @@ bool name_is_manifest(const char *name);
 /* Reads a file even if its stamp has not changed. Logs. */
 void folder_read(struct folder *folder, const char *name);
 
-/* Removes the objects that a file has given. Logs. */
+/* Removes the objects that a file provides. Logs. */
 void folder_forget(struct folder *folder, const char *name);
 
 /*

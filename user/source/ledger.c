@@ -6,7 +6,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "source/ledger.h"
-#include "source/ledger_key.h"
+
+#define KEY_SIZE (1 + 2 * (OBJECT_NAME_MAX + 1))
 
 struct staged {
 	struct object *object; /* NULL: the model or a shadow already has it from this file */
@@ -17,16 +18,46 @@ struct staged {
 
 struct shadowed {
 	struct shadowed *next;
-	struct giver *giver;
+	struct provider *provider;
 	struct object *object;
 };
 
-/* The objects of one key that are not in the model because a later file gives the same key. */
+/* The objects of one key that are not in the model because a later file provides the same key. */
 struct shadow {
 	struct shadowed *first;
 	UT_hash_handle hh;
 	char key[];
 };
+
+/*
+ * The key of an object: the kind (one byte), then the namespace and the name, each ended by NUL.
+ */
+static void key_write(char key[KEY_SIZE], const struct object *object)
+{
+	size_t namespace_size = strlen(object->namespace_) + 1;
+	size_t name_size = strlen(object->name) + 1;
+
+	key[0] = (char)object->kind;
+	memcpy(key + 1, object->namespace_, namespace_size);
+	memcpy(key + 1 + namespace_size, object->name, name_size);
+}
+
+static const char *key_namespace(const char *key)
+{
+	return key + 1;
+}
+
+static const char *key_name(const char *key)
+{
+	return key + 1 + strlen(key + 1) + 1;
+}
+
+static size_t key_len(const char *key)
+{
+	const char *name = key_name(key);
+
+	return (size_t)(name - key) + strlen(name) + 1;
+}
 
 static const struct object *key_object(const struct ledger *ledger, const char *key)
 {
@@ -47,12 +78,12 @@ static void shadow_delete(struct ledger *ledger, struct shadow *shadow)
 
 void ledger_fini(struct ledger *ledger)
 {
-	struct giver *giver, *next_giver;
+	struct provider *provider, *next_provider;
 	struct shadow *shadow, *next_shadow;
 
-	HASH_ITER (hh, ledger->givers, giver, next_giver) {
-		HASH_DEL(ledger->givers, giver);
-		free(take_ptr(giver->keys));
+	HASH_ITER (hh, ledger->providers, provider, next_provider) {
+		HASH_DEL(ledger->providers, provider);
+		free(take_ptr(provider->keys));
 	}
 	HASH_ITER (hh, ledger->shadows, shadow, next_shadow) {
 		while (shadow->first) {
@@ -66,21 +97,21 @@ void ledger_fini(struct ledger *ledger)
 	}
 }
 
-int ledger_join(struct ledger *ledger, struct giver *giver, const char *name)
+int ledger_join(struct ledger *ledger, struct provider *provider, const char *name)
 {
 	bool no_memory = false;
 
-	*giver = (struct giver){.name = name, .id = ++ledger->last_id};
-	HASH_ADD(hh, ledger->givers, id, sizeof(giver->id), giver);
+	*provider = (struct provider){.name = name, .id = ++ledger->last_id};
+	HASH_ADD(hh, ledger->providers, id, sizeof(provider->id), provider);
 	return no_memory ? -ENOMEM : 0;
 }
 
-static struct giver *giver_find(const struct ledger *ledger, __u32 id)
+static struct provider *provider_find(const struct ledger *ledger, __u32 id)
 {
-	struct giver *giver;
+	struct provider *provider;
 
-	HASH_FIND(hh, ledger->givers, &id, sizeof(id), giver);
-	return giver;
+	HASH_FIND(hh, ledger->providers, &id, sizeof(id), provider);
+	return provider;
 }
 
 static struct shadow *shadow_find(const struct ledger *ledger, const char *key)
@@ -91,7 +122,7 @@ static struct shadow *shadow_find(const struct ledger *ledger, const char *key)
 	return shadow;
 }
 
-static struct shadow *shadow_ensure(struct ledger *ledger, const char *key)
+static struct shadow *shadow_get_or_add(struct ledger *ledger, const char *key)
 {
 	struct shadow *shadow = shadow_find(ledger, key);
 	size_t len = key_len(key);
@@ -110,33 +141,34 @@ static struct shadow *shadow_ensure(struct ledger *ledger, const char *key)
 }
 
 /*
- * Removes an object from the shadow and returns it: that of `giver`, or with NULL that of the last
- * file. NULL: there is none.
+ * Removes an object from the shadow and returns it: that of `provider`, or with NULL that of the
+ * last file. NULL: there is none.
  */
-static struct shadowed *shadow_take(struct ledger *ledger, const char *key,
-				    const struct giver *giver)
+static struct shadowed *shadow_detach(struct ledger *ledger, const char *key,
+				      const struct provider *provider)
 {
 	struct shadow *shadow = shadow_find(ledger, key);
 	struct shadowed **found = NULL;
-	struct shadowed *taken;
+	struct shadowed *detached;
 
 	for (struct shadowed **at = shadow ? &shadow->first : NULL; at && *at; at = &(*at)->next) {
-		if (giver ? (*at)->giver == giver
-			  : !found || strcmp((*at)->giver->name, (*found)->giver->name) > 0)
+		if (provider
+			    ? (*at)->provider == provider
+			    : !found || strcmp((*at)->provider->name, (*found)->provider->name) > 0)
 			found = at;
 	}
 	if (!found)
 		return NULL;
-	taken = *found;
-	*found = taken->next;
+	detached = *found;
+	*found = detached->next;
 	if (!shadow->first)
 		shadow_delete(ledger, shadow);
-	return taken;
+	return detached;
 }
 
-static void shadow_drop(struct ledger *ledger, const char *key, const struct giver *giver)
+static void shadow_drop(struct ledger *ledger, const char *key, const struct provider *provider)
 {
-	struct shadowed *shadowed = shadow_take(ledger, key, giver);
+	struct shadowed *shadowed = shadow_detach(ledger, key, provider);
 
 	if (shadowed)
 		object_free(shadowed->object);
@@ -144,37 +176,39 @@ static void shadow_drop(struct ledger *ledger, const char *key, const struct giv
 }
 
 static const struct object *shadow_get(const struct ledger *ledger, const char *key,
-				       const struct giver *giver)
+				       const struct provider *provider)
 {
 	const struct shadow *shadow = shadow_find(ledger, key);
 
 	for (const struct shadowed *at = shadow ? shadow->first : NULL; at; at = at->next) {
-		if (at->giver == giver)
+		if (at->provider == provider)
 			return at->object;
 	}
 	return NULL;
 }
 
 /* Keeps an object of a file in the shadow, in place of the file's earlier one. Takes ownership. */
-static int shadow_put(struct ledger *ledger, const char *key, struct giver *giver,
+static int shadow_put(struct ledger *ledger, const char *key, struct provider *provider,
 		      struct object *object)
 {
 	struct shadowed *shadowed = calloc(1, sizeof(*shadowed));
 	struct shadow *shadow;
 
-	shadow_drop(ledger, key, giver);
-	shadow = shadowed && object ? shadow_ensure(ledger, key) : NULL;
+	shadow_drop(ledger, key, provider);
+	shadow = shadowed && object ? shadow_get_or_add(ledger, key) : NULL;
 	if (!shadow) {
 		object_free(object);
 		free(shadowed);
 		return -ENOMEM;
 	}
-	*shadowed = (struct shadowed){.next = shadow->first, .giver = giver, .object = object};
+	*shadowed =
+		(struct shadowed){.next = shadow->first, .provider = provider, .object = object};
 	shadow->first = shadowed;
 	return 0;
 }
 
-static void conflict_log(const char *key, const struct giver *used, const struct giver *unused)
+static void conflict_log(const char *key, const struct provider *used,
+			 const struct provider *unused)
 {
 	const char *namespace_ = key_namespace(key);
 
@@ -184,22 +218,22 @@ static void conflict_log(const char *key, const struct giver *used, const struct
 }
 
 /*
- * Puts an object of a file into the model, or into the shadow if a later file gives the same key.
- * Takes ownership.
+ * Puts an object of a file into the model, or into the shadow if a later file provides the same
+ * key. Takes ownership.
  */
-static int object_offer(struct ledger *ledger, const char *key, struct giver *giver,
+static int object_offer(struct ledger *ledger, const char *key, struct provider *provider,
 			struct object *object)
 {
 	const struct object *known = key_object(ledger, key);
-	struct giver *other = known ? giver_find(ledger, known->origin) : NULL;
+	struct provider *other = known ? provider_find(ledger, known->origin) : NULL;
 	int err;
 
-	if (other && other != giver && strcmp(other->name, giver->name) > 0) {
-		conflict_log(key, other, giver);
-		return shadow_put(ledger, key, giver, object);
+	if (other && other != provider && strcmp(other->name, provider->name) > 0) {
+		conflict_log(key, other, provider);
+		return shadow_put(ledger, key, provider, object);
 	}
-	if (other && other != giver) {
-		conflict_log(key, giver, other);
+	if (other && other != provider) {
+		conflict_log(key, provider, other);
 		err = shadow_put(ledger, key, other, object_new(known));
 		if (err) {
 			object_free(object);
@@ -207,60 +241,49 @@ static int object_offer(struct ledger *ledger, const char *key, struct giver *gi
 		}
 	}
 	ledger->changed = true;
-	object->origin = giver->id;
+	object->origin = provider->id;
 	return model_put(ledger->model, object);
 }
 
-/* A file no longer gives an object: the object of another file replaces it, or it is removed. */
-static int object_release(struct ledger *ledger, const char *key, const struct giver *giver)
+/* A file no longer provides an object: the object of another file replaces it, or it is removed. */
+static int object_release(struct ledger *ledger, const char *key, const struct provider *provider)
 {
 	const struct object *known = key_object(ledger, key);
 	struct shadowed *heir;
 	int err;
 
-	if (!known || known->origin != giver->id) {
-		shadow_drop(ledger, key, giver);
+	if (!known || known->origin != provider->id) {
+		shadow_drop(ledger, key, provider);
 		return 0;
 	}
 	ledger->changed = true;
-	heir = shadow_take(ledger, key, NULL);
+	heir = shadow_detach(ledger, key, NULL);
 	if (!heir) {
 		model_remove(ledger->model, (enum object_kind)key[0], key_namespace(key),
 			     key_name(key));
 		return 0;
 	}
-	heir->object->origin = heir->giver->id;
-	log_info("%s %s/%s is now that of %s", object_kind_name((enum object_kind)key[0]),
-		 key_namespace(key), key_name(key), heir->giver->name);
+	heir->object->origin = heir->provider->id;
+	log_info("%s %s/%s is now the one in %s", object_kind_name((enum object_kind)key[0]),
+		 key_namespace(key), key_name(key), heir->provider->name);
 	err = model_put(ledger->model, heir->object);
 	free(heir);
 	return err;
 }
 
-/* Copies the key at `offset` of the giver's keys; returns its length. */
-static size_t key_copy(char key[KEY_SIZE], const struct giver *giver, size_t offset)
+int ledger_leave(struct ledger *ledger, struct provider *provider)
 {
-	size_t len = key_len(giver->keys + offset);
-
-	memcpy(key, giver->keys + offset, len);
-	return len;
-}
-
-int ledger_leave(struct ledger *ledger, struct giver *giver)
-{
-	char key[KEY_SIZE];
 	int err = 0;
 
-	for (size_t offset = 0; offset < giver->keys_len;) {
-		int release_err;
+	for (size_t offset = 0; offset < provider->keys_len;
+	     offset += key_len(provider->keys + offset)) {
+		int release_err = object_release(ledger, provider->keys + offset, provider);
 
-		offset += key_copy(key, giver, offset);
-		release_err = object_release(ledger, key, giver);
 		err = err ? err : release_err;
 	}
-	free(take_ptr(giver->keys));
-	giver->keys_len = 0;
-	HASH_DEL(ledger->givers, giver);
+	free(take_ptr(provider->keys));
+	provider->keys_len = 0;
+	HASH_DEL(ledger->providers, provider);
 	return err;
 }
 
@@ -272,18 +295,18 @@ static struct staged *staged_find(const struct staging *staging, const char *key
 	return staged;
 }
 
-/* True if the file already gives an identical object. */
+/* True if the file already provides an identical object. */
 static bool object_is_known(const struct staging *staging, const char *key,
 			    const struct object *object)
 {
 	const struct object *known = key_object(staging->ledger, key);
 
-	if (!known || known->origin != staging->giver->id)
-		known = shadow_get(staging->ledger, key, staging->giver);
+	if (!known || known->origin != staging->provider->id)
+		known = shadow_get(staging->ledger, key, staging->provider);
 	return known && object_equal(known, object);
 }
 
-static struct staged *staged_ensure(struct staging *staging, const char *key, unsigned int line)
+static struct staged *staged_get_or_add(struct staging *staging, const char *key, unsigned int line)
 {
 	struct staged *staged = staged_find(staging, key);
 	size_t len = key_len(key);
@@ -291,8 +314,9 @@ static struct staged *staged_ensure(struct staging *staging, const char *key, un
 
 	if (staged) {
 		log_warning("%s:%u: %s %s/%s was on line %u already: the later one counts",
-			    staging->giver->name, line, object_kind_name((enum object_kind)key[0]),
-			    key_namespace(key), key_name(key), staged->line);
+			    staging->provider->name, line,
+			    object_kind_name((enum object_kind)key[0]), key_namespace(key),
+			    key_name(key), staged->line);
 		return staged;
 	}
 	staged = calloc(1, sizeof(*staged) + len);
@@ -310,8 +334,8 @@ int staging_add(struct staging *staging, struct object *object, unsigned int lin
 	struct staged *staged;
 	char key[KEY_SIZE];
 
-	(void)key_write(key, object);
-	staged = staged_ensure(staging, key, line);
+	key_write(key, object);
+	staged = staged_get_or_add(staging, key, line);
 	if (!staged) {
 		object_free(object);
 		return -ENOMEM;
@@ -345,28 +369,34 @@ static char *staging_keys(const struct staging *staging, size_t *ret_len)
 
 int staging_commit(struct staging *staging)
 {
-	struct giver *giver = staging->giver;
+	struct provider *provider = staging->provider;
 	auto_cleanup(cleanup_free) char *old_keys = NULL;
-	size_t old_len = giver->keys_len;
+	size_t old_len = provider->keys_len;
 	size_t len;
 	char *keys = staging_keys(staging, &len);
-	int err = 0;
+	int err;
 
 	if (!keys)
 		return -ENOMEM;
-	old_keys = giver->keys;
-	giver->keys = keys;
-	giver->keys_len = len;
+	old_keys = provider->keys;
+	provider->keys = keys;
+	provider->keys_len = len;
 	for (size_t offset = 0; offset < old_len; offset += key_len(old_keys + offset)) {
-		if (!err && !staged_find(staging, old_keys + offset))
-			err = object_release(staging->ledger, old_keys + offset, giver);
+		if (staged_find(staging, old_keys + offset))
+			continue;
+		err = object_release(staging->ledger, old_keys + offset, provider);
+		if (err)
+			return err;
 	}
-	for (struct staged *staged = staging->objects; staged && !err; staged = staged->hh.next) {
-		if (staged->object)
-			err = object_offer(staging->ledger, staged->key, giver,
-					   take_ptr(staged->object));
+	for (struct staged *staged = staging->objects; staged; staged = staged->hh.next) {
+		if (!staged->object)
+			continue;
+		err = object_offer(staging->ledger, staged->key, provider,
+				   take_ptr(staged->object));
+		if (err)
+			return err;
 	}
-	return err;
+	return 0;
 }
 
 void staging_fini(struct staging *staging)

@@ -2,30 +2,30 @@
 #pragma once
 
 /*
- * The ledger: which file gave which object. It puts new and changed objects of a file into the
- * model and removes those that the file no longer has. If several files give the same object, the
- * file with the last name in order wins; the objects of the others are kept aside and replace it
- * when it goes.
+ * The ledger: which file provides which object. It puts new and changed objects of a file into the
+ * model and removes those that the file no longer has. If several files provide the same object,
+ * the file with the last name in order wins; the objects of the others are kept aside and replace
+ * it when it goes.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "model/model.h"
-#include "model/table.h"
+#include "model/uthash.h"
 
 /* One file; embedded in the owner's struct. */
-struct giver {
+struct provider {
 	const char *name; /* borrowed */
 	__u32 id;         /* the `origin` of its objects in the model */
-	char *keys;       /* of all objects that it gives, concatenated */
+	char *keys;       /* of all objects that it provides, concatenated */
 	size_t keys_len;
 	UT_hash_handle hh;
 };
 
 struct ledger {
 	struct model *model; /* borrowed */
-	struct giver *givers;
+	struct provider *providers;
 	struct shadow *shadows;
 	__u32 last_id;
 	bool changed; /* the model may have changed; the owner resets it */
@@ -33,24 +33,26 @@ struct ledger {
 
 void ledger_init(struct ledger *ledger, struct model *model);
 
-/* Frees the objects kept aside. The objects in the model stay. The givers belong to the caller. */
+/*
+ * Frees the objects kept aside. The objects in the model stay. The providers belong to the caller.
+ */
 void ledger_fini(struct ledger *ledger);
 
-/* Adds a file that gives nothing yet. Returns 0 or -ENOMEM. */
-int ledger_join(struct ledger *ledger, struct giver *giver, const char *name);
+/* Adds a file that provides nothing yet. Returns 0 or -ENOMEM. */
+int ledger_join(struct ledger *ledger, struct provider *provider, const char *name);
 
 /*
- * Removes a file and its objects, except those that another file gives too. Logs. Returns 0 or
+ * Removes a file and its objects, except those that another file provides too. Logs. Returns 0 or
  * -ENOMEM.
  */
-int ledger_leave(struct ledger *ledger, struct giver *giver);
+int ledger_leave(struct ledger *ledger, struct provider *provider);
 
 /*
  * The objects of a file's new content, collected until the whole file has been read successfully.
  */
 struct staging {
 	struct ledger *ledger;
-	struct giver *giver;
+	struct provider *provider;
 	struct staged *objects;
 };
 
@@ -61,8 +63,8 @@ struct staging {
 int staging_add(struct staging *staging, struct object *object, unsigned int line);
 
 /*
- * Replaces the file's objects by the staged ones. Logs objects that several files give. Returns 0
- * or -ENOMEM.
+ * Replaces the file's objects by the staged ones. Logs objects that several files provide. Returns
+ * 0 or -ENOMEM.
  */
 int staging_commit(struct staging *staging);
 

@@ -61,7 +61,7 @@ struct manifests {
 	char dir[];
 };
 
-static void touches_drop(struct manifests *source)
+static void touches_free(struct manifests *source)
 {
 	struct touch *touch, *next;
 
@@ -73,32 +73,39 @@ static void touches_drop(struct manifests *source)
 
 static void manifests_free(struct manifests *source)
 {
-	touches_drop(source);
+	touches_free(source);
 	folder_fini(&source->folder);
 	cleanup_fd(&source->inotify);
 	free(source);
 }
 
-/* Records news about a name. If memory is short, requests a scan instead. */
-static void name_touch(struct manifests *source, const char *name, enum touch_kind kind)
+static struct touch *touch_get_or_add(struct manifests *source, const char *name)
 {
 	struct touch *touch;
 	bool no_memory = false;
 
 	HASH_FIND_STR(source->touched, name, touch);
-	if (!touch) {
-		touch = calloc(1, sizeof(*touch) + strlen(name) + 1);
-		if (touch) {
-			memcpy(touch->name, name, strlen(name));
-			HASH_ADD_STR(source->touched, name, touch);
-		}
-		if (!touch || no_memory) {
-			free(touch);
-			source->scan_needed = true;
-			return;
-		}
-	}
-	touch->kind = kind;
+	if (touch)
+		return touch;
+	touch = calloc(1, sizeof(*touch) + strlen(name) + 1);
+	if (!touch)
+		return NULL;
+	memcpy(touch->name, name, strlen(name));
+	HASH_ADD_STR(source->touched, name, touch);
+	if (no_memory)
+		free(take_ptr(touch));
+	return touch;
+}
+
+/* Records news about a name. If memory is short, requests a scan instead. */
+static void name_touch(struct manifests *source, const char *name, enum touch_kind kind)
+{
+	struct touch *touch = touch_get_or_add(source, name);
+
+	if (touch)
+		touch->kind = kind;
+	else
+		source->scan_needed = true;
 }
 
 static int name_stat(const struct manifests *source, const char *name, struct stat *ret_stat)
@@ -158,10 +165,10 @@ static void other_event(struct manifests *source, const struct inotify_event *ev
 	}
 }
 
-static void event_note(struct manifests *source, const struct inotify_event *event)
+static void event_read(struct manifests *source, const struct inotify_event *event)
 {
 	if (event->mask & IN_Q_OVERFLOW) {
-		log_info("too many changes in %s at once, looking through all files", source->dir);
+		log_info("too many changes in %s at once, scanning all files", source->dir);
 		source->scan_needed = true;
 	} else if (event->wd != source->watch) {
 		return; /* an event of an earlier folder */
@@ -183,7 +190,7 @@ static void events_read(struct manifests *source)
 		for (const char *at = buf; at < buf + len;) {
 			const struct inotify_event *event = (const struct inotify_event *)at;
 
-			event_note(source, event);
+			event_read(source, event);
 			at += sizeof(*event) + event->len;
 		}
 	}
@@ -207,21 +214,20 @@ static void touches_apply(struct manifests *source)
 		if (touch->kind == TOUCH_READ && !source->folder_lost)
 			folder_read(&source->folder, touch->name);
 	}
-	touches_drop(source);
+	touches_free(source);
 }
 
-static void folder_rescan(struct manifests *source)
+static void manifests_rescan(struct manifests *source)
 {
 	int err = folder_scan(&source->folder);
 
 	source->scan_needed = false;
 	if (err)
-		(void)log_err(err, "cannot look through %s, its objects stay as they are",
-			      source->dir);
+		(void)log_err(err, "cannot scan %s, its objects stay as they are", source->dir);
 }
 
 /* Watches the folder that is at the path now. Returns 0 or a negative errno. Silent. */
-static int watch_add(struct manifests *source)
+static int manifests_watch(struct manifests *source)
 {
 	int watch = inotify_add_watch(source->inotify, source->dir, WATCH_MASK);
 
@@ -232,35 +238,34 @@ static int watch_add(struct manifests *source)
 }
 
 /* The folder was removed or replaced: its objects stay until a folder is there again. */
-static void folder_lose(struct manifests *source)
+static void manifests_rewatch(struct manifests *source)
 {
 	if (source->watch >= 0)
 		(void)inotify_rm_watch(source->inotify, source->watch);
 	source->watch = -1;
 	source->folder_lost = false;
-	if (!watch_add(source)) {
+	if (!manifests_watch(source)) {
 		log_info("the folder %s has been replaced, reading the new one", source->dir);
 		source->scan_needed = true;
 		return;
 	}
-	log_warning("the folder %s is gone; what it gave stays in use until it is back",
-		    source->dir);
+	log_warning("the folder %s is gone; its objects stay in use until it is back", source->dir);
 }
 
-static void on_timer(uv_timer_t *timer);
+static void manifests_on_timer(uv_timer_t *timer);
 
-static void changes_tell(struct manifests *source, uint64_t woken_ns)
+static void changes_report(struct manifests *source, uint64_t woken_ns)
 {
 	if ((source->watch < 0 || folder_expects(&source->folder)) &&
 	    !uv_is_active((uv_handle_t *)&source->timer))
-		(void)uv_timer_start(&source->timer, on_timer, PATIENCE_MS, PATIENCE_MS);
+		(void)uv_timer_start(&source->timer, manifests_on_timer, PATIENCE_MS, PATIENCE_MS);
 	if (!source->folder.ledger.changed)
 		return;
 	source->folder.ledger.changed = false;
 	source->events.changed(woken_ns, source->events.context);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void manifests_on_timer(uv_timer_t *timer)
 {
 	struct manifests *source = timer->data;
 	uint64_t woken_ns = uv_hrtime();
@@ -272,17 +277,17 @@ static void on_timer(uv_timer_t *timer)
 		source->events.synced(woken_ns, source->events.context);
 		return;
 	}
-	if (source->watch < 0 && !watch_add(source)) {
+	if (source->watch < 0 && !manifests_watch(source)) {
 		log_info("the folder %s is back, reading it", source->dir);
-		folder_rescan(source);
+		manifests_rescan(source);
 	}
 	folder_forget_missing(&source->folder);
 	if (source->watch >= 0)
 		(void)uv_timer_stop(timer);
-	changes_tell(source, woken_ns);
+	changes_report(source, woken_ns);
 }
 
-static void on_events(uv_poll_t *poll, int status, int events)
+static void manifests_on_events(uv_poll_t *poll, int status, int events)
 {
 	struct manifests *source = poll->data;
 	uint64_t woken_ns = uv_hrtime();
@@ -295,10 +300,10 @@ static void on_events(uv_poll_t *poll, int status, int events)
 	events_read(source);
 	touches_apply(source);
 	if (source->folder_lost)
-		folder_lose(source);
+		manifests_rewatch(source);
 	if (source->scan_needed)
-		folder_rescan(source);
-	changes_tell(source, woken_ns);
+		manifests_rescan(source);
+	changes_report(source, woken_ns);
 }
 
 static void manifests_close(struct source *base);
@@ -326,7 +331,7 @@ static void manifests_freep(struct manifests **source)
 }
 
 /* Watches before reading: a change in between is read twice, never missed. Logs. */
-static int source_read_first(struct manifests *source)
+static int manifests_open(struct manifests *source)
 {
 	int err;
 
@@ -336,7 +341,7 @@ static int source_read_first(struct manifests *source)
 			-errno,
 			"cannot watch %s (raise fs.inotify.max_user_instances if it is full)",
 			source->dir);
-	err = watch_add(source);
+	err = manifests_watch(source);
 	if (err == -ENOSPC)
 		return log_err(err, "cannot watch %s: raise fs.inotify.max_user_watches",
 			       source->dir);
@@ -349,7 +354,7 @@ static int source_read_first(struct manifests *source)
 	return 0;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void manifests_on_closed(uv_handle_t *handle)
 {
 	struct manifests *source = handle->data;
 
@@ -361,8 +366,8 @@ static void manifests_close(struct source *base)
 {
 	struct manifests *source = (struct manifests *)base;
 
-	uv_close((uv_handle_t *)&source->poll, on_closed);
-	uv_close((uv_handle_t *)&source->timer, on_closed);
+	uv_close((uv_handle_t *)&source->poll, manifests_on_closed);
+	uv_close((uv_handle_t *)&source->timer, manifests_on_closed);
 }
 
 int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
@@ -373,7 +378,7 @@ int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
 
 	if (!source)
 		return log_err(-ENOMEM, "cannot read the folder of manifests %s", dir);
-	err = source_read_first(source);
+	err = manifests_open(source);
 	if (err)
 		return err;
 	err = uv_poll_init(loop, &source->poll, source->inotify);
@@ -383,13 +388,13 @@ int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
 	source->poll.data = source;
 	source->timer.data = source;
 	source->open_handles = 2;
-	err = uv_poll_start(&source->poll, UV_READABLE, on_events);
+	err = uv_poll_start(&source->poll, UV_READABLE, manifests_on_events);
 	if (err) {
 		manifests_close(&take_ptr(source)->source);
 		return log_err(err, "cannot follow changes in %s", dir);
 	}
 	log_info("read %u manifests of %s", folder_count(&source->folder), dir);
-	(void)uv_timer_start(&source->timer, on_timer, 0, 0);
+	(void)uv_timer_start(&source->timer, manifests_on_timer, 0, 0);
 	*ret_source = &take_ptr(source)->source;
 	return 0;
 }

@@ -41,9 +41,9 @@ struct event_text;
 struct source {
 	/* Closes the handles; the source is freed once the loop has run again. */
 	void (*close)(struct source *source);
-	/* See source_tell; NULL if the source takes no Events. */
-	void (*tell)(struct source *source, const struct event_text *text);
-	bool (*is_telling)(const struct source *source);
+	/* See source_tell and source_is_telling; NULL if the source cannot post Events. */
+	void (*post_event)(struct source *source, const struct event_text *text);
+	bool (*is_posting)(const struct source *source);
 };
 
 /*
@@ -86,17 +86,17 @@ int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 		     struct model *model, const struct source_events *events,
 		     struct source **ret_source);
 
-/* Reports an Event about our own Node or a Service, if the source can post Events. */
+/* Posts an Event about our own Node or a Service, if the source can post Events. */
 static inline void source_tell(struct source *source, const struct event_text *text)
 {
-	if (source && source->tell)
-		source->tell(source, text);
+	if (source && source->post_event)
+		source->post_event(source, text);
 }
 
 /* True while an Event is being posted or due at once. */
 static inline bool source_is_telling(const struct source *source)
 {
-	return source && source->is_telling && source->is_telling(source);
+	return source && source->is_posting && source->is_posting(source);
 }
 
 /*

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Packing: copies an object with everything it points to into one block. The same walk runs twice,
- * first to count the bytes (`base` is NULL and nothing is written), then to fill the block.
- * `field`, NULL while counting, is where in the copy a pointer is stored.
+ * Packed objects. Packing copies an object with everything it points to into one block. The same
+ * walk runs twice, first to count the bytes (`base` is NULL and nothing is written), then to fill
+ * the block. `field`, NULL while counting, is where in the copy a pointer is stored.
  */
 
 #include <stdint.h>
@@ -11,7 +11,36 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "model/packed.h"
+#include "model/object.h"
+#include "model/shared_name.h"
+
+/*
+ * Endpoints of a packed slice, of 8 bytes each with IPv4 addresses and 20 with IPv6: a word with
+ * the number of the node's name and the conditions, then the address.
+ */
+#define PACKED_NAME        ((1U << SHARED_NAME_BITS) - 1)
+#define PACKED_READY       (1U << 28)
+#define PACKED_SERVING     (1U << 29)
+#define PACKED_TERMINATING (1U << 30)
+
+struct packed_hints {
+	char **zone_hints;
+	char **node_hints;
+	__u16 zone_hint_count;
+	__u16 node_hint_count;
+};
+
+struct packed_endpoints {
+	struct packed_hints *hints; /* one per endpoint; NULL: none has any */
+	bool is_ipv4;
+	__u32 words[];
+};
+
+/* The number of words of one endpoint. */
+static size_t packed_stride(bool is_ipv4)
+{
+	return 1 + (is_ipv4 ? sizeof(__be32) : sizeof(struct ip_addr)) / sizeof(__u32);
+}
 
 /*
  * Strings that later ones are compared with: enough for the names of nodes, zones and ports in a
@@ -171,7 +200,7 @@ static void hints_pack(struct packer *packer, const struct slice_endpoint *endpo
 static void endpoint_write(struct packer *packer, const struct slice_endpoint *endpoint,
 			   bool is_ipv4, __u32 *words)
 {
-	__u32 name = endpoint->node_name ? name_take(endpoint->node_name) : 0;
+	__u32 name = endpoint->node_name ? shared_name_acquire(endpoint->node_name) : 0;
 	size_t skipped = is_ipv4 ? sizeof(endpoint->addr) - sizeof(__be32) : 0;
 
 	packer->no_memory |= endpoint->node_name && !name;
@@ -329,12 +358,54 @@ struct object *object_new(const struct object *object)
 	return copy;
 }
 
+/* Releases the node names of a packed slice. */
+static void slice_release_names(const struct slice_object *slice)
+{
+	const struct packed_endpoints *packed = slice->packed;
+
+	for (size_t i = 0; packed && i < slice->endpoint_count; i++)
+		shared_name_release(packed->words[i * packed_stride(packed->is_ipv4)] &
+				    PACKED_NAME);
+}
+
 void object_free(struct object *object)
 {
-	if (object && object->kind == OBJECT_ENDPOINT_SLICE)
-		slice_names_drop(&object->slice);
-	for (size_t i = 0;
-	     object && object->kind == OBJECT_ENDPOINTS && i < object->endpoints.slice_count; i++)
-		slice_names_drop(&object->endpoints.slices[i]);
+	if (!object)
+		return;
+	if (object->kind == OBJECT_ENDPOINT_SLICE)
+		slice_release_names(&object->slice);
+	for (size_t i = 0; object->kind == OBJECT_ENDPOINTS && i < object->endpoints.slice_count;
+	     i++)
+		slice_release_names(&object->endpoints.slices[i]);
 	free(object);
+}
+
+struct slice_endpoint slice_endpoint_at(const struct slice_object *slice, size_t index)
+{
+	const struct packed_endpoints *packed = slice->packed;
+	struct slice_endpoint endpoint;
+	const __u32 *words;
+
+	if (!packed)
+		return slice->endpoints[index];
+	words = packed->words + index * packed_stride(packed->is_ipv4);
+	endpoint = (struct slice_endpoint){
+		.node_name = (char *)shared_name_text(words[0] & PACKED_NAME),
+		.ready = words[0] & PACKED_READY,
+		.serving = words[0] & PACKED_SERVING,
+		.terminating = words[0] & PACKED_TERMINATING,
+	};
+	if (packed->is_ipv4)
+		endpoint.addr = address_from_ipv4(words[1]);
+	else
+		memcpy(&endpoint.addr, &words[1], sizeof(endpoint.addr));
+	if (packed->hints) {
+		const struct packed_hints *hints = &packed->hints[index];
+
+		endpoint.zone_hints = hints->zone_hints;
+		endpoint.node_hints = hints->node_hints;
+		endpoint.zone_hint_count = hints->zone_hint_count;
+		endpoint.node_hint_count = hints->node_hint_count;
+	}
+	return endpoint;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "model/names.h"
+#include "model/shared_name.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,19 +25,19 @@ static struct {
 	uint32_t first_free;
 } names;
 
-static bool name_is(const void *name, const void *text)
+static bool shared_name_is(const void *name, const void *text)
 {
 	return !strcmp(((const struct name *)name)->text, text);
 }
 
-/* A number that is still free when this returns; 0: no memory, or too many names. */
-static uint32_t number_get(void)
+/* The first free number, which stays free; 0: no memory, or too many names. */
+static uint32_t number_first_free(void)
 {
 	if (names.first_free)
 		return names.first_free;
 	if (names.count + 1 >= names.room) {
 		uint32_t room = names.room ? names.room * 2 : 64;
-		void *numbers = room > 1U << NAME_ID_BITS
+		void *numbers = room > 1U << SHARED_NAME_BITS
 					? NULL
 					: realloc(names.numbers, room * sizeof(*names.numbers));
 
@@ -51,9 +51,9 @@ static uint32_t number_get(void)
 	return names.first_free;
 }
 
-static uint32_t name_make(const char *text, uint32_t hash)
+static uint32_t shared_name_add(const char *text, uint32_t hash)
 {
-	uint32_t id = number_get();
+	uint32_t id = number_first_free();
 	size_t size = strlen(text) + 1;
 	struct name *name = id ? malloc(sizeof(*name) + size) : NULL;
 
@@ -70,23 +70,23 @@ static uint32_t name_make(const char *text, uint32_t hash)
 	return id;
 }
 
-uint32_t name_take(const char *text)
+uint32_t shared_name_acquire(const char *text)
 {
 	uint32_t hash = lookup_hash(text, strlen(text));
-	struct name *name = lookup_find(&names.by_text, hash, name_is, text);
+	struct name *name = lookup_find(&names.by_text, hash, shared_name_is, text);
 
 	if (!name)
-		return name_make(text, hash);
+		return shared_name_add(text, hash);
 	name->references++;
 	return name->id;
 }
 
-const char *name_text(uint32_t id)
+const char *shared_name_text(uint32_t id)
 {
 	return id ? names.numbers[id].name->text : NULL;
 }
 
-void name_drop(uint32_t id)
+void shared_name_release(uint32_t id)
 {
 	struct name *name = id ? names.numbers[id].name : NULL;
 

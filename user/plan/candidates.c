@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "plan/endpoints.h"
+#include "plan/candidates.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "model/derive.h"
+#include "model/pod_slices.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 struct derivation {
 	const struct service_object *service;
 	__u16 *numbers; /* of the current Pod, by port of the Service; 0: it lacks the port */
-	struct derived_slices slices;
+	struct pod_slices slices;
 };
 
 /* The number that a target port resolves to in this Pod; 0: no port has that name and protocol. */
@@ -49,7 +49,7 @@ static bool slice_has_numbers(const struct derivation *derivation, const struct 
 
 static struct slice_object *slice_append(struct derivation *derivation, enum ip_family family)
 {
-	struct derived_slices *slices = &derivation->slices;
+	struct pod_slices *slices = &derivation->slices;
 	const struct service_object *service = derivation->service;
 	auto_cleanup(cleanup_free) struct slice_port *ports =
 		calloc(service->port_count + 1, sizeof(*ports));
@@ -74,7 +74,7 @@ static struct slice_object *slice_append(struct derivation *derivation, enum ip_
 	return slice;
 }
 
-static struct slice_object *slice_for(struct derivation *derivation, enum ip_family family)
+static struct slice_object *slice_get_or_add(struct derivation *derivation, enum ip_family family)
 {
 	for (size_t i = 0; i < derivation->slices.count; i++) {
 		struct slice_object *slice = &derivation->slices.items[i];
@@ -126,7 +126,7 @@ static int pod_add(struct derivation *derivation, const struct pod_object *pod,
 	endpoint.addr = *addr;
 	endpoint.ready =
 		derivation->service->publish_not_ready || (pod->ready && !pod->terminating);
-	slice = slice_for(derivation, family);
+	slice = slice_get_or_add(derivation, family);
 	return slice ? endpoint_append(slice, &endpoint) : -ENOMEM;
 }
 
@@ -149,40 +149,50 @@ static int pod_derive(struct derivation *derivation, const struct pod_object *po
 {
 	enum ip_family families[FAMILIES_MAX];
 	size_t family_count = service_families(derivation->service, families);
-	int err = 0;
 
 	for (size_t i = 0; i < derivation->service->port_count; i++)
 		derivation->numbers[i] = target_port_resolve(&derivation->service->ports[i], pod);
-	for (size_t i = 0; i < family_count && !err; i++)
-		err = pod_add(derivation, pod, families[i]);
-	return err;
+	for (size_t i = 0; i < family_count; i++) {
+		int err = pod_add(derivation, pod, families[i]);
+
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
-int derive_slices(const struct object *service, const struct object *const *pods, size_t pod_count,
-		  struct derived_slices *ret_slices)
+int pod_slices_derive(const struct object *service, const struct object *const *pods,
+		      size_t pod_count, struct pod_slices *ret_slices)
 {
 	auto_cleanup(cleanup_free) __u16 *numbers =
 		calloc(service->service.port_count + 1, sizeof(*numbers));
 	struct derivation derivation = {.service = &service->service, .numbers = numbers};
-	int err = numbers ? 0 : -ENOMEM;
 
-	for (size_t i = 0; i < pod_count && !err; i++) {
-		if (!pods[i]->pod.finished &&
-		    labels_match(&pods[i]->labels, &service->service.selector))
-			err = pod_derive(&derivation, &pods[i]->pod);
+	*ret_slices = (struct pod_slices){};
+	if (!numbers)
+		return -ENOMEM;
+	for (size_t i = 0; i < pod_count; i++) {
+		int err;
+
+		if (pods[i]->pod.finished ||
+		    !labels_match(&pods[i]->labels, &service->service.selector))
+			continue;
+		err = pod_derive(&derivation, &pods[i]->pod);
+		if (err) {
+			pod_slices_fini(&derivation.slices);
+			return err;
+		}
 	}
-	if (err)
-		derived_slices_fini(&derivation.slices);
 	*ret_slices = derivation.slices;
-	return err;
+	return 0;
 }
 
-void derived_slices_fini(struct derived_slices *slices)
+void pod_slices_fini(struct pod_slices *slices)
 {
 	for (size_t i = 0; i < slices->count; i++) {
 		free(slices->items[i].endpoints);
 		free(slices->items[i].ports);
 	}
 	free(slices->items);
-	*slices = (struct derived_slices){};
+	*slices = (struct pod_slices){};
 }

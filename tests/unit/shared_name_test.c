@@ -8,25 +8,25 @@
 #include <stdio.h>
 
 #include "between.h"
-#include "model/names.h"
+#include "model/shared_name.h"
 
 #define NAMES 1000
 
 static void equal_names_have_one_number(void **state)
 {
 	char again[] = "node-1";
-	uint32_t first = name_take("node-1"), other = name_take("node-2"),
-		 second = name_take(again);
+	uint32_t first = shared_name_acquire("node-1"), other = shared_name_acquire("node-2"),
+		 second = shared_name_acquire(again);
 
 	(void)state;
 	assert_int_not_equal(first, 0);
 	assert_int_not_equal(first, other);
 	assert_int_equal(first, second);
-	name_drop(first);
-	assert_string_equal(name_text(second), "node-1");
-	assert_string_equal(name_text(other), "node-2");
-	name_drop(second);
-	name_drop(other);
+	shared_name_release(first);
+	assert_string_equal(shared_name_text(second), "node-1");
+	assert_string_equal(shared_name_text(other), "node-2");
+	shared_name_release(second);
+	shared_name_release(other);
 }
 
 static void numbers_are_used_again(void **state)
@@ -38,13 +38,13 @@ static void numbers_are_used_again(void **state)
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < NAMES; i++) {
 			(void)snprintf(text, sizeof(text), "node-%d-%d", round, i);
-			ids[i] = name_take(text);
+			ids[i] = shared_name_acquire(text);
 			assert_between(ids[i], 1, NAMES + 2);
 		}
 		for (int i = 0; i < NAMES; i++) {
 			(void)snprintf(text, sizeof(text), "node-%d-%d", round, i);
-			assert_string_equal(name_text(ids[i]), text);
-			name_drop(ids[i]);
+			assert_string_equal(shared_name_text(ids[i]), text);
+			shared_name_release(ids[i]);
 		}
 	}
 }
@@ -52,8 +52,8 @@ static void numbers_are_used_again(void **state)
 static void no_name_has_no_text(void **state)
 {
 	(void)state;
-	assert_null(name_text(0));
-	name_drop(0);
+	assert_null(shared_name_text(0));
+	shared_name_release(0);
 }
 
 int main(void)

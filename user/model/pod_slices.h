@@ -6,7 +6,7 @@
 #include "model/object.h"
 
 /* Slices derived from Pods. They are loose: names are borrowed from the Service and the Pods. */
-struct derived_slices {
+struct pod_slices {
 	struct slice_object *items;
 	size_t count;
 };
@@ -15,9 +15,9 @@ struct derived_slices {
  * Derives the slices that the EndpointSlice controller would make for a Service from the Pods that
  * it selects: one for each family of its ClusterIPs and each set of numbers that its target ports
  * resolve to. `pods` are the Pods of its namespace. On success the caller frees with
- * derived_slices_fini. Returns 0 or -ENOMEM. Silent.
+ * pod_slices_fini. Returns 0 or -ENOMEM. Silent.
  */
-int derive_slices(const struct object *service, const struct object *const *pods, size_t pod_count,
-		  struct derived_slices *ret_slices);
+int pod_slices_derive(const struct object *service, const struct object *const *pods,
+		      size_t pod_count, struct pod_slices *ret_slices);
 
-void derived_slices_fini(struct derived_slices *slices);
+void pod_slices_fini(struct pod_slices *slices);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "decode/cjson.h"
 #include "decode/items.h"
 
 #define JSON_DEPTH_MAX 1000 /* cJSON's own limit */
@@ -32,11 +33,6 @@ struct document {
 	cJSON *kind;
 	cJSON *api_version;
 };
-
-static void cleanup_cjson(cJSON **json)
-{
-	cJSON_Delete(*json);
-}
 
 static void document_fini(struct document *document)
 {
@@ -69,7 +65,7 @@ static int scanner_fail(struct scanner *scanner, const char *why)
 	return -EINVAL;
 }
 
-static void spaces_skip(struct scanner *scanner)
+static void scanner_skip_spaces(struct scanner *scanner)
 {
 	while (scanner->at < scanner->end && *scanner->at && strchr(" \t\r\n", *scanner->at))
 		scanner->at++;
@@ -96,7 +92,7 @@ static size_t utf8_len(const unsigned char *at, const unsigned char *end)
 }
 
 /* Skips a string; the scanner is on its opening quote. */
-static int string_skip(struct scanner *scanner)
+static int scanner_skip_string(struct scanner *scanner)
 {
 	scanner->at++;
 	while (scanner->at < scanner->end) {
@@ -122,21 +118,10 @@ static int string_skip(struct scanner *scanner)
 	return scanner_fail(scanner, "");
 }
 
-/* Skips a number or a word. */
-static int word_skip(struct scanner *scanner)
-{
-	const char *begin = scanner->at;
-
-	while (scanner->at < scanner->end && *scanner->at &&
-	       !strchr(" \t\r\n,:[]{}\"", *scanner->at))
-		scanner->at++;
-	return scanner->at > begin ? 0 : scanner_fail(scanner, "a value is expected");
-}
-
 /*
  * Skips an object or array. Only brackets and strings matter inside: cJSON checks whatever is used.
  */
-static int brackets_skip(struct scanner *scanner)
+static int scanner_skip_brackets(struct scanner *scanner)
 {
 	unsigned int depth = 0;
 	int err;
@@ -145,7 +130,7 @@ static int brackets_skip(struct scanner *scanner)
 		char c = *scanner->at;
 
 		if (c == '"') {
-			err = string_skip(scanner);
+			err = scanner_skip_string(scanner);
 			if (err)
 				return err;
 			continue;
@@ -160,19 +145,25 @@ static int brackets_skip(struct scanner *scanner)
 }
 
 /* Skips the current value. */
-static int value_skip(struct scanner *scanner)
+static int scanner_skip_value(struct scanner *scanner)
 {
+	const char *begin = scanner->at;
+
 	if (scanner->at >= scanner->end)
 		return scanner_fail(scanner, "");
-	if (*scanner->at == '"')
-		return string_skip(scanner);
-	if (*scanner->at == '[' || *scanner->at == '{')
-		return brackets_skip(scanner);
-	return word_skip(scanner);
+	if (*begin == '"')
+		return scanner_skip_string(scanner);
+	if (*begin == '[' || *begin == '{')
+		return scanner_skip_brackets(scanner);
+	/* A number or a word. */
+	while (scanner->at < scanner->end && *scanner->at &&
+	       !strchr(" \t\r\n,:[]{}\"", *scanner->at))
+		scanner->at++;
+	return scanner->at > begin ? 0 : scanner_fail(scanner, "a value is expected");
 }
 
 /* Parses the current value and moves past it. */
-static int value_parse(struct scanner *scanner, cJSON **ret_json)
+static int scanner_parse_value(struct scanner *scanner, cJSON **ret_json)
 {
 	const char *end = NULL;
 
@@ -187,9 +178,10 @@ static int value_parse(struct scanner *scanner, cJSON **ret_json)
 	return scanner_fail(scanner, "this is not JSON, or nested too deeply");
 }
 
-static bool scanner_take(struct scanner *scanner, char c)
+/* Moves past spaces, and past `c` if it follows. */
+static bool scanner_accept(struct scanner *scanner, char c)
 {
-	spaces_skip(scanner);
+	scanner_skip_spaces(scanner);
 	if (scanner->at >= scanner->end || *scanner->at != c)
 		return false;
 	scanner->at++;
@@ -197,21 +189,21 @@ static bool scanner_take(struct scanner *scanner, char c)
 }
 
 /* Scans one member of the outermost object and keeps it if it is needed. */
-static int member_scan(struct scanner *scanner, struct document *document)
+static int document_scan_member(struct scanner *scanner, struct document *document)
 {
 	auto_cleanup(cleanup_cjson) cJSON *key = NULL;
 	cJSON **kept = NULL;
 	int err;
 
-	spaces_skip(scanner);
+	scanner_skip_spaces(scanner);
 	if (scanner->at >= scanner->end || *scanner->at != '"')
 		return scanner_fail(scanner, "a name in quotes is expected");
-	err = value_parse(scanner, &key);
+	err = scanner_parse_value(scanner, &key);
 	if (err)
 		return err;
-	if (!scanner_take(scanner, ':'))
+	if (!scanner_accept(scanner, ':'))
 		return scanner_fail(scanner, "a colon is expected");
-	spaces_skip(scanner);
+	scanner_skip_spaces(scanner);
 	if (!strcmp(key->valuestring, "kind"))
 		kept = &document->kind;
 	else if (!strcmp(key->valuestring, "apiVersion"))
@@ -220,8 +212,8 @@ static int member_scan(struct scanner *scanner, struct document *document)
 		 *scanner->at == '[')
 		document->items = scanner->at;
 	if (kept && !*kept)
-		return value_parse(scanner, kept);
-	return value_skip(scanner);
+		return scanner_parse_value(scanner, kept);
+	return scanner_skip_value(scanner);
 }
 
 /* Scans the outermost object. */
@@ -230,52 +222,54 @@ static int document_scan(struct scanner *scanner, struct document *document)
 	int err;
 
 	document->begin = scanner->at;
-	if (!scanner_take(scanner, '{'))
+	if (!scanner_accept(scanner, '{'))
 		return scanner_fail(scanner, "an object is expected: {");
-	if (scanner_take(scanner, '}'))
+	if (scanner_accept(scanner, '}'))
 		return 0;
 	do {
-		err = member_scan(scanner, document);
+		err = document_scan_member(scanner, document);
 		if (err)
 			return err;
-	} while (scanner_take(scanner, ','));
-	if (!scanner_take(scanner, '}'))
+	} while (scanner_accept(scanner, ','));
+	if (!scanner_accept(scanner, '}'))
 		return scanner_fail(scanner, "a comma or } is expected");
 	return 0;
 }
 
-static int item_give(struct scanner *scanner, const struct items_receiver *receiver,
-		     const struct decode_defaults *defaults)
+static int item_deliver(struct scanner *scanner, const struct items_receiver *receiver,
+			const struct decode_defaults *defaults)
 {
 	auto_cleanup(cleanup_cjson) cJSON *item = NULL;
 	unsigned int line;
 	int err;
 
-	spaces_skip(scanner);
+	scanner_skip_spaces(scanner);
 	line = scanner_line(scanner, scanner->at);
-	err = value_parse(scanner, &item);
-	return err ? err : receiver->item(item, defaults, line, receiver->context);
+	err = scanner_parse_value(scanner, &item);
+	if (err)
+		return err;
+	return receiver->item(item, defaults, line, receiver->context);
 }
 
-static int list_give(struct scanner *scanner, const struct items_receiver *receiver,
-		     const struct decode_defaults *defaults)
+static int list_deliver(struct scanner *scanner, const struct items_receiver *receiver,
+			const struct decode_defaults *defaults)
 {
 	int err;
 
-	(void)scanner_take(scanner, '[');
-	if (scanner_take(scanner, ']'))
+	(void)scanner_accept(scanner, '[');
+	if (scanner_accept(scanner, ']'))
 		return 0;
 	do {
-		err = item_give(scanner, receiver, defaults);
+		err = item_deliver(scanner, receiver, defaults);
 		if (err)
 			return err;
-	} while (scanner_take(scanner, ','));
-	if (!scanner_take(scanner, ']'))
+	} while (scanner_accept(scanner, ','));
+	if (!scanner_accept(scanner, ']'))
 		return scanner_fail(scanner, "a comma or ] is expected");
 	return 0;
 }
 
-static int document_give(struct scanner *scanner, const struct items_receiver *receiver)
+static int document_deliver(struct scanner *scanner, const struct items_receiver *receiver)
 {
 	auto_cleanup(document_fini) struct document document = {};
 	struct decode_defaults defaults = {};
@@ -287,17 +281,18 @@ static int document_give(struct scanner *scanner, const struct items_receiver *r
 		return err;
 	end = scanner->at;
 	kind = cJSON_GetStringValue(document.kind);
-	scanner->at = document.begin;
-	if (document.items && kind && strlen(kind) >= 4 &&
-	    !strcmp(kind + strlen(kind) - 4, "List")) {
+	if (document.items && kind_is_list(kind)) {
 		defaults = list_defaults(kind, cJSON_GetStringValue(document.api_version), buf);
 		scanner->at = document.items;
-		err = list_give(scanner, receiver, &defaults);
+		err = list_deliver(scanner, receiver, &defaults);
 	} else {
-		err = item_give(scanner, receiver, &defaults);
+		scanner->at = document.begin;
+		err = item_deliver(scanner, receiver, &defaults);
 	}
-	scanner->at = err ? scanner->at : end;
-	return err;
+	if (err)
+		return err;
+	scanner->at = end;
+	return 0;
 }
 
 int json_items(const char *text, size_t size, const struct items_receiver *receiver,
@@ -310,27 +305,18 @@ int json_items(const char *text, size_t size, const struct items_receiver *recei
 				  .counted = text,
 				  .line = 1,
 				  .error = ret_error};
-	int err = 0;
+	int err;
 
 	if (size >= sizeof(mark) && !memcmp(text, mark, sizeof(mark)))
 		scanner.at += sizeof(mark);
-	spaces_skip(&scanner);
+	scanner_skip_spaces(&scanner);
 	if (scanner.at == scanner.end)
 		return scanner_fail(&scanner, "");
-	while (!err && scanner.at < scanner.end) {
-		err = document_give(&scanner, receiver);
-		spaces_skip(&scanner);
-	}
-	return err;
-}
-
-struct decode_defaults list_defaults(const char *kind, const char *api_version, char buf[KIND_SIZE])
-{
-	size_t len = strlen(kind) - strlen("List");
-
-	if (!len || len >= KIND_SIZE)
-		return (struct decode_defaults){};
-	memcpy(buf, kind, len);
-	buf[len] = '\0';
-	return (struct decode_defaults){buf, api_version};
+	do {
+		err = document_deliver(&scanner, receiver);
+		if (err)
+			return err;
+		scanner_skip_spaces(&scanner);
+	} while (scanner.at < scanner.end);
+	return 0;
 }
