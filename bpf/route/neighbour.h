@@ -74,12 +74,12 @@ static __noinline int neighbour_judge(const struct neighbour *neighbour)
 		return neighbour_search_begin(neighbour, now_ms);
 	search->seen_ms = now_ms;
 	if (now_ms - search->begun_ms < NEIGHBOUR_WAIT_MS ||
-	    (search->was_told && now_ms - search->asked_ms >= NEIGHBOUR_ASK_MS)) {
+	    (search->was_notified && now_ms - search->asked_ms >= NEIGHBOUR_ASK_MS)) {
 		search->asked_ms = now_ms;
-		search->was_told = false;
+		search->was_notified = false;
 		return 0;
 	}
-	search->was_told = true;
+	search->was_notified = true;
 	return -COUNTER_NO_NEIGHBOUR;
 }
 

@@ -540,7 +540,7 @@ struct neighbour {
 
 struct neighbour_search {
 	__u64 begun_ms;
-	__u64 asked_ms; /* when a packet was last sent, which makes the kernel resolve */
-	__u64 seen_ms;  /* when a packet last needed this next hop */
-	__u64 was_told; /* the last packet was dropped, and its sender notified */
+	__u64 asked_ms;     /* when a packet was last sent, which makes the kernel resolve */
+	__u64 seen_ms;      /* when a packet last needed this next hop */
+	__u64 was_notified; /* the last packet was dropped, and its sender notified */
 };

@@ -841,7 +841,7 @@ static void program_find(void)
 
 static int world_make(void **state)
 {
-	char dir[128];
+	char dir[sizeof(fixture.dir)];
 
 	(void)state;
 	program_find();

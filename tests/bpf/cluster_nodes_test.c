@@ -128,7 +128,7 @@ static void nothing_is_removed_before_all_are_listed(void **state)
 	(void)when_written();
 	assert_int_equal(what_is("192.0.2.2"), CLUSTER_NODE_OTHER);
 
-	model_note_listed(fixture.model, OBJECT_NODE);
+	model_set_listed(fixture.model, OBJECT_NODE);
 	(void)when_written();
 	assert_int_equal(what_is("192.0.2.2"), 0);
 	assert_int_equal(what_is("192.0.2.3"), CLUSTER_NODE_OTHER);
@@ -137,7 +137,7 @@ static void nothing_is_removed_before_all_are_listed(void **state)
 static void an_address_may_change_hands(void **state)
 {
 	(void)state;
-	model_note_listed(fixture.model, OBJECT_NODE);
+	model_set_listed(fixture.model, OBJECT_NODE);
 	given_node("one", "192.0.2.1");
 	given_node("two", "192.0.2.2");
 	(void)when_written();

@@ -809,7 +809,7 @@ static void tcx_programs_of_others_run_after_ours_and_stay(void **state)
 	then_tcx("pod0", TCX_INGRESS, both, 2);
 
 	agent_stop(fixture);
-	assert_int_equal(link_detach_all(fixture->pin_dir), 0);
+	assert_int_equal(hook_detach_all(fixture->pin_dir), 0);
 	then_tcx("pod0", TCX_INGRESS, &other, 1);
 	then_tcx("pod0", TCX_EGRESS, NULL, 0);
 	then_pinned(fixture, 0);
@@ -837,7 +837,7 @@ static void clsact_filters_serve_where_tcx_is_missing(void **state)
 	assert_int_equal(filters("pod0", "ingress", "fl_ingress"), 1);
 
 	agent_stop(fixture);
-	assert_int_equal(link_detach_all(fixture->pin_dir), 0);
+	assert_int_equal(hook_detach_all(fixture->pin_dir), 0);
 	assert_int_equal(count_lines("clsact", "tc qdisc show dev pod0"), 0);
 }
 
@@ -854,7 +854,7 @@ static void clsact_filters_and_qdiscs_of_others_stay(void **state)
 	run("tc filter add dev pod1 egress pref 7 protocol all u32 match u32 0 0 flowid 1:1");
 
 	agent_stop(fixture);
-	assert_int_equal(link_detach_all(fixture->pin_dir), 0);
+	assert_int_equal(hook_detach_all(fixture->pin_dir), 0);
 
 	assert_int_equal(filters("pod0", "ingress", "fl_"), 0);
 	assert_int_equal(filters("pod0", "egress", "fl_"), 0);
@@ -864,7 +864,7 @@ static void clsact_filters_and_qdiscs_of_others_stay(void **state)
 	run("tc filter del dev pod0 ingress");
 	agent_start(fixture);
 	agent_stop(fixture);
-	assert_int_equal(link_detach_all(fixture->pin_dir), 0);
+	assert_int_equal(hook_detach_all(fixture->pin_dir), 0);
 	assert_int_equal(count_lines("clsact", "tc qdisc show dev pod0"), 1);
 }
 
@@ -890,7 +890,7 @@ static void a_filter_of_others_in_our_place_is_not_replaced(void **state)
 	assert_int_equal(link_watch_degraded(fixture->watch),
 			 DEGRADED_NO_TCX | DEGRADED_LINK_FAILED);
 	agent_stop(fixture);
-	assert_int_equal(link_detach_all(fixture->pin_dir), 0);
+	assert_int_equal(hook_detach_all(fixture->pin_dir), 0);
 	assert_int_equal(filters("pod0", "ingress", "other"), 1);
 	(void)close(other);
 }

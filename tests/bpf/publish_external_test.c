@@ -145,13 +145,13 @@ static void test_ports_at_addresses_of_the_node_are_noted(void **state)
 	const uint8_t *used = fixture->node_ports->used;
 	const struct ip_addr addrs[] = {ip("172.18.0.11"), ip("203.0.113.2")};
 
-	assert_int_equal(publisher_set_node_addresses(fixture->publisher, addrs, 1), 0);
+	assert_int_equal(publisher_write_node_addresses(fixture->publisher, addrs, 1), 0);
 	assert_int_equal(when_published(fixture, "web", EVERYWHERE), 0);
 	assert_int_equal(used[30080], 1);
 	assert_int_equal(used[80], 0);
 
 	/* All Services are published again when the node's addresses have changed. */
-	assert_int_equal(publisher_set_node_addresses(fixture->publisher, addrs, 2), 0);
+	assert_int_equal(publisher_write_node_addresses(fixture->publisher, addrs, 2), 0);
 	assert_int_equal(when_published(fixture, "web", EVERYWHERE), 0);
 	assert_int_equal(used[80], 1);
 

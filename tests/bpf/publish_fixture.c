@@ -58,7 +58,7 @@ void when_stopped(struct fixture *fixture)
 struct fixture *given_maps(const struct sizes *sizes)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
-	struct publish_maps *maps = &fixture->maps;
+	struct publisher_maps *maps = &fixture->maps;
 
 	assert_non_null(fixture);
 	fixture->sizes = *sizes;
@@ -99,7 +99,7 @@ struct fixture *given_maps(const struct sizes *sizes)
 
 void fixture_free(struct fixture *fixture)
 {
-	const struct publish_maps *maps = &fixture->maps;
+	const struct publisher_maps *maps = &fixture->maps;
 	const int fds[] = {maps->frontends,     maps->addresses,     maps->address_flows,
 			   maps->services,      maps->slots,         maps->backends,
 			   maps->service_names, maps->service_stats, maps->unprogrammed,
@@ -420,7 +420,7 @@ static void dump_add_hash(struct dump *dump, int map, size_t key_size, size_t va
 
 struct dump dump_of(struct fixture *fixture)
 {
-	const struct publish_maps *maps = &fixture->maps;
+	const struct publisher_maps *maps = &fixture->maps;
 	const struct sizes *sizes = &fixture->sizes;
 	struct dump dump = {};
 
@@ -462,7 +462,7 @@ void then_left(struct fixture *fixture, const char *expected)
 {
 	char text[TEXT_SIZE] = "";
 
-	publisher_drain_left(fixture->publisher, left_collect, text);
+	publisher_drain_departures(fixture->publisher, left_collect, text);
 	assert_string_equal(text, expected);
 }
 

@@ -30,7 +30,7 @@ struct sizes {
 extern const struct sizes usual_sizes;
 
 struct fixture {
-	struct publish_maps maps;
+	struct publisher_maps maps;
 	struct publisher *publisher;
 	struct sizes sizes;
 	struct service *services;

@@ -134,7 +134,7 @@ static void test_address_of_the_node(void **state)
 	struct fixture *fixture = *state;
 	const struct ip_addr addr = ip(VIP);
 
-	assert_int_equal(publisher_set_node_addresses(fixture->publisher, &addr, 1), 0);
+	assert_int_equal(publisher_write_node_addresses(fixture->publisher, &addr, 1), 0);
 	assert_int_equal(when_left_alone(fixture, "web", VIP, NULL), 0);
 	then_address(fixture, VIP, ADDRESS_NODE | ADDRESS_EXTERNAL);
 	when_gone(fixture, "web");

@@ -28,7 +28,7 @@ static void test_restart_writes_nothing(void **state)
 	reason.port.unprogrammed = UNPROGRAMMED_HEADLESS;
 	/* 10.0.0.9 is a VIP and a backend at once. */
 	for (int run = 0; run < 2; run++) {
-		assert_int_equal(publisher_set_node_addresses(fixture->publisher, node, 2), 0);
+		assert_int_equal(publisher_write_node_addresses(fixture->publisher, node, 2), 0);
 		assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2:here 5:leaving"),
 				 0);
 		assert_int_equal(when_service(fixture, "api", "10.0.0.9", "9 2:here 6:unready"), 0);

@@ -649,7 +649,7 @@ static void test_node_addresses(void **state)
 	const struct ip_addr second[] = {ip("192.0.2.2")};
 
 	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1"), 0);
-	assert_int_equal(publisher_set_node_addresses(fixture->publisher, first, 3), 0);
+	assert_int_equal(publisher_write_node_addresses(fixture->publisher, first, 3), 0);
 	then_address(fixture, "192.0.2.1", ADDRESS_NODE);
 	then_address(fixture, "10.0.0.1", ADDRESS_NODE | ADDRESS_BACKEND);
 	then_address(fixture, "10.96.0.1", ADDRESS_NODE | ADDRESS_CLUSTER_IP);
@@ -657,7 +657,7 @@ static void test_node_addresses(void **state)
 	/* An agent that starts anew must find those it has to take back. */
 	when_stopped(fixture);
 	when_started(fixture);
-	assert_int_equal(publisher_set_node_addresses(fixture->publisher, second, 1), 0);
+	assert_int_equal(publisher_write_node_addresses(fixture->publisher, second, 1), 0);
 	then_address(fixture, "192.0.2.1", 0);
 	then_address(fixture, "192.0.2.2", ADDRESS_NODE);
 	then_address(fixture, "10.0.0.1", ADDRESS_BACKEND);

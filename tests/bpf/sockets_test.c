@@ -143,7 +143,7 @@ static void only_sockets_that_we_connected_to_the_backend_are_ended(void **state
 		}
 	}
 
-	assert_int_equal(sockets_destroy_udp(map, gone, 3, &count), 0);
+	assert_int_equal(sockets_abort_udp(map, gone, 3, &count), 0);
 
 	assert_int_equal(count, 6);
 	for (int n = 0; n < 2; n++) {
@@ -165,9 +165,9 @@ static void one_target_alone_is_found_as_well_and_only_by_the_right_map(void **s
 	(void)state;
 	given_connected_through_us(map, fd, "192.0.2.9");
 
-	assert_int_equal(sockets_destroy_udp(map_of_another_agent, &gone, 1, &count), 0);
+	assert_int_equal(sockets_abort_udp(map_of_another_agent, &gone, 1, &count), 0);
 	assert_int_equal(count, 0);
-	assert_int_equal(sockets_destroy_udp(map, &gone, 1, &count), 0);
+	assert_int_equal(sockets_abort_udp(map, &gone, 1, &count), 0);
 	assert_int_equal(count, 1);
 	assert_int_equal(error_of(fd), ECONNABORTED);
 	(void)close(fd);
@@ -189,7 +189,7 @@ static void many_sockets_in_one_namespace_are_all_ended(void **state)
 		given_connected_through_us(map, fds[i], "fd00::9");
 	}
 
-	assert_int_equal(sockets_destroy_udp(map, &gone, 1, &count), 0);
+	assert_int_equal(sockets_abort_udp(map, &gone, 1, &count), 0);
 
 	assert_int_equal(count, MANY);
 	for (int i = 0; i < MANY; i++)
@@ -233,7 +233,7 @@ static void all_sockets_of_a_group_are_ended(void **state)
 		}
 	}
 
-	assert_int_equal(sockets_destroy_udp(map, gone, 2, &count), 0);
+	assert_int_equal(sockets_abort_udp(map, gone, 2, &count), 0);
 
 	assert_int_equal(count, 2 * GROUP);
 	for (int i = 0; i < GROUP; i++) {

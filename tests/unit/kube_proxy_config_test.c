@@ -31,8 +31,7 @@ static int file_make(char *path, size_t size)
 {
 	int fd;
 
-	(void)snprintf(path, size, "%s/fl-kube-proxy-config-XXXXXX",
-		       getenv("TMPDIR") ?: "/tmp");
+	(void)snprintf(path, size, "%s/fl-kube-proxy-config-XXXXXX", getenv("TMPDIR") ?: "/tmp");
 	fd = mkstemp(path);
 	return fd < 0 ? -1 : close(fd);
 }

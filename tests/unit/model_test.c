@@ -505,9 +505,9 @@ static void every_service_can_be_made_dirty_once(void **state)
 	when_put(model, &a);
 	when_put(model, &b);
 	when_put(model, &c);
-	model_touch_all(model);
+	model_mark_all_dirty(model);
 	then_dirty(model, "shop/a shop/b shop/c ");
-	model_touch_all(model);
+	model_mark_all_dirty(model);
 	assert_int_equal(model_drain_dirty(model, count, &calls), 0);
 	assert_int_equal(calls, 3);
 	model_free(model);

@@ -284,7 +284,7 @@ static void given_wanted(struct fixture *fixture, const char *name, __u16 port, 
 {
 	const struct planned_health_check check = {port, endpoints, endpoints};
 
-	assert_int_equal(service_health_ports_note(fixture->ports, "shop", name, &check), 0);
+	assert_int_equal(service_health_ports_plan(fixture->ports, "shop", name, &check), 0);
 }
 
 /* What an address says; "" where nobody listens. */
@@ -325,7 +325,7 @@ static void one_listener_answers_both_families(void **state)
 	struct fixture *fixture = *state;
 	const struct planned_health_check check = {free_port(), 1, 2};
 
-	assert_int_equal(service_health_ports_note(fixture->ports, "shop", "web", &check), 0);
+	assert_int_equal(service_health_ports_plan(fixture->ports, "shop", "web", &check), 0);
 	service_health_ports_apply(fixture->ports);
 	assert_non_null(strstr(asked(fixture, AF_INET, "127.0.0.1", check.port, GET),
 			       "\"localEndpoints\": 1,"));
@@ -384,7 +384,7 @@ static void a_port_moves_and_closes_with_the_next_apply(void **state)
 	service_health_ports_apply(fixture->ports);
 	assert_string_equal(asked(fixture, AF_INET, "127.0.0.1", old, GET), "");
 	assert_true(answers_for(fixture, new, "web"));
-	assert_int_equal(service_health_ports_note(fixture->ports, "shop", "web", NULL), 0);
+	assert_int_equal(service_health_ports_plan(fixture->ports, "shop", "web", NULL), 0);
 	service_health_ports_apply(fixture->ports);
 	assert_string_equal(asked(fixture, AF_INET, "127.0.0.1", new, GET), "");
 }
@@ -438,7 +438,7 @@ static void two_services_cannot_have_one_port(void **state)
 	service_health_ports_apply(fixture->ports);
 	assert_true(answers_for(fixture, port, "web"));
 	assert_int_equal(fixture->failures, 1);
-	assert_int_equal(service_health_ports_note(fixture->ports, "shop", "web", NULL), 0);
+	assert_int_equal(service_health_ports_plan(fixture->ports, "shop", "web", NULL), 0);
 	service_health_ports_apply(fixture->ports);
 	assert_true(answers_for(fixture, port, "api"));
 }

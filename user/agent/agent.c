@@ -321,7 +321,7 @@ static int agent_run(struct agent *agent)
 		err = agent->failed;
 	}
 	agent_stop(agent);
-	log_repeats_tell_all();
+	log_repeats_flush();
 	return err;
 }
 

@@ -13,9 +13,10 @@
 static void warning_post(struct source *source, const char *reason, const char *action,
 			 const char *note)
 {
-	source_tell(source,
-		    &(struct event_text){
-			    .type = "Warning", .reason = reason, .action = action, .note = note});
+	source_post_event(source, &(struct event_text){.type = "Warning",
+						       .reason = reason,
+						       .action = action,
+						       .note = note});
 }
 
 void event_post_map_full(struct source *source, uint32_t unfitting)
@@ -40,12 +41,12 @@ void event_post_healthz_failed(struct source *source, const char *address, const
 void event_post_health_check_failed(struct source *source, const char *namespace_, const char *name,
 				    const char *note)
 {
-	source_tell(source, &(struct event_text){.type = "Warning",
-						 .reason = "FailedToStartServiceHealthcheck",
-						 .action = "Listen",
-						 .note = note,
-						 .service_namespace = namespace_,
-						 .service_name = name});
+	source_post_event(source, &(struct event_text){.type = "Warning",
+						       .reason = "FailedToStartServiceHealthcheck",
+						       .action = "Listen",
+						       .note = note,
+						       .service_namespace = namespace_,
+						       .service_name = name});
 }
 
 void event_post_hook_lost(struct source *source, const char *note)
@@ -57,10 +58,10 @@ void event_post_start(struct source *source)
 {
 	char found[OTHER_PROXY_SIZE], note[2 * OTHER_PROXY_SIZE];
 
-	source_tell(source, &(struct event_text){.type = "Normal",
-						 .reason = "Starting",
-						 .action = "StartProxy",
-						 .note = ""});
+	source_post_event(source, &(struct event_text){.type = "Normal",
+						       .reason = "Starting",
+						       .action = "StartProxy",
+						       .note = ""});
 	/*
 	 * Two proxies can serve the same Services without harm, but running both for long is a
 	 * mistake.
@@ -84,11 +85,11 @@ void event_posts_flush(struct source *source, uv_loop_t *loop)
 {
 	uv_timer_t timeout;
 
-	if (!source_is_telling(source))
+	if (!source_is_posting_events(source))
 		return;
 	(void)uv_timer_init(loop, &timeout);
 	(void)uv_timer_start(&timeout, event_posts_on_timeout, FLUSH_MS, 0);
-	while (source_is_telling(source) && uv_is_active((uv_handle_t *)&timeout))
+	while (source_is_posting_events(source) && uv_is_active((uv_handle_t *)&timeout))
 		(void)uv_run(loop, UV_RUN_ONCE);
 	uv_close((uv_handle_t *)&timeout, NULL);
 	(void)uv_run(loop, UV_RUN_NOWAIT);

@@ -9,6 +9,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "fairlead/limits.h"
 
@@ -53,20 +54,11 @@ static void exhausted_ports_log(const struct exhausted_ports *ports, __u32 servi
 		name.port_name, proto_name(name.proto));
 }
 
-/* Seconds of CLOCK_MONOTONIC, the clock that the programs use. */
-static __u32 now_seconds(void)
-{
-	struct timespec now = {};
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (__u32)now.tv_sec;
-}
-
 static void exhausted_ports_scan(uv_timer_t *timer)
 {
 	struct exhausted_ports *ports = timer->data;
 	const uint64_t now_ns = uv_hrtime();
-	const __u32 now_s = now_seconds();
+	const __u32 now_s = (__u32)(clock_now_ns() / NS_PER_S);
 	__u32 service, *previous = NULL;
 	struct exhausted seen;
 
@@ -80,7 +72,7 @@ static void exhausted_ports_scan(uv_timer_t *timer)
 		entry = rate_limit_find(ports->logged, EXHAUSTED_MAX, &service, sizeof(service));
 		rate_limit_assign(entry, &service, sizeof(service));
 		/* A new agent does not log what happened long before its start. */
-		if (!entry->logged_ns && now_s - seen.last_s > RATE_LIMIT_NS / 1000000000U) {
+		if (!entry->logged_ns && now_s - seen.last_s > RATE_LIMIT_NS / NS_PER_S) {
 			entry->count = seen.count;
 			continue;
 		}

@@ -8,14 +8,14 @@
 #include "agent/event_posts.h"
 #include "agent/plane.h"
 #include "agent/telemetry.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "link/hooks/cgroup.h"
 #include "link/link_watch.h"
 #include "metrics/fairlead_metrics.h"
 
-#define NOTE_SIZE  256
-#define MSEC_PER_S 1000ULL
+#define NOTE_SIZE 256
 
 struct hook_guard {
 	uv_timer_t timer;
@@ -87,7 +87,7 @@ static void hook_guard_on_timer(uv_timer_t *timer)
 struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_options *options)
 {
 	struct hook_guard *guard = calloc(1, sizeof(*guard));
-	uint64_t interval_ms = options->interval_s * MSEC_PER_S;
+	uint64_t interval_ms = options->interval_s * MS_PER_S;
 
 	if (!guard)
 		return NULL;

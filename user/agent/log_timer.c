@@ -6,7 +6,7 @@
 static void log_timer_on_timer(uv_timer_t *timer)
 {
 	(void)timer;
-	log_repeats_tell();
+	log_repeats_flush_due();
 }
 
 /*

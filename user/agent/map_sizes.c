@@ -117,7 +117,7 @@ int map_sizes_of_model(struct model *model, const struct agent_options *options,
 	 * arrived.
 	 */
 	err = model_each(model, OBJECT_SERVICE, needs_of_service, &needs);
-	model_touch_all(model);
+	model_mark_all_dirty(model);
 	if (err)
 		return err;
 	sizes_set(options, &needs, ret_sizes);

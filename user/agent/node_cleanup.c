@@ -77,7 +77,7 @@ int node_cleanup(const char *pin_dir)
 		return log_err(-errno, "cannot look into %s: run as root", pin_dir);
 	if (access(pin_dir, F_OK)) {
 		/* Without tcx there may be clsact filters and no pins. */
-		return link_detach_all(pin_dir);
+		return hook_detach_all(pin_dir);
 	}
 	lock_fd = pin_dir_lock(pin_dir);
 	if (lock_fd == -EBUSY) {
@@ -87,7 +87,7 @@ int node_cleanup(const char *pin_dir)
 	if (lock_fd < 0)
 		return log_err(lock_fd, "cannot lock %s", pin_dir);
 	first = cgroup_detach_all(pin_dir);
-	err = link_detach_all(pin_dir);
+	err = hook_detach_all(pin_dir);
 	first = first ? first : err;
 	err = maps_unpin(pin_dir);
 	first = first ? first : err;

@@ -92,7 +92,7 @@ static int reports_open(struct plane *plane, uv_loop_t *loop, const struct agent
 /* Reads what an earlier run left in the maps, so that later publishes update it. */
 static int publisher_begin(struct plane *plane)
 {
-	const struct publish_maps maps = datapath_publish_maps(plane->datapath);
+	const struct publisher_maps maps = datapath_publisher_maps(plane->datapath);
 
 	/* Pinned maps may be larger than requested. */
 	plane->sizes.services = maps.services_max;
@@ -152,7 +152,7 @@ int plane_open(uv_loop_t *loop, const struct plane_options *options, struct plan
 	if (err)
 		return log_err(err, "cannot watch UDP sockets");
 	addrs = link_watch_addresses(plane->links, &count);
-	err = publisher_set_node_addresses(plane->publisher, addrs, count);
+	err = publisher_write_node_addresses(plane->publisher, addrs, count);
 	if (err)
 		return log_err(err, "cannot record the node's addresses");
 	*ret_plane = take_ptr(plane);

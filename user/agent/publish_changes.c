@@ -12,6 +12,7 @@
 #include "agent/socket_reconnect.h"
 #include "agent/stale_sockets.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "health/service_health.h"
 #include "link/link_watch.h"
@@ -20,8 +21,7 @@
 #include "plan/plan.h"
 #include "publish/publisher.h"
 
-#define RETRY_S       2
-#define NSEC_PER_MSEC 1000000ULL
+#define RETRY_S 2
 
 /*
  * kube-proxy does not answer at the addresses of its IPVS link: they only direct packets to IPVS,
@@ -38,7 +38,7 @@ static const char *link_with_address(const struct ip_addr *addr, void *context)
 
 static void agent_touch_all(struct agent *agent)
 {
-	model_touch_all(agent->model);
+	model_mark_all_dirty(agent->model);
 	agent->publishing.is_next_full = true;
 }
 
@@ -62,7 +62,7 @@ static int health_check_publish(struct agent *agent, const struct plan_context *
 
 	if (err)
 		return err;
-	return service_health_ports_note(agent->health_ports, service->namespace_, service->name,
+	return service_health_ports_plan(agent->health_ports, service->namespace_, service->name,
 					 &check);
 }
 
@@ -81,7 +81,7 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 
 	plan_inputs_context(&agent->publishing.inputs, &plan_context);
 	if (!service) {
-		(void)service_health_ports_note(agent->health_ports, namespace_, name, NULL);
+		(void)service_health_ports_plan(agent->health_ports, namespace_, name, NULL);
 		return publisher_apply(agent->plane->publisher, namespace_, name, NULL);
 	}
 	count = model_slices(agent->model, service, &slices);
@@ -114,7 +114,7 @@ static void reclaim_retired(struct agent *agent)
 	struct publishing *publishing = &agent->publishing;
 	uint64_t over_ns = publishing->grace.over_ns;
 	uint64_t wait_ms = publisher_reclaim(agent->plane->publisher, over_ns);
-	uint64_t passed_ms = (uv_hrtime() - over_ns) / NSEC_PER_MSEC;
+	uint64_t passed_ms = (uv_hrtime() - over_ns) / NS_PER_MS;
 
 	if (!wait_ms)
 		(void)uv_timer_stop(&publishing->reclaim);
@@ -241,7 +241,7 @@ void agent_addresses_changed(void *context)
 	size_t count;
 
 	addrs = link_watch_addresses(agent->plane->links, &count);
-	if (publisher_set_node_addresses(agent->plane->publisher, addrs, count))
+	if (publisher_write_node_addresses(agent->plane->publisher, addrs, count))
 		log_warning("the node's addresses could not all be recorded");
 	if (!agent->status.synced_ns)
 		return;

@@ -75,7 +75,7 @@ static void socket_reconnect_on_timer(uv_timer_t *timer)
 
 void socket_reconnect_schedule(struct socket_reconnect *reconnect)
 {
-	if (!reconnect || !publisher_take_new_udp(reconnect->publisher) ||
+	if (!reconnect || !publisher_poll_new_udp(reconnect->publisher) ||
 	    reconnect->is_unsupported)
 		return;
 	(void)uv_timer_start(&reconnect->timer, socket_reconnect_on_timer, GATHER_MS, 0);

@@ -9,6 +9,7 @@
 #include <uthash.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "fairlead/agent.h"
 #include "link/sockets/sockets.h"
@@ -18,7 +19,6 @@
  * between two walks over all sockets.
  */
 #define ANSWERS_MS 500
-#define NS_PER_MS  1000000ULL
 
 struct departed_backend {
 	struct socket_target target;
@@ -127,7 +127,7 @@ static void targets_abort(struct stale_sockets *stale, const struct socket_targe
 			  size_t count)
 {
 	unsigned int aborted = 0;
-	int err = sockets_destroy_udp(stale->socket_state_map, targets, count, &aborted);
+	int err = sockets_abort_udp(stale->socket_state_map, targets, count, &aborted);
 
 	if (err == -EOPNOTSUPP) {
 		stale->is_unsupported = true;
@@ -170,7 +170,7 @@ static void stale_sockets_on_timer(uv_timer_t *timer)
 
 void stale_sockets_collect(struct stale_sockets *stale)
 {
-	publisher_drain_left(stale->publisher, backend_add, stale);
+	publisher_drain_departures(stale->publisher, backend_add, stale);
 	if (stale->backends && !uv_is_active((uv_handle_t *)&stale->timer))
 		(void)uv_timer_start(&stale->timer, stale_sockets_on_timer, ANSWERS_MS, ANSWERS_MS);
 }

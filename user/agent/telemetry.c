@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "agent/plane.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "datapath/datapath.h"
@@ -14,8 +15,6 @@
 #include "metrics/process_metrics.h"
 #include "metrics/sli_metrics.h"
 #include "publish/publisher.h"
-
-#define NS_PER_S 1e9
 
 static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
 
@@ -185,7 +184,7 @@ static void telemetry_on_trigger(enum ip_family family, double seconds, void *co
 
 void telemetry_published(struct telemetry *telemetry, uint64_t woken_ns, bool is_full, int err)
 {
-	double seconds = (double)(uv_hrtime() - woken_ns) / NS_PER_S;
+	double seconds = (double)(uv_hrtime() - woken_ns) / (double)NS_PER_S;
 
 	fairlead_metrics_published(telemetry->fairlead, !err, seconds);
 	/* Unpublished Services stay queued, and their triggers wait with them. */
@@ -215,5 +214,6 @@ size_t telemetry_ready_checks(struct telemetry *telemetry,
 			      struct health_check ret_checks[HEALTH_CHECKS_MAX])
 {
 	telemetry->ready.pending_ns = health_pending_ns(telemetry->health);
-	return ready_checks(&telemetry->ready, telemetry->options, telemetry->status, ret_checks);
+	return health_ready_checks(&telemetry->ready, telemetry->options, telemetry->status,
+				   ret_checks);
 }

@@ -27,7 +27,7 @@ struct telemetry {
 	struct fairlead_metrics *fairlead;
 	struct sli_metrics *slis;
 	struct health *health;
-	struct ready_facts ready;
+	struct health_ready_facts ready;
 	struct triggers triggers;
 	struct change_counts service_changes, endpoint_changes;
 	/* Borrowed; the plane is NULL while there is none. */

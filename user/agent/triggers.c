@@ -3,17 +3,10 @@
 
 #include <stdlib.h>
 #include <time.h>
+#include "base/clock.h"
 
 /* An upper bound: further triggers would add nothing, since all wait for the same publish. */
 #define TRIGGERS_MAX 65536
-
-static uint64_t triggers_now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* If memory is short, the trigger is not counted. */
 static void trigger_add(struct triggers *triggers, uint64_t triggered_ms, enum ip_family family)
@@ -48,7 +41,7 @@ static void triggers_on_arrival(const struct object *object, void *context)
 
 void triggers_begin(struct triggers *triggers, struct model *model)
 {
-	*triggers = (struct triggers){.started_ms = triggers_now_ms()};
+	*triggers = (struct triggers){.started_ms = clock_realtime_ns() / NS_PER_MS};
 	model_on_arrival(model, triggers_on_arrival, triggers);
 }
 
@@ -60,7 +53,7 @@ void triggers_end(struct triggers *triggers, struct model *model)
 
 void triggers_drain(struct triggers *triggers, trigger_fn fn, void *context)
 {
-	uint64_t now = triggers_now_ms();
+	uint64_t now = clock_realtime_ns() / NS_PER_MS;
 
 	for (size_t i = 0; i < triggers->count; i++) {
 		const struct trigger *trigger = &triggers->items[i];

@@ -4,13 +4,28 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Nanoseconds of CLOCK_MONOTONIC, the clock of the maps. */
-static inline uint64_t clock_now_ns(void)
+#define NS_PER_S  1000000000ULL
+#define NS_PER_MS 1000000ULL
+#define MS_PER_S  1000ULL
+
+static inline uint64_t clock_read_ns(clockid_t clock)
 {
 	struct timespec now = {0};
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	(void)clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* Nanoseconds of CLOCK_MONOTONIC, the clock of the maps. */
+static inline uint64_t clock_now_ns(void)
+{
+	return clock_read_ns(CLOCK_MONOTONIC);
+}
+
+/* Nanoseconds since 1970, which may jump: for what people and other machines read. */
+static inline uint64_t clock_realtime_ns(void)
+{
+	return clock_read_ns(CLOCK_REALTIME);
 }
 
 /*

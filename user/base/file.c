@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 /*
  * File times have the resolution of the kernel's tick (10 ms at most), so a file that was changed
@@ -18,7 +19,6 @@
  * unreliable.
  */
 #define STAMP_SETTLE_NS 100000000LL
-#define NS_PER_S        1000000000LL
 
 static struct file_stamp stamp_make(const struct stat *st)
 {
@@ -27,7 +27,8 @@ static struct file_stamp stamp_make(const struct stat *st)
 	long long age_ns;
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
-	age_ns = (now.tv_sec - st->st_ctim.tv_sec) * NS_PER_S + now.tv_nsec - st->st_ctim.tv_nsec;
+	age_ns = (now.tv_sec - st->st_ctim.tv_sec) * (long long)NS_PER_S + now.tv_nsec -
+		 st->st_ctim.tv_nsec;
 	memset(&stamp, 0, sizeof(stamp));
 	if (age_ns < STAMP_SETTLE_NS)
 		return stamp;

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log_fold.h"
 #include "base/log_line.h"
 
@@ -37,27 +38,19 @@ void log_fold_repeats(void)
 	is_folding = true;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 uint64_t log_repeats_wait_ms(void)
 {
-	return is_folding ? log_fold_wait_ms(&repeats, now_ms()) : 0;
+	return is_folding ? log_fold_wait_ms(&repeats, clock_now_ns() / NS_PER_MS) : 0;
 }
 
-void log_repeats_tell(void)
+void log_repeats_flush_due(void)
 {
-	log_fold_flush_due(&repeats, now_ms());
+	log_fold_flush_due(&repeats, clock_now_ns() / NS_PER_MS);
 }
 
-void log_repeats_tell_all(void)
+void log_repeats_flush(void)
 {
-	log_fold_flush(&repeats, now_ms());
+	log_fold_flush(&repeats, clock_now_ns() / NS_PER_MS);
 }
 
 /* One write() per line, so that lines of several processes do not interleave. */
@@ -90,7 +83,7 @@ static void message_write(enum log_level level, int err, const char *format, va_
 	if (err)
 		(void)snprintf(message + length, sizeof(message) - length, ": %s", strerror(-err));
 	if (is_folding)
-		log_fold_log(&repeats, level, message, now_ms());
+		log_fold_log(&repeats, level, message, clock_now_ns() / NS_PER_MS);
 	else
 		line_write(level, message, NULL);
 }

@@ -28,8 +28,8 @@ void log_set_level(enum log_level level);
 void log_set_format(enum log_format format);
 
 /*
- * From now on repeated messages are counted. The caller must call log_repeats_tell when
- * log_repeats_wait_ms says so, and log_repeats_tell_all at the end: the log has no timer of its
+ * From now on repeated messages are counted. The caller must call log_repeats_flush_due when
+ * log_repeats_wait_ms says so, and log_repeats_flush at the end: the log has no timer of its
  * own.
  */
 void log_fold_repeats(void);
@@ -38,10 +38,10 @@ void log_fold_repeats(void);
 uint64_t log_repeats_wait_ms(void);
 
 /* Logs the counts that are due. */
-void log_repeats_tell(void);
+void log_repeats_flush_due(void);
 
 /* Logs all counts. */
-void log_repeats_tell_all(void);
+void log_repeats_flush(void);
 
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

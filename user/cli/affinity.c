@@ -200,17 +200,17 @@ static const struct argp affinity_argp = {
 int affinity_main(int argc, char **argv)
 {
 	auto_cleanup(affinity_view_fini) struct affinity_view view = {0};
-	auto_cleanup(maps_close) struct maps maps;
+	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	struct arguments arguments;
 
 	arguments_parse(&affinity_argp, argc, argv, &arguments);
 	alloc_for_json();
 	view.selection = &arguments.selection;
-	if (maps_open(&maps, arguments.pin_dir, SNAPSHOT_MAPS | MAP_BIT(MAP_AFFINITY)) ||
+	if (shown_maps_open(&maps, arguments.pin_dir, SNAPSHOT_MAPS | MAP_BIT(MAP_AFFINITY)) ||
 	    snapshot_read(&maps, &view.snapshot) ||
-	    map_read(&maps, MAP_AFFINITY, affinity_add, &view))
+	    shown_map_read(&maps, MAP_AFFINITY, affinity_add, &view))
 		return EXIT_STATUS_NO_DATAPATH;
-	view.now_s = clock_now_ns() / 1000000000ULL;
+	view.now_s = clock_now_ns() / NS_PER_S;
 	if (view.count)
 		qsort(view.rows, view.count, sizeof(*view.rows), affinity_compare);
 	if (arguments.json)

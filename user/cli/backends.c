@@ -91,7 +91,7 @@ static int backend_compare(const void *left, const void *right, void *context)
 	return order ? order : a->proto - b->proto;
 }
 
-static int backends_view_read(struct backends_view *view, const struct maps *maps,
+static int backends_view_read(struct backends_view *view, const struct shown_maps *maps,
 			      const struct selection *selection)
 {
 	struct snapshot *snapshot = &view->snapshot;
@@ -108,10 +108,10 @@ static int backends_view_read(struct backends_view *view, const struct maps *map
 		qsort(view->by_backend, snapshot->membership_count, sizeof(*view->by_backend),
 		      by_backend_compare);
 	}
-	err = map_read(maps, MAP_FLOWS, flow_count, view);
+	err = shown_map_read(maps, MAP_FLOWS, flow_count, view);
 	if (err)
 		return err;
-	err = map_read(maps, MAP_NEW_FLOWS, flow_count, view);
+	err = shown_map_read(maps, MAP_NEW_FLOWS, flow_count, view);
 	if (err)
 		return err;
 	for (__u32 id = 0; id < snapshot->backend_count; id++) {
@@ -237,13 +237,13 @@ static const struct argp backends_argp = {
 int backends_main(int argc, char **argv)
 {
 	auto_cleanup(backends_view_fini) struct backends_view view = {0};
-	auto_cleanup(maps_close) struct maps maps;
+	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	struct arguments arguments;
 
 	arguments_parse(&backends_argp, argc, argv, &arguments);
 	alloc_for_json();
-	if (maps_open(&maps, arguments.pin_dir,
-		      SNAPSHOT_MAPS | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS)) ||
+	if (shown_maps_open(&maps, arguments.pin_dir,
+			    SNAPSHOT_MAPS | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS)) ||
 	    backends_view_read(&view, &maps, &arguments.selection))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.json)

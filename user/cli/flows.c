@@ -87,17 +87,17 @@ static void flow_rows_drop_doubles(struct flows_view *view)
 /*
  * Reads new flows first: a flow that is confirmed meanwhile is then seen twice rather than missed.
  */
-static int flows_view_read(struct flows_view *view, const struct maps *maps)
+static int flows_view_read(struct flows_view *view, const struct shown_maps *maps)
 {
 	int err = snapshot_read(maps, &view->snapshot);
 
 	if (err)
 		return err;
-	err = map_read(maps, MAP_NEW_FLOWS, flow_add, view);
+	err = shown_map_read(maps, MAP_NEW_FLOWS, flow_add, view);
 	if (err)
 		return err;
 	view->reading_confirmed = true;
-	err = map_read(maps, MAP_FLOWS, flow_add, view);
+	err = shown_map_read(maps, MAP_FLOWS, flow_add, view);
 	if (err || !view->count)
 		return err;
 	qsort(view->rows, view->count, sizeof(*view->rows), flow_row_compare);
@@ -194,17 +194,17 @@ static const struct argp flows_argp = {
 int flows_main(int argc, char **argv)
 {
 	auto_cleanup(flows_view_fini) struct flows_view view = {0};
-	auto_cleanup(maps_close) struct maps maps;
+	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	struct arguments arguments;
 
 	arguments_parse(&flows_argp, argc, argv, &arguments);
 	alloc_for_json();
 	view.selection = &arguments.selection;
-	if (maps_open(&maps, arguments.pin_dir,
-		      SNAPSHOT_MAPS | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS)) ||
+	if (shown_maps_open(&maps, arguments.pin_dir,
+			    SNAPSHOT_MAPS | MAP_BIT(MAP_FLOWS) | MAP_BIT(MAP_NEW_FLOWS)) ||
 	    flows_view_read(&view, &maps))
 		return EXIT_STATUS_NO_DATAPATH;
-	view.now_s = clock_now_ns() / 1000000000ULL;
+	view.now_s = clock_now_ns() / NS_PER_S;
 	if (arguments.json)
 		flows_print_json(&view);
 	else

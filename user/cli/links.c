@@ -37,12 +37,12 @@ static int link_row_compare(const void *left, const void *right)
 	return a->ifindex < b->ifindex ? -1 : a->ifindex > b->ifindex;
 }
 
-int link_list_read(const struct maps *maps, struct link_list *list)
+int link_list_read(const struct shown_maps *maps, struct link_list *list)
 {
 	int err;
 
 	*list = (struct link_list){0};
-	err = map_read(maps, MAP_LINKS, link_add, list);
+	err = shown_map_read(maps, MAP_LINKS, link_add, list);
 	if (list->count)
 		qsort(list->rows, list->count, sizeof(*list->rows), link_row_compare);
 	return err;
@@ -153,12 +153,13 @@ static const struct argp links_argp = {
 int links_main(int argc, char **argv)
 {
 	auto_cleanup(link_list_fini) struct link_list list = {0};
-	auto_cleanup(maps_close) struct maps maps;
+	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	struct arguments arguments;
 
 	arguments_parse(&links_argp, argc, argv, &arguments);
 	alloc_for_json();
-	if (maps_open(&maps, arguments.pin_dir, MAP_BIT(MAP_LINKS)) || link_list_read(&maps, &list))
+	if (shown_maps_open(&maps, arguments.pin_dir, MAP_BIT(MAP_LINKS)) ||
+	    link_list_read(&maps, &list))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.link)
 		links_keep_matching(&list, arguments.link);

@@ -24,7 +24,7 @@ struct link_list {
 };
 
 /* Complains. Returns 0 or a negative errno; either way the caller calls link_list_fini. */
-int link_list_read(const struct maps *maps, struct link_list *list);
+int link_list_read(const struct shown_maps *maps, struct link_list *list);
 void link_list_fini(struct link_list *list);
 
 /* Why an eligible link does not run XDP, or "". Returns `text`. */

@@ -418,16 +418,16 @@ static const struct argp services_argp = {
 int services_main(int argc, char **argv)
 {
 	auto_cleanup(services_view_fini) struct services_view view = {0};
-	auto_cleanup(maps_close) struct maps maps;
+	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	struct arguments arguments;
 
 	arguments_parse(&services_argp, argc, argv, &arguments);
 	alloc_for_json();
-	if (maps_open(&maps, arguments.pin_dir, SNAPSHOT_MAPS | MAP_BIT(MAP_SERVICE_STATS)) ||
+	if (shown_maps_open(&maps, arguments.pin_dir, SNAPSHOT_MAPS | MAP_BIT(MAP_SERVICE_STATS)) ||
 	    snapshot_read(&maps, &view.snapshot))
 		return EXIT_STATUS_NO_DATAPATH;
 	view.stats = alloc_zeroed(view.snapshot.service_count, sizeof(*view.stats));
-	if (map_read(&maps, MAP_SERVICE_STATS, service_stats_read, &view))
+	if (shown_map_read(&maps, MAP_SERVICE_STATS, service_stats_read, &view))
 		return EXIT_STATUS_NO_DATAPATH;
 	service_rows_collect(&view.snapshot, &arguments.selection, &view.rows);
 	services_print(&view, &arguments);

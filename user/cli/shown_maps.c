@@ -53,7 +53,7 @@ static void map_explain(const char *pin_dir, const char *path, int err)
 		complain("cannot open the map %s: %s", path, strerror(-err));
 }
 
-static int map_open(struct maps *maps, enum map_id id)
+static int map_open(struct shown_maps *maps, enum map_id id)
 {
 	const struct map_spec *spec = &map_table[id];
 	auto_cleanup(cleanup_free) char *path = alloc_format("%s/%s", maps->pin_dir, spec->name);
@@ -86,9 +86,9 @@ static int map_open(struct maps *maps, enum map_id id)
 	return 0;
 }
 
-int maps_open(struct maps *maps, const char *pin_dir, uint64_t wanted)
+int shown_maps_open(struct shown_maps *maps, const char *pin_dir, uint64_t wanted)
 {
-	*maps = (struct maps){.pin_dir = pin_dir};
+	*maps = (struct shown_maps){.pin_dir = pin_dir};
 	for (int id = 0; id < MAP_COUNT; id++)
 		maps->items[id].fd = -1;
 	(void)libbpf_set_print(NULL);
@@ -101,7 +101,7 @@ int maps_open(struct maps *maps, const char *pin_dir, uint64_t wanted)
 	return 0;
 }
 
-void maps_close(struct maps *maps)
+void shown_maps_close(struct shown_maps *maps)
 {
 	for (int id = 0; id < MAP_COUNT; id++) {
 		if (maps->items[id].fd >= 0)
@@ -110,7 +110,7 @@ void maps_close(struct maps *maps)
 	}
 }
 
-int map_read(const struct maps *maps, enum map_id id, map_entry_fn fn, void *context)
+int shown_map_read(const struct shown_maps *maps, enum map_id id, map_entry_fn fn, void *context)
 {
 	int err = map_each(maps->items[id].fd, fn, context);
 

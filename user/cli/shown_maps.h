@@ -13,7 +13,7 @@
 #define MAP_BIT(id) (1ULL << (id))
 _Static_assert(MAP_COUNT <= 64, "a bit for each map");
 
-#define MAP_BIT_IF_SHOWN(id, name, key, value, traits) | ((traits)&MAP_IS_SHOWN ? MAP_BIT(id) : 0)
+#define MAP_BIT_IF_SHOWN(id, name, key, value, traits) | (MAP_IS_SHOWN & (traits) ? MAP_BIT(id) : 0)
 #define MAPS_SHOWN                                     (0ULL FAIRLEAD_MAPS(MAP_BIT_IF_SHOWN))
 
 struct pinned_map {
@@ -22,17 +22,17 @@ struct pinned_map {
 	__u32 max_entries;
 };
 
-struct maps {
+struct shown_maps {
 	const char *pin_dir; /* borrowed */
 	struct pinned_map items[MAP_COUNT];
 };
 
 /*
  * Opens the maps in `wanted` (MAP_BIT). Complains in one sentence that says what is missing and
- * what to do. Returns 0 or a negative errno; either way the caller calls maps_close.
+ * what to do. Returns 0 or a negative errno; either way the caller calls shown_maps_close.
  */
-int maps_open(struct maps *maps, const char *pin_dir, uint64_t wanted);
-void maps_close(struct maps *maps);
+int shown_maps_open(struct shown_maps *maps, const char *pin_dir, uint64_t wanted);
+void shown_maps_close(struct shown_maps *maps);
 
 /* As map_each. Complains. Returns 0 or a negative errno. */
-int map_read(const struct maps *maps, enum map_id id, map_entry_fn fn, void *context);
+int shown_map_read(const struct shown_maps *maps, enum map_id id, map_entry_fn fn, void *context);

@@ -32,12 +32,12 @@ static void array_copy_entry(const void *key, const void *value, void *context)
 		memcpy(copy->items + index * copy->size, value, copy->size);
 }
 
-static int array_read(const struct maps *maps, enum map_id id, void *items, __u32 count)
+static int array_read(const struct shown_maps *maps, enum map_id id, void *items, __u32 count)
 {
 	struct array_copy copy = {
 		.items = items, .count = count, .size = maps->items[id].value_size};
 
-	return map_read(maps, id, array_copy_entry, &copy);
+	return shown_map_read(maps, id, array_copy_entry, &copy);
 }
 
 static bool range_equal(struct slot_range a, struct slot_range b)
@@ -56,7 +56,7 @@ static bool lists_equal(const struct service *a, const struct service *b, __u32 
 }
 
 /* Reads until no service's list has moved while its slots and backends were read. */
-static int arrays_read(const struct maps *maps, struct snapshot *snapshot)
+static int arrays_read(const struct shown_maps *maps, struct snapshot *snapshot)
 {
 	auto_cleanup(cleanup_free) struct service *before =
 		alloc_zeroed(snapshot->service_count, sizeof(*before));
@@ -225,7 +225,7 @@ static void memberships_collect(struct snapshot *snapshot)
 		memberships_merge(snapshot);
 }
 
-int snapshot_read(const struct maps *maps, struct snapshot *snapshot)
+int snapshot_read(const struct shown_maps *maps, struct snapshot *snapshot)
 {
 	struct growing_list frontends = {.snapshot = snapshot};
 	struct growing_list unprogrammed = {.snapshot = snapshot};
@@ -246,10 +246,10 @@ int snapshot_read(const struct maps *maps, struct snapshot *snapshot)
 	err = array_read(maps, MAP_SERVICE_NAMES, snapshot->names, snapshot->service_count);
 	if (err)
 		return err;
-	err = map_read(maps, MAP_FRONTENDS, frontend_add, &frontends);
+	err = shown_map_read(maps, MAP_FRONTENDS, frontend_add, &frontends);
 	if (err)
 		return err;
-	err = map_read(maps, MAP_UNPROGRAMMED, unprogrammed_add, &unprogrammed);
+	err = shown_map_read(maps, MAP_UNPROGRAMMED, unprogrammed_add, &unprogrammed);
 	if (err)
 		return err;
 	if (snapshot->frontend_count)

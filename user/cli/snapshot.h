@@ -63,7 +63,7 @@ struct snapshot {
 };
 
 /* Complains. Returns 0 or a negative errno; either way the caller calls snapshot_fini. */
-int snapshot_read(const struct maps *maps, struct snapshot *snapshot);
+int snapshot_read(const struct shown_maps *maps, struct snapshot *snapshot);
 void snapshot_fini(struct snapshot *snapshot);
 
 /* NULL: the id is not that of a service port in use. */

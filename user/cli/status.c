@@ -15,8 +15,6 @@
 #include "link/hooks/xdp.h"
 #include "words/words.h"
 
-#define NS_PER_S 1000000000ULL
-
 static const enum link_role managed_roles[] = {LINK_UPLINK, LINK_OVERLAY, LINK_POD};
 
 #define MANAGED_ROLE_COUNT (sizeof(managed_roles) / sizeof(managed_roles[0]))
@@ -394,12 +392,13 @@ static const struct argp status_argp = {
 int status_main(int argc, char **argv)
 {
 	auto_cleanup(status_facts_fini) struct status_facts facts = {0};
-	auto_cleanup(maps_close) struct maps maps;
+	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	struct arguments arguments;
 
 	arguments_parse(&status_argp, argc, argv, &arguments);
 	alloc_for_json();
-	if (maps_open(&maps, arguments.pin_dir, MAPS_SHOWN) || status_facts_gather(&maps, &facts))
+	if (shown_maps_open(&maps, arguments.pin_dir, MAPS_SHOWN) ||
+	    status_facts_gather(&maps, &facts))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.json)
 		status_print_json(&facts);

@@ -96,11 +96,11 @@ static void address_count(const void *key, const void *value, void *context)
 	facts->maps[MAP_ADDRESS_FLOWS].used += info.index != 0;
 }
 
-static int flows_gather(const struct maps *maps, enum map_id id, struct status_facts *facts,
+static int flows_gather(const struct shown_maps *maps, enum map_id id, struct status_facts *facts,
 			uint64_t *ret_flows)
 {
 	struct flow_counts counts = {0};
-	int err = map_read(maps, id, flow_count, &counts);
+	int err = shown_map_read(maps, id, flow_count, &counts);
 
 	facts->maps[id].used = counts.entries;
 	*ret_flows = counts.flows;
@@ -127,7 +127,7 @@ static void services_gather(const struct snapshot *snapshot, struct status_facts
 	facts->maps[MAP_UNPROGRAMMED].used = snapshot->unprogrammed_count;
 }
 
-static int fills_gather(const struct maps *maps, struct status_facts *facts)
+static int fills_gather(const struct shown_maps *maps, struct status_facts *facts)
 {
 	static const enum map_id counted[] = {MAP_SERVICE_NAMES, MAP_AFFINITY, MAP_LINKS,
 					      MAP_FRAGMENTS};
@@ -148,12 +148,13 @@ static int fills_gather(const struct maps *maps, struct status_facts *facts)
 	facts->maps[MAP_BACKENDS].max--;
 	facts->maps[MAP_ADDRESS_FLOWS].max--;
 	for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
-		int err = map_read(maps, counted[i], entry_count, &facts->maps[counted[i]].used);
+		int err = shown_map_read(maps, counted[i], entry_count,
+					 &facts->maps[counted[i]].used);
 
 		if (err)
 			return err;
 	}
-	return map_read(maps, MAP_ADDRESSES, address_count, facts);
+	return shown_map_read(maps, MAP_ADDRESSES, address_count, facts);
 }
 
 static void degraded_add(struct status_facts *facts, const char *word, const char *sentence)
@@ -185,14 +186,14 @@ static void degraded_gather(struct status_facts *facts)
 			     "not know");
 }
 
-int status_facts_gather(const struct maps *maps, struct status_facts *facts)
+int status_facts_gather(const struct shown_maps *maps, struct status_facts *facts)
 {
 	auto_cleanup(snapshot_fini) struct snapshot snapshot = {0};
 	int err;
 
 	*facts = (struct status_facts){.pin_dir = maps->pin_dir};
 	(void)uname(&facts->kernel);
-	err = map_read(maps, MAP_AGENT_STATUS, agent_read, facts);
+	err = shown_map_read(maps, MAP_AGENT_STATUS, agent_read, facts);
 	if (err)
 		return err;
 	err = snapshot_read(maps, &snapshot);
@@ -208,7 +209,7 @@ int status_facts_gather(const struct maps *maps, struct status_facts *facts)
 	err = flows_gather(maps, MAP_NEW_FLOWS, facts, &facts->new_flows);
 	if (err)
 		return err;
-	err = map_read(maps, MAP_COUNTERS, counter_read, facts);
+	err = shown_map_read(maps, MAP_COUNTERS, counter_read, facts);
 	if (err)
 		return err;
 	err = link_list_read(maps, &facts->links);

@@ -56,7 +56,7 @@ struct status_facts {
 };
 
 /* Complains. Returns 0 or a negative errno; either way the caller calls status_facts_fini. */
-int status_facts_gather(const struct maps *maps, struct status_facts *facts);
+int status_facts_gather(const struct shown_maps *maps, struct status_facts *facts);
 void status_facts_fini(struct status_facts *facts);
 
 /* The number of links with this role and hook. */

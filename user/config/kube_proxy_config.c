@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "config/yaml_write.h"
+#include "decode/cjson.h"
 #include "decode/items.h"
 
 #define API_VERSION "kubeproxy.config.k8s.io/v1alpha1"
@@ -27,11 +28,6 @@ struct reading {
 	struct name_list *unused;
 	struct name_list unknown, twice;
 };
-
-static void cleanup_cjson(cJSON **json)
-{
-	cJSON_Delete(*json);
-}
 
 /* Whether the value is what Go writes for a field that was never set. */
 static bool is_zero(const cJSON *value)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "datapath/load_error.h"
@@ -228,20 +229,12 @@ static int socket_load(struct datapath *datapath)
 	return err && err != -EPROTO ? load_error_log(err, "the socket programs") : err;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /*
  * Loads all programs and logs how long that took: it is mostly the verifier, and most of a start.
  */
 static int programs_load(struct datapath *datapath, const struct datapath_options *options)
 {
-	uint64_t begun_ms = now_ms();
+	uint64_t begun_ns = clock_now_ns();
 	int err = tc_load(datapath, options);
 
 	if (err)
@@ -249,7 +242,8 @@ static int programs_load(struct datapath *datapath, const struct datapath_option
 	err = socket_load(datapath);
 	if (err)
 		return err;
-	log_debug("the programs are loaded, in %llu ms", (unsigned long long)(now_ms() - begun_ms));
+	log_debug("the programs are loaded, in %llu ms",
+		  (unsigned long long)((clock_now_ns() - begun_ns) / NS_PER_MS));
 	return 0;
 }
 
@@ -533,9 +527,9 @@ size_t datapath_socket_programs(const struct datapath *datapath,
 	return socket_program_count(datapath);
 }
 
-struct publish_maps datapath_publish_maps(const struct datapath *datapath)
+struct publisher_maps datapath_publisher_maps(const struct datapath *datapath)
 {
-	return (struct publish_maps){
+	return (struct publisher_maps){
 		.frontends = datapath_map(datapath, MAP_FRONTENDS),
 		.addresses = datapath_map(datapath, MAP_ADDRESSES),
 		.address_flows = datapath_map(datapath, MAP_ADDRESS_FLOWS),

@@ -16,7 +16,7 @@
 
 struct cgroup_program;
 struct link_programs;
-struct publish_maps;
+struct publisher_maps;
 
 /* The wanted sizes of maps, in entries. */
 struct datapath_sizes {
@@ -87,7 +87,7 @@ int datapath_xdp_program(struct datapath *datapath, int *ret_program);
 size_t datapath_socket_programs(const struct datapath *datapath,
 				struct cgroup_program *ret_programs);
 
-struct publish_maps datapath_publish_maps(const struct datapath *datapath);
+struct publisher_maps datapath_publisher_maps(const struct datapath *datapath);
 
 /* The descriptor of a map. */
 int datapath_map(const struct datapath *datapath, enum map_id id);

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "config/options.h"
 #include "fairlead/agent.h"
 
-#define NSEC_PER_SEC     1000000000ULL
 #define STATUS_OK        200
 #define STATUS_UNHEALTHY 503
 #define TIME_TEXT_SIZE   48
@@ -26,19 +26,11 @@ struct health {
 	struct family_health families[2];
 };
 
-static uint64_t health_clock_read(clockid_t clock)
-{
-	struct timespec now;
-
-	(void)clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static struct health_clock health_clock_now(void)
 {
 	return (struct health_clock){
-		.monotonic_ns = health_clock_read(CLOCK_MONOTONIC),
-		.realtime_ns = health_clock_read(CLOCK_REALTIME),
+		.monotonic_ns = clock_now_ns(),
+		.realtime_ns = clock_realtime_ns(),
 	};
 }
 
@@ -121,7 +113,7 @@ uint64_t health_pending_ns(const struct health *health)
 /* RFC 3339 as Go writes it: no trailing zeros, and the year 1 for "never". */
 static const char *time_format(uint64_t realtime_ns, char buf[TIME_TEXT_SIZE])
 {
-	time_t seconds = (time_t)(realtime_ns / NSEC_PER_SEC);
+	time_t seconds = (time_t)(realtime_ns / NS_PER_S);
 	char fraction[16];
 	size_t length;
 	struct tm parts;
@@ -130,8 +122,7 @@ static const char *time_format(uint64_t realtime_ns, char buf[TIME_TEXT_SIZE])
 		return "0001-01-01T00:00:00Z";
 	(void)gmtime_r(&seconds, &parts);
 	length = strftime(buf, TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &parts);
-	(void)snprintf(fraction, sizeof(fraction), ".%09u",
-		       (unsigned int)(realtime_ns % NSEC_PER_SEC));
+	(void)snprintf(fraction, sizeof(fraction), ".%09u", (unsigned int)(realtime_ns % NS_PER_S));
 	for (size_t end = strlen(fraction); end && strchr(".0", fraction[end - 1]); end--)
 		fraction[end - 1] = '\0';
 	(void)snprintf(buf + length, TIME_TEXT_SIZE - length, "%sZ", fraction);
@@ -259,16 +250,16 @@ static struct health_check ready_check(const char *name, bool is_passed, const c
 	return made;
 }
 
-size_t ready_checks(const struct ready_facts *facts, const struct agent_options *options,
-		    const struct agent_status *status,
-		    struct health_check ret_checks[HEALTH_CHECKS_MAX])
+size_t health_ready_checks(const struct health_ready_facts *facts,
+			   const struct agent_options *options, const struct agent_status *status,
+			   struct health_check ret_checks[HEALTH_CHECKS_MAX])
 {
 	char pending[HEALTH_WHY_SIZE];
 	size_t count = 0;
 
 	(void)snprintf(pending, sizeof(pending),
 		       "changes wait for %llu s; the agent's log says what fails",
-		       (unsigned long long)(facts->pending_ns / NSEC_PER_SEC));
+		       (unsigned long long)(facts->pending_ns / NS_PER_S));
 	ret_checks[count++] = ready_check("source synced", facts->is_source_complete,
 					  "the source is not read completely yet");
 	ret_checks[count] =

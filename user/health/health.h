@@ -44,7 +44,7 @@ struct health_options {
 };
 
 /* What the checks of /readyz are about, besides the agent's options and status. */
-struct ready_facts {
+struct health_ready_facts {
 	bool is_source_complete, is_hooked;
 	char unreachable[HEALTH_WHY_SIZE]; /* why the source cannot be reached; "": it can */
 	uint64_t pending_ns;               /* age of the oldest pending change; 0: none */
@@ -75,6 +75,6 @@ void health_handle(const struct http_request *request, struct http_response *res
 		   void *health);
 
 /* Fills in the checks and returns their number. */
-size_t ready_checks(const struct ready_facts *facts, const struct agent_options *options,
-		    const struct agent_status *status,
-		    struct health_check ret_checks[HEALTH_CHECKS_MAX]);
+size_t health_ready_checks(const struct health_ready_facts *facts,
+			   const struct agent_options *options, const struct agent_status *status,
+			   struct health_check ret_checks[HEALTH_CHECKS_MAX]);

@@ -226,7 +226,7 @@ static struct entry *entry_new(struct service_health_ports *ports, const char *k
 	return entry;
 }
 
-int service_health_ports_note(struct service_health_ports *ports, const char *namespace_,
+int service_health_ports_plan(struct service_health_ports *ports, const char *namespace_,
 			      const char *name, const struct planned_health_check *check)
 {
 	const struct planned_health_check none = {};

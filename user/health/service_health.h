@@ -59,7 +59,7 @@ int service_health_ports_set_addresses(struct service_health_ports *ports,
  * Notes the plan for a Service. Its endpoint counts are served from now on, its port changes with
  * the next apply. NULL: the Service is gone. Returns 0 or -ENOMEM.
  */
-int service_health_ports_note(struct service_health_ports *ports, const char *namespace_,
+int service_health_ports_plan(struct service_health_ports *ports, const char *namespace_,
 			      const char *name, const struct planned_health_check *check);
 
 /* Closes, moves and opens the noted ports. Logs failures. */

@@ -152,7 +152,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	xdp_links_sweep(watch);
 	/* Hooks of an earlier run: all, or those of links that are gone or no longer managed. */
 	err = options->attach ? hook_remove_pins(options->pin_dir, ifindex_is_managed, watch)
-			      : link_detach_all(options->pin_dir);
+			      : hook_detach_all(options->pin_dir);
 	if (err)
 		return err;
 	err = uv_poll_init(loop, &watch->poll, mnl_socket_get_fd(watch->socket));

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define FAMILY_LABEL    .labels = {"ip_family"}
@@ -109,10 +110,7 @@ static const char *family_label(enum ip_family family)
 
 static double wall_clock(void)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	return (double)clock_realtime_ns() / (double)NS_PER_S;
 }
 
 static void build_info_set(struct metric *metric)

@@ -176,7 +176,7 @@ int model_slices(struct model *model, const struct object *service,
 	return entry ? service_entry_slices(entry, ret_slices) : 0;
 }
 
-void model_touch_all(struct model *model)
+void model_mark_all_dirty(struct model *model)
 {
 	service_index_touch_all(&model->services);
 }
@@ -201,7 +201,7 @@ uint64_t model_changes(const struct model *model, enum object_kind kind)
 	return model->changes[kind];
 }
 
-void model_note_listed(struct model *model, enum object_kind kind)
+void model_set_listed(struct model *model, enum object_kind kind)
 {
 	model->is_listed[kind] = true;
 }

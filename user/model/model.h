@@ -64,7 +64,7 @@ int model_slices(struct model *model, const struct object *service,
  * Makes every Service dirty, in no particular order: for changes that any plan may depend on, such
  * as the Node's labels or addresses.
  */
-void model_touch_all(struct model *model);
+void model_mark_all_dirty(struct model *model);
 
 /* Called with a Service that may need a new plan; it may no longer exist. */
 typedef int (*model_dirty_fn)(const char *namespace_, const char *name, void *context);
@@ -83,10 +83,10 @@ size_t model_count(const struct model *model, enum object_kind kind);
 uint64_t model_changes(const struct model *model, enum object_kind kind);
 
 /*
- * model_note_listed() records that the source has listed all objects of a kind: from then on, an
+ * model_set_listed() records that the source has listed all objects of a kind: from then on, an
  * object that the model does not hold does not exist. For what is removed only then.
  */
-void model_note_listed(struct model *model, enum object_kind kind);
+void model_set_listed(struct model *model, enum object_kind kind);
 bool model_is_listed(const struct model *model, enum object_kind kind);
 
 /* Called with an object, borrowed. A result other than 0 ends the walk. */

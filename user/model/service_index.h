@@ -77,7 +77,7 @@ void service_index_remove_endpoints(struct service_index *index, struct service_
 int service_index_link(struct service_index *index, struct member *member);
 void service_index_unlink(struct service_index *index, struct member *member);
 
-/* See model_touch_all() and model_drain_dirty(). */
+/* See model_mark_all_dirty() and model_drain_dirty(). */
 void service_index_touch_all(struct service_index *index);
 int service_index_drain_dirty(struct service_index *index, model_dirty_fn fn, void *context);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/clock.h"
 #include "base/lookup.h"
 #include "fairlead/atomic.h"
 #include "publish/map_read.h"
@@ -19,9 +20,7 @@
 #define CLUSTER_IPS_MAX ((1U << 13) - 1)
 #define FRONTENDS_MAX   ((1U << 19) - 1)
 
-#define NSEC_PER_SEC 1000000000ULL
-
-int address_set_init(struct address_set *set, const struct publish_maps *maps,
+int address_set_init(struct address_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage)
 {
 	uint32_t entries;
@@ -122,7 +121,7 @@ bool address_set_has_flows(const struct address_set *set, uint32_t index, uint64
 	const struct address_flows *busy = &set->flows[index];
 
 	return LOAD_RELAXED(busy->confirmed) ||
-	       LOAD_RELAXED(busy->new_until_s) >= now_ns / NSEC_PER_SEC;
+	       LOAD_RELAXED(busy->new_until_s) >= now_ns / NS_PER_S;
 }
 
 /*

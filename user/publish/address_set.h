@@ -49,7 +49,7 @@ struct address_set {
 };
 
 /* Returns 0 or a negative errno; address_set_fini frees what was made in any case. */
-int address_set_init(struct address_set *set, const struct publish_maps *maps,
+int address_set_init(struct address_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage);
 void address_set_fini(struct address_set *set);
 

@@ -13,7 +13,7 @@
 #include "fairlead/atomic.h"
 #include "publish/mapped_array.h"
 
-int backend_set_init(struct backend_set *set, const struct publish_maps *maps,
+int backend_set_init(struct backend_set *set, const struct publisher_maps *maps,
 		     struct address_set *addresses, struct retirement *retirement,
 		     struct shortage *shortage)
 {

@@ -53,7 +53,7 @@ struct backend_set {
 };
 
 /* Returns 0 or a negative errno; backend_set_fini frees what was made in any case. */
-int backend_set_init(struct backend_set *set, const struct publish_maps *maps,
+int backend_set_init(struct backend_set *set, const struct publisher_maps *maps,
 		     struct address_set *addresses, struct retirement *retirement,
 		     struct shortage *shortage);
 void backend_set_fini(struct backend_set *set);

@@ -13,7 +13,7 @@
 #include "publish/map_read.h"
 #include "publish/mapped_array.h"
 
-int frontend_set_init(struct frontend_set *set, const struct publish_maps *maps,
+int frontend_set_init(struct frontend_set *set, const struct publisher_maps *maps,
 		      struct address_set *addresses, struct service_set *services,
 		      struct shortage *shortage)
 {

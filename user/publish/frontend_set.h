@@ -32,7 +32,7 @@ struct frontend_set {
 };
 
 /* Returns 0 or a negative errno; frontend_set_fini frees what was made in any case. */
-int frontend_set_init(struct frontend_set *set, const struct publish_maps *maps,
+int frontend_set_init(struct frontend_set *set, const struct publisher_maps *maps,
 		      struct address_set *addresses, struct service_set *services,
 		      struct shortage *shortage);
 void frontend_set_fini(struct frontend_set *set);

@@ -16,7 +16,7 @@
 #include "publish/publisher_parts.h"
 #include "publish/reasons.h"
 
-static int parts_init(struct publisher *publisher, const struct publish_maps *maps)
+static int parts_init(struct publisher *publisher, const struct publisher_maps *maps)
 {
 	struct retirement *retirement = &publisher->retirement;
 	struct shortage *shortage = &publisher->shortage;
@@ -49,7 +49,7 @@ static void publisher_freep(struct publisher **publisher)
 	publisher_close(*publisher);
 }
 
-int publisher_open(const struct publish_maps *maps, struct publisher **ret_publisher)
+int publisher_open(const struct publisher_maps *maps, struct publisher **ret_publisher)
 {
 	auto_cleanup(publisher_freep) struct publisher *publisher = calloc(1, sizeof(*publisher));
 	int err;
@@ -281,8 +281,8 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 	return 0;
 }
 
-int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
-				 size_t count)
+int publisher_write_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
+				   size_t count)
 {
 	return address_set_write_node(&publisher->addresses, addrs, count);
 }
@@ -377,7 +377,8 @@ static bool publisher_serves(const struct publisher *publisher, uint32_t service
 	return slot_lists_serve(&publisher->lists, &publisher->services.entries[service], backend);
 }
 
-void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context)
+void publisher_drain_departures(struct publisher *publisher, publisher_departure_fn fn,
+				void *context)
 {
 	struct backend_set *backends = &publisher->backends;
 
@@ -400,7 +401,7 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 	return id && publisher_serves(publisher, service, id);
 }
 
-bool publisher_take_new_udp(struct publisher *publisher)
+bool publisher_poll_new_udp(struct publisher *publisher)
 {
 	const bool has_new_udp = publisher->frontends.has_new_udp;
 

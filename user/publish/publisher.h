@@ -19,7 +19,7 @@
 #include "plan/plan.h"
 
 /* File descriptors and sizes of the maps, borrowed from the datapath. */
-struct publish_maps {
+struct publisher_maps {
 	int frontends, addresses, address_flows, services, slots, backends;
 	int service_names, service_stats, unprogrammed, source_ranges, flows, node_ports;
 	int far_backends;
@@ -33,7 +33,7 @@ struct publisher;
  * plan says otherwise. `maps` is copied, its descriptors are borrowed. Logs.
  * Returns 0 or a negative errno.
  */
-int publisher_open(const struct publish_maps *maps, struct publisher **ret_publisher);
+int publisher_open(const struct publisher_maps *maps, struct publisher **ret_publisher);
 
 /* NULL is fine. The maps keep what they hold. */
 void publisher_close(struct publisher *publisher);
@@ -55,8 +55,8 @@ int publisher_apply(struct publisher *publisher, const char *namespace_, const c
 int publisher_remove_unclaimed(struct publisher *publisher);
 
 /* Makes `addrs` the addresses of the node's links: they get ADDRESS_NODE, all others lose it. */
-int publisher_set_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
-				 size_t count);
+int publisher_write_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
+				   size_t count);
 
 /*
  * Frees retired entries that no program looks at any more and whose flows have ended. The caller
@@ -76,18 +76,19 @@ typedef int (*publisher_service_fn)(const char *namespace_, const char *name, vo
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context);
 
 /* Called with a UDP backend that a service port no longer has; other service ports may have it. */
-typedef void (*publisher_left_fn)(uint32_t service, const struct ip_addr *addr, __be16 port,
-				  void *context);
+typedef void (*publisher_departure_fn)(uint32_t service, const struct ip_addr *addr, __be16 port,
+				       void *context);
 
 /* Calls `fn` for each such backend since the last call, except those that have come back. */
-void publisher_drain_left(struct publisher *publisher, publisher_left_fn fn, void *context);
+void publisher_drain_departures(struct publisher *publisher, publisher_departure_fn fn,
+				void *context);
 
 /* True if clients of the service port may be sent to this UDP backend now. */
 bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port);
 
 /* True if a UDP frontend was added since the last call. */
-bool publisher_take_new_udp(struct publisher *publisher);
+bool publisher_poll_new_udp(struct publisher *publisher);
 
 struct publisher_numbers {
 	uint32_t service_ports, backends, draining, slots, frontends, addresses, source_ranges;

@@ -13,7 +13,6 @@
 #define BATCH_DELAY_NS 2000000000ULL
 /* How often entries that wait for their flows to end are checked. */
 #define FLOWS_CHECK_NS 5000000000ULL
-#define NSEC_PER_MSEC  1000000ULL
 
 static bool queue_grow(struct retired_queue *queue)
 {
@@ -139,5 +138,5 @@ uint64_t retirement_wait_ms(const struct retirement *retirement, uint64_t now_ns
 		next_ns = retirement->check_ns;
 	if (next_ns == UINT64_MAX)
 		return 0;
-	return next_ns <= now_ns ? 1 : (next_ns - now_ns) / NSEC_PER_MSEC + 1;
+	return next_ns <= now_ns ? 1 : (next_ns - now_ns) / NS_PER_MS + 1;
 }

@@ -13,7 +13,7 @@
 
 #define SERVICE_KEY_SIZE (2 * NAME_SIZE)
 
-int service_set_init(struct service_set *set, const struct publish_maps *maps,
+int service_set_init(struct service_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage)
 {
 	*set = (struct service_set){

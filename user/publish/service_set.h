@@ -79,7 +79,7 @@ struct service_set {
 };
 
 /* Returns 0 or a negative errno; service_set_fini frees what was made in any case. */
-int service_set_init(struct service_set *set, const struct publish_maps *maps,
+int service_set_init(struct service_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage);
 
 /* Frees all records too; the maps keep what they hold. */

@@ -8,7 +8,7 @@
 #include "fairlead/limits.h"
 #include "publish/mapped_array.h"
 
-int slot_lists_init(struct slot_lists *lists, const struct publish_maps *maps,
+int slot_lists_init(struct slot_lists *lists, const struct publisher_maps *maps,
 		    struct retirement *retirement, struct shortage *shortage)
 {
 	*lists = (struct slot_lists){

@@ -26,7 +26,7 @@ struct slot_lists {
 };
 
 /* Returns 0 or a negative errno; slot_lists_fini frees what was made in any case. */
-int slot_lists_init(struct slot_lists *lists, const struct publish_maps *maps,
+int slot_lists_init(struct slot_lists *lists, const struct publisher_maps *maps,
 		    struct retirement *retirement, struct shortage *shortage);
 void slot_lists_fini(struct slot_lists *lists);
 

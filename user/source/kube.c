@@ -67,7 +67,7 @@ struct kube_source {
 	uv_timer_t node_wait;
 	unsigned int open_handles;
 	struct kube_client *client;
-	struct kube_events *poster; /* of Events about our own Node and Services */
+	struct event_poster *poster; /* of Events about our own Node and Services */
 	struct model *model;
 	struct source_events events;
 	struct kube_source_options options;
@@ -244,7 +244,7 @@ static void watched_on_listed(void *context)
 	else if (removed)
 		log_info("%zu %s have vanished while they were not watched", removed,
 			 watched->resource.name);
-	model_note_listed(source->model, watched->kind);
+	model_set_listed(source->model, watched->kind);
 	log_debug("listed %zu %s", watched->listed, watched->resource.name);
 	kube_mark_changed(source);
 }
@@ -388,7 +388,7 @@ static void kube_learn_servers(struct kube_source *source)
 	slice_count = service ? model_slices(source->model, service, &slices) : 0;
 	for (int i = 0; i < slice_count; i++)
 		count += servers_in_slice(slices[i], &addresses[count], room - count);
-	kube_client_learn(source->client, addresses, count);
+	kube_client_learn_servers(source->client, addresses, count);
 }
 
 /* Runs after all other callbacks of this turn of the loop. */
@@ -445,12 +445,12 @@ static void kube_on_closed(uv_handle_t *handle)
 
 static void kube_post_event(struct source *base, const struct event_text *text)
 {
-	kube_events_tell(((struct kube_source *)base)->poster, text);
+	event_poster_post(((struct kube_source *)base)->poster, text);
 }
 
 static bool kube_is_posting(const struct source *base)
 {
-	return kube_events_is_busy(((const struct kube_source *)base)->poster);
+	return event_poster_is_busy(((const struct kube_source *)base)->poster);
 }
 
 static void kube_close(struct source *base)
@@ -459,7 +459,7 @@ static void kube_close(struct source *base)
 
 	for (size_t i = 0; i < RESOURCE_COUNT; i++)
 		reflector_close(take_ptr(source->watched[i].reflector));
-	kube_events_close(take_ptr(source->poster));
+	event_poster_close(take_ptr(source->poster));
 	kube_client_close(take_ptr(source->client));
 	uv_close((uv_handle_t *)&source->check, kube_on_closed);
 	uv_close((uv_handle_t *)&source->idle, kube_on_closed);
@@ -505,16 +505,16 @@ static int kube_begin(struct kube_source *source)
 			       &source->client);
 	if (err)
 		return err;
-	source->poster = kube_events_new(source->check.loop, source->client,
-					 &(struct kube_events_options){
-						 .node_name = source->options.node_name,
-						 .counted = source->options.event_counted,
-						 .context = source->events.context,
-					 });
+	source->poster = event_poster_new(source->check.loop, source->client,
+					  &(struct event_poster_options){
+						  .node_name = source->options.node_name,
+						  .counted = source->options.event_counted,
+						  .context = source->events.context,
+					  });
 	if (!source->poster)
 		return log_err(-ENOMEM, "cannot watch the API server");
 	if (!source->options.kubeconfig && !source->options.server_count)
-		kube_client_prefer_learned(source->client);
+		kube_client_prefer_learned_servers(source->client);
 	err = watched_init(source);
 	if (err)
 		return log_err(err, "cannot watch the API server");

@@ -273,7 +273,7 @@ static void manifests_on_timer(uv_timer_t *timer)
 	if (!source->synced) {
 		source->synced = true;
 		for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++)
-			model_note_listed(source->folder.ledger.model, kind);
+			model_set_listed(source->folder.ledger.model, kind);
 		source->events.synced(woken_ns, source->events.context);
 		return;
 	}

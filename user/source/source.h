@@ -41,7 +41,7 @@ struct event_text;
 struct source {
 	/* Closes the handles; the source is freed once the loop has run again. */
 	void (*close)(struct source *source);
-	/* See source_tell and source_is_telling; NULL if the source cannot post Events. */
+	/* See source_post_event and source_is_posting_events; NULL if it cannot post Events. */
 	void (*post_event)(struct source *source, const struct event_text *text);
 	bool (*is_posting)(const struct source *source);
 };
@@ -71,7 +71,7 @@ struct kube_source_options {
 	 */
 	void (*socket_made)(int fd, void *context);
 	void (*observed)(const struct kube_observation *observation, void *context);
-	/* See struct kube_events_options. */
+	/* See struct event_poster_options. */
 	void (*event_counted)(const char *result, void *context);
 };
 
@@ -87,14 +87,14 @@ int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 		     struct source **ret_source);
 
 /* Posts an Event about our own Node or a Service, if the source can post Events. */
-static inline void source_tell(struct source *source, const struct event_text *text)
+static inline void source_post_event(struct source *source, const struct event_text *text)
 {
 	if (source && source->post_event)
 		source->post_event(source, text);
 }
 
 /* True while an Event is being posted or due at once. */
-static inline bool source_is_telling(const struct source *source)
+static inline bool source_is_posting_events(const struct source *source)
 {
 	return source && source->is_posting && source->is_posting(source);
 }

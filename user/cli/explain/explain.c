@@ -119,7 +119,7 @@ static const struct argp explain_argp = {
 };
 
 /* Answers one question; appends to `list`, or if it is NULL prints text to standard output. */
-static int explain_one(const struct maps *maps, struct question *question, const char *link,
+static int explain_one(const struct shown_maps *maps, struct question *question, const char *link,
 		       struct instance **instance, cJSON *list)
 {
 	auto_cleanup(answer_fini) struct answer answer = ANSWER_NONE;
@@ -137,7 +137,7 @@ static int explain_one(const struct maps *maps, struct question *question, const
 	return 0;
 }
 
-static int explain_all(const struct maps *maps, const struct explain_arguments *arguments)
+static int explain_all(const struct shown_maps *maps, const struct explain_arguments *arguments)
 {
 	auto_cleanup(json_freep) cJSON *list = arguments->common.json ? cJSON_CreateArray() : NULL;
 	auto_cleanup(instance_closep) struct instance *instance = NULL;
@@ -162,12 +162,12 @@ static int explain_all(const struct maps *maps, const struct explain_arguments *
 int explain_main(int argc, char **argv)
 {
 	auto_cleanup(arguments_fini) struct explain_arguments arguments = {.count = 0};
-	auto_cleanup(maps_close) struct maps maps;
+	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	int err;
 
 	arguments_parse(&explain_argp, argc, argv, &arguments.common);
 	alloc_for_json();
-	if (maps_open(&maps, arguments.common.pin_dir, ANSWER_MAPS))
+	if (shown_maps_open(&maps, arguments.common.pin_dir, ANSWER_MAPS))
 		return EXIT_STATUS_NO_DATAPATH;
 	err = explain_all(&maps, &arguments);
 	if (!err)

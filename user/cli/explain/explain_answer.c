@@ -96,13 +96,14 @@ const struct candidate *answer_chosen(const struct answer *answer)
 	return NULL;
 }
 
-static bool table_find(const struct maps *maps, enum map_id id, const void *key, void *ret_value)
+static bool table_find(const struct shown_maps *maps, enum map_id id, const void *key,
+		       void *ret_value)
 {
 	return !bpf_map_lookup_elem(maps->items[id].fd, key, ret_value);
 }
 
 /* Looks up a flow; leaves out what a map's value may contain after it. */
-static bool flow_find_in(const struct maps *maps, enum map_id id, const struct flow_key *key,
+static bool flow_find_in(const struct shown_maps *maps, enum map_id id, const struct flow_key *key,
 			 struct flow *ret_flow)
 {
 	auto_cleanup(cleanup_free) void *value = alloc_zeroed(1, maps->items[id].value_size);
@@ -113,15 +114,15 @@ static bool flow_find_in(const struct maps *maps, enum map_id id, const struct f
 	return true;
 }
 
-static bool flow_find(const struct maps *maps, const struct flow_key *key, struct flow *ret_flow,
-		      bool *ret_is_confirmed)
+static bool flow_find(const struct shown_maps *maps, const struct flow_key *key,
+		      struct flow *ret_flow, bool *ret_is_confirmed)
 {
 	*ret_is_confirmed = flow_find_in(maps, MAP_FLOWS, key, ret_flow);
 	return *ret_is_confirmed || flow_find_in(maps, MAP_NEW_FLOWS, key, ret_flow);
 }
 
 /* Fills in the packet; if the question has no source port, uses one without a flow. */
-static void tuple_fill(const struct maps *maps, const struct question *question,
+static void tuple_fill(const struct shown_maps *maps, const struct question *question,
 		       struct answer *answer)
 {
 	struct flow_key *tuple = &answer->tuple;
@@ -146,7 +147,8 @@ static void tuple_fill(const struct maps *maps, const struct question *question,
 }
 
 /* Copies the packet's flow, if there is one, into the instance, in both directions. */
-static int flow_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
+static int flow_seed(const struct shown_maps *maps, struct instance *instance,
+		     struct answer *answer)
 {
 	const struct flow_key *key = &answer->tuple;
 	struct flow *flow = &answer->flow;
@@ -211,7 +213,7 @@ static struct service service_judged(const struct answer *answer)
 	return service;
 }
 
-static int service_seed(const struct maps *maps, struct instance *instance, __u32 id,
+static int service_seed(const struct shown_maps *maps, struct instance *instance, __u32 id,
 			struct answer *answer)
 {
 	struct service service;
@@ -226,7 +228,8 @@ static int service_seed(const struct maps *maps, struct instance *instance, __u3
 	return instance_set_service(instance, id, &service);
 }
 
-static int affinity_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
+static int affinity_seed(const struct shown_maps *maps, struct instance *instance,
+			 struct answer *answer)
 {
 	const struct affinity_key key = {.client = answer->tuple.src,
 					 .service = answer->target.service};
@@ -239,7 +242,7 @@ static int affinity_seed(const struct maps *maps, struct instance *instance, str
 	return answer->has_affinity ? instance_set_affinity(instance, &key, &answer->affinity) : 0;
 }
 
-static int address_seed(const struct maps *maps, struct instance *instance,
+static int address_seed(const struct shown_maps *maps, struct instance *instance,
 			const struct ip_addr *addr)
 {
 	struct address_flows busy;
@@ -252,7 +255,8 @@ static int address_seed(const struct maps *maps, struct instance *instance,
 }
 
 /* Copies the entries that the programs look up and would modify. */
-static int instance_seed(const struct maps *maps, struct instance *instance, struct answer *answer)
+static int instance_seed(const struct shown_maps *maps, struct instance *instance,
+			 struct answer *answer)
 {
 	int err = flow_seed(maps, instance, answer);
 	struct service other;
@@ -392,7 +396,8 @@ static void answer_judge(struct answer *answer)
 		answer->is_near = answer->flow.is_near;
 }
 
-static struct candidate *candidate_add(const struct maps *maps, struct answer *answer, __u32 id)
+static struct candidate *candidate_add(const struct shown_maps *maps, struct answer *answer,
+				       __u32 id)
 {
 	struct backend backend;
 	struct candidate *candidate;
@@ -447,7 +452,7 @@ static int candidate_try(struct instance *instance, const struct answer *answer,
 	return 0;
 }
 
-static int slot_try(const struct maps *maps, struct instance *instance, struct answer *answer,
+static int slot_try(const struct shown_maps *maps, struct instance *instance, struct answer *answer,
 		    __u32 index)
 {
 	struct candidate *candidate;
@@ -463,7 +468,7 @@ static int slot_try(const struct maps *maps, struct instance *instance, struct a
  * Collects the backends of the list that the program chose from, or the one named by affinity or
  * the flow.
  */
-static int candidates_find(const struct maps *maps, struct instance *instance,
+static int candidates_find(const struct shown_maps *maps, struct instance *instance,
 			   struct answer *answer)
 {
 	const struct choice *choice = &answer->outcome.decision.choice;
@@ -489,7 +494,7 @@ static int candidates_find(const struct maps *maps, struct instance *instance,
 }
 
 /* Runs the program on the packet, and then once for each backend that may be chosen. */
-static int answer_by_program(const struct maps *maps, struct instance *instance,
+static int answer_by_program(const struct shown_maps *maps, struct instance *instance,
 			     struct answer *answer)
 {
 	int err = instance_seed(maps, instance, answer);
@@ -505,7 +510,7 @@ static int answer_by_program(const struct maps *maps, struct instance *instance,
 }
 
 /* The link has no program, so the packet passes unchanged. */
-static void answer_without_program(const struct maps *maps, struct answer *answer)
+static void answer_without_program(const struct shown_maps *maps, struct answer *answer)
 {
 	answer->action = ACTION_NONE;
 	answer->reason = "no-hook";
@@ -516,7 +521,7 @@ static void answer_without_program(const struct maps *maps, struct answer *answe
 }
 
 /* Provides an instance that fits the place, without any state of earlier questions. */
-static int instance_get(const struct maps *maps, const struct place *place,
+static int instance_get(const struct shown_maps *maps, const struct place *place,
 			const struct ip_addr *dst, struct instance **instance)
 {
 	const struct ip_addr *loopback = place->is_socket && address_is_loopback(dst) ? dst : NULL;
@@ -528,7 +533,7 @@ static int instance_get(const struct maps *maps, const struct place *place,
 	return instance_open(maps, place, loopback, instance);
 }
 
-int answer_find(const struct maps *maps, const struct question *question, const char *link,
+int answer_find(const struct shown_maps *maps, const struct question *question, const char *link,
 		struct instance **instance, struct answer *ret_answer)
 {
 	struct place *place = &ret_answer->place;

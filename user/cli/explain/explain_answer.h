@@ -84,7 +84,7 @@ struct answer {
  * since loading programs is the main cost of an answer. Complains. Returns 0, -ENODEV if there is
  * no such link or no route, or another negative errno; either way the caller calls answer_fini.
  */
-int answer_find(const struct maps *maps, const struct question *question, const char *link,
+int answer_find(const struct shown_maps *maps, const struct question *question, const char *link,
 		struct instance **instance, struct answer *ret_answer);
 void answer_fini(struct answer *answer);
 

@@ -90,13 +90,13 @@ bool client_is_near(const struct instance *instance, const struct place *place,
 }
 
 struct affinity_search {
-	const struct maps *maps;
+	const struct shown_maps *maps;
 	const struct affinity_key *key; /* of the client's address */
 	bool is_found;
 	struct affinity *affinity;
 };
 
-static bool affinity_lookup(const struct maps *maps, const struct affinity_key *key,
+static bool affinity_lookup(const struct shown_maps *maps, const struct affinity_key *key,
 			    struct affinity *ret_affinity)
 {
 	return !bpf_map_lookup_elem(maps->items[MAP_AFFINITY].fd, key, ret_affinity);
@@ -138,7 +138,7 @@ static int affinity_on_namespace(ino_t inode, bool *ret_keep, void *context)
 	return 0;
 }
 
-bool client_find_affinity(const struct maps *maps, const struct place *place,
+bool client_find_affinity(const struct shown_maps *maps, const struct place *place,
 			  const struct affinity_key *key, __u64 node_cookie,
 			  struct affinity *ret_affinity)
 {

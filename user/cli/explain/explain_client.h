@@ -24,6 +24,6 @@ bool client_is_near(const struct instance *instance, const struct place *place,
  * Finds the affinity entry of a client and service port, by the client's address or by the network
  * namespace of its process (`node_cookie`: the node's own). Returns false if there is none.
  */
-bool client_find_affinity(const struct maps *maps, const struct place *place,
+bool client_find_affinity(const struct shown_maps *maps, const struct place *place,
 			  const struct affinity_key *key, __u64 node_cookie,
 			  struct affinity *ret_affinity);

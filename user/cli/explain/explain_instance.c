@@ -97,7 +97,7 @@ bool instance_fits(struct instance *instance, const struct place *place,
 	return true;
 }
 
-int instance_open(const struct maps *maps, const struct place *place,
+int instance_open(const struct shown_maps *maps, const struct place *place,
 		  const struct ip_addr *loopback, struct instance **ret_instance)
 {
 	static const struct address_info node = {.flags = ADDRESS_NODE | ADDRESS_NODE_PORTS};

@@ -23,7 +23,7 @@ struct instance;
  * only answers for connect(). Complains. Returns 0 or a negative errno; -EPROTO: the attached
  * programs are of another version.
  */
-int instance_open(const struct maps *maps, const struct place *place,
+int instance_open(const struct shown_maps *maps, const struct place *place,
 		  const struct ip_addr *loopback, struct instance **ret_instance);
 void instance_closep(struct instance **instance);
 

@@ -21,7 +21,7 @@
 
 #define LOOPBACK_IFINDEX 1
 
-static bool is_of_node(const struct maps *maps, const struct ip_addr *addr)
+static bool is_of_node(const struct shown_maps *maps, const struct ip_addr *addr)
 {
 	struct address_info info;
 
@@ -63,7 +63,7 @@ static int place_link_by_route(const struct question *question, struct place *pl
 }
 
 struct port_search {
-	const struct maps *maps;
+	const struct shown_maps *maps;
 	int bridge;
 	int port; /* 0: not found yet */
 };
@@ -84,7 +84,7 @@ static void port_search_on_link(void *context, const struct link_facts *facts)
  * If the bridge has not learned the port of an address, takes any port with pods behind it: the
  * programs treat them all alike.
  */
-static void place_leave_bridge(const struct maps *maps, struct place *place)
+static void place_leave_bridge(const struct shown_maps *maps, struct place *place)
 {
 	struct port_search search = {.maps = maps, .bridge = place->ifindex};
 	const struct netlink_events events = {.link = port_search_on_link, .context = &search};
@@ -94,7 +94,7 @@ static void place_leave_bridge(const struct maps *maps, struct place *place)
 }
 
 /* Any of our programs that is attached to a link; all have the same configuration. */
-static int program_of_any_link(const struct maps *maps, bool is_egress)
+static int program_of_any_link(const struct shown_maps *maps, bool is_egress)
 {
 	int fd = maps->items[MAP_LINKS].fd;
 	struct link_info info;
@@ -113,7 +113,7 @@ static int program_of_any_link(const struct maps *maps, bool is_egress)
 	return -1;
 }
 
-static int program_of_sockets(const struct maps *maps)
+static int program_of_sockets(const struct shown_maps *maps)
 {
 	auto_cleanup(cleanup_fd) int link = -1;
 	struct bpf_link_info info = {};
@@ -137,7 +137,7 @@ static bool has_socket_hooks(const char *pin_dir)
 	return !pin_path(path, pin_dir, SOCKET_HOOK_PIN) && !access(path, F_OK);
 }
 
-static void place_find_programs(const struct maps *maps, struct place *place)
+static void place_find_programs(const struct shown_maps *maps, struct place *place)
 {
 	place->program =
 		hook_program(maps->pin_dir, place->ifindex,
@@ -152,7 +152,7 @@ static void place_find_programs(const struct maps *maps, struct place *place)
 		place->any_program = program_of_sockets(maps);
 }
 
-int place_find(const struct maps *maps, const struct question *question, const char *link,
+int place_find(const struct shown_maps *maps, const struct question *question, const char *link,
 	       struct place *ret_place)
 {
 	__u32 key;

@@ -35,6 +35,6 @@ struct place {
  * the client is this node, to the destination. Complains. Returns 0, -ENODEV if there is no such
  * link or no route, or another negative errno; either way the caller calls place_fini.
  */
-int place_find(const struct maps *maps, const struct question *question, const char *link,
+int place_find(const struct shown_maps *maps, const struct question *question, const char *link,
 	       struct place *ret_place);
 void place_fini(struct place *place);

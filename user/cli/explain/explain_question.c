@@ -187,14 +187,14 @@ static void service_search_fini(struct service_search *search)
 	free(search->ids);
 }
 
-int question_resolve(const struct maps *maps, struct question *question)
+int question_resolve(const struct shown_maps *maps, struct question *question)
 {
 	auto_cleanup(service_search_fini) struct service_search search = {.question = question};
-	int err = map_read(maps, MAP_SERVICE_NAMES, service_search_on_name, &search);
+	int err = shown_map_read(maps, MAP_SERVICE_NAMES, service_search_on_name, &search);
 
 	if (err)
 		return err;
-	err = map_read(maps, MAP_FRONTENDS, service_search_on_frontend, &search);
+	err = shown_map_read(maps, MAP_FRONTENDS, service_search_on_frontend, &search);
 	if (err)
 		return err;
 	if (!search.is_found) {

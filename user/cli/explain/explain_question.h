@@ -41,4 +41,4 @@ bool question_has_name(const struct question *question);
  * Fills in the address of the Service that the question names. Complains. Returns 0, -ENOENT if
  * there is no such Service, or another negative errno.
  */
-int question_resolve(const struct maps *maps, struct question *question);
+int question_resolve(const struct shown_maps *maps, struct question *question);

@@ -12,8 +12,6 @@
 #include "cli/alloc.h"
 #include "cli/table.h"
 
-#define NS_PER_S 1000000000ULL
-
 struct steps {
 	const struct answer *answer;
 	step_fn fn;

@@ -28,7 +28,7 @@ static bool table_grows_with_use(const struct bpf_map *map)
 }
 
 /* Opens the pinned map of this name for reading. Complains. */
-static int table_open(const struct maps *maps, const struct bpf_map *map, __u32 *ret_entries)
+static int table_open(const struct shown_maps *maps, const struct bpf_map *map, __u32 *ret_entries)
 {
 	auto_cleanup(cleanup_free) char *path =
 		alloc_format("%s/%s", maps->pin_dir, bpf_map__name(map));
@@ -53,7 +53,7 @@ static int table_open(const struct maps *maps, const struct bpf_map *map, __u32 
 	return take_fd(fd);
 }
 
-static int table_share(const struct maps *maps, struct bpf_map *map)
+static int table_share(const struct shown_maps *maps, struct bpf_map *map)
 {
 	auto_cleanup(cleanup_fd) int fd = -1;
 	__u32 entries = 0;
@@ -72,7 +72,7 @@ static int table_share(const struct maps *maps, struct bpf_map *map)
 	return strcmp(bpf_map__name(map), "service_stats") ? 0 : bpf_map__set_max_entries(map, 1);
 }
 
-int tables_share(const struct maps *maps, struct bpf_object *object, bool with_addresses)
+int tables_share(const struct shown_maps *maps, struct bpf_object *object, bool with_addresses)
 {
 	struct bpf_map *map;
 
@@ -91,7 +91,7 @@ int tables_share(const struct maps *maps, struct bpf_object *object, bool with_a
 	return 0;
 }
 
-int tables_fill(const struct maps *maps, const struct bpf_object *object)
+int tables_fill(const struct shown_maps *maps, const struct bpf_object *object)
 {
 	const struct bpf_map *map = bpf_object__find_map_by_name(object, "node_ports");
 	auto_cleanup(cleanup_free) void *value = NULL;

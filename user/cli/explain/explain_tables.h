@@ -20,13 +20,13 @@ bool table_is_shared(const char *name);
  * sets the sizes of the private ones. Without `with_addresses` the map `addresses` is private too.
  * Complains. Returns 0 or a negative errno.
  */
-int tables_share(const struct maps *maps, struct bpf_object *object, bool with_addresses);
+int tables_share(const struct shown_maps *maps, struct bpf_object *object, bool with_addresses);
 
 /*
  * Copies the content of the private map that programs look up before they write to it: which
  * addresses and ports may have flows. Complains. Returns 0 or a negative errno.
  */
-int tables_fill(const struct maps *maps, const struct bpf_object *object);
+int tables_fill(const struct shown_maps *maps, const struct bpf_object *object);
 
 /*
  * Reads the configuration of a loaded program. Returns 0 or a negative errno, if it is of another

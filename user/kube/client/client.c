@@ -433,13 +433,13 @@ int kube_client_open(uv_loop_t *loop, struct kube_config *config, const char *st
 	return 0;
 }
 
-void kube_client_learn(struct kube_client *client, const struct server_address *addresses,
-		       size_t count)
+void kube_client_learn_servers(struct kube_client *client, const struct server_address *addresses,
+			       size_t count)
 {
 	servers_learn(&client->servers, addresses, count);
 }
 
-void kube_client_prefer_learned(struct kube_client *client)
+void kube_client_prefer_learned_servers(struct kube_client *client)
 {
 	servers_prefer_learned(&client->servers);
 }

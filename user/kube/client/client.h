@@ -97,15 +97,15 @@ void kube_call_cancel(struct kube_call *call);
 void kube_call_give_up(struct kube_call *call, const char *why);
 
 /* See servers.h. */
-void kube_client_learn(struct kube_client *client, const struct server_address *addresses,
-		       size_t count);
+void kube_client_learn_servers(struct kube_client *client, const struct server_address *addresses,
+			       size_t count);
 
 /*
  * For a configured server that is the address of a Service, which may be unreachable on a node
  * whose Services we have yet to program: tries the servers learned from the cluster first. Call it
  * before sending anything.
  */
-void kube_client_prefer_learned(struct kube_client *client);
+void kube_client_prefer_learned_servers(struct kube_client *client);
 
 /* The server in use, for messages. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);

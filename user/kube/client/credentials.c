@@ -4,11 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "kube/client/credential_file.h"
 #include "kube/client/plugin.h"
 
-#define CHECK_INTERVAL_NS 1000000000ULL
+#define CHECK_INTERVAL_NS NS_PER_S
 
 enum file_role { FILE_TOKEN, FILE_CA, FILE_CLIENT_CERT, FILE_CLIENT_KEY, FILE_ROLE_COUNT };
 

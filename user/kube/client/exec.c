@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "kube/client/exec_credential.h"
 
 #define OUTPUT_SIZE_MAX (1U << 20)
@@ -24,7 +25,6 @@
 #define CHUNK_SIZE      16384U
 #define WHY_SIZE        640
 #define FIRST_LINE_MAX  256
-#define MS_PER_S        1000U
 
 struct exec_output {
 	uv_pipe_t pipe;

@@ -11,16 +11,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "decode/cjson.h"
 #include "kube/config/base64.h"
 #include "kube/config/secret_text.h"
 
 #define S_PER_HOUR   3600
 #define S_PER_MINUTE 60
-
-static void cleanup_cjson(cJSON **json)
-{
-	cJSON_Delete(*json);
-}
 
 static void cleanup_result(struct kube_exec_result **result)
 {

@@ -15,12 +15,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define RUN_TIMEOUT_MS 60000U
 #define RENEW_BEFORE_S 60
 #define PAUSE_S        10
-#define NS_PER_S       1000000000ULL
 
 struct plugin {
 	uv_loop_t *loop;

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "decode/cjson.h"
 #include "decode/field.h"
 #include "decode/items.h"
 #include "kube/config/base64.h"
@@ -36,11 +37,6 @@ struct kubeconfig {
 	const cJSON *cluster;   /* of the current context */
 	struct kube_config *config;
 };
-
-static void cleanup_cjson(cJSON **json)
-{
-	cJSON_Delete(*json);
-}
 
 static void kubeconfig_fini(struct kubeconfig *kubeconfig)
 {

@@ -7,52 +7,43 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define EVENTS_PATH       "/apis/events.k8s.io/v1/namespaces/%s/events"
 #define CONTROLLER        "fairlead"
 #define INSTANCE_SIZE     129 /* the API server's limit, plus the NUL */
 #define POST_S            10
-#define NSEC_PER_MSEC     1000000ULL
-#define NSEC_PER_SECOND   1000000000ULL
 #define TIME_TEXT_SIZE    64
 #define HTTP_UNKNOWN      401
 #define HTTP_MANY         429
 #define HTTP_SERVER_ERROR 500
 
 struct post {
-	struct kube_events *poster;
+	struct event_poster *poster;
 	struct kube_call *call; /* NULL: no post is in flight */
 };
 
-struct kube_events {
+struct event_poster {
 	uv_timer_t timer;
 	struct kube_client *client;
-	struct kube_events_options options;
+	struct event_poster_options options;
 	struct event_book book;
 	struct post posts[EVENT_REASONS_MAX]; /* one per entry of the book */
 	bool has_logged_failure;
 };
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	(void)clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SECOND + (uint64_t)now.tv_nsec;
-}
-
 /* The time in the API's MicroTime format. */
 static const char *time_text(const struct event_time *time, char buf[TIME_TEXT_SIZE])
 {
-	time_t seconds = (time_t)(time->realtime_ns / NSEC_PER_SECOND);
+	time_t seconds = (time_t)(time->realtime_ns / NS_PER_S);
 	char date[32];
 	struct tm parts;
 
 	(void)gmtime_r(&seconds, &parts);
 	(void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts);
 	(void)snprintf(buf, TIME_TEXT_SIZE, "%s.%06uZ", date,
-		       (unsigned int)(time->realtime_ns % NSEC_PER_SECOND / 1000));
+		       (unsigned int)(time->realtime_ns % NS_PER_S / 1000));
 	return buf;
 }
 
@@ -83,7 +74,7 @@ static void regarding_add(cJSON *event, const char *node_name, const struct even
 }
 
 /* The Event as JSON. The caller frees it; NULL if memory is short. */
-static char *event_write(const struct kube_events *poster, const struct event_entry *entry)
+static char *event_write(const struct event_poster *poster, const struct event_entry *entry)
 {
 	const char *node_name = poster->options.node_name;
 	char name[320], instance[INSTANCE_SIZE], text[TIME_TEXT_SIZE];
@@ -92,7 +83,7 @@ static char *event_write(const struct kube_events *poster, const struct event_en
 	char *body;
 
 	(void)snprintf(name, sizeof(name), "%s.%llx", node_name,
-		       (unsigned long long)clock_ns(CLOCK_REALTIME));
+		       (unsigned long long)clock_realtime_ns());
 	(void)snprintf(instance, sizeof(instance), CONTROLLER "-%s", node_name);
 	(void)cJSON_AddStringToObject(event, "kind", "Event");
 	(void)cJSON_AddStringToObject(event, "apiVersion", "events.k8s.io/v1");
@@ -118,7 +109,7 @@ static char *event_write(const struct kube_events *poster, const struct event_en
 	return body;
 }
 
-static void poster_count(const struct kube_events *poster, const char *result)
+static void poster_count(const struct event_poster *poster, const char *result)
 {
 	if (poster->options.counted)
 		poster->options.counted(result, poster->options.context);
@@ -127,10 +118,10 @@ static void poster_count(const struct kube_events *poster, const char *result)
 static void poster_on_timer(uv_timer_t *timer);
 
 /* Posts from the timer, not from the caller, which may be the end of another post. */
-static void poster_post_soon(struct kube_events *poster, uint64_t wait_ns)
+static void poster_post_soon(struct event_poster *poster, uint64_t wait_ns)
 {
-	(void)uv_timer_start(&poster->timer, poster_on_timer,
-			     (wait_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC, 0);
+	(void)uv_timer_start(&poster->timer, poster_on_timer, (wait_ns + NS_PER_MS - 1) / NS_PER_MS,
+			     0);
 }
 
 static enum event_result result_of(const struct kube_answer *answer)
@@ -145,7 +136,7 @@ static enum event_result result_of(const struct kube_answer *answer)
 
 static void poster_end_post(struct post *post, enum event_result result, const char *why)
 {
-	struct kube_events *poster = post->poster;
+	struct event_poster *poster = post->poster;
 	struct event_entry *entry = &poster->book.entries[post - poster->posts];
 
 	post->call = NULL;
@@ -158,7 +149,7 @@ static void poster_end_post(struct post *post, enum event_result result, const c
 			  entry->reason, poster->options.node_name, why);
 		poster->has_logged_failure = true;
 	}
-	if (!event_book_record_result(entry, result, clock_ns(CLOCK_MONOTONIC)))
+	if (!event_book_record_result(entry, result, clock_now_ns()))
 		poster_count(poster, "failed");
 	poster_post_soon(poster, 0);
 }
@@ -168,7 +159,7 @@ static void poster_on_done(const struct kube_answer *answer, void *context)
 	poster_end_post(context, result_of(answer), answer->why);
 }
 
-static void poster_begin_post(struct kube_events *poster, struct event_entry *entry)
+static void poster_begin_post(struct event_poster *poster, struct event_entry *entry)
 {
 	static const struct kube_call_events call_events = {.done = poster_on_done};
 	struct post *post = &poster->posts[entry - poster->book.entries];
@@ -186,20 +177,20 @@ static void poster_begin_post(struct kube_events *poster, struct event_entry *en
 
 static void poster_on_timer(uv_timer_t *timer)
 {
-	struct kube_events *poster = timer->data;
+	struct event_poster *poster = timer->data;
 	struct event_entry *entry;
 	uint64_t wait_ns;
 
-	while ((entry = event_book_dequeue(&poster->book, clock_ns(CLOCK_MONOTONIC), &wait_ns)))
+	while ((entry = event_book_dequeue(&poster->book, clock_now_ns(), &wait_ns)))
 		poster_begin_post(poster, entry);
 	if (wait_ns)
 		poster_post_soon(poster, wait_ns);
 }
 
-struct kube_events *kube_events_new(uv_loop_t *loop, struct kube_client *client,
-				    const struct kube_events_options *options)
+struct event_poster *event_poster_new(uv_loop_t *loop, struct kube_client *client,
+				      const struct event_poster_options *options)
 {
-	struct kube_events *poster = calloc(1, sizeof(*poster));
+	struct event_poster *poster = calloc(1, sizeof(*poster));
 
 	if (!poster)
 		return NULL;
@@ -212,9 +203,9 @@ struct kube_events *kube_events_new(uv_loop_t *loop, struct kube_client *client,
 	return poster;
 }
 
-void kube_events_tell(struct kube_events *poster, const struct event_text *text)
+void event_poster_post(struct event_poster *poster, const struct event_text *text)
 {
-	const struct event_time now = {clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME)};
+	const struct event_time now = {clock_now_ns(), clock_realtime_ns()};
 
 	if (!poster)
 		return;
@@ -228,7 +219,7 @@ void kube_events_tell(struct kube_events *poster, const struct event_text *text)
 	poster_post_soon(poster, 0);
 }
 
-bool kube_events_is_busy(const struct kube_events *poster)
+bool event_poster_is_busy(const struct event_poster *poster)
 {
 	return poster && event_book_is_busy(&poster->book);
 }
@@ -238,7 +229,7 @@ static void poster_on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-void kube_events_close(struct kube_events *poster)
+void event_poster_close(struct event_poster *poster)
 {
 	if (!poster)
 		return;

@@ -12,7 +12,7 @@
 #include "kube/client/client.h"
 #include "kube/post/event_book.h"
 
-struct kube_events_options {
+struct event_poster_options {
 	const char *node_name; /* borrowed */
 	/*
 	 * Called when an Event is "posted", "failed" (and given up) or "folded" into another. May
@@ -22,20 +22,20 @@ struct kube_events_options {
 	void *context;
 };
 
-struct kube_events;
+struct event_poster;
 
 /* The client is borrowed. NULL: memory is short. */
-struct kube_events *kube_events_new(uv_loop_t *loop, struct kube_client *client,
-				    const struct kube_events_options *options);
+struct event_poster *event_poster_new(uv_loop_t *loop, struct kube_client *client,
+				      const struct event_poster_options *options);
 
 /* Posts an event as soon as the limits allow. A NULL `poster` is fine. Logs a failure to post. */
-void kube_events_tell(struct kube_events *poster, const struct event_text *text);
+void event_poster_post(struct event_poster *poster, const struct event_text *text);
 
 /* True while a post is in flight or due at once. */
-bool kube_events_is_busy(const struct kube_events *poster);
+bool event_poster_is_busy(const struct event_poster *poster);
 
 /*
  * Call it before the client is closed. Events not posted yet are lost. The loop's next turn frees
  * it. NULL is fine.
  */
-void kube_events_close(struct kube_events *poster);
+void event_poster_close(struct event_poster *poster);

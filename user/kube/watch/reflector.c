@@ -16,7 +16,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
+#include "decode/cjson.h"
 #include "decode/json_arena.h"
 #include "decode/json_stream.h"
 
@@ -29,7 +31,6 @@
 #define ABSENT_MIN_MS       1000
 #define WATCH_GRACE_S       15
 #define WATCH_WORTH_NS      5000000000ULL /* a watch that lasted this long was not a failure */
-#define NS_PER_S            1000000000ULL
 #define ANNOTATION_LIST_END "k8s.io/initial-events-end"
 
 enum step {
@@ -65,11 +66,6 @@ struct reflector {
 	bool is_gone;   /* the server no longer has our version */
 	bool had_events;
 };
-
-static void cleanup_cjson(cJSON **json)
-{
-	cJSON_Delete(*json);
-}
 
 static void cleanup_arena(cJSON **tree)
 {
@@ -233,7 +229,7 @@ static int reflector_on_data(const char *bytes, size_t size, void *context)
 	struct reflector *reflector = context;
 	int err;
 
-	reflector->heard_ns = uv_now(reflector->timer.loop) * 1000000ULL;
+	reflector->heard_ns = uv_now(reflector->timer.loop) * NS_PER_MS;
 	if (reflector->step == STEP_WATCH) {
 		reflector_log_success(reflector);
 	} else if (!reflector->in_list) {
@@ -450,7 +446,7 @@ static void reflector_on_patience(uv_timer_t *timer)
 {
 	struct reflector *reflector = timer->data;
 	uint32_t limit_s = reflector_silence_limit_s(reflector);
-	uint64_t now_ns = uv_now(timer->loop) * 1000000ULL;
+	uint64_t now_ns = uv_now(timer->loop) * NS_PER_MS;
 	uint64_t due_ns = reflector->heard_ns + limit_s * NS_PER_S;
 	char why[64];
 
@@ -537,7 +533,7 @@ static void reflector_attempt(struct reflector *reflector)
 	reflector->is_gone = false;
 	reflector->had_events = false;
 	reflector->begun_ns = uv_hrtime();
-	reflector->heard_ns = uv_now(reflector->timer.loop) * 1000000ULL;
+	reflector->heard_ns = uv_now(reflector->timer.loop) * NS_PER_MS;
 	json_stream_fini(&reflector->stream);
 	json_stream_init(&reflector->stream, is_list ? JSON_LIST : JSON_EVENTS,
 			 is_list ? reflector_on_item : reflector_on_event, reflector);

@@ -145,7 +145,7 @@ static void cleanup_nameindex(struct if_nameindex **links)
 		if_freenameindex(*links);
 }
 
-int link_detach_all(const char *pin_dir)
+int hook_detach_all(const char *pin_dir)
 {
 	auto_cleanup(cleanup_nameindex) struct if_nameindex *links = if_nameindex();
 	int first_err = hook_remove_pins(pin_dir, NULL, NULL);

@@ -81,4 +81,4 @@ int hook_remove_pins(const char *pin_dir, bool (*is_managed)(void *context, int 
  * not touched; a clsact qdisc is removed only if we created it and no other filter is left on it.
  * Logs.
  */
-int link_detach_all(const char *pin_dir);
+int hook_detach_all(const char *pin_dir);

@@ -254,8 +254,8 @@ static void pass_fini(struct pass *pass)
 	free(pass->found);
 }
 
-int sockets_destroy_udp(int socket_state_map, const struct socket_target *targets, size_t count,
-			unsigned int *ret_count)
+int sockets_abort_udp(int socket_state_map, const struct socket_target *targets, size_t count,
+		      unsigned int *ret_count)
 {
 	auto_cleanup(pass_fini) struct pass pass = {
 		.socket_state_map = socket_state_map,

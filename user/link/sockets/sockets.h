@@ -23,5 +23,5 @@ struct socket_target {
  * CONFIG_INET_DIAG_DESTROY or without UDP diagnostics, or another negative errno. Namespaces that
  * cannot be visited are logged and skipped.
  */
-int sockets_destroy_udp(int socket_state_map, const struct socket_target *targets, size_t count,
-			unsigned int *ret_count);
+int sockets_abort_udp(int socket_state_map, const struct socket_target *targets, size_t count,
+		      unsigned int *ret_count);
