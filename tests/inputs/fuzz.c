@@ -271,23 +271,26 @@ static void route_ignore(void *context, const struct route_hop *hop)
 	(void)hop;
 }
 
+/* One message: libmnl cuts a datagram into those, and trusts the kernel's frame of them. */
 static void netlink_fuzz(const uint8_t *data, size_t size)
 {
-	static _Alignas(8) uint8_t unused;
 	struct netlink_events events = {.link = link_ignore,
 					.link_gone = gone_ignore,
 					.address = address_ignore,
 					.address_gone = address_ignore,
 					.route = route_ignore,
 					.route_gone = route_ignore};
-	void *buffer = malloc(size ? size : sizeof(unused));
+	struct nlmsghdr *message;
 
-	if (!buffer)
+	if (size < sizeof(*message))
+		return;
+	message = calloc(1, MNL_ALIGN(size)); /* the kernel pads it */
+	if (!message)
 		abort();
-	if (size)
-		memcpy(buffer, data, size);
-	(void)mnl_cb_run(buffer, size, 0, 0, netlink_message, &events);
-	free(buffer);
+	memcpy(message, data, size);
+	message->nlmsg_len = (__u32)size;
+	(void)netlink_message(message, &events);
+	free(message);
 }
 
 static const struct target {

@@ -22,7 +22,7 @@ static inline uint64_t clock_now_ns(void)
 	return clock_read_ns(CLOCK_MONOTONIC);
 }
 
-/* Nanoseconds since 1970, which may jump: for what people and other machines read. */
+/* Nanoseconds since 1970. This clock may jump: use it for timestamps only. */
 static inline uint64_t clock_realtime_ns(void)
 {
 	return clock_read_ns(CLOCK_REALTIME);

@@ -2,6 +2,8 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,11 +19,13 @@
 #define EMPTY_MESSAGE "(an empty message)"
 
 static void line_write(enum log_level level, const char *message, void *context);
+static void lost_lines_write(void);
 
 static enum log_level max_level = LOG_INFO;
 static enum log_format line_format = LOG_FORMAT_TEXT;
 static bool is_folding;
 static struct log_fold repeats = {.write = line_write};
+static uint64_t lost_lines; /* since the last that was written */
 
 void log_set_level(enum log_level level)
 {
@@ -51,22 +55,71 @@ void log_repeats_flush_due(void)
 void log_repeats_flush(void)
 {
 	log_fold_flush(&repeats, clock_now_ns() / NS_PER_MS);
+	lost_lines_write();
 }
 
-/* One write() per line, so that lines of several processes do not interleave. */
-static void line_write(enum log_level level, const char *message, void *context)
+/* False if a write of up to PIPE_BUF bytes would wait for a reader. */
+static bool output_has_room(int fd)
+{
+	struct pollfd output = {.fd = fd, .events = POLLOUT};
+
+	return poll(&output, 1, 0) == 1 && output.revents & (POLLOUT | POLLERR);
+}
+
+/*
+ * One write() per line of usual length, so that lines of several processes do not interleave. The
+ * agent never waits for a reader: returns false if the line, or its end, is lost for the lack of
+ * one.
+ */
+static bool output_write(const char *line, size_t length)
+{
+	const int fd = fileno(stderr);
+
+	while (length) {
+		const size_t piece = length < PIPE_BUF ? length : PIPE_BUF;
+
+		if (!output_has_room(fd) || write(fd, line, piece) != (ssize_t)piece)
+			return false;
+		line += piece;
+		length -= piece;
+	}
+	return true;
+}
+
+static bool line_output(enum log_level level, const char *message)
 {
 	char line[LOG_LINE_SIZE];
 	struct timespec now;
 	size_t length;
 
-	(void)context;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (line_format == LOG_FORMAT_JSON)
 		length = log_line_json(level, &now, message, line);
 	else
 		length = log_line_text(level, &now, getpid(), message, line);
-	(void)fwrite(line, 1, length, stderr);
+	return output_write(line, length);
+}
+
+/* Says how many lines are missing, as soon as somebody reads again. */
+static void lost_lines_write(void)
+{
+	char message[96];
+
+	if (!lost_lines)
+		return;
+	(void)snprintf(message, sizeof(message),
+		       "%llu %s lost from this log: nobody read it, and it was full",
+		       (unsigned long long)lost_lines, lost_lines == 1 ? "line was" : "lines were");
+	if (line_output(LOG_WARNING, message))
+		lost_lines = 0;
+}
+
+static void line_write(enum log_level level, const char *message, void *context)
+{
+	(void)context;
+	lost_lines_write();
+	if (lost_lines || !line_output(level, message))
+		lost_lines++;
 }
 
 static void message_write(enum log_level level, int err, const char *format, va_list args)

@@ -173,7 +173,8 @@ static void hops_report(const struct nlmsghdr *message, const struct nlattr *mul
 	const struct rtnexthop *next = mnl_attr_get_payload(multipath);
 	int len = mnl_attr_get_payload_len(multipath);
 
-	for (; RTNH_OK(next, len); len -= (int)RTNH_ALIGN(next->rtnh_len), next = RTNH_NEXT(next)) {
+	for (; len >= (int)sizeof(*next) && RTNH_OK(next, len);
+	     len -= (int)RTNH_ALIGN(next->rtnh_len), next = RTNH_NEXT(next)) {
 		const struct nlattr *attr;
 
 		hop.ifindex = next->rtnh_ifindex;
