@@ -70,8 +70,8 @@ void model_mark_all_dirty(struct model *model);
 typedef int (*model_dirty_fn)(const char *namespace_, const char *name, void *context);
 
 /*
- * Calls `fn` for each dirty Service and marks it clean; stops at the first error, which it returns,
- * and leaves that Service and the rest dirty. `fn` must not change the model.
+ * Calls `fn` for each dirty Service and marks it clean. One for which it fails stays dirty and
+ * holds up no other; returns the first error. `fn` must not change the model.
  */
 int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context);
 

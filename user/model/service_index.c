@@ -275,20 +275,25 @@ void service_index_touch_all(struct service_index *index)
 
 int service_index_drain_dirty(struct service_index *index, model_dirty_fn fn, void *context)
 {
-	while (index->dirty_first) {
-		struct service_entry *entry = index->dirty_first;
+	struct service_entry *entry = take_ptr(index->dirty_first);
+	struct service_entry *next;
+	int first_err = 0;
+
+	index->dirty_last = NULL;
+	for (; entry; entry = next) {
 		const struct object_key key = entry_key(entry);
 		int err = fn(key.namespace_, key.name, context);
 
-		if (err)
-			return err;
-		index->dirty_first = take_ptr(entry->dirty_next);
-		if (!index->dirty_first)
-			index->dirty_last = NULL;
+		next = take_ptr(entry->dirty_next);
 		entry->dirty = false;
-		entry_release(index, entry);
+		if (err) {
+			entry_touch(index, entry);
+			first_err = first_err ? first_err : err;
+		} else {
+			entry_release(index, entry);
+		}
 	}
-	return 0;
+	return first_err;
 }
 
 /* True for objects that kube-proxy's watch leaves out, whatever the label's value (rule A3). */
