@@ -587,7 +587,6 @@ def test_affinity_holds_for_a_client_that_socket_hooks_cannot_see(world, family)
 
 
 @pytest.mark.parametrize("what, mark", [
-    ("headless", {"labels": {"service.kubernetes.io/headless": ""}}),
     ("other-proxy", {"labels": {"service.kubernetes.io/service-proxy-name": "mesh"}}),
     ("external-name", {"type": "ExternalName", "externalName": "example.org"}),
 ])
@@ -599,6 +598,13 @@ def test_a_service_that_belongs_to_another_is_left_alone(world, what, mark):
         assert what in agent.fairlead("services").stdout
     assert world.place("pod1a").ask(vip, timeout=0.2)["error"] == "timeout"
     world.leaked()
+
+
+def test_a_service_with_a_cluster_ip_and_the_headless_label_is_served(world):
+    vip = next_vip(4)
+    world.publish(service("labelled", vip, labels={"service.kubernetes.io/headless": ""}),
+                  slice_("labelled", ["pod2b"]))
+    assert world.place("pod1a").ask(vip)["answer"]["name"] == "pod2b"
 
 
 @each_family

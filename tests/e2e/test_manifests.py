@@ -366,9 +366,8 @@ def recorded(name):
 def programmable(item):
     spec, labels = item["spec"], item["metadata"].get("labels") or {}
     vips = spec.get("clusterIPs") or [spec.get("clusterIP")]
-    foreign = {"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"}
     return spec["type"] != "ExternalName" and vips[0] not in (None, "", "None") and \
-        not foreign & set(labels)
+        "service.kubernetes.io/service-proxy-name" not in labels
 
 
 def expected_frontends(services):

@@ -242,8 +242,6 @@ static void each_reason_not_to_program_has_its_sentence(void **state)
 		      "the API server has not given it a ClusterIP");
 	then_sentence(UNPROGRAMMED_OTHER_PROXY, "other",
 		      "label service.kubernetes.io/service-proxy-name=other: another proxy's");
-	then_sentence(UNPROGRAMMED_HEADLESS_LABEL, "",
-		      "label service.kubernetes.io/headless: left alone");
 	then_sentence(UNPROGRAMMED_LOCAL_ADDRESS, "nodelocaldns",
 		      "its address is assigned to link nodelocaldns: left alone");
 	then_sentence(UNPROGRAMMED_MAP_FULL, "map slots is full: raise --max-slots",

@@ -387,10 +387,6 @@ static const struct unserved unserved[] = {
 	 {empty_proxy_label, 1},
 	 .reason = UNPROGRAMMED_OTHER_PROXY,
 	 .is_left_alone = true},
-	{"a Service with the headless label is not programmed",
-	 {headless_label, 1},
-	 .reason = UNPROGRAMMED_HEADLESS_LABEL,
-	 .is_left_alone = true},
 	{"a Service without ports is not programmed", .has_no_ports = true,
 	 .reason = UNPROGRAMMED_NO_PORTS, .is_left_alone = true},
 	{"the label of another proxy says more than a missing ClusterIP",
@@ -432,6 +428,25 @@ static void test_unserved(void **state)
 	assert_int_equal(plan.left_alone_count, row->is_left_alone);
 	if (row->is_left_alone)
 		assert_true(address_equal(&plan.left_alone[0], &service.service.cluster_ips[0]));
+	plan_fini(&plan);
+}
+
+/* It is a label of EndpointSlices; a headless Service is one without a ClusterIP. */
+static void test_the_headless_label_of_a_service_means_nothing(void **state)
+{
+	struct object service = given_service();
+	struct slice slice;
+	struct plan plan;
+
+	(void)state;
+	given_slice(&slice, FAMILY_IPV4, "1");
+	service.labels = (struct labels){headless_label, 1};
+
+	plan = when_planned(&here, &service, &slice, 1);
+
+	assert_int_equal(plan.port_count, 1);
+	assert_int_equal(plan.ports->unprogrammed, 0);
+	assert_int_equal(plan.ports->backend_count, 1);
 	plan_fini(&plan);
 }
 
@@ -906,6 +921,8 @@ static const struct CMUnitTest single_tests[] = {
 	 NULL, NULL},
 	{"another proxy's Service is left alone in both families",
 	 test_both_families_are_left_alone, NULL, NULL, NULL},
+	{"the headless label of a Service means nothing",
+	 test_the_headless_label_of_a_service_means_nothing, NULL, NULL, NULL},
 	{"a Service of protocols that are not served is left alone", test_unknown_protocol_alone,
 	 NULL, NULL, NULL},
 	{"affinity has the Service's own timeout", test_affinity, NULL, NULL, NULL},

@@ -14,8 +14,7 @@ static bool health_check_is_served(const struct object *service)
 
 	return spec->type == SERVICE_TYPE_LOAD_BALANCER && spec->external_local &&
 	       spec->health_check_node_port && spec->cluster_ip_count && !spec->headless &&
-	       !labels_get(&service->labels, LABEL_PROXY_NAME) &&
-	       !labels_get(&service->labels, LABEL_HEADLESS);
+	       !labels_get(&service->labels, LABEL_PROXY_NAME);
 }
 
 static bool service_has_family(const struct service_object *spec, enum ip_family family)

@@ -34,8 +34,6 @@ static enum unprogrammed_reason service_unprogrammed(const struct object *servic
 	if (*ret_detail)
 		return UNPROGRAMMED_OTHER_PROXY;
 	*ret_detail = "";
-	if (labels_get(&service->labels, LABEL_HEADLESS))
-		return UNPROGRAMMED_HEADLESS_LABEL;
 	if (spec->type == SERVICE_TYPE_EXTERNAL_NAME)
 		return UNPROGRAMMED_EXTERNAL_NAME;
 	if (spec->headless)

@@ -90,7 +90,6 @@ const char *unprogrammed_word(__u32 reason)
 		[UNPROGRAMMED_EXTERNAL_NAME] = "external-name",
 		[UNPROGRAMMED_NO_CLUSTER_IP] = "no-cluster-ip",
 		[UNPROGRAMMED_OTHER_PROXY] = "other-proxy",
-		[UNPROGRAMMED_HEADLESS_LABEL] = "headless-label",
 		[UNPROGRAMMED_LOCAL_ADDRESS] = "local-address",
 		[UNPROGRAMMED_MAP_FULL] = "map-full",
 		[UNPROGRAMMED_PROTOCOL] = "protocol",
@@ -147,10 +146,6 @@ const char *unprogrammed_sentence(const struct unprogrammed *value, char buf[SEN
 		(void)snprintf(buf, SENTENCE_SIZE,
 			       "label service.kubernetes.io/service-proxy-name=%s: another proxy's",
 			       detail);
-		break;
-	case UNPROGRAMMED_HEADLESS_LABEL:
-		(void)snprintf(buf, SENTENCE_SIZE,
-			       "label service.kubernetes.io/headless: left alone");
 		break;
 	case UNPROGRAMMED_LOCAL_ADDRESS:
 		(void)snprintf(buf, SENTENCE_SIZE, "its address is assigned to link %s: left alone",
