@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kube import FIXTURES, KubeAgent, kubeconfig, settle
-from lab import wait_for
+from lab import let_pass, wait_for
 from manifests import next_vip, node, service, slice_, zoned_node
 from apiserver.client import ApiServerProcess
 
@@ -475,6 +475,24 @@ def test_losing_the_server_changes_nothing(cluster):
     cluster.change(name, "10.244.9.2")
     cluster.agent.wait_for_backends(name, ["10.244.9.2"])
     assert "source-unreachable" not in cluster.agent.degraded()
+
+
+def test_after_an_outage_everything_is_read_again_within_seconds_of_the_first_answer(cluster):
+    """As a server that was restarted: it answers, and has forgotten what was before (410)."""
+    name, server = cluster.make("10.244.9.1"), cluster.server
+    server.stop_listening()
+    let_pass(12)  # the pauses between attempts have grown to eight seconds
+    cluster.change(name, "10.244.9.2")
+    server.compact()
+    seen = server.requests()[-1]["number"]
+    server.start_listening()
+    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+    server.wait_for_watch("services", "endpointslices", "nodes", "servicecidrs")
+    found = server.requests(since=seen)
+    first = found[0]["time_ns"]
+    for resource in ("services", "endpointslices", "nodes", "servicecidrs"):
+        last = [request for request in found if request["resource"] == resource][-1]
+        assert (last["time_ns"] - first) / 1e9 < 3.0, (resource, cluster.agent.text()[-2000:])
 
 
 # Start and restart.

@@ -486,15 +486,44 @@ static int kube_read_config(const struct kube_source_options *options,
 	return err;
 }
 
+static void kube_on_socket_made(int fd, void *context)
+{
+	const struct kube_source *source = context;
+
+	if (source->options.socket_made)
+		source->options.socket_made(fd, source->events.context);
+}
+
+static void kube_on_observed(const struct kube_observation *observation, void *context)
+{
+	const struct kube_source *source = context;
+
+	if (source->options.observed)
+		source->options.observed(observation, source->events.context);
+}
+
+/* After an outage all watches begin again at once, not each when its own backoff is over. */
+static void kube_on_reachable(const char *why, void *context)
+{
+	struct kube_source *source = context;
+
+	if (source->events.reachable)
+		source->events.reachable(why, source->events.context);
+	for (size_t i = 0; !why && i < RESOURCE_COUNT; i++) {
+		if (source->watched[i].reflector)
+			reflector_retry_soon(source->watched[i].reflector);
+	}
+}
+
 static int kube_begin(struct kube_source *source)
 {
 	static const enum resource_id first[] = {RESOURCE_SERVICES, RESOURCE_SLICES, RESOURCE_NODE,
 						 RESOURCE_SERVICE_CIDRS};
 	const struct kube_client_events events = {
-		.socket_made = source->options.socket_made,
-		.observed = source->options.observed,
-		.reachable = source->events.reachable,
-		.context = source->events.context,
+		.socket_made = kube_on_socket_made,
+		.observed = kube_on_observed,
+		.reachable = kube_on_reachable,
+		.context = source,
 	};
 	struct kube_config *config;
 	int err = kube_read_config(&source->options, &config);

@@ -29,6 +29,7 @@
 #define BACKOFF_MIN_MS      500
 #define BACKOFF_MAX_MS      30000
 #define ABSENT_MIN_MS       1000
+#define RETRY_SOON_MS       1000 /* once a server answers again */
 #define WATCH_GRACE_S       15
 #define WATCH_WORTH_NS      5000000000ULL /* a watch that lasted this long was not a failure */
 #define ANNOTATION_LIST_END "k8s.io/initial-events-end"
@@ -385,9 +386,9 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 	if (reflector->is_gone || answer->status == 410) {
 		log_info("%s: the server has forgotten what came after %s, listing again",
 			 reflector->resource->name, reflector->version);
+		/* The server is well; what it was before says nothing about it now. */
 		reflector->step = STEP_LIST;
-		if (was_worth)
-			reflector->backoff_ms = BACKOFF_MIN_MS;
+		reflector->backoff_ms = BACKOFF_MIN_MS;
 		reflector_attempt_later(reflector, 0);
 	} else if (answer->is_abort) {
 		reflector_list_anew(reflector, "watch", reflector->broken);
@@ -583,6 +584,15 @@ struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,
 	reflector->patience.data = reflector;
 	reflector_attempt_in(reflector, 0);
 	return reflector;
+}
+
+void reflector_retry_soon(struct reflector *reflector)
+{
+	if (reflector->call)
+		return;
+	reflector->backoff_ms = BACKOFF_MIN_MS;
+	if (uv_timer_get_due_in(&reflector->timer) > RETRY_SOON_MS)
+		reflector_attempt_in(reflector, random_below(RETRY_SOON_MS));
 }
 
 bool reflector_has_listed(const struct reflector *reflector)

@@ -56,6 +56,12 @@ struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,
 				const struct reflector_events *events,
 				const struct reflector_limits *limits, void *context);
 
+/*
+ * A server answers again: the next attempt, if one is waited for, comes within a second, at a
+ * random moment, however often it has failed before.
+ */
+void reflector_retry_soon(struct reflector *reflector);
+
 /* True from the first complete list until close, whatever happens to the server. */
 bool reflector_has_listed(const struct reflector *reflector);
 
