@@ -101,10 +101,28 @@ def test_flags_that_mean_nothing_here_are_named_in_one_warning(make):
                  "--conntrack-max-per-core=32768", "--kube-api-qps=50", "--feature-gates=A=true",
                  "--logtostderr=true", "--masquerade-all=false", "--cluster-cidr=10.244.0.0/16", "--v=2").start()
     assert len(warnings(agent)) == 1
-    for flag in ["--proxy-mode", "--iptables-masquerade-bit", "--ipvs-strict-arp", "--conntrack-max-per-core",
+    for flag in ["--iptables-masquerade-bit", "--ipvs-strict-arp", "--conntrack-max-per-core",
                  "--kube-api-qps", "--feature-gates", "--logtostderr"]:
         assert flag in warnings(agent)[0]
-    assert "--masquerade-all" not in agent.text() and "--cluster-cidr" not in agent.text()
+    for flag in ["--masquerade-all", "--cluster-cidr", "--proxy-mode"]:
+        assert flag not in agent.text()
+
+
+def test_what_is_not_done_is_said(make):
+    agent = make("--masquerade-all").start()
+    assert any("--masquerade-all (masqueradeAll) is not done" in line for line in warnings(agent))
+
+
+def test_an_explicit_mode_keeps_node_ports_where_it_had_them(make, lab):
+    """On all addresses of the node, and not at loopback where that was switched off."""
+    place = lab.place("node1")
+    place.run("ip", "addr", "add", "192.0.2.77/32", "dev", "lo")
+    try:
+        agent = make("--proxy-mode=iptables", "--iptables-localhost-nodeports=false").start()
+        assert any("NodePorts" in line and "192.0.2.77" in line for line in agent.log), agent.text()
+        assert not any("NodePorts" in line and "127.0.0.1" in line for line in agent.log), agent.text()
+    finally:
+        place.run("ip", "addr", "del", "192.0.2.77/32", "dev", "lo")
 
 
 def test_what_is_in_use_is_shown_under_kube_proxys_names(make):

@@ -116,11 +116,27 @@ static void processes_of_the_node_have_loopback_too(void **state)
 	node_port_addresses_fini(&ports);
 }
 
+static void an_explicit_mode_serves_them_on_all_addresses(void **state)
+{
+	struct ip_addr assigned[ITEMS_MAX];
+	struct traffic_options traffic = {.is_nodeport_all = true};
+	struct node_facts facts = {.traffic = &traffic, .assigned = assigned};
+	struct node_port_addresses ports;
+
+	(void)state;
+	facts.assigned_count = read_addresses(ASSIGNED, assigned);
+	(void)read_addresses("172.18.0.11", facts.guesses);
+	assert_int_equal(node_port_addresses_choose(&facts, &ports), 0);
+	then_addresses(ports.addresses, ports.count, "mode iptables", ASSIGNED);
+	node_port_addresses_fini(&ports);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(node_ports_are_served_where_the_rules_say),
 		cmocka_unit_test(processes_of_the_node_have_loopback_too),
+		cmocka_unit_test(an_explicit_mode_serves_them_on_all_addresses),
 	};
 
 	return cmocka_run_group_tests_name("node_ports", tests, NULL, NULL);

@@ -278,7 +278,7 @@ static void what_means_nothing_is_taken_and_named_in_one_warning(void **state)
 
 	when_read(fixture,
 		  "--proxy-mode=ipvs --iptables-sync-period=30s --iptables-min-sync-period=0 "
-		  "--iptables-masquerade-bit=3 --iptables-localhost-nodeports=false "
+		  "--iptables-masquerade-bit=3 "
 		  "--ipvs-scheduler=lc --ipvs-exclude-cidrs=10.0.0.0/8 --ipvs-strict-arp "
 		  "--ipvs-sync-period=1m --ipvs-min-sync-period=5s --ipvs-tcp-timeout=1h "
 		  "--ipvs-tcpfin-timeout=1m --ipvs-udp-timeout=1.5s --conntrack-max-per-core=0 "
@@ -308,10 +308,39 @@ static void what_means_something_is_not_named(void **state)
 {
 	struct fixture *fixture = *state;
 
-	when_read(fixture, "--masquerade-all --cluster-cidr=10.0.0.0/8 --bind-address=0.0.0.0 "
+	when_read(fixture, "--proxy-mode=iptables --cluster-cidr=10.0.0.0/8 --bind-address=0.0.0.0 "
 			   "--nodeport-addresses=primary --detect-local-mode=NodeCIDR "
 			   "--oom-score-adj=0 -v=2 --ipvs-strict-arp");
 	then_said(fixture, "without effect here: --ipvs-strict-arp\n");
+}
+
+static void masquerade_all_is_not_done_and_that_is_said(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture, "--masquerade-all");
+	assert_int_equal(lines_said(fixture), 1);
+	then_said(fixture, "--masquerade-all (masqueradeAll) is not done");
+}
+
+static void node_ports_are_where_an_explicit_mode_had_them(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct traffic_options *traffic = &fixture->options.traffic;
+
+	when_read(fixture, "");
+	assert_false(traffic->is_nodeport_all);
+	assert_true(traffic->with_localhost);
+	when_read(fixture, "--proxy-mode=nftables");
+	assert_false(traffic->is_nodeport_all);
+	when_read(fixture, "--proxy-mode=iptables --iptables-localhost-nodeports=false");
+	assert_true(traffic->is_nodeport_all);
+	assert_false(traffic->with_localhost);
+	when_read(fixture, "--proxy-mode=ipvs --nodeport-addresses=10.0.0.0/8");
+	assert_false(traffic->is_nodeport_all);
+	when_read(fixture, "--proxy-mode=ipvs --nodeport-addresses=primary");
+	assert_false(traffic->is_nodeport_all);
+	assert_string_equal(fixture->said, "");
 }
 
 static void every_flag_of_kube_proxy_is_known(void **state)
@@ -585,6 +614,8 @@ int main(void)
 		test(servers_listen_where_flags_say),
 		test(what_means_nothing_is_taken_and_named_in_one_warning),
 		test(what_means_something_is_not_named),
+		test(masquerade_all_is_not_done_and_that_is_said),
+		test(node_ports_are_where_an_explicit_mode_had_them),
 		test(every_flag_of_kube_proxy_is_known),
 		test(bad_values_are_refused_with_flag_value_and_remedy),
 		test(good_values_at_the_edges_are_taken),

@@ -114,7 +114,9 @@ int node_port_addresses_choose(const struct node_facts *facts,
 		return -ENOMEM;
 	for (size_t i = 0; i < FAMILIES; i++)
 		ret_ports->node_ips[i] = node_ip(facts, i);
-	if (facts->traffic->nodeport_address_count)
+	if (facts->traffic->is_nodeport_all)
+		assigned_add(facts, true, ret_ports);
+	else if (facts->traffic->nodeport_address_count)
 		assigned_add(facts, false, ret_ports);
 	else
 		primary_add(ret_ports);

@@ -93,7 +93,7 @@ bool plan_inputs_refresh(struct plan_inputs *plan_inputs, const struct agent_opt
 	struct node_facts facts = {
 		.traffic = &options->traffic,
 		.node = node ? &node->node : NULL,
-		.with_loopback = options->with_socket,
+		.with_loopback = options->with_socket && options->traffic.with_localhost,
 	};
 
 	(void)snprintf(plan_inputs->zone, sizeof(plan_inputs->zone), "%s", zone);

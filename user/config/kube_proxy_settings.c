@@ -68,16 +68,22 @@ const struct setting settings[SETTINGS_MAX] = {
 		"Serve NodePorts only on the node's addresses in these ranges, or on its primary ones (default: primary)", HELP_TRAFFIC},
 	[SETTING_MASQUERADE_ALL] = {
 		"masquerade-all", "iptables.masqueradeAll", "false", KIND_BOOL, USED, 0, 0, NULL,
-		"Masquerade all traffic to ClusterIPs with an address of the node", HELP_TRAFFIC},
+		"Accepted, with a warning: backends see the addresses of clients all the same", HELP_TRAFFIC},
 	[SETTING_NFTABLES_MASQUERADE_ALL] = {
 		NULL, "nftables.masqueradeAll", "false", KIND_BOOL, USED, 0, 0, NULL, NULL, 0},
+	[SETTING_LOCALHOST_NODEPORTS] = {
+		"iptables-localhost-nodeports", "iptables.localhostNodePorts", "true", KIND_BOOL, USED, 0, 0, NULL,
+		"Serve NodePorts at loopback addresses for processes of the node (default: true)", HELP_TRAFFIC},
 	[SETTING_VERBOSITY] = {
 		"v", "logging.verbosity", "2", KIND_NUMBER, USED | WITH_CONFIG | ZERO_IS_DEFAULT, 0, INT_MAX, "LEVEL",
 		"How much is logged: 0 errors and warnings, 2 state changes (default), 3 details", HELP_REPORTING},
 	[SETTING_LOG_FORMAT] = {
 		"logging-format", "logging.format", "text", KIND_LOG_FORMAT, USED | WITH_CONFIG | ZERO_IS_DEFAULT,
 		0, 0, "text|json", "Log lines as text, or one JSON object per line (default: text)", HELP_REPORTING},
-	[SETTING_MODE] = {"proxy-mode", "mode", NULL, KIND_PROXY_MODE, 0, 0, 0, NULL, NULL, 0},
+	[SETTING_MODE] = {
+		"proxy-mode", "mode", NULL, KIND_PROXY_MODE, USED, 0, 0, "MODE",
+		"Of kube-proxy: where NodePorts are served by default. iptables and ipvs: on all addresses of the node",
+		HELP_TRAFFIC},
 	[SETTING_IPTABLES_SYNC_PERIOD] =
 		UNUSED_DURATION("iptables-sync-period", "iptables.syncPeriod", "30s", ZERO_IS_DEFAULT),
 	[SETTING_IPTABLES_MIN_SYNC_PERIOD] =
@@ -89,7 +95,6 @@ const struct setting settings[SETTINGS_MAX] = {
 	[SETTINGS_NAMED] =
 	UNUSED_NUMBER("iptables-masquerade-bit", "iptables.masqueradeBit", "14", 0, 31),
 	UNUSED_NUMBER(NULL, "nftables.masqueradeBit", "14", 0, 31),
-	UNUSED("iptables-localhost-nodeports", "iptables.localhostNodePorts", KIND_BOOL),
 	UNUSED("ipvs-scheduler", "ipvs.scheduler", KIND_SCHEDULER),
 	UNUSED("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", KIND_CIDR_LIST),
 	UNUSED("ipvs-strict-arp", "ipvs.strictARP", KIND_BOOL),

@@ -101,6 +101,7 @@ static void log_set(struct agent_options *options)
 /* Cannot fail: the values have been checked. */
 static void traffic_set(const struct setting_values *values, struct traffic_options *traffic)
 {
+	const char *mode = setting_text(values, SETTING_MODE);
 	const char *why;
 	int count;
 
@@ -113,12 +114,15 @@ static void traffic_set(const struct setting_values *values, struct traffic_opti
 					 traffic->nodeport_addresses, &traffic->is_nodeport_primary,
 					 &why);
 	traffic->nodeport_address_count = count > 0 ? (size_t)count : 0;
+	traffic->is_nodeport_all = !traffic->nodeport_address_count &&
+				   !traffic->is_nodeport_primary &&
+				   (!strcmp(mode, "iptables") || !strcmp(mode, "ipvs"));
+	traffic->with_localhost = setting_bool(values, SETTING_LOCALHOST_NODEPORTS);
 	traffic->bridge_interface = setting_text(values, SETTING_BRIDGE_INTERFACE);
 	traffic->interface_name_prefix = setting_text(values, SETTING_INTERFACE_NAME_PREFIX);
 	traffic->masquerade_all =
-		setting_bool(values, !strcmp(setting_text(values, SETTING_MODE), "nftables")
-					     ? SETTING_NFTABLES_MASQUERADE_ALL
-					     : SETTING_MASQUERADE_ALL);
+		setting_bool(values, !strcmp(mode, "nftables") ? SETTING_NFTABLES_MASQUERADE_ALL
+							       : SETTING_MASQUERADE_ALL);
 	(void)address_parse(setting_text(values, SETTING_BIND_ADDRESS), &traffic->bind_address);
 }
 
@@ -226,6 +230,9 @@ int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 	if (notices.ignored.count)
 		log_warning("ignored, because --config %s takes precedence: %s",
 			    ret_options->config_file, notices.ignored.text);
+	if (ret_options->traffic.masquerade_all)
+		log_warning("--masquerade-all (masqueradeAll) is not done: backends see the "
+			    "addresses of clients, whose answers pass this node anyway");
 	if (notices.unused.count)
 		log_warning("accepted for compatibility with kube-proxy, without effect here: %s",
 			    notices.unused.text);
