@@ -13,8 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
 #include "model/model.h"
 #include "decode/decode.h"
 #include "base/file.h"
@@ -326,6 +328,30 @@ static void lists_in_json_may_name_their_kind_behind_their_items(void **state)
 			    "Service default/b: spec.ports[0].port is 0, it must be 1 to 65535; "
 			    "the object is skipped");
 	model_free(outcome.model);
+}
+
+static void a_large_mapping_is_merged_at_once(void **state)
+{
+	const clock_t begun = clock();
+	auto_cleanup(cleanup_free) char *text = NULL;
+	struct items_error error = {};
+	cJSON *tree = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	(void)state;
+	assert_non_null(stream);
+	(void)fputs("a: &a\n", stream);
+	for (int i = 0; i < 40000; i++)
+		(void)fprintf(stream, "  k%05d: 1\n", i);
+	(void)fputs("b:\n  <<: *a\n  k00000: 2\n", stream);
+	for (int i = 0; i < 40000; i++)
+		(void)fprintf(stream, "  z%05d: 1\n", i);
+	assert_int_equal(fclose(stream), 0);
+	assert_int_equal(yaml_document_read(text, size, &tree, &error), 0);
+	assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(tree, "b")), 80000);
+	cJSON_Delete(tree);
+	assert_true(clock() - begun < 20 * CLOCKS_PER_SEC);
 }
 
 static void aliases_and_merge_keys_stand_for_what_was_anchored(void **state)
@@ -801,6 +827,7 @@ int main(void)
 		cmocka_unit_test(documents_lists_marks_and_line_ends_are_read_in_yaml),
 		cmocka_unit_test(lists_in_json_may_name_their_kind_behind_their_items),
 		cmocka_unit_test(aliases_and_merge_keys_stand_for_what_was_anchored),
+		cmocka_unit_test(a_large_mapping_is_merged_at_once),
 		cmocka_unit_test(a_text_of_one_document_is_one_tree),
 		cmocka_unit_test(scalars_are_typed_by_the_core_schema),
 		cmocka_unit_test(a_bad_endpoint_does_not_take_the_others_with_it),

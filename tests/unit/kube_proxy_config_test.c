@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
 #include "config/configz.h"
 #include "config/kube_proxy_config.h"
 #include "config/options.h"
@@ -180,6 +182,25 @@ static void masquerade_all_is_the_modes(void **state)
 	assert_false(*masquerade_all);
 	then_read(fixture, HEAD "mode: ipvs\niptables: {masqueradeAll: true}\n", "");
 	assert_true(*masquerade_all);
+}
+
+/* As many as fit into the largest file, in CPU time that does not grow with their square. */
+static void any_number_of_unknown_fields_is_read_at_once(void **state)
+{
+	const clock_t begun = clock();
+	struct fixture *fixture = *state;
+	auto_cleanup(cleanup_free) char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	assert_non_null(stream);
+	(void)fputs(HEAD, stream);
+	for (int i = 0; i < 100000; i++)
+		(void)fprintf(stream, "f%05d: 1\n", i);
+	assert_int_equal(fclose(stream), 0);
+	then_read(fixture, text, "");
+	then_said(fixture, "unknown fields, ignored: f00000, f00001");
+	assert_true(clock() - begun < 20 * CLOCKS_PER_SEC);
 }
 
 static void only_some_flags_count_beside_a_file(void **state)
@@ -372,6 +393,7 @@ int main(void)
 		test(kubeadms_file_gives_the_defaults_without_a_word),
 		test(every_field_that_means_something_is_read),
 		test(masquerade_all_is_the_modes),
+		test(any_number_of_unknown_fields_is_read_at_once),
 		test(only_some_flags_count_beside_a_file),
 		test(what_is_not_known_or_there_twice_is_named_and_does_no_harm),
 		test(a_file_that_cannot_be_used_is_refused_in_one_sentence),

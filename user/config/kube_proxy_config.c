@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
+#include "base/text_set.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -151,35 +152,24 @@ static int field_read(struct reading *reading, size_t id, const cJSON *value)
 	return 0;
 }
 
-static bool was_before(const cJSON *object, const cJSON *member)
-{
-	const cJSON *other;
-
-	cJSON_ArrayForEach(other, object)
-	{
-		if (other == member)
-			return false;
-		if (!strcmp(other->string, member->string))
-			return true;
-	}
-	return false;
-}
-
 static int object_read(struct reading *reading, const cJSON *object, const char *above,
 		       unsigned int depth)
 {
+	auto_cleanup(text_set_fini) struct text_set seen = {};
 	const cJSON *member;
 
 	cJSON_ArrayForEach(member, object)
 	{
 		char field[FIELD_SIZE];
-		int id, err = 0;
+		int id, err;
 
 		(void)snprintf(field, sizeof(field), "%s%s%s", above, *above ? "." : "",
 			       member->string);
 		id = setting_of_field(field);
-		if (was_before(object, member))
+		if (!text_set_add(&seen, member->string, &err) && !err)
 			name_list_add(&reading->twice, "", field);
+		if (err)
+			return log_err(err, "cannot read %s", reading->path);
 		if (id >= 0)
 			err = field_read(reading, (size_t)id, member);
 		else if (depth < DEPTH_MAX && setting_is_block(field) && cJSON_IsObject(member))

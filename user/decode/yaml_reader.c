@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/text_set.h"
 #include "decode/cjson.h"
 
 #define YAML_DEPTH_MAX   256
@@ -255,17 +256,29 @@ int yaml_merge_mapping(struct yaml_reader *reader, cJSON *object)
 {
 	auto_cleanup(cleanup_cjson) cJSON *merged =
 		cJSON_DetachItemFromObjectCaseSensitive(object, "<<");
+	auto_cleanup(text_set_fini) struct text_set own = {};
 	const cJSON *member;
+	int err;
 
-	if (merged && !cJSON_IsObject(merged))
+	if (!merged)
+		return 0;
+	if (!cJSON_IsObject(merged))
 		return yaml_reader_fail(reader, "the value of a merge key (<<) is not a mapping");
+	cJSON_ArrayForEach(member, object)
+	{
+		(void)text_set_add(&own, member->string, &err);
+		if (err)
+			return err;
+	}
 	cJSON_ArrayForEach(member, merged)
 	{
 		cJSON *copy = NULL;
-		int err;
 
-		if (cJSON_GetObjectItemCaseSensitive(object, member->string))
+		if (!text_set_add(&own, member->string, &err)) {
+			if (err)
+				return err;
 			continue;
+		}
 		err = tree_copy(reader, member, &copy);
 		if (err)
 			return err;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/uthash.h"
+#include "base/uthash.h"
 
 #define LABELS_SIZE 512 /* the key of a series: its label values, each with its NUL */
 

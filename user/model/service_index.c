@@ -8,7 +8,7 @@
 
 #include "base/cleanup.h"
 #include "model/pod_slices.h"
-#include "model/uthash.h"
+#include "base/uthash.h"
 
 struct namespace_entry {
 	struct member *pods;

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "model/uthash.h"
+#include "base/uthash.h"
 #include "decode/decode.h"
 #include "base/file.h"
 #include "decode/items.h"

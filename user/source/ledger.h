@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 #include "model/model.h"
-#include "model/uthash.h"
+#include "base/uthash.h"
 
 /* One file; embedded in the owner's struct. */
 struct provider {
