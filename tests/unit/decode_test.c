@@ -330,6 +330,27 @@ static void lists_in_json_may_name_their_kind_behind_their_items(void **state)
 	model_free(outcome.model);
 }
 
+/* Kubernetes has no limit but the size of an object. */
+static void any_number_of_ports_is_read(void **state)
+{
+	auto_cleanup(cleanup_free) char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+	struct outcome outcome;
+
+	(void)state;
+	assert_non_null(stream);
+	(void)fputs("apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n"
+		    "  clusterIP: 10.96.0.1\n  ports:\n",
+		    stream);
+	for (int i = 1; i <= 20000; i++)
+		(void)fprintf(stream, "  - {name: p%d, port: %d}\n", i, i);
+	assert_int_equal(fclose(stream), 0);
+	outcome = when_read(YAML, text);
+	assert_int_equal(then_service(&outcome, "default", "web")->service.port_count, 20000);
+	model_free(outcome.model);
+}
+
 static void a_large_mapping_is_merged_at_once(void **state)
 {
 	const clock_t begun = clock();
@@ -828,6 +849,7 @@ int main(void)
 		cmocka_unit_test(lists_in_json_may_name_their_kind_behind_their_items),
 		cmocka_unit_test(aliases_and_merge_keys_stand_for_what_was_anchored),
 		cmocka_unit_test(a_large_mapping_is_merged_at_once),
+		cmocka_unit_test(any_number_of_ports_is_read),
 		cmocka_unit_test(a_text_of_one_document_is_one_tree),
 		cmocka_unit_test(scalars_are_typed_by_the_core_schema),
 		cmocka_unit_test(a_bad_endpoint_does_not_take_the_others_with_it),

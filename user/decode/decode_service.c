@@ -10,14 +10,13 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
+#include "base/text_set.h"
 #include "decode/decode_objects.h"
 
 #define AFFINITY_TIMEOUT_DEFAULT_S 10800
 #define AFFINITY_TIMEOUT_MAX_S     86400
-#define SERVICE_PORTS_MAX          1000 /* the check for equal names is quadratic */
 #define RANGE_TEXT_SIZE            (INET6_ADDRSTRLEN + sizeof("/128"))
-#define EXTERNAL_IPS_MAX           1024 /* per Service: each makes a frontend for every port */
-#define SOURCE_RANGES_MAX          4096
 
 static enum service_type type_decode(struct decoder *decoder, const cJSON *spec)
 {
@@ -117,11 +116,34 @@ static void port_decode(struct decoder *decoder, const cJSON *item, struct servi
 	target_port_decode(decoder, item, &ret_port->target_port);
 }
 
+/* The port names of each protocol that were read so far. */
+struct port_names {
+	struct text_set tcp, udp, sctp;
+};
+
+static void port_names_fini(struct port_names *names)
+{
+	text_set_fini(&names->tcp);
+	text_set_fini(&names->udp);
+	text_set_fini(&names->sctp);
+}
+
 /* A service port is identified by its name and protocol (rule A11), which must be unique. */
-static void port_check_unique(struct decoder *decoder, const struct service_object *service)
+static void port_check_unique(struct decoder *decoder, const struct service_object *service,
+			      struct port_names *names)
 {
 	const struct service_port *port = &service->ports[service->port_count];
+	struct text_set *set = port->proto == IPPROTO_TCP   ? &names->tcp
+			       : port->proto == IPPROTO_UDP ? &names->udp
+							    : &names->sctp;
+	int err;
 
+	if (decoder->err || text_set_add(set, port->name, &err))
+		return;
+	if (err) {
+		decoder->err = err;
+		return;
+	}
 	for (size_t i = 0; i < service->port_count; i++) {
 		if (service->ports[i].proto == port->proto &&
 		    !strcmp(service->ports[i].name, port->name))
@@ -133,12 +155,10 @@ static void port_check_unique(struct decoder *decoder, const struct service_obje
 static void ports_decode(struct decoder *decoder, const cJSON *spec, struct service_object *service)
 {
 	const cJSON *list = field_array(decoder, spec, "ports");
+	auto_cleanup(port_names_fini) struct port_names names = {};
 	int count = cJSON_GetArraySize(list);
 	const cJSON *item;
 
-	if (count > SERVICE_PORTS_MAX)
-		decoder_fail(decoder, "ports", "has %d items, %d are allowed", count,
-			     SERVICE_PORTS_MAX);
 	if (!count || decoder->err)
 		return;
 	service->ports = decoder_array(decoder, (size_t)count, sizeof(*service->ports));
@@ -148,7 +168,7 @@ static void ports_decode(struct decoder *decoder, const cJSON *spec, struct serv
 	{
 		decoder_at_index(decoder, "spec.ports", service->port_count);
 		port_decode(decoder, item, &service->ports[service->port_count]);
-		port_check_unique(decoder, service);
+		port_check_unique(decoder, service, &names);
 		service->port_count++;
 	}
 	decoder_at(decoder, "spec");
@@ -189,14 +209,11 @@ static void address_add(struct decoder *decoder, const char *field, const char *
 		++*count;
 }
 
-/* Allocates an array for a list's items; NULL: there are none, too many, or no memory. */
-static void *list_alloc(struct decoder *decoder, const cJSON *list, const char *field, int max,
-			size_t size)
+/* Allocates an array for a list's items; NULL: there are none, or no memory. */
+static void *list_alloc(struct decoder *decoder, const cJSON *list, size_t size)
 {
 	int count = cJSON_GetArraySize(list);
 
-	if (count > max)
-		decoder_fail(decoder, field, "has %d items, %d are allowed", count, max);
 	if (!count || decoder->err)
 		return NULL;
 	return decoder_array(decoder, (size_t)count, size);
@@ -208,8 +225,7 @@ static void external_ips_decode(struct decoder *decoder, const cJSON *spec,
 	const cJSON *list = field_array(decoder, spec, "externalIPs");
 	const cJSON *item;
 
-	service->external_ips = list_alloc(decoder, list, "externalIPs", EXTERNAL_IPS_MAX,
-					   sizeof(*service->external_ips));
+	service->external_ips = list_alloc(decoder, list, sizeof(*service->external_ips));
 	if (!service->external_ips)
 		return;
 	cJSON_ArrayForEach(item, list)
@@ -247,8 +263,7 @@ static void load_balancer_decode(struct decoder *decoder, const cJSON *item,
 	size_t index = 0;
 
 	decoder_at(decoder, "status.loadBalancer");
-	service->load_balancer_ips = list_alloc(decoder, list, "ingress", EXTERNAL_IPS_MAX,
-						sizeof(*service->load_balancer_ips));
+	service->load_balancer_ips = list_alloc(decoder, list, sizeof(*service->load_balancer_ips));
 	if (!service->load_balancer_ips)
 		return;
 	cJSON_ArrayForEach(ingress, list)
@@ -285,8 +300,7 @@ static void source_ranges_decode(struct decoder *decoder, const cJSON *spec,
 	const cJSON *list = field_array(decoder, spec, "loadBalancerSourceRanges");
 	const cJSON *item;
 
-	service->source_ranges = list_alloc(decoder, list, "loadBalancerSourceRanges",
-					    SOURCE_RANGES_MAX, sizeof(*service->source_ranges));
+	service->source_ranges = list_alloc(decoder, list, sizeof(*service->source_ranges));
 	if (!service->source_ranges)
 		return;
 	cJSON_ArrayForEach(item, list)
