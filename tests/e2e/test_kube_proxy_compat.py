@@ -280,7 +280,7 @@ def test_a_config_map_that_changes_ends_the_agent(make, tmp_path):
     agent = make("--config", path).start()
     config_map(tmp_path / "volume", oomScoreAdj=100)
     assert agent.end_status() == 1
-    assert "has changed: ending" in agent.text()
+    assert "has changed: exiting, to be restarted with it" in agent.text()
     again = make("--config", path).start()
     assert again.configz()["oomScoreAdj"] == 100
 

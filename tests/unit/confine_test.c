@@ -115,10 +115,25 @@ static bool can_write(const char *path)
 	return fd >= 0 && !close(fd);
 }
 
+/* As a Pod has it that may not look into other processes. */
+static int ptrace_drop(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+
+	if (syscall(SYS_capget, &header, data))
+		return -1;
+	data[0].effective &= ~(1U << CAP_SYS_PTRACE);
+	data[0].permitted &= ~(1U << CAP_SYS_PTRACE);
+	return (int)syscall(SYS_capset, &header, data);
+}
+
 static int writing_attempt(struct fixture *fixture)
 {
 	char inside[128];
 
+	if (ptrace_drop())
+		return 97;
 	(void)snprintf(inside, sizeof(inside), "%s/servers", fixture->state_dir);
 	confine(fixture, false);
 	if (!can_write(inside))
@@ -140,6 +155,8 @@ static void only_its_folders_can_be_written(void **state)
 
 static int plugin_attempt(struct fixture *fixture)
 {
+	if (ptrace_drop())
+		return 97;
 	confine(fixture, true);
 	return can_write(fixture->elsewhere) ? 0 : 1;
 }
@@ -147,6 +164,23 @@ static int plugin_attempt(struct fixture *fixture)
 static void a_credential_plugin_writes_where_it_likes(void **state)
 {
 	assert_int_equal(confined(plugin_attempt, *state), 0);
+}
+
+/* pidfd_getfd(), by which sockets of other processes are reached, asks what ptrace asks. */
+static int process_attempt(struct fixture *fixture)
+{
+	const pid_t parent = getppid();
+	int pidfd = (int)syscall(SYS_pidfd_open, parent, 0);
+
+	confine(fixture, false);
+	return syscall(SYS_pidfd_getfd, pidfd, STDERR_FILENO, 0) >= 0 ? 0 : errno;
+}
+
+static void who_may_look_into_processes_still_can(void **state)
+{
+	if (geteuid())
+		skip();
+	assert_int_equal(confined(process_attempt, *state), 0);
 }
 
 static int capabilities_attempt(struct fixture *fixture)
@@ -183,6 +217,7 @@ int main(void)
 		CONFINE_TEST(calls_that_nothing_here_uses_are_refused),
 		CONFINE_TEST(only_its_folders_can_be_written),
 		CONFINE_TEST(a_credential_plugin_writes_where_it_likes),
+		CONFINE_TEST(who_may_look_into_processes_still_can),
 		CONFINE_TEST(capabilities_that_no_work_needs_are_gone),
 	};
 

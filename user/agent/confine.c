@@ -216,9 +216,19 @@ static int writing_confine(const struct confine_options *options)
 	return syscall(SYS_landlock_restrict_self, ruleset, 0) ? -errno : 0;
 }
 
+/* Landlock forbids to look into processes that it does not confine as well. */
+static bool looks_into_processes(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+
+	return !syscall(SYS_capget, &header, data) &&
+	       data[0].effective & CAPABILITY(CAP_SYS_PTRACE);
+}
+
 void confine_process(const struct confine_options *options)
 {
-	int err = options->runs_plugins ? 0 : writing_confine(options);
+	int err = options->runs_plugins || looks_into_processes() ? 0 : writing_confine(options);
 
 	if (err == -ENOSYS || err == -EOPNOTSUPP)
 		log_info("this kernel has no Landlock: the agent may write wherever its user may");

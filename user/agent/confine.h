@@ -20,7 +20,8 @@ struct confine_options {
 	const char *state_dir; /* made if it is not there; NULL: none */
 	/*
 	 * Credential plugins write where they like, and inherit what the agent may: then Landlock
-	 * is left out.
+	 * is left out. So it is with CAP_SYS_PTRACE, by which the agent gets at the sockets of
+	 * other processes whose backend has left: Landlock would forbid that.
 	 */
 	bool runs_plugins;
 };
