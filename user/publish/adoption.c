@@ -14,9 +14,6 @@
 #include "publish/mapped_array.h"
 #include "publish/publisher_parts.h"
 
-/* Roles of an address that flows may have as their VIP. */
-#define ADDRESS_VIP (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS | ADDRESS_RETIRED)
-
 struct adoption {
 	struct publisher *publisher;
 	struct port_record **ports;                        /* by service port id */
