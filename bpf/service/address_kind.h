@@ -7,10 +7,6 @@
 
 #include "maps.h"
 
-/* An address that has frontends now. One that had some before is ADDRESS_RETIRED. */
-#define ADDRESS_SERVED (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
-#define ADDRESS_VIP    (ADDRESS_SERVED | ADDRESS_RETIRED)
-
 /* True for an address of the node with frontends: not all of its ports belong to the stack. */
 static __always_inline bool has_node_ports(const struct address_info *address)
 {

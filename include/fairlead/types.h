@@ -41,6 +41,11 @@ enum address_flag {
 	ADDRESS_NODE_PORTS = 1U << 5,
 };
 
+/* An address that has frontends now. One that had some before is ADDRESS_RETIRED. */
+#define ADDRESS_SERVED (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
+/* An address that flows may have as their VIP. */
+#define ADDRESS_VIP (ADDRESS_SERVED | ADDRESS_RETIRED)
+
 /*
  * Value of `addresses`, which holds every address whose packets need a closer look. For traffic of
  * no Service, a lookup that misses here is all that is done.

@@ -9,6 +9,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "fairlead/types.h"
 
 struct node_address_entry {
@@ -62,28 +63,12 @@ static int set_add_node(const struct object *object, void *context)
 	return 0;
 }
 
-static bool set_has(const struct node_set *set, const struct ip_addr *addr)
+static bool set_has(const void *addr, const void *context)
 {
+	const struct node_set *set = context;
+
 	return set->count &&
 	       bsearch(addr, set->entries, set->count, sizeof(*set->entries), entry_compare);
-}
-
-/* Removes the map's entries that are not in the set. */
-static int others_remove(int map, const struct node_set *set)
-{
-	auto_cleanup(set_free) struct node_set gone = {};
-	struct ip_addr addr;
-	void *previous = NULL;
-	int err = 0;
-
-	while (!err && !bpf_map_get_next_key(map, previous, &addr)) {
-		if (!set_has(set, &addr))
-			err = set_add(&gone, &addr, 0);
-		previous = &addr;
-	}
-	for (size_t i = 0; i < gone.count; i++)
-		(void)bpf_map_delete_elem(map, &gone.entries[i].addr);
-	return err;
 }
 
 static int set_write(int map, const struct node_set *set)
@@ -131,7 +116,7 @@ static int nodes_write(int map, struct model *model, const char *node_name)
 	err = set_write(map, &set);
 	if (err)
 		return err;
-	return model_is_listed(model, OBJECT_NODE) ? others_remove(map, &set) : 0;
+	return model_is_listed(model, OBJECT_NODE) ? map_keep_only(map, set_has, &set) : 0;
 }
 
 bool cluster_nodes_write(int nodes, int address, struct model *model, const char *node_name)

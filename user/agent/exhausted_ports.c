@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "fairlead/limits.h"
 
 #define SCAN_MS 10000
@@ -54,32 +56,42 @@ static void exhausted_ports_log(const struct exhausted_ports *ports, __u32 servi
 		name.port_name, proto_name(name.proto));
 }
 
+struct exhausted_scan {
+	struct exhausted_ports *ports;
+	uint64_t now_ns; /* of the event loop's clock */
+	__u32 now_s;     /* of the programs' clock */
+};
+
+static void exhausted_ports_look(const void *key, const void *value, void *context)
+{
+	const struct exhausted_scan *scan = context;
+	const struct exhausted *seen = value;
+	struct rate_limit_entry *entry;
+	__u32 service;
+	__u64 count;
+
+	memcpy(&service, key, sizeof(service));
+	entry = rate_limit_find(scan->ports->logged, EXHAUSTED_MAX, &service, sizeof(service));
+	rate_limit_assign(entry, &service, sizeof(service));
+	/* A new agent does not log what happened long before its start. */
+	if (!entry->logged_ns && scan->now_s - seen->last_s > RATE_LIMIT_NS / NS_PER_S) {
+		entry->count = seen->count;
+		return;
+	}
+	count = exhausted_ports_unlogged(entry, seen, scan->now_ns);
+	if (count)
+		exhausted_ports_log(scan->ports, service, count);
+}
+
 static void exhausted_ports_scan(uv_timer_t *timer)
 {
-	struct exhausted_ports *ports = timer->data;
-	const uint64_t now_ns = uv_hrtime();
-	const __u32 now_s = (__u32)(clock_now_ns() / NS_PER_S);
-	__u32 service, *previous = NULL;
-	struct exhausted seen;
+	struct exhausted_scan scan = {
+		.ports = timer->data,
+		.now_ns = uv_hrtime(),
+		.now_s = (__u32)(clock_now_ns() / NS_PER_S),
+	};
 
-	while (!bpf_map_get_next_key(ports->exhausted, previous, &service)) {
-		struct rate_limit_entry *entry;
-		__u64 count;
-
-		previous = &service;
-		if (bpf_map_lookup_elem(ports->exhausted, &service, &seen))
-			continue;
-		entry = rate_limit_find(ports->logged, EXHAUSTED_MAX, &service, sizeof(service));
-		rate_limit_assign(entry, &service, sizeof(service));
-		/* A new agent does not log what happened long before its start. */
-		if (!entry->logged_ns && now_s - seen.last_s > RATE_LIMIT_NS / NS_PER_S) {
-			entry->count = seen.count;
-			continue;
-		}
-		count = exhausted_ports_unlogged(entry, &seen, now_ns);
-		if (count)
-			exhausted_ports_log(ports, service, count);
-	}
+	(void)map_each(scan.ports->exhausted, exhausted_ports_look, &scan);
 }
 
 static void exhausted_ports_on_closed(uv_handle_t *handle)

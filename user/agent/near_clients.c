@@ -6,7 +6,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
-#include "fairlead/limits.h"
+#include "base/map.h"
 #include "model/cidr.h"
 
 /* One range per family: of several, only the first counts. */
@@ -41,28 +41,17 @@ static void set_add(struct near_set *set, const struct cidr *cidrs, size_t count
 	}
 }
 
-static bool set_has(const struct near_set *set, const struct near_range *key)
+static bool set_has(const void *key, const void *context)
 {
+	const struct near_range *range = key;
+	const struct near_set *set = context;
+
 	for (size_t i = 0; i < set->count; i++) {
-		if (set->ranges[i].prefix == key->prefix &&
-		    address_equal(&set->ranges[i].addr, &key->addr))
+		if (set->ranges[i].prefix == range->prefix &&
+		    address_equal(&set->ranges[i].addr, &range->addr))
 			return true;
 	}
 	return false;
-}
-
-static void others_remove(int map, const struct near_set *set)
-{
-	struct near_range keys[NEAR_RANGES_MAX];
-	size_t count = 0;
-
-	while (count < NEAR_RANGES_MAX &&
-	       !bpf_map_get_next_key(map, count ? &keys[count - 1] : NULL, &keys[count]))
-		count++;
-	for (size_t i = 0; i < count; i++) {
-		if (!set_has(set, &keys[i]))
-			(void)bpf_map_delete_elem(map, &keys[i]);
-	}
 }
 
 void near_ranges_write(int map, const struct traffic_options *traffic,
@@ -83,5 +72,5 @@ void near_ranges_write(int map, const struct traffic_options *traffic,
 			(void)log_err(-errno, "cannot write which clients are near, continuing: "
 					      "policy Local treats them as far ones");
 	}
-	others_remove(map, &set);
+	(void)map_keep_only(map, set_has, &set);
 }

@@ -39,23 +39,7 @@ static void defaults_set(struct agent_options *options)
 		.with_socket = true,
 		.with_tc = true,
 		.bind_protection = true,
-		.config =
-			{
-				.timeout_tcp_new_s = TIMEOUT_TCP_NEW_S,
-				.timeout_tcp_established_s = TIMEOUT_TCP_ESTABLISHED_S,
-				.timeout_tcp_closing_s = TIMEOUT_TCP_CLOSING_S,
-				.timeout_tcp_closed_s = TIMEOUT_TCP_CLOSED_S,
-				.timeout_udp_new_s = TIMEOUT_UDP_NEW_S,
-				.timeout_udp_s = TIMEOUT_UDP_S,
-				.rejects_per_second = REJECTS_PER_SECOND_DEFAULT,
-				.source_port_min = SOURCE_PORT_MIN_DEFAULT,
-				.source_port_max = SOURCE_PORT_MAX_DEFAULT,
-				.low_port_min = LOW_PORT_MIN_DEFAULT,
-				.host_port_min = HOST_PORT_MIN_DEFAULT,
-				.flow_check_s = FLOW_CHECK_S,
-				.has_retval = 1,
-				.has_helpers_5_12 = 1,
-			},
+		.config = {CONFIG_DEFAULTS},
 	};
 }
 

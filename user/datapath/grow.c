@@ -17,40 +17,44 @@
 /* Longer than any flow lives without a reply. */
 #define NEW_FLOWS_LAST_S 3600
 
-static int copy_entry(int from, int to, const void *key, void *value)
+struct copy {
+	int to, err;
+};
+
+static void copy_one(const void *key, const void *value, void *context)
 {
-	if (bpf_map_lookup_elem(from, key, value))
-		return errno == ENOENT ? 0 : -errno;
-	return bpf_map_update_elem(to, key, value, BPF_ANY) ? -errno : 0;
+	struct copy *copy = context;
+
+	if (!copy->err && bpf_map_update_elem(copy->to, key, value, BPF_ANY))
+		copy->err = -errno;
 }
 
-static int copy_array(int from, int to, const struct bpf_map_info *info, void *value)
+static int copy_hash(int from, int to)
 {
-	int err;
+	struct copy copy = {.to = to};
+	int err = map_each(from, copy_one, &copy);
 
+	return copy.err ? copy.err : err;
+}
+
+/* With the values of each CPU, which map_each would add. */
+static int copy_array(int from, int to, const struct bpf_map_info *info)
+{
+	const int cpus = libbpf_num_possible_cpus();
+	auto_cleanup(cleanup_free) void *value = NULL;
+
+	if (cpus < 0)
+		return cpus;
+	/* A value of a per-CPU map is one value for each CPU, each rounded up to 8 bytes. */
+	value = calloc((size_t)cpus, (info->value_size + 7U) / 8 * 8);
+	if (!value)
+		return -ENOMEM;
 	for (uint32_t index = 0; index < info->max_entries; index++) {
-		err = copy_entry(from, to, &index, value);
-		if (err)
-			return err;
+		if (bpf_map_lookup_elem(from, &index, value) ||
+		    bpf_map_update_elem(to, &index, value, BPF_ANY))
+			return -errno;
 	}
 	return 0;
-}
-
-static int copy_hash(int from, int to, const struct bpf_map_info *info, void *value)
-{
-	auto_cleanup(cleanup_free) void *key = calloc(1, info->key_size);
-	bool is_first = true;
-	int err;
-
-	if (!key)
-		return -ENOMEM;
-	while (!bpf_map_get_next_key(from, is_first ? NULL : key, key)) {
-		is_first = false;
-		err = copy_entry(from, to, key, value);
-		if (err)
-			return err;
-	}
-	return errno == ENOENT ? 0 : -errno;
 }
 
 /*
@@ -85,22 +89,16 @@ int grow_copy(enum map_id id, int from, int to)
 {
 	struct bpf_map_info info = {};
 	__u32 info_size = sizeof(info);
-	auto_cleanup(cleanup_free) void *value = NULL;
-	int cpus = libbpf_num_possible_cpus();
 
-	if (!(map_table[id].traits & MAP_GROWS) || cpus < 0)
+	if (!(map_table[id].traits & MAP_GROWS))
 		return -EINVAL;
 	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
 		return -errno;
 	if (id == MAP_ADDRESS_FLOWS)
 		return copy_address_flows(to, info.max_entries);
-	/* A value of a per-CPU map is one value for each CPU, each rounded up to 8 bytes. */
-	value = calloc((size_t)cpus, (info.value_size + 7U) / 8 * 8);
-	if (!value)
-		return -ENOMEM;
 	if (info.type == BPF_MAP_TYPE_HASH || info.type == BPF_MAP_TYPE_LPM_TRIE)
-		return copy_hash(from, to, &info, value);
-	return copy_array(from, to, &info, value);
+		return copy_hash(from, to);
+	return copy_array(from, to, &info);
 }
 
 /* The values of the address_flows map, mapped; NULL with errno set. */
@@ -114,30 +112,29 @@ static struct address_flows *address_flows_map(int map, uint32_t count)
 
 int grow_add_counts(int from, int to)
 {
-	struct bpf_map_info info = {};
-	__u32 info_size = sizeof(info);
+	const uint32_t count = map_max_entries(from);
 	struct address_flows *old, *new;
 
-	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
-		return -errno;
-	old = address_flows_map(from, info.max_entries);
+	if (!count)
+		return -EBADF;
+	old = address_flows_map(from, count);
 	if (!old)
 		return -errno;
-	new = address_flows_map(to, info.max_entries);
+	new = address_flows_map(to, count);
 	if (!new) {
 		int err = -errno;
 
-		(void)munmap(old, address_flows_size(info.max_entries));
+		(void)munmap(old, address_flows_size(count));
 		return err;
 	}
-	for (uint32_t i = 0; i < info.max_entries; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		uint32_t confirmed = LOAD_RELAXED(old[i].confirmed);
 
 		ATOMIC_ADD(new[i].confirmed, confirmed);
 		if (new[i].direct_until_s < old[i].direct_until_s)
 			new[i].direct_until_s = old[i].direct_until_s;
 	}
-	(void)munmap(old, address_flows_size(info.max_entries));
-	(void)munmap(new, address_flows_size(info.max_entries));
+	(void)munmap(old, address_flows_size(count));
+	(void)munmap(new, address_flows_size(count));
 	return 0;
 }

@@ -3,27 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #define BPFFS_ROOT "/sys/fs/bpf"
-
-bool pin_dir_is_bpffs(const char *path)
-{
-	struct statfs fs;
-
-	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
-}
 
 static int directory_make(const char *path)
 {
@@ -62,7 +54,7 @@ int pin_dir_make(const char *path)
 {
 	int err;
 
-	if (is_below(path, BPFFS_ROOT) && !pin_dir_is_bpffs(BPFFS_ROOT)) {
+	if (is_below(path, BPFFS_ROOT) && !file_is_on_bpffs(BPFFS_ROOT)) {
 		err = bpffs_mount(BPFFS_ROOT);
 		if (err)
 			return err;
@@ -70,7 +62,7 @@ int pin_dir_make(const char *path)
 	err = directory_make(path);
 	if (err)
 		return log_err(err, "cannot make the pin directory %s", path);
-	return pin_dir_is_bpffs(path) ? 0 : bpffs_mount(path);
+	return file_is_on_bpffs(path) ? 0 : bpffs_mount(path);
 }
 
 int pin_dir_lock(const char *path)
@@ -118,7 +110,7 @@ static bool is_empty_bpffs(const char *path)
 int pin_dir_remove(const char *path)
 {
 	if (is_mount_point(path)) {
-		if (!pin_dir_is_bpffs(path) || !is_empty_bpffs(path))
+		if (!file_is_on_bpffs(path) || !is_empty_bpffs(path))
 			return log_err(-ENOTEMPTY,
 				       "cannot remove %s: it holds something that is not ours",
 				       path);

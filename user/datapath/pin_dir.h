@@ -3,8 +3,6 @@
 
 /* The directory on bpffs that holds our pins: creates, mounts, locks and removes it. */
 
-#include <stdbool.h>
-
 /*
  * Creates `path` and, if it is not on a bpffs, mounts one: at /sys/fs/bpf if `path` lies below
  * that, else at `path` itself. Logs. Returns 0 or a negative errno.
@@ -16,9 +14,6 @@ int pin_dir_make(const char *path);
  * -EBUSY if another process holds the lock, or another negative errno. Silent.
  */
 int pin_dir_lock(const char *path);
-
-/* True if `path` lies on bpffs. */
-bool pin_dir_is_bpffs(const char *path);
 
 /*
  * Removes the directory, which must hold nothing but what the kernel puts into each bpffs. A bpffs

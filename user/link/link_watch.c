@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "link/link_watch.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "fairlead/limits.h"
+#include "base/map.h"
 #include "link/link_watch_internal.h"
 
 #define MESSAGE_BUFFER_SIZE 32768
@@ -85,21 +85,20 @@ static bool ifindex_is_managed(void *context, int ifindex)
 	return link && link_is_managed(link);
 }
 
+static bool link_is_known(const void *key, const void *context)
+{
+	__u32 ifindex;
+
+	memcpy(&ifindex, key, sizeof(ifindex));
+	return link_find(context, (int)ifindex);
+}
+
 /*
  * Removes a map's entries of links that disappeared or were renumbered while no agent was running.
  */
 static void map_sweep(const struct link_watch *watch, int map)
 {
-	__u32 keys[LINKS_MAX];
-	size_t count = 0;
-
-	while (count < LINKS_MAX &&
-	       !bpf_map_get_next_key(map, count ? &keys[count - 1] : NULL, &keys[count]))
-		count++;
-	for (size_t i = 0; i < count; i++) {
-		if (!link_find(watch, (int)keys[i]))
-			(void)bpf_map_delete_elem(map, &keys[i]);
-	}
+	(void)map_keep_only(map, link_is_known, watch);
 }
 
 static void watch_free(struct link_watch **watch)

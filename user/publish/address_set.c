@@ -8,8 +8,8 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/lookup.h"
+#include "base/map.h"
 #include "fairlead/atomic.h"
-#include "publish/map_read.h"
 #include "publish/mapped_array.h"
 
 #define ADDRESS_ALL                                                              \
@@ -23,20 +23,16 @@
 int address_set_init(struct address_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage)
 {
-	uint32_t entries;
-	int err;
+	const uint32_t entries = map_max_entries(maps->addresses);
 
 	*set = (struct address_set){
 		.map = maps->addresses,
 		.retirement = retirement,
 		.shortage = shortage,
 	};
-	err = map_size(maps->address_flows, &set->max);
-	if (err)
-		return err;
-	err = map_size(maps->addresses, &entries);
-	if (err)
-		return err;
+	set->max = map_max_entries(maps->address_flows);
+	if (!set->max || !entries)
+		return -EBADF;
 	if (entries < set->max)
 		set->max = entries;
 	set->flows = mapped_array_of(maps->address_flows, set->max, sizeof(*set->flows));

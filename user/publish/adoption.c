@@ -9,13 +9,10 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "publish/left_alone.h"
-#include "publish/map_read.h"
 #include "publish/mapped_array.h"
 #include "publish/publisher_parts.h"
-
-/* Roles of an address that flows may have as their VIP. */
-#define ADDRESS_VIP (ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS | ADDRESS_RETIRED)
 
 struct adoption {
 	struct publisher *publisher;
@@ -25,63 +22,27 @@ struct adoption {
 
 typedef int (*visit_fn)(struct adoption *adoption, const void *key, const void *value);
 
-/* All keys and values of a map. */
-struct content {
-	size_t room, key_size, value_size;
-	char *keys, *values;
-	size_t count;
+struct visit {
+	visit_fn fn;
+	struct adoption *adoption;
+	int err; /* the first one, which ends the visits */
 };
 
-static void content_fini(const struct content *content)
+static void visit_entry(const void *key, const void *value, void *context)
 {
-	mapped_array_free(content->keys, content->room, content->key_size);
-	mapped_array_free(content->values, content->room, content->value_size);
+	struct visit *visit = context;
+
+	if (!visit->err)
+		visit->err = visit->fn(visit->adoption, key, value);
 }
 
-static int content_read(int map, struct content *content)
+/* Calls `fn` with each key and value; it may delete the entry it is given. */
+static int map_visit(int map, visit_fn fn, struct adoption *adoption)
 {
-	struct map_cursor cursor = MAP_CURSOR(map);
-	uint32_t count;
-	int err;
+	struct visit visit = {.fn = fn, .adoption = adoption};
+	int err = map_each(map, visit_entry, &visit);
 
-	while (!cursor.is_end && content->count < content->room) {
-		err = map_cursor_read(&cursor, content->keys + content->count * content->key_size,
-				      content->values + content->count * content->value_size,
-				      (uint32_t)(content->room - content->count), &count);
-		if (err)
-			return err;
-		content->count += count;
-	}
-	return 0;
-}
-
-/* Calls `visit` with each key and value; it may delete the entry it is given. */
-static int map_visit(int map, size_t key_size, size_t value_size, visit_fn visit,
-		     struct adoption *adoption)
-{
-	auto_cleanup(content_fini) struct content content = {
-		.key_size = key_size,
-		.value_size = value_size,
-	};
-	uint32_t entries = 0;
-	int err = map_size(map, &entries);
-
-	if (err)
-		return err;
-	content.room = (size_t)entries + MAP_READ_BATCH;
-	content.keys = mapped_array_new(content.room, key_size);
-	content.values = mapped_array_new(content.room, value_size);
-	if (!content.keys || !content.values)
-		return -ENOMEM;
-	err = content_read(map, &content);
-	if (err)
-		return err;
-	for (size_t i = 0; i < content.count; i++) {
-		err = visit(adoption, content.keys + i * key_size, content.values + i * value_size);
-		if (err)
-			return err;
-	}
-	return 0;
+	return visit.err ? visit.err : err;
 }
 
 static int visit_address(struct adoption *adoption, const void *key, const void *value)
@@ -245,33 +206,17 @@ static int visit_frontend(struct adoption *adoption, const void *key, const void
  * A range that belongs to no service port is removed: it would admit its clients to the next port
  * that gets the id.
  */
-static int visit_range(struct adoption *adoption, const struct source_range *key)
+static int visit_range(struct adoption *adoption, const void *key, const void *value)
 {
 	struct source_ranges *ranges = &adoption->publisher->ranges;
-	struct port_record *port = adopted_port(adoption, ntohl(key->service));
-	int err = port ? source_ranges_adopt(ranges, port, key) : -EINVAL;
+	const struct source_range *range = key;
+	struct port_record *port = adopted_port(adoption, ntohl(range->service));
+	int err = port ? source_ranges_adopt(ranges, port, range) : -EINVAL;
 
+	(void)value;
 	if (err != -EINVAL)
 		return err;
 	return bpf_map_delete_elem(ranges->map, key) ? -errno : 0;
-}
-
-/* Walks the trie key by key; a key may be deleted only once the next one is known. */
-static int ranges_adopt_all(struct adoption *adoption)
-{
-	const int map = adoption->publisher->ranges.map;
-	struct source_range key, next;
-	bool has_next = !bpf_map_get_next_key(map, NULL, &next);
-	int err;
-
-	while (has_next) {
-		key = next;
-		has_next = !bpf_map_get_next_key(map, &key, &next);
-		err = visit_range(adoption, &key);
-		if (err)
-			return err;
-	}
-	return 0;
 }
 
 static int visit_reason(struct adoption *adoption, const void *key, const void *value)
@@ -341,22 +286,19 @@ static int adoption_run(struct adoption *adoption)
 	struct publisher *publisher = adoption->publisher;
 	int err;
 
-	err = map_visit(publisher->addresses.map, sizeof(struct ip_addr),
-			sizeof(struct address_info), visit_address, adoption);
+	err = map_visit(publisher->addresses.map, visit_address, adoption);
 	if (err)
 		return err;
 	id_pool_reserved(&publisher->addresses.ids);
 	backend_set_adopt(&publisher->backends, &adoption->backends);
-	err = map_visit(publisher->services.names, sizeof(uint32_t), sizeof(struct service_name),
-			visit_name, adoption);
+	err = map_visit(publisher->services.names, visit_name, adoption);
 	if (err)
 		return err;
 	services_repair(&publisher->services);
-	err = map_visit(publisher->frontends.map, sizeof(struct frontend),
-			sizeof(struct frontend_target), visit_frontend, adoption);
+	err = map_visit(publisher->frontends.map, visit_frontend, adoption);
 	if (err)
 		return err;
-	err = ranges_adopt_all(adoption);
+	err = map_visit(publisher->ranges.map, visit_range, adoption);
 	if (err)
 		return err;
 	/* Frontends and ranges were read in no order. */
@@ -366,8 +308,7 @@ static int adoption_run(struct adoption *adoption)
 		frontends_sort(adoption->ports[id]);
 		source_ranges_sort(adoption->ports[id]);
 	}
-	err = map_visit(publisher->unprogrammed, sizeof(struct unprogrammed_key),
-			sizeof(struct unprogrammed), visit_reason, adoption);
+	err = map_visit(publisher->unprogrammed, visit_reason, adoption);
 	return err ? err : leftovers_adopt(publisher);
 }
 

@@ -9,8 +9,8 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "fairlead/atomic.h"
-#include "publish/map_read.h"
 #include "publish/mapped_array.h"
 
 int frontend_set_init(struct frontend_set *set, const struct publisher_maps *maps,
@@ -26,7 +26,8 @@ int frontend_set_init(struct frontend_set *set, const struct publisher_maps *map
 	set->node_ports = mapped_array_of(maps->node_ports, 1, sizeof(struct node_ports));
 	if (!set->node_ports)
 		return -errno;
-	return map_size(maps->frontends, &set->max);
+	set->max = map_max_entries(maps->frontends);
+	return set->max ? 0 : -EBADF;
 }
 
 void frontend_set_fini(struct frontend_set *set)

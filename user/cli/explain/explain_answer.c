@@ -353,15 +353,14 @@ struct reason_words {
 static struct reason_words none_reason(const struct answer *answer)
 {
 	const __u32 flags = answer->has_address ? answer->address.flags : 0;
-	const __u32 vip = ADDRESS_CLUSTER_IP | ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS;
 
 	if (!answer->has_address)
 		return (struct reason_words){"not-ours", "no Service has this address"};
-	if (flags & vip && !answer->has_target)
+	if (flags & ADDRESS_SERVED && !answer->has_target)
 		return (struct reason_words){
 			"no-such-frontend",
 			"no Service has this port here, and others may serve it"};
-	if (flags & vip)
+	if (flags & ADDRESS_SERVED)
 		return (struct reason_words){"left-alone", "the packet belongs to no Service"};
 	if (flags & ADDRESS_NODE)
 		return (struct reason_words){"node", "the node's own address"};

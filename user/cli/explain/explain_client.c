@@ -18,9 +18,9 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/map.h"
 #include "base/netns.h"
 #include "words/words.h"
-#include "fairlead/limits.h"
 #include "link/netlink/namespaces.h"
 
 static bool range_has(const struct near_range *range, const struct ip_addr *addr)
@@ -34,29 +34,40 @@ static bool range_has(const struct near_range *range, const struct ip_addr *addr
 	return true;
 }
 
+struct range_search {
+	const struct ip_addr *addr;
+	struct near_range found;
+	bool is_found;
+};
+
+static void range_search_on_range(const void *key, const void *value, void *context)
+{
+	struct range_search *search = context;
+	const struct near_range *range = key;
+
+	(void)value;
+	if (!range_has(range, search->addr) ||
+	    (search->is_found && range->prefix < search->found.prefix))
+		return;
+	search->found = *range;
+	search->is_found = true;
+}
+
 /* Near if a range contains the address; the longest one is the reason. */
 static bool near_by_range(const struct instance *instance, const struct ip_addr *addr,
 			  char why[CLIENT_WHY_SIZE])
 {
-	int table = instance_table(instance, "near_ranges");
-	struct near_range range, found = {}, *last = NULL;
+	struct range_search search = {.addr = addr};
 	char text[ADDRESS_TEXT_SIZE];
-	bool is_found = false;
 
-	for (int i = 0; i < NEAR_RANGES_MAX && !bpf_map_get_next_key(table, last, &range); i++) {
-		last = &range;
-		if (!range_has(&range, addr) || (is_found && range.prefix < found.prefix))
-			continue;
-		found = range;
-		is_found = true;
-	}
-	if (!is_found) {
+	(void)map_each(instance_table(instance, "near_ranges"), range_search_on_range, &search);
+	if (!search.is_found) {
 		(void)snprintf(why, CLIENT_WHY_SIZE, "its address is in no range of pods");
 		return false;
 	}
 	(void)snprintf(why, CLIENT_WHY_SIZE, "its address is in the range %s/%u",
-		       address_format(&found.addr, text),
-		       found.prefix - (address_is_ipv4(&found.addr) ? 96 : 0));
+		       address_format(&search.found.addr, text),
+		       search.found.prefix - (address_is_ipv4(&search.found.addr) ? 96 : 0));
 	return true;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/cli.h"
 #include "cli/explain/explain_tables.h"
@@ -185,21 +186,14 @@ int instance_set_flow(struct instance *instance, const struct flow_key *key,
 	return table_set(map, key, value);
 }
 
-/* Reads a per-CPU value of which each word was written on at most one CPU. */
+/* Reads a per-CPU value of which each word was written on at most one CPU: the sum is that word. */
 static int read_one_cpu(const struct bpf_map *map, __u32 key, void *ret_value, size_t size)
 {
-	size_t words = (bpf_map__value_size(map) + 7UL) / 8;
-	int cpus = libbpf_num_possible_cpus();
-	auto_cleanup(cleanup_free) __u64 *values = NULL;
-	auto_cleanup(cleanup_free) __u64 *sum = alloc_zeroed(words, 8);
+	auto_cleanup(cleanup_free) void *sum = alloc_zeroed(1, bpf_map__value_size(map));
+	int err = map_lookup_sum(bpf_map__fd(map), &key, bpf_map__value_size(map), sum);
 
-	if (cpus < 0)
-		return cpus;
-	values = alloc_zeroed((size_t)cpus, words * 8);
-	if (bpf_map_lookup_elem(bpf_map__fd(map), &key, values))
-		return -errno;
-	for (size_t i = 0; i < (size_t)cpus * words; i++)
-		sum[i % words] |= values[i];
+	if (err)
+		return err;
 	memcpy(ret_value, sum, size);
 	return 0;
 }

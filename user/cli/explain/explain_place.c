@@ -10,6 +10,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/map.h"
 #include "cli/cli.h"
 #include "link/hooks/hook.h"
 #include "link/hooks/pinned_link.h"
@@ -93,24 +94,32 @@ static void place_leave_bridge(const struct shown_maps *maps, struct place *plac
 		place->ifindex = search.port;
 }
 
+struct program_search {
+	const char *pin_dir;
+	bool is_egress;
+	int program; /* negative: not found yet */
+};
+
+static void program_search_on_link(const void *key, const void *value, void *context)
+{
+	struct program_search *search = context;
+	const struct link_info *info = value;
+	int ifindex;
+
+	memcpy(&ifindex, key, sizeof(ifindex));
+	if (search->program < 0)
+		search->program =
+			hook_program(search->pin_dir, ifindex, info->hook, search->is_egress);
+}
+
 /* Any of our programs that is attached to a link; all have the same configuration. */
 static int program_of_any_link(const struct shown_maps *maps, bool is_egress)
 {
-	int fd = maps->items[MAP_LINKS].fd;
-	struct link_info info;
-	__u32 key, *last = NULL;
+	struct program_search search = {
+		.pin_dir = maps->pin_dir, .is_egress = is_egress, .program = -1};
 
-	while (!bpf_map_get_next_key(fd, last, &key)) {
-		int program;
-
-		last = &key;
-		if (bpf_map_lookup_elem(fd, &key, &info))
-			continue;
-		program = hook_program(maps->pin_dir, (int)key, info.hook, is_egress);
-		if (program >= 0)
-			return program;
-	}
-	return -1;
+	(void)map_each(maps->items[MAP_LINKS].fd, program_search_on_link, &search);
+	return search.program;
 }
 
 static int program_of_sockets(const struct shown_maps *maps)

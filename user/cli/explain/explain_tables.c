@@ -156,14 +156,16 @@ int tables_read_config(int program, struct config *ret_config)
 	return err;
 }
 
+static bool is_never_wanted(const void *key, const void *context)
+{
+	(void)key;
+	(void)context;
+	return false;
+}
+
 void tables_empty(const struct bpf_map *map)
 {
-	auto_cleanup(cleanup_free) void *key = alloc_zeroed(1, bpf_map__key_size(map));
-
-	while (!bpf_map_get_next_key(bpf_map__fd(map), NULL, key)) {
-		if (bpf_map_delete_elem(bpf_map__fd(map), key))
-			return;
-	}
+	(void)map_keep_only(bpf_map__fd(map), is_never_wanted, NULL);
 }
 
 int tables_zero(const struct bpf_map *map)

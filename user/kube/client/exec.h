@@ -44,3 +44,8 @@ void kube_exec_cancel(struct kube_exec_run *run);
 
 /* NULL is fine. */
 void kube_exec_result_free(struct kube_exec_result *result);
+
+static inline void cleanup_kube_exec_result(struct kube_exec_result **result)
+{
+	kube_exec_result_free(*result);
+}

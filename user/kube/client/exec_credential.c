@@ -18,11 +18,6 @@
 #define S_PER_HOUR   3600
 #define S_PER_MINUTE 60
 
-static void cleanup_result(struct kube_exec_result **result)
-{
-	kube_exec_result_free(*result);
-}
-
 /* Adds a string member, or nothing if `text` is NULL. False if memory is short. */
 static bool text_add(cJSON *object, const char *name, const char *text)
 {
@@ -142,7 +137,8 @@ static bool text_copy(const cJSON *status, const char *name, char **ret_copy)
 static int status_read(const cJSON *status, struct kube_exec_result **ret_result,
 		       const char **ret_why)
 {
-	auto_cleanup(cleanup_result) struct kube_exec_result *result = calloc(1, sizeof(*result));
+	auto_cleanup(cleanup_kube_exec_result) struct kube_exec_result *result =
+		calloc(1, sizeof(*result));
 	const char *expires = text_get(status, "expirationTimestamp");
 
 	if (!result || !text_copy(status, "token", &result->token) ||

@@ -39,11 +39,6 @@ struct plugin {
 	bool has_failed;   /* the last run has failed, which was logged */
 };
 
-static void cleanup_result(struct kube_exec_result **result)
-{
-	kube_exec_result_free(*result);
-}
-
 struct plugin *plugin_open(uv_loop_t *loop, const struct kube_config *config,
 			   void (*ready)(void *context), void *context)
 {
@@ -74,7 +69,7 @@ static bool text_differs(const char *a, const char *b)
 /* Replaces the result, which nobody borrows any more, by the one that has arrived. */
 static void plugin_use_arrived(struct plugin *plugin)
 {
-	auto_cleanup(cleanup_result) struct kube_exec_result *old = NULL;
+	auto_cleanup(cleanup_kube_exec_result) struct kube_exec_result *old = NULL;
 
 	if (!plugin->arrived)
 		return;

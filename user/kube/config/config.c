@@ -84,15 +84,10 @@ int kube_config_set_servers(struct kube_config *config, const char *const *serve
 	return 0;
 }
 
-static void cleanup_config(struct kube_config **config)
-{
-	kube_config_free(*config);
-}
-
 int kube_config_from_servers(const char *const *servers, size_t count,
 			     struct kube_config **ret_config)
 {
-	auto_cleanup(cleanup_config) struct kube_config *config = calloc(1, sizeof(*config));
+	auto_cleanup(cleanup_kube_config) struct kube_config *config = calloc(1, sizeof(*config));
 	int err;
 
 	if (config)
@@ -108,7 +103,7 @@ int kube_config_from_servers(const char *const *servers, size_t count,
 
 int kube_config_load(const char *path, struct kube_config **ret_config)
 {
-	auto_cleanup(cleanup_config) struct kube_config *config = calloc(1, sizeof(*config));
+	auto_cleanup(cleanup_kube_config) struct kube_config *config = calloc(1, sizeof(*config));
 	int err;
 
 	if (config)

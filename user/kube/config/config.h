@@ -79,3 +79,8 @@ int kube_config_set_servers(struct kube_config *config, const char *const *serve
 
 /* NULL is fine. */
 void kube_config_free(struct kube_config *config);
+
+static inline void cleanup_kube_config(struct kube_config **config)
+{
+	kube_config_free(*config);
+}

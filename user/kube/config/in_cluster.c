@@ -15,11 +15,6 @@
 #define SERVICE_ACCOUNT_DIR "/var/run/secrets/kubernetes.io/serviceaccount"
 #define ORIGIN              "the Pod's service account"
 
-static void cleanup_config(struct kube_config **config)
-{
-	kube_config_free(*config);
-}
-
 /* Logs. */
 static int in_cluster_fail(const char *missing)
 {
@@ -59,7 +54,7 @@ bool kube_is_in_cluster(void)
 
 int kube_config_in_cluster(struct kube_config **ret_config)
 {
-	auto_cleanup(cleanup_config) struct kube_config *config = calloc(1, sizeof(*config));
+	auto_cleanup(cleanup_kube_config) struct kube_config *config = calloc(1, sizeof(*config));
 	auto_cleanup(cleanup_free) char *server = NULL;
 	const char *host = getenv("KUBERNETES_SERVICE_HOST");
 	const char *port = getenv("KUBERNETES_SERVICE_PORT");
