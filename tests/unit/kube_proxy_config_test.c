@@ -144,6 +144,7 @@ static void kubeadms_file_gives_the_defaults_without_a_word(void **state)
 
 static void every_field_that_means_something_is_read(void **state)
 {
+	const char *second;
 	struct fixture *fixture = *state;
 	const struct agent_options *options = &fixture->options;
 	char text[ADDRESS_TEXT_SIZE];
@@ -167,6 +168,8 @@ static void every_field_that_means_something_is_read(void **state)
 	then_said(fixture, "clientConnection.qps, conntrack.tcpEstablishedTimeout, featureGates, "
 			   "nftables.minSyncPeriod, nftables.syncPeriod");
 	then_said(fixture, "masqueradeAll) is not done");
+	second = strchr(fixture->said, '\n') + 1;
+	assert_ptr_equal(strchr(second, '\n'), fixture->said + strlen(fixture->said) - 1);
 }
 
 static void masquerade_all_is_the_modes(void **state)
