@@ -42,7 +42,7 @@ def granted():
             for group, resource, verb in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"])}
 
 
-def test_the_role_covers_every_request_and_little_more(lab):
+def test_the_role_covers_every_request_and_nothing_more(lab):
     """An agent that meets a server without EndpointSlices, then with them."""
     with ApiServerProcess(netns=f"/run/netns/{lab.id}-node1", slice_versions=[]) as server:
         server.put_all([node("node1"), service("web", next_vip(4))])

@@ -32,7 +32,7 @@ struct http_daemon {
 	int open_handles;
 	struct http_daemon_options options;
 	struct http_connection *connections;
-	bool has_closed; /* a connection, since it was last run */
+	bool has_closed; /* a connection, in the last run */
 };
 
 static bool connections_are_of_one_peer(const struct http_connection *a,
@@ -191,14 +191,12 @@ static void daemon_on_readable(uv_poll_t *poll, int status, int events)
 
 void http_daemon_run(struct http_daemon *daemon)
 {
-	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
 
-	/* It listens again after a connection has closed, but only in the next run. */
-	do {
-		daemon->has_closed = false;
-		(void)MHD_run(daemon->mhd);
-	} while (daemon->has_closed);
-	if (MHD_get_timeout(daemon->mhd, &timeout_ms) == MHD_YES)
+	daemon->has_closed = false;
+	(void)MHD_run(daemon->mhd);
+	/* Where a connection has closed it listens again, but only in its next run. */
+	if (daemon->has_closed || MHD_get_timeout(daemon->mhd, &timeout_ms) == MHD_YES)
 		(void)uv_timer_start(&daemon->timer, daemon_on_timeout, timeout_ms, 0);
 	else
 		(void)uv_timer_stop(&daemon->timer);
