@@ -93,8 +93,8 @@ static const unsigned int calls_refused[] = {
 };
 
 /*
- * Said to be missing, so that libraries do without. Rings that are there stay in use: libuv 1.45 and
- * newer has one for its event loop, and ends the process if that fails.
+ * Said to be missing, so that libraries do without. Rings that are there stay in use: libuv 1.45
+ * and newer has one for its event loop, and ends the process if that fails.
  */
 static const unsigned int calls_missing[] = {
 	__NR_io_uring_setup,
