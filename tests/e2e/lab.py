@@ -343,7 +343,9 @@ class Agent:
         """A pinned map as a list of {key, value} with named fields."""
         done = self.lab.place(self.node).run(
             "bpftool", "-j", "map", "dump", "pinned", self.pin_dir / name)
-        return [entry.get("formatted", entry) for entry in json.loads(done.stdout)]
+        # What is deleted between bpftool's look at the key and its look at the value has an error for a value.
+        return [entry.get("formatted", entry) for entry in json.loads(done.stdout)
+                if "error" not in entry["value"]]
 
     def frontends(self):
         """{(address, port, proto)} of everything that is programmed."""
