@@ -4,7 +4,9 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-CC = cc
+ifeq ($(origin CC),default)
+CC := cc
+endif
 CLANG ?= clang
 LLVM_STRIP ?= $(shell command -v llvm-strip || ls /usr/bin/llvm-strip-* 2>/dev/null | tail -n 1)
 # Ubuntu's bpftool is a script that may find none for the running kernel: then any that works.
@@ -27,14 +29,19 @@ pkg_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
 pkg_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
-# A compiler that cannot do the third level warns about it, and not every one has each -f: what it knows is taken.
+# Not every compiler has each flag: those that it has are used. (One without the third level of fortification warns.)
 accepted = $(foreach flag,$(1),$(shell $(CC) -O2 -Werror -U_FORTIFY_SOURCE $(flag) -include stdio.h -x c -c /dev/null \
 	-o /dev/null 2>/dev/null && echo '$(flag)'))
-fortify := $(or $(call accepted,-D_FORTIFY_SOURCE=3),-D_FORTIFY_SOURCE=2)
-hardening := -O2 -g -fPIE -fstack-protector-strong $(call accepted,-fstack-clash-protection -fcf-protection -mbranch-protection=standard) \
-	-U_FORTIFY_SOURCE $(if $(findstring -O0,$(CFLAGS)),,$(fortify))
+# The operator's choice of fortification stands; without optimization there is none.
+fortify = $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-U_FORTIFY_SOURCE $(if $(findstring -O0,$(CFLAGS)),, \
+	$(or $(call accepted,-D_FORTIFY_SOURCE=3),-D_FORTIFY_SOURCE=2)))
+# Found out once, at the first use: most targets compile nothing.
+hardening = $(eval hardening := -O2 -g -fPIE -fstack-protector-strong \
+	$(call accepted,-fstack-clash-protection -fcf-protection -mbranch-protection=standard) $(fortify))$(hardening)
 sanitizers := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # The same binary wherever it is built: no path of the builder's in it, in its debug information, or in BTF.
+# Compilers take the name of the folder from PWD, which may be a symbolic link to it.
+export PWD := $(CURDIR)
 relative_paths := -ffile-prefix-map=$(CURDIR)=.
 cflags := -std=gnu11 -D_GNU_SOURCE -DFAIRLEAD_VERSION='"$(VERSION)"' $(warnings) \
 	-Iinclude -Iuser -Ibuild $(pkg_cflags) $(relative_paths)
@@ -64,7 +71,7 @@ clang_objects := $(clang_sources:%.c=build/$(newest_clang)/%.o)
 .PHONY: all check check-unit check-bpf check-fuzz check-e2e fuzz check-compilers check-kernels check-random \
 	check-cluster demo format lint verify-stats bench bench-scale bench-outside install clean help tests
 all: build/fairlead build/fairlead-sanitized ## build the program (and its sanitized twin for tests)
-tests: $(unit_tests) $(bpf_tests) build/tests/fuzz/packet_fuzz build/tests/inputs_fuzz build/fairlead-sanitized build/bench/json_bench \
+tests: $(unit_tests) $(bpf_tests) build/tests/fuzz/packet_fuzz build/fairlead-sanitized build/bench/json_bench \
 	$(outside_programs)
 
 build/bpf/%.bpf.o: bpf/%.bpf.c Makefile
@@ -182,14 +189,15 @@ build/bench/requests: tests/bench/requests.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ -o $@
 
--include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d build/inputs/*/*/*.d build/inputs/*/*/*/*.d)
+-include $(wildcard build/*/*.d build/*/*/*.d build/*/*/*/*.d build/*/*/*/*/*.d)
 
 check: ## install what tests need, build, run all tests: "N passed, N failed"
 	$(Q)scripts/setup
-	$(Q)$(MAKE) all tests
+	$(Q)$(MAKE) all tests build/tests/inputs_fuzz
 	$(Q)scripts/check unit bpf fuzz lint kernel e2e
 check-unit check-bpf check-fuzz check-e2e: check-%: all tests ## one kind of tests
 	$(Q)scripts/check $*
+check-fuzz: build/tests/inputs_fuzz
 fuzz: build/tests/inputs_fuzz build/tests/fuzz/packet_fuzz ## all that is read from outside, and packets: SECONDS=60 each
 	$(Q)FAIRLEAD_FUZZ_SECONDS=$(or $(SECONDS),60) scripts/check fuzz
 check-compilers: $(skeletons) ## every other clang that is installed builds the BPF objects, the newest the rest too
@@ -201,6 +209,7 @@ check-random: all ## random changes, faults and restarts for ten minutes: FAIRLE
 check-cluster: all ## the agent with a real API server: FAIRLEAD_TEST_KUBECONFIG
 	$(Q)scripts/check cluster
 demo: ## install what the demo needs, build, and show the main job in a lab of namespaces
+	$(Q)[ ! -x /usr/bin/python3 ] || scripts/demo --check
 	$(Q)scripts/setup demo
 	$(Q)scripts/demo --check
 	$(Q)$(MAKE) build/fairlead
