@@ -31,9 +31,10 @@ _numbers = itertools.count(1)
 
 
 def end_in_order():
-    """`kill` and a closed terminal end this process as Ctrl-C does, so that labs go down."""
+    """`kill` and a closed terminal end this process as Ctrl-C does, so that labs go down. nohup keeps its meaning."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def all_pods():
