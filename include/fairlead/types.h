@@ -281,6 +281,7 @@ enum unprogrammed_reason {
 	UNPROGRAMMED_MAP_FULL = 7,      /* detail: the map and the flag that makes it larger */
 	UNPROGRAMMED_PROTOCOL = 8,      /* a protocol that is not served */
 	UNPROGRAMMED_NO_PORTS = 9,
+	UNPROGRAMMED_TAKEN = 10, /* another Service has its address; detail: which, and whose */
 };
 
 struct unprogrammed {

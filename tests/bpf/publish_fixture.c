@@ -218,7 +218,8 @@ void port_make_local(struct port_plan *plan)
 
 int when_applied(struct fixture *fixture, struct port_plan *port)
 {
-	const struct plan plan = {.ports = &port->port, .port_count = 1};
+	const struct plan plan = {
+		.ports = &port->port, .port_count = 1, .created_s = port->created_s};
 
 	return publisher_apply(fixture->publisher, port->port.name.namespace_, port->port.name.name,
 			       &plan);

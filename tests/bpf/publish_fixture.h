@@ -45,6 +45,7 @@ struct port_plan {
 	struct planned_port port;
 	struct planned_frontend frontend;
 	struct planned_backend backends[BACKENDS_MAX];
+	uint64_t created_s; /* of the Service */
 };
 
 /* Each byte of all maps that a publish can change. */

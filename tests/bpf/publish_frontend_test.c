@@ -20,6 +20,26 @@ static void then_retired_and_gone(struct fixture *fixture, const char *vip)
 	then_address(fixture, vip, 0);
 }
 
+/* A Service that was created at that second. */
+static void when_aged(struct fixture *fixture, const char *name, uint64_t created_s,
+		      const char *vip, const char *endpoints)
+{
+	struct port_plan plan;
+
+	port_begin(&plan, name, vip, IPPROTO_TCP);
+	port_add_text(&plan, endpoints);
+	plan.created_s = created_s;
+	assert_int_equal(when_applied(fixture, &plan), 0);
+}
+
+static void then_taken(struct fixture *fixture, const char *name, const char *detail)
+{
+	struct unprogrammed reason = reason_of(fixture, name);
+
+	assert_int_equal(reason.reason, UNPROGRAMMED_TAKEN);
+	assert_string_equal(reason.detail, detail);
+}
+
 static void test_moves_to_another_service(void **state)
 {
 	struct fixture *fixture = *state;
@@ -40,9 +60,9 @@ static void test_is_taken_by_another_service(void **state)
 {
 	struct fixture *fixture = *state;
 
-	assert_int_equal(when_service(fixture, "old", "10.96.0.1", "1"), 0);
-	assert_int_equal(when_service(fixture, "new", "10.96.0.1", "2"), 0);
-	then_served(fixture, "10.96.0.1", "2");
+	when_aged(fixture, "old", 100, "10.96.0.1", "1");
+	when_aged(fixture, "new", 200, "10.96.0.1", "2");
+	then_served(fixture, "10.96.0.1", "1");
 	when_gone(fixture, "old");
 
 	then_served(fixture, "10.96.0.1", "2");
@@ -75,34 +95,129 @@ static void test_two_services_swap(void **state)
 	then_retired_and_gone(fixture, "10.96.0.2");
 }
 
-/* Somebody copied a manifest and removes the copy: the first Service answers again. */
+/* Somebody copied a manifest and removes the original. */
 static void test_is_given_back(void **state)
 {
 	struct fixture *fixture = *state;
 
-	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2"), 0);
-	assert_int_equal(when_service(fixture, "copy", "10.96.0.1", "3"), 0);
-	assert_int_equal(when_service(fixture, "copy-of-copy", "10.96.0.1", "4"), 0);
-	then_served(fixture, "10.96.0.1", "4");
-
-	when_gone(fixture, "copy");
-	then_served(fixture, "10.96.0.1", "4");
-	when_gone(fixture, "copy-of-copy");
+	when_aged(fixture, "web", 100, "10.96.0.1", "1 2");
+	when_aged(fixture, "copy-of-copy", 300, "10.96.0.1", "4");
+	when_aged(fixture, "copy", 200, "10.96.0.1", "3");
 	then_served(fixture, "10.96.0.1", "1 2");
+	then_fits(fixture, "web");
+	then_taken(fixture, "copy", "10.96.0.1:80/TCP by shop/web");
+	then_taken(fixture, "copy-of-copy", "10.96.0.1:80/TCP by shop/web");
+
+	when_gone(fixture, "web");
+	then_served(fixture, "10.96.0.1", "3");
+	then_fits(fixture, "copy");
+	then_taken(fixture, "copy-of-copy", "10.96.0.1:80/TCP by shop/copy");
+	when_aged(fixture, "web", 400, "10.96.0.1", "1 2");
+	then_served(fixture, "10.96.0.1", "3");
 	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 1);
 
-	/* So it is where the other one leaves for another address. */
-	assert_int_equal(when_service(fixture, "copy", "10.96.0.1", "3"), 0);
-	assert_int_equal(when_service(fixture, "copy", "10.96.0.2", "3"), 0);
-	then_served(fixture, "10.96.0.1", "1 2");
+	/* So it is where the winner leaves for another address. */
+	when_aged(fixture, "copy", 200, "10.96.0.2", "3");
+	then_served(fixture, "10.96.0.1", "4");
 	then_served(fixture, "10.96.0.2", "3");
+	then_taken(fixture, "web", "10.96.0.1:80/TCP by shop/copy-of-copy");
 	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 2);
 
 	when_gone(fixture, "web");
+	then_fits(fixture, "web");
+	when_gone(fixture, "copy-of-copy");
 	when_gone(fixture, "copy");
 	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 0);
 	when_settled(fixture);
 	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+}
+
+static void test_older_service_takes_over(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_aged(fixture, "young", 200, "10.96.0.1", "1");
+	when_aged(fixture, "old", 100, "10.96.0.1", "2");
+
+	then_served(fixture, "10.96.0.1", "2");
+	then_fits(fixture, "old");
+	then_taken(fixture, "young", "10.96.0.1:80/TCP by shop/old");
+}
+
+/* As in a folder of manifests. */
+static void test_of_unknown_age(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_aged(fixture, "b", 0, "10.96.0.1", "1");
+	when_aged(fixture, "c", 0, "10.96.0.1", "2");
+	then_served(fixture, "10.96.0.1", "1");
+	when_aged(fixture, "a", 0, "10.96.0.1", "3");
+	then_served(fixture, "10.96.0.1", "3");
+	then_taken(fixture, "b", "10.96.0.1:80/TCP by shop/a");
+	then_taken(fixture, "c", "10.96.0.1:80/TCP by shop/a");
+}
+
+static void test_restart_decides_alike(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_aged(fixture, "old", 100, "10.96.0.1", "1");
+	when_aged(fixture, "young", 200, "10.96.0.1", "2");
+	for (int order = 0; order < 2; order++) {
+		when_restarted(fixture);
+		if (order)
+			when_aged(fixture, "old", 100, "10.96.0.1", "1");
+		when_aged(fixture, "young", 200, "10.96.0.1", "2");
+		then_served(fixture, "10.96.0.1", "1");
+		when_aged(fixture, "old", 100, "10.96.0.1", "1");
+		assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+		then_served(fixture, "10.96.0.1", "1");
+		then_fits(fixture, "old");
+		then_taken(fixture, "young", "10.96.0.1:80/TCP by shop/old");
+	}
+
+	/* The winner's age turns out with its plan, or the winner has gone meanwhile. */
+	when_restarted(fixture);
+	when_aged(fixture, "young", 50, "10.96.0.1", "2");
+	then_served(fixture, "10.96.0.1", "1");
+	when_aged(fixture, "old", 100, "10.96.0.1", "1");
+	then_served(fixture, "10.96.0.1", "2");
+	then_fits(fixture, "young");
+	then_taken(fixture, "old", "10.96.0.1:80/TCP by shop/young");
+	when_restarted(fixture);
+	when_aged(fixture, "old", 100, "10.96.0.1", "1");
+	then_taken(fixture, "old", "10.96.0.1:80/TCP by shop/young");
+	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	then_served(fixture, "10.96.0.1", "1");
+	then_fits(fixture, "old");
+}
+
+static void count_taken(const struct service_name *name, const char *detail, void *context)
+{
+	int *calls = context;
+
+	assert_string_equal(name->name, "young");
+	assert_string_equal(detail, "10.96.0.1:80/TCP by shop/old");
+	(*calls)++;
+}
+
+static void test_is_reported_once(void **state)
+{
+	struct fixture *fixture = *state;
+	int calls = 0;
+
+	when_aged(fixture, "old", 100, "10.96.0.1", "1");
+	when_aged(fixture, "young", 200, "10.96.0.1", "2");
+	for (int i = 0; i < 2; i++) {
+		when_aged(fixture, "young", 200, "10.96.0.1", "2 3");
+		publisher_drain_taken(fixture->publisher, count_taken, &calls);
+		assert_int_equal(calls, 1);
+	}
+	when_gone(fixture, "young");
+	when_aged(fixture, "young", 200, "10.96.0.1", "2");
+	publisher_drain_taken(fixture->publisher, count_taken, &calls);
+	assert_int_equal(calls, 2);
 }
 
 static void when_named(struct fixture *fixture, const char *port_name)
@@ -250,25 +365,24 @@ static void when_wanted(struct fixture *fixture, uint32_t service, uint32_t vip)
 		when_gone(fixture, name);
 }
 
-/* A VIP that anybody wants leads to one who does; others lead nowhere. */
-static void then_someone_who_wants_it_has_it(struct fixture *fixture, const uint32_t *wanted)
+/* A VIP that anybody wants leads to the first by name; others lead nowhere. */
+static void then_the_first_who_wants_it_has_it(struct fixture *fixture, const uint32_t *wanted)
 {
 	for (uint32_t vip = 1; vip <= VIPS; vip++) {
 		struct service_name name;
-		bool is_wanted = false;
-		uint32_t id;
+		uint32_t first = 0, id;
 		char text[32];
 
-		for (uint32_t i = 0; i < SERVICES; i++)
-			is_wanted |= wanted[i] == vip;
+		while (first < SERVICES && wanted[first] != vip)
+			first++;
 		(void)snprintf(text, sizeof(text), "10.96.0.%u", vip);
 		id = service_id_of(fixture, text, IPPROTO_TCP);
-		assert_int_equal(id != 0, is_wanted);
+		assert_int_equal(id != 0, first < SERVICES);
 		if (!id)
 			continue;
 		then_served(fixture, text, "1 2");
 		assert_int_equal(bpf_map_lookup_elem(fixture->maps.service_names, &id, &name), 0);
-		assert_int_equal(wanted[name.name[1] - '0'], vip);
+		assert_int_equal(name.name[1] - '0', first);
 	}
 }
 
@@ -293,7 +407,7 @@ static void test_random_wishes(void **state)
 		}
 		if (random_below(&seed, 20) == 0)
 			when_later(fixture, 10);
-		then_someone_who_wants_it_has_it(fixture, wanted);
+		then_the_first_who_wants_it_has_it(fixture, wanted);
 	}
 	for (uint32_t i = 0; i < SERVICES; i++)
 		when_wanted(fixture, i, 0);
@@ -312,13 +426,19 @@ int main(void)
 		TEST("a ClusterIP moves to another Service, which comes before the first goes",
 		     test_is_taken_by_another_service),
 		TEST("two Services swap their ClusterIPs", test_two_services_swap),
-		TEST("a frontend that two Services want is given back when one goes",
+		TEST("a frontend that Services want is the oldest's, and the next's when that goes",
 		     test_is_given_back),
+		TEST("an older Service that comes later takes a frontend over",
+		     test_older_service_takes_over),
+		TEST("of Services of unknown age, the first by name has the frontend",
+		     test_of_unknown_age),
+		TEST("a restart gives a frontend to the same Service", test_restart_decides_alike),
+		TEST("a frontend that another Service has is reported once", test_is_reported_once),
 		{"a port that gets another name answers without pause", test_port_is_renamed, NULL,
 		 NULL, NULL},
 		{"a frontend that went leaves room at once", test_room_of_a_frontend, NULL, NULL,
 		 NULL},
-		{"Services that want one another's frontends at random: each is somebody's who "
+		{"Services that want one another's frontends at random: each is the first's who "
 		 "wants it",
 		 test_random_wishes, NULL, NULL, NULL},
 		{"a retry that fails is tried again", test_retry_that_fails, NULL, NULL, NULL},

@@ -11,7 +11,7 @@ import pytest
 from http_get import scrape, value
 from kube import KubeAgent, kubeconfig
 from lab import DEADLINE, wait_for
-from manifests import next_vip, node, service, slice_
+from manifests import next_vip, node, service, service_port, slice_
 from test_http import hold_port
 from apiserver.client import ApiServerProcess
 
@@ -100,6 +100,35 @@ def test_a_map_that_is_full_is_told_once(server, start, node1):
     assert event["type"] == "Warning"
     assert "service ports do not fit" in event["note"] and "fairlead services" in event["note"]
     assert agent.running()
+
+
+def test_an_address_that_an_older_service_has_is_told(server, start, node1):
+    """In the services, the log, the metrics and an Event of the Service; a restart decides alike."""
+    vips = {"web": next_vip(4), "copy": next_vip(4)}
+    created = {"web": "2026-01-01T00:00:02Z", "copy": "2026-01-01T00:00:01Z"}
+    objects = [service(name, vip, [service_port(name="http")], externalIPs=["203.0.113.80"])
+               for name, vip in vips.items()]
+    for item in objects:
+        item["metadata"]["creationTimestamp"] = created[item["metadata"]["name"]]
+    server.put_all([*objects, *(slice_(name, ["10.244.9.1"], [service_port(name="http")]) for name in vips)])
+    agent = start(server)
+    for starts in (1, 2):
+        agent.wait_for_backends("copy", ["10.244.9.1"])
+        shown = {item["name"]: item for item in agent.json("services")}
+        assert shown["copy"]["verdict"] == "programmed" and not shown["copy"]["reason"]
+        assert shown["web"]["verdict"] == shown["web"]["reason"] == "taken"
+        assert shown["web"]["status"] == (
+            "programmed, except what is taken: 203.0.113.80:80/TCP by default/copy")
+        assert value(scrape(node1), "fairlead_unprogrammed", reason="taken") == 1
+        agent.wait_for_log("service default/web port http: taken: 203.0.113.80:80/TCP by default/copy")
+        event = wait_for_event(server, "AddressTaken", starts)[-1]
+        assert event["regarding"]["kind"] == "Service" and event["regarding"]["name"] == "web"
+        assert "203.0.113.80:80/TCP by default/copy" in event["note"]
+        agent.kill()
+        agent.start()
+    server.delete("services", "copy", "default")
+    agent.wait_for_log("service default/web port http answers at all its addresses again")
+    assert value(scrape(node1), "fairlead_unprogrammed", reason="taken") == 0
 
 
 def test_socket_hooks_that_somebody_removes_are_attached_again_and_told(server, start, node1):

@@ -249,6 +249,8 @@ static void each_reason_not_to_program_has_its_sentence(void **state)
 	then_sentence(UNPROGRAMMED_PROTOCOL, "SCTP", "its protocol SCTP is not served");
 	then_sentence(UNPROGRAMMED_PROTOCOL, "", "its protocol is not served");
 	then_sentence(UNPROGRAMMED_NO_PORTS, "", "it has no ports");
+	then_sentence(UNPROGRAMMED_TAKEN, "203.0.113.80:80/TCP by shop/web, and 2 more",
+		      "taken: 203.0.113.80:80/TCP by shop/web, and 2 more");
 	then_sentence((enum unprogrammed_reason)77, "",
 		      "not programmed, for reason 77 that this version of fairlead does not know");
 }

@@ -548,6 +548,38 @@ static void subsets_become_slices_of_each_family(void **state)
 	model_free(outcome.model);
 }
 
+/* It decides which of two Services gets an address that both want. */
+static void a_service_has_the_second_of_its_creation(void **state)
+{
+	static const struct {
+		const char *text;
+		__u64 expected;
+	} cases[] = {
+		{"\"1970-01-02T00:00:01Z\"", 86401},
+		{"\"2026-01-01T00:00:00Z\"", 1767225600},
+		{"null", 0},
+		{"\"yesterday\"", 0},
+		{"17", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct outcome outcome;
+		char text[256];
+
+		(void)snprintf(text, sizeof(text),
+			       "{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {"
+			       "\"name\": \"web\", \"namespace\": \"shop\", "
+			       "\"creationTimestamp\": %s}, \"spec\": {\"clusterIP\": "
+			       "\"10.96.0.1\"}}",
+			       cases[i].text);
+		outcome = when_read(JSON, text);
+		assert_int_equal(then_service(&outcome, "shop", "web")->service.created_s,
+				 cases[i].expected);
+		model_free(outcome.model);
+	}
+}
+
 static void objects_of_wrong_types_are_named_with_the_reason(void **state)
 {
 	static const struct {
@@ -856,6 +888,7 @@ int main(void)
 		cmocka_unit_test(slice_ports_without_a_name_are_unnamed_and_without_a_number_are_0),
 		cmocka_unit_test(v1beta1_has_the_node_among_its_topology),
 		cmocka_unit_test(subsets_become_slices_of_each_family),
+		cmocka_unit_test(a_service_has_the_second_of_its_creation),
 		cmocka_unit_test(objects_of_wrong_types_are_named_with_the_reason),
 		cmocka_unit_test(objects_without_identity_are_reported),
 		cmocka_unit_test(kinds_that_decide_nothing_are_left_alone),

@@ -49,6 +49,23 @@ void event_post_health_check_failed(struct source *source, const char *namespace
 						       .service_name = name});
 }
 
+void event_post_taken(struct source *source, const char *namespace_, const char *name,
+		      const char *detail)
+{
+	char note[256];
+
+	(void)snprintf(note, sizeof(note),
+		       "does not answer at %s: that is the older Service, or has it as its "
+		       "ClusterIP; remove the address from one of them",
+		       detail);
+	source_post_event(source, &(struct event_text){.type = "Warning",
+						       .reason = "AddressTaken",
+						       .action = "Publish",
+						       .note = note,
+						       .service_namespace = namespace_,
+						       .service_name = name});
+}
+
 void event_post_hook_lost(struct source *source, const char *note)
 {
 	warning_post(source, "HookLost", "AttachHook", note);

@@ -24,6 +24,10 @@ void event_post_healthz_failed(struct source *source, const char *address, const
 void event_post_health_check_failed(struct source *source, const char *namespace_, const char *name,
 				    const char *note);
 
+/* A Service does not get an address that another one has; `detail` says which, and whose it is. */
+void event_post_taken(struct source *source, const char *namespace_, const char *name,
+		      const char *detail);
+
 /* Somebody has removed or replaced a hook. */
 void event_post_hook_lost(struct source *source, const char *note);
 

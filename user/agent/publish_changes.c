@@ -8,6 +8,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "agent/event_posts.h"
 #include "agent/other_proxy.h"
 #include "agent/socket_reconnect.h"
 #include "agent/stale_sockets.h"
@@ -182,6 +183,13 @@ static void retry_schedule(struct publishing *publishing, int err)
 	(void)uv_timer_start(&publishing->retry, retry_on_timer, RETRY_S * 1000, 0);
 }
 
+static void taken_post(const struct service_name *name, const char *detail, void *context)
+{
+	const struct agent *agent = context;
+
+	event_post_taken(agent->source, name->namespace_, name->name, detail);
+}
+
 /* Publishes every dirty Service. `woken_ns`: when the change arrived. */
 static int publish_dirty(struct agent *agent, uint64_t woken_ns)
 {
@@ -206,6 +214,7 @@ static int publish_dirty(struct agent *agent, uint64_t woken_ns)
 	}
 	stale_sockets_collect(plane->stale_sockets);
 	socket_reconnect_schedule(plane->socket_reconnect);
+	publisher_drain_taken(plane->publisher, taken_post, agent);
 	reclaim_retired(agent);
 	agent_status_update(agent);
 	telemetry_published(&agent->telemetry, woken_ns, agent->publishing.is_next_full, err);

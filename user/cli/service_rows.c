@@ -150,8 +150,14 @@ const char *service_row_status(const struct snapshot *snapshot, const struct ser
 {
 	const struct service *service = snapshot_service(snapshot, row->id);
 	char sentence[SENTENCE_SIZE];
+	size_t frontend_count;
 
-	if (service && row->unprogrammed)
+	(void)snapshot_frontends(snapshot, row->id, &frontend_count);
+	if (service && row->unprogrammed && row->unprogrammed->reason == UNPROGRAMMED_TAKEN)
+		(void)snprintf(buf, ROW_STATUS_SIZE, "%s%s",
+			       frontend_count ? "programmed, except what is " : "",
+			       unprogrammed_sentence(row->unprogrammed, sentence));
+	else if (service && row->unprogrammed)
 		(void)snprintf(buf, ROW_STATUS_SIZE,
 			       "outdated: %s; an earlier state stays programmed",
 			       unprogrammed_sentence(row->unprogrammed, sentence));

@@ -323,6 +323,15 @@ static void json_add_programmed(cJSON *item, const struct services_view *view,
 	(void)cJSON_AddNumberToObject(stats, "bytes", (double)view->stats[row->id].bytes);
 }
 
+static const char *row_verdict(const struct service *service, const struct service_row *row)
+{
+	if (!service)
+		return "unprogrammed";
+	if (row->unprogrammed && row->unprogrammed->reason == UNPROGRAMMED_TAKEN)
+		return unprogrammed_word(UNPROGRAMMED_TAKEN);
+	return service_verdict_word(service_verdict(service));
+}
+
 static void json_add_row(cJSON *root, const struct services_view *view,
 			 const struct service_row *row)
 {
@@ -342,9 +351,7 @@ static void json_add_row(cJSON *root, const struct services_view *view,
 	else
 		(void)cJSON_AddNullToObject(item, "port");
 	(void)cJSON_AddBoolToObject(item, "programmed", row->id != 0);
-	(void)cJSON_AddStringToObject(item, "verdict",
-				      service ? service_verdict_word(service_verdict(service))
-					      : "unprogrammed");
+	(void)cJSON_AddStringToObject(item, "verdict", row_verdict(service, row));
 	json_add_text(item, "reason",
 		      row->unprogrammed ? unprogrammed_word(row->unprogrammed->reason) : "");
 	json_add_text(item, "status", service_row_status(&view->snapshot, row, status));

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "decode/decode_objects.h"
 
@@ -91,13 +92,12 @@ static bool kind_has_namespace(enum object_kind kind)
 }
 
 /*
- * RFC 3339 in UTC, as controllers write it, in ms. It only feeds a statistic, so an invalid time is
- * treated as missing: 0.
+ * RFC 3339 in UTC, as API servers and controllers write it, in ms. An invalid time is treated as
+ * missing: 0.
  */
-static __u64 trigger_time_decode(const cJSON *metadata)
+static __u64 time_decode_ms(const cJSON *item)
 {
-	const char *text = cJSON_GetStringValue(
-		field_get(field_get(metadata, "annotations"), ANNOTATION_TRIGGER_TIME));
+	const char *text = cJSON_GetStringValue(item);
 	struct tm tm = {};
 	const char *rest = text ? strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
 	double fraction = 0;
@@ -130,7 +130,11 @@ static void metadata_decode(struct decoder *decoder, const cJSON *item, struct o
 			field_name(decoder, metadata, "namespace", NAME_SIZE - 1, "default");
 	if (kind_has_namespace(object->kind) && !*object->namespace_)
 		object->namespace_ = (char *)"default";
-	object->triggered_ms = trigger_time_decode(metadata);
+	object->triggered_ms = time_decode_ms(
+		field_get(field_get(metadata, "annotations"), ANNOTATION_TRIGGER_TIME));
+	if (object->kind == OBJECT_SERVICE)
+		object->service.created_s =
+			time_decode_ms(field_get(metadata, "creationTimestamp")) / MS_PER_S;
 	if (object->kind == OBJECT_POD)
 		wanted = NULL;
 	else if (object->kind == OBJECT_NODE)

@@ -12,7 +12,7 @@
 
 #define VERDICT_COUNT       (VERDICT_DROP + 1)
 #define BACKEND_STATE_COUNT (BACKEND_DEAD + 1)
-#define REASON_COUNT        (UNPROGRAMMED_NO_PORTS + 1)
+#define REASON_COUNT        (UNPROGRAMMED_TAKEN + 1)
 
 /* An array map that the BPF programs and the publisher share, mapped read-only. */
 struct array_view {

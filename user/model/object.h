@@ -60,6 +60,7 @@ struct cidr {
 };
 
 struct service_object {
+	__u64 created_s; /* metadata.creationTimestamp, since 1970; 0: not known */
 	struct service_port *ports;
 	struct labels selector;
 	struct ip_addr cluster_ips[2];

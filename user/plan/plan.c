@@ -211,6 +211,7 @@ int plan_service(const struct plan_context *context, const struct object *servic
 	const char *detail;
 	int err;
 
+	plan.created_s = spec->created_s;
 	*ret_plan = plan;
 	reason = service_unprogrammed(service, &detail);
 	if (reason)

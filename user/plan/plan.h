@@ -84,6 +84,7 @@ struct plan {
 	 */
 	struct ip_addr left_alone[2];
 	size_t left_alone_count;
+	__u64 created_s; /* of the Service */
 };
 
 /*

@@ -33,6 +33,7 @@ int frontend_set_init(struct frontend_set *set, const struct publisher_maps *map
 void frontend_set_fini(struct frontend_set *set)
 {
 	mapped_array_free(set->node_ports, 1, sizeof(struct node_ports));
+	free(set->displaced);
 }
 
 /* Only socket hooks look up a loopback address; packets never carry one, so it is no VIP. */
@@ -70,7 +71,7 @@ static bool frontends_are_full(const struct frontend_set *set, const struct fron
 {
 	struct frontend_target target;
 
-	return set->count - set->displaced + to_come >= set->max &&
+	return set->count - set->displaced_count + to_come >= set->max &&
 	       bpf_map_lookup_elem(set->map, frontend, &target);
 }
 
@@ -110,6 +111,11 @@ int frontend_set_prepare(struct frontend_set *set, struct port_record *port,
 	if (!room)
 		return -ENOMEM;
 	port->frontends = room;
+	/* Each of them may be displaced or displace another. */
+	room = realloc(set->displaced, (set->displaced_count + to_come) * sizeof(*set->displaced));
+	if (!room)
+		return -ENOMEM;
+	set->displaced = room;
 	return 0;
 }
 
@@ -125,102 +131,139 @@ void frontend_set_undo(struct frontend_set *set, const struct planned_port *plan
 	}
 }
 
-/* Writes the entry, unless another service port has precedence: then this one waits for it. */
-static int entry_write(struct frontend_set *set, const struct planned_frontend *planned,
-		       uint32_t service)
+/*
+ * True if `port`, of the kind at this frontend, gets what `holder` has. `newcomer` is the port that
+ * is being added, if any: of two ports of one Service, the old one is about to go.
+ */
+static bool has_precedence(const struct port_record *port, enum frontend_kind kind,
+			   const struct port_record *holder, enum frontend_kind holder_kind,
+			   const struct port_record *newcomer)
 {
-	const struct frontend_target target = {.service = service, .kind = (__u8)planned->kind};
-	const struct frontend *frontend = &planned->frontend;
-	struct frontend_target holder;
-	char text[ADDRESS_TEXT_SIZE];
+	const struct service_record *service = port->service, *other = holder->service;
 
-	if (!bpf_map_update_elem(set->map, frontend, &target, BPF_NOEXIST))
-		return 0;
-	if (errno == E2BIG)
-		return shortage_record(set->shortage, FULL_FRONTENDS);
-	if (errno != EEXIST)
-		return -errno;
-	if (bpf_map_lookup_elem(set->map, frontend, &holder))
-		return -errno;
-	if (frontend_rank(holder.kind) < frontend_rank(planned->kind)) {
-		set->displaced++;
-		log_debug("%s/%s stays with the service port that has it by its ClusterIP, or by "
-			  "the better right of two",
-			  endpoint_format(&frontend->vip, frontend->port, text),
-			  proto_name(frontend->proto));
-		return 0;
-	}
-	if (bpf_map_update_elem(set->map, frontend, &target, BPF_EXIST))
-		return -errno;
-	set->displaced++;
-	log_debug("%s/%s moves from one service port to another",
-		  endpoint_format(&frontend->vip, frontend->port, text),
-		  proto_name(frontend->proto));
-	return 0;
+	if (frontend_rank(kind) != frontend_rank(holder_kind))
+		return frontend_rank(kind) < frontend_rank(holder_kind);
+	if (service == other)
+		return port == newcomer;
+	/* It was adopted, and how old it is will be known with its plan. */
+	if (!other->is_claimed)
+		return false;
+	if (service->created_s != other->created_s)
+		return service->created_s < other->created_s;
+	return strcmp(service->name, other->name) < 0;
 }
 
-/*
- * Finds the service port, other than `port`, that gets the frontend: of those that want it, one
- * with the lowest rank. Searches all service ports, so call it only if some frontend is displaced.
- */
-static const struct port_record *frontend_find_displaced(const struct frontend_set *set,
-							 const struct frontend *frontend,
-							 const struct port_record *port,
-							 enum frontend_kind *ret_kind)
+/* The displaced service port that has precedence for the frontend over all others, or NULL. */
+static struct displaced_frontend *displaced_find_best(const struct frontend_set *set,
+						      const struct frontend *frontend,
+						      const struct port_record *newcomer)
 {
-	const struct service_record *service;
-	const struct port_record *other, *best = NULL;
-	const struct port_frontend *wanted;
-	uint32_t position = 0;
+	const struct port_frontend *wanted, *best_wanted = NULL;
+	struct displaced_frontend *best = NULL;
 
-	while ((service = lookup_next(&set->services->by_name, &position))) {
-		for (other = service->ports; other; other = other->next) {
-			wanted = other == port ? NULL : frontend_find(other, frontend);
-			if (!wanted ||
-			    (best && frontend_rank(*ret_kind) <= frontend_rank(wanted->kind)))
-				continue;
-			best = other;
-			*ret_kind = wanted->kind;
-		}
+	for (uint32_t i = 0; i < set->displaced_count; i++) {
+		struct displaced_frontend *displaced = &set->displaced[i];
+
+		if (frontend_compare(&displaced->frontend, frontend) != 0)
+			continue;
+		wanted = frontend_find(displaced->port, frontend);
+		if (best && !has_precedence(displaced->port, wanted->kind, best->port,
+					    best_wanted->kind, newcomer))
+			continue;
+		best = displaced;
+		best_wanted = wanted;
 	}
 	return best;
 }
 
-/* Hands the port's entry on to a displaced service port, or deletes it. */
-static void entry_hand_on(struct frontend_set *set, const struct frontend *frontend,
-			  const struct port_record *port)
+static void displaced_add(struct frontend_set *set, const struct frontend *frontend,
+			  struct port_record *port)
 {
-	enum frontend_kind kind = FRONTEND_NODE_PORT;
-	const struct port_record *next = NULL;
-	struct frontend_target target = {};
+	frontend_find(port, frontend)->is_displaced = true;
+	/* frontend_set_prepare has made the room. */
+	set->displaced[set->displaced_count++] = (struct displaced_frontend){*frontend, port};
+	set->displaced_changed = true;
+}
 
-	if (set->displaced)
-		next = frontend_find_displaced(set, frontend, port, &kind);
+static void displaced_remove(struct frontend_set *set, struct displaced_frontend *displaced)
+{
+	frontend_find(displaced->port, &displaced->frontend)->is_displaced = false;
+	*displaced = set->displaced[--set->displaced_count];
+	set->displaced_changed = true;
+}
+
+static int entry_write(const struct frontend_set *set, const struct frontend *frontend,
+		       const struct port_record *port, __u64 flags)
+{
+	const struct frontend_target target = {
+		.service = port->id,
+		.kind = (__u8)frontend_find(port, frontend)->kind,
+	};
+
+	return bpf_map_update_elem(set->map, frontend, &target, flags) ? -errno : 0;
+}
+
+/* Hands the frontend to a displaced service port that has precedence over the one that holds it. */
+static void frontend_contend(struct frontend_set *set, const struct frontend *frontend,
+			     const struct port_record *newcomer)
+{
+	struct displaced_frontend *best = displaced_find_best(set, frontend, newcomer);
+	struct frontend_target target;
+	struct port_record *holder;
+	int err;
+
+	if (!best || bpf_map_lookup_elem(set->map, frontend, &target))
+		return;
+	holder = service_set_port_of(set->services, target.service);
+	if (!holder || !has_precedence(best->port, frontend_find(best->port, frontend)->kind,
+				       holder, target.kind, newcomer))
+		return;
+	err = entry_write(set, frontend, best->port, BPF_EXIST);
+	if (err) {
+		(void)log_err(err, "cannot move a frontend to another service, continuing");
+		return;
+	}
+	displaced_remove(set, best);
+	displaced_add(set, frontend, holder);
+}
+
+void frontend_set_contend(struct frontend_set *set, const struct port_record *port)
+{
+	for (uint32_t i = 0; set->displaced_count && i < port->frontend_count; i++) {
+		if (!port->frontends[i].is_displaced)
+			frontend_contend(set, &port->frontends[i].frontend, NULL);
+	}
+}
+
+/* Gives the port's entry up: to a displaced service port, if there is one. */
+static void entry_leave(struct frontend_set *set, const struct frontend *frontend)
+{
+	struct displaced_frontend *next = displaced_find_best(set, frontend, NULL);
+	int err;
+
 	if (!next) {
 		(void)bpf_map_delete_elem(set->map, frontend);
 		shortage_record_freed(set->shortage, FULL_FRONTENDS);
 		return;
 	}
-	target.service = next->id;
-	target.kind = (__u8)kind;
-	if (bpf_map_update_elem(set->map, frontend, &target, BPF_EXIST))
-		(void)log_err(-errno, "cannot give a frontend back, continuing");
-	set->displaced--;
+	err = entry_write(set, frontend, next->port, BPF_ANY);
+	if (err)
+		(void)log_err(err, "cannot give a frontend back, continuing");
+	displaced_remove(set, next);
 }
 
-/* Gives the port's entry up; or its claim to it, if another service port holds it. */
-static void entry_leave(struct frontend_set *set, const struct frontend *frontend,
+/* Gives up the port's claim to an entry that another one holds. */
+static void claim_leave(struct frontend_set *set, const struct frontend *frontend,
 			const struct port_record *port)
 {
-	struct frontend_target target;
+	for (uint32_t i = 0; i < set->displaced_count; i++) {
+		struct displaced_frontend *displaced = &set->displaced[i];
 
-	set->count--;
-	if (bpf_map_lookup_elem(set->map, frontend, &target))
-		return;
-	if (target.service == port->id)
-		entry_hand_on(set, frontend, port);
-	else
-		set->displaced--;
+		if (displaced->port == port && !frontend_compare(&displaced->frontend, frontend)) {
+			displaced_remove(set, displaced);
+			return;
+		}
+	}
 }
 
 /* Counts a frontend at the address, and undoes that on error; 0 is a loopback address. */
@@ -245,6 +288,24 @@ static void address_lose(struct address_set *addresses, uint32_t address, enum f
 	(void)address_set_sync(addresses, address);
 }
 
+/* Inserts in order; frontend_set_prepare has made the room. */
+static void port_insert(struct port_record *port, const struct port_frontend *frontend)
+{
+	uint32_t at = port->frontend_count++;
+
+	for (; at && frontend_compare(&port->frontends[at - 1], frontend) > 0; at--)
+		port->frontends[at] = port->frontends[at - 1];
+	port->frontends[at] = *frontend;
+}
+
+static void port_take_out(struct port_record *port, uint32_t at)
+{
+	port->frontend_count--;
+	memmove(&port->frontends[at], &port->frontends[at + 1],
+		(port->frontend_count - at) * sizeof(*port->frontends));
+}
+
+/* Another service port may hold the entry: then the one with precedence gets it. */
 static int frontend_add(struct frontend_set *set, struct port_record *port,
 			const struct planned_frontend *planned, uint32_t address)
 {
@@ -253,24 +314,25 @@ static int frontend_add(struct frontend_set *set, struct port_record *port,
 		.kind = planned->kind,
 		.address = address,
 	};
-	uint32_t at;
 	int err;
 
 	err = address_gain(set->addresses, address, planned->kind);
 	if (err)
 		return err;
-	err = entry_write(set, planned, port->id);
-	if (err) {
+	port_insert(port, &frontend);
+	err = entry_write(set, &planned->frontend, port, BPF_NOEXIST);
+	if (err && err != -EEXIST) {
+		port_take_out(port, (uint32_t)(frontend_find(port, &planned->frontend) -
+					       port->frontends));
 		address_lose(set->addresses, address, planned->kind);
-		return err;
+		return err == -E2BIG ? shortage_record(set->shortage, FULL_FRONTENDS) : err;
 	}
-	/* Inserts in order; frontend_set_prepare has made the room. */
-	for (at = port->frontend_count++;
-	     at && frontend_compare(&port->frontends[at - 1], &frontend) > 0; at--)
-		port->frontends[at] = port->frontends[at - 1];
-	port->frontends[at] = frontend;
 	set->count++;
 	set->has_new_udp |= planned->frontend.proto == IPPROTO_UDP;
+	if (!err)
+		return 0;
+	displaced_add(set, &planned->frontend, port);
+	frontend_contend(set, &planned->frontend, port);
 	return 0;
 }
 
@@ -280,36 +342,36 @@ static int frontend_add(struct frontend_set *set, struct port_record *port,
 static int frontend_change(struct frontend_set *set, const struct port_record *port,
 			   struct port_frontend *frontend, const struct planned_frontend *planned)
 {
-	const struct frontend_target target = {.service = port->id, .kind = (__u8)planned->kind};
-	struct frontend_target holder;
+	const enum frontend_kind before = frontend->kind;
 	int err;
 
 	err = address_gain(set->addresses, frontend->address, planned->kind);
 	if (err)
 		return err;
-	if (!bpf_map_lookup_elem(set->map, &frontend->frontend, &holder) &&
-	    holder.service == port->id &&
-	    bpf_map_update_elem(set->map, &frontend->frontend, &target, BPF_EXIST)) {
-		err = -errno;
-		address_lose(set->addresses, frontend->address, planned->kind);
-		return err;
-	}
-	address_lose(set->addresses, frontend->address, frontend->kind);
 	frontend->kind = planned->kind;
-	return 0;
+	if (!frontend->is_displaced)
+		err = entry_write(set, &frontend->frontend, port, BPF_ANY);
+	if (err)
+		frontend->kind = before;
+	address_lose(set->addresses, frontend->address, err ? planned->kind : before);
+	if (!err)
+		frontend_contend(set, &planned->frontend, NULL);
+	return err;
 }
 
 static void frontend_remove(struct frontend_set *set, struct port_record *port, uint32_t at)
 {
 	const struct port_frontend frontend = port->frontends[at];
 
-	entry_leave(set, &frontend.frontend, port);
+	set->count--;
+	if (frontend.is_displaced)
+		claim_leave(set, &frontend.frontend, port);
+	else
+		entry_leave(set, &frontend.frontend);
 	if (frontend.address &&
 	    address_set_retire_frontend(set->addresses, frontend.address, frontend.kind))
 		service_set_hold_id(set->services, port->id, frontend.address);
-	port->frontend_count--;
-	memmove(&port->frontends[at], &port->frontends[at + 1],
-		(port->frontend_count - at) * sizeof(frontend));
+	port_take_out(port, at);
 }
 
 /*

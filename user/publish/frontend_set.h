@@ -4,8 +4,9 @@
 /*
  * Frontends: the service port that answers at an address and port. Two service ports may want the
  * same one: while one Service replaces another, while a port is renamed, or when a manifest was
- * copied. The kind with the lower rank wins, and among equals the last to come; the loser is
- * displaced and gets the frontend back when the winner goes.
+ * copied. The kind with the lower rank wins, and among equals the older Service, so that every
+ * node and every start decides alike; of one Service's ports, the last to come. The others are
+ * displaced, and the next of them gets the frontend when the winner goes.
  */
 
 #include <stdbool.h>
@@ -18,13 +19,21 @@
 #include "publish/service_set.h"
 #include "publish/shortage.h"
 
+/* What a service port wants and another one holds. */
+struct displaced_frontend {
+	struct frontend frontend;
+	struct port_record *port;
+};
+
 struct frontend_set {
 	int map;
 	uint32_t max;
 	uint8_t *node_ports; /* the map `node_ports`, mapped; by port number in host byte order */
 	uint32_t count;      /* of all service ports, including displaced ones */
-	uint32_t displaced;  /* those whose entry another service port holds */
-	bool has_new_udp;    /* a UDP frontend was added since this was last reset */
+	struct displaced_frontend *displaced;
+	uint32_t displaced_count;
+	bool displaced_changed; /* since this was last reset */
+	bool has_new_udp;       /* a UDP frontend was added since this was last reset */
 	/* Borrowed. */
 	struct address_set *addresses;
 	struct service_set *services;
@@ -56,6 +65,12 @@ void frontend_set_undo(struct frontend_set *set, const struct planned_port *plan
 int frontend_set_apply(struct frontend_set *set, struct port_record *port,
 		       const struct planned_port *planned, const uint32_t *addresses,
 		       bool *ret_changed);
+
+/*
+ * Decides anew who gets what the service port has and others want: to be called when its Service is
+ * claimed, which is when its age becomes known.
+ */
+void frontend_set_contend(struct frontend_set *set, const struct port_record *port);
 
 /* Removes all frontends of the service port. */
 void frontend_set_remove_all(struct frontend_set *set, struct port_record *port);

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "fairlead/atomic.h"
 #include "publish/publisher_parts.h"
+#include "publish/reasons.h"
 
 /* All that a change needs, prepared before anything is changed. */
 struct change {
@@ -256,6 +257,7 @@ void port_retire(struct publisher *publisher, struct service_record *service,
 	slot_lists_swing(&publisher->lists, &entry->local_slots, (struct slot_range){});
 	STORE_RELEASE(entry->flags, 0);
 	entry->affinity_timeout_s = 0;
+	reasons_forget_taken(&publisher->services, publisher->unprogrammed, port);
 	(void)bpf_map_delete_elem(publisher->services.names, &port->id);
 	(void)source_ranges_remove_others(&publisher->ranges, port, NULL);
 	retire(&publisher->retirement, RETIRED_SERVICE, port->id, 1);

@@ -205,8 +205,34 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 	service_retire_missing(publisher, service, plan);
 	publisher->unfitting += unfitting - service->unfitting;
 	service->unfitting = unfitting;
+	/* A reason that goes may have hidden that an address is another Service's. */
+	if (service->unprogrammed_count && publisher->frontends.displaced_count)
+		publisher->frontends.displaced_changed = true;
 	err = reasons_write(&reasons, publisher->unprogrammed, service);
 	return first ? first : err;
+}
+
+/* What a plan says about a Service's age decides who gets what two of them want. */
+static void service_claim(struct publisher *publisher, struct service_record *service,
+			  const struct plan *plan)
+{
+	bool is_known = service->is_claimed && (!plan || plan->created_s == service->created_s);
+
+	service->is_claimed = true;
+	if (is_known)
+		return;
+	service->created_s = plan ? plan->created_s : 0;
+	for (const struct port_record *port = service->ports; port; port = port->next)
+		frontend_set_contend(&publisher->frontends, port);
+}
+
+/* Tells what changed about frontends that more than one Service wants. */
+static void taken_write_changed(struct publisher *publisher)
+{
+	if (!publisher->frontends.displaced_changed)
+		return;
+	publisher->frontends.displaced_changed = false;
+	reasons_write_taken(&publisher->services, &publisher->frontends, publisher->unprogrammed);
 }
 
 int publisher_apply(struct publisher *publisher, const char *namespace_, const char *name,
@@ -221,9 +247,10 @@ int publisher_apply(struct publisher *publisher, const char *namespace_, const c
 			    : service_set_find(services, namespace_, name);
 	if (!service)
 		return has_ports ? -ENOMEM : 0;
-	service->is_claimed = true;
+	service_claim(publisher, service, plan);
 	err = service_apply(publisher, service, plan);
 	service_set_drop_empty(services, service);
+	taken_write_changed(publisher);
 	return err;
 }
 
@@ -278,7 +305,13 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 		}
 		service_set_drop_empty(&publisher->services, service);
 	}
+	taken_write_changed(publisher);
 	return 0;
+}
+
+void publisher_drain_taken(struct publisher *publisher, publisher_taken_fn fn, void *context)
+{
+	reasons_drain_taken(&publisher->services, &publisher->frontends, fn, context);
 }
 
 int publisher_write_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,

@@ -83,6 +83,16 @@ typedef void (*publisher_departure_fn)(uint32_t service, const struct ip_addr *a
 void publisher_drain_departures(struct publisher *publisher, publisher_departure_fn fn,
 				void *context);
 
+/* Called with a service port and what of its addresses another Service has: which, and whose. */
+typedef void (*publisher_taken_fn)(const struct service_name *name, const char *detail,
+				   void *context);
+
+/*
+ * Calls `fn` for each service port that since the last call has lost an address to another Service,
+ * or did not get it.
+ */
+void publisher_drain_taken(struct publisher *publisher, publisher_taken_fn fn, void *context);
+
 /* True if clients of the service port may be sent to this UDP backend now. */
 bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 			  const struct ip_addr *addr, __be16 port);

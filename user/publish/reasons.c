@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/log.h"
 
 int reasons_init(struct reasons *reasons, size_t room)
@@ -25,28 +26,31 @@ void reasons_fini(const struct reasons *reasons)
 	free(reasons->values);
 }
 
+static struct unprogrammed_key key_of(const struct service_name *name)
+{
+	struct unprogrammed_key key = {.proto = name->proto, .family = name->family};
+
+	memcpy(key.namespace_, name->namespace_, NAME_SIZE);
+	memcpy(key.name, name->name, NAME_SIZE);
+	memcpy(key.port_name, name->port_name, NAME_SIZE);
+	return key;
+}
+
 void reasons_add(struct reasons *reasons, const struct service_name *name,
 		 enum unprogrammed_reason reason, const char *detail)
 {
-	struct unprogrammed_key *key = &reasons->keys[reasons->count];
-	struct unprogrammed *value = &reasons->values[reasons->count++];
+	struct unprogrammed *value = &reasons->values[reasons->count];
 
-	memset(key, 0, sizeof(*key));
-	memcpy(key->namespace_, name->namespace_, NAME_SIZE);
-	memcpy(key->name, name->name, NAME_SIZE);
-	memcpy(key->port_name, name->port_name, NAME_SIZE);
-	key->proto = name->proto;
-	key->family = name->family;
-	memset(value, 0, sizeof(*value));
-	value->reason = reason;
-	value->type = name->type;
+	reasons->keys[reasons->count++] = key_of(name);
+	*value = (struct unprogrammed){.reason = reason, .type = name->type};
 	(void)snprintf(value->detail, sizeof(value->detail), "%s", detail);
 }
 
-static bool reasons_have(const struct reasons *reasons, const struct unprogrammed_key *key)
+static bool keys_have(const struct unprogrammed_key *keys, uint32_t count,
+		      const struct unprogrammed_key *key)
 {
-	for (uint32_t i = 0; i < reasons->count; i++) {
-		if (!memcmp(&reasons->keys[i], key, sizeof(*key)))
+	for (uint32_t i = 0; i < count; i++) {
+		if (!memcmp(&keys[i], key, sizeof(*key)))
 			return true;
 	}
 	return false;
@@ -75,7 +79,7 @@ int reasons_write(const struct reasons *reasons, int map, struct service_record 
 		memcpy(kept, reasons->keys, reasons->count * sizeof(*kept));
 	}
 	for (uint32_t i = 0; i < service->unprogrammed_count; i++) {
-		if (!reasons_have(reasons, &service->unprogrammed[i]))
+		if (!keys_have(reasons->keys, reasons->count, &service->unprogrammed[i]))
 			(void)bpf_map_delete_elem(map, &service->unprogrammed[i]);
 	}
 	for (uint32_t i = 0; i < reasons->count; i++)
@@ -84,4 +88,118 @@ int reasons_write(const struct reasons *reasons, int map, struct service_record 
 	service->unprogrammed = kept;
 	service->unprogrammed_count = reasons->count;
 	return 0;
+}
+
+/* Says where the port does not answer, and who has the first of these places. */
+static bool taken_describe(const struct service_set *services, const struct frontend_set *frontends,
+			   const struct port_record *port, struct unprogrammed *ret_value)
+{
+	const struct port_frontend *first = NULL;
+	const struct port_record *holder;
+	char text[ADDRESS_TEXT_SIZE], more[32] = "";
+	struct frontend_target target;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < port->frontend_count; i++) {
+		if (!port->frontends[i].is_displaced)
+			continue;
+		first = first ? first : &port->frontends[i];
+		count++;
+	}
+	if (!first || bpf_map_lookup_elem(frontends->map, &first->frontend, &target))
+		return false;
+	holder = service_set_port_of(services, target.service);
+	if (!holder)
+		return false;
+	if (count > 1)
+		(void)snprintf(more, sizeof(more), ", and %u more", count - 1);
+	*ret_value = (struct unprogrammed){.reason = UNPROGRAMMED_TAKEN};
+	(void)snprintf(ret_value->detail, sizeof(ret_value->detail), "%s/%s by %s%s",
+		       endpoint_format(&first->frontend.vip, first->frontend.port, text),
+		       proto_name(first->frontend.proto), holder->service->name, more);
+	return true;
+}
+
+static const char *port_title(const struct port_record *port)
+{
+	return port->port_name[0] ? port->port_name : "(unnamed)";
+}
+
+static void taken_write(const struct service_set *services, const struct frontend_set *frontends,
+			int map, struct port_record *port)
+{
+	const struct service_record *service = port->service;
+	struct unprogrammed_key key;
+	struct unprogrammed value;
+	struct service_name name;
+	bool is_taken = taken_describe(services, frontends, port, &value);
+
+	if (!is_taken && port->is_taken)
+		log_info("service %s port %s answers at all its addresses again", service->name,
+			 port_title(port));
+	if (!is_taken)
+		reasons_forget_taken(services, map, port);
+	if (!is_taken || bpf_map_lookup_elem(services->names, &port->id, &name))
+		return;
+	key = key_of(&name);
+	if (keys_have(service->unprogrammed, service->unprogrammed_count, &key))
+		return;
+	value.type = name.type;
+	reason_write(map, &key, &value);
+	if (!port->is_taken)
+		log_warning("service %s port %s: taken: %s, which has it by right or is older; it "
+			    "answers there as soon as that one does not",
+			    service->name, port_title(port), value.detail);
+	port->is_taken = true;
+}
+
+void reasons_write_taken(const struct service_set *services, const struct frontend_set *frontends,
+			 int map)
+{
+	const struct service_record *service;
+	struct port_record *port;
+	uint32_t position = 0;
+
+	while ((service = lookup_next(&services->by_name, &position))) {
+		for (port = service->ports; port; port = port->next) {
+			if (frontends->displaced_count || port->is_taken)
+				taken_write(services, frontends, map, port);
+		}
+	}
+}
+
+void reasons_drain_taken(const struct service_set *services, const struct frontend_set *frontends,
+			 publisher_taken_fn fn, void *context)
+{
+	const struct service_record *service;
+	struct unprogrammed value;
+	struct service_name name;
+	struct port_record *port;
+	uint32_t position = 0;
+
+	if (!frontends->displaced_count)
+		return;
+	while ((service = lookup_next(&services->by_name, &position))) {
+		for (port = service->ports; port; port = port->next) {
+			if (!port->is_taken || port->is_reported ||
+			    !taken_describe(services, frontends, port, &value) ||
+			    bpf_map_lookup_elem(services->names, &port->id, &name))
+				continue;
+			port->is_reported = true;
+			fn(&name, value.detail, context);
+		}
+	}
+}
+
+void reasons_forget_taken(const struct service_set *services, int map, struct port_record *port)
+{
+	struct unprogrammed_key key;
+	struct service_name name;
+
+	if (!port->is_taken || bpf_map_lookup_elem(services->names, &port->id, &name))
+		return;
+	key = key_of(&name);
+	if (!keys_have(port->service->unprogrammed, port->service->unprogrammed_count, &key))
+		(void)bpf_map_delete_elem(map, &key);
+	port->is_taken = port->is_reported = false;
 }

@@ -126,6 +126,21 @@ struct port_record *service_find_port(const struct service_record *service,
 	return port;
 }
 
+struct port_record *service_set_port_of(const struct service_set *set, uint32_t id)
+{
+	const struct service_record *service;
+	struct port_record *port;
+	uint32_t position = 0;
+
+	while ((service = lookup_next(&set->by_name, &position))) {
+		for (port = service->ports; port; port = port->next) {
+			if (port->id == id)
+				return port;
+		}
+	}
+	return NULL;
+}
+
 static int port_backend_compare(const void *a, const void *b)
 {
 	const struct port_backend *left = a, *right = b;
@@ -150,6 +165,7 @@ static struct port_record *port_new(struct service_set *set, struct service_reco
 	port->proto = name->proto;
 	port->family = name->family;
 	port->id = id;
+	port->service = service;
 	port->next = service->ports;
 	service->ports = port;
 	set->uses[id] = 1;

@@ -32,19 +32,23 @@ struct port_backend {
 /* Where a service port answers, or would answer if another did not hold the place. */
 struct port_frontend {
 	struct frontend frontend;
-	uint32_t kind : 3;     /* enum frontend_kind */
-	uint32_t address : 29; /* index of its address record; 0: loopback, which has none */
+	uint32_t kind : 3;         /* enum frontend_kind */
+	uint32_t is_displaced : 1; /* another service port holds it */
+	uint32_t address : 28;     /* index of its address record; 0: loopback, which has none */
 };
 
 struct port_record {
 	struct port_record *next; /* of the same Service */
+	struct service_record *service;
 	uint32_t id;
 	uint32_t frontend_count, backend_count, range_count;
 	struct port_frontend *frontends; /* ascending by their bytes */
 	struct port_backend *backends;   /* ascending by id */
 	struct cidr *ranges;             /* those of `source_ranges`, ascending */
 	uint8_t proto, family;
-	bool is_claimed; /* by a plan since open */
+	bool is_claimed;  /* by a plan since open */
+	bool is_taken;    /* has a reason UNPROGRAMMED_TAKEN in the map */
+	bool is_reported; /* that, to the caller */
 	char port_name[];
 };
 
@@ -57,6 +61,7 @@ struct service_record {
 	struct unprogrammed_key *unprogrammed;
 	uint32_t unprogrammed_count;
 	uint32_t unfitting; /* ports that did not fit */
+	uint64_t created_s; /* of the plan; not known before one has claimed it */
 	bool is_claimed;    /* by a plan since open */
 	char name[];        /* "namespace/name" */
 };
@@ -98,6 +103,9 @@ void service_set_drop_empty(struct service_set *set, struct service_record *serv
 /* The Service's port of that name, protocol and family, or NULL. */
 struct port_record *service_find_port(const struct service_record *service,
 				      const struct service_name *name);
+
+/* The service port that has the id, or NULL. Searches all of them. */
+struct port_record *service_set_port_of(const struct service_set *set, uint32_t id);
 
 /* Sorts by id. */
 void port_backends_sort(struct port_backend *backends, uint32_t count);

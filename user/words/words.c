@@ -94,6 +94,7 @@ const char *unprogrammed_word(__u32 reason)
 		[UNPROGRAMMED_MAP_FULL] = "map-full",
 		[UNPROGRAMMED_PROTOCOL] = "protocol",
 		[UNPROGRAMMED_NO_PORTS] = "no-ports",
+		[UNPROGRAMMED_TAKEN] = "taken",
 	};
 
 	return word_of(words, reason);
@@ -161,6 +162,10 @@ const char *unprogrammed_sentence(const struct unprogrammed *value, char buf[SEN
 		break;
 	case UNPROGRAMMED_NO_PORTS:
 		(void)snprintf(buf, SENTENCE_SIZE, "it has no ports");
+		break;
+	case UNPROGRAMMED_TAKEN:
+		(void)snprintf(buf, SENTENCE_SIZE, "taken: %s",
+			       *detail ? detail : "another Service has its address");
 		break;
 	default:
 		(void)snprintf(buf, SENTENCE_SIZE,
