@@ -42,7 +42,7 @@ SEC("tc")
 int fl_sweep_start(struct __sk_buff *skb)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
-	long err;
+	int err;
 
 	if (!sweeper)
 		return -ENOENT;

@@ -36,7 +36,7 @@ __noinline int route_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge
 	const struct hook hook = {.ifindex = ifindex};
 	struct flow_draft *draft = flow_draft_get();
 	struct bpf_fib_lookup fib = {.tot_len = 1}; /* always fits */
-	long found;
+	int found;
 
 	if (!draft)
 		return false;

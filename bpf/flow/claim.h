@@ -58,7 +58,7 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
 static __always_inline enum claim tuple_enter(struct flow_draft *draft)
 {
 	const struct flow_key *key = &draft->pair.reply_key;
-	long err = bpf_map_update_elem(&new_flows, key, &draft->pair.reply, BPF_NOEXIST);
+	int err = bpf_map_update_elem(&new_flows, key, &draft->pair.reply, BPF_NOEXIST);
 
 	if (err)
 		return err == -EEXIST ? CLAIM_TAKEN : CLAIM_FAILED;

@@ -19,7 +19,7 @@ enum flow_move {
 static __always_inline enum flow_move
 flow_insert_confirmed(struct flow_draft *draft, const struct flow_key *key, const struct flow *flow)
 {
-	long err;
+	int err;
 
 	draft->confirmed.flow = *flow;
 	err = bpf_map_update_elem(&flows, key, &draft->confirmed, BPF_NOEXIST);

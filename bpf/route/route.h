@@ -21,9 +21,9 @@ struct route {
  * Looks up the kernel's route for a packet as it will be after `rewrite`; the caller sets
  * fib->tot_len. Returns BPF_FIB_LKUP_RET_... or a negative errno.
  */
-static __always_inline long route_ask(void *ctx, const struct packet *packet,
-				      const struct hook *hook, const struct rewrite *rewrite,
-				      struct bpf_fib_lookup *fib)
+static __always_inline int route_ask(void *ctx, const struct packet *packet,
+				     const struct hook *hook, const struct rewrite *rewrite,
+				     struct bpf_fib_lookup *fib)
 {
 	fib->ifindex = hook->ifindex;
 	fib->l4_protocol = packet->proto;
@@ -53,7 +53,7 @@ static __always_inline void neighbour_fill(struct neighbour *ret_neighbour,
 }
 
 /* Translates a failed lookup into the reason that decides which error the sender gets. */
-static __always_inline int route_refusal(long found)
+static __always_inline int route_refusal(int found)
 {
 	switch (found) {
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
@@ -75,7 +75,7 @@ static __noinline int route_find(void *ctx, const struct packet *packet, const s
 				 const struct rewrite *rewrite, struct route *ret_route)
 {
 	struct bpf_fib_lookup fib = {.tot_len = 1}; /* always fits, so the kernel reports the MTU */
-	long found;
+	int found;
 
 	ret_route->mtu = 0;
 	found = route_ask(ctx, packet, hook, rewrite, &fib);

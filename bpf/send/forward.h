@@ -21,7 +21,7 @@
  * verdicts have the same numbers, so that the result is passed on as it is: it is unknown to the
  * verifier, which would follow each known one through all that comes after it.
  */
-static __always_inline enum verdict redirect_verdict(long action)
+static __always_inline enum verdict redirect_verdict(int action)
 {
 	_Static_assert((int)VERDICT_SENT == TC_ACT_REDIRECT && (int)VERDICT_DROPPED == TC_ACT_SHOT,
 		       "results of bpf_redirect()");

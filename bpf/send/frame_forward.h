@@ -80,9 +80,9 @@ static __always_inline enum verdict frame_exit(const struct bpf_fib_lookup *fib,
 					       const struct hook *hook)
 {
 	bool is_back = fib->ifindex == hook->ifindex;
-	long action = bpf_redirect_map(&redirect_targets,
-				       is_back ? fib->ifindex | XDP_TARGET_BACK : fib->ifindex,
-				       is_back ? XDP_TX : XDP_PASS);
+	int action = bpf_redirect_map(&redirect_targets,
+				      is_back ? fib->ifindex | XDP_TARGET_BACK : fib->ifindex,
+				      is_back ? XDP_TX : XDP_PASS);
 
 	if (action == XDP_REDIRECT)
 		return VERDICT_SENT;
