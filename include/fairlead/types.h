@@ -272,6 +272,10 @@ struct unprogrammed_key {
 };
 _Static_assert(sizeof(struct unprogrammed_key) == 196, "map key: every byte is named");
 
+/*
+ * Numbers are kept in a pinned map, which other versions read: one that is no longer used is left
+ * out, and not used again. 5 was a label of the Service that means nothing now.
+ */
 enum unprogrammed_reason {
 	UNPROGRAMMED_HEADLESS = 1,      /* clusterIP: None */
 	UNPROGRAMMED_EXTERNAL_NAME = 2, /* type: ExternalName */

@@ -203,6 +203,16 @@ def test_service_ports_backends_and_traffic_are_counted(world, node1):
     assert value(scraped, "fairlead_links", role="pod") >= 3
 
 
+def test_services_that_are_not_programmed_are_counted_by_reasons_that_have_names(world, node1):
+    before = value(scrape(node1), "fairlead_unprogrammed", reason="headless")
+    world.publish(service("headless", ["None"]))
+    scraped = scrape(node1)
+    assert value(scraped, "fairlead_unprogrammed", reason="headless") == before + 1
+    reasons = {dict(labels)["reason"] for labels in scraped["fairlead_unprogrammed"]}
+    assert reasons == {"headless", "external-name", "no-cluster-ip", "other-proxy", "local-address", "map-full",
+                       "protocol", "no-ports"}
+
+
 def test_a_refusal_and_a_policy_without_a_local_endpoint_are_counted(world, node1):
     empty = world.simple("empty", 4, [])
     far = world.simple("far", 4, ["pod2b"], internalTrafficPolicy="Local")

@@ -223,6 +223,8 @@ static void unprogrammed_write(FILE *out, const struct fairlead_metrics_source *
 	for (__u32 reason = UNPROGRAMMED_HEADLESS; reason < REASON_COUNT; reason++) {
 		const struct metric_label label = {"reason", unprogrammed_word(reason)};
 
+		if (!unprogrammed_is_known(reason))
+			continue;
 		exposition_sample(out, "fairlead_unprogrammed", "", &label, 1,
 				  (double)counts[reason]);
 	}

@@ -83,21 +83,27 @@ const char *link_hook_word(__u8 hook)
 	return word_of(words, hook);
 }
 
+static const char *const unprogrammed_words[] = {
+	[UNPROGRAMMED_HEADLESS] = "headless",
+	[UNPROGRAMMED_EXTERNAL_NAME] = "external-name",
+	[UNPROGRAMMED_NO_CLUSTER_IP] = "no-cluster-ip",
+	[UNPROGRAMMED_OTHER_PROXY] = "other-proxy",
+	[UNPROGRAMMED_LOCAL_ADDRESS] = "local-address",
+	[UNPROGRAMMED_MAP_FULL] = "map-full",
+	[UNPROGRAMMED_PROTOCOL] = "protocol",
+	[UNPROGRAMMED_NO_PORTS] = "no-ports",
+	[UNPROGRAMMED_TAKEN] = "taken",
+};
+
 const char *unprogrammed_word(__u32 reason)
 {
-	static const char *const words[] = {
-		[UNPROGRAMMED_HEADLESS] = "headless",
-		[UNPROGRAMMED_EXTERNAL_NAME] = "external-name",
-		[UNPROGRAMMED_NO_CLUSTER_IP] = "no-cluster-ip",
-		[UNPROGRAMMED_OTHER_PROXY] = "other-proxy",
-		[UNPROGRAMMED_LOCAL_ADDRESS] = "local-address",
-		[UNPROGRAMMED_MAP_FULL] = "map-full",
-		[UNPROGRAMMED_PROTOCOL] = "protocol",
-		[UNPROGRAMMED_NO_PORTS] = "no-ports",
-		[UNPROGRAMMED_TAKEN] = "taken",
-	};
+	return word_of(unprogrammed_words, reason);
+}
 
-	return word_of(words, reason);
+bool unprogrammed_is_known(__u32 reason)
+{
+	return reason < sizeof(unprogrammed_words) / sizeof(unprogrammed_words[0]) &&
+	       unprogrammed_words[reason];
 }
 
 const char *family_word(__u8 family)

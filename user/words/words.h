@@ -29,6 +29,9 @@ const char *family_word(__u8 family);        /* "IPv4", "IPv6"; "" for both */
 const char *counter_word(__u32 reason);      /* stable name of a counter */
 const char *counter_sentence(__u32 reason);
 
+/* False for the numbers that enum unprogrammed_reason leaves out. */
+bool unprogrammed_is_known(__u32 reason);
+
 #define SENTENCE_SIZE 256
 
 /*
