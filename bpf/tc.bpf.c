@@ -41,6 +41,7 @@
 #include "send/icmp.h"
 #include "send/reject.h"
 #include "send/transit.h"
+#include "service/address_kind.h"
 #include "service/node_ports_used.h"
 #include "service/service_cidr.h"
 

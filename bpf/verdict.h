@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * What the steps of the packet hooks return. Only the hooks themselves know the kernel's actions.
+ * What the steps of the packet hooks return. The hooks translate it into the kernel's actions, of
+ * which two have the number of a verdict: see redirect_verdict() in send/forward.h.
  */
 
 #include <linux/types.h>

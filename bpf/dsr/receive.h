@@ -16,7 +16,6 @@
 #include "nat/nat.h"
 #include "packet/fragment.h"
 #include "send/icmp.h"
-#include "service/address_kind.h"
 
 /* True unless the Service has source ranges that do not include the packet's client. */
 static __noinline bool client_is_allowed(const struct packet *packet)

@@ -82,6 +82,7 @@ struct flow_draft {
 	struct flow restored;            /* flow/flow.h: a half that was evicted */
 	struct flow_renewal renewal;     /* flow/follow.h: the value for `flow_renewals` */
 };
+_Static_assert(offsetof(struct flow_draft, decision) == 0, "`fairlead explain` reads it there");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

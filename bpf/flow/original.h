@@ -11,7 +11,6 @@
 #include "flow/end.h"
 #include "flow/follow.h"
 #include "flow/own_ports.h"
-#include "service/address_kind.h"
 #include "service/select.h"
 #include "verdict.h"
 

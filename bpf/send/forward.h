@@ -16,6 +16,9 @@
 #include "packet/packet.h"
 #include "route/route.h"
 
+_Static_assert((int)VERDICT_SENT == TC_ACT_REDIRECT && (int)VERDICT_DROPPED == TC_ACT_SHOT,
+	       "results of bpf_redirect()");
+
 /*
  * The verdict of bpf_redirect() and its like, which return TC_ACT_REDIRECT, or TC_ACT_SHOT. The
  * verdicts have the same numbers, so that the result is passed on as it is: it is unknown to the
@@ -23,8 +26,6 @@
  */
 static __always_inline enum verdict redirect_verdict(int action)
 {
-	_Static_assert((int)VERDICT_SENT == TC_ACT_REDIRECT && (int)VERDICT_DROPPED == TC_ACT_SHOT,
-		       "results of bpf_redirect()");
 	return (enum verdict)action;
 }
 

@@ -8,7 +8,6 @@
 
 #include "maps.h"
 #include "packet/packet.h"
-#include "service/address_kind.h"
 #include "service/service.h"
 
 static __always_inline struct node_ports *node_ports_get(void)

@@ -46,7 +46,7 @@ static __always_inline union slot_word service_slots(const struct service *servi
 	const struct slot_range *range = is_local ? &service->local_slots : &service->cluster_slots;
 	union slot_word slots;
 
-	/* Pairs with list_swing(). */
+	/* Pairs with slot_lists_swing(). */
 	slots.word = READ_ONCE(*(const __u64 *)range);
 	return slots;
 }

@@ -114,7 +114,7 @@ static __always_inline struct bpf_sock *socket_of(const struct bpf_sock_addr *ct
 	return socket;
 }
 
-/* True for a socket of the agent itself, which no hook redirects or refuses. */
+/* True for a socket of the agent itself: it dials the frontend, and may bind to any port. */
 static __always_inline bool socket_is_agents(struct bpf_sock *socket)
 {
 	return bpf_sk_storage_get(&agent_sockets, socket, NULL, 0);

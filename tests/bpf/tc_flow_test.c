@@ -384,7 +384,6 @@ static void a_direct_connection_forgets_a_flow_that_is_over(void **state)
 	then_goes_on();
 }
 
-/* Ingress of a bridge's port, then of the bridge: the second sees what the first has made. */
 /* Another CPU is at work on that flow, so it stays, and keeps its port. */
 static void a_direct_connection_beside_a_flow_that_is_held_gets_another_port(void **state)
 {
@@ -430,6 +429,7 @@ static void a_direct_connection_that_opens_again_while_it_is_held_keeps_its_port
 	given_flows_held(false);
 }
 
+/* Ingress of a bridge's port, then of the bridge: the second sees what the first has made. */
 static void a_packet_seen_again_on_an_upper_link_is_not_a_direct_one(void **state)
 {
 	struct frame translated;
