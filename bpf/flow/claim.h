@@ -135,22 +135,9 @@ static __always_inline __be16 port_pick(bool of_all)
 static __noinline bool tuple_is_of_socket(void *ctx, const struct flow_key *reply_key)
 {
 	struct bpf_sock_tuple tuple = {};
+	__u32 size = flow_key_socket_tuple(reply_key, &tuple);
 	struct bpf_sock *sock;
-	__u32 size;
 
-	if (address_is_ipv4(&reply_key->src)) {
-		tuple.ipv4.saddr = address_ipv4(&reply_key->src);
-		tuple.ipv4.daddr = address_ipv4(&reply_key->dst);
-		tuple.ipv4.sport = reply_key->src_port;
-		tuple.ipv4.dport = reply_key->dst_port;
-		size = sizeof(tuple.ipv4);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, &reply_key->src, sizeof(tuple.ipv6.saddr));
-		__builtin_memcpy(tuple.ipv6.daddr, &reply_key->dst, sizeof(tuple.ipv6.daddr));
-		tuple.ipv6.sport = reply_key->src_port;
-		tuple.ipv6.dport = reply_key->dst_port;
-		size = sizeof(tuple.ipv6);
-	}
 	if (reply_key->proto == IPPROTO_TCP)
 		sock = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	else if (reply_key->proto == IPPROTO_UDP)

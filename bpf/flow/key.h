@@ -44,3 +44,24 @@ static __always_inline void packet_flow_key_back(const struct packet *packet,
 	ret_key->proto = packet->proto;
 	ret_key->direction = direction;
 }
+
+/*
+ * Fills in the tuple by which the kernel finds the socket that gets packets with this key. Returns
+ * its size.
+ */
+static __always_inline __u32 flow_key_socket_tuple(const struct flow_key *key,
+						   struct bpf_sock_tuple *ret_tuple)
+{
+	if (address_is_ipv4(&key->src)) {
+		ret_tuple->ipv4.saddr = address_ipv4(&key->src);
+		ret_tuple->ipv4.daddr = address_ipv4(&key->dst);
+		ret_tuple->ipv4.sport = key->src_port;
+		ret_tuple->ipv4.dport = key->dst_port;
+		return sizeof(ret_tuple->ipv4);
+	}
+	__builtin_memcpy(ret_tuple->ipv6.saddr, &key->src, sizeof(ret_tuple->ipv6.saddr));
+	__builtin_memcpy(ret_tuple->ipv6.daddr, &key->dst, sizeof(ret_tuple->ipv6.daddr));
+	ret_tuple->ipv6.sport = key->src_port;
+	ret_tuple->ipv6.dport = key->dst_port;
+	return sizeof(ret_tuple->ipv6);
+}

@@ -49,7 +49,7 @@ static __noinline int own_reply_expect(const struct packet *packet)
  * first, which the verifier rejects.
  */
 static __always_inline bool socket_is_peer(const struct bpf_sock *socket,
-					   const struct packet *packet)
+					   const struct flow_key *key)
 {
 	__be32 ipv4 = socket->dst_ip4;
 	struct ip_addr peer;
@@ -60,35 +60,22 @@ static __always_inline bool socket_is_peer(const struct bpf_sock *socket,
 	words[2] = socket->dst_ip6[2];
 	words[3] = socket->dst_ip6[3];
 	barrier();
-	if (packet->family == FAMILY_IPV4)
+	if (address_is_ipv4(&key->src))
 		address_set_ipv4(&peer, ipv4);
-	return socket->dst_port == packet->src_port && address_equal(&peer, &packet->src);
+	return socket->dst_port == key->src_port && address_equal(&peer, &key->src);
 }
 
-static __noinline bool own_socket_awaits(void *ctx, const struct packet *packet)
+static __noinline bool own_socket_awaits(void *ctx, const struct flow_key *key)
 {
 	struct bpf_sock_tuple tuple = {};
+	__u32 size = flow_key_socket_tuple(key, &tuple);
 	struct bpf_sock *socket;
 	bool awaits;
-	__u32 size;
 
-	if (packet->family == FAMILY_IPV4) {
-		tuple.ipv4.saddr = address_ipv4(&packet->src);
-		tuple.ipv4.daddr = address_ipv4(&packet->dst);
-		tuple.ipv4.sport = packet->src_port;
-		tuple.ipv4.dport = packet->dst_port;
-		size = sizeof(tuple.ipv4);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, packet->src.bytes, sizeof(tuple.ipv6.saddr));
-		__builtin_memcpy(tuple.ipv6.daddr, packet->dst.bytes, sizeof(tuple.ipv6.daddr));
-		tuple.ipv6.sport = packet->src_port;
-		tuple.ipv6.dport = packet->dst_port;
-		size = sizeof(tuple.ipv6);
-	}
 	socket = bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	if (!socket)
 		return false;
-	awaits = socket_is_peer(socket, packet);
+	awaits = socket_is_peer(socket, key);
 	bpf_sk_release(socket);
 	return awaits;
 }
@@ -107,7 +94,7 @@ static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
 	packet_flow_key(packet, FLOW_REPLY, &draft->pair.reply_key);
 	last_use_s = bpf_map_lookup_elem(&own_replies, &draft->pair.reply_key);
 	if (!last_use_s || !datagram_is_recent(*last_use_s, now_s))
-		return own_socket_awaits(ctx, packet);
+		return own_socket_awaits(ctx, &draft->pair.reply_key);
 	if (*last_use_s != now_s)
 		*last_use_s = now_s;
 	return true;
