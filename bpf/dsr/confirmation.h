@@ -77,8 +77,7 @@ confirmation_receive(struct __sk_buff *skb, const struct packet *packet, const s
 	if (!entry || !(flow->flags & FLOW_DSR))
 		return VERDICT_NEXT;
 	draft->dsr.sender = packet->src;
-	draft->decision.choice.addr = packet->dst;
-	if (!link_leads_to_sender(skb, hook, draft))
+	if (!link_leads_to_sender(skb, hook, draft, &packet->dst))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (!is_confirmed && flow->state == FLOW_REPLIED) {
 		flow->state = FLOW_ESTABLISHED;

@@ -120,7 +120,7 @@ static __noinline enum verdict encapsulated_judge(struct __sk_buff *skb,
 	draft->decision.choice.flags = BACKEND_LOCAL;
 	draft->decision.choice.addr = packet->dst;
 	draft->decision.choice.port = encapsulated_port(skb, packet);
-	draft->dsr.asks = encapsulated_asks(skb, packet);
+	draft->dsr.asked = encapsulated_asks(skb, packet);
 	if (config.forwarding == FORWARDING_SNAT && (err || !encapsulated_is_known(draft)))
 		return VERDICT_NEXT;
 	if (!backend_is_here(skb, packet, address, hook, draft))
@@ -164,7 +164,7 @@ static __always_inline void dsr_received_go_on(struct flow_draft *draft, struct 
 	bool was_quiet = flow->last_use_s != now_seconds();
 
 	(void)flow_go_on(draft, entry, packet, is_confirmed);
-	draft->dsr.must_confirm = draft->dsr.asks && (!is_confirmed || was_quiet) &&
+	draft->dsr.must_confirm = draft->dsr.asked && (!is_confirmed || was_quiet) &&
 				  (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
 }
 
@@ -184,7 +184,7 @@ static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct pack
 	is_known =
 		entry && flow_is_received(packet, &draft->pair.original, &draft->decision.choice);
 	if (!(is_known && draft->pair.original.ifindex == hook->ifindex) &&
-	    !link_leads_to_sender(skb, hook, draft))
+	    !link_leads_to_sender(skb, hook, draft, &draft->decision.choice.addr))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (is_known) {
 		dsr_received_go_on(draft, entry, packet, is_confirmed);
@@ -216,7 +216,8 @@ static __noinline enum verdict dsr_receive_icmp(struct __sk_buff *skb, const str
 	flow = icmp_find_flow(&draft->icmp.quote, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
 		return verdict_give_up(COUNTER_DROP_ICMP);
-	if (flow->ifindex != hook->ifindex && !link_leads_to_sender(skb, hook, draft))
+	if (flow->ifindex != hook->ifindex &&
+	    !link_leads_to_sender(skb, hook, draft, &draft->decision.choice.addr))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	icmp_outer(packet, &draft->icmp.quote, flow, &draft->rewrite);
 	err = icmp_rewrite(skb, packet, &draft->icmp, flow, &draft->rewrite);

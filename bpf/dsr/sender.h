@@ -74,13 +74,14 @@ static __always_inline bool witness_next(struct flow_draft *draft, __u32 number)
 }
 
 /*
- * True if packets of the node with the address draft->dsr.sender can arrive by this link: it is an
- * overlay, which joins nodes, or the route to that node or to pods of other nodes leads out of it.
- * If a route has several next hops, the kernel picks one by the pair of addresses, so other sources
- * are tried.
+ * True if packets from the node with the address draft->dsr.sender to `receiver` can arrive by this
+ * link: it is an overlay, which joins nodes, or the route to that node or to pods of other nodes
+ * leads out of it. If a route has several next hops, the kernel picks one by the pair of addresses,
+ * so other sources are tried.
  */
 static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct hook *hook,
-					    struct flow_draft *draft)
+					    struct flow_draft *draft,
+					    const struct ip_addr *receiver)
 {
 	__u32 ifindex = hook->ifindex;
 	const struct link_info *link = bpf_map_lookup_elem(&links, &ifindex);
@@ -89,7 +90,7 @@ static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct 
 		return false;
 	if (link->role == LINK_OVERLAY || (link->bridge && mac_is_zero(link->mac)))
 		return true;
-	draft->rewrite.src = draft->decision.choice.addr;
+	draft->rewrite.src = *receiver;
 	draft->rewrite.src_port = 0;
 	draft->rewrite.dst_port = 0;
 	for (__u32 number = 0; number < ROUTES_TRIED + FAR_BACKENDS; number++) {

@@ -51,8 +51,9 @@ struct claim_scratch {
 struct dsr_scratch {
 	struct packet inner;
 	struct ip_addr sender;
-	bool asks;         /* the outer header asks for a confirmation */
-	bool must_confirm; /* ... and it is to be sent */
+	bool asked;        /* the outer header that was removed asked for a confirmation */
+	bool must_confirm; /* ... which is to be sent */
+	bool asks;         /* in: the outer header that is written is to ask for one */
 	bool is_sending;   /* a packet of our own is being sent */
 };
 
