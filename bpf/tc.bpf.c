@@ -73,8 +73,6 @@ static __noinline enum verdict original_open(struct __sk_buff *skb, const struct
 	err = flow_create(skb, packet, hook, draft);
 	if (err)
 		return verdict_of(err);
-	if (address->flags & ADDRESS_NODE)
-		node_port_mark(packet->dst_port);
 	return flow_forward_original(skb, packet, &draft->pair.original, hook);
 }
 
@@ -94,10 +92,9 @@ static __always_inline enum verdict reply(struct __sk_buff *skb, const struct pa
 static __noinline enum verdict hairpin_reply(struct __sk_buff *skb, const struct packet *packet,
 					     const struct hook *hook)
 {
-	const struct address_info *source = address_lookup(&packet->src);
 	const struct flow *flow;
 
-	if (!source || !(source->flags & ADDRESS_BACKEND))
+	if (!backend_may_have_flows(&packet->src))
 		return VERDICT_ASK_VIP;
 	flow = reply_flow();
 	return flow ? flow_forward(skb, packet, flow, FLOW_REPLY, hook) : VERDICT_ASK_VIP;
@@ -136,13 +133,11 @@ static __always_inline enum verdict original(struct __sk_buff *skb, const struct
 		(void)flow_go_on(draft, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	is_ended = original_end(draft);
+	is_ended = original_end(draft, use, hook);
 	if (use == FLOW_REFUSE)
 		return verdict_give_up(COUNTER_REJECT_DEAD_BACKEND);
 	if (!is_ended)
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
-	if (use == FLOW_MOVE)
-		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(skb, packet, address, hook, draft);
 }
 
@@ -177,7 +172,7 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 
 	if (!draft || (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto)))
 		return false;
-	has_flows = address_may_have_flows(address, now_seconds());
+	has_flows = address_may_have_flows(address);
 	if (!has_flows && proto_has_handshake(packet->proto))
 		return false;
 	if (packet_read_ports_apart(skb, packet) || packet->fragment == FRAGMENT_LATER ||
@@ -198,7 +193,7 @@ static __always_inline enum verdict from_backend(struct __sk_buff *skb, struct p
 						 const struct address_info *address,
 						 const struct hook *hook)
 {
-	if (!address_may_have_flows(address, now_seconds()))
+	if (!address_may_have_flows(address))
 		return VERDICT_NEXT;
 	if (packet_read_ports(skb, packet))
 		return VERDICT_NEXT;
@@ -217,7 +212,6 @@ static __always_inline enum verdict from_backend(struct __sk_buff *skb, struct p
 static __noinline enum verdict to_node(struct __sk_buff *skb, struct packet *packet,
 				       const struct address_info *address, const struct hook *hook)
 {
-	const struct address_info *source;
 	const struct flow *flow;
 	bool may_be_reply;
 
@@ -227,9 +221,7 @@ static __noinline enum verdict to_node(struct __sk_buff *skb, struct packet *pac
 			return VERDICT_NEXT;
 		return VERDICT_ASK_VIP;
 	}
-	source = address_lookup(&packet->src);
-	may_be_reply = source && source->flags & ADDRESS_BACKEND &&
-		       address_may_have_flows(source, now_seconds());
+	may_be_reply = backend_may_have_flows(&packet->src);
 	if (!may_be_reply && !(address->flags & ADDRESS_VIP))
 		return VERDICT_NEXT;
 	if (packet_read_ports_apart(skb, packet))

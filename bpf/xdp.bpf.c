@@ -42,15 +42,13 @@ static __noinline enum verdict original_open(struct xdp_md *xdp, const struct pa
 
 	if (verdict != VERDICT_OPEN_FLOW)
 		return verdict;
-	flow_draft_fill(packet, hook, draft);
+	flow_describe_decided(packet, hook, draft);
 	err = flow_choose_source(xdp, packet, hook, draft);
 	if (err)
 		return verdict_of(err);
 	err = flow_open(xdp, hook, draft);
 	if (err)
 		return verdict_of(err);
-	if (address->flags & ADDRESS_NODE)
-		node_port_mark(packet->dst_port);
 	return frame_forward(xdp, packet, &draft->pair.original, hook);
 }
 
@@ -61,11 +59,9 @@ static __noinline enum verdict original_open(struct xdp_md *xdp, const struct pa
 static __noinline enum verdict reply(struct xdp_md *xdp, const struct packet *packet,
 				     const struct hook *hook)
 {
-	const struct address_info *source = address_lookup(&packet->src);
 	const struct flow *flow;
 
-	if (!source || !(source->flags & ADDRESS_BACKEND) ||
-	    !address_may_have_flows(source, now_seconds()))
+	if (!backend_may_have_flows(&packet->src))
 		return VERDICT_ASK_VIP;
 	flow = reply_flow();
 	return flow ? frame_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
@@ -99,10 +95,8 @@ static __always_inline enum verdict original(struct xdp_md *xdp, const struct pa
 		return frame_forward(xdp, packet, flow, hook);
 	}
 	/* TC tells the client, or tries again. */
-	if (use == FLOW_REFUSE || !original_end(draft))
+	if (use == FLOW_REFUSE || !original_end(draft, use, hook))
 		return VERDICT_NEXT;
-	if (use == FLOW_MOVE)
-		counter_add(COUNTER_RESELECTED, hook->size);
 	return original_open(xdp, packet, address, hook, draft);
 }
 

@@ -196,7 +196,7 @@ static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct pack
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
 	__builtin_memset(&draft->decision.target, 0, sizeof(draft->decision.target));
 	__builtin_memset(&draft->decision.place, 0, sizeof(draft->decision.place));
-	flow_draft_fill(packet, hook, draft);
+	flow_describe_decided(packet, hook, draft);
 	draft->pair.original.flags = FLOW_DSR_RECEIVED;
 	return VERDICT_OPEN_FLOW;
 }

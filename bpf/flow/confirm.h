@@ -91,9 +91,7 @@ static __noinline int flow_confirm(struct flow_draft *draft)
 	struct tuple_lock *lock;
 	enum flow_move move;
 
-	flow_peer_key(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply_key);
-	flow_peer(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply);
-	draft->pair.reply.check = flow_check_of(&draft->pair.reply_key);
+	flow_pair_complete(&draft->pair);
 	if (!flow_check_has_room()) {
 		flow_find_full();
 		return 0;

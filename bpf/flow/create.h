@@ -30,7 +30,6 @@ static __noinline int flow_decide(const struct packet *packet, const struct hook
 	if (!packet_opens(packet))
 		return -COUNTER_REJECT_NO_FLOW;
 	(void)client_find(packet, hook, &draft->decision.place);
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
 	return service_select(&client, &draft->decision.target, draft->decision.place.is_near,
 			      &draft->decision.choice);
 }
@@ -49,28 +48,39 @@ static __always_inline void exhausted_record(__u32 service)
 	seen->last_s = fresh.last_s;
 }
 
-static __always_inline void flow_draft_fill(const struct packet *packet, const struct hook *hook,
-					    struct flow_draft *draft)
+/* Describes in the draft the flow that a packet opens to a backend; its source stays as it is. */
+static __always_inline void flow_describe(const struct packet *packet, const struct hook *hook,
+					  const struct ip_addr *backend, __be16 port,
+					  struct flow_draft *draft)
 {
-	const struct flow_key *key = &draft->pair.original_key;
+	struct flow *flow = &draft->pair.original;
+
+	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
+	__builtin_memset(flow, 0, sizeof(*flow));
+	flow->new_src = packet->src;
+	flow->new_src_port = packet->src_port;
+	flow->new_dst = *backend;
+	flow->new_dst_port = port;
+	flow->last_use_s = now_seconds();
+	flow->ifindex = hook->ifindex;
+	flow_begin(packet, flow);
+	draft->claim.is_from_node = false;
+}
+
+/* Describes the flow of a packet to a frontend, to the backend of draft->decision. */
+static __always_inline void flow_describe_decided(const struct packet *packet,
+						  const struct hook *hook, struct flow_draft *draft)
+{
 	const struct choice *choice = &draft->decision.choice;
 	struct flow *flow = &draft->pair.original;
 
-	__builtin_memset(flow, 0, sizeof(*flow));
-	flow->new_src = key->src;
-	flow->new_src_port = key->src_port;
-	flow->new_dst = choice->addr;
-	flow->new_dst_port = choice->port;
+	flow_describe(packet, hook, &choice->addr, choice->port, draft);
 	flow->slot = choice->slot;
 	flow->backend = choice->backend;
 	flow->generation = choice->generation;
 	flow->service = choice->service;
-	flow->last_use_s = now_seconds();
-	flow_begin(packet, flow);
 	flow->kind = draft->decision.target.kind;
 	flow->is_near = draft->decision.place.is_near;
-	flow->ifindex = hook->ifindex;
-	draft->claim.is_from_node = false;
 }
 
 /*
@@ -203,15 +213,15 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 }
 
 /*
- * Creates the flow from the frontend, in draft->pair.original_key, to draft->decision.choice;
- * afterwards all of the flow is in the draft. Returns 0 or -enum counter_reason.
+ * Creates the flow that a packet opens to draft->decision.choice; afterwards all of the flow is in
+ * the draft. Returns 0 or -enum counter_reason.
  */
 static __noinline int flow_create(struct __sk_buff *skb, const struct packet *packet,
 				  const struct hook *hook, struct flow_draft *draft)
 {
 	int err;
 
-	flow_draft_fill(packet, hook, draft);
+	flow_describe_decided(packet, hook, draft);
 	err = flow_choose_source(skb, packet, hook, draft);
 	if (err)
 		return err;

@@ -44,16 +44,8 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
 	const struct address_info *source = address_lookup(&packet->src);
 	struct flow *flow = &draft->pair.original;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
-	__builtin_memset(flow, 0, sizeof(*flow));
-	flow->new_src = packet->src;
-	flow->new_dst = packet->dst;
-	flow->new_src_port = packet->src_port;
-	flow->new_dst_port = packet->dst_port;
-	flow->last_use_s = now_seconds();
-	flow->ifindex = hook->ifindex;
+	flow_describe(packet, hook, &packet->dst, packet->dst_port, draft);
 	flow->flags = FLOW_DIRECT;
-	flow_begin(packet, flow);
 	draft->claim.is_from_node = source && source->flags & ADDRESS_NODE;
 	address_expect_direct_flows(&packet->dst,
 				    flow->last_use_s + flow_timeout_s(packet->proto, FLOW_NEW));
@@ -70,7 +62,7 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
 {
 	struct flow *entry;
 
-	if (!address_may_have_direct_flows(address, now_seconds()))
+	if (!address_may_have_direct_flows(address))
 		return NULL;
 	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
 	entry = flow_read(&draft->pair.original_key, &draft->pair.original, ret_is_confirmed);

@@ -67,19 +67,22 @@ static __always_inline void flow_pair_of_reply(struct flow_pair *ret_pair,
 	flow_peer(key, reply, &ret_pair->original);
 }
 
-/* Fills a pair from one half of a flow. */
-static __always_inline void flow_pair_of(struct flow_pair *ret_pair, const struct flow_key *key,
-					 const struct flow *flow)
+/* Fills the reply half of a pair from its original half. */
+static __always_inline void flow_pair_complete(struct flow_pair *pair)
 {
-	if (key->direction == FLOW_REPLY) {
-		flow_pair_of_reply(ret_pair, key, flow);
-		return;
-	}
+	flow_peer_key(&pair->original_key, &pair->original, &pair->reply_key);
+	flow_peer(&pair->original_key, &pair->original, &pair->reply);
+	pair->reply.check = flow_check_of(&pair->reply_key);
+}
+
+/* Fills a pair from its original half. */
+static __always_inline void flow_pair_of_original(struct flow_pair *ret_pair,
+						  const struct flow_key *key,
+						  const struct flow *original)
+{
 	ret_pair->original_key = *key;
-	ret_pair->original = *flow;
-	flow_peer_key(key, flow, &ret_pair->reply_key);
-	flow_peer(key, flow, &ret_pair->reply);
-	ret_pair->reply.check = flow_check_of(&ret_pair->reply_key);
+	ret_pair->original = *original;
+	flow_pair_complete(ret_pair);
 }
 
 /*
@@ -96,9 +99,10 @@ __noinline int flow_end(__u32 direction, __u32 remains)
 	if (!draft)
 		return 0;
 	if (direction == FLOW_ORIGINAL)
-		flow_pair_of(&draft->ended, &draft->pair.original_key, &draft->pair.original);
+		flow_pair_of_original(&draft->ended, &draft->pair.original_key,
+				      &draft->pair.original);
 	else
-		flow_pair_of(&draft->ended, &draft->pair.reply_key, &draft->pair.reply);
+		flow_pair_of_reply(&draft->ended, &draft->pair.reply_key, &draft->pair.reply);
 	lock = tuple_lock_of(&draft->ended.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return 0;

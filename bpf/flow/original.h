@@ -121,14 +121,20 @@ static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
 }
 
 /*
- * Ends the flow of draft->pair.original, which its client's packet does not follow. Returns false
- * if another CPU holds the flow's lock: see flow_end().
+ * Ends the flow of draft->pair.original, which its client's packet does not follow, and counts the
+ * packet if it moves to another backend. Returns false if another CPU holds the flow's lock: see
+ * flow_end().
  */
-static __always_inline bool original_end(const struct flow_draft *draft)
+static __noinline bool original_end(const struct flow_draft *draft, enum flow_use use,
+				    const struct hook *hook)
 {
-	return flow_end(FLOW_ORIGINAL, draft->pair.original.state == FLOW_CLOSED
-					       ? FLOW_LEAVES_REPLY
-					       : FLOW_LEAVES_NOTHING);
+	if (!flow_end(FLOW_ORIGINAL, draft->pair.original.state == FLOW_CLOSED
+					     ? FLOW_LEAVES_REPLY
+					     : FLOW_LEAVES_NOTHING))
+		return false;
+	if (use == FLOW_MOVE)
+		counter_add(COUNTER_RESELECTED, hook->size);
+	return true;
 }
 
 /*
@@ -150,5 +156,9 @@ static __always_inline enum verdict original_decide(void *ctx, const struct pack
 	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, draft))
 		return VERDICT_NEXT;
 	err = flow_decide(packet, hook, target, draft);
-	return err ? verdict_of(err) : VERDICT_OPEN_FLOW;
+	if (err)
+		return verdict_of(err);
+	if (address->flags & ADDRESS_NODE)
+		node_port_mark(packet->dst_port);
+	return VERDICT_OPEN_FLOW;
 }

@@ -89,7 +89,7 @@ __noinline int flow_check_next(__u32 now_s)
 	if (!confirmed || confirmed->ticket != check->ticket)
 		return early_s;
 	if (flow_is_expired(&confirmed->flow, check->key.proto, now_s)) {
-		flow_pair_of(&draft->ended, &check->key, &confirmed->flow);
+		flow_pair_of_original(&draft->ended, &check->key, &confirmed->flow);
 		if (flow_expire(draft, now_s))
 			return early_s;
 	}

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
 
+#include "config.h"
 #include "fairlead/atomic.h"
 #include "maps.h"
 
@@ -78,11 +79,19 @@ static __always_inline struct address_flows *address_flows_of(const struct addre
 /*
  * False if no flow of this VIP or backend can exist, so that the flow tables need not be searched.
  */
-static __always_inline bool address_may_have_flows(const struct address_info *info, __u32 now_s)
+static __always_inline bool address_may_have_flows(const struct address_info *info)
 {
 	const struct address_flows *busy = address_flows_of(info);
 
-	return busy && (busy->confirmed || busy->new_until_s >= now_s);
+	return busy && (busy->confirmed || busy->new_until_s >= now_seconds());
+}
+
+/* True if the address is a backend's and the backend may have flows. */
+static __always_inline bool backend_may_have_flows(const struct ip_addr *addr)
+{
+	const struct address_info *info = address_lookup(addr);
+
+	return info && info->flags & ADDRESS_BACKEND && address_may_have_flows(info);
 }
 
 static __always_inline void address_expect_flows(const struct ip_addr *addr, __u32 until_s)
@@ -95,12 +104,11 @@ static __always_inline void address_expect_flows(const struct ip_addr *addr, __u
 }
 
 /* False if no client of this backend has a translated direct conversation. */
-static __always_inline bool address_may_have_direct_flows(const struct address_info *info,
-							  __u32 now_s)
+static __always_inline bool address_may_have_direct_flows(const struct address_info *info)
 {
 	const struct address_flows *busy = address_flows_of(info);
 
-	return busy && busy->direct_until_s >= now_s;
+	return busy && busy->direct_until_s >= now_seconds();
 }
 
 static __always_inline void address_expect_direct_flows(const struct ip_addr *addr, __u32 until_s)

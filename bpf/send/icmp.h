@@ -234,17 +234,12 @@ static __noinline enum verdict
 icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet, const struct hook *hook)
 {
 	struct flow_draft *draft = flow_draft_get();
-	const struct address_info *backend;
-	const struct flow *flow;
 
-	if (!draft || !icmp_read_quote(skb, packet, &draft->icmp))
+	if (!draft || !icmp_read_quote(skb, packet, &draft->icmp) ||
+	    !backend_may_have_flows(&draft->icmp.quote.dst))
 		return VERDICT_NEXT;
-	backend = address_lookup(&draft->icmp.quote.dst);
-	if (!backend || !(backend->flags & ADDRESS_BACKEND) ||
-	    !address_may_have_flows(backend, now_seconds()))
-		return VERDICT_NEXT;
-	flow = icmp_find_flow(&draft->icmp.quote, FLOW_REPLY);
-	return flow ? VERDICT_TRANSLATE_ERROR : VERDICT_NEXT;
+	return icmp_find_flow(&draft->icmp.quote, FLOW_REPLY) ? VERDICT_TRANSLATE_ERROR
+							      : VERDICT_NEXT;
 }
 
 /*

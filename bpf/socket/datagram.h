@@ -288,7 +288,7 @@ static __always_inline enum socket_verdict datagram_to_no_frontend(struct bpf_so
 	if (address->flags & ADDRESS_BACKEND)
 		datagram_record_direct(ctx, socket, endpoint);
 	if (!(address->flags & ADDRESS_CLUSTER_IP) ||
-	    (config.tc_attached && address_may_have_flows(address, now_seconds())))
+	    (config.tc_attached && address_may_have_flows(address)))
 		return SOCKET_ALLOW;
 	return socket_refuse(ctx, endpoint, COUNTER_REJECT_NO_PORT);
 }
