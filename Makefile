@@ -133,13 +133,14 @@ build/tests/bpf/%_test: build/tests/bpf/%_test.o $(bpf_harness) $(san_objects)
 
 # Without sanitizers, for what it measures is time.
 build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tests/bpf/datapath.c \
-		tests/bpf/outside.c user/base/address.c | $(skeletons)
+		tests/bpf/outside.c user/base/address.c user/base/file.c user/base/map.c | $(skeletons)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
 
 # Without sanitizers, for what counts is packets a second.
-fuzz_sources := $(wildcard tests/fuzz/*.c) $(addprefix tests/bpf/,packets.c datapath.c encapsulated.c) user/base/address.c
+fuzz_sources := $(wildcard tests/fuzz/*.c) $(addprefix tests/bpf/,packets.c datapath.c encapsulated.c) \
+	$(addprefix user/base/,address.c file.c map.c)
 build/tests/fuzz/packet_fuzz: $(fuzz_sources:%.c=build/fuzz/%.o)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "base/map.h"
 
 #define PODS_MAX 250
 #define SMALL    1024 /* entries of most maps: emptied for each test */
@@ -112,12 +113,16 @@ int datapath_unload(void **state)
 	return 0;
 }
 
+static bool no_key(const void *key, const void *context)
+{
+	(void)key;
+	(void)context;
+	return false;
+}
+
 static void map_clear(const struct bpf_map *map)
 {
-	__u8 key[256];
-
-	while (!bpf_map_get_next_key(fd_of(map), NULL, key))
-		assert_int_equal(bpf_map_delete_elem(fd_of(map), key), 0);
+	assert_int_equal(map_keep_only(fd_of(map), no_key, NULL), 0);
 }
 
 static void array_clear(const struct bpf_map *map)
@@ -435,28 +440,36 @@ __u32 given_pods(unsigned count)
 	return given_service(vip(80), variant.proto, count, backends);
 }
 
+struct ageing {
+	int map;
+	size_t value_size, last_use_offset;
+	__u32 seconds;
+};
+
+/* One that a timer has ended meanwhile does not come back. */
+static void age_entry(const void *key, const void *value, void *context)
+{
+	const struct ageing *ageing = context;
+	__u32 last_use_s;
+	__u8 aged[256];
+
+	assert_true(ageing->value_size <= sizeof(aged));
+	memcpy(aged, value, ageing->value_size);
+	memcpy(&last_use_s, aged + ageing->last_use_offset, sizeof(last_use_s));
+	last_use_s -= ageing->seconds;
+	memcpy(aged + ageing->last_use_offset, &last_use_s, sizeof(last_use_s));
+	(void)bpf_map_update_elem(ageing->map, key, aged, BPF_EXIST);
+}
+
 /*
- * Keys first: an entry that is written moves to the front of its bucket, and would be met again. One
- * that a timer has ended meanwhile does not come back.
+ * An entry that is written moves to the front of its bucket. It is not met again there, because
+ * buckets are copied whole before their entries are handed on.
  */
 static void age_entries(const struct bpf_map *map, size_t last_use_offset, __u32 seconds)
 {
-	__u32 count = 0, room = bpf_map__max_entries(map), last_use_s;
-	__u8(*keys)[64] = calloc(room, sizeof(*keys)), value[256];
-	void *previous = NULL;
+	struct ageing ageing = {fd_of(map), bpf_map__value_size(map), last_use_offset, seconds};
 
-	assert_non_null(keys);
-	while (count < room && !bpf_map_get_next_key(fd_of(map), previous, keys[count]))
-		previous = keys[count++];
-	while (count--) {
-		if (bpf_map_lookup_elem(fd_of(map), keys[count], value))
-			continue;
-		memcpy(&last_use_s, value + last_use_offset, sizeof(last_use_s));
-		last_use_s -= seconds;
-		memcpy(value + last_use_offset, &last_use_s, sizeof(last_use_s));
-		(void)bpf_map_update_elem(fd_of(map), keys[count], value, BPF_EXIST);
-	}
-	free(keys);
+	assert_int_equal(map_each(ageing.map, age_entry, &ageing), 0);
 }
 
 static void age_datagrams(__u32 seconds)
@@ -654,17 +667,19 @@ enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction
 	return FLOW_AMONG_NEW;
 }
 
-unsigned flows_count(int map)
+static bool has_direction(const void *key, const void *context)
 {
-	struct flow_key key;
-	void *previous = NULL;
-	unsigned count = 0;
+	const enum flow_direction *direction = context;
+	const struct flow_key *flow_key = key;
 
-	while (!bpf_map_get_next_key(map, previous, &key)) {
-		previous = &key;
-		count++;
-	}
-	return count;
+	return flow_key->direction == *direction;
+}
+
+void given_half_left(enum flow_direction direction)
+{
+	assert_int_equal(map_keep_only(fd_of(programs->maps.new_flows), has_direction, &direction),
+			 0);
+	assert_int_equal(map_count(fd_of(programs->maps.new_flows)), 1);
 }
 
 enum flow_place original_place(struct flow *ret_flow)

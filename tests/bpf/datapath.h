@@ -150,8 +150,10 @@ struct flow_key flow_key_of(struct peer src, struct peer dst, enum flow_directio
 enum flow_place { FLOW_NOWHERE, FLOW_AMONG_NEW, FLOW_CONFIRMED };
 enum flow_place flow_place(struct peer src, struct peer dst, enum flow_direction direction,
 			   struct flow *ret_flow);
-unsigned flows_count(int map);
 struct address_flows address_flows_of(struct ip_addr addr);
+
+/* The only new flow has lost its other half, as by LRU eviction. */
+void given_half_left(enum flow_direction direction);
 
 /* The two halves that client(4000) to vip(80), served by pod(1), has. */
 enum flow_place original_place(struct flow *ret_flow);

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/map.h"
+
 #define TIMEOUT_S  1
 #define CHECK_S    1
 #define DEADLINE_S 15
@@ -109,7 +111,7 @@ static bool program_is_gone(__u32 id)
 
 static unsigned halves(void)
 {
-	return flows_count(bpf_map__fd(programs->maps.flows));
+	return map_count(bpf_map__fd(programs->maps.flows));
 }
 
 static time_t now(void)

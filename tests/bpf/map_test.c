@@ -144,6 +144,7 @@ static void every_entry_of_a_hash_table_is_handed_on_once(void **state)
 	(void)state;
 	assert_int_equal(map_each(fd, entry_seen, &seen), 0);
 	then_each_was_seen_once(&seen, MANY);
+	assert_int_equal(map_count(fd), MANY);
 }
 
 static void every_entry_of_an_array_is_handed_on_once(void **state)
@@ -189,6 +190,7 @@ static void what_is_no_map_is_an_error(void **state)
 
 	(void)state;
 	assert_true(map_each(-1, entry_seen, &seen) < 0);
+	assert_true(map_count(-1) < 0);
 	assert_int_equal(map_max_entries(-1), 0);
 	assert_int_equal(map_memory(-1), 0);
 }

@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/map.h"
+
 #define CPUS_MAX           16
 #define VARIANTS           4
 #define BACKENDS           2 /* of each service */
@@ -499,26 +501,25 @@ static bool confirmed_read(const struct flow_key *key, struct confirmed_flow *re
 	return !bpf_map_lookup_elem(bpf_map__fd(programs->maps.flows), key, ret_confirmed);
 }
 
+static void flow_hold(const void *key, const void *value, void *context)
+{
+	struct entry *entry = &held.entries[held.count++];
+
+	(void)context;
+	assert_true(held.count <= bpf_map__max_entries(programs->maps.flows));
+	memcpy(&entry->key, key, sizeof(entry->key));
+	memcpy(&entry->confirmed, value, sizeof(entry->confirmed));
+	held.originals += entry->key.direction == FLOW_ORIGINAL;
+}
+
 static void flows_read(void)
 {
-	__u32 room = bpf_map__max_entries(programs->maps.flows);
-	const struct flow_key *previous = NULL;
-
 	free(held.entries);
-	held.entries = calloc(room, sizeof(*held.entries));
+	held.entries = calloc(bpf_map__max_entries(programs->maps.flows), sizeof(*held.entries));
 	assert_non_null(held.entries);
 	held.count = 0;
 	held.originals = 0;
-	while (held.count < room) {
-		struct entry *entry = &held.entries[held.count];
-
-		if (bpf_map_get_next_key(bpf_map__fd(programs->maps.flows), previous, &entry->key))
-			break;
-		assert_true(confirmed_read(&entry->key, &entry->confirmed));
-		held.originals += entry->key.direction == FLOW_ORIGINAL;
-		held.count++;
-		previous = &entry->key;
-	}
+	assert_int_equal(map_each(bpf_map__fd(programs->maps.flows), flow_hold, NULL), 0);
 }
 
 static void then_each_flow_has_both_halves(void)
@@ -627,18 +628,19 @@ static bool is_left_behind(const struct flow_key *key, const struct flow *flow)
 	       memcmp(&original.new_dst, &key->src, sizeof(key->src)) != 0;
 }
 
+static void new_half_count(const void *key, const void *value, void *context)
+{
+	unsigned *count = context;
+
+	*count += !is_left_behind(key, value);
+}
+
 static unsigned new_halves(void)
 {
-	int map = bpf_map__fd(programs->maps.new_flows);
-	struct flow_key key, *previous = NULL;
 	unsigned count = 0;
-	struct flow flow;
 
-	while (!bpf_map_get_next_key(map, previous, &key)) {
-		if (!bpf_map_lookup_elem(map, &key, &flow) && !is_left_behind(&key, &flow))
-			count++;
-		previous = &key;
-	}
+	assert_int_equal(map_each(bpf_map__fd(programs->maps.new_flows), new_half_count, &count),
+			 0);
 	return count;
 }
 
@@ -871,7 +873,7 @@ static void a_flow_that_finds_no_room_stays_new(void **state)
 
 static unsigned halves(void)
 {
-	return flows_count(bpf_map__fd(programs->maps.flows));
+	return map_count(bpf_map__fd(programs->maps.flows));
 }
 
 /*

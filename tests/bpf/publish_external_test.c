@@ -13,6 +13,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "base/map.h"
 
 #define FRONTENDS_MAX 16
 
@@ -95,12 +96,12 @@ static struct frontend_target target_of(struct fixture *fixture, const char *add
 
 static uint32_t frontend_count(struct fixture *fixture)
 {
-	return map_count(fixture->maps.frontends, sizeof(struct frontend));
+	return map_count(fixture->maps.frontends);
 }
 
 static uint32_t range_count(struct fixture *fixture)
 {
-	return map_count(fixture->maps.source_ranges, sizeof(struct source_range));
+	return map_count(fixture->maps.source_ranges);
 }
 
 #define EVERYWHERE                                                                                  \
@@ -131,7 +132,7 @@ static void test_all_kinds(void **state)
 	then_address(fixture, "172.18.0.11", ADDRESS_RETIRED);
 	then_address(fixture, "203.0.113.1", ADDRESS_RETIRED);
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
 	assert_int_equal(numbers_of(fixture).frontends, 0);
 }
 
@@ -195,7 +196,7 @@ static void test_kind_changes(void **state)
 	then_address(fixture, "203.0.113.1", ADDRESS_EXTERNAL);
 	when_gone(fixture, "web");
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
 }
 
 static void test_cluster_ip_is_not_taken_away(void **state)
@@ -315,7 +316,7 @@ static void test_frontends_full(void **state)
 	then_full(fixture, "web", "frontends", "--max-frontends");
 	assert_int_equal(frontend_count(fixture), 0);
 	/* Only its ClusterIP, to be left alone. */
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 1);
+	assert_int_equal(map_count(fixture->maps.addresses), 1);
 	then_address(fixture, "10.96.0.1", ADDRESS_EXTERNAL);
 	assert_int_equal(numbers_of(fixture).addresses, 1);
 	assert_int_equal(when_published(fixture, "web",
@@ -347,7 +348,7 @@ static void test_restart(void **state)
 	assert_int_equal(frontend_count(fixture), 0);
 	assert_int_equal(range_count(fixture), 0);
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
 }
 
 static void test_ranges_of_nobody_are_removed(void **state)

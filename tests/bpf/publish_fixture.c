@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "base/map.h"
 
 const struct sizes usual_sizes = {64, 1024, 256, 64, 512};
 
@@ -353,17 +354,6 @@ struct address_flows *flows_of(struct fixture *fixture, const char *text)
 	return &fixture->address_flows[info.index];
 }
 
-uint32_t map_count(int map, size_t key_size)
-{
-	char key[256];
-	uint32_t count = 0;
-
-	assert_true(key_size <= sizeof(key));
-	for (void *last = NULL; !bpf_map_get_next_key(map, last, key); last = key)
-		count++;
-	return count;
-}
-
 struct unprogrammed reason_of(struct fixture *fixture, const char *name)
 {
 	struct unprogrammed_key key = {.namespace_ = "shop",
@@ -408,15 +398,24 @@ static void dump_add(struct dump *dump, const void *bytes, size_t size)
 	dump->size += size;
 }
 
+struct dump_target {
+	struct dump *dump;
+	size_t key_size, value_size;
+};
+
+static void dump_add_entry(const void *key, const void *value, void *context)
+{
+	const struct dump_target *target = context;
+
+	dump_add(target->dump, key, target->key_size);
+	dump_add(target->dump, value, target->value_size);
+}
+
 static void dump_add_hash(struct dump *dump, int map, size_t key_size, size_t value_size)
 {
-	char key[256], value[256];
+	struct dump_target target = {dump, key_size, value_size};
 
-	for (void *last = NULL; !bpf_map_get_next_key(map, last, key); last = key) {
-		assert_int_equal(bpf_map_lookup_elem(map, key, value), 0);
-		dump_add(dump, key, key_size);
-		dump_add(dump, value, value_size);
-	}
+	assert_int_equal(map_each(map, dump_add_entry, &target), 0);
 }
 
 struct dump dump_of(struct fixture *fixture)

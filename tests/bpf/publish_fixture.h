@@ -97,7 +97,6 @@ void then_list(struct fixture *fixture, struct slot_range range, const char *exp
 void then_served(struct fixture *fixture, const char *vip, const char *expected);
 void then_address(struct fixture *fixture, const char *addr, uint32_t expected);
 struct address_flows *flows_of(struct fixture *fixture, const char *text);
-uint32_t map_count(int map, size_t key_size);
 
 /* Why shop/<name> port http (IPv4, TCP) is not programmed; reason 0: it is. */
 struct unprogrammed reason_of(struct fixture *fixture, const char *name);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/map.h"
 
 static void then_retired_and_gone(struct fixture *fixture, const char *vip)
 {
@@ -114,22 +115,22 @@ static void test_is_given_back(void **state)
 	then_taken(fixture, "copy-of-copy", "10.96.0.1:80/TCP by shop/copy");
 	when_aged(fixture, "web", 400, "10.96.0.1", "1 2");
 	then_served(fixture, "10.96.0.1", "3");
-	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 1);
+	assert_int_equal(map_count(fixture->maps.frontends), 1);
 
 	/* So it is where the winner leaves for another address. */
 	when_aged(fixture, "copy", 200, "10.96.0.2", "3");
 	then_served(fixture, "10.96.0.1", "4");
 	then_served(fixture, "10.96.0.2", "3");
 	then_taken(fixture, "web", "10.96.0.1:80/TCP by shop/copy-of-copy");
-	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 2);
+	assert_int_equal(map_count(fixture->maps.frontends), 2);
 
 	when_gone(fixture, "web");
 	then_fits(fixture, "web");
 	when_gone(fixture, "copy-of-copy");
 	when_gone(fixture, "copy");
-	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 0);
+	assert_int_equal(map_count(fixture->maps.frontends), 0);
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
 }
 
 static void test_older_service_takes_over(void **state)
@@ -412,8 +413,8 @@ static void test_random_wishes(void **state)
 	for (uint32_t i = 0; i < SERVICES; i++)
 		when_wanted(fixture, i, 0);
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 0);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.frontends), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
 	assert_int_equal(numbers_of(fixture).frontends, 0);
 	fixture_free(fixture);
 }

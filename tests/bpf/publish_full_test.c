@@ -15,6 +15,7 @@
 
 #include "fairlead/limits.h"
 #include "base/log.h"
+#include "base/map.h"
 
 static int retry(const char *namespace_, const char *name, void *context)
 {
@@ -220,25 +221,34 @@ static void test_filled_and_emptied(void **state)
 		assert_int_equal(numbers.slots, 0);
 		assert_int_equal(numbers.frontends, 0);
 		assert_int_equal(numbers.unfitting, 0);
-		assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+		assert_int_equal(map_count(fixture->maps.addresses), 0);
 	}
 	fixture_free(fixture);
+}
+
+struct indexes {
+	uint32_t count;
+	bool is_taken[64];
+};
+
+static void index_take(const void *key, const void *value, void *context)
+{
+	const struct address_info *info = value;
+	struct indexes *indexes = context;
+
+	(void)key;
+	assert_between(info->index, 1, indexes->count - 1);
+	assert_false(indexes->is_taken[info->index]);
+	indexes->is_taken[info->index] = true;
 }
 
 /* No two entries of `addresses` have one index. */
 static void then_indexes_are_unique(struct fixture *fixture)
 {
-	bool is_taken[64] = {};
-	struct address_info info;
-	struct ip_addr addr;
+	struct indexes indexes = {.count = fixture->sizes.addresses};
 
-	for (void *last = NULL; !bpf_map_get_next_key(fixture->maps.addresses, last, &addr);
-	     last = &addr) {
-		assert_int_equal(bpf_map_lookup_elem(fixture->maps.addresses, &addr, &info), 0);
-		assert_between(info.index, 1, fixture->sizes.addresses - 1);
-		assert_false(is_taken[info.index]);
-		is_taken[info.index] = true;
-	}
+	assert_true(indexes.count <= sizeof(indexes.is_taken));
+	assert_int_equal(map_each(fixture->maps.addresses, index_take, &indexes), 0);
 }
 
 /*

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/map.h"
 
 #define VIP  "10.96.0.1"
 #define VIP6 "fd00:96::1"
@@ -31,7 +32,7 @@ static int when_left_alone(struct fixture *fixture, const char *name, const char
 
 static uint32_t addresses_in(struct fixture *fixture)
 {
-	return map_count(fixture->maps.addresses, sizeof(struct ip_addr));
+	return map_count(fixture->maps.addresses);
 }
 
 static void test_comes_and_goes(void **state)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/map.h"
 
 static void test_restart_writes_nothing(void **state)
 {
@@ -93,7 +94,7 @@ static void test_retired_vip_survives_a_restart(void **state)
 	flows_of(fixture, "10.96.0.1")->confirmed = 0;
 	flows_of(fixture, "10.0.0.1")->confirmed = 0;
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
 }
 
 /* What a publish that stopped halfway leaves behind, and worse; nothing of it may do harm. */
@@ -147,9 +148,9 @@ static void test_crash_repair(void **state)
 	then_state(fixture, 51, BACKEND_FREE);
 	then_address(fixture, "10.0.0.99", 0);
 	then_address(fixture, "10.96.0.77", 0);
-	assert_int_equal(map_count(fixture->maps.service_names, sizeof(uint32_t)), 1);
-	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 1);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 3);
+	assert_int_equal(map_count(fixture->maps.service_names), 1);
+	assert_int_equal(map_count(fixture->maps.frontends), 1);
+	assert_int_equal(map_count(fixture->maps.addresses), 3);
 	assert_int_equal(fixture->services[41].flags, 0);
 	assert_int_equal(numbers_of(fixture).backends, 2);
 	assert_int_equal(numbers_of(fixture).draining, 0);
@@ -297,8 +298,8 @@ static void test_garbage_of_every_kind(void **state)
 		then_served(fixture, vip, "1 2 3");
 		then_list(fixture, service_of(fixture, vip)->local_slots, "");
 	}
-	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 8);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 11);
+	assert_int_equal(map_count(fixture->maps.frontends), 8);
+	assert_int_equal(map_count(fixture->maps.addresses), 11);
 	assert_int_equal(numbers_of(fixture).slots, 24);
 	/* All is sound now: the next start has nothing to put right, nor to write. */
 	sound = dump_of(fixture);

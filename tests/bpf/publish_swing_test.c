@@ -15,6 +15,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "base/map.h"
 
 #define REPLACEMENTS 20000
 #define SET_A_FIRST  1
@@ -219,49 +220,49 @@ static void list_describe(struct fixture *fixture, struct slot_range range, char
 	lines_fini(&members);
 }
 
-static void describe_frontends(struct fixture *fixture, struct lines *lines)
+struct description {
+	struct fixture *fixture;
+	struct lines *lines;
+};
+
+static void frontend_describe(const void *key, const void *value, void *context)
 {
-	struct frontend key;
-	struct frontend_target target;
-	struct service_name name;
+	const struct description *description = context;
+	const struct fixture *fixture = description->fixture;
+	const struct frontend_target *target = value;
+	const struct frontend *frontend = key;
+	const struct service *service = &fixture->services[target->service];
 	char text[TEXT_SIZE], one[ADDRESS_TEXT_SIZE];
+	struct service_name name;
+	size_t len;
 
-	for (void *last = NULL; !bpf_map_get_next_key(fixture->maps.frontends, last, &key);
-	     last = &key) {
-		const struct service *service;
-		size_t len;
-
-		assert_int_equal(bpf_map_lookup_elem(fixture->maps.frontends, &key, &target), 0);
-		service = &fixture->services[target.service];
-		assert_int_equal(
-			bpf_map_lookup_elem(fixture->maps.service_names, &target.service, &name),
-			0);
-		(void)snprintf(text, sizeof(text), "%s/%u -> %s %u/%u/%u flags %u affinity %u:",
-			       endpoint_format(&key.vip, key.port, one), key.proto, name.name,
-			       name.ready, name.total, name.draining, service->flags,
-			       service->affinity_timeout_s);
-		list_describe(fixture, service->cluster_slots, text, sizeof(text));
-		len = strlen(text);
-		(void)snprintf(text + len, sizeof(text) - len, " |");
-		list_describe(fixture, service->local_slots, text, sizeof(text));
-		lines_add(lines, text);
-	}
+	assert_int_equal(bpf_map_lookup_elem(fixture->maps.service_names, &target->service, &name),
+			 0);
+	(void)snprintf(text, sizeof(text), "%s/%u -> %s %u/%u/%u flags %u affinity %u:",
+		       endpoint_format(&frontend->vip, frontend->port, one), frontend->proto,
+		       name.name, name.ready, name.total, name.draining, service->flags,
+		       service->affinity_timeout_s);
+	list_describe(description->fixture, service->cluster_slots, text, sizeof(text));
+	len = strlen(text);
+	(void)snprintf(text + len, sizeof(text) - len, " |");
+	list_describe(description->fixture, service->local_slots, text, sizeof(text));
+	lines_add(description->lines, text);
 }
 
-static void describe_rest(struct fixture *fixture, struct lines *lines)
+static void address_describe(const void *key, const void *value, void *context)
 {
-	struct unprogrammed_key reason;
-	struct address_info info;
-	struct ip_addr addr;
+	const struct description *description = context;
+	const struct address_info *info = value;
 	char text[TEXT_SIZE], one[ADDRESS_TEXT_SIZE];
 
-	for (void *last = NULL; !bpf_map_get_next_key(fixture->maps.addresses, last, &addr);
-	     last = &addr) {
-		assert_int_equal(bpf_map_lookup_elem(fixture->maps.addresses, &addr, &info), 0);
-		(void)snprintf(text, sizeof(text), "address %s %u", address_format(&addr, one),
-			       info.flags);
-		lines_add(lines, text);
-	}
+	(void)snprintf(text, sizeof(text), "address %s %u", address_format(key, one), info->flags);
+	lines_add(description->lines, text);
+}
+
+static void backends_describe(const struct fixture *fixture, struct lines *lines)
+{
+	char text[TEXT_SIZE], one[ADDRESS_TEXT_SIZE];
+
 	for (uint32_t id = 1; id < fixture->sizes.backends; id++) {
 		const struct backend *backend = &fixture->backends[id];
 
@@ -272,19 +273,28 @@ static void describe_rest(struct fixture *fixture, struct lines *lines)
 			       backend->state, backend->flags);
 		lines_add(lines, text);
 	}
-	for (void *last = NULL; !bpf_map_get_next_key(fixture->maps.unprogrammed, last, &reason);
-	     last = &reason) {
-		(void)snprintf(text, sizeof(text), "unprogrammed %s", reason.name);
-		lines_add(lines, text);
-	}
+}
+
+static void reason_describe(const void *key, const void *value, void *context)
+{
+	const struct description *description = context;
+	const struct unprogrammed_key *reason = key;
+	char text[TEXT_SIZE];
+
+	(void)value;
+	(void)snprintf(text, sizeof(text), "unprogrammed %s", reason->name);
+	lines_add(description->lines, text);
 }
 
 static struct lines describe(struct fixture *fixture)
 {
 	struct lines lines = {};
+	struct description description = {fixture, &lines};
 
-	describe_frontends(fixture, &lines);
-	describe_rest(fixture, &lines);
+	assert_int_equal(map_each(fixture->maps.frontends, frontend_describe, &description), 0);
+	assert_int_equal(map_each(fixture->maps.addresses, address_describe, &description), 0);
+	backends_describe(fixture, &lines);
+	assert_int_equal(map_each(fixture->maps.unprogrammed, reason_describe, &description), 0);
 	if (lines.count)
 		qsort(lines.items, lines.count, sizeof(*lines.items), compare_lines);
 	return lines;
@@ -371,9 +381,9 @@ static void random_run(uint64_t seed)
 			when_gone(fixture, last[i].port.name.name);
 	}
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
-	assert_int_equal(map_count(fixture->maps.frontends, sizeof(struct frontend)), 0);
-	assert_int_equal(map_count(fixture->maps.service_names, sizeof(uint32_t)), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
+	assert_int_equal(map_count(fixture->maps.frontends), 0);
+	assert_int_equal(map_count(fixture->maps.service_names), 0);
 	assert_int_equal(numbers_of(fixture).backends, 0);
 	assert_int_equal(numbers_of(fixture).slots, 0);
 	assert_int_equal(publisher_reclaim(fixture->publisher, now_ns() + fixture->ahead_ns), 0);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/map.h"
 
 /* What direct server return asks: is there a node that unwraps. */
 static void test_backends_know_whether_they_are_on_a_node(void **state)
@@ -319,9 +320,9 @@ static void test_service_that_goes(void **state)
 
 	assert_int_equal(service_id_of(fixture, "10.96.0.1", IPPROTO_TCP), 0);
 	assert_int_equal(fixture->services[id].flags, 0);
-	assert_int_equal(map_count(fixture->maps.service_names, sizeof(uint32_t)), 0);
+	assert_int_equal(map_count(fixture->maps.service_names), 0);
 	when_settled(fixture);
-	assert_int_equal(map_count(fixture->maps.addresses, sizeof(struct ip_addr)), 0);
+	assert_int_equal(map_count(fixture->maps.addresses), 0);
 	then_state(fixture, 1, BACKEND_FREE);
 	assert_int_equal(numbers_of(fixture).service_ports, 0);
 	assert_int_equal(numbers_of(fixture).backends, 0);

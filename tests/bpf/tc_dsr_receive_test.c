@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/map.h"
+
 static bool is_ipv4(void)
 {
 	return variant.family == FAMILY_IPV4;
@@ -270,7 +272,7 @@ static void only_nodes_of_the_cluster_are_listened_to(void **state)
 	when_asked(encapsulated(opens(client(4000), vip(80)), stranger(), pod(1)));
 
 	then_dropped(COUNTER_DROP_NOT_A_NODE);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 }
 
 static void this_node_sends_none_to_itself(void **state)
@@ -317,7 +319,7 @@ static void a_node_is_believed_only_by_a_link_that_leads_to_it(void **state)
 
 	when_received_by(side, opens(client(4000), vip(80)), other_node(), pod(1));
 	then_dropped(COUNTER_DROP_NOT_A_NODE);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 
 	when_received_by(uplink, opens(client(4000), vip(80)), other_node(), pod(1));
 	then_goes_on_as(opens(client(4000), pod(1)));
@@ -463,7 +465,7 @@ static void source_ranges_hold_for_what_others_send(void **state)
 
 	when_received(opens(another_client(4000), another_vip(80)), pod(1));
 	then_dropped(COUNTER_DROP_SOURCE_RANGE);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 	when_received(opens(client(4000), another_vip(80)), pod(1));
 	then_goes_on_as(opens(client(4000), pod(1)));
 	when_received(opens(another_client(4001), vip(80)), pod(1));
@@ -548,7 +550,7 @@ static void what_is_cut_short_is_dropped(void **state)
 		dropped++;
 	}
 	then_counted(COUNTER_DROP_MALFORMED, dropped);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 }
 
 static void only_protocols_of_services_are_unwrapped(void **state)

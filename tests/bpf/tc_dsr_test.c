@@ -11,6 +11,8 @@
 #include <bpf/libbpf.h>
 #include <string.h>
 
+#include "base/map.h"
+
 static bool is_ipv4(void)
 {
 	return variant.family == FAMILY_IPV4;
@@ -271,7 +273,7 @@ static void the_backends_node_confirms_a_flow(void **state)
 	assert_int_equal(original_place(&flow), FLOW_CONFIRMED);
 	assert_int_equal(flow.state, FLOW_ESTABLISHED);
 	assert_int_equal(reply_place(NULL), FLOW_NOWHERE);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 	assert_int_equal(address_flows_of(vip(0).addr).confirmed, 1);
 	assert_int_equal(address_flows_of(pod(1).addr).confirmed, 1);
 	/* And is not asked again. */
@@ -344,7 +346,7 @@ static void a_flood_of_first_packets_confirms_nothing(void **state)
 		when_asked(opens(client(port), vip(80)));
 		when_asked(opens(client(port), vip(80)));
 	}
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.flows)), 0);
 }
 
 static void a_flow_that_ended_is_forgotten_and_its_port_used_again(void **state)

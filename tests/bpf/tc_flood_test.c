@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/map.h"
+
 #define ESTABLISHED 100
 #define FLOOD       1000000
 #define VARIANTS    4
@@ -104,9 +106,8 @@ static void a_flood_of_a_million_sources_evicts_no_established_flow(void **state
 		when_asked(opens(spoofed(number), node(NODE_PORT)));
 	}
 
-	assert_between(flows_count(bpf_map__fd(programs->maps.new_flows)), 1, NEW_FLOWS);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.flows)),
-			 2 * VARIANTS * ESTABLISHED);
+	assert_between(map_count(bpf_map__fd(programs->maps.new_flows)), 1, NEW_FLOWS);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.flows)), 2 * VARIANTS * ESTABLISHED);
 	assert_int_equal(memory_of_maps(), memory);
 	for (unsigned i = 0; i < VARIANTS; i++) {
 		variant = variants[i];

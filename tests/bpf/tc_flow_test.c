@@ -9,6 +9,8 @@
 #include <net/if.h>
 #include <stdlib.h>
 
+#include "base/map.h"
+
 static unsigned upper; /* the ifindex of a link above the one that packets come by */
 
 static int load_with_upper_link(void **state)
@@ -91,7 +93,7 @@ static void a_flow_is_confirmed_when_its_client_answers_the_backend(void **state
 
 	assert_int_equal(original_place(NULL), FLOW_CONFIRMED);
 	assert_int_equal(reply_place(NULL), FLOW_CONFIRMED);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 	assert_int_equal(address_flows_of(vip(80).addr).confirmed, 1);
 	assert_int_equal(address_flows_of(pod(1).addr).confirmed, 1);
 	assert_int_equal(state_now(), FLOW_ESTABLISHED);
@@ -223,17 +225,12 @@ static void an_expired_flow_counts_as_absent(void **state)
 	assert_int_equal(original_place(NULL), FLOW_AMONG_NEW);
 }
 
-/* What LRU eviction of one half does. */
 static void half_a_flow_brings_the_other_back(void **state)
 {
-	struct flow_key key;
-	int map = bpf_map__fd(programs->maps.new_flows);
-
 	(void)state;
 	given_pods(1);
 	given_opened();
-	while (!bpf_map_get_next_key(map, NULL, &key) && key.direction != FLOW_REPLY)
-		assert_int_equal(bpf_map_delete_elem(map, &key), 0);
+	given_half_left(FLOW_REPLY);
 	given_time_passed(2);
 
 	when_egress(answers(pod(1), client(4000)));
@@ -244,20 +241,10 @@ static void half_a_flow_brings_the_other_back(void **state)
 
 static void a_lost_reply_half_comes_back_with_the_next_packet(void **state)
 {
-	struct flow_key key, next;
-	int map = bpf_map__fd(programs->maps.new_flows);
-	void *previous = NULL;
-
 	(void)state;
 	given_pods(1);
 	given_opened();
-	while (!bpf_map_get_next_key(map, previous, &next)) {
-		key = next;
-		if (key.direction == FLOW_REPLY)
-			break;
-		previous = &key;
-	}
-	assert_int_equal(bpf_map_delete_elem(map, &next), 0);
+	given_half_left(FLOW_ORIGINAL);
 	given_time_passed(2);
 
 	given_opened();

@@ -6,6 +6,8 @@
 
 #include <bpf/libbpf.h>
 
+#include "base/map.h"
+
 #define FLOWS_MAX 8 /* halves */
 
 static void make_narrow(struct tc_bpf *skeleton)
@@ -46,7 +48,7 @@ static void a_full_table_leaves_flows_among_the_new_ones(void **state)
 
 	assert_true(counted(COUNTER_FLOWS_FULL) > 0);
 	assert_between(confirmed, 1, FLOWS_MAX / 2);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.flows)), 2 * confirmed);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.flows)), 2 * confirmed);
 	assert_int_equal(address_flows_of(vip(80).addr).confirmed, confirmed);
 }
 

@@ -12,6 +12,8 @@
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
+#include "base/map.h"
+
 #define UDP_STREAM_S          120
 #define FRAGMENT_HEADER_SIZE  8
 #define EXTENSION_HEADERS_MAX 8 /* that the programs follow */
@@ -68,11 +70,11 @@ static void a_reply_from_outside_of_the_source_ranges_is_the_stacks(void **state
 
 static void then_reply_is_the_stacks(struct frame reply)
 {
-	unsigned flows = flows_count(bpf_map__fd(programs->maps.new_flows));
+	unsigned flows = map_count(bpf_map__fd(programs->maps.new_flows));
 
 	when_asked(reply);
 	then_goes_on();
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), flows);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), flows);
 }
 
 static void the_reply_to_a_datagram_of_the_node_is_the_stacks(void **state)
@@ -227,7 +229,7 @@ static void only_ports_that_are_node_ports_are_remembered(void **state)
 	when_own_leaves(opens(node(40000), server()));
 	when_own_leaves(opens(node(NODE_PORT + 1), server()));
 	when_own_leaves(opens(inner(NODE_PORT), server()));
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.own_replies)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.own_replies)), 0);
 }
 
 /* UDP: what was there before the NodePort. */
@@ -293,7 +295,7 @@ static void a_connection_whose_source_has_left_is_refused(void **state)
 	assert_int_equal(verdict(), TC_ACT_REDIRECT);
 	then_counted(COUNTER_REJECT_NO_FLOW, 1);
 	assert_int_equal(original_place(NULL), FLOW_NOWHERE);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.flows)), 0);
 }
 
 /* The stack has no such connection, and says so itself. */
@@ -307,7 +309,7 @@ static void a_connection_to_a_node_port_whose_source_has_left_is_the_stacks(void
 	when_asked(follows(client(4000), node(NODE_PORT)));
 
 	then_goes_on();
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.flows)), 0);
 }
 
 static void a_connection_anew_gets_a_source_that_is_there(void **state)

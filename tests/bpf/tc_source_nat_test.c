@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/map.h"
+
 #define PORT_MIN  61000
 #define PORTS     4
 #define FIRST_CUT 48
@@ -221,7 +223,7 @@ static void a_client_hears_that_there_is_no_route_to_the_backend(void **state)
 			       .quote_transport = variant.proto == IPPROTO_TCP ? 20 : 8,
 			       .is_returned = true, .is_fresh = true));
 	then_counted(COUNTER_UNREACHABLE, 1);
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 }
 
 /* A link without addresses of its own borrows those of the link that the packet came by. */

@@ -8,6 +8,8 @@
 #include <bpf/libbpf.h>
 #include <string.h>
 
+#include "base/map.h"
+
 static const __u8 others_mac[6] = {2, 0, 0, 0, 0, 0x99};
 static const __u8 bridge_mac[6] = {2, 0, 0, 0, 0, 0xbb};
 static const __u8 everybody[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
@@ -32,7 +34,7 @@ static void given_uplink(__u32 ifindex, const __u8 second_mac[6])
 
 static void then_no_flow(void)
 {
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 	then_counted(COUNTER_FORWARDED_XDP, 0);
 }
 

@@ -8,6 +8,8 @@
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
+#include "base/map.h"
+
 static struct peer server(void)
 {
 	return client(53);
@@ -17,7 +19,7 @@ static void then_reply_goes_up(struct frame reply)
 {
 	when_client_sends(reply);
 	then_goes_up();
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.new_flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.new_flows)), 0);
 }
 
 static void a_segment_that_opens_nothing_goes_up(void **state)
@@ -90,7 +92,7 @@ static void a_connection_whose_source_has_left_is_over(void **state)
 	given_flow_whose_source_has_left(external(80));
 	when_client_sends(follows(client(4000), external(80)));
 	then_goes_up();
-	assert_int_equal(flows_count(bpf_map__fd(programs->maps.flows)), 0);
+	assert_int_equal(map_count(bpf_map__fd(programs->maps.flows)), 0);
 }
 
 static void datagrams_whose_source_has_left_get_another_one(void **state)

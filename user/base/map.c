@@ -242,6 +242,23 @@ int map_each(int fd, map_entry_fn fn, void *context)
 	return more;
 }
 
+static void count_one(const void *key, const void *value, void *context)
+{
+	int64_t *count = context;
+
+	(void)key;
+	(void)value;
+	(*count)++;
+}
+
+int64_t map_count(int fd)
+{
+	int64_t count = 0;
+	int err = map_each(fd, count_one, &count);
+
+	return err ? err : count;
+}
+
 struct map_deletion {
 	int fd;
 	map_key_fn is_wanted;

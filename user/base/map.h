@@ -48,6 +48,9 @@ typedef void (*map_entry_fn)(const void *key, const void *value, void *context);
 /* Hands on all entries of a map. Returns 0 or a negative errno. */
 int map_each(int fd, map_entry_fn fn, void *context);
 
+/* The number of entries of a map, by reading it; or a negative errno. */
+int64_t map_count(int fd);
+
 /* Whether the entry with this key stays. */
 typedef bool (*map_key_fn)(const void *key, const void *context);
 

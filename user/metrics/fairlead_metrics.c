@@ -115,30 +115,13 @@ static void counters_write(FILE *out, const struct fairlead_metrics_source *sour
 	}
 }
 
-static void entry_count(const void *key, const void *value, void *context)
-{
-	double *count = context;
-
-	(void)key;
-	(void)value;
-	(*count)++;
-}
-
-/* Counts the entries of a map that is known to be small; -1 if it cannot be read. */
-static double entries_of(const struct fairlead_metrics_source *source, const char *name)
-{
-	double count = 0;
-
-	return map_each(source->map(name, source->context), entry_count, &count) ? -1 : count;
-}
-
 static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		       const struct publisher_numbers *numbers, const struct flow_counts *flows)
 {
 	/* Entries are exported only where a count exists; those of LRU maps are not counted. */
 	const struct {
 		const char *name;
-		double entries; /* -1: not counted */
+		double entries; /* negative: not counted */
 	} maps[] = {
 		{"services", numbers->service_ports},
 		{"frontends", numbers->frontends},
@@ -150,8 +133,8 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 		{"addresses", numbers->addresses},
 		{"fragments", -1},
 		{"own_replies", -1},
-		{"unprogrammed", entries_of(source, "unprogrammed")},
-		{"links", entries_of(source, "links")},
+		{"unprogrammed", (double)map_count(source->map("unprogrammed", source->context))},
+		{"links", (double)map_count(source->map("links", source->context))},
 	};
 
 	exposition_family(out, "fairlead_map_entries", METRIC_GAUGE, "Entries of maps in use.");
