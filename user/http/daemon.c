@@ -21,7 +21,8 @@
 struct http_connection {
 	int fd; /* libmicrohttpd's */
 	struct sockaddr_in6 peer;
-	bool is_busy; /* a request is being answered */
+	bool is_being_answered; /* a whole request has been read, its answer is not sent yet */
+	bool is_ending;         /* shut down; libmicrohttpd has yet to close it */
 	struct http_connection *prev, *next;
 };
 
@@ -50,8 +51,9 @@ static bool connections_are_of_one_peer(const struct http_connection *a,
 
 /*
  * Makes room for a new connection if there are more than `max`, of all or of its peer: the one
- * that has been silent for longest ends, or if all are being answered, the oldest. So whoever
- * holds connections open cannot keep a probe from being answered.
+ * that was answered longest ago ends, whether its next request has begun or not; if all are being
+ * answered, the oldest of them. So whoever holds connections open, or sends a request that never
+ * ends, cannot keep a probe from being answered.
  */
 static void connections_limit(struct http_daemon *daemon, const struct http_connection *added,
 			      bool is_of_peer, unsigned int max)
@@ -61,39 +63,43 @@ static void connections_limit(struct http_daemon *daemon, const struct http_conn
 
 	DL_FOREACH(daemon->connections, connection)
 	{
-		if (is_of_peer && !connections_are_of_one_peer(connection, added))
+		if (connection->is_ending ||
+		    (is_of_peer && !connections_are_of_one_peer(connection, added)))
 			continue;
 		count++;
 		if (!oldest)
 			oldest = connection;
-		if (!oldest_idle && !connection->is_busy)
+		if (!oldest_idle && !connection->is_being_answered)
 			oldest_idle = connection;
 	}
 	if (count <= max)
 		return;
+	connection = oldest_idle && oldest_idle != added ? oldest_idle : oldest;
 	/* libmicrohttpd reads the end of the connection, and closes it. */
-	(void)shutdown((oldest_idle && oldest_idle != added ? oldest_idle : oldest)->fd, SHUT_RDWR);
+	(void)shutdown(connection->fd, SHUT_RDWR);
+	connection->is_ending = true;
 }
 
 static struct http_connection *connection_add(struct http_daemon *daemon,
 					      struct MHD_Connection *mhd)
 {
-	struct http_connection *connection = calloc(1, sizeof(*connection));
-	const union MHD_ConnectionInfo *fd =
-		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-	const union MHD_ConnectionInfo *peer =
-		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	auto_cleanup(cleanup_free) struct http_connection *connection =
+		calloc(1, sizeof(*connection));
+	const union MHD_ConnectionInfo *info;
 
-	if (!connection || !fd || !peer) {
-		free(connection);
+	/* Since libmicrohttpd 1.0 each call overwrites what the one before returned. */
+	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	if (!connection || !info)
 		return NULL;
-	}
-	connection->fd = fd->connect_fd;
-	memcpy(&connection->peer, peer->client_addr,
-	       peer->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+	connection->fd = info->connect_fd;
+	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	if (!info)
+		return NULL;
+	memcpy(&connection->peer, info->client_addr,
+	       info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 							: sizeof(struct sockaddr_in));
 	DL_APPEND(daemon->connections, connection);
-	return connection;
+	return take_ptr(connection);
 }
 
 static void daemon_on_connection(void *context, struct MHD_Connection *mhd, void **socket_context,
@@ -132,13 +138,25 @@ static enum MHD_Result daemon_on_request(void *context, struct MHD_Connection *m
 					 const char *upload, size_t *upload_size,
 					 void **request_context)
 {
+	static int is_reading; /* its address marks a request whose headers have been read */
 	const struct http_daemon *daemon = context;
 	struct http_connection *connection = connection_of(mhd);
 
+	(void)version;
+	(void)upload;
+	/*
+	 * The first call is for the headers only, then each piece of a body has a call: an answer
+	 * before the last one, which has no data, would close the connection.
+	 */
+	if (!*request_context || *upload_size) {
+		*request_context = &is_reading;
+		*upload_size = 0;
+		return MHD_YES;
+	}
 	if (connection)
-		connection->is_busy = true;
-	return daemon->options.on_request(daemon->options.context, mhd, url, method, version,
-					  upload, upload_size, request_context);
+		connection->is_being_answered = true;
+	return daemon->options.on_request(daemon->options.context, mhd, method, url) ? MHD_NO
+										     : MHD_YES;
 }
 
 static void daemon_on_answered(void *context, struct MHD_Connection *mhd, void **request_context,
@@ -151,7 +169,7 @@ static void daemon_on_answered(void *context, struct MHD_Connection *mhd, void *
 	(void)code;
 	if (!connection)
 		return;
-	connection->is_busy = false;
+	connection->is_being_answered = false;
 	DL_DELETE(daemon->connections, connection);
 	DL_APPEND(daemon->connections, connection);
 }

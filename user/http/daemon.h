@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+#define HTTP_ADDS_MAX 32
+
 /*
  * Opens a listening socket that does not block. `is_dual_stack`: an IPv6 one serves IPv4 too.
  * `is_freebind`: the address need not exist yet. Silent. Returns its descriptor or a negative
@@ -19,13 +21,23 @@
  */
 int http_listen(const struct sockaddr *addr, bool is_dual_stack, bool is_freebind);
 
+/*
+ * Queues the answer to a request, whose body has been read and thrown away; on the loop's thread.
+ * Returns 0 or a negative errno, which closes the connection.
+ */
+typedef int (*http_request_fn)(void *context, struct MHD_Connection *mhd, const char *method,
+			       const char *path);
+
 struct http_daemon_options {
 	int listen_fd; /* a listening socket; -1: connections come from http_daemon_add */
-	/* A connection beyond these ends the one, of all or of its peer, that is silent longest. */
+	/*
+	 * A connection beyond these ends the one, of all or of its peer, that was answered longest
+	 * ago.
+	 */
 	unsigned int connections_max, connections_per_ip_max;
 	size_t connection_memory; /* bytes for request line and headers, and the response's */
-	MHD_AccessHandlerCallback on_request; /* on the loop's thread */
-	void *context;                        /* passed to on_request; borrowed */
+	http_request_fn on_request;
+	void *context; /* passed to on_request; borrowed */
 };
 
 struct http_daemon;
@@ -44,11 +56,14 @@ int http_daemon_open(uv_loop_t *loop, const struct http_daemon_options *options,
  */
 void http_daemon_close(struct http_daemon *daemon);
 
-/* Serves an accepted connection, and owns its descriptor from then on, whatever happens. */
+/*
+ * Serves an accepted connection, and owns its descriptor from then on, whatever happens. Call
+ * http_daemon_run after HTTP_ADDS_MAX of them: the connections that they end close in there.
+ */
 void http_daemon_add(struct http_daemon *daemon, int fd, const struct sockaddr *peer,
 		     socklen_t length);
 
-/* Serves whatever is ready; needed after http_daemon_add. */
+/* Serves whatever is ready. */
 void http_daemon_run(struct http_daemon *daemon);
 
 /* The port of the listening socket; 0: there is none. */

@@ -58,33 +58,19 @@ static bool request_read(struct MHD_Connection *connection, struct port_request 
 	return true;
 }
 
-static enum MHD_Result port_server_on_request(void *context, struct MHD_Connection *connection,
-					      const char *url, const char *method,
-					      const char *version, const char *upload,
-					      size_t *upload_size, void **request_context)
+static int port_server_on_request(void *context, struct MHD_Connection *connection,
+				  const char *method, const char *path)
 {
-	static int seen;
 	const struct port_server *server = context;
 	struct http_response response = {};
 	struct port_request request;
 
-	(void)url;
 	(void)method;
-	(void)version;
-	(void)upload;
-	/*
-	 * The first call is for the headers only, then each piece of a body has a call; answer in
-	 * the last one, which has no data.
-	 */
-	if (!*request_context || *upload_size) {
-		*request_context = &seen;
-		*upload_size = 0;
-		return MHD_YES;
-	}
+	(void)path;
 	if (!request_read(connection, &request))
-		return MHD_NO;
+		return -ENOTCONN;
 	server->handler(&request, &response, server->context);
-	return http_response_send(connection, &response) ? MHD_NO : MHD_YES;
+	return http_response_send(connection, &response);
 }
 
 /* Raises the soft limit of descriptors, which thousands of ports would exceed. */
@@ -146,17 +132,21 @@ static void listener_on_connections(uv_poll_t *poll, int status, int events)
 	struct port_listener *listener = poll->data;
 	struct sockaddr_storage peer;
 	socklen_t length;
-	int fd;
+	int fd = -1;
 
 	(void)status;
 	(void)events;
-	while (length = sizeof(peer), (fd = accept4(listener->fd, (struct sockaddr *)&peer, &length,
-						    SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+	for (int i = 0; i < HTTP_ADDS_MAX; i++) {
+		length = sizeof(peer);
+		fd = accept4(listener->fd, (struct sockaddr *)&peer, &length,
+			     SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			break;
 		http_daemon_add(listener->server->daemon, fd, (const struct sockaddr *)&peer,
 				length);
 	}
 	/* Out of descriptors or memory: pause, or the pending connections keep waking the loop. */
-	if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
 		(void)uv_poll_stop(&listener->poll);
 		(void)uv_timer_start(&listener->pause, listener_on_pause_end, ACCEPT_PAUSE_MS, 0);
 	}

@@ -56,32 +56,18 @@ int http_address_parse(const char *text, struct sockaddr_storage *ret_addr)
 	return inet_pton(AF_INET, host, &ipv4->sin_addr) == 1 ? (int)sizeof(*ipv4) : -EINVAL;
 }
 
-static enum MHD_Result server_on_request(void *context, struct MHD_Connection *connection,
-					 const char *url, const char *method, const char *version,
-					 const char *upload, size_t *upload_size,
-					 void **request_context)
+static int server_on_request(void *context, struct MHD_Connection *connection, const char *method,
+			     const char *path)
 {
-	static int seen;
 	const struct http_server *server = context;
 	struct http_response response = {};
 	const struct http_request request = {
-		.path = url,
+		.path = path,
 		.is_verbose =
 			MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, "verbose",
 						      strlen("verbose"), NULL, NULL) == MHD_YES,
 	};
 
-	(void)version;
-	(void)upload;
-	/*
-	 * The first call is for the headers only, then each piece of a body has a call: an answer
-	 * before the last one, which has no data, would close the connection.
-	 */
-	if (!*request_context || *upload_size) {
-		*request_context = &seen;
-		*upload_size = 0;
-		return MHD_YES;
-	}
 	if (strcmp(method, "GET") && strcmp(method, "HEAD")) {
 		http_respond_text(&response, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain",
 				  "only GET and HEAD are answered here\n");
@@ -89,7 +75,7 @@ static enum MHD_Result server_on_request(void *context, struct MHD_Connection *c
 	} else {
 		server->options.handler(&request, &response, server->options.context);
 	}
-	return http_response_send(connection, &response) ? MHD_NO : MHD_YES;
+	return http_response_send(connection, &response);
 }
 
 static void server_on_retry(uv_timer_t *timer);
