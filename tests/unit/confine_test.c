@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +24,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#ifndef SYS_open_tree_attr
+#define SYS_open_tree_attr 467
+#endif
 
 struct fixture {
 	char root[64], pin_dir[80], state_dir[80], elsewhere[96];
@@ -89,11 +96,14 @@ static int call_error(long number)
 
 static int calls_attempt(struct fixture *fixture)
 {
-	static const long refused[] = {SYS_mount,      SYS_umount2,      SYS_pivot_root,
-				       SYS_chroot,     SYS_init_module,  SYS_finit_module,
-				       SYS_kexec_load, SYS_reboot,       SYS_keyctl,
-				       SYS_add_key,    SYS_settimeofday, SYS_process_vm_writev,
-				       SYS_userfaultfd};
+	static const long refused[] = {SYS_mount,           SYS_umount2,      SYS_pivot_root,
+				       SYS_chroot,          SYS_open_tree,    SYS_open_tree_attr,
+				       SYS_init_module,     SYS_finit_module, SYS_kexec_load,
+				       SYS_kexec_file_load, SYS_reboot,       SYS_keyctl,
+				       SYS_add_key,         SYS_settimeofday, SYS_process_vm_writev,
+				       SYS_process_madvise, SYS_move_pages,   SYS_kcmp,
+				       SYS_userfaultfd,     SYS_quotactl,     SYS_quotactl_fd,
+				       SYS_fanotify_init,   SYS_syslog};
 
 	confine(fixture, false);
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
@@ -106,6 +116,44 @@ static int calls_attempt(struct fixture *fixture)
 static void calls_that_nothing_here_uses_are_refused(void **state)
 {
 	assert_int_equal(confined(calls_attempt, *state), 0);
+}
+
+/* A filter that allows everything: the kernel cannot replace it by the agent's. */
+static void *filter_of_its_own(void *context)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog program = {.len = 1, .filter = &allow};
+	const int *pipe_fds = context;
+	char byte = 0;
+
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program))
+		byte = 1;
+	(void)write(pipe_fds[1], &byte, 1);
+	(void)pause();
+	return NULL;
+}
+
+static int thread_attempt(struct fixture *fixture)
+{
+	char said[512] = "", byte;
+	pthread_t thread;
+	int fds[2];
+
+	if (pipe(fds) || pthread_create(&thread, NULL, filter_of_its_own, fds) ||
+	    read(fds[0], &byte, 1) != 1 || byte)
+		return 97;
+	(void)dup2(fds[1], STDERR_FILENO);
+	confine(fixture, true);
+	(void)close(STDERR_FILENO);
+	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	(void)read(fds[0], said, sizeof(said) - 1);
+	return strstr(said, "cannot refuse system calls") && strstr(said, strerror(EBUSY)) ? 0 : 1;
+}
+
+static void a_thread_that_the_filter_does_not_reach_is_said(void **state)
+{
+	assert_int_equal(confined(thread_attempt, *state), 0);
 }
 
 static bool can_write(const char *path)
@@ -215,6 +263,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		CONFINE_TEST(calls_that_nothing_here_uses_are_refused),
+		CONFINE_TEST(a_thread_that_the_filter_does_not_reach_is_said),
 		CONFINE_TEST(only_its_folders_can_be_written),
 		CONFINE_TEST(a_credential_plugin_writes_where_it_likes),
 		CONFINE_TEST(who_may_look_into_processes_still_can),

@@ -239,12 +239,6 @@ static int agent_prepare(struct agent *agent)
 		if (err)
 			return err;
 	}
-	err = capabilities_check();
-	if (err)
-		return err;
-	err = confine_capabilities();
-	if (err)
-		return err;
 	err = cgroup_choose(agent);
 	if (err)
 		return err;
@@ -315,6 +309,13 @@ static int agent_run(struct agent *agent)
 	int err;
 
 	oom_score_adjust(agent->options.oom_score_adj);
+	err = capabilities_check();
+	if (err)
+		return err;
+	/* Before there is a loop, whose threads, and the kernel's for io_uring, inherit this. */
+	err = confine_capabilities();
+	if (err)
+		return err;
 	err = agent_start(agent);
 	if (!err) {
 		(void)uv_run(&agent->loop, UV_RUN_DEFAULT);

@@ -29,6 +29,10 @@
 #error "the agent is built for amd64 and arm64"
 #endif
 
+#ifndef __NR_open_tree_attr /* Linux 6.15; one number for all architectures */
+#define __NR_open_tree_attr 467
+#endif
+
 #define COUNT(array)     (sizeof(array) / sizeof((array)[0]))
 #define CAPABILITY(name) (1ULL << (name))
 
@@ -44,8 +48,8 @@ static const uint64_t capabilities_used =
 	CAPABILITY(CAP_DAC_READ_SEARCH);   /* credentials that belong to another user */
 
 /*
- * Neither the agent nor a credential plugin has a use for these, and attackers do: other programs,
- * modules and kernels, other processes' memory, mounts, keys, clocks.
+ * Neither the agent nor a credential plugin has a use for these, and attackers do: modules and
+ * kernels, other processes' memory and files, mounts, quotas, keys, clocks, the kernel's log.
  */
 static const unsigned int calls_refused[] = {
 #if defined(__x86_64__)
@@ -60,26 +64,33 @@ static const unsigned int calls_refused[] = {
 	__NR_clock_adjtime,
 	__NR_clock_settime,
 	__NR_delete_module,
+	__NR_fanotify_init,
 	__NR_finit_module,
 	__NR_fsconfig,
 	__NR_fsmount,
 	__NR_fsopen,
 	__NR_fspick,
 	__NR_init_module,
+	__NR_kcmp,
+	__NR_kexec_file_load,
 	__NR_kexec_load,
 	__NR_keyctl,
 	__NR_mount,
 	__NR_mount_setattr,
 	__NR_move_mount,
+	__NR_move_pages,
 	__NR_open_by_handle_at,
 	__NR_open_tree,
+	__NR_open_tree_attr,
 	__NR_pivot_root,
+	__NR_process_madvise,
 	__NR_process_vm_readv,
 	__NR_process_vm_writev,
 #ifndef __SANITIZE_ADDRESS__ /* LeakSanitizer looks at the process by it, at the end */
 	__NR_ptrace,
 #endif
 	__NR_quotactl,
+	__NR_quotactl_fd,
 	__NR_reboot,
 	__NR_request_key,
 	__NR_setdomainname,
@@ -87,6 +98,7 @@ static const unsigned int calls_refused[] = {
 	__NR_settimeofday,
 	__NR_swapoff,
 	__NR_swapon,
+	__NR_syslog,
 	__NR_umount2,
 	__NR_userfaultfd,
 	__NR_vhangup,
@@ -163,6 +175,7 @@ static int calls_filter(void)
 	struct sock_filter filter[6 + COUNT(calls_refused) + 1 + COUNT(calls_missing) + 1 + 1];
 	struct sock_fprog program = {.filter = filter};
 	size_t length = architecture_check(filter);
+	long thread;
 
 	length += calls_match(filter + length, calls_refused, COUNT(calls_refused),
 			      SECCOMP_RET_ERRNO | EPERM);
@@ -170,9 +183,11 @@ static int calls_filter(void)
 			      SECCOMP_RET_ERRNO | ENOSYS);
 	filter[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	program.len = (unsigned short)length;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program)
-		       ? -errno
-		       : 0;
+	thread = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+	if (thread < 0)
+		return -errno;
+	/* A thread that has a filter of its own: then no thread has got this one. */
+	return thread ? -EBUSY : 0;
 }
 
 /* What Landlock of every version can refuse; reading is left alone. */
