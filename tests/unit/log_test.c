@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cjson/cJSON.h>
 #include <cmocka.h>
 
@@ -269,6 +272,51 @@ static void the_longest_message_fits_whatever_is_in_it(void **state)
 	assert_true(log_line_text(LOG_WARNING, &noon, 1, message, line) < sizeof(line));
 }
 
+/* Logs a message into a pipe that has room for the first piece of its line, and no more. */
+static void line_cut(int reader, char *begun, size_t size)
+{
+	char quotes[LOG_MESSAGE_SIZE] = "", filled[PIPE_BUF];
+
+	memset(quotes, '"', sizeof(quotes) - 1);
+	memset(filled, 'x', sizeof(filled));
+	assert_int_equal(write(STDERR_FILENO, filled, sizeof(filled)), sizeof(filled));
+	log_warning("%s", quotes);
+	assert_int_equal(read(reader, filled, sizeof(filled)), sizeof(filled));
+	assert_int_equal(read(reader, begun, size), size);
+}
+
+static void a_line_that_is_cut_takes_no_other_with_it(void **state)
+{
+	const int kept_stderr = dup(STDERR_FILENO);
+	char begun[PIPE_BUF], text[4096] = "";
+	cJSON *lost, *next;
+	int pipe_fds[2];
+
+	(void)state;
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(fcntl(pipe_fds[1], F_SETPIPE_SZ, 2 * PIPE_BUF), 2 * PIPE_BUF);
+	assert_int_equal(dup2(pipe_fds[1], STDERR_FILENO), STDERR_FILENO);
+	log_set_format(LOG_FORMAT_JSON);
+	line_cut(pipe_fds[0], begun, sizeof(begun));
+	log_warning("the next");
+	log_set_format(LOG_FORMAT_TEXT);
+	assert_int_equal(dup2(kept_stderr, STDERR_FILENO), STDERR_FILENO);
+
+	assert_true(read(pipe_fds[0], text, sizeof(text) - 1) > 0);
+	assert_null(memchr(begun, '\n', sizeof(begun)));
+	assert_int_equal(*text, '\n');
+	lost = cJSON_Parse(strtok(text, "\n"));
+	next = cJSON_Parse(strtok(NULL, "\n"));
+	assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(lost, "msg")),
+			    "1 line was lost from this log: nobody read it, and it was full");
+	assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(next, "msg")), "the next");
+	cJSON_Delete(lost);
+	cJSON_Delete(next);
+	(void)close(kept_stderr);
+	(void)close(pipe_fds[0]);
+	(void)close(pipe_fds[1]);
+}
+
 #define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -288,6 +336,7 @@ int main(void)
 		cmocka_unit_test(json_keeps_every_message_readable),
 		cmocka_unit_test(json_names_time_and_level),
 		cmocka_unit_test(the_longest_message_fits_whatever_is_in_it),
+		cmocka_unit_test(a_line_that_is_cut_takes_no_other_with_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

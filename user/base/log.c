@@ -26,6 +26,7 @@ static enum log_format line_format = LOG_FORMAT_TEXT;
 static bool is_folding;
 static struct log_fold repeats = {.write = line_write};
 static uint64_t lost_lines; /* since the last that was written */
+static bool is_line_cut;    /* the last thing written is the beginning of a line */
 
 void log_set_level(enum log_level level)
 {
@@ -77,18 +78,23 @@ static bool output_write(const char *line, size_t length)
 
 	while (length) {
 		const size_t piece = length < PIPE_BUF ? length : PIPE_BUF;
+		const ssize_t written = output_has_room(fd) ? write(fd, line, piece) : 0;
 
-		if (!output_has_room(fd) || write(fd, line, piece) != (ssize_t)piece)
+		if (written > 0)
+			is_line_cut = true;
+		if (written != (ssize_t)piece)
 			return false;
 		line += piece;
 		length -= piece;
 	}
+	is_line_cut = false;
 	return true;
 }
 
 static bool line_output(enum log_level level, const char *message)
 {
-	char line[LOG_LINE_SIZE];
+	/* What follows a line that was cut ends it first, so as not to be lost with it. */
+	char text[1 + LOG_LINE_SIZE] = "\n", *line = text + 1;
 	struct timespec now;
 	size_t length;
 
@@ -97,7 +103,7 @@ static bool line_output(enum log_level level, const char *message)
 		length = log_line_json(level, &now, message, line);
 	else
 		length = log_line_text(level, &now, getpid(), message, line);
-	return output_write(line, length);
+	return is_line_cut ? output_write(text, 1 + length) : output_write(line, length);
 }
 
 /* Says how many lines are missing, as soon as somebody reads again. */
