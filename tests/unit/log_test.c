@@ -16,23 +16,25 @@
 #include "base/log_fold.h"
 #include "base/log_line.h"
 
-#define SECOND 1000ULL
+#define SECOND    1000ULL
+#define LINES_MAX (2 * LOG_FOLD_KINDS)
 
 static const struct timespec noon = {.tv_sec = 1777898096, .tv_nsec = 123456789};
 
 /* What was logged: lines as "E text". */
 struct logged {
-	char lines[64][LOG_MESSAGE_SIZE];
-	size_t count;
+	char lines[LINES_MAX][LOG_MESSAGE_SIZE];
+	size_t count, messages; /* that the lines stand for */
 	struct log_fold fold;
 	uint64_t now_ms;
 };
 
-static void line_keep(enum log_level level, const char *message, void *context)
+static void line_keep(enum log_level level, const char *message, unsigned int count, void *context)
 {
 	struct logged *logged = context;
 
-	assert_true(logged->count < 64);
+	assert_true(logged->count < LINES_MAX);
+	logged->messages += count;
 	(void)snprintf(logged->lines[logged->count++], LOG_MESSAGE_SIZE, "%c %.*s", "EWID"[level],
 		       LOG_MESSAGE_SIZE - 3, message);
 }
@@ -55,9 +57,21 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* Each text is a kind of its own. */
 static void when_said(struct logged *logged, const char *message)
 {
-	log_fold_log(&logged->fold, LOG_WARNING, message, logged->now_ms);
+	log_fold_log(&logged->fold, message, LOG_WARNING, message, logged->now_ms);
+}
+
+/* All are of one kind. */
+static void when_service_fails(struct logged *logged, unsigned int number)
+{
+	static const char kind[] = "publisher.c:132";
+	char message[96];
+
+	(void)snprintf(message, sizeof(message), "service default/web-%u port http does not fit",
+		       number);
+	log_fold_log(&logged->fold, kind, LOG_WARNING, message, logged->now_ms);
 }
 
 static void when_time_passes(struct logged *logged, uint64_t ms)
@@ -148,8 +162,8 @@ static void the_same_text_of_another_level_is_another_message(void **state)
 {
 	struct logged *logged = *state;
 
-	when_said(logged, "gone");
-	log_fold_log(&logged->fold, LOG_ERROR, "gone", logged->now_ms);
+	log_fold_log(&logged->fold, logged->lines[0], LOG_WARNING, "gone", logged->now_ms);
+	log_fold_log(&logged->fold, logged->lines[0], LOG_ERROR, "gone", logged->now_ms);
 	then_logged(logged, 2, "E gone");
 }
 
@@ -169,18 +183,94 @@ static void texts_that_alternate_are_folded_each(void **state)
 static void a_text_that_loses_its_place_tells_its_count_first(void **state)
 {
 	struct logged *logged = *state;
-	char message[32];
+	char messages[LOG_FOLD_KINDS][32];
 
 	when_said(logged, "old");
 	when_said(logged, "old");
-	for (int i = 0; i < LOG_FOLD_PLACES; i++) {
+	for (int i = 0; i < LOG_FOLD_KINDS; i++) {
 		logged->now_ms++;
-		(void)snprintf(message, sizeof(message), "new %d", i);
-		when_said(logged, message);
+		(void)snprintf(messages[i], sizeof(messages[i]), "new %d", i);
+		when_said(logged, messages[i]);
 	}
-	assert_int_equal(logged->count, LOG_FOLD_PLACES + 2);
-	assert_string_equal(logged->lines[LOG_FOLD_PLACES], "W old (repeated 1 times in 0.0 s)");
-	then_logged(logged, LOG_FOLD_PLACES + 2, "W new 15");
+	assert_int_equal(logged->count, LOG_FOLD_KINDS + 2);
+	assert_string_equal(logged->lines[LOG_FOLD_KINDS], "W old (repeated 1 times in 0.1 s)");
+	then_logged(logged, LOG_FOLD_KINDS + 2, "W new 63");
+}
+
+static void the_first_few_of_a_kind_are_logged_at_once_and_the_others_in_one_line(void **state)
+{
+	struct logged *logged = *state;
+
+	for (unsigned int i = 0; i < LOG_FOLD_AT_ONCE + 8; i++)
+		when_service_fails(logged, i);
+	then_logged(logged, LOG_FOLD_AT_ONCE, "W service default/web-9 port http does not fit");
+	when_time_passes(logged, LOG_FOLD_WINDOW_MS);
+	then_logged(
+		logged, LOG_FOLD_AT_ONCE + 1,
+		"W service default/web-10 port http does not fit (and 7 more like it in 10.0 s: "
+		"default/web-11, default/web-12, default/web-13, default/web-14, "
+		"default/web-15, ...)");
+	assert_int_equal(logged->messages, LOG_FOLD_AT_ONCE + 8);
+	/* After a window without any it begins anew. */
+	when_time_passes(logged, LOG_FOLD_WINDOW_MS);
+	when_service_fails(logged, 20);
+	then_logged(logged, LOG_FOLD_AT_ONCE + 2,
+		    "W service default/web-20 port http does not fit");
+}
+
+static void one_that_is_held_back_is_logged_as_it_is(void **state)
+{
+	struct logged *logged = *state;
+
+	for (unsigned int i = 0; i <= LOG_FOLD_AT_ONCE; i++)
+		when_service_fails(logged, i);
+	log_fold_flush(&logged->fold, logged->now_ms);
+	then_logged(logged, LOG_FOLD_AT_ONCE + 1,
+		    "W service default/web-10 port http does not fit");
+}
+
+static void sixty_objects_that_fail_twice_a_second_take_a_line_a_window(void **state)
+{
+	struct logged *logged = *state;
+
+	for (int half_second = 0; half_second < 120; half_second++) {
+		for (unsigned int i = 0; i < 60; i++)
+			when_service_fails(logged, i);
+		when_time_passes(logged, SECOND / 2);
+	}
+	log_fold_flush(&logged->fold, logged->now_ms);
+	assert_between(logged->count, LOG_FOLD_AT_ONCE + 6, LOG_FOLD_AT_ONCE + 7);
+	assert_int_equal(logged->messages, 120 * 60);
+}
+
+static void ten_thousand_services_that_do_not_fit_take_a_few_lines(void **state)
+{
+	struct logged *logged = *state;
+
+	for (unsigned int i = 0; i < 10000; i++)
+		when_service_fails(logged, i);
+	when_time_passes(logged, LOG_FOLD_WINDOW_MS);
+	assert_int_equal(logged->count, LOG_FOLD_AT_ONCE + 1);
+	assert_int_equal(logged->messages, 10000);
+}
+
+static void a_new_message_is_logged_at_once_while_another_of_its_kind_goes_on(void **state)
+{
+	struct logged *logged = *state;
+
+	/* One fails all the time, and every 12 s another one once: more than a kind may at once. */
+	for (unsigned int i = 1; i <= 3 * LOG_FOLD_AT_ONCE; i++) {
+		char wanted[LOG_MESSAGE_SIZE];
+
+		for (int second = 0; second < 12; second++) {
+			when_service_fails(logged, 0);
+			when_time_passes(logged, SECOND);
+		}
+		when_service_fails(logged, i);
+		(void)snprintf(wanted, sizeof(wanted),
+			       "W service default/web-%u port http does not fit", i);
+		assert_string_equal(logged->lines[logged->count - 1], wanted);
+	}
 }
 
 static void a_message_of_full_length_keeps_its_count(void **state)
@@ -224,7 +314,7 @@ static void a_text_line_is_one_line(void **state)
 static void then_json(const char *message, const char *wanted)
 {
 	char line[LOG_LINE_SIZE];
-	size_t length = log_line_json(LOG_INFO, &noon, message, line);
+	size_t length = log_line_json(LOG_INFO, &noon, message, 1, line);
 	cJSON *root = cJSON_Parse(line);
 
 	assert_int_equal(length, strlen(line));
@@ -248,17 +338,21 @@ static void json_keeps_every_message_readable(void **state)
 	then_json("\xff", "\xef\xbf\xbd");
 }
 
-static void json_names_time_and_level(void **state)
+static void json_names_time_level_and_count(void **state)
 {
 	char line[LOG_LINE_SIZE];
 
 	(void)state;
-	(void)log_line_json(LOG_ERROR, &noon, "no", line);
+	(void)log_line_json(LOG_ERROR, &noon, "no", 1, line);
 	assert_string_equal(line,
 			    "{\"ts\":1777898096123.456,\"level\":\"error\",\"msg\":\"no\"}\n");
-	(void)log_line_json(LOG_DEBUG, &noon, "no", line);
+	(void)log_line_json(LOG_DEBUG, &noon, "no", 1, line);
 	assert_string_equal(
 		line, "{\"ts\":1777898096123.456,\"level\":\"debug\",\"v\":3,\"msg\":\"no\"}\n");
+	(void)log_line_json(LOG_ERROR, &noon, "no", 58, line);
+	assert_string_equal(
+		line,
+		"{\"ts\":1777898096123.456,\"level\":\"error\",\"msg\":\"no\",\"count\":58}\n");
 }
 
 static void the_longest_message_fits_whatever_is_in_it(void **state)
@@ -268,7 +362,7 @@ static void the_longest_message_fits_whatever_is_in_it(void **state)
 	(void)state;
 	memset(message, 1, sizeof(message) - 1);
 	message[sizeof(message) - 1] = '\0';
-	assert_true(log_line_json(LOG_WARNING, &noon, message, line) < sizeof(line));
+	assert_true(log_line_json(LOG_WARNING, &noon, message, 2, line) < sizeof(line));
 	assert_true(log_line_text(LOG_WARNING, &noon, 1, message, line) < sizeof(line));
 }
 
@@ -330,11 +424,16 @@ int main(void)
 		test(the_same_text_of_another_level_is_another_message),
 		test(texts_that_alternate_are_folded_each),
 		test(a_text_that_loses_its_place_tells_its_count_first),
+		test(the_first_few_of_a_kind_are_logged_at_once_and_the_others_in_one_line),
+		test(one_that_is_held_back_is_logged_as_it_is),
+		test(sixty_objects_that_fail_twice_a_second_take_a_line_a_window),
+		test(ten_thousand_services_that_do_not_fit_take_a_few_lines),
+		test(a_new_message_is_logged_at_once_while_another_of_its_kind_goes_on),
 		test(a_message_of_full_length_keeps_its_count),
 		cmocka_unit_test(text_has_klogs_header),
 		cmocka_unit_test(a_text_line_is_one_line),
 		cmocka_unit_test(json_keeps_every_message_readable),
-		cmocka_unit_test(json_names_time_and_level),
+		cmocka_unit_test(json_names_time_level_and_count),
 		cmocka_unit_test(the_longest_message_fits_whatever_is_in_it),
 		cmocka_unit_test(a_line_that_is_cut_takes_no_other_with_it),
 	};

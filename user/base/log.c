@@ -15,10 +15,10 @@
 #include "base/log_fold.h"
 #include "base/log_line.h"
 
-/* Replaces an empty message: the fold uses "" to mark a free place. */
 #define EMPTY_MESSAGE "(an empty message)"
 
-static void line_write(enum log_level level, const char *message, void *context);
+static void line_write(enum log_level level, const char *message, unsigned int count,
+		       void *context);
 static void lost_lines_write(void);
 
 static enum log_level max_level = LOG_INFO;
@@ -91,7 +91,7 @@ static bool output_write(const char *line, size_t length)
 	return true;
 }
 
-static bool line_output(enum log_level level, const char *message)
+static bool line_output(enum log_level level, const char *message, unsigned int count)
 {
 	/* What follows a line that was cut ends it first, so as not to be lost with it. */
 	char text[1 + LOG_LINE_SIZE] = "\n", *line = text + 1;
@@ -100,7 +100,7 @@ static bool line_output(enum log_level level, const char *message)
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (line_format == LOG_FORMAT_JSON)
-		length = log_line_json(level, &now, message, line);
+		length = log_line_json(level, &now, message, count, line);
 	else
 		length = log_line_text(level, &now, getpid(), message, line);
 	return is_line_cut ? output_write(text, 1 + length) : output_write(line, length);
@@ -116,22 +116,23 @@ static void lost_lines_write(void)
 	(void)snprintf(message, sizeof(message),
 		       "%llu %s lost from this log: nobody read it, and it was full",
 		       (unsigned long long)lost_lines, lost_lines == 1 ? "line was" : "lines were");
-	if (line_output(LOG_WARNING, message))
+	if (line_output(LOG_WARNING, message, 1))
 		lost_lines = 0;
 }
 
-static void line_write(enum log_level level, const char *message, void *context)
+static void line_write(enum log_level level, const char *message, unsigned int count, void *context)
 {
 	(void)context;
 	lost_lines_write();
-	if (lost_lines || !line_output(level, message))
+	if (lost_lines || !line_output(level, message, count))
 		lost_lines++;
 }
 
-static void message_write(enum log_level level, int err, const char *format, va_list args)
-	__attribute__((format(printf, 3, 0)));
+static void message_write(const char *site, enum log_level level, int err, const char *format,
+			  va_list args) __attribute__((format(printf, 4, 0)));
 
-static void message_write(enum log_level level, int err, const char *format, va_list args)
+static void message_write(const char *site, enum log_level level, int err, const char *format,
+			  va_list args)
 {
 	char message[LOG_MESSAGE_SIZE];
 	size_t length;
@@ -141,29 +142,30 @@ static void message_write(enum log_level level, int err, const char *format, va_
 	length = strlen(message);
 	if (err)
 		(void)snprintf(message + length, sizeof(message) - length, ": %s", strerror(-err));
-	if (is_folding)
-		log_fold_log(&repeats, level, message, clock_now_ns() / NS_PER_MS);
+	/* Who asks for details wants each of them. */
+	if (is_folding && level != LOG_DEBUG)
+		log_fold_log(&repeats, site, level, message, clock_now_ns() / NS_PER_MS);
 	else
-		line_write(level, message, NULL);
+		line_write(level, message, 1, NULL);
 }
 
-void log_write(enum log_level level, const char *format, ...)
+void log_write_at(const char *site, enum log_level level, const char *format, ...)
 {
 	va_list args;
 
 	if (level > max_level)
 		return;
 	va_start(args, format);
-	message_write(level, 0, format, args);
+	message_write(site, level, 0, format, args);
 	va_end(args);
 }
 
-int log_err(int err, const char *format, ...)
+int log_err_at(const char *site, int err, const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	message_write(LOG_ERROR, err, format, args);
+	message_write(site, LOG_ERROR, err, format, args);
 	va_end(args);
 	return err;
 }

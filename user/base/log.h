@@ -3,8 +3,8 @@
 
 /*
  * Log lines on standard error: one line per state change, as text with klog's header, `I1121
- * 10:00:00.000000 12345 fairlead] message`, or as JSON, one object per line. A message that repeats
- * is folded (log_fold.h): logged at once, then counted.
+ * 10:00:00.000000 12345 fairlead] message`, or as JSON, one object per line. What repeats is folded
+ * (log_fold.h): logged at once, then counted.
  */
 
 #include <stdint.h>
@@ -28,9 +28,9 @@ void log_set_level(enum log_level level);
 void log_set_format(enum log_format format);
 
 /*
- * From now on repeated messages are counted. The caller must call log_repeats_flush_due when
- * log_repeats_wait_ms says so, and log_repeats_flush at the end: the log has no timer of its
- * own.
+ * From now on repeated messages are counted, but for details (LOG_DEBUG). The caller must call
+ * log_repeats_flush_due when log_repeats_wait_ms says so, and log_repeats_flush at the end: the log
+ * has no timer of its own.
  */
 void log_fold_repeats(void);
 
@@ -43,14 +43,24 @@ void log_repeats_flush_due(void);
 /* Logs all counts. */
 void log_repeats_flush(void);
 
-void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Where in the source a message is logged, which is its kind for the fold. */
+#define LOG_TEXT_OF(value) #value
+#define LOG_LINE_OF(line)  LOG_TEXT_OF(line)
+#define LOG_SITE           (__FILE__ ":" LOG_LINE_OF(__LINE__))
 
-#define log_debug(...)   log_write(LOG_DEBUG, __VA_ARGS__)
-#define log_info(...)    log_write(LOG_INFO, __VA_ARGS__)
-#define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__)
+void log_write_at(const char *site, enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#define log_write(level, ...) log_write_at(LOG_SITE, level, __VA_ARGS__)
+#define log_debug(...)        log_write(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)         log_write(LOG_INFO, __VA_ARGS__)
+#define log_warning(...)      log_write(LOG_WARNING, __VA_ARGS__)
 
 /*
  * Logs an error followed by the text of `err` (a negative errno; 0: no text) and returns `err`, so
  * that `return log_err(err, "cannot ...")` does both.
  */
-int log_err(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define log_err(err, ...) log_err_at(LOG_SITE, err, __VA_ARGS__)
+
+int log_err_at(const char *site, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));

@@ -73,7 +73,7 @@ static size_t character_escape(const unsigned char **at, char *buf)
 }
 
 size_t log_line_json(enum log_level level, const struct timespec *now, const char *message,
-		     char buf[LOG_LINE_SIZE])
+		     unsigned int count, char buf[LOG_LINE_SIZE])
 {
 	static const char *const levels[] = {
 		[LOG_ERROR] = "\"error\"",
@@ -90,5 +90,7 @@ size_t log_line_json(enum log_level level, const struct timespec *now, const cha
 
 	while (at < end)
 		length += character_escape(&at, buf + length);
+	if (count > 1)
+		return length + (size_t)sprintf(buf + length, "\",\"count\":%u}\n", count);
 	return length + (size_t)sprintf(buf + length, "\"}\n");
 }

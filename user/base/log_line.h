@@ -17,10 +17,11 @@
 /*
  * Writes a line, with newline and NUL, into `buf` and returns its length. Text has the local time;
  * characters that would start a new line or control a terminal become spaces. JSON has "ts"
- * (milliseconds since 1970), "level", "v" (klog's verbosity, absent for errors) and "msg"; bytes
- * that are not UTF-8 become U+FFFD.
+ * (milliseconds since 1970), "level", "v" (klog's verbosity, absent for errors), "msg" and "count",
+ * the messages that the line stands for, if they are more than one; bytes that are not UTF-8 become
+ * U+FFFD.
  */
 size_t log_line_text(enum log_level level, const struct timespec *now, pid_t pid,
 		     const char *message, char buf[LOG_LINE_SIZE]);
 size_t log_line_json(enum log_level level, const struct timespec *now, const char *message,
-		     char buf[LOG_LINE_SIZE]);
+		     unsigned int count, char buf[LOG_LINE_SIZE]);
