@@ -151,9 +151,9 @@ build/fuzz/%.o: %.c Makefile | $(skeletons)
 	$(Q)$(CC) $(cflags) -O2 -g -Itests -MMD -MP -c $< -o $@
 
 # Readers of what comes from outside, with clang's fuzzer and sanitizers. An archive: only what they need is linked.
-input_sources := $(wildcard $(patsubst %,user/%/*.c,base decode model plan config http kube/config kube/client \
+input_sources := $(wildcard $(patsubst %,user/%/*.c,base decode model plan config http health kube/config kube/client \
 	link/netlink))
-build/tests/inputs_fuzz: build/inputs/tests/inputs/fuzz.o build/inputs/readers.a
+build/tests/inputs_fuzz: $(patsubst %.c,build/inputs/%.o,$(wildcard tests/inputs/*.c)) build/inputs/readers.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined $^ $(pkg_libs) -o $@

@@ -22,6 +22,7 @@
 #include "decode/decode.h"
 #include "decode/items.h"
 #include "decode/json_stream.h"
+#include "http_requests.h"
 #include "kube/client/exec_credential.h"
 #include "kube/client/servers.h"
 #include "kube/config/config.h"
@@ -296,16 +297,19 @@ static void netlink_fuzz(const uint8_t *data, size_t size)
 static const struct target {
 	const char *name;
 	void (*fuzz)(const uint8_t *data, size_t size);
+	void (*begin)(void); /* may be NULL */
 } targets[] = {
-	{"objects", objects_fuzz},
-	{"manifests", manifests_fuzz},
-	{"list", list_fuzz},
-	{"watch", watch_fuzz},
-	{"kubeconfig", kubeconfig_fuzz},
-	{"kube_proxy_config", kube_proxy_config_fuzz},
-	{"servers", servers_fuzz},
-	{"exec", exec_fuzz},
-	{"netlink", netlink_fuzz},
+	{"objects", objects_fuzz, NULL},
+	{"manifests", manifests_fuzz, NULL},
+	{"list", list_fuzz, NULL},
+	{"watch", watch_fuzz, NULL},
+	{"kubeconfig", kubeconfig_fuzz, NULL},
+	{"kube_proxy_config", kube_proxy_config_fuzz, NULL},
+	{"servers", servers_fuzz, NULL},
+	{"exec", exec_fuzz, NULL},
+	{"netlink", netlink_fuzz, NULL},
+	{"probes", probes_fuzz, http_requests_begin},
+	{"health_checks", health_checks_fuzz, http_requests_begin},
 };
 
 static const struct target *target;
@@ -334,6 +338,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		return 1;
 	(void)snprintf(servers_path, sizeof(servers_path), "%s/api-servers", folder);
 	(void)atexit(folder_remove);
+	if (target->begin)
+		target->begin();
 	/* Log lines of ours; libFuzzer and the sanitizers have the descriptor. */
 	stderr = fopen("/dev/null", "w");
 	return file < 0 || !stderr;
