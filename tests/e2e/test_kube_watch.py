@@ -436,8 +436,9 @@ def test_an_error_is_logged_and_outlasted(cluster, status):
     wait_for(lambda: cluster.server.faults.struck(number) >= 2, "two attempts")
     cluster.agent.wait_for_log(f"HTTP {status}")
     assert cluster.agent.table() == table
-    lines = [line for line in cluster.agent.log if f"HTTP {status}" in line and line.startswith("W")]
-    assert len(lines) == 1, lines
+    # Servers that failed a moment ago are reported again only when the failure lasts.
+    wait_for(lambda: cluster.agent.warnings(f"HTTP {status}"), "the warning")
+    assert len(cluster.agent.warnings(f"HTTP {status}")) == 1, cluster.agent.log
     cluster.server.faults.clear()
     cluster.change(name, "10.244.9.2")
     cluster.agent.wait_for_backends(name, ["10.244.9.2"])
@@ -474,25 +475,63 @@ def test_losing_the_server_changes_nothing(cluster):
     cluster.server.start_listening()
     cluster.change(name, "10.244.9.2")
     cluster.agent.wait_for_backends(name, ["10.244.9.2"])
-    assert "source-unreachable" not in cluster.agent.degraded()
+    wait_for(lambda: "source-unreachable" not in cluster.agent.degraded(), "the end of the outage")
 
 
-def test_after_an_outage_everything_is_read_again_within_seconds_of_the_first_answer(cluster):
-    """As a server that was restarted: it answers, and has forgotten what was before (410)."""
-    name, server = cluster.make("10.244.9.1"), cluster.server
+@pytest.mark.parametrize("fault", [{}, {"status": 503, "times": 1}, {"status": 403, "times": 2}],
+                         ids=["at-once", "unready", "roles-unread"])
+def test_after_an_outage_everything_is_read_again_within_a_second_of_the_first_answer(cluster, fault):
+    """As a server that was restarted: it answers, may refuse at first, and has forgotten what was before (410).
+    What the agent has to say about that are two lines."""
+    name, server, agent = cluster.make("10.244.9.1"), cluster.server, cluster.agent
+    everything = ("services", "endpointslices", "nodes", "servicecidrs")
     server.stop_listening()
     let_pass(12)  # the pauses between attempts have grown to eight seconds
     cluster.change(name, "10.244.9.2")
     server.compact()
+    for resource in everything[:2] if fault else ():
+        server.faults.add(resource=resource, **fault)
     seen = server.requests()[-1]["number"]
     server.start_listening()
-    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
-    server.wait_for_watch("services", "endpointslices", "nodes", "servicecidrs")
+    wait_for(lambda: "source-unreachable" not in agent.degraded(), "the end of the outage", deadline=30)
+    assert agent.backends_of(name) == {"10.244.9.2"}
+    server.wait_for_watch(*everything)
     found = server.requests(since=seen)
-    first = found[0]["time_ns"]
-    for resource in ("services", "endpointslices", "nodes", "servicecidrs"):
-        last = [request for request in found if request["resource"] == resource][-1]
-        assert (last["time_ns"] - first) / 1e9 < 3.0, (resource, cluster.agent.text()[-2000:])
+    first = next(request["time_ns"] for request in found if request["status"] == 200)
+    pause = 4.0 if fault else 1.5  # seconds; each refusal that is not the last is followed by a pause
+    for resource in everything:
+        lists = [request for request in found if request["resource"] == resource
+                 and (request["verb"] == "list" or "sendInitialEvents" in request["query"])
+                 and request["status"] == 200]
+        assert (lists[-1]["time_ns"] - first) / 1e9 < pause, (resource, agent.text()[-2000:])
+    told = [line for line in agent.log if line[0] in "EWI"]
+    assert len(told) == 2, told
+    assert "no API server answers as it should" in told[0] and told[1].endswith(" answers"), told
+
+
+@pytest.mark.parametrize("other", [403, 404, 429, 500])
+def test_a_resource_that_fails_is_not_asked_more_often_because_another_is_answered(server, start, other):
+    start(server)
+    seen = server.requests()[-1]["number"]
+    server.faults.add(resource="services", status=500)
+    server.faults.add(resource="endpointslices", status=other)
+    for resource in RESOURCES:
+        server.drop_watches(resource)
+    let_pass(7)  # pauses of at least 1/4, 1/2, 1, 2 and 4 s
+    for resource in RESOURCES:
+        assert len(server.requests(resource, since=seen)) <= 6, resource
+
+
+def test_retry_after_is_respected_while_another_resource_comes_and_goes(server, start):
+    start(server)
+    seen = server.requests()[-1]["number"]
+    server.faults.add(resource="services", status=503, headers={"Retry-After": "3"})
+    server.faults.add(resource="endpointslices", status=403, times=4)
+    for resource in RESOURCES:
+        server.drop_watches(resource)
+    found = server.wait_for_request("services", since=seen, count=3)
+    pauses = [(b["time_ns"] - a["time_ns"]) / 1e9 for a, b in zip(found, found[1:])]
+    assert min(pauses) >= 3.0, pauses
 
 
 # Start and restart.

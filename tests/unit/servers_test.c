@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "base/clock.h"
 #include "kube/client/servers.h"
 #include "base/log.h"
 
@@ -171,7 +172,7 @@ static void a_server_that_others_have_given_up_already_is_not_given_up_twice(voi
 	assert_null(servers_problem(&fixture->servers));
 }
 
-static void one_line_names_all_that_fail_and_it_is_said_again_for_other_reasons_only(void **state)
+static void one_line_names_all_that_fail_and_half_a_minute_later_their_other_reasons(void **state)
 {
 	struct fixture *fixture = *state;
 
@@ -184,11 +185,37 @@ static void one_line_names_all_that_fail_and_it_is_said_again_for_other_reasons_
 	assert_string_equal(servers_problem(&fixture->servers), ONE ": refused; " TWO ": silent");
 	when_failed(fixture, "refused");
 	when_failed(fixture, "refused");
+	then_logged(fixture, 1, "no API server answers");
+	assert_string_equal(servers_problem(&fixture->servers), ONE ": refused; " TWO ": refused");
+	fixture->servers.said_ns -= 30 * NS_PER_S;
+	for (int round = 0; round < 3; round++) {
+		when_failed(fixture, "refused");
+		when_failed(fixture, "refused");
+	}
 	then_logged(fixture, 1, "(" ONE ": refused; " TWO ": refused)");
 	then_logged(fixture, 2, "no API server answers");
 	when_answered(fixture);
 	then_logged(fixture, 1, "API server " ONE " answers");
 	assert_null(servers_problem(&fixture->servers));
+}
+
+static void an_outage_that_comes_and_goes_for_some_seconds_is_said_once(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_servers(fixture, ONE, NULL);
+	for (int time = 0; time < 3; time++) {
+		when_failed(fixture, "refused");
+		assert_non_null(servers_problem(&fixture->servers));
+		when_answered(fixture);
+		assert_null(servers_problem(&fixture->servers));
+	}
+	then_logged(fixture, 1, "no API server answers");
+	then_logged(fixture, 1, "API server " ONE " answers");
+	when_failed(fixture, "refused");
+	fixture->servers.ended_ns -= 10 * NS_PER_S;
+	when_failed(fixture, "refused");
+	then_logged(fixture, 2, "no API server answers");
 }
 
 static void after_an_answer_each_server_is_tried_before_all_are_said_to_fail(void **state)
@@ -308,7 +335,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_is_used_until_it_fails_and_then_the_next),
 		TEST(a_server_that_others_have_given_up_already_is_not_given_up_twice),
-		TEST(one_line_names_all_that_fail_and_it_is_said_again_for_other_reasons_only),
+		TEST(one_line_names_all_that_fail_and_half_a_minute_later_their_other_reasons),
+		TEST(an_outage_that_comes_and_goes_for_some_seconds_is_said_once),
 		TEST(after_an_answer_each_server_is_tried_before_all_are_said_to_fail),
 		TEST(what_the_cluster_names_is_tried_and_kept),
 		TEST(what_it_names_no_more_is_forgotten_unless_it_is_in_use),

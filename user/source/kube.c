@@ -26,6 +26,7 @@
 #define WATCH_S      300
 #define ABSENT_S     60
 #define NODE_WAIT_MS 30000 /* rule P177: longest wait for the Node before the first publish */
+#define CATCH_UP_MS  100   /* interval at which watches are checked after an outage */
 
 /*
  * Rule A2 (objects of other proxies are not programmed): the server does not even send their
@@ -65,6 +66,7 @@ struct kube_source {
 	uv_check_t check;
 	uv_idle_t idle; /* runs while a change is to be reported */
 	uv_timer_t node_wait;
+	uv_timer_t catch_up; /* runs from the end of an outage until all watches go on */
 	unsigned int open_handles;
 	struct kube_client *client;
 	struct event_poster *poster; /* of Events about our own Node and Services */
@@ -77,6 +79,7 @@ struct kube_source {
 	uint64_t woken_ns; /* of the first change not reported yet; 0: none */
 	bool is_synced;
 	bool node_is_given_up;
+	bool is_away;         /* no server can be used */
 	bool servers_changed; /* the endpoints of default/kubernetes have changed */
 };
 
@@ -464,6 +467,7 @@ static void kube_close(struct source *base)
 	uv_close((uv_handle_t *)&source->check, kube_on_closed);
 	uv_close((uv_handle_t *)&source->idle, kube_on_closed);
 	uv_close((uv_handle_t *)&source->node_wait, kube_on_closed);
+	uv_close((uv_handle_t *)&source->catch_up, kube_on_closed);
 }
 
 static int kube_read_config(const struct kube_source_options *options,
@@ -502,13 +506,44 @@ static void kube_on_observed(const struct kube_observation *observation, void *c
 		source->options.observed(observation, source->events.context);
 }
 
-/* After an outage all watches begin again at once, not each when its own backoff is over. */
+static void kube_report_reachable(const struct kube_source *source, const char *why)
+{
+	if (source->events.reachable)
+		source->events.reachable(why, source->events.context);
+}
+
+/* The outage has ended when everything that was watched before is watched again. */
+static void kube_on_catch_up(uv_timer_t *timer)
+{
+	struct kube_source *source = timer->data;
+
+	for (size_t i = 0; i < RESOURCE_COUNT; i++) {
+		if (watched_is_listed(source, (enum resource_id)i) &&
+		    !reflector_is_watching(source->watched[i].reflector))
+			return;
+	}
+	(void)uv_timer_stop(timer);
+	kube_report_reachable(source, NULL);
+}
+
+/*
+ * After an outage all watches begin again at once, not each when its own backoff is over; until
+ * then the state is stale.
+ */
 static void kube_on_reachable(const char *why, void *context)
 {
 	struct kube_source *source = context;
+	bool was_away = source->is_away;
 
-	if (source->events.reachable)
-		source->events.reachable(why, source->events.context);
+	source->is_away = why;
+	if (why || !was_away || !source->is_synced) {
+		(void)uv_timer_stop(&source->catch_up);
+		kube_report_reachable(source, why);
+	} else {
+		kube_report_reachable(source, "the API server answers again; what has changed "
+					      "meanwhile is being read");
+		(void)uv_timer_start(&source->catch_up, kube_on_catch_up, CATCH_UP_MS, CATCH_UP_MS);
+	}
 	for (size_t i = 0; !why && i < RESOURCE_COUNT; i++) {
 		if (source->watched[i].reflector)
 			reflector_retry_soon(source->watched[i].reflector);
@@ -571,13 +606,15 @@ int source_kube_open(uv_loop_t *loop, const struct kube_source_options *options,
 	source->options = *options;
 	source->limits = (struct reflector_limits){
 		.watch_s = WATCH_S, .silence_s = options->silence_s, .absent_s = ABSENT_S};
-	source->open_handles = 3;
+	source->open_handles = 4;
 	(void)uv_check_init(loop, &source->check);
 	(void)uv_idle_init(loop, &source->idle);
 	(void)uv_timer_init(loop, &source->node_wait);
+	(void)uv_timer_init(loop, &source->catch_up);
 	source->check.data = source;
 	source->idle.data = source;
 	source->node_wait.data = source;
+	source->catch_up.data = source;
 	err = kube_begin(source);
 	if (err) {
 		kube_close(&source->source);

@@ -247,8 +247,9 @@ const struct degraded_words degraded_words[] = {
 	 "a link has no hook: packets of clients behind it do not reach Services; `fairlead "
 	 "links` says which and why"},
 	{DEGRADED_SOURCE_AWAY, "source-unreachable",
-	 "the source cannot be reached: Services work as they were last known, changes are not "
-	 "followed; the agent's log and /readyz?verbose say why"},
+	 "the source cannot be reached, or was away and is being read again: Services work as "
+	 "they were last known, changes are not followed; the agent's log and /readyz?verbose "
+	 "say why"},
 	{DEGRADED_NO_BIND_HOOKS, "no-bind-hooks",
 	 "the kernel does not take the hooks of bind(): a process of this node may listen at a "
 	 "NodePort, where no client reaches it"},

@@ -43,7 +43,7 @@ static void remedy_describe(const struct transfer_outcome *outcome, const char *
 			       "that may list and watch this)");
 }
 
-bool answer_is_of_broken_server(long status)
+bool status_is_of_broken_server(long status)
 {
 	return status == 500 || status == 502 || status == 503;
 }

@@ -10,6 +10,3 @@
  */
 void answer_describe(const struct transfer_outcome *outcome, const char *origin,
 		     struct kube_answer *ret_answer);
-
-/* True for a status by which a server says that it cannot serve: try the next server. */
-bool answer_is_of_broken_server(long status);

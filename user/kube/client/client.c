@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "kube/client/answer.h"
 #include "kube/client/credentials.h"
@@ -22,6 +23,8 @@
 
 /* Interval at which a request that waits for a credential plugin is retried. */
 #define CREDENTIALS_WAIT_MS 50
+/* How long a server counts as just started, see kube_client_was_away. */
+#define AWAY_NS (10 * NS_PER_S)
 
 struct kube_call {
 	struct kube_client *client;
@@ -51,6 +54,8 @@ struct kube_client {
 	struct kube_call *calls;
 	bool has_reported; /* `reachable` was called; `problem` is what it said */
 	char *problem;     /* why no server can be used; NULL: one can */
+	bool is_cut_off;   /* no server is reached */
+	uint64_t back_ns;  /* the end of the last time when none was; 0: there was none */
 };
 
 static void client_on_timer(uv_timer_t *timer);
@@ -212,7 +217,10 @@ static void call_on_begun(long status, double seconds, void *context)
 
 	call->has_begun = true;
 	call_observe(call, status, seconds);
-	if (!server || answer_is_of_broken_server(status))
+	if (client->is_cut_off)
+		client->back_ns = uv_hrtime();
+	client->is_cut_off = false;
+	if (!server || status_is_of_broken_server(status))
 		return;
 	servers_record_answer(&client->servers, server);
 	if (status != 401)
@@ -242,8 +250,10 @@ static void call_on_done(const struct transfer_outcome *outcome, void *context)
 	if (outcome->status == 401)
 		client_report_reachable(client, answer.why);
 	else if (server && !outcome->is_abort &&
-		 (!outcome->status || answer_is_of_broken_server(outcome->status)))
+		 (!outcome->status || status_is_of_broken_server(outcome->status)))
 		client_fail_server(client, server, answer.why);
+	if (!outcome->status && servers_problem(&client->servers))
+		client->is_cut_off = true;
 	call_end(call, &answer);
 }
 
@@ -442,6 +452,11 @@ void kube_client_learn_servers(struct kube_client *client, const struct server_a
 void kube_client_prefer_learned_servers(struct kube_client *client)
 {
 	servers_prefer_learned(&client->servers);
+}
+
+bool kube_client_was_away(const struct kube_client *client)
+{
+	return client->back_ns && uv_hrtime() - client->back_ns < AWAY_NS;
 }
 
 const char *kube_client_server(const struct kube_client *client)

@@ -63,6 +63,9 @@ struct kube_answer {
 	char why[512];
 };
 
+/* True for a status by which a server says that it cannot serve: the next server is tried. */
+bool status_is_of_broken_server(long status);
+
 struct kube_call_events {
 	int (*data)(const char *bytes, size_t size, void *context);
 	void (*done)(const struct kube_answer *answer, void *context);
@@ -106,6 +109,12 @@ void kube_client_learn_servers(struct kube_client *client, const struct server_a
  * before sending anything.
  */
 void kube_client_prefer_learned_servers(struct kube_client *client);
+
+/*
+ * True in the first seconds after a time when no server was reached: the one that answers may have
+ * started just now.
+ */
+bool kube_client_was_away(const struct kube_client *client);
 
 /* The server in use, for messages. Borrowed. */
 const char *kube_client_server(const struct kube_client *client);

@@ -12,11 +12,16 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 /* The name in every API server's certificate, because Pods connect by it. */
 #define KUBERNETES_NAME "kubernetes.default.svc"
 #define FILE_NAME       "api-servers"
+/* Within an outage, other reasons are logged after this. */
+#define SAID_AGAIN_NS (30 * NS_PER_S)
+/* Failures this soon after an outage are still part of it. */
+#define STEADY_NS (10 * NS_PER_S)
 
 static void server_fini(struct server *server)
 {
@@ -250,6 +255,7 @@ void servers_fini(struct servers *servers)
 	free(servers->tls_name);
 	free(servers->path);
 	free(servers->problem);
+	free(servers->said);
 	free(servers->answered);
 	*servers = (struct servers){};
 }
@@ -293,19 +299,26 @@ static char *servers_failures_text(const struct servers *servers)
 	return text;
 }
 
-/* All servers have failed: logs that if the reasons are new, and starts the next round. */
+/* All servers have failed: logs that if it is news, and starts the next round. */
 static void servers_end_round(struct servers *servers)
 {
+	uint64_t now = clock_now_ns();
 	char *text = servers_failures_text(servers);
 
 	for (size_t i = 0; i < servers->count; i++)
 		servers->items[i].has_failed = false;
-	if (!text || (servers->problem && !strcmp(servers->problem, text))) {
-		free(text);
+	if (!text)
 		return;
-	}
 	free(servers->problem);
 	servers->problem = text;
+	if (servers->said &&
+	    (!strcmp(servers->said, text) || clock_since(now, servers->said_ns) < SAID_AGAIN_NS))
+		return;
+	if (servers->ended_ns && clock_since(now, servers->ended_ns) < STEADY_NS)
+		return;
+	free(servers->said);
+	servers->said = strdup(text);
+	servers->said_ns = now;
 	log_warning(
 		"no API server answers as it should, retrying; the datapath stays as it is (%s)",
 		text);
@@ -339,11 +352,14 @@ void servers_record_answer(struct servers *servers, const struct server *answeri
 {
 	bool is_other = servers->answered && strcmp(servers->answered, answering->name) != 0;
 
-	if (servers->problem || is_other || answering->has_failed)
+	if (servers->said)
+		servers->ended_ns = clock_now_ns();
+	if (servers->said || is_other || answering->has_failed)
 		log_info("API server %s answers", answering->name);
 	for (size_t i = 0; i < servers->count; i++)
 		servers->items[i].has_failed = false;
 	free(take_ptr(servers->problem));
+	free(take_ptr(servers->said));
 	if (!servers->answered || is_other) {
 		free(servers->answered);
 		servers->answered = strdup(answering->name);

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "fairlead/types.h"
 
@@ -28,10 +29,12 @@ struct server {
 struct servers {
 	struct server items[SERVERS_KNOWN_MAX];
 	size_t count, current;
-	char *tls_name; /* or NULL */
-	char *path;     /* the file, or NULL */
-	char *problem;  /* why no server answers, which was logged; NULL: one may */
-	char *answered; /* the name of the server that answered last, or NULL */
+	char *tls_name;             /* or NULL */
+	char *path;                 /* the file, or NULL */
+	char *problem;              /* why no server answers; NULL: one may */
+	char *said;                 /* the problem that was logged since the last answer, or NULL */
+	uint64_t said_ns, ended_ns; /* when it was logged; the end of the last that was */
+	char *answered;             /* the name of the server that answered last, or NULL */
 };
 
 /*
@@ -48,8 +51,9 @@ const struct server *servers_current(const struct servers *servers);
 
 /*
  * A server has failed. If it is still the one in use, the next one is used from now on. When all
- * servers have failed, logs one line that names each with its reason; logs it again only when a
- * later round fails for other reasons.
+ * servers have failed, logs one line that names each with its reason; logs it again only when
+ * rounds fail for other reasons half a minute later, or some seconds after an answer: a server that
+ * starts passes through a few failures.
  */
 void servers_record_failure(struct servers *servers, const struct server *server, const char *why);
 

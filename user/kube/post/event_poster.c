@@ -16,12 +16,14 @@
 #define POST_S            10
 #define TIME_TEXT_SIZE    64
 #define HTTP_UNKNOWN      401
+#define HTTP_FORBIDDEN    403
 #define HTTP_MANY         429
 #define HTTP_SERVER_ERROR 500
 
 struct post {
 	struct event_poster *poster;
 	struct kube_call *call; /* NULL: no post is in flight */
+	bool has_logged_failure;
 };
 
 struct event_poster {
@@ -30,7 +32,6 @@ struct event_poster {
 	struct event_poster_options options;
 	struct event_book book;
 	struct post posts[EVENT_REASONS_MAX]; /* one per entry of the book */
-	bool has_logged_failure;
 };
 
 /* The time in the API's MicroTime format. */
@@ -124,10 +125,13 @@ static void poster_post_soon(struct event_poster *poster, uint64_t wait_ns)
 			     0);
 }
 
-static enum event_result result_of(const struct kube_answer *answer)
+static enum event_result result_of(const struct kube_answer *answer,
+				   const struct kube_client *client)
 {
 	if (answer->ok)
 		return EVENT_POSTED;
+	if (answer->status == HTTP_FORBIDDEN && kube_client_was_away(client))
+		return EVENT_TRY_AGAIN;
 	if (!answer->status || answer->status == HTTP_UNKNOWN || answer->status == HTTP_MANY ||
 	    answer->status >= HTTP_SERVER_ERROR)
 		return EVENT_TRY_AGAIN;
@@ -141,14 +145,17 @@ static void poster_end_post(struct post *post, enum event_result result, const c
 
 	post->call = NULL;
 	if (result == EVENT_POSTED) {
-		poster->has_logged_failure = false;
 		poster_count(poster, "posted");
+	} else if (*entry->service_name) {
+		log_write(post->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
+			  "cannot post the Event %s of Service %s/%s: %s; continuing without it",
+			  entry->reason, entry->service_namespace, entry->service_name, why);
 	} else {
-		log_write(poster->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
+		log_write(post->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
 			  "cannot post the Event %s of Node %s: %s; continuing without it",
 			  entry->reason, poster->options.node_name, why);
-		poster->has_logged_failure = true;
 	}
+	post->has_logged_failure = result != EVENT_POSTED;
 	if (!event_book_record_result(entry, result, clock_now_ns()))
 		poster_count(poster, "failed");
 	poster_post_soon(poster, 0);
@@ -156,7 +163,9 @@ static void poster_end_post(struct post *post, enum event_result result, const c
 
 static void poster_on_done(const struct kube_answer *answer, void *context)
 {
-	poster_end_post(context, result_of(answer), answer->why);
+	struct post *post = context;
+
+	poster_end_post(post, result_of(answer, post->poster->client), answer->why);
 }
 
 static void poster_begin_post(struct event_poster *poster, struct event_entry *entry)

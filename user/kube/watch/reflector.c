@@ -29,9 +29,11 @@
 #define BACKOFF_MIN_MS      500
 #define BACKOFF_MAX_MS      30000
 #define ABSENT_MIN_MS       1000
-#define RETRY_SOON_MS       1000 /* once a server answers again */
+#define RETRY_SOON_MS       250 /* with the pause after a 410, a second at most */
+#define EARLY_ATTEMPTS      8   /* see reflector_end_refused */
 #define WATCH_GRACE_S       15
-#define WATCH_WORTH_NS      5000000000ULL /* a watch that lasted this long was not a failure */
+#define WATCH_WORTH_NS      (5 * NS_PER_S)    /* a watch that lasted so long was not a failure */
+#define FORGETTING_NS       (200 * NS_PER_MS) /* by then, a 410 has followed the watch's 200 */
 #define ANNOTATION_LIST_END "k8s.io/initial-events-end"
 
 enum step {
@@ -58,13 +60,15 @@ struct reflector {
 	char problem[512];    /* the problem that was logged and persists; "": none */
 	uint64_t begun_ns, heard_ns;
 	uint32_t backoff_ms, absent_ms, watch_s;
+	uint32_t early_attempts; /* after an outage, since the last success */
 	bool has_listed;
-	bool in_list;   /* list_begun was called, listed was not */
-	bool no_stream; /* the server does not stream lists */
-	bool no_query;  /* the server refuses the selectors */
-	bool whole;     /* without pages, because a page's token has expired */
-	bool newest;    /* bypass the server's cache, which may be too old or too new */
-	bool is_gone;   /* the server no longer has our version */
+	bool in_list;      /* list_begun was called, listed was not */
+	bool no_stream;    /* the server does not stream lists */
+	bool no_query;     /* the server refuses the selectors */
+	bool whole;        /* without pages, because a page's token has expired */
+	bool newest;       /* bypass the server's cache, which may be too old or too new */
+	bool is_gone;      /* the server no longer has our version */
+	bool is_unreached; /* no server answered the last attempt; see reflector_retry_soon */
 	bool had_events;
 };
 
@@ -103,8 +107,8 @@ static void reflector_attempt_later(struct reflector *reflector, uint32_t retry_
 {
 	uint32_t wait_ms = reflector->backoff_ms / 2 + random_below(reflector->backoff_ms);
 
-	if (wait_ms < retry_after_s * 1000)
-		wait_ms = retry_after_s * 1000 + random_below(1000);
+	if (wait_ms < retry_after_s * MS_PER_S)
+		wait_ms = retry_after_s * (uint32_t)MS_PER_S + random_below(MS_PER_S);
 	reflector_attempt_in(reflector, wait_ms);
 	reflector->backoff_ms *= 2;
 	if (reflector->backoff_ms > BACKOFF_MAX_MS)
@@ -147,6 +151,7 @@ static void reflector_end_list(struct reflector *reflector)
 	reflector->newest = false;
 	reflector->backoff_ms = BACKOFF_MIN_MS;
 	reflector->absent_ms = ABSENT_MIN_MS;
+	reflector->early_attempts = 0;
 	reflector_log_success(reflector);
 	reflector->events->listed(reflector->context);
 }
@@ -304,18 +309,34 @@ static void reflector_end_page(struct reflector *reflector)
 	reflector_attempt_in(reflector, 0);
 }
 
-/*
- * True for a status that is logged per resource. Servers that do not answer, or say that they
- * cannot serve, are logged by servers.c, all in one line.
- */
-static bool status_is_refusal(long status)
-{
-	return status && status != 500 && status != 502 && status != 503;
-}
-
 static bool status_is_client_error(long status)
 {
 	return status == 400 || status == 405 || status == 406 || status == 415 || status == 422;
+}
+
+/*
+ * The attempt has failed, and is repeated later. A refusal is logged for its resource; servers that
+ * do not answer, or say that they cannot serve, are logged by servers.c, all in one line.
+ *
+ * A server that has just started refuses for some seconds what it is not ready for: 403 until it
+ * has read the roles, 429 or 5xx until it has read the objects. That is nothing to tell anybody,
+ * and the backoff, grown in the outage, is no measure of it; but so few attempts are early that a
+ * server that never gets any further is not pressed.
+ */
+static void reflector_end_refused(struct reflector *reflector, const char *verb,
+				  const struct kube_answer *answer)
+{
+	uint64_t wait_ms = BACKOFF_MIN_MS + random_below(BACKOFF_MIN_MS);
+
+	if (answer->status && kube_client_was_away(reflector->client) &&
+	    reflector->early_attempts < EARLY_ATTEMPTS) {
+		reflector->early_attempts++;
+		reflector_attempt_in(reflector, answer->retry_after_s * MS_PER_S + wait_ms);
+		return;
+	}
+	if (answer->status && !status_is_of_broken_server(answer->status))
+		reflector_log_problem(reflector, verb, answer->why);
+	reflector_attempt_later(reflector, answer->retry_after_s);
 }
 
 /* The server has refused the list, or has not answered. The next step is a list again. Logs. */
@@ -352,9 +373,7 @@ static void reflector_list_refused(struct reflector *reflector, bool was_stream,
 		reflector_attempt_in(reflector, 0);
 		return;
 	}
-	if (status_is_refusal(answer->status))
-		reflector_log_problem(reflector, "list", answer->why);
-	reflector_attempt_later(reflector, answer->retry_after_s);
+	reflector_end_refused(reflector, "list", answer);
 }
 
 /* Chooses the next step and its time. Logs. */
@@ -384,8 +403,10 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 		reflector->had_events || uv_hrtime() - reflector->begun_ns > WATCH_WORTH_NS;
 
 	if (reflector->is_gone || answer->status == 410) {
-		log_info("%s: the server has forgotten what came after %s, listing again",
-			 reflector->resource->name, reflector->version);
+		/* After an outage all resources are listed again, and servers.c has logged it. */
+		log_write(kube_client_was_away(reflector->client) ? LOG_DEBUG : LOG_INFO,
+			  "%s: the server has forgotten what came after %s, listing again",
+			  reflector->resource->name, reflector->version);
 		/* The server is well; what it was before says nothing about it now. */
 		reflector->step = STEP_LIST;
 		reflector->backoff_ms = BACKOFF_MIN_MS;
@@ -396,6 +417,7 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 		/* The server's timeout, or a broken connection: watch on from the last version. */
 		if (was_worth) {
 			reflector->backoff_ms = BACKOFF_MIN_MS;
+			reflector->early_attempts = 0;
 			reflector_attempt_in(reflector, random_below(100));
 		} else {
 			reflector_attempt_later(reflector, 0);
@@ -404,9 +426,7 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 		reflector->step = STEP_LIST;
 		reflector_attempt_later(reflector, 0);
 	} else {
-		if (status_is_refusal(answer->status))
-			reflector_log_problem(reflector, "watch", answer->why);
-		reflector_attempt_later(reflector, answer->retry_after_s);
+		reflector_end_refused(reflector, "watch", answer);
 	}
 }
 
@@ -415,6 +435,7 @@ static void reflector_on_done(const struct kube_answer *answer, void *context)
 	struct reflector *reflector = context;
 
 	reflector->call = NULL;
+	reflector->is_unreached = !answer->status;
 	(void)uv_timer_stop(&reflector->patience);
 	log_debug("%s: %s ended: %ld %s", reflector->resource->name,
 		  reflector->step == STEP_WATCH ? "watch" : "list", answer->status, answer->why);
@@ -452,8 +473,8 @@ static void reflector_on_patience(uv_timer_t *timer)
 	char why[64];
 
 	if (now_ns < due_ns) {
-		(void)uv_timer_start(timer, reflector_on_patience, (due_ns - now_ns) / 1000000 + 1,
-				     0);
+		(void)uv_timer_start(timer, reflector_on_patience,
+				     (due_ns - now_ns) / NS_PER_MS + 1, 0);
 		return;
 	}
 	if (reflector_lacks_mark(reflector)) {
@@ -462,8 +483,8 @@ static void reflector_on_patience(uv_timer_t *timer)
 		reflector->step = STEP_LIST;
 	} else {
 		(void)snprintf(why, sizeof(why), "it has said nothing for %u s", limit_s);
-		log_info("%s: the server has said nothing for %u s, asking again",
-			 reflector->resource->name, limit_s);
+		log_debug("%s: the server has said nothing for %u s, asking again",
+			  reflector->resource->name, limit_s);
 		kube_call_give_up(take_ptr(reflector->call), why);
 		free(take_ptr(reflector->continue_token));
 	}
@@ -551,7 +572,7 @@ static void reflector_attempt(struct reflector *reflector)
 	/* The limit depends on whether the response has begun, so it is checked again by then. */
 	if (patience_s > MARK_PATIENCE_S)
 		patience_s = MARK_PATIENCE_S;
-	(void)uv_timer_start(&reflector->patience, reflector_on_patience, patience_s * 1000ULL, 0);
+	(void)uv_timer_start(&reflector->patience, reflector_on_patience, patience_s * MS_PER_S, 0);
 }
 
 static void reflector_on_timer(uv_timer_t *timer)
@@ -588,9 +609,8 @@ struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,
 
 void reflector_retry_soon(struct reflector *reflector)
 {
-	if (reflector->call)
+	if (reflector->call || !reflector->is_unreached)
 		return;
-	reflector->backoff_ms = BACKOFF_MIN_MS;
 	if (uv_timer_get_due_in(&reflector->timer) > RETRY_SOON_MS)
 		reflector_attempt_in(reflector, random_below(RETRY_SOON_MS));
 }
@@ -598,6 +618,13 @@ void reflector_retry_soon(struct reflector *reflector)
 bool reflector_has_listed(const struct reflector *reflector)
 {
 	return reflector->has_listed;
+}
+
+bool reflector_is_watching(const struct reflector *reflector)
+{
+	return reflector->step == STEP_WATCH && reflector->call &&
+	       kube_call_has_begun(reflector->call) &&
+	       uv_hrtime() - reflector->begun_ns > FORGETTING_NS;
 }
 
 static void reflector_on_closed(uv_handle_t *handle)

@@ -57,13 +57,18 @@ struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,
 				const struct reflector_limits *limits, void *context);
 
 /*
- * A server answers again: the next attempt, if one is waited for, comes within a second, at a
- * random moment, however often it has failed before.
+ * A server answers again: if none was reached by the last attempt, the next one comes at once (at a
+ * random moment of a quarter second), however often it has failed. A server's own answer, such as a
+ * 500 or a Retry-After, is always followed by the full wait; and the wait grows on until an attempt
+ * succeeds.
  */
 void reflector_retry_soon(struct reflector *reflector);
 
 /* True from the first complete list until close, whatever happens to the server. */
 bool reflector_has_listed(const struct reflector *reflector);
+
+/* True while the server sends what changes: nothing is missed. */
+bool reflector_is_watching(const struct reflector *reflector);
 
 /* The loop frees it in its next turns. NULL is fine. */
 void reflector_close(struct reflector *reflector);
