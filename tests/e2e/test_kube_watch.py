@@ -557,6 +557,34 @@ def test_nothing_is_removed_before_services_and_endpoints_are_complete(server, s
     agent.wait_for_backends("svc-1", [])
 
 
+def test_a_service_that_cannot_be_published_holds_up_no_other(server, start, lab):
+    """At a start, and later; it is tried again by a timer only, whatever else changes."""
+    fill(server, 2)
+    agent = start(server)
+    agent.wait_for_services({"svc-0", "svc-1"})
+    agent.stop()
+    # No user space may write a frozen map any more, for good.
+    lab.place("node1").run("bpftool", "map", "freeze", "pinned", str(agent.pin_dir / "source_ranges"))
+    server.delete("services", "svc-0", "default")
+    vip = next_vip(4)
+    ranged = service("ranged", vip, type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"])
+    ranged["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}
+    server.put_all([ranged, service("later", next_vip(4))])
+    agent.log.clear()
+    agent.start()
+    agent.wait_for_services({"svc-1", "later"})
+    agent.wait_for_log("not everything could be published, trying again in 2 s: default/ranged: ")
+    server.put(service("latest", next_vip(4)))
+    for number in range(20):
+        server.put(slice_("latest", [f"10.244.9.{number + 1}"]))
+    agent.wait_for_backends("latest", ["10.244.9.20"])
+    let_pass(3)
+    assert len(agent.warnings("ranged")) == 1, agent.warnings("ranged")
+    server.put(service("ranged", vip))
+    agent.wait_for_services({"svc-1", "later", "latest", "ranged"})
+    agent.wait_for_log("everything is published again")
+
+
 def test_the_first_publish_waits_for_the_node(server, start):
     wanted = fill(server, 1)
     server.delete("nodes", "node1")

@@ -93,8 +93,8 @@ static void then_dirty(struct model *model, const char *expected)
 	char names[NAMES_SIZE] = "";
 
 	assert_int_equal(model_drain_dirty(model, name_collect, names), 0);
+	assert_int_equal(model_drain_dirty(model, name_collect, names), 0);
 	assert_string_equal(names, expected);
-	assert_false(model_is_dirty(model));
 }
 
 /* The Service's endpoints as "ip:port,state ", of all its slices. */
@@ -472,7 +472,23 @@ static int second_fails(const char *namespace_, const char *name, void *context)
 	return ++*(int *)context == 2 ? -7 : 0;
 }
 
-static void a_service_that_fails_stays_dirty_and_holds_up_no_other(void **state)
+static void failure_collect(const char *namespace_, const char *name, int err, void *context)
+{
+	char *names = context;
+	size_t len = strlen(names);
+
+	(void)snprintf(names + len, NAMES_SIZE - len, "%s/%s: %d ", namespace_, name, err);
+}
+
+static void then_failed(const struct model *model, const char *expected)
+{
+	char names[NAMES_SIZE] = "";
+
+	model_each_failed(model, failure_collect, names);
+	assert_string_equal(names, expected);
+}
+
+static void a_service_that_fails_holds_up_no_other_and_waits_for_a_change_or_a_retry(void **state)
 {
 	struct model *model = model_new();
 	struct object a = given_service("a"), b = given_service("b"), c = given_service("c");
@@ -484,7 +500,32 @@ static void a_service_that_fails_stays_dirty_and_holds_up_no_other(void **state)
 	when_put(model, &c);
 	assert_int_equal(model_drain_dirty(model, second_fails, &calls), -7);
 	assert_int_equal(calls, 3);
+	then_failed(model, "shop/b: -7 ");
+	/* Others may change as often as they like. */
+	c.service.cluster_ips[0] = ip("10.96.0.7");
+	when_put(model, &c);
+	then_dirty(model, "shop/c ");
+	then_failed(model, "shop/b: -7 ");
+
+	model_retry_failed(model);
+	calls = 1;
+	assert_int_equal(model_drain_dirty(model, second_fails, &calls), -7);
+	then_failed(model, "shop/b: -7 ");
+	model_retry_failed(model);
 	then_dirty(model, "shop/b ");
+	then_failed(model, "");
+
+	/* One that fails and is removed is planned once more, to be taken back. */
+	model_mark_dirty(model, "shop", "a");
+	calls = 1;
+	assert_int_equal(model_drain_dirty(model, second_fails, &calls), -7);
+	model_remove(model, OBJECT_SERVICE, "shop", "a");
+	calls = 1;
+	assert_int_equal(model_drain_dirty(model, second_fails, &calls), -7);
+	then_failed(model, "shop/a: -7 ");
+	model_retry_failed(model);
+	then_dirty(model, "shop/a ");
+	then_failed(model, "");
 	model_free(model);
 }
 
@@ -576,7 +617,8 @@ int main(void)
 		cmocka_unit_test(pods_become_endpoints_as_the_controller_makes_them),
 		cmocka_unit_test(a_dual_stack_service_gets_endpoints_of_both_families),
 		cmocka_unit_test(changes_are_counted_where_something_that_is_kept_has_changed),
-		cmocka_unit_test(a_service_that_fails_stays_dirty_and_holds_up_no_other),
+		cmocka_unit_test(
+			a_service_that_fails_holds_up_no_other_and_waits_for_a_change_or_a_retry),
 		cmocka_unit_test(every_service_can_be_made_dirty_once),
 		cmocka_unit_test(random_changes_keep_the_tables_consistent),
 	};

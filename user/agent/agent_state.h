@@ -16,13 +16,16 @@
 #include "datapath/grace.h"
 #include "fairlead/agent.h"
 
+#define FAILURES_SIZE 512
+
 /* publish_changes.c: what it keeps from publish to publish. */
 struct publishing {
 	struct plan_inputs inputs;
 	struct grace grace;
 	uv_timer_t reclaim; /* begins the next grace period, after which entries are freed */
-	uv_timer_t retry;   /* repeats a failed publish */
-	bool is_next_full;  /* all Services were marked dirty since the last publish */
+	uv_timer_t retry;   /* tries the Services again that could not be published */
+	char failures[FAILURES_SIZE]; /* which those are, as it was logged; "": none */
+	bool is_next_full;            /* all Services were marked dirty since the last publish */
 };
 
 struct agent {
@@ -71,14 +74,15 @@ void agent_publishing_init(struct agent *agent);
  */
 void agent_refresh_inputs(struct agent *agent);
 
-/* Publishes every dirty Service. `woken_ns`: when the change arrived. Logs. */
-int agent_publish_changed(struct agent *agent, uint64_t woken_ns);
+/* Publishes every dirty Service. `woken_ns`: when the change arrived. Logs and retries. */
+void agent_publish_changed(struct agent *agent, uint64_t woken_ns);
 
 /*
  * The first publish: everything that the source holds; then removes what an earlier run published
- * and the source no longer has. Logs.
+ * and the source no longer has. What cannot be published now stays as an earlier run left it, and
+ * is retried. Logs.
  */
-int agent_publish_first(struct agent *agent);
+void agent_publish_first(struct agent *agent);
 
 /* For struct link_events. `context`: the agent. */
 void agent_addresses_changed(void *context);

@@ -5,6 +5,7 @@
 #include "agent/agent_state.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
@@ -22,7 +23,8 @@
 #include "plan/plan.h"
 #include "publish/publisher.h"
 
-#define RETRY_S 2
+#define RETRY_S        2
+#define FAILURES_NAMED 3
 
 /*
  * kube-proxy does not answer at the addresses of its IPVS link: they only direct packets to IPVS,
@@ -67,6 +69,7 @@ static int health_check_publish(struct agent *agent, const struct plan_context *
 					 &check);
 }
 
+/* Silent: failures are reported together. */
 static int service_publish(const char *namespace_, const char *name, void *context)
 {
 	struct agent *agent = context;
@@ -87,15 +90,13 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 	}
 	count = model_slices(agent->model, service, &slices);
 	if (count < 0)
-		return log_err(count, "cannot find the endpoints of service %s/%s", namespace_,
-			       name);
+		return count;
 	err = health_check_publish(agent, &plan_context, service, slices, (size_t)count);
 	if (err)
-		return log_err(err, "cannot plan the health check of service %s/%s", namespace_,
-			       name);
+		return err;
 	err = plan_service(&plan_context, service, slices, (size_t)count, &plan);
 	if (err)
-		return log_err(err, "cannot plan service %s/%s", namespace_, name);
+		return err;
 	err = publisher_apply(agent->plane->publisher, namespace_, name, &plan);
 	plan_fini(&plan);
 	/* A full map affects this Service only; it has been logged and is retried later. */
@@ -124,31 +125,6 @@ static void reclaim_retired(struct agent *agent)
 				     wait_ms > passed_ms ? wait_ms - passed_ms : 1, 0);
 }
 
-/* A grace period has ended: no program reads what was retired before it. */
-static void reclaim_on_grace_over(void *context)
-{
-	struct agent *agent = context;
-
-	if (uv_is_closing((uv_handle_t *)&agent->publishing.reclaim) || !agent->plane)
-		return;
-	reclaim_retired(agent);
-	if (publisher_retry_unfitting(agent->plane->publisher, service_publish, agent))
-		log_warning("Services that did not fit could not be tried again, continuing");
-	agent_status_update(agent);
-}
-
-void agent_publishing_init(struct agent *agent)
-{
-	struct publishing *publishing = &agent->publishing;
-
-	(void)uv_timer_init(&agent->loop, &publishing->reclaim);
-	(void)uv_timer_init(&agent->loop, &publishing->retry);
-	publishing->reclaim.data = agent;
-	publishing->retry.data = agent;
-	publishing->grace.over = reclaim_on_grace_over;
-	publishing->grace.context = agent;
-}
-
 /*
  * Answers health checks on the NodePort addresses if the operator limited those, else on all
  * addresses with one listener.
@@ -167,20 +143,59 @@ static void health_ports_apply(struct agent *agent)
 	service_health_ports_apply(agent->health_ports);
 }
 
-static void retry_on_timer(uv_timer_t *timer)
+/* Services that could not be published; the first few are named, with the reasons. */
+struct failures {
+	size_t count;
+	char text[FAILURES_SIZE];
+};
+
+static void failure_collect(const char *namespace_, const char *name, int err, void *context)
 {
-	(void)agent_publish_changed(timer->data, uv_hrtime());
+	struct failures *failures = context;
+	size_t len = strlen(failures->text);
+
+	if (failures->count++ < FAILURES_NAMED)
+		(void)snprintf(failures->text + len, sizeof(failures->text) - len, "%s%s/%s: %s",
+			       len ? ", " : "", namespace_, name, strerror(-err));
 }
 
-/* A Service that could not be published stays dirty and is retried (rule Q184). */
-static void retry_schedule(struct publishing *publishing, int err)
+static void retry_on_timer(uv_timer_t *timer)
 {
-	if (!err) {
-		(void)uv_timer_stop(&publishing->retry);
-		return;
+	struct agent *agent = timer->data;
+
+	model_retry_failed(agent->model);
+	agent_publish_changed(agent, uv_hrtime());
+}
+
+/*
+ * Services that could not be published are set aside, and the timer tries them again (rule Q184),
+ * however often others change meanwhile. Logs when they are others than before. Returns true if
+ * there are any.
+ */
+static bool failures_retry(struct agent *agent)
+{
+	struct publishing *publishing = &agent->publishing;
+	struct failures failures = {};
+	size_t len;
+
+	model_each_failed(agent->model, failure_collect, &failures);
+	len = strlen(failures.text);
+	if (failures.count > FAILURES_NAMED)
+		(void)snprintf(failures.text + len, sizeof(failures.text) - len, ", and %zu more",
+			       failures.count - FAILURES_NAMED);
+	if (strcmp(failures.text, publishing->failures) != 0) {
+		memcpy(publishing->failures, failures.text, sizeof(failures.text));
+		if (failures.count)
+			log_warning("not everything could be published, trying again in %d s: %s",
+				    RETRY_S, failures.text);
+		else
+			log_info("everything is published again");
 	}
-	log_warning("not everything could be published, trying again in %d s", RETRY_S);
-	(void)uv_timer_start(&publishing->retry, retry_on_timer, RETRY_S * 1000, 0);
+	if (!failures.count)
+		(void)uv_timer_stop(&publishing->retry);
+	else if (!uv_is_active((uv_handle_t *)&publishing->retry))
+		(void)uv_timer_start(&publishing->retry, retry_on_timer, RETRY_S * MS_PER_S, 0);
+	return failures.count;
 }
 
 static void taken_post(const struct service_name *name, const char *detail, void *context)
@@ -191,16 +206,17 @@ static void taken_post(const struct service_name *name, const char *detail, void
 }
 
 /* Publishes every dirty Service. `woken_ns`: when the change arrived. */
-static int publish_dirty(struct agent *agent, uint64_t woken_ns)
+static void publish_dirty(struct agent *agent, uint64_t woken_ns)
 {
 	const struct plane *plane = agent->plane;
 	struct agent_status *status = &agent->status;
 	struct publisher_numbers before, after;
-	int err;
+	bool has_failed;
 
 	telemetry_publish_begins(&agent->telemetry);
 	publisher_numbers(plane->publisher, &before);
-	err = model_drain_dirty(agent->model, service_publish, agent);
+	(void)model_drain_dirty(agent->model, service_publish, agent);
+	has_failed = failures_retry(agent);
 	health_ports_apply(agent);
 	publisher_numbers(plane->publisher, &after);
 	if (after.changed_service_ports != before.changed_service_ports) {
@@ -217,30 +233,75 @@ static int publish_dirty(struct agent *agent, uint64_t woken_ns)
 	publisher_drain_taken(plane->publisher, taken_post, agent);
 	reclaim_retired(agent);
 	agent_status_update(agent);
-	telemetry_published(&agent->telemetry, woken_ns, agent->publishing.is_next_full, err);
-	if (!err)
+	telemetry_published(&agent->telemetry, woken_ns, agent->publishing.is_next_full,
+			    !has_failed);
+	if (!has_failed)
 		agent->publishing.is_next_full = false;
-	retry_schedule(&agent->publishing, err);
-	return err;
 }
 
-int agent_publish_changed(struct agent *agent, uint64_t woken_ns)
+void agent_publish_changed(struct agent *agent, uint64_t woken_ns)
 {
 	agent_refresh_inputs(agent);
-	return publish_dirty(agent, woken_ns);
+	publish_dirty(agent, woken_ns);
 }
 
-int agent_publish_first(struct agent *agent)
+static void failure_claim(const char *namespace_, const char *name, int err, void *context)
 {
-	int err = agent_publish_changed(agent, agent->status.started_ns);
+	const struct agent *agent = context;
 
-	if (!err)
-		err = publisher_remove_unclaimed(agent->plane->publisher);
-	if (err)
-		return log_err(err, "the first publish failed");
+	(void)err;
+	publisher_claim(agent->plane->publisher, namespace_, name);
+}
+
+void agent_publish_first(struct agent *agent)
+{
+	agent_publish_changed(agent, agent->status.started_ns);
+	model_each_failed(agent->model, failure_claim, agent);
+	(void)publisher_remove_unclaimed(agent->plane->publisher);
 	stale_sockets_collect(agent->plane->stale_sockets);
 	reclaim_retired(agent);
+}
+
+struct unfitting {
+	struct model *model;
+	bool has_any;
+};
+
+static int unfitting_mark_dirty(const char *namespace_, const char *name, void *context)
+{
+	struct unfitting *unfitting = context;
+
+	unfitting->has_any = true;
+	model_mark_dirty(unfitting->model, namespace_, name);
 	return 0;
+}
+
+/* A grace period has ended: no program reads what was retired before it. */
+static void reclaim_on_grace_over(void *context)
+{
+	struct agent *agent = context;
+	struct unfitting unfitting = {.model = agent->model};
+
+	if (uv_is_closing((uv_handle_t *)&agent->publishing.reclaim) || !agent->plane)
+		return;
+	reclaim_retired(agent);
+	(void)publisher_retry_unfitting(agent->plane->publisher, unfitting_mark_dirty, &unfitting);
+	if (unfitting.has_any)
+		publish_dirty(agent, uv_hrtime());
+	else
+		agent_status_update(agent);
+}
+
+void agent_publishing_init(struct agent *agent)
+{
+	struct publishing *publishing = &agent->publishing;
+
+	(void)uv_timer_init(&agent->loop, &publishing->reclaim);
+	(void)uv_timer_init(&agent->loop, &publishing->retry);
+	publishing->reclaim.data = agent;
+	publishing->retry.data = agent;
+	publishing->grace.over = reclaim_on_grace_over;
+	publishing->grace.context = agent;
 }
 
 void agent_addresses_changed(void *context)
@@ -257,5 +318,5 @@ void agent_addresses_changed(void *context)
 	agent_refresh_inputs(agent);
 	/* A ClusterIP may have been assigned to a link, or removed from one. */
 	agent_touch_all(agent);
-	(void)publish_dirty(agent, uv_hrtime());
+	publish_dirty(agent, uv_hrtime());
 }

@@ -26,7 +26,7 @@ static void source_on_changed(uint64_t woken_ns, void *context)
 
 	if (agent->failed)
 		return;
-	(void)agent_publish_changed(agent, woken_ns);
+	agent_publish_changed(agent, woken_ns);
 }
 
 static void source_on_rejected(void *context)
@@ -45,9 +45,7 @@ static int source_program(struct agent *agent, uint64_t woken_ns)
 
 	if (err)
 		return err;
-	err = agent_publish_first(agent);
-	if (err)
-		return err;
+	agent_publish_first(agent);
 	err = is_new ? agent_complete_plane(agent) : 0;
 	if (err)
 		return err;

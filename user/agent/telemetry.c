@@ -182,13 +182,14 @@ static void telemetry_on_trigger(enum ip_family family, double seconds, void *co
 	kube_proxy_metrics_programmed(telemetry->kube_proxy, family, seconds);
 }
 
-void telemetry_published(struct telemetry *telemetry, uint64_t woken_ns, bool is_full, int err)
+void telemetry_published(struct telemetry *telemetry, uint64_t woken_ns, bool is_full,
+			 bool is_complete)
 {
 	double seconds = (double)(uv_hrtime() - woken_ns) / (double)NS_PER_S;
 
-	fairlead_metrics_published(telemetry->fairlead, !err, seconds);
+	fairlead_metrics_published(telemetry->fairlead, is_complete, seconds);
 	/* Unpublished Services stay queued, and their triggers wait with them. */
-	if (err)
+	if (!is_complete)
 		return;
 	for (size_t i = 0; i < FAMILY_COUNT; i++) {
 		health_updated(telemetry->health, families[i]);

@@ -64,10 +64,11 @@ void telemetry_hooked(struct telemetry *telemetry);
 void telemetry_publish_begins(struct telemetry *telemetry);
 
 /*
- * A publish has ended with the result `err`; the wake-up that caused it was at `woken_ns`
- * (uv_hrtime). `is_full`: it was to cover every Service.
+ * A publish has ended, for the wake-up at `woken_ns` (uv_hrtime). `is_full`: it was to cover every
+ * Service. `is_complete`: nothing waits to be published any more.
  */
-void telemetry_published(struct telemetry *telemetry, uint64_t woken_ns, bool is_full, int err);
+void telemetry_published(struct telemetry *telemetry, uint64_t woken_ns, bool is_full,
+			 bool is_complete);
 
 /* Counts the changes that have arrived so far. */
 void telemetry_count_changes(struct telemetry *telemetry);

@@ -176,9 +176,14 @@ int model_slices(struct model *model, const struct object *service,
 	return entry ? service_entry_slices(entry, ret_slices) : 0;
 }
 
+void model_mark_dirty(struct model *model, const char *namespace_, const char *name)
+{
+	service_index_mark_dirty(&model->services, namespace_, name);
+}
+
 void model_mark_all_dirty(struct model *model)
 {
-	service_index_touch_all(&model->services);
+	service_index_mark_all_dirty(&model->services);
 }
 
 int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context)
@@ -186,9 +191,14 @@ int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context)
 	return service_index_drain_dirty(&model->services, fn, context);
 }
 
-bool model_is_dirty(const struct model *model)
+void model_each_failed(const struct model *model, model_failed_fn fn, void *context)
 {
-	return model->services.dirty_first;
+	service_index_each_failed(&model->services, fn, context);
+}
+
+void model_retry_failed(struct model *model)
+{
+	service_index_retry_failed(&model->services);
 }
 
 size_t model_count(const struct model *model, enum object_kind kind)

@@ -61,21 +61,30 @@ int model_slices(struct model *model, const struct object *service,
 		 const struct slice_object ***ret_slices);
 
 /*
- * Makes every Service dirty, in no particular order: for changes that any plan may depend on, such
- * as the Node's labels or addresses.
+ * Makes one Service dirty, or every one, in no particular order: for changes that plans depend on
+ * and that the model does not hold, such as room in the maps, or the addresses of the node.
  */
+void model_mark_dirty(struct model *model, const char *namespace_, const char *name);
 void model_mark_all_dirty(struct model *model);
 
 /* Called with a Service that may need a new plan; it may no longer exist. */
 typedef int (*model_dirty_fn)(const char *namespace_, const char *name, void *context);
 
 /*
- * Calls `fn` for each dirty Service and marks it clean. One for which it fails stays dirty and
- * holds up no other; returns the first error. `fn` must not change the model.
+ * Calls `fn` for each dirty Service and marks it clean. One for which it fails is set aside until
+ * it changes or model_retry_failed() is called, and holds up no other; returns the first error.
+ * `fn` must not change the model.
  */
 int model_drain_dirty(struct model *model, model_dirty_fn fn, void *context);
 
-bool model_is_dirty(const struct model *model);
+/* Called with a Service that is set aside, and the error. */
+typedef void (*model_failed_fn)(const char *namespace_, const char *name, int err, void *context);
+
+/* Calls `fn` for each Service that is set aside. */
+void model_each_failed(const struct model *model, model_failed_fn fn, void *context);
+
+/* Makes the Services that are set aside dirty again. */
+void model_retry_failed(struct model *model);
 
 size_t model_count(const struct model *model, enum object_kind kind);
 

@@ -123,7 +123,7 @@ static void entry_release(struct service_index *index, struct service_entry *ent
 {
 	struct object_key key;
 
-	if (entry->service || entry->endpoints || entry->slices || entry->dirty)
+	if (entry->service || entry->endpoints || entry->slices || entry->dirty || entry->failed)
 		return;
 	entry_end_selecting(index, entry);
 	entry_free_pod_slices(entry);
@@ -262,7 +262,15 @@ void service_index_unlink(struct service_index *index, struct member *member)
 	}
 }
 
-void service_index_touch_all(struct service_index *index)
+void service_index_mark_dirty(struct service_index *index, const char *namespace_, const char *name)
+{
+	struct service_entry *entry = service_index_find(index, namespace_, name);
+
+	if (entry)
+		entry_touch(index, entry);
+}
+
+void service_index_mark_all_dirty(struct service_index *index)
 {
 	struct service_entry *entry;
 	uint32_t position = 0;
@@ -271,6 +279,16 @@ void service_index_touch_all(struct service_index *index)
 		if (entry->service)
 			entry_touch(index, entry);
 	}
+}
+
+/* The Service has been planned; with an error, it joins the failed. */
+static void entry_set_failed(struct service_index *index, struct service_entry *entry, int err)
+{
+	if (err && !entry->failed)
+		DL_APPEND2(index->failed, entry, failed_prev, failed_next);
+	else if (!err && entry->failed)
+		DL_DELETE2(index->failed, entry, failed_prev, failed_next);
+	entry->failed = err;
 }
 
 int service_index_drain_dirty(struct service_index *index, model_dirty_fn fn, void *context)
@@ -286,14 +304,33 @@ int service_index_drain_dirty(struct service_index *index, model_dirty_fn fn, vo
 
 		next = take_ptr(entry->dirty_next);
 		entry->dirty = false;
-		if (err) {
-			entry_touch(index, entry);
-			first_err = first_err ? first_err : err;
-		} else {
-			entry_release(index, entry);
-		}
+		entry_set_failed(index, entry, err);
+		entry_release(index, entry);
+		first_err = first_err ? first_err : err;
 	}
 	return first_err;
+}
+
+void service_index_each_failed(const struct service_index *index, model_failed_fn fn, void *context)
+{
+	const struct service_entry *entry;
+
+	DL_FOREACH2(index->failed, entry, failed_next)
+	{
+		const struct object_key key = entry_key(entry);
+
+		fn(key.namespace_, key.name, entry->failed, context);
+	}
+}
+
+void service_index_retry_failed(struct service_index *index)
+{
+	struct service_entry *entry;
+
+	DL_FOREACH2(index->failed, entry, failed_next)
+	{
+		entry_touch(index, entry);
+	}
 }
 
 /* True for objects that kube-proxy's watch leaves out, whatever the label's value (rule A3). */

@@ -35,7 +35,9 @@ struct service_entry {
 	struct service_entry *dirty_next;
 	struct namespace_entry *selecting_in; /* NULL: has no selector */
 	struct service_entry *prev, *next;    /* among the namespace's Services with a selector */
-	struct pod_slices *pod_slices;        /* what service_entry_slices last derived from Pods */
+	struct service_entry *failed_prev, *failed_next;
+	struct pod_slices *pod_slices; /* what service_entry_slices last derived from Pods */
+	int failed; /* the error of its last plan, while it is among the failed; or 0 */
 	bool dirty;
 	char key[]; /* namespace, 0, name, 0 */
 };
@@ -45,6 +47,7 @@ struct service_index {
 	struct lookup entries; /* struct service_entry */
 	struct namespace_entry *namespaces;
 	struct service_entry *dirty_first, *dirty_last;
+	struct service_entry *failed; /* wait for service_index_retry_failed, or a change */
 };
 
 /* Identifies an object among those of its kind. */
@@ -77,9 +80,14 @@ void service_index_remove_endpoints(struct service_index *index, struct service_
 int service_index_link(struct service_index *index, struct member *member);
 void service_index_unlink(struct service_index *index, struct member *member);
 
-/* See model_mark_all_dirty() and model_drain_dirty(). */
-void service_index_touch_all(struct service_index *index);
+/* See the functions of these names in model.h. */
+void service_index_mark_dirty(struct service_index *index, const char *namespace_,
+			      const char *name);
+void service_index_mark_all_dirty(struct service_index *index);
 int service_index_drain_dirty(struct service_index *index, model_dirty_fn fn, void *context);
+void service_index_each_failed(const struct service_index *index, model_failed_fn fn,
+			       void *context);
+void service_index_retry_failed(struct service_index *index);
 
 /* See model_slices(). */
 int service_entry_slices(struct service_entry *entry, const struct slice_object ***ret_slices);

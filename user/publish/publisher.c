@@ -284,6 +284,17 @@ int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn 
 	return 0;
 }
 
+void publisher_claim(struct publisher *publisher, const char *namespace_, const char *name)
+{
+	struct service_record *service = service_set_find(&publisher->services, namespace_, name);
+
+	if (!service)
+		return;
+	service->is_claimed = true;
+	for (struct port_record *port = service->ports; port; port = port->next)
+		port->is_claimed = true;
+}
+
 int publisher_remove_unclaimed(struct publisher *publisher)
 {
 	struct port_record *port, *next_port;

@@ -49,6 +49,12 @@ int publisher_apply(struct publisher *publisher, const char *namespace_, const c
 		    const struct plan *plan);
 
 /*
+ * For a Service that cannot be planned: what an earlier run has published of it is claimed by no
+ * plan, and stays all the same.
+ */
+void publisher_claim(struct publisher *publisher, const char *namespace_, const char *name);
+
+/*
  * To be called after the first complete read of the source: removes everything adopted that no plan
  * has claimed since publisher_open. Until then, nothing adopted is removed for lack of a plan.
  */
@@ -70,8 +76,9 @@ uint64_t publisher_reclaim(struct publisher *publisher, uint64_t now_ns);
 typedef int (*publisher_service_fn)(const char *namespace_, const char *name, void *context);
 
 /*
- * If something was freed since the last call, calls `fn`, which should plan and apply again, for
- * each Service that did not fit. Stops at the first error other than -ENOSPC and returns it.
+ * If something was freed since the last call, calls `fn`, which should have it planned and applied
+ * again, for each Service that did not fit. Stops at the first error other than -ENOSPC and returns
+ * it.
  */
 int publisher_retry_unfitting(struct publisher *publisher, publisher_service_fn fn, void *context);
 
