@@ -210,7 +210,7 @@ _Static_assert(sizeof(struct slot) == 8, "the stride of the array's mmap");
 enum backend_state {
 	BACKEND_FREE = 0,     /* the entry holds nothing */
 	BACKEND_ACTIVE = 1,   /* may be chosen */
-	BACKEND_DRAINING = 2, /* not chosen any more; established TCP goes on */
+	BACKEND_DRAINING = 2, /* in no list, so not chosen; established TCP goes on */
 	BACKEND_DEAD = 3,     /* gone: nothing may be sent to it */
 };
 
@@ -218,6 +218,11 @@ enum backend_flag {
 	BACKEND_LOCAL = 1U << 0, /* runs on this node */
 	/* Its endpoint names a Node: encapsulated packets for it are unwrapped there. */
 	BACKEND_ON_NODE = 1U << 1,
+	/*
+	 * For operators, with BACKEND_DRAINING: it does not leave. A policy or a hint leaves it
+	 * out, or it is not ready.
+	 */
+	BACKEND_UNUSED = 1U << 2,
 };
 
 /* Where traffic goes. Index 0 is never used. An id means one backend for each generation. */

@@ -176,7 +176,6 @@ struct planned_backend *port_add(struct port_plan *plan, uint32_t number)
 	*backend = (struct planned_backend){
 		.addr = ip_number("10.0", number),
 		.port = htons(8080),
-		.state = BACKEND_ACTIVE,
 		.in_cluster = true,
 	};
 	plan->port.name.total++;
@@ -195,10 +194,8 @@ void port_add_text(struct port_plan *plan, const char *text)
 		backend->is_local = strstr(word, ":here");
 		backend->has_node = backend->is_local || strstr(word, ":there");
 		backend->terminating = strstr(word, ":leaving");
-		if (backend->terminating || strstr(word, ":unready")) {
-			backend->state = BACKEND_DRAINING;
+		if (backend->terminating || strstr(word, ":unready"))
 			backend->in_cluster = false;
-		}
 	}
 }
 
@@ -213,7 +210,6 @@ void port_make_local(struct port_plan *plan)
 
 		backend->in_local = backend->in_cluster && backend->is_local;
 		backend->in_cluster = false;
-		backend->state = backend->in_local ? BACKEND_ACTIVE : BACKEND_DRAINING;
 	}
 }
 

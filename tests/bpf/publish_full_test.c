@@ -153,10 +153,8 @@ static void test_list_beyond_the_limit(void **state)
 	assert_non_null(backends);
 	when_started(fixture);
 	for (size_t i = 0; i < count; i++)
-		backends[i] = (struct planned_backend){.addr = ip("10.0.0.1"),
-						       .port = htons((uint16_t)i),
-						       .state = BACKEND_ACTIVE,
-						       .in_cluster = true};
+		backends[i] = (struct planned_backend){
+			.addr = ip("10.0.0.1"), .port = htons((uint16_t)i), .in_cluster = true};
 	backends[count - 1].addr = ip("10.0.0.2");
 	port_begin(&plan, "huge", "10.96.0.1", IPPROTO_TCP);
 	plan.port.backends = backends;

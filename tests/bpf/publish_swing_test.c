@@ -154,10 +154,8 @@ static void random_plan(uint64_t *seed, uint32_t service, struct port_plan *plan
 		backend->port = htons((uint16_t)(8080 + i));
 		backend->is_local = backend->addr.bytes[15] % 3 == 0;
 		backend->terminating = random_next(seed) % 6 == 0;
-		if (backend->terminating || random_next(seed) % 6 == 0) {
-			backend->state = BACKEND_DRAINING;
+		if (backend->terminating || random_next(seed) % 6 == 0)
 			backend->in_cluster = false;
-		}
 	}
 	if (random_next(seed) % 3 == 0)
 		port_make_local(plan);

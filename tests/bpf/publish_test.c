@@ -83,6 +83,46 @@ static void test_some_backends_on_other_nodes_are_told(void **state)
 	assert_int_equal(far_backend(fixture, ids[1]), 0);
 }
 
+static void then_unused(struct fixture *fixture, uint32_t number, bool expected)
+{
+	uint32_t id = backend_id_of(fixture, number, IPPROTO_TCP);
+
+	assert_int_equal(!!(fixture->backends[id].flags & BACKEND_UNUSED), expected);
+}
+
+static void test_what_a_policy_leaves_out_is_unused_and_what_leaves_drains(void **state)
+{
+	struct fixture *fixture = *state;
+	struct port_plan plan;
+
+	port_begin(&plan, "web", "10.96.0.1", IPPROTO_TCP);
+	port_add_text(&plan, "1:here 2 3:leaving 4:unready");
+	port_make_local(&plan);
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	then_unused(fixture, 1, false);
+	then_unused(fixture, 2, true);
+	then_unused(fixture, 3, false);
+	then_unused(fixture, 4, true);
+	then_state(fixture, 3, BACKEND_DRAINING);
+	assert_int_equal(numbers_of(fixture).draining, 1);
+	assert_int_equal(numbers_of(fixture).unused, 2);
+
+	/* Another Service that uses it makes it active; without that, what is left out leaves. */
+	assert_int_equal(when_service(fixture, "api", "10.96.0.2", "2"), 0);
+	then_state(fixture, 2, BACKEND_ACTIVE);
+	then_unused(fixture, 2, false);
+	assert_int_equal(when_service(fixture, "api", "10.96.0.2", ""), 0);
+	then_unused(fixture, 2, true);
+	when_restarted(fixture);
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	assert_int_equal(numbers_of(fixture).unused, 2);
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1:here"), 0);
+	then_state(fixture, 2, BACKEND_DRAINING);
+	then_unused(fixture, 2, false);
+	then_unused(fixture, 4, false);
+	assert_int_equal(numbers_of(fixture).unused, 0);
+}
+
 static void test_new_service(void **state)
 {
 	struct fixture *fixture = *state;
@@ -96,6 +136,7 @@ static void test_new_service(void **state)
 	then_address(fixture, "10.0.0.1", ADDRESS_BACKEND);
 	then_address(fixture, "10.0.0.3", ADDRESS_BACKEND);
 	then_state(fixture, 3, BACKEND_DRAINING);
+	then_unused(fixture, 3, true);
 	assert_int_equal(fixture->backends[backend_id_of(fixture, 2, IPPROTO_TCP)].flags,
 			 BACKEND_LOCAL | BACKEND_ON_NODE);
 	id = service_id_of(fixture, "10.96.0.1", IPPROTO_TCP);
@@ -104,7 +145,8 @@ static void test_new_service(void **state)
 	assert_int_equal(name.total, 3);
 	assert_int_equal(numbers_of(fixture).service_ports, 1);
 	assert_int_equal(numbers_of(fixture).backends, 3);
-	assert_int_equal(numbers_of(fixture).draining, 1);
+	assert_int_equal(numbers_of(fixture).draining, 0);
+	assert_int_equal(numbers_of(fixture).unused, 1);
 	assert_int_equal(numbers_of(fixture).slots, 2);
 	assert_int_equal(numbers_of(fixture).frontends, 1);
 }
@@ -673,6 +715,8 @@ int main(void)
 		TEST("some backends on other nodes are told",
 		     test_some_backends_on_other_nodes_are_told),
 		TEST("a new Service is complete in every map", test_new_service),
+		TEST("what a policy leaves out is unused, and what leaves drains",
+		     test_what_a_policy_leaves_out_is_unused_and_what_leaves_drains),
 		TEST("index 0 of services, backends and address_flows is never used",
 		     test_index_zero),
 		TEST("the same plan again writes nothing", test_same_plan_again),

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from http_get import scrape, value
 from kube import FIXTURES, KubeAgent, kubeconfig, settle
 from lab import let_pass, wait_for
 from manifests import next_vip, node, service, slice_, zoned_node
@@ -210,6 +211,30 @@ def test_the_own_nodes_zone_chooses_among_endpoints_with_hints(cluster):
     cluster.agent.wait_for_backends(name, ["10.244.9.2"])
     cluster.server.put(node("node1"))
     cluster.agent.wait_for_backends(name, ["10.244.9.1", "10.244.9.2"])
+
+
+def test_what_a_policy_leaves_out_is_unused_and_only_what_leaves_drains(server, start, lab):
+    made = slice_("web", ["10.244.9.1", "10.244.9.2", "10.244.9.3", "10.244.9.4"])
+    here, there, leaving, unready = made["endpoints"]
+    for endpoint in (here, leaving):
+        endpoint["nodeName"] = "node1"
+    there["nodeName"] = "node2"
+    leaving["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    unready["conditions"] = {"ready": False}
+    server.put_all([service("web", next_vip(4), internalTrafficPolicy="Local"), made])
+    agent = start(server)
+    agent.wait_for_backends("web", ["10.244.9.1"])
+    expected = {"10.244.9.1": "active", "10.244.9.2": "unused", "10.244.9.3": "draining", "10.244.9.4": "unused"}
+    for backends in [agent.json("backends"), *(row["backends"] for row in agent.json("services"))]:
+        assert {item["address"]: item["state"] for item in backends} == expected
+    scraped = scrape(lab.place("node1"))
+    ports = len(made["ports"])
+    for state, count in (("active", 1), ("unused", 2), ("draining", 1), ("dead", 0)):
+        assert value(scraped, "fairlead_backends", state=state) == count * ports, state
+    server.put(service("web", agent.json("services")[0]["frontends"][0]["address"]))
+    agent.wait_for_backends("web", ["10.244.9.1", "10.244.9.2"])
+    assert {item["address"]: item["state"] for item in agent.json("backends")} == {
+        **expected, "10.244.9.2": "active"}
 
 
 def test_a_recorded_cluster_and_its_history_are_followed(server, start):

@@ -270,7 +270,7 @@ static void numbers_from_a_newer_version_are_unknown_not_a_crash(void **state)
 {
 	(void)state;
 	assert_string_equal(service_type_word(200), "unknown");
-	assert_string_equal(backend_state_word(200), "unknown");
+	assert_string_equal(backend_state_word(200, 0), "unknown");
 	assert_string_equal(flow_state_word(200), "unknown");
 	assert_string_equal(link_role_word(200), "unknown");
 	assert_string_equal(link_hook_word(200), "unknown");

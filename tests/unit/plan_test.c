@@ -162,7 +162,7 @@ static struct plan when_planned(const struct plan_context *context, const struct
 enum set {
 	CLUSTER,
 	LOCAL,
-	DRAINING,
+	UNCHOSEN,
 	ALL,
 };
 
@@ -173,8 +173,8 @@ static bool backend_is_in(const struct planned_backend *backend, enum set set)
 		return backend->in_cluster;
 	case LOCAL:
 		return backend->in_local;
-	case DRAINING:
-		return backend->state == BACKEND_DRAINING;
+	case UNCHOSEN:
+		return !backend->in_cluster && !backend->in_local;
 	default:
 		return true;
 	}
@@ -228,7 +228,7 @@ struct selection {
 	const char *name;
 	const char *endpoints;
 	const char *chosen;      /* the members of the list that applies */
-	const char *draining;    /* known, but not to be chosen */
+	const char *unchosen;    /* known, but not to be chosen */
 	const char *ready;       /* "ready/total/draining"; NULL: not looked at */
 	const char *node, *zone; /* NULL: as above; "-": none */
 	enum empty_verdict empty;
@@ -240,54 +240,54 @@ static const struct selection selections[] = {
 	{"policy Cluster: every ready endpoint is chosen", "1@here 2@there 3", .chosen = "1 2 3",
 	 .ready = "3/3/0"},
 	{"an endpoint that is not ready is known, not chosen", "1 2:unready", .chosen = "1",
-	 .draining = "2", .ready = "1/2/0"},
+	 .unchosen = "2", .ready = "1/2/0"},
 	{"a terminating endpoint gets nothing new while another is ready", "1 2:leaving",
-	 .chosen = "1", .draining = "2", .ready = "1/2/1"},
+	 .chosen = "1", .unchosen = "2", .ready = "1/2/1"},
 	{"with none ready, serving and terminating endpoints are chosen",
-	 "1:leaving 2:unready 3:leaving", .chosen = "1 3", .draining = "2", .ready = "0/3/2"},
+	 "1:leaving 2:unready 3:leaving", .chosen = "1 3", .unchosen = "2", .ready = "0/3/2"},
 	{"a terminating endpoint that serves no more is never chosen", "1:leaving-silent",
-	 .chosen = "", .draining = "1", .ready = "0/1/1"},
+	 .chosen = "", .unchosen = "1", .ready = "0/1/1"},
 	{"serving alone, neither ready nor terminating, is never chosen", "1:serving", .chosen = "",
-	 .draining = "1", .ready = "0/1/0"},
+	 .unchosen = "1", .ready = "0/1/0"},
 	{"a terminating pod that is published while not ready counts as ready", "1:leaving-ready 2",
-	 .chosen = "1 2", .draining = "", .ready = "2/2/1"},
+	 .chosen = "1 2", .unchosen = "", .ready = "2/2/1"},
 	{"no endpoints at all: refused", "", .chosen = "", .ready = "0/0/0"},
-	{"policy Cluster with nothing usable: refused", "1:unready", .chosen = "", .draining = "1"},
+	{"policy Cluster with nothing usable: refused", "1:unready", .chosen = "", .unchosen = "1"},
 
 	/* Policy Local (rules E60, E63, D50, D51, E74). */
 	{"policy Local: only ready endpoints of this node", "1@here 2@there 3", .is_local = true,
-	 .chosen = "1", .draining = "2 3", .empty = EMPTY_DROP},
+	 .chosen = "1", .unchosen = "2 3", .empty = EMPTY_DROP},
 	{"an endpoint without a node is not local", "1", .is_local = true, .chosen = "",
-	 .draining = "1", .empty = EMPTY_DROP},
+	 .unchosen = "1", .empty = EMPTY_DROP},
 	{"policy Local falls back to local terminating endpoints while remote ones are ready",
-	 "1@here:leaving 2@there", .is_local = true, .chosen = "1", .draining = "2",
+	 "1@here:leaving 2@there", .is_local = true, .chosen = "1", .unchosen = "2",
 	 .empty = EMPTY_DROP},
 	{"policy Local prefers a local ready endpoint to a local terminating one",
-	 "1@here:leaving 2@here", .is_local = true, .chosen = "2", .draining = "1",
+	 "1@here:leaving 2@here", .is_local = true, .chosen = "2", .unchosen = "1",
 	 .empty = EMPTY_DROP},
 	{"policy Local with endpoints elsewhere only: dropped", "1@there", .is_local = true,
-	 .chosen = "", .draining = "1", .empty = EMPTY_DROP},
+	 .chosen = "", .unchosen = "1", .empty = EMPTY_DROP},
 	{"policy Local with a terminating endpoint elsewhere only: dropped", "1@there:leaving",
-	 .is_local = true, .chosen = "", .draining = "1", .empty = EMPTY_DROP},
+	 .is_local = true, .chosen = "", .unchosen = "1", .empty = EMPTY_DROP},
 	{"policy Local with nothing usable anywhere: refused", "1@there:unready 2@here:serving",
-	 .is_local = true, .chosen = "", .draining = "1 2", .empty = EMPTY_REJECT},
+	 .is_local = true, .chosen = "", .unchosen = "1 2", .empty = EMPTY_REJECT},
 	{"policy Local without any endpoint: refused", "", .is_local = true, .chosen = ""},
 	{"policy Local ignores hints", "1@here:zone=b 2@there:zone=a", .is_local = true,
-	 .chosen = "1", .draining = "2", .empty = EMPTY_DROP},
+	 .chosen = "1", .unchosen = "2", .empty = EMPTY_DROP},
 	{"without a node name nothing is local", "1@here", .is_local = true, .chosen = "",
-	 .draining = "1", .empty = EMPTY_DROP, .node = "-"},
+	 .unchosen = "1", .empty = EMPTY_DROP, .node = "-"},
 
 	/* Zone hints (rules E64, E66 to E71). */
 	{"every ready endpoint has a zone: those of ours", "1:zone=a 2:zone=b 3:zone=a",
-	 .chosen = "1 3", .draining = "2"},
-	{"a hint may name several zones", "1:zone=b+a 2:zone=b+c", .chosen = "1", .draining = "2"},
+	 .chosen = "1 3", .unchosen = "2"},
+	{"a hint may name several zones", "1:zone=b+a 2:zone=b+c", .chosen = "1", .unchosen = "2"},
 	{"one ready endpoint without a zone switches hints off", "1:zone=a 2:zone=b 3",
 	 .chosen = "1 2 3"},
 	{"no endpoint for our zone: all", "1:zone=b 2:zone=c", .chosen = "1 2"},
 	{"a missing hint on an endpoint that is not ready does no harm",
-	 "1:zone=a 2:zone=b 3:unready", .chosen = "1", .draining = "2 3"},
+	 "1:zone=a 2:zone=b 3:unready", .chosen = "1", .unchosen = "2 3"},
 	{"a hint for us on an endpoint that is not ready does not count",
-	 "1:zone=b 2:zone=a:unready", .chosen = "1", .draining = "2"},
+	 "1:zone=b 2:zone=a:unready", .chosen = "1", .unchosen = "2"},
 	{"a node without a zone label uses all", "1:zone=a 2:zone=b", .chosen = "1 2", .zone = "-"},
 	{"a node with an empty zone label uses all", "1:zone=a 2:zone=b", .chosen = "1 2",
 	 .zone = ""},
@@ -296,17 +296,17 @@ static const struct selection selections[] = {
 
 	/* Node hints (rules E65, E67, E68, E70). */
 	{"every ready endpoint has a node: those of ours", "1:node=here 2:node=there",
-	 .chosen = "1", .draining = "2"},
+	 .chosen = "1", .unchosen = "2"},
 	{"a hint may name several nodes", "1:node=there+here 2:node=there", .chosen = "1",
-	 .draining = "2"},
+	 .unchosen = "2"},
 	{"node hints come before zone hints", "1:node=here:zone=b 2:node=there:zone=a",
-	 .chosen = "1", .draining = "2"},
+	 .chosen = "1", .unchosen = "2"},
 	{"node hints need no zone label", "1:node=here 2:node=there", .chosen = "1",
-	 .draining = "2", .zone = "-"},
+	 .unchosen = "2", .zone = "-"},
 	{"no endpoint for our node: its zone", "1:node=x:zone=a 2:node=y:zone=b", .chosen = "1",
-	 .draining = "2"},
+	 .unchosen = "2"},
 	{"one ready endpoint without a node falls back to zones", "1:node=here:zone=b 2:zone=a",
-	 .chosen = "2", .draining = "1"},
+	 .chosen = "2", .unchosen = "1"},
 	{"neither our node nor our zone: all", "1:node=x:zone=b 2:node=y:zone=c", .chosen = "1 2"},
 	{"without a node name, node hints do not apply", "1:node=here 2:node=there",
 	 .chosen = "1 2", .node = "-"},
@@ -343,7 +343,7 @@ static void test_selection(void **state)
 	then_frontend(port, "10.96.0.1:80");
 	then_set(port, row->is_local ? LOCAL : CLUSTER, row->chosen);
 	then_set(port, row->is_local ? CLUSTER : LOCAL, "");
-	then_set(port, DRAINING, row->draining ? row->draining : "");
+	then_set(port, UNCHOSEN, row->unchosen ? row->unchosen : "");
 	assert_int_equal(port->uses_local, row->is_local);
 	assert_int_equal(port->uses_cluster, !row->is_local);
 	assert_int_equal(port->flags, row->is_local ? SERVICE_INTERNAL_LOCAL : 0);
@@ -733,7 +733,7 @@ static void test_copy_that_is_not_ready_wins_over_a_terminating_one(void **state
 	plan = when_planned(&here, &service, slices, 2);
 
 	then_set(plan.ports, CLUSTER, "");
-	then_set(plan.ports, DRAINING, "1");
+	then_set(plan.ports, UNCHOSEN, "1");
 	assert_false(plan.ports->backends[0].terminating);
 	plan_fini(&plan);
 }
@@ -755,8 +755,8 @@ static void test_facts_of_backends(void **state)
 	assert_false(plan.ports->backends[2].is_local);
 	assert_false(plan.ports->backends[0].terminating);
 	assert_true(plan.ports->backends[1].terminating);
-	assert_int_equal(plan.ports->backends[0].state, BACKEND_ACTIVE);
-	assert_int_equal(plan.ports->backends[1].state, BACKEND_DRAINING);
+	assert_true(plan.ports->backends[0].in_cluster);
+	assert_false(plan.ports->backends[1].in_cluster);
 	plan_fini(&plan);
 }
 

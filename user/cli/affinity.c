@@ -162,7 +162,8 @@ static void json_add_affinity(cJSON *root, const struct affinity_view *view,
 	if (backend) {
 		entry = json_add_endpoint(item, "backend", &backend->addr, backend->port);
 		(void)cJSON_AddNumberToObject(entry, "id", row->value.backend);
-		(void)cJSON_AddStringToObject(entry, "state", backend_state_word(backend->state));
+		(void)cJSON_AddStringToObject(entry, "state",
+					      backend_state_word(backend->state, backend->flags));
 	} else {
 		(void)cJSON_AddNullToObject(item, "backend");
 	}

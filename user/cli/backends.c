@@ -168,7 +168,7 @@ static void backends_print_table(const struct backends_view *view,
 
 		table_cell(table, "%s", endpoint_format(&backend->addr, backend->port, text));
 		table_cell(table, "%s", proto_name(backend->proto));
-		table_cell(table, "%s", backend_state_word(backend->state));
+		table_cell(table, "%s", backend_state_word(backend->state, backend->flags));
 		table_cell(table, "%s", backend->flags & BACKEND_LOCAL ? "yes" : "no");
 		table_cell(table, "%u", view->flows[id]);
 		table_cell(table, "%u", id);
@@ -208,7 +208,8 @@ static void backends_print_json(const struct backends_view *view)
 		(void)cJSON_AddNumberToObject(item, "id", id);
 		(void)json_add_endpoint(item, NULL, &backend->addr, backend->port);
 		(void)cJSON_AddStringToObject(item, "protocol", proto_name(backend->proto));
-		(void)cJSON_AddStringToObject(item, "state", backend_state_word(backend->state));
+		(void)cJSON_AddStringToObject(item, "state",
+					      backend_state_word(backend->state, backend->flags));
 		(void)cJSON_AddBoolToObject(item, "local", (backend->flags & BACKEND_LOCAL) != 0);
 		(void)cJSON_AddNumberToObject(item, "generation", backend->generation);
 		(void)cJSON_AddNumberToObject(item, "flows", view->flows[id]);
@@ -220,10 +221,11 @@ static void backends_print_json(const struct backends_view *view)
 static const struct argp backends_argp = {
 	.parser = arguments_parse_children,
 	.children = arguments_with_filter,
-	.doc = "Lists the backends that Services lead to. An active one may be chosen; a draining "
-	       "one is not chosen any more, but established TCP connections go on; nothing is "
-	       "sent to a dead one.\v"
-	       "A Service in parentheses had the backend and has it no more. FLOWS counts what "
+	.doc = "Lists the backends that Services lead to. An active one may be chosen; an unused "
+	       "one is not, because a policy or a hint leaves it out or it is not ready; a "
+	       "draining one leaves and is not chosen any more, but established TCP connections "
+	       "go on; nothing is sent to a dead one.\v"
+	       "A Service in parentheses does not use the backend, or no more. FLOWS counts what "
 	       "the TC hooks translate; connections that the socket hooks made need no flow.\n\n"
 	       "EXAMPLES\n"
 	       "  fairlead backends                          all of them\n"

@@ -148,7 +148,8 @@ static void json_add_flow(cJSON *root, const struct flows_view *view, const stru
 	entry = json_add_endpoint(item, "backend", &row->flow.new_dst, row->flow.new_dst_port);
 	(void)cJSON_AddNumberToObject(entry, "id", row->flow.backend);
 	(void)cJSON_AddStringToObject(entry, "state",
-				      backend ? backend_state_word(backend->state) : "gone");
+				      backend ? backend_state_word(backend->state, backend->flags)
+					      : "gone");
 	entry = cJSON_AddObjectToObject(item, "service");
 	json_add_text(entry, "namespace", text.namespace_);
 	json_add_text(entry, "name", text.name);

@@ -182,7 +182,7 @@ static void detail_print_backends(const struct services_view *view, __u32 id)
 
 		table_cell(table, "%u", memberships[i].backend);
 		table_cell(table, "%s", endpoint_format(&backend->addr, backend->port, text));
-		table_cell(table, "%s", backend_state_word(backend->state));
+		table_cell(table, "%s", backend_state_word(backend->state, backend->flags));
 		table_cell(table, "%s", backend->flags & BACKEND_LOCAL ? "yes" : "no");
 		table_cell(table, "%s%s%s", memberships[i].in_cluster ? "Cluster" : "",
 			   memberships[i].in_cluster && memberships[i].in_local ? "," : "",
@@ -275,7 +275,8 @@ static void json_add_backends(cJSON *item, const struct snapshot *snapshot, __u3
 
 		(void)cJSON_AddNumberToObject(entry, "id", memberships[i].backend);
 		(void)json_add_endpoint(entry, NULL, &backend->addr, backend->port);
-		(void)cJSON_AddStringToObject(entry, "state", backend_state_word(backend->state));
+		(void)cJSON_AddStringToObject(entry, "state",
+					      backend_state_word(backend->state, backend->flags));
 		(void)cJSON_AddBoolToObject(entry, "local", (backend->flags & BACKEND_LOCAL) != 0);
 		(void)cJSON_AddBoolToObject(entry, "in_cluster_set", memberships[i].in_cluster);
 		(void)cJSON_AddBoolToObject(entry, "in_local_set", memberships[i].in_local);

@@ -10,9 +10,8 @@
 #include "base/map.h"
 #include "words/words.h"
 
-#define VERDICT_COUNT       (VERDICT_DROP + 1)
-#define BACKEND_STATE_COUNT (BACKEND_DEAD + 1)
-#define REASON_COUNT        (UNPROGRAMMED_TAKEN + 1)
+#define VERDICT_COUNT (VERDICT_DROP + 1)
+#define REASON_COUNT  (UNPROGRAMMED_TAKEN + 1)
 
 /* An array map that the BPF programs and the publisher share, mapped read-only. */
 struct array_view {
@@ -185,19 +184,33 @@ static void backends_write(FILE *out, const struct fairlead_metrics_source *sour
 	auto_cleanup(array_unmap) struct array_view view =
 		array_map(source, "backends", sizeof(struct backend));
 	const struct backend *backends = view.entries;
-	uint64_t counts[BACKEND_STATE_COUNT] = {};
+	struct {
+		enum backend_state state;
+		__u32 flags;
+		uint64_t count;
+	} rows[] = {{BACKEND_ACTIVE, 0, 0},
+		    {BACKEND_DRAINING, BACKEND_UNUSED, 0},
+		    {BACKEND_DRAINING, 0, 0},
+		    {BACKEND_DEAD, 0, 0}};
+	const size_t row_count = sizeof(rows) / sizeof(rows[0]);
 
 	if (!backends)
 		return;
 	for (uint32_t id = 1; id < view.count; id++) {
-		if (backends[id].state < BACKEND_STATE_COUNT)
-			counts[backends[id].state]++;
+		size_t row = 0;
+
+		while (row < row_count && (rows[row].state != backends[id].state ||
+					   rows[row].flags & ~backends[id].flags))
+			row++;
+		if (row < row_count)
+			rows[row].count++;
 	}
 	exposition_family(out, "fairlead_backends", METRIC_GAUGE, "Backends by state.");
-	for (unsigned int state = BACKEND_ACTIVE; state < BACKEND_STATE_COUNT; state++) {
-		const struct metric_label label = {"state", backend_state_word(state)};
+	for (size_t i = 0; i < row_count; i++) {
+		const struct metric_label label = {
+			"state", backend_state_word(rows[i].state, rows[i].flags)};
 
-		exposition_sample(out, "fairlead_backends", "", &label, 1, (double)counts[state]);
+		exposition_sample(out, "fairlead_backends", "", &label, 1, (double)rows[i].count);
 	}
 }
 

@@ -93,12 +93,10 @@ static int port_set_backends(const struct candidates *candidates, struct planned
 	port->backend_count = candidates->count;
 	for (size_t i = 0; i < candidates->count; i++) {
 		const struct candidate *candidate = &candidates->items[i];
-		bool is_member = candidate->in_cluster || candidate->in_local;
 
 		port->backends[i] = (struct planned_backend){
 			.addr = candidate->endpoint.addr,
 			.port = candidate->port,
-			.state = is_member ? BACKEND_ACTIVE : BACKEND_DRAINING,
 			.is_local = candidate->is_local,
 			.has_node = candidate->endpoint.node_name,
 			.terminating = candidate->endpoint.terminating,

@@ -46,7 +46,6 @@ unsigned int frontend_rank(enum frontend_kind kind);
 struct planned_backend {
 	struct ip_addr addr;
 	__be16 port;
-	enum backend_state state; /* BACKEND_ACTIVE: in a set; BACKEND_DRAINING: in none */
 	bool is_local;
 	bool has_node; /* its endpoint names a Node, this one or another */
 	bool terminating;

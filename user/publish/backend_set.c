@@ -84,11 +84,19 @@ static void entry_write(struct backend *entry, const struct planned_backend *pla
 	STORE_RELEASE(entry->state, BACKEND_DRAINING);
 }
 
+static void backend_count_state(struct backend_set *set, uint32_t id, int change)
+{
+	const struct backend *entry = &set->entries[id];
+
+	if (entry->state == BACKEND_DRAINING)
+		*(entry->flags & BACKEND_UNUSED ? &set->unused : &set->draining) +=
+			(uint32_t)change;
+}
+
 static void backend_count(struct backend_set *set, uint32_t id, int change)
 {
 	set->count += (uint32_t)change;
-	if (set->entries[id].state == BACKEND_DRAINING)
-		set->draining += (uint32_t)change;
+	backend_count_state(set, id, change);
 }
 
 static void backend_add(struct backend_set *set, uint32_t id, uint32_t address)
@@ -220,9 +228,10 @@ void backend_set_add_departure(struct backend_set *set, uint32_t service, uint32
 }
 
 /*
- * In a list: active. In a plan, but in no list: draining. In neither: dead if it was terminating,
- * because its pod is gone; otherwise draining until its flows have ended, because a pod that only
- * lost a label goes on.
+ * In a list: active. In a plan, but in no list: draining; with the flag for unused, unless every
+ * plan that has it has it terminating. In neither: dead if it was terminating, because its pod is
+ * gone; otherwise draining until its flows have ended, because a pod that only lost a label goes
+ * on.
  */
 static enum backend_state state_of(const struct backend_record *record)
 {
@@ -235,12 +244,15 @@ void backend_set_sync(struct backend_set *set, uint32_t id)
 {
 	struct backend *entry = &set->entries[id];
 	struct backend_record *record = &set->records[id];
-	enum backend_state state = state_of(record), before = entry->state;
+	enum backend_state state = state_of(record);
+	bool is_unused = !record->members && record->known > record->leaving;
 
-	if (state != before) {
+	backend_count_state(set, id, -1);
+	if (is_unused != !!(entry->flags & BACKEND_UNUSED))
+		entry->flags ^= BACKEND_UNUSED;
+	if (state != entry->state)
 		STORE_RELEASE(entry->state, (__u8)state);
-		set->draining += (state == BACKEND_DRAINING) - (before == BACKEND_DRAINING);
-	}
+	backend_count_state(set, id, 1);
 	if (record->members || record->known)
 		return;
 	if (record->is_waiting) {

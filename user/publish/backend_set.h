@@ -23,6 +23,7 @@
 struct backend_record {
 	uint32_t members;            /* service ports with it in a list */
 	uint32_t known;              /* service ports with it in their plan, in a list or not */
+	uint32_t leaving;            /* those among them that have it terminating */
 	uint32_t address : 29;       /* index of its address record */
 	uint32_t terminating : 1;    /* according to the last plan that had it */
 	uint32_t is_waiting : 1;     /* for its flows to end */
@@ -45,7 +46,7 @@ struct backend_set {
 	uint32_t far[2 * FAR_BACKENDS]; /* as in the map `far_backends` */
 	struct backend_departure *departures;
 	uint32_t departure_count, departure_room;
-	uint32_t count, draining;
+	uint32_t count, draining, unused;
 	/* Borrowed. */
 	struct address_set *addresses;
 	struct retirement *retirement;

@@ -155,10 +155,12 @@ static void change_count_new(struct publisher *publisher, const struct change *c
 		struct backend *entry = &set->entries[id];
 
 		record->known++;
+		record->leaving += (facts & BACKEND_TERMINATING) != 0;
 		record->members += (facts & MEMBER_ANY) != 0;
 		record->terminating = (facts & BACKEND_TERMINATING) != 0;
 		entry->flags = (facts & BACKEND_HERE ? BACKEND_LOCAL : 0) |
-			       (facts & BACKEND_SOMEWHERE ? BACKEND_ON_NODE : 0);
+			       (facts & BACKEND_SOMEWHERE ? BACKEND_ON_NODE : 0) |
+			       (entry->flags & BACKEND_UNUSED);
 		if (!service_set_is_in_use(&publisher->services, entry->service))
 			entry->service = service_id;
 		backend_set_sync_far(set, id);
@@ -182,6 +184,7 @@ static void port_uncount_backends(struct publisher *publisher, uint32_t service_
 		bool was_member = backends[i].facts & MEMBER_ANY;
 
 		record->known--;
+		record->leaving -= (backends[i].facts & BACKEND_TERMINATING) != 0;
 		record->members -= was_member;
 		backend_set_sync(set, id);
 		if (was_member && set->entries[id].proto == IPPROTO_UDP &&

@@ -461,6 +461,7 @@ void publisher_numbers(const struct publisher *publisher, struct publisher_numbe
 		.service_ports = publisher->services.port_count,
 		.backends = publisher->backends.count,
 		.draining = publisher->backends.draining,
+		.unused = publisher->backends.unused,
 		.slots = publisher->lists.used,
 		.frontends = publisher->frontends.count,
 		.addresses = addresses->next_fresh - 1 - addresses->freed_count,

@@ -108,7 +108,8 @@ bool publisher_serves_udp(const struct publisher *publisher, uint32_t service,
 bool publisher_poll_new_udp(struct publisher *publisher);
 
 struct publisher_numbers {
-	uint32_t service_ports, backends, draining, slots, frontends, addresses, source_ranges;
+	uint32_t service_ports, backends, draining, unused, slots, frontends, addresses,
+		source_ranges;
 	uint64_t changed_service_ports; /* since open */
 	uint64_t refused_service_ports; /* since open */
 	uint32_t unfitting;             /* service ports that do not fit now */

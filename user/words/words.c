@@ -34,7 +34,7 @@ const char *frontend_kind_word(__u8 kind)
 	return word_of(words, kind);
 }
 
-const char *backend_state_word(__u8 state)
+const char *backend_state_word(__u8 state, __u32 flags)
 {
 	static const char *const words[] = {
 		[BACKEND_FREE] = "free",
@@ -43,6 +43,8 @@ const char *backend_state_word(__u8 state)
 		[BACKEND_DEAD] = "dead",
 	};
 
+	if (state == BACKEND_DRAINING && flags & BACKEND_UNUSED)
+		return "unused";
 	return word_of(words, state);
 }
 

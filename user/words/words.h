@@ -20,7 +20,8 @@ const char *
 frontend_kind_word(__u8 kind); /* "ClusterIP", "NodePort", "ExternalIP", "LoadBalancer" */
 const char *
 service_type_word(__u8 type); /* "ClusterIP", "NodePort", ... as Kubernetes spells them */
-const char *backend_state_word(__u8 state); /* "active", "draining", "dead" */
+/* "active", "unused", "draining", "dead"; `flags`: the backend's. */
+const char *backend_state_word(__u8 state, __u32 flags);
 const char *flow_state_word(__u8 state); /* "new", "replied", "established", "closing", "closed" */
 const char *link_role_word(__u8 role);   /* "ignored", "pod", "uplink", "overlay" */
 const char *link_hook_word(__u8 hook);   /* "none", "tcx", "clsact", "failed" */

@@ -37,7 +37,7 @@ static void candidates_print(const struct answer *answer)
 		char text[ADDRESS_TEXT_SIZE];
 
 		table_cell(table, "%s", endpoint_format(&backend->addr, backend->port, text));
-		table_cell(table, "%s", backend_state_word(backend->state));
+		table_cell(table, "%s", backend_state_word(backend->state, backend->flags));
 		table_cell(table, "%s",
 			   backend->flags & BACKEND_LOCAL ? "on this node" : "elsewhere");
 		if (candidate->reason)
@@ -103,7 +103,9 @@ static void json_add_candidate(cJSON *array, const struct candidate *candidate)
 	char text[ADDRESS_TEXT_SIZE];
 
 	(void)cJSON_AddNumberToObject(item, "id", candidate->id);
-	(void)cJSON_AddStringToObject(item, "state", backend_state_word(candidate->backend.state));
+	(void)cJSON_AddStringToObject(
+		item, "state",
+		backend_state_word(candidate->backend.state, candidate->backend.flags));
 	(void)cJSON_AddBoolToObject(item, "local", candidate->backend.flags & BACKEND_LOCAL);
 	(void)cJSON_AddStringToObject(item, "action", action_word(candidate->action));
 	json_add_text(item, "reason", candidate->reason ? candidate->reason : "");
