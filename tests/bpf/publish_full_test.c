@@ -140,6 +140,26 @@ static void test_change_that_does_not_fit(void **state)
 	fixture_free(fixture);
 }
 
+static void test_plan_that_does_not_fit(void **state)
+{
+	const struct sizes sizes = {16, 64, 64, 16, 64};
+	struct fixture *fixture = given_maps(&sizes);
+	struct port_plan plan;
+
+	(void)state;
+	when_started(fixture);
+	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2"), 0);
+	when_restarted(fixture);
+	port_begin(&plan, "web", "10.96.0.1", IPPROTO_TCP);
+	plan.port.unprogrammed = UNPROGRAMMED_MAP_FULL;
+	assert_int_equal(when_applied(fixture, &plan), 0);
+	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+
+	then_served(fixture, "10.96.0.1", "1 2");
+	assert_int_equal(reason_of(fixture, "web").reason, UNPROGRAMMED_MAP_FULL);
+	fixture_free(fixture);
+}
+
 static void test_list_beyond_the_limit(void **state)
 {
 	const struct sizes sizes = {8, 4 * SLOT_RANGE_MAX, 2 * SLOT_RANGE_MAX, 8,
@@ -298,6 +318,8 @@ int main(void)
 		     test_addresses_full),
 		TEST("a change that does not fit leaves the service port as it was",
 		     test_change_that_does_not_fit),
+		TEST("a plan that does not fit leaves the service port as it was",
+		     test_plan_that_does_not_fit),
 		TEST("filled and emptied a hundred times, as much fits as the first time",
 		     test_filled_and_emptied),
 		TEST("where the last step of a change fails, nothing is given back twice",

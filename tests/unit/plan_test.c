@@ -738,6 +738,50 @@ static void test_copy_that_is_not_ready_wins_over_a_terminating_one(void **state
 	plan_fini(&plan);
 }
 
+/* 2000 ports at 2000 external IPs: four million frontends. */
+static void test_product_is_bounded(void **state)
+{
+	enum { PORTS = 2000, EXTERNAL_IPS = 2000 };
+	struct service_port *ports = calloc(PORTS, sizeof(*ports));
+	struct ip_addr *external_ips = calloc(EXTERNAL_IPS, sizeof(*external_ips));
+	struct object service = given_service();
+	size_t items = 0, refused = 0;
+	struct plan plan;
+
+	(void)state;
+	assert_non_null(ports);
+	assert_non_null(external_ips);
+	for (size_t i = 0; i < PORTS; i++)
+		ports[i] = (struct service_port){
+			.name = "http", .proto = IPPROTO_TCP, .port = (__u16)(i + 1)};
+	for (size_t i = 0; i < EXTERNAL_IPS; i++) {
+		external_ips[i] = ip("192.0.2.0");
+		external_ips[i].bytes[14] = (__u8)(i >> 8);
+		external_ips[i].bytes[15] = (__u8)i;
+	}
+	service.service.ports = ports;
+	service.service.port_count = PORTS;
+	service.service.external_ips = external_ips;
+	service.service.external_ip_count = EXTERNAL_IPS;
+
+	plan = when_planned(&here, &service, NULL, 0);
+
+	assert_int_equal(plan.port_count, PORTS);
+	for (size_t i = 0; i < PORTS; i++) {
+		items += plan.ports[i].frontend_count;
+		refused += plan.ports[i].unprogrammed == UNPROGRAMMED_MAP_FULL;
+		assert_int_equal(plan.ports[i].unprogrammed != 0, !plan.ports[i].frontend_count);
+	}
+	assert_int_equal(refused, PORTS - PLAN_ITEMS_MAX / (EXTERNAL_IPS + 1));
+	assert_in_range(items, PLAN_ITEMS_MAX - EXTERNAL_IPS - 1, PLAN_ITEMS_MAX);
+	assert_string_equal(plan.ports[PORTS - 1].detail,
+			    "more than 1048576 addresses and endpoints: split the Service");
+	assert_int_equal(plan.left_alone_count, 0);
+	plan_fini(&plan);
+	free(ports);
+	free(external_ips);
+}
+
 static void test_facts_of_backends(void **state)
 {
 	struct object service = given_service();
@@ -954,6 +998,8 @@ static const struct CMUnitTest single_tests[] = {
 	{"backends ascend by address, then by port", test_order_is_by_address_then_port, NULL, NULL,
 	 NULL},
 	{"a ClusterIP on a link of the node is left alone, port by port", test_address_on_a_link,
+	 NULL, NULL, NULL},
+	{"a Service of too many ports and addresses has those that fit", test_product_is_bounded,
 	 NULL, NULL, NULL},
 	{"an SCTP port is served, one of an unknown protocol is not", test_sctp, NULL, NULL, NULL},
 };

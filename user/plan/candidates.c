@@ -22,9 +22,8 @@ static int candidate_compare(const void *a, const void *b)
 	return order ? order : (int)ntohs(left->port) - (int)ntohs(right->port);
 }
 
-/* The most endpoints that the slices can have for the port. */
-static size_t candidates_bound(const struct service_port *port, enum ip_family family,
-			       const struct slice_list *slices)
+size_t candidates_bound(const struct service_port *port, enum ip_family family,
+			const struct slice_list *slices)
 {
 	size_t bound = 0;
 

@@ -25,6 +25,10 @@ struct slice_list {
 	size_t count;
 };
 
+/* The most endpoints that slices of `family` can have for the port. */
+size_t candidates_bound(const struct service_port *port, enum ip_family family,
+			const struct slice_list *slices);
+
 /*
  * Gathers the endpoints that slices of `family` have for the port of that name and protocol (rules
  * A11 to A19). Returns 0 or -ENOMEM; the caller frees ret->items.

@@ -58,15 +58,30 @@ static void frontends_deduplicate(struct planned_port *port)
 	port->frontend_count = kept;
 }
 
+static size_t frontends_bound(const struct plan_context *context, const struct service_object *spec,
+			      const struct service_port *service_port)
+{
+	return 1 + spec->external_ip_count + spec->load_balancer_ip_count +
+	       (service_port->node_port ? context->node_port_address_count : 0);
+}
+
+static size_t ranges_bound(const struct service_object *spec)
+{
+	return spec->source_range_count + spec->load_balancer_ip_count;
+}
+
+size_t port_frontends_bound(const struct plan_context *context, const struct service_object *spec,
+			    const struct service_port *service_port)
+{
+	return frontends_bound(context, spec, service_port) + ranges_bound(spec);
+}
+
 int port_plan_frontends(const struct plan_context *context, const struct service_object *spec,
 			const struct service_port *service_port, const struct ip_addr *cluster_ip,
 			struct planned_port *port)
 {
-	size_t bound = 1 + spec->external_ip_count + spec->load_balancer_ip_count;
-
-	if (service_port->node_port)
-		bound += context->node_port_address_count;
-	port->frontends = calloc(bound, sizeof(*port->frontends));
+	port->frontends =
+		calloc(frontends_bound(context, spec, service_port), sizeof(*port->frontends));
 	if (!port->frontends)
 		return -ENOMEM;
 	for (size_t i = 0; i < spec->external_ip_count; i++)
@@ -142,12 +157,10 @@ static bool ranges_have_node(const struct plan_context *context, const struct pl
 int port_plan_source_ranges(const struct plan_context *context, const struct service_object *spec,
 			    struct planned_port *port)
 {
-	size_t bound = spec->source_range_count + spec->load_balancer_ip_count;
-
 	if (!spec->load_balancer_ip_count ||
 	    (!spec->source_range_count && !spec->has_bad_source_range))
 		return 0;
-	port->source_ranges = calloc(bound, sizeof(*port->source_ranges));
+	port->source_ranges = calloc(ranges_bound(spec), sizeof(*port->source_ranges));
 	if (!port->source_ranges)
 		return -ENOMEM;
 	if (!ranges_select(spec, port)) {

@@ -5,6 +5,10 @@
 
 #include "plan/plan.h"
 
+/* The most frontends and source ranges that a service port may have in one family. */
+size_t port_frontends_bound(const struct plan_context *context, const struct service_object *spec,
+			    const struct service_port *service_port);
+
 /*
  * Plans the frontends of a service port in one family, each once, ascending. `cluster_ip` is NULL
  * if the ClusterIP is left alone. Sets SERVICE_EXTERNAL if there may be clients from outside (rule

@@ -53,7 +53,8 @@ static bool plan_answers(const struct plan *plan, const struct ip_addr *cluster_
 		const struct planned_port *port = &plan->ports[i];
 
 		if (port->name.family == address_family(cluster_ip) &&
-		    port->unprogrammed != UNPROGRAMMED_PROTOCOL)
+		    port->unprogrammed != UNPROGRAMMED_PROTOCOL &&
+		    port->unprogrammed != UNPROGRAMMED_MAP_FULL)
 			return true;
 	}
 	return false;
@@ -145,6 +146,7 @@ struct plan_input {
 	const struct plan_context *context;
 	const struct object *service;
 	struct slice_list slices;
+	size_t room; /* of PLAN_ITEMS_MAX, for the ports that are left */
 };
 
 static void port_name(const struct object *service, const struct service_port *service_port,
@@ -171,12 +173,13 @@ static int port_plan_backends(const struct plan_input *input,
 }
 
 /* Plans one port in the family of one ClusterIP. */
-static int port_plan(const struct plan_input *input, const struct service_port *service_port,
+static int port_plan(struct plan_input *input, const struct service_port *service_port,
 		     const struct ip_addr *cluster_ip, struct planned_port *port)
 {
 	const struct plan_context *context = input->context;
 	const struct service_object *spec = &input->service->service;
 	const char *link = context->link_with_address(cluster_ip, context->link_context);
+	size_t bound;
 	int err;
 
 	port_name(input->service, service_port, address_family(cluster_ip), port);
@@ -184,6 +187,16 @@ static int port_plan(const struct plan_input *input, const struct service_port *
 		port->unprogrammed = UNPROGRAMMED_PROTOCOL;
 		return 0;
 	}
+	bound = port_frontends_bound(context, spec, service_port) +
+		candidates_bound(service_port, address_family(cluster_ip), &input->slices);
+	if (bound > input->room) {
+		port->unprogrammed = UNPROGRAMMED_MAP_FULL;
+		(void)snprintf(port->detail, sizeof(port->detail),
+			       "more than %u addresses and endpoints: split the Service",
+			       PLAN_ITEMS_MAX);
+		return 0;
+	}
+	input->room -= bound;
 	err = port_plan_frontends(context, spec, service_port, link ? NULL : cluster_ip, port);
 	if (err)
 		return err;
@@ -202,7 +215,7 @@ int plan_service(const struct plan_context *context, const struct object *servic
 		 const struct slice_object *const *slices, size_t slice_count,
 		 struct plan *ret_plan)
 {
-	const struct plan_input input = {context, service, {slices, slice_count}};
+	struct plan_input input = {context, service, {slices, slice_count}, PLAN_ITEMS_MAX};
 	const struct service_object *spec = &service->service;
 	enum unprogrammed_reason reason;
 	struct plan plan = {};

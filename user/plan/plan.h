@@ -12,6 +12,13 @@
 #include "fairlead/types.h"
 #include "model/object.h"
 
+/*
+ * The most frontends, source ranges and endpoints that the ports of one Service have together. What
+ * a Service asks for is a product: a small object of some thousand ports and external IPs would
+ * take gigabytes, and no map has room for it.
+ */
+#define PLAN_ITEMS_MAX (1U << 20)
+
 /* What a plan depends on besides the Service and its slices. */
 struct plan_context {
 	const char *node_name; /* NULL: no endpoint is local, hints do not apply */

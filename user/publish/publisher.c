@@ -97,8 +97,9 @@ static bool plan_has_port(const struct plan *plan, const struct port_record *por
 	for (size_t i = 0; plan && i < plan->port_count; i++) {
 		const struct planned_port *planned = &plan->ports[i];
 
-		if (!planned->unprogrammed && planned->name.proto == port->proto &&
-		    planned->name.family == port->family &&
+		/* What does not fit stays as it was. */
+		if ((!planned->unprogrammed || planned->unprogrammed == UNPROGRAMMED_MAP_FULL) &&
+		    planned->name.proto == port->proto && planned->name.family == port->family &&
 		    !strcmp(planned->name.port_name, port->port_name))
 			return true;
 	}
@@ -143,10 +144,14 @@ static void port_log_unfitting(const struct service_record *service,
 static int service_apply_port(struct publisher *publisher, struct service_record *service,
 			      const struct planned_port *planned, struct reasons *reasons)
 {
+	struct port_record *port;
 	const char *why;
 	int err;
 
 	if (planned->unprogrammed) {
+		port = service_find_port(service, &planned->name);
+		if (port)
+			port->is_claimed = true;
 		reasons_add(reasons, &planned->name, planned->unprogrammed, planned->detail);
 		return 0;
 	}
