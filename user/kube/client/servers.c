@@ -212,7 +212,13 @@ static int servers_write(const struct servers *servers, const char *path)
 	return fflush(file) || fsync(fileno(file)) ? -errno : 0;
 }
 
-/* Keeps the learned servers. After a crash, the file is the old one or the new one. */
+/*
+ * Keeps the learned servers. After a crash, the file is the old one or the new one.
+ *
+ * This waits for the disk in the event loop, for some milliseconds, when the control plane gets
+ * other addresses: a few times in a cluster's life. A thread for it would be the agent's only one,
+ * with its stack and its share of every filter on system calls; packets do not wait.
+ */
 static int servers_save(const struct servers *servers)
 {
 	auto_cleanup(cleanup_free) char *temporary = format_text("%s.new", servers->path);
