@@ -14,8 +14,10 @@
 #include <cmocka.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
 #include "cli/arguments.h"
 #include "base/text.h"
+#include "base/cleanup.h"
 #include "cli/table.h"
 #include "words/words.h"
 
@@ -49,7 +51,7 @@ static struct table *given_table(void)
 
 static void a_table_aligns_its_columns_and_ends_no_line_with_spaces(void **state)
 {
-	struct table *table = given_table();
+	auto_cleanup(table_freep) struct table *table = given_table();
 
 	(void)state;
 	assert_int_equal(table_rows(table), 2);
@@ -57,34 +59,31 @@ static void a_table_aligns_its_columns_and_ends_no_line_with_spaces(void **state
 		    "NAME         COUNT   WHY\n"
 		    "a-long-name  7       -\n"
 		    "b            123456  because it is so\n");
-	table_free(table);
 }
 
 static void a_table_without_headers_is_as_narrow_as_its_cells(void **state)
 {
-	struct table *table = given_table();
+	auto_cleanup(table_freep) struct table *table = given_table();
 
 	(void)state;
 	then_prints(table, 2, TABLE_NO_HEADERS,
 		    "  a-long-name  7       -\n"
 		    "  b            123456  because it is so\n");
-	table_free(table);
 }
 
 static void bold_is_switched_off_at_the_end_of_the_headers(void **state)
 {
 	static const char *const headers[] = {"NAME", NULL};
-	struct table *table = table_new(headers);
+	auto_cleanup(table_freep) struct table *table = table_new(headers);
 
 	(void)state;
 	then_prints(table, 0, TABLE_BOLD_HEADERS, "\033[1mNAME\033[0m\n");
-	table_free(table);
 }
 
 static void letters_of_several_bytes_take_one_column(void **state)
 {
 	static const char *const headers[] = {"NAME", "N", NULL};
-	struct table *table = table_new(headers);
+	auto_cleanup(table_freep) struct table *table = table_new(headers);
 
 	(void)state;
 	table_cell(table, "%s", "tr\xc3\xa4ger");
@@ -92,7 +91,6 @@ static void letters_of_several_bytes_take_one_column(void **state)
 	table_cell(table, "%s", "links");
 	table_cell(table, "2");
 	then_prints(table, 0, TABLE_NO_HEADERS, "tr\xc3\xa4ger  1\nlinks   2\n");
-	table_free(table);
 }
 
 static void what_a_terminal_would_obey_is_made_harmless(void **state)

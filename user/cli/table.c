@@ -29,19 +29,16 @@ struct table *table_new(const char *const *headers)
 	return table;
 }
 
-void table_free(struct table *table)
+void table_freep(struct table **table_pointer)
 {
+	struct table *table = *table_pointer;
+
 	if (!table)
 		return;
 	for (size_t i = 0; i < table->count; i++)
 		free(table->cells[i]);
 	free(table->cells);
 	free(table);
-}
-
-void table_freep(struct table **table)
-{
-	table_free(*table);
 }
 
 void table_cell(struct table *table, const char *format, ...)

@@ -10,10 +10,9 @@
 
 struct table;
 
-/* `headers` is borrowed and ends with NULL. The caller frees with table_free. */
+/* `headers` is borrowed and ends with NULL. The caller frees with table_freep. */
 struct table *table_new(const char *const *headers);
-void table_free(struct table *table); /* NULL is fine */
-void table_freep(struct table **table);
+void table_freep(struct table **table); /* NULL is fine */
 
 /*
  * Adds the next cell; a new row starts once the previous one is full. An empty text shows as "-".

@@ -79,10 +79,13 @@ static void programs_choose(struct instance *instance, const struct place *place
 
 static int table_set(const struct bpf_map *map, const void *key, const void *value)
 {
+	int err;
+
 	if (!bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY))
 		return 0;
-	complain("cannot write to a map of the programs that explain: %s", strerror(errno));
-	return -errno;
+	err = -errno;
+	complain("cannot write to a map of the programs that explain: %s", strerror(-err));
+	return err;
 }
 
 bool instance_fits(struct instance *instance, const struct place *place,
@@ -108,8 +111,9 @@ int instance_open(const struct shown_maps *maps, const struct place *place,
 
 	instance->tc = tc_bpf__open();
 	if (!instance->tc) {
-		complain("cannot open the TC programs: %s", strerror(errno));
-		return -errno;
+		err = -errno;
+		complain("cannot open the TC programs: %s", strerror(-err));
+		return err;
 	}
 	if (tables_read_config(place->any_program, &instance->tc->rodata->config))
 		return complain_of_version(place);

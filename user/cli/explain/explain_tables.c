@@ -97,6 +97,7 @@ int tables_fill(const struct shown_maps *maps, const struct bpf_object *object)
 	auto_cleanup(cleanup_free) void *value = NULL;
 	auto_cleanup(cleanup_fd) int fd = -1;
 	__u32 entries = 0;
+	int err;
 
 	if (!map)
 		return 0;
@@ -107,8 +108,9 @@ int tables_fill(const struct shown_maps *maps, const struct bpf_object *object)
 	for (__u32 index = 0; index < bpf_map__max_entries(map); index++) {
 		if (bpf_map_lookup_elem(fd, &index, value) ||
 		    bpf_map_update_elem(bpf_map__fd(map), &index, value, BPF_ANY)) {
-			complain("cannot copy the map %s: %s", bpf_map__name(map), strerror(errno));
-			return -errno;
+			err = -errno;
+			complain("cannot copy the map %s: %s", bpf_map__name(map), strerror(-err));
+			return err;
 		}
 	}
 	return 0;
