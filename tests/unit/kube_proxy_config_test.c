@@ -175,16 +175,46 @@ static void every_field_that_means_something_is_read(void **state)
 static void masquerade_all_is_the_modes(void **state)
 {
 	struct fixture *fixture = *state;
-	const bool *masquerade_all = &fixture->options.traffic.masquerade_all;
 
 	then_read(fixture, HEAD "mode: nftables\nnftables: {masqueradeAll: true}\n", "");
-	assert_true(*masquerade_all);
+	then_said(fixture, "masqueradeAll) is not done");
 	then_read(fixture, HEAD "mode: nftables\niptables: {masqueradeAll: true}\n", "");
-	assert_false(*masquerade_all);
+	assert_string_equal(fixture->said, "");
 	then_read(fixture, HEAD "nftables: {masqueradeAll: true}\n", "");
-	assert_false(*masquerade_all);
+	assert_string_equal(fixture->said, "");
 	then_read(fixture, HEAD "mode: ipvs\niptables: {masqueradeAll: true}\n", "");
-	assert_true(*masquerade_all);
+	then_said(fixture, "masqueradeAll) is not done");
+}
+
+/* Where a file puts NodePorts, by its mode, and whether /configz says so. */
+static void node_ports_are_where_the_files_mode_has_them(void **state)
+{
+	static const struct {
+		const char *fields, *configz;
+	} cases[] = {
+		{"", "{\"addresses\":\"primary\",\"loopback\":true,\"bindProtection\":true}"},
+		{"mode: iptables\niptables: {localhostNodePorts: false}\n",
+		 "{\"addresses\":\"all\",\"loopback\":false,\"bindProtection\":true}"},
+		{"mode: nftables\niptables: {localhostNodePorts: false}\n",
+		 "{\"addresses\":\"primary\",\"loopback\":true,\"bindProtection\":true}"},
+		{"mode: ipvs\nnodePortAddresses: [10.0.0.0/8]\n",
+		 "{\"addresses\":\"nodePortAddresses\",\"loopback\":true,"
+		 "\"bindProtection\":true}"},
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		auto_cleanup(cleanup_free) char *text = NULL, *shown = NULL;
+		char yaml[512];
+
+		(void)snprintf(yaml, sizeof(yaml), HEAD "%s", cases[i].fields);
+		then_read(fixture, yaml, "");
+		text = configz_write(&fixture->options);
+		if (asprintf(&shown, "\"nodePorts\":%s", cases[i].configz) < 0)
+			fail();
+		if (!strstr(text, shown))
+			fail_msg("%s is not in %s", shown, text);
+	}
 }
 
 /* As many as fit into the largest file, in CPU time that does not grow with their square. */
@@ -396,6 +426,7 @@ int main(void)
 		test(kubeadms_file_gives_the_defaults_without_a_word),
 		test(every_field_that_means_something_is_read),
 		test(masquerade_all_is_the_modes),
+		test(node_ports_are_where_the_files_mode_has_them),
 		test(any_number_of_unknown_fields_is_read_at_once),
 		test(only_some_flags_count_beside_a_file),
 		test(what_is_not_known_or_there_twice_is_named_and_does_no_harm),

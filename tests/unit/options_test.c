@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/address.h"
+#include "config/configz.h"
 #include "config/go_value.h"
 #include "config/kube_proxy_check.h"
 #include "config/options.h"
@@ -158,7 +159,6 @@ static void without_flags_there_are_kube_proxys_defaults(void **state)
 	assert_int_equal(options->traffic.cluster_cidr_count, 0);
 	assert_int_equal(options->traffic.nodeport_address_count, 0);
 	assert_false(options->traffic.is_nodeport_primary);
-	assert_false(options->traffic.masquerade_all);
 	assert_null(options->kubeconfig);
 	assert_null(options->config_file);
 	assert_true(*options->node_name);
@@ -195,7 +195,6 @@ static void flags_are_read_under_kube_proxys_names(void **state)
 	assert_int_equal(options->traffic.local_mode, LOCAL_INTERFACE_NAME_PREFIX);
 	assert_string_equal(options->traffic.bridge_interface, "cni0");
 	assert_string_equal(options->traffic.interface_name_prefix, "veth");
-	assert_true(options->traffic.masquerade_all);
 	assert_int_equal(options->traffic.nodeport_address_count, 1);
 	assert_int_equal(options->log_format, LOG_FORMAT_JSON);
 	assert_int_equal(lines_said(fixture), 1);
@@ -208,7 +207,7 @@ static void flags_are_spelled_as_go_spells_them(void **state)
 
 	when_read(fixture, "--bind-address-hard-fail=false --masquerade-all=T -v=3");
 	assert_false(fixture->options.bind_address_hard_fail);
-	assert_true(fixture->options.traffic.masquerade_all);
+	then_said(fixture, "--masquerade-all (masqueradeAll) is not done");
 	assert_int_equal(fixture->options.verbosity, 3);
 	when_read(fixture, "-v 1 --bind_address_hard_fail --cluster_cidr 10.0.0.0/8");
 	assert_true(fixture->options.bind_address_hard_fail);
@@ -342,6 +341,149 @@ static void node_ports_are_where_an_explicit_mode_had_them(void **state)
 	when_read(fixture, "--proxy-mode=ipvs --nodeport-addresses=primary");
 	assert_false(traffic->is_nodeport_all);
 	assert_string_equal(fixture->said, "");
+}
+
+static void localhost_node_ports_are_switched_off_where_kube_proxy_had_them(void **state)
+{
+	static const struct {
+		const char *flags;
+		bool with_localhost;
+	} cases[] = {
+		{"--iptables-localhost-nodeports=false", false},
+		{"--proxy-mode=iptables --iptables-localhost-nodeports=false", false},
+		{"--proxy-mode=fairlead --iptables-localhost-nodeports=false", false},
+		{"--proxy-mode=nftables --iptables-localhost-nodeports=false", true},
+		{"--proxy-mode=ipvs --iptables-localhost-nodeports=false", true},
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		when_read(fixture, cases[i].flags);
+		assert_int_equal(fixture->options.traffic.with_localhost, cases[i].with_localhost);
+		if (cases[i].with_localhost)
+			then_said(fixture, "--iptables-localhost-nodeports (localhostNodePorts) is "
+					   "of mode iptables and ignored in mode");
+		else
+			assert_string_equal(fixture->said, "");
+	}
+}
+
+/* The next flag in the text of --help, with an effect here; false: there is no other. */
+static bool help_next(const char **help, char name[64])
+{
+	const char *line = *help, *end = strstr(line, "Flags of kube-proxy without effect here");
+
+	while (end && (line = strchr(line, '\n')) && ++line < end) {
+		const char *at = line + strspn(line, " ");
+
+		if (!strncmp(at, "-v, ", 4))
+			at += 4;
+		if (at == line || sscanf(at, "--%63[a-z-]", name) != 1)
+			continue;
+		*help = line;
+		return true;
+	}
+	return false;
+}
+
+/* Values other than the defaults; NULL: a flag that ends the agent at once or names the file. */
+static const char *sample_of(const char *flag)
+{
+	static const char *const samples[][2] = {
+		{"manifests", "/m"},
+		{"server", "https://a:1"},
+		{"master", "https://a:1"},
+		{"state-dir", "/s"},
+		{"api-silence", "7"},
+		{"node-name", "other"},
+		{"hostname-override", "other"},
+		{"kubeconfig", "/k"},
+		{"cgroup", "/c"},
+		{"pin-dir", "/p"},
+		{"hooks", "tc"},
+		{"hook-check", "7"},
+		{"xdp", "off"},
+		{"clsact", ""},
+		{"links-pod", "x*"},
+		{"links-uplink", "x*"},
+		{"links-overlay", "x*"},
+		{"links-ignore", "x*"},
+		{"max-services", "7"},
+		{"max-frontends", "7"},
+		{"max-source-ranges", "7"},
+		{"max-slots", "7"},
+		{"max-backends", "7"},
+		{"max-flows", "7"},
+		{"max-affinity", "7"},
+		{"timeout", "udp=7"},
+		{"reject-limit", "7"},
+		{"source-ports", "7-8"},
+		{"forwarding", "dsr"},
+		{"count-packets", ""},
+		{"service-cidr", "10.96.0.0/12"},
+		{"nodeport-bind-protection", "false"},
+		{"bind-address", "192.0.2.1"},
+		{"cluster-cidr", "10.244.0.0/16"},
+		{"detect-local-mode", "NodeCIDR"},
+		{"iptables-localhost-nodeports", "false"},
+		{"masquerade-all", "true"},
+		{"nodeport-addresses", "primary"},
+		{"pod-bridge-interface", "cni0"},
+		{"pod-interface-name-prefix", "veth"},
+		{"proxy-mode", "ipvs"},
+		{"oom-score-adj", "7"},
+		{"service-metrics", "all"},
+		{"bind-address-hard-fail", "true"},
+		{"healthz-bind-address", "192.0.2.1:7"},
+		{"healthz-port", "0"},
+		{"metrics-bind-address", "192.0.2.1:7"},
+		{"metrics-port", "0"},
+		{"log-format", "json"},
+		{"logging-format", "json"},
+		{"v", "3"},
+		{"verbosity", "3"},
+		{"config", NULL},
+		{"write-config-to", NULL},
+		{"cleanup", NULL},
+		{"init-only", NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+		if (!strcmp(samples[i][0], flag))
+			return samples[i][1];
+	}
+	fail_msg("--%s has no value here", flag);
+	return NULL;
+}
+
+static void configz_shows_every_flag_with_an_effect(void **state)
+{
+	struct fixture *fixture = *state;
+	char *help, *before, flag[64], line[128];
+	const char *at;
+	unsigned int count = 0;
+
+	assert_int_equal(when_tried(fixture, "--help"), 0);
+	help = strdup(fixture->said);
+	when_read(fixture, "");
+	before = configz_write(&fixture->options);
+	for (at = help; help_next(&at, flag);) {
+		const char *sample = sample_of(flag);
+		char *after;
+
+		count++;
+		if (!sample)
+			continue;
+		(void)snprintf(line, sizeof(line), *sample ? "--%s=%s" : "--%s", flag, sample);
+		when_read(fixture, line);
+		after = configz_write(&fixture->options);
+		if (!strcmp(before, after))
+			fail_msg("/configz does not show %s", line);
+		free(after);
+	}
+	assert_true(count > 50);
+	free(before);
+	free(help);
 }
 
 static void every_flag_of_kube_proxy_is_known(void **state)
@@ -617,6 +759,8 @@ int main(void)
 		test(what_means_something_is_not_named),
 		test(masquerade_all_is_not_done_and_that_is_said),
 		test(node_ports_are_where_an_explicit_mode_had_them),
+		test(localhost_node_ports_are_switched_off_where_kube_proxy_had_them),
+		test(configz_shows_every_flag_with_an_effect),
 		test(every_flag_of_kube_proxy_is_known),
 		test(bad_values_are_refused_with_flag_value_and_remedy),
 		test(good_values_at_the_edges_are_taken),

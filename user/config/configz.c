@@ -2,8 +2,12 @@
 #include "config/configz.h"
 
 #include <cjson/cJSON.h>
+#include <stdio.h>
 
+#include "base/address.h"
 #include "config/kube_proxy_config.h"
+#include "model/cidr.h"
+#include "words/words.h"
 
 static void text_add(cJSON *object, const char *name, const char *text)
 {
@@ -42,10 +46,53 @@ static void sizes_add(cJSON *object, const struct agent_options *options)
 	cJSON *sizes = cJSON_AddObjectToObject(object, "maxEntries");
 
 	(void)cJSON_AddNumberToObject(sizes, "services", options->services_max);
+	(void)cJSON_AddNumberToObject(sizes, "frontends", options->frontends_max);
+	(void)cJSON_AddNumberToObject(sizes, "sourceRanges", options->source_ranges_max);
 	(void)cJSON_AddNumberToObject(sizes, "slots", options->slots_max);
 	(void)cJSON_AddNumberToObject(sizes, "backends", options->backends_max);
 	(void)cJSON_AddNumberToObject(sizes, "flows", options->flows_max);
 	(void)cJSON_AddNumberToObject(sizes, "affinity", options->affinity_max);
+}
+
+static void source_add(cJSON *object, const struct agent_options *options)
+{
+	cJSON *servers = cJSON_AddArrayToObject(object, "servers");
+
+	for (size_t i = 0; i < options->server_count; i++)
+		(void)cJSON_AddItemToArray(servers, cJSON_CreateString(options->servers[i]));
+	text_add(object, "manifests", options->manifests);
+	text_add(object, "stateDir", options->state_dir);
+	(void)cJSON_AddNumberToObject(object, "apiSilenceSeconds", options->api_silence_s);
+}
+
+static void cidrs_add(cJSON *object, const char *name, const struct cidr *cidrs, size_t count)
+{
+	cJSON *array = cJSON_AddArrayToObject(object, name);
+
+	for (size_t i = 0; i < count; i++) {
+		char address[ADDRESS_TEXT_SIZE], text[ADDRESS_TEXT_SIZE + sizeof("/128")];
+		unsigned int mapped = cidr_family(&cidrs[i]) == FAMILY_IPV4 ? 96 : 0;
+
+		(void)snprintf(text, sizeof(text), "%s/%u", address_format(&cidrs[i].addr, address),
+			       cidrs[i].prefix - mapped);
+		(void)cJSON_AddItemToArray(array, cJSON_CreateString(text));
+	}
+}
+
+/* kube-proxy's mode does not choose a datapath here, but it decides where NodePorts are served. */
+static void node_ports_add(cJSON *object, const struct agent_options *options)
+{
+	const struct traffic_options *traffic = &options->traffic;
+	cJSON *node_ports = cJSON_AddObjectToObject(object, "nodePorts");
+
+	text_add(object, "kubeProxyMode", setting_text(&options->values, SETTING_MODE));
+	text_add(node_ports, "addresses",
+		 traffic->is_nodeport_all          ? "all"
+		 : traffic->nodeport_address_count ? "nodePortAddresses"
+						   : "primary");
+	(void)cJSON_AddBoolToObject(node_ports, "loopback",
+				    options->with_socket && traffic->with_localhost);
+	(void)cJSON_AddBoolToObject(node_ports, "bindProtection", options->bind_protection);
 }
 
 static void fairlead_fields_add(cJSON *object, const struct agent_options *options)
@@ -54,7 +101,7 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	cJSON *hooks = cJSON_AddArrayToObject(object, "hooks");
 	cJSON *links = cJSON_AddObjectToObject(object, "links");
 
-	text_add(object, "manifests", options->manifests);
+	source_add(object, options);
 	text_add(object, "cgroup", options->cgroup);
 	text_add(object, "pinDir", options->pin_dir);
 	if (options->with_socket)
@@ -62,6 +109,7 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	if (options->with_tc)
 		(void)cJSON_AddItemToArray(hooks, cJSON_CreateString("tc"));
 	(void)cJSON_AddBoolToObject(object, "clsact", options->force_clsact);
+	text_add(object, "xdp", xdp_mode_word(options->xdp_mode));
 	(void)cJSON_AddNumberToObject(object, "hookCheckSeconds", options->hook_check_s);
 	text_add(links, "pod", options->links.pod);
 	text_add(links, "uplink", options->links.uplink);
@@ -69,6 +117,10 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	text_add(links, "ignore", options->links.ignore);
 	sizes_add(object, options);
 	timeouts_add(object, config);
+	text_add(object, "forwarding", forwarding_word(config->forwarding));
+	node_ports_add(object, options);
+	cidrs_add(object, "serviceCIDRs", options->traffic.service_cidrs,
+		  options->traffic.service_cidr_count);
 	(void)cJSON_AddNumberToObject(object, "rejectsPerSecond", config->rejects_per_second);
 	(void)cJSON_AddNumberToObject(object, "sourcePortMin", config->source_port_min);
 	(void)cJSON_AddNumberToObject(object, "sourcePortMax", config->source_port_max);

@@ -14,6 +14,7 @@
 #include "config/kube_proxy_check.h"
 #include "config/kube_proxy_settings.h"
 #include "fairlead/limits.h"
+#include "words/words.h"
 
 #define EXIT_USAGE 2
 
@@ -109,16 +110,9 @@ static void hooks_parse(struct argp_state *state, struct agent_options *options,
 
 static void xdp_parse(struct argp_state *state, struct agent_options *options, const char *text)
 {
-	static const char *const modes[] = {
-		[XDP_MODE_AUTO] = "auto",
-		[XDP_MODE_NATIVE] = "native",
-		[XDP_MODE_GENERIC] = "generic",
-		[XDP_MODE_OFF] = "off",
-	};
-
-	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-		if (!strcmp(text, modes[i])) {
-			options->xdp_mode = (enum xdp_mode)i;
+	for (int mode = XDP_MODE_AUTO; mode <= XDP_MODE_OFF; mode++) {
+		if (!strcmp(text, xdp_mode_word((enum xdp_mode)mode))) {
+			options->xdp_mode = (enum xdp_mode)mode;
 			return;
 		}
 	}
@@ -172,15 +166,9 @@ static void source_ports_parse(struct argp_state *state, struct agent_options *o
 static void forwarding_parse(struct argp_state *state, struct agent_options *options,
 			     const char *text)
 {
-	static const char *const modes[] = {
-		[FORWARDING_SNAT] = "snat",
-		[FORWARDING_DSR] = "dsr",
-		[FORWARDING_HYBRID] = "hybrid",
-	};
-
-	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-		if (!strcmp(text, modes[i])) {
-			options->config.forwarding = (__u8)i;
+	for (__u8 mode = FORWARDING_SNAT; mode <= FORWARDING_HYBRID; mode++) {
+		if (!strcmp(text, forwarding_word(mode))) {
+			options->config.forwarding = mode;
 			return;
 		}
 	}

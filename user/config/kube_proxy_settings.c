@@ -65,15 +65,17 @@ const struct setting settings[SETTINGS_MAX] = {
 	[SETTING_NODEPORT_ADDRESSES] = {
 		"nodeport-addresses", "nodePortAddresses", NULL, KIND_NODEPORT_ADDRESSES, USED, 0, 0,
 		"CIDR,...|primary",
-		"Serve NodePorts only on the node's addresses in these ranges, or on its primary ones (default: primary)", HELP_TRAFFIC},
+		"Serve NodePorts only on the node's addresses in these ranges, or on its primary ones (default: primary; with"
+		" --proxy-mode iptables or ipvs, all addresses of the node)", HELP_TRAFFIC},
 	[SETTING_MASQUERADE_ALL] = {
 		"masquerade-all", "iptables.masqueradeAll", "false", KIND_BOOL, USED, 0, 0, NULL,
-		"Accepted, with a warning: backends see the addresses of clients all the same", HELP_TRAFFIC},
+		"Accepted, with a warning: only packets that need source NAT get it, whatever this says", HELP_TRAFFIC},
 	[SETTING_NFTABLES_MASQUERADE_ALL] = {
 		NULL, "nftables.masqueradeAll", "false", KIND_BOOL, USED, 0, 0, NULL, NULL, 0},
 	[SETTING_LOCALHOST_NODEPORTS] = {
 		"iptables-localhost-nodeports", "iptables.localhostNodePorts", "true", KIND_BOOL, USED, 0, 0, NULL,
-		"Serve NodePorts at loopback addresses for processes of the node (default: true)", HELP_TRAFFIC},
+		"Serve NodePorts at loopback addresses for processes of the node (default: true); ignored, as by kube-proxy, with"
+		" --proxy-mode nftables or ipvs", HELP_TRAFFIC},
 	[SETTING_VERBOSITY] = {
 		"v", "logging.verbosity", "2", KIND_NUMBER, USED | WITH_CONFIG | ZERO_IS_DEFAULT, 0, INT_MAX, "LEVEL",
 		"How much is logged: 0 errors and warnings, 2 state changes (default), 3 details", HELP_REPORTING},

@@ -29,6 +29,18 @@ bool kernel_has_ipv6(void)
 	return fd >= 0;
 }
 
+const char *xdp_mode_word(enum xdp_mode mode)
+{
+	static const char *const words[] = {
+		[XDP_MODE_AUTO] = "auto",
+		[XDP_MODE_NATIVE] = "native",
+		[XDP_MODE_GENERIC] = "generic",
+		[XDP_MODE_OFF] = "off",
+	};
+
+	return words[mode];
+}
+
 static void defaults_set(struct agent_options *options)
 {
 	*options = (struct agent_options){
@@ -82,6 +94,22 @@ static void log_set(struct agent_options *options)
 	log_set_format(options->log_format);
 }
 
+/* kube-proxy's nftables and ipvs modes have no localhost NodePorts, and ignore the option. */
+static bool has_localhost_option(const struct setting_values *values)
+{
+	const char *mode = setting_text(values, SETTING_MODE);
+
+	return strcmp(mode, "nftables") != 0 && strcmp(mode, "ipvs") != 0;
+}
+
+static bool wants_masquerade_all(const struct setting_values *values)
+{
+	bool is_nftables = !strcmp(setting_text(values, SETTING_MODE), "nftables");
+
+	return setting_bool(values,
+			    is_nftables ? SETTING_NFTABLES_MASQUERADE_ALL : SETTING_MASQUERADE_ALL);
+}
+
 /* Cannot fail: the values have been checked. */
 static void traffic_set(const struct setting_values *values, struct traffic_options *traffic)
 {
@@ -101,12 +129,10 @@ static void traffic_set(const struct setting_values *values, struct traffic_opti
 	traffic->is_nodeport_all = !traffic->nodeport_address_count &&
 				   !traffic->is_nodeport_primary &&
 				   (!strcmp(mode, "iptables") || !strcmp(mode, "ipvs"));
-	traffic->with_localhost = setting_bool(values, SETTING_LOCALHOST_NODEPORTS);
+	traffic->with_localhost =
+		!has_localhost_option(values) || setting_bool(values, SETTING_LOCALHOST_NODEPORTS);
 	traffic->bridge_interface = setting_text(values, SETTING_BRIDGE_INTERFACE);
 	traffic->interface_name_prefix = setting_text(values, SETTING_INTERFACE_NAME_PREFIX);
-	traffic->masquerade_all =
-		setting_bool(values, !strcmp(mode, "nftables") ? SETTING_NFTABLES_MASQUERADE_ALL
-							       : SETTING_MASQUERADE_ALL);
 	(void)address_parse(setting_text(values, SETTING_BIND_ADDRESS), &traffic->bind_address);
 }
 
@@ -214,9 +240,15 @@ int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 	if (notices.ignored.count)
 		log_warning("ignored, because --config %s takes precedence: %s",
 			    ret_options->config_file, notices.ignored.text);
-	if (ret_options->traffic.masquerade_all)
-		log_warning("--masquerade-all (masqueradeAll) is not done: backends see the "
-			    "addresses of clients, whose answers pass this node anyway");
+	if (wants_masquerade_all(&ret_options->values))
+		log_warning("--masquerade-all (masqueradeAll) is not done: only packets that need "
+			    "source NAT get it, and backends see the addresses of other clients");
+	if (!has_localhost_option(&ret_options->values) &&
+	    !setting_bool(&ret_options->values, SETTING_LOCALHOST_NODEPORTS))
+		log_warning("--iptables-localhost-nodeports (localhostNodePorts) is of mode "
+			    "iptables and ignored in mode %s, as by kube-proxy: NodePorts are "
+			    "served at loopback addresses",
+			    setting_text(&ret_options->values, SETTING_MODE));
 	if (notices.unused.count)
 		log_warning("accepted for compatibility with kube-proxy, without effect here: %s",
 			    notices.unused.text);

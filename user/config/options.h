@@ -67,5 +67,8 @@ int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 
 void agent_options_free(struct agent_options *options);
 
+/* The argument of --xdp: "auto", "native", "generic" or "off". */
+const char *xdp_mode_word(enum xdp_mode mode);
+
 /* Whether this process can create IPv6 sockets. */
 bool kernel_has_ipv6(void);

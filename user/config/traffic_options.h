@@ -42,7 +42,6 @@ struct traffic_options {
 	bool is_nodeport_primary;    /* ... because the operator asked for it */
 	bool is_nodeport_all;        /* ... on all addresses: an explicit mode iptables or ipvs */
 	bool with_localhost;         /* NodePorts at loopback addresses */
-	bool masquerade_all;         /* asked for, and shown by /configz only */
 	struct ip_addr bind_address; /* a hint at the node's address; unspecified: none, and its
 					family is the primary one */
 };

@@ -269,7 +269,7 @@ const char *forwarding_word(__u32 forwarding)
 		[FORWARDING_HYBRID] = "hybrid",
 	};
 
-	return forwarding < sizeof(words) / sizeof(words[0]) ? words[forwarding] : "?";
+	return word_of(words, forwarding);
 }
 
 const char *text_copy(const char *from, size_t from_size, char *buf, size_t size)
