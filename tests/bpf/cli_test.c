@@ -399,6 +399,12 @@ static void then_output_has(const char *expected)
 	assert_non_null(strstr(fixture.output, expected));
 }
 
+static void then_output_begins(const char *expected)
+{
+	if (strncmp(fixture.output, expected, strlen(expected)) != 0)
+		fail_msg("this does not begin with `%s`:\n%s", expected, fixture.output);
+}
+
 static void then_errors_have(const char *expected)
 {
 	if (!strstr(fixture.errors, expected))
@@ -622,6 +628,7 @@ static void status_is_one_screen_and_exit_status_one_when_degraded(void **state)
 	given_agent_runs();
 	when_run("status");
 	then_exits(1);
+	then_output_begins("DEGRADED: node-1, 3 service ports programmed; link-failed\n");
 	then_output_has("fairlead  9.9.9   kernel ");
 	then_output_has("   node node-1\n");
 	then_output_has("source    /etc/manifests: ");
@@ -634,7 +641,9 @@ static void status_is_one_screen_and_exit_status_one_when_degraded(void **state)
 	then_output_has("xdp       eth0: off (the driver does not take the program: Numerical "
 			"result out of range)\n");
 	then_output_has("refused: the Service has no usable endpoint\n");
+	then_output_has("proxy     no kube-proxy and no rules of one are on this node\n");
 	then_output_has("degraded  link-failed: a link has no hook");
+	then_output_has("notes     none\n");
 	assert_null(strchr(fixture.output, '\033'));
 	given_agent_stops();
 }
@@ -650,6 +659,11 @@ static void status_is_well_when_the_agent_runs_and_nothing_is_missing(void **sta
 	then_exits(0);
 	root = then_json();
 	assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(root, "degraded")), 0);
+	assert_string_equal(cJSON_GetObjectItem(root, "verdict")->valuestring, "OK");
+	assert_true(cJSON_IsNull(cJSON_GetObjectItem(root, "other_proxy")));
+	assert_true(number(cJSON_GetObjectItem(root, "agent"), "rss_anon_bytes") > 0);
+	assert_true(number(cJSON_GetObjectItem(root, "agent"), "rss_anon_bytes") <
+		    number(cJSON_GetObjectItem(root, "agent"), "rss_bytes"));
 	assert_true(truth(cJSON_GetObjectItem(root, "agent"), "running"));
 	assert_true(number(root, "map_bytes") > 0);
 	assert_int_equal(
@@ -659,8 +673,44 @@ static void status_is_well_when_the_agent_runs_and_nothing_is_missing(void **sta
 	given_agent((struct agent_status){0});
 	when_run("status");
 	then_exits(1);
+	then_output_begins("DEGRADED: node-1, 3 service ports programmed; not-synced\n");
 	then_output_has("degraded  not-synced: ");
 	given_agent_stops();
+}
+
+static void status_names_what_is_optional_in_notes_and_exits_with_zero(void **state)
+{
+	(void)state;
+	given_agent_runs();
+	given_agent((struct agent_status){.synced_ns = 2,
+					  .degraded = DEGRADED_NO_SOCKET_HOOKS | DEGRADED_NO_TCX});
+	when_run("status");
+	then_exits(0);
+	then_output_begins("NOTE: node-1, 3 service ports programmed; no-tcx, no-socket-hooks\n");
+	then_output_has("degraded  nothing\n");
+	then_output_has("notes     no-tcx: ");
+	given_agent((struct agent_status){.synced_ns = 2,
+					  .degraded = DEGRADED_NO_TCX | DEGRADED_MAP_FULL});
+	when_run("status");
+	then_exits(1);
+	then_output_begins("DEGRADED: node-1, 3 service ports programmed; map-full, no-tcx\n");
+	given_agent_stops();
+}
+
+static void status_waits_no_longer_than_it_was_told_to(void **state)
+{
+	(void)state;
+	given_agent((struct agent_status){.synced_ns = 2});
+	when_run("status --wait=1");
+	then_exits(1);
+	then_output_begins("DOWN: node-1, 3 service ports programmed; agent-not-running\n");
+	given_agent_runs();
+	when_run("status --wait=600");
+	then_exits(0);
+	given_agent_stops();
+	when_run("status --wait=soon");
+	then_exits(2);
+	then_errors_have("--wait=soon: must be a number of seconds from 0 to 86400");
 }
 
 static void everything_can_be_read_while_no_agent_runs(void **state)
@@ -677,6 +727,7 @@ static void everything_can_be_read_while_no_agent_runs(void **state)
 	when_run("status");
 	then_exits(1);
 	then_output_has("not running (was pid ");
+	then_output_begins("DOWN: node-1, 3 service ports programmed; agent-not-running\n");
 	then_output_has("degraded  agent-not-running: ");
 }
 
@@ -704,6 +755,9 @@ static void without_a_datapath_it_says_what_to_do_and_exits_with_three(void **st
 	then_exits(3);
 	then_errors_have("no datapath at ");
 	then_errors_have("start `fairlead agent`");
+	when_run_on(nowhere, "status");
+	then_exits(3);
+	then_output("DOWN: nothing is programmed\n");
 	when_run_on("/tmp", "status");
 	then_exits(3);
 	then_errors_have("/tmp is not on a bpffs");
@@ -882,6 +936,8 @@ int main(void)
 		cmocka_unit_test(links_say_why_and_their_names_cannot_drive_the_terminal),
 		cmocka_unit_test(status_is_one_screen_and_exit_status_one_when_degraded),
 		cmocka_unit_test(status_is_well_when_the_agent_runs_and_nothing_is_missing),
+		cmocka_unit_test(status_names_what_is_optional_in_notes_and_exits_with_zero),
+		cmocka_unit_test(status_waits_no_longer_than_it_was_told_to),
 		cmocka_unit_test(everything_can_be_read_while_no_agent_runs),
 		cmocka_unit_test(more_flows_than_one_batch_holds_are_all_listed_once),
 		cmocka_unit_test(without_a_datapath_it_says_what_to_do_and_exits_with_three),

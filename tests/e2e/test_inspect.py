@@ -95,9 +95,10 @@ def test_a_drop_for_policy_local_has_a_counter(world):
     assert counter(world, "no-local-backend") > before
 
 
-def test_status_exits_zero_when_nothing_is_degraded_and_names_the_source(world):
+def test_status_exits_zero_when_nothing_harms_traffic_and_names_the_source(world):
     agent = world.agents["node1"]
     status = agent.json("status")
+    assert status["verdict"] == "NOTE"
     assert status["source"]["name"].rstrip("/").endswith("manifests")
     assert status["node_name"] == "node1"
     # Socket hooks are off in this world, and status says so.

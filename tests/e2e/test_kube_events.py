@@ -3,6 +3,7 @@
 
 import itertools
 import json
+import pathlib
 import shutil
 import subprocess
 
@@ -189,14 +190,46 @@ def test_another_proxy_on_the_node_is_found(server, start, node1, rules, tool):
     done = subprocess.run(node1.command(*add), input=rules, text=True, capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"this kernel refuses {tool}: {done.stderr.strip()}")
+    kind = {"nft": "nftables", "ipvs": "ipvs"}.get(tool, "iptables")
     try:
-        agent = start(server)
+        agent = start(server, hooks="tc")
         event, = wait_for_event(server, "OtherProxyFound")
+        assert other_proxies(node1) == {kind}
+        shown, status = agent.fairlead("status", check=False).stdout, agent.json("status")
     finally:
         node1.run(*remove)
     assert event["type"] == "Warning"
     assert "kube-proxy has programmed this node too" in event["note"] and "--cleanup" in event["note"]
     assert event["note"] in agent.text()
+    assert f"({status['other_proxy']})" in event["note"]
+    assert shown.startswith("NOTE: ") and "other-proxy" in shown.splitlines()[0]
+    assert f"proxy     {status['other_proxy']}\n" in shown and f"other-proxy: {event['note']}\n" in shown
+    assert other_proxies(node1) == set()
+    assert agent.json("status")["other_proxy"] is None
+
+
+def other_proxies(node1):
+    """What shows that there is a kube-proxy, by the metric."""
+    scraped = scrape(node1)
+    return {kind for kind in ("nftables", "iptables", "ipvs", "process")
+            if value(scraped, "fairlead_other_proxy", kind=kind)}
+
+
+def test_a_kube_proxy_that_runs_is_found_while_it_runs(server, start, node1, tmp_path):
+    program = tmp_path / "kube-proxy"
+    program.write_bytes(pathlib.Path(shutil.which("sleep")).read_bytes())
+    program.chmod(0o755)
+    agent = start(server)
+    assert other_proxies(node1) == set()
+    proxy, elsewhere = node1.start(program, "600"), subprocess.Popen([program, "600"])
+    try:
+        wait_for(lambda: other_proxies(node1) == {"process"}, "the metric")
+        assert agent.json("status")["other_proxy"] == f"process {proxy.pid}"
+    finally:
+        for process in (proxy, elsewhere):
+            process.kill()
+            process.wait()
+    assert other_proxies(node1) == set()
 
 
 def test_other_rules_on_the_node_are_no_proxy(server, start, node1):

@@ -85,10 +85,7 @@ void event_post_start(struct source *source)
 	 */
 	if (!other_proxy_find(found))
 		return;
-	(void)snprintf(note, sizeof(note),
-		       "kube-proxy has programmed this node too (%s): stop it, then run "
-		       "`kube-proxy --cleanup`",
-		       found);
+	(void)snprintf(note, sizeof(note), OTHER_PROXY_NOTE, found);
 	log_warning("%s", note);
 	warning_post(source, "OtherProxyFound", "StartProxy", note);
 }

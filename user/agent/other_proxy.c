@@ -11,29 +11,54 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "link/netlink/netlink.h"
 
-#define CHAIN "KUBE-SERVICES"
+#define PROGRAM "kube-proxy"
+#define CHAIN   "KUBE-SERVICES"
+
+struct findings {
+	unsigned int kinds; /* 1U << enum other_proxy_kind */
+	char *text;
+};
 
 struct search {
-	char *found;
+	struct findings *findings;
+	enum other_proxy_kind kind;
 	int name_attribute;  /* NFTA_TABLE_NAME or NFTA_CHAIN_NAME */
 	int table_attribute; /* NFTA_CHAIN_TABLE; 0: tables are searched */
 	const char *name;
 };
 
-static void found_add(char found[OTHER_PROXY_SIZE], const char *what, const char *name)
+const char *other_proxy_kind_word(enum other_proxy_kind kind)
 {
-	size_t length = strlen(found);
+	static const char *const words[OTHER_PROXY_KINDS] = {
+		[OTHER_PROXY_NFTABLES] = "nftables",
+		[OTHER_PROXY_IPTABLES] = "iptables",
+		[OTHER_PROXY_IPVS] = "ipvs",
+		[OTHER_PROXY_PROCESS] = "process",
+	};
 
-	(void)snprintf(found + length, OTHER_PROXY_SIZE - length, "%s%s %s", length ? ", " : "",
-		       what, name);
+	return words[kind];
+}
+
+static void found_add(struct findings *findings, enum other_proxy_kind kind, const char *what,
+		      const char *name)
+{
+	size_t length = strlen(findings->text);
+
+	findings->kinds |= 1U << kind;
+	(void)snprintf(findings->text + length, OTHER_PROXY_SIZE - length, "%s%s %s",
+		       length ? ", " : "", what, name);
 }
 
 static const char *family_name(uint8_t family)
@@ -71,7 +96,7 @@ static int nftables_on_object(const struct nlmsghdr *message, void *data)
 	else
 		(void)snprintf(what, sizeof(what), "%stables chain",
 			       family_name(header->nfgen_family));
-	found_add(search->found, what, search->name);
+	found_add(search->findings, search->kind, what, search->name);
 	return MNL_CB_OK;
 }
 
@@ -126,11 +151,46 @@ static bool has_legacy_chain(int family, int level, int get_info, int get_entrie
 	       memmem(entries->entrytable, info.size, CHAIN, sizeof(CHAIN));
 }
 
-bool other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
+/* True if the process `pid`, a folder in /proc, is a kube-proxy of our network namespace. */
+static bool is_kube_proxy(int proc, const char *pid, const struct stat *netns)
 {
-	struct search tables = {
-		.found = ret_found, .name_attribute = NFTA_TABLE_NAME, .name = "kube-proxy"};
-	struct search chains = {.found = ret_found,
+	auto_cleanup(cleanup_file) FILE *file = NULL;
+	char path[64], name[sizeof(PROGRAM) + 1];
+	struct stat other;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.16s/comm", pid);
+	file = fopen(path, "re");
+	if (!file || !fgets(name, sizeof(name), file) || strcmp(name, PROGRAM "\n") != 0)
+		return false;
+	(void)snprintf(path, sizeof(path), "%.16s/ns/net", pid);
+	return !fstatat(proc, path, &other, 0) && other.st_dev == netns->st_dev &&
+	       other.st_ino == netns->st_ino;
+}
+
+static void processes_search(struct findings *findings)
+{
+	auto_cleanup(cleanup_dir) DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+	struct stat netns;
+
+	if (!proc || stat("/proc/self/ns/net", &netns))
+		return;
+	while ((entry = readdir(proc))) {
+		if (isdigit((unsigned char)*entry->d_name) &&
+		    is_kube_proxy(dirfd(proc), entry->d_name, &netns))
+			found_add(findings, OTHER_PROXY_PROCESS, "process", entry->d_name);
+	}
+}
+
+unsigned int other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
+{
+	struct findings findings = {.text = ret_found};
+	struct search tables = {.findings = &findings,
+				.kind = OTHER_PROXY_NFTABLES,
+				.name_attribute = NFTA_TABLE_NAME,
+				.name = PROGRAM};
+	struct search chains = {.findings = &findings,
+				.kind = OTHER_PROXY_IPTABLES,
 				.name_attribute = NFTA_CHAIN_NAME,
 				.table_attribute = NFTA_CHAIN_TABLE,
 				.name = CHAIN};
@@ -140,11 +200,12 @@ bool other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
 	nftables_search(NFT_MSG_GETCHAIN, &chains);
 	if (has_legacy_nat("/proc/self/net/ip_tables_names") &&
 	    has_legacy_chain(AF_INET, IPPROTO_IP, IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES))
-		found_add(ret_found, "iptables-legacy chain", CHAIN);
+		found_add(&findings, OTHER_PROXY_IPTABLES, "iptables-legacy chain", CHAIN);
 	if (has_legacy_nat("/proc/self/net/ip6_tables_names") &&
 	    has_legacy_chain(AF_INET6, IPPROTO_IPV6, IP6T_SO_GET_INFO, IP6T_SO_GET_ENTRIES))
-		found_add(ret_found, "ip6tables-legacy chain", CHAIN);
+		found_add(&findings, OTHER_PROXY_IPTABLES, "ip6tables-legacy chain", CHAIN);
 	if (if_nametoindex(OTHER_PROXY_LINK))
-		found_add(ret_found, "link", OTHER_PROXY_LINK);
-	return *ret_found;
+		found_add(&findings, OTHER_PROXY_IPVS, "link", OTHER_PROXY_LINK);
+	processes_search(&findings);
+	return findings.kinds;
 }

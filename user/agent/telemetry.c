@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "agent/other_proxy.h"
 #include "agent/plane.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -72,6 +73,23 @@ static void telemetry_on_probe(const char *probe, unsigned int status, void *con
 	sli_metrics_checked(telemetry->slis, probe, "sync", health_is_alive(telemetry->health));
 }
 
+/* Asks at each scrape: what there was at the start may be gone, or have come since. */
+static void other_proxy_collect(FILE *out, void *context)
+{
+	char found[OTHER_PROXY_SIZE];
+	unsigned int kinds = other_proxy_find(found);
+
+	(void)context;
+	exposition_family(out, "fairlead_other_proxy", METRIC_GAUGE,
+			  "Whether there is a kube-proxy on this node too (1), by what shows it.");
+	for (int kind = 0; kind < OTHER_PROXY_KINDS; kind++) {
+		const struct metric_label label = {
+			"kind", other_proxy_kind_word((enum other_proxy_kind)kind)};
+
+		exposition_sample(out, "fairlead_other_proxy", "", &label, 1, kinds >> kind & 1);
+	}
+}
+
 static int metrics_open(struct telemetry *telemetry, uv_loop_t *loop)
 {
 	const struct health_options health = {
@@ -99,6 +117,8 @@ static int metrics_open(struct telemetry *telemetry, uv_loop_t *loop)
 	telemetry->fairlead =
 		fairlead_metrics_new(loop, telemetry->metrics, telemetry->kube_proxy, &source);
 	if (!telemetry->fairlead)
+		return -ENOMEM;
+	if (metrics_add_collector(telemetry->metrics, other_proxy_collect, NULL))
 		return -ENOMEM;
 	return metrics_add_collector(telemetry->metrics, process_metrics_collect, NULL);
 }

@@ -25,8 +25,9 @@ struct arguments {
 	const char *pin_dir;
 	bool json;
 	bool no_headers;
-	bool stats;   /* services */
-	bool verbose; /* services */
+	bool stats;          /* services */
+	bool verbose;        /* services */
+	unsigned int wait_s; /* status: how long to wait until the node is well; 0: not at all */
 	struct selection selection;
 	const char *link; /* links: glob, NULL: all */
 };

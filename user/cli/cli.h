@@ -9,7 +9,7 @@
 enum exit_status {
 	EXIT_STATUS_OK = 0,
 	EXIT_STATUS_NOT_FOUND = 1, /* nothing matches the filter */
-	EXIT_STATUS_DEGRADED = 1,  /* `status` only */
+	EXIT_STATUS_DEGRADED = 1,  /* `status` only: DEGRADED or DOWN */
 	EXIT_STATUS_USAGE = 2,
 	EXIT_STATUS_NO_DATAPATH = 3, /* the maps do not exist or cannot be read */
 };

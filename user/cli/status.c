@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -14,6 +16,11 @@
 #include "cli/table.h"
 #include "link/hooks/xdp.h"
 #include "words/words.h"
+
+#define KEY_WAIT         512
+#define WAIT_DEFAULT_S   30
+#define WAIT_MAX_S       86400
+#define WAIT_INTERVAL_US 200000
 
 static const enum link_role managed_roles[] = {LINK_UPLINK, LINK_OVERLAY, LINK_POD};
 
@@ -53,8 +60,9 @@ static void agent_print(const struct status_facts *facts)
 			"pid %u, up %s", agent->pid,
 			duration_format(clock_since(facts->now_ns, agent->started_ns) / NS_PER_S,
 					text));
-		if (facts->agent_rss)
-			(void)printf(", RSS %s", bytes_format(facts->agent_rss, text));
+		if (facts->agent_anonymous)
+			(void)printf(", %s of memory of its own",
+				     bytes_format(facts->agent_anonymous, text));
 		(void)printf("\n");
 	} else {
 		(void)printf("not running (was pid %u): the datapath goes on without it\n",
@@ -190,18 +198,53 @@ static void counters_print(const struct status_facts *facts)
 		table_print(table, stdout, 2, 0);
 }
 
-static void degraded_print(const struct status_facts *facts)
+static void proxy_print(const struct status_facts *facts)
 {
-	title_print("degraded");
-	if (!facts->degraded_count)
-		(void)printf("nothing\n");
-	for (size_t i = 0; i < facts->degraded_count; i++)
-		(void)printf("%s%s: %s\n", i ? "          " : "", facts->degraded[i].word,
-			     facts->degraded[i].sentence);
+	title_print("proxy");
+	(void)printf("%s\n", *facts->other_proxy
+				     ? facts->other_proxy
+				     : "no kube-proxy and no rules of one are on this node");
+}
+
+/* Prints those that are harmful, or those that are not. */
+static void degraded_print(const struct status_facts *facts, bool is_harmful)
+{
+	bool any = false;
+
+	title_print(is_harmful ? "degraded" : "notes");
+	for (size_t i = 0; i < facts->degraded_count; i++) {
+		const struct degraded_item *item = &facts->degraded[i];
+
+		if (item->is_harmful != is_harmful)
+			continue;
+		(void)printf("%s%s: %s\n", any ? "          " : "", item->word, item->sentence);
+		any = true;
+	}
+	if (!any)
+		(void)printf("%s\n", is_harmful ? "nothing" : "none");
+}
+
+/* The first line: whether Services work, and the names of what is harmful, then of the rest. */
+static void verdict_print(const struct status_facts *facts)
+{
+	const char *separator = "; ";
+
+	(void)printf("%s: %s, %u service ports programmed", node_verdict_word(facts->verdict),
+		     *facts->node_name ? facts->node_name : "unknown node", facts->programmed);
+	for (int is_note = 0; is_note < 2; is_note++) {
+		for (size_t i = 0; i < facts->degraded_count; i++) {
+			if (facts->degraded[i].is_harmful == is_note)
+				continue;
+			(void)printf("%s%s", separator, facts->degraded[i].word);
+			separator = ", ";
+		}
+	}
+	(void)printf("\n");
 }
 
 static void status_print_text(const struct status_facts *facts)
 {
+	verdict_print(facts);
 	title_print("fairlead");
 	(void)printf("%s   kernel %s   node %s\n",
 		     *facts->version ? facts->version : FAIRLEAD_VERSION, facts->kernel.release,
@@ -218,7 +261,9 @@ static void status_print_text(const struct status_facts *facts)
 	xdp_print(facts);
 	maps_print(facts);
 	counters_print(facts);
-	degraded_print(facts);
+	proxy_print(facts);
+	degraded_print(facts, true);
+	degraded_print(facts, false);
 }
 
 static void json_add_agent(cJSON *root, const struct status_facts *facts)
@@ -236,6 +281,7 @@ static void json_add_agent(cJSON *root, const struct status_facts *facts)
 	(void)cJSON_AddNumberToObject(
 		item, "up_seconds",
 		facts->running_pid ? seconds_since(facts->now_ns, agent->started_ns) : 0);
+	(void)cJSON_AddNumberToObject(item, "rss_anon_bytes", (double)facts->agent_anonymous);
 	(void)cJSON_AddNumberToObject(item, "rss_bytes", (double)facts->agent_rss);
 	(void)cJSON_AddBoolToObject(item, "synced", agent->synced_ns != 0);
 	item = cJSON_AddObjectToObject(root, "source");
@@ -348,6 +394,7 @@ static void status_print_json(const struct status_facts *facts)
 	cJSON *root = cJSON_CreateObject();
 	cJSON *item;
 
+	(void)cJSON_AddStringToObject(root, "verdict", node_verdict_word(facts->verdict));
 	(void)cJSON_AddStringToObject(root, "version", FAIRLEAD_VERSION);
 	(void)cJSON_AddStringToObject(root, "kernel", facts->kernel.release);
 	json_add_text(root, "node_name", facts->node_name);
@@ -364,45 +411,93 @@ static void status_print_json(const struct status_facts *facts)
 	json_add_hooks(root, facts);
 	json_add_maps(root, facts);
 	json_add_counters(root, facts);
+	if (*facts->other_proxy)
+		json_add_text(root, "other_proxy", facts->other_proxy);
+	else
+		(void)cJSON_AddNullToObject(root, "other_proxy");
 	item = cJSON_AddArrayToObject(root, "degraded");
 	for (size_t i = 0; i < facts->degraded_count; i++) {
 		cJSON *entry = json_add_item(item);
 
 		(void)cJSON_AddStringToObject(entry, "name", facts->degraded[i].word);
 		(void)cJSON_AddStringToObject(entry, "meaning", facts->degraded[i].sentence);
+		(void)cJSON_AddBoolToObject(entry, "harmful", facts->degraded[i].is_harmful);
 	}
 	json_print(root);
 }
 
+static error_t status_parse(int key, char *arg, struct argp_state *state)
+{
+	struct arguments *arguments = state->input;
+	unsigned int seconds = WAIT_DEFAULT_S;
+	char rest;
+
+	if (key != KEY_WAIT)
+		return arguments_parse_children(key, arg, state);
+	if (arg && (*arg < '0' || *arg > '9' || sscanf(arg, "%6u%c", &seconds, &rest) != 1 ||
+		    seconds > WAIT_MAX_S))
+		argp_error(state, "--wait=%s: must be a number of seconds from 0 to %d", arg,
+			   WAIT_MAX_S);
+	arguments->wait_s = seconds;
+	return 0;
+}
+
+static const struct argp_option status_options[] = {
+	{"wait", KEY_WAIT, "SECONDS", OPTION_ARG_OPTIONAL,
+	 "Wait until the verdict is OK or NOTE, but no longer than this (default: 30)", 0},
+	{0},
+};
+
 static const struct argp status_argp = {
-	.parser = arguments_parse_children,
+	.options = status_options,
+	.parser = status_parse,
 	.children = arguments_output,
-	.doc = "Shows on one screen whether Services work on this node: the agent, hooks, maps "
-	       "and their fill, the last publish, what was counted, and what is degraded and "
-	       "means for users.\v"
+	.doc = "Shows on one screen whether Services work on this node. The first line has the "
+	       "verdict:\n\n"
+	       "  OK        Services work\n"
+	       "  NOTE      Services work; something optional is missing, or a kube-proxy is on "
+	       "this node too\n"
+	       "  DEGRADED  traffic suffers\n"
+	       "  DOWN      no agent runs, or nothing is programmed\n\n"
+	       "Then come the agent, hooks, maps and their fill, the last publish, what was "
+	       "counted, and what is degraded and means for users.\v"
 	       "EXAMPLES\n"
 	       "  fairlead status\n"
-	       "  until fairlead status >/dev/null; do sleep 1; done\n"
+	       "  fairlead status --wait=60 >/dev/null || echo Services do not work\n"
 	       "  fairlead status -o json | jq -r '.degraded[].name'\n\n"
 	       "EXIT STATUS\n"
-	       "  0 all is well, 1 something is degraded or no agent runs, 2 wrong usage, 3 no "
+	       "  0 OK or NOTE, 1 DEGRADED, or DOWN because no agent runs, 2 wrong usage, 3 no "
 	       "datapath to read",
 };
+
+static void well_wait(const char *pin_dir, unsigned int seconds)
+{
+	const uint64_t begun_ns = clock_now_ns();
+
+	while (!status_facts_are_well(pin_dir) &&
+	       clock_since(clock_now_ns(), begun_ns) < seconds * NS_PER_S)
+		(void)usleep(WAIT_INTERVAL_US);
+}
 
 int status_main(int argc, char **argv)
 {
 	auto_cleanup(status_facts_fini) struct status_facts facts = {0};
 	auto_cleanup(shown_maps_close) struct shown_maps maps;
 	struct arguments arguments;
+	int err;
 
 	arguments_parse(&status_argp, argc, argv, &arguments);
 	alloc_for_json();
-	if (shown_maps_open(&maps, arguments.pin_dir, MAPS_SHOWN) ||
-	    status_facts_gather(&maps, &facts))
+	if (arguments.wait_s)
+		well_wait(arguments.pin_dir, arguments.wait_s);
+	err = shown_maps_open(&maps, arguments.pin_dir, MAPS_SHOWN);
+	if (err == -ENOENT && !arguments.json)
+		(void)printf("%s: nothing is programmed\n", node_verdict_word(NODE_DOWN));
+	if (err || status_facts_gather(&maps, &facts))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.json)
 		status_print_json(&facts);
 	else
 		status_print_text(&facts);
-	return facts.degraded_count ? EXIT_STATUS_DEGRADED : EXIT_STATUS_OK;
+	return facts.verdict >= NODE_DEGRADED ? EXIT_STATUS_DEGRADED : EXIT_STATUS_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/status_facts.h"
 
+#include <bpf/bpf.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/snapshot.h"
 #include "words/words.h"
@@ -157,33 +159,77 @@ static int fills_gather(const struct shown_maps *maps, struct status_facts *fact
 	return shown_map_read(maps, MAP_ADDRESSES, address_count, facts);
 }
 
-static void degraded_add(struct status_facts *facts, const char *word, const char *sentence)
+const char *node_verdict_word(enum node_verdict verdict)
 {
-	facts->degraded[facts->degraded_count++] =
-		(struct degraded_item){.word = word, .sentence = sentence};
+	static const char *const words[] = {
+		[NODE_OK] = "OK",
+		[NODE_NOTE] = "NOTE",
+		[NODE_DEGRADED] = "DEGRADED",
+		[NODE_DOWN] = "DOWN",
+	};
+
+	return words[verdict];
+}
+
+static void degraded_add(struct status_facts *facts, bool is_harmful, const char *word,
+			 const char *sentence)
+{
+	enum node_verdict least = is_harmful ? NODE_DEGRADED : NODE_NOTE;
+
+	facts->degraded[facts->degraded_count++] = (struct degraded_item){
+		.is_harmful = is_harmful, .word = word, .sentence = sentence};
+	if (facts->verdict < least)
+		facts->verdict = least;
 }
 
 static void degraded_gather(struct status_facts *facts)
 {
 	__u32 known = 0;
 
+	facts->verdict = facts->running_pid ? NODE_OK : NODE_DOWN;
 	if (!facts->running_pid)
-		degraded_add(facts, "agent-not-running",
+		degraded_add(facts, true, "agent-not-running",
 			     "no agent runs: the datapath goes on without it, but does not "
 			     "follow changes of Services and endpoints");
 	else if (!facts->agent.synced_ns)
-		degraded_add(facts, "not-synced",
+		degraded_add(facts, true, "not-synced",
 			     "the first complete read of the source is not published yet: "
 			     "Services may be missing or outdated");
 	for (const struct degraded_words *words = degraded_words; words->bit; words++) {
 		known |= words->bit;
 		if (facts->agent.degraded & words->bit)
-			degraded_add(facts, words->word, words->sentence);
+			degraded_add(facts, words->is_harmful, words->word, words->sentence);
 	}
 	if (facts->agent.degraded & ~known)
-		degraded_add(facts, "unknown",
+		degraded_add(facts, true, "unknown",
 			     "the agent reports something that this version of the command does "
 			     "not know");
+}
+
+static void other_proxy_gather(struct status_facts *facts)
+{
+	if (!other_proxy_find(facts->other_proxy))
+		return;
+	(void)snprintf(facts->other_proxy_sentence, sizeof(facts->other_proxy_sentence),
+		       OTHER_PROXY_NOTE, facts->other_proxy);
+	degraded_add(facts, false, "other-proxy", facts->other_proxy_sentence);
+}
+
+bool status_facts_are_well(const char *pin_dir)
+{
+	auto_cleanup(cleanup_free) char *path =
+		alloc_format("%s/%s", pin_dir, map_table[MAP_AGENT_STATUS].name);
+	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
+	auto_cleanup(cleanup_fd) int fd = bpf_obj_get_opts(path, &opts);
+	struct status_facts facts = {.running_pid = agent_find(pin_dir)};
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) ||
+	    info.value_size != sizeof(facts.agent) || map_each(fd, agent_read, &facts))
+		return false;
+	degraded_gather(&facts);
+	return facts.verdict <= NODE_NOTE;
 }
 
 int status_facts_gather(const struct shown_maps *maps, struct status_facts *facts)
@@ -221,9 +267,11 @@ int status_facts_gather(const struct shown_maps *maps, struct status_facts *fact
 		auto_cleanup(cleanup_free) char *path =
 			alloc_format("/proc/%u/status", facts->running_pid);
 
+		facts->agent_anonymous = file_number(path, "RssAnon:") * 1024;
 		facts->agent_rss = file_number(path, "VmRSS:") * 1024;
 	}
 	degraded_gather(facts);
+	other_proxy_gather(facts);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/utsname.h>
 
+#include "agent/other_proxy.h"
 #include "cli/links.h"
 #include "cli/shown_maps.h"
 #include "fairlead/agent.h"
@@ -21,11 +22,23 @@ struct map_fill {
 };
 
 struct degraded_item {
+	bool is_harmful;
 	const char *word;
 	const char *sentence;
 };
 
-#define DEGRADED_ITEMS_MAX 34 /* one per bit, and two that the agent cannot report itself */
+#define DEGRADED_ITEMS_MAX 35 /* one per bit, and three that the agent does not report */
+
+/* Whether Services work on this node, from well to bad. */
+enum node_verdict {
+	NODE_OK,
+	NODE_NOTE,     /* Services work; something optional is missing, or another proxy runs */
+	NODE_DEGRADED, /* traffic suffers */
+	NODE_DOWN,     /* no agent runs */
+};
+
+/* "OK", "NOTE", "DEGRADED" or "DOWN". */
+const char *node_verdict_word(enum node_verdict verdict);
 
 struct status_facts {
 	const char *pin_dir;
@@ -37,8 +50,11 @@ struct status_facts {
 	char source[sizeof(((struct agent_status *)0)->source) + 1];
 	char node_name[sizeof(((struct agent_status *)0)->node_name) + 1];
 	char cgroup[sizeof(((struct agent_status *)0)->cgroup) + 1];
-	__u32 running_pid;  /* the running agent; 0: none */
-	uint64_t agent_rss; /* bytes; 0: unknown */
+	__u32 running_pid;        /* the running agent; 0: none */
+	uint64_t agent_anonymous; /* bytes of memory that is its own; 0: unknown */
+	uint64_t agent_rss;       /* the same with the maps, files and libraries it has mapped */
+	char other_proxy[OTHER_PROXY_SIZE]; /* what shows that there is one; "": none */
+	char other_proxy_sentence[2 * OTHER_PROXY_SIZE];
 
 	uint32_t programmed; /* service ports */
 	uint32_t refusing;   /* among them: no usable endpoint */
@@ -53,7 +69,14 @@ struct status_facts {
 
 	struct degraded_item degraded[DEGRADED_ITEMS_MAX];
 	size_t degraded_count;
+	enum node_verdict verdict;
 };
+
+/*
+ * Whether the verdict on the node with these maps is OK or NOTE, by what the agent reports alone.
+ * Silent: false if there is nothing to read yet.
+ */
+bool status_facts_are_well(const char *pin_dir);
 
 /* Complains. Returns 0 or a negative errno; either way the caller calls status_facts_fini. */
 int status_facts_gather(const struct shown_maps *maps, struct status_facts *facts);

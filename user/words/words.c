@@ -218,47 +218,47 @@ const char *service_verdict_sentence(enum service_verdict verdict)
 }
 
 const struct degraded_words degraded_words[] = {
-	{DEGRADED_NO_TCX, "no-tcx",
+	{DEGRADED_NO_TCX, false, "no-tcx",
 	 "tcx is missing (Linux 6.6) or switched off: clsact filters are used instead; whoever "
 	 "replaces a link's clsact qdisc removes them"},
-	{DEGRADED_NO_RETVAL, "no-retval",
+	{DEGRADED_NO_RETVAL, false, "no-retval",
 	 "bpf_set_retval is missing (Linux 5.18): a refused connect() fails with EPERM, not "
 	 "ECONNREFUSED"},
-	{DEGRADED_NO_NETNS_COOKIE, "no-netns-cookie",
+	{DEGRADED_NO_NETNS_COOKIE, false, "no-netns-cookie",
 	 "SO_NETNS_COOKIE is missing (Linux 5.14): processes of this node cannot be told from those "
 	 "of pods, so NodePorts are not served at loopback addresses, and processes may take them"},
-	{DEGRADED_NO_MTU, "no-mtu",
+	{DEGRADED_NO_MTU, false, "no-mtu",
 	 "bpf_check_mtu is missing (Linux 5.12): clients outside hear nothing of a packet that is "
 	 "too large for the route to a backend on another node"},
-	{DEGRADED_NO_TIMER, "no-timer",
+	{DEGRADED_NO_TIMER, false, "no-timer",
 	 "bpf_timer is missing (Linux 5.15): flows that have ended stay in the flow table until "
 	 "others are established"},
-	{DEGRADED_NO_SOCKET_HOOKS, "no-socket-hooks",
+	{DEGRADED_NO_SOCKET_HOOKS, false, "no-socket-hooks",
 	 "socket hooks are switched off or could not be attached: processes of this node and its "
 	 "pods are translated packet by packet, which costs them time"},
-	{DEGRADED_NO_TC_HOOKS, "no-tc-hooks",
+	{DEGRADED_NO_TC_HOOKS, true, "no-tc-hooks",
 	 "TC hooks are switched off: only sockets on this node reach Services; virtual machines, "
 	 "forwarded and raw packets do not"},
-	{DEGRADED_NO_SOCKET_DESTROY, "no-socket-destroy",
+	{DEGRADED_NO_SOCKET_DESTROY, false, "no-socket-destroy",
 	 "the kernel cannot close other processes' sockets (CONFIG_INET_DIAG_DESTROY): a "
 	 "connected UDP socket stays on a backend that has left until its program connects anew"},
-	{DEGRADED_MAP_FULL, "map-full",
+	{DEGRADED_MAP_FULL, true, "map-full",
 	 "a map is full: some service ports are not programmed or not up to date; `fairlead "
 	 "services` names them and the option that makes room"},
-	{DEGRADED_LINK_FAILED, "link-failed",
+	{DEGRADED_LINK_FAILED, true, "link-failed",
 	 "a link has no hook: packets of clients behind it do not reach Services; `fairlead "
 	 "links` says which and why"},
-	{DEGRADED_SOURCE_AWAY, "source-unreachable",
+	{DEGRADED_SOURCE_AWAY, true, "source-unreachable",
 	 "the source cannot be reached, or was away and is being read again: Services work as "
 	 "they were last known, changes are not followed; the agent's log and /readyz?verbose "
 	 "say why"},
-	{DEGRADED_NO_BIND_HOOKS, "no-bind-hooks",
+	{DEGRADED_NO_BIND_HOOKS, false, "no-bind-hooks",
 	 "the kernel does not take the hooks of bind(): a process of this node may listen at a "
 	 "NodePort, where no client reaches it"},
-	{DEGRADED_NO_NODE_ADDRESS, "no-node-address",
+	{DEGRADED_NO_NODE_ADDRESS, false, "no-node-address",
 	 "direct server return is wanted, but the own Node object has no InternalIP that other "
 	 "nodes know this one by: far clients' packets get source NAT"},
-	{0, NULL, NULL},
+	{0, false, NULL, NULL},
 };
 
 const char *forwarding_word(__u32 forwarding)

@@ -57,6 +57,7 @@ const char *forwarding_word(__u32 forwarding);
 /* One bit of enum degraded: what is missing, and its effect on users. */
 struct degraded_words {
 	__u32 bit;
+	bool is_harmful; /* traffic suffers; false: worth a note, such as what the kernel lacks */
 	const char *word;
 	const char *sentence;
 };
