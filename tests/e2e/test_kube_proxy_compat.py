@@ -182,6 +182,14 @@ def test_a_port_of_0_switches_a_server_off(make, node1):
     assert not answers(node1, "http://127.0.0.1:10256/livez")
 
 
+def test_metrics_that_are_disabled_are_not_served(make, node1):
+    wanted = ["fairlead_agent_synced", "kubeproxy_sync_proxy_rules_duration_seconds"]
+    make(f"--disabled-metrics={','.join(wanted)}").start()
+    text = get(node1, METRICS + "/metrics").body
+    assert "fairlead_build_info{" in text
+    assert not any(name in text for name in wanted)
+
+
 # The configuration file.
 
 

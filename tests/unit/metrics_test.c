@@ -49,6 +49,38 @@ static void test_a_family_without_labels_is_there_from_the_start(void **state)
 			     "fl_things_total 2.5\n");
 }
 
+static void collect_others(FILE *out, void *context)
+{
+	(void)context;
+	exposition_single(out, "fl_things", METRIC_GAUGE, "Things.", 1);
+	exposition_single(out, "fl_others", METRIC_UNTYPED, "Others.", 2);
+}
+
+static void test_disabled_families_are_left_out_whoever_writes_them(void **state)
+{
+	static const double buckets[] = {1};
+	static const struct metric_spec histogram = {.name = "fl_seconds",
+						     .help = "Seconds.",
+						     .type = METRIC_HISTOGRAM,
+						     .buckets = buckets,
+						     .bucket_count = 1};
+	static const struct metric_spec counter = {
+		.name = "fl_things_total", .help = "Things.", .type = METRIC_COUNTER};
+
+	assert_non_null(metrics_add(*state, &histogram));
+	assert_non_null(metrics_add(*state, &counter));
+	assert_int_equal(metrics_add_collector(*state, collect_others, NULL), 0);
+	metrics_disable(*state, "fl_seconds,fl_nothing,fl_others");
+	then_written(*state, "# HELP fl_things Things.\n"
+			     "# TYPE fl_things gauge\n"
+			     "fl_things 1\n"
+			     "# HELP fl_things_total Things.\n"
+			     "# TYPE fl_things_total counter\n"
+			     "fl_things_total 0\n");
+	metrics_disable(*state, "fl_seconds,fl_things,fl_others,fl_things_total");
+	then_written(*state, "");
+}
+
 static void test_each_set_of_label_values_is_a_series(void **state)
 {
 	static const struct metric_spec spec = {.name = "fl_requests_total",
@@ -195,6 +227,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_METRICS(test_a_family_without_labels_is_there_from_the_start),
 		WITH_METRICS(test_each_set_of_label_values_is_a_series),
+		WITH_METRICS(test_disabled_families_are_left_out_whoever_writes_them),
 		WITH_METRICS(test_label_values_that_only_together_are_alike_are_kept_apart),
 		WITH_METRICS(test_label_values_are_escaped),
 		WITH_METRICS(test_a_histogram_counts_into_buckets_that_include_their_bound),

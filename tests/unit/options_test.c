@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include "base/address.h"
+#include "base/cleanup.h"
+#include "base/file.h"
 #include "config/configz.h"
 #include "config/go_value.h"
 #include "config/kube_proxy_check.h"
@@ -287,7 +289,9 @@ static void what_means_nothing_is_taken_and_named_in_one_warning(void **state)
 		  "--conntrack-udp-timeout=0s --conntrack-udp-timeout-stream=2m "
 		  "--kube-api-content-type=application/json --kube-api-qps=50.5 "
 		  "--kube-api-burst=100 --config-sync-period=15m --feature-gates=A=true,B=false "
-		  "--show-hidden-metrics-for-version=1.33 --profiling --proxy-port-range=1-2 "
+		  "--show-hidden-metrics-for-version=1.33 --allow-metric-labels=a,b=c "
+		  "--allow-metric-labels-manifest=/m --legacy_stderr_threshold_behavior "
+		  "--alsologtostderrthreshold=INFO --profiling --proxy-port-range=1-2 "
 		  "--vmodule=x=3 --log-flush-frequency=5s --logtostderr=true --log_dir=/var/log "
 		  "--alsologtostderr --cleanup-ipvs=false --enable-dsr --source-vip=10.0.0.1 "
 		  "--windows-service=false");
@@ -442,6 +446,7 @@ static const char *sample_of(const char *flag)
 		{"logging-format", "json"},
 		{"v", "3"},
 		{"verbosity", "3"},
+		{"disabled-metrics", "kubernetes_build_info"},
 		{"config", NULL},
 		{"write-config-to", NULL},
 		{"cleanup", NULL},
@@ -554,6 +559,75 @@ static void every_flag_of_kube_proxy_is_known(void **state)
 	}
 }
 
+static void the_version_is_printed_in_gos_notation_where_that_is_asked_for(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(when_tried(fixture, "--version"), 0);
+	assert_string_equal(fixture->said, "fairlead " FAIRLEAD_VERSION "\n");
+	assert_int_equal(when_tried(fixture, "--version=true"), 0);
+	assert_string_equal(fixture->said, "fairlead " FAIRLEAD_VERSION "\n");
+	assert_int_equal(when_tried(fixture, "--version=raw"), 0);
+	assert_int_equal(lines_said(fixture), 1);
+	assert_int_equal(strncmp(fixture->said, "version.Info{Major:\"", 20), 0);
+	then_said(fixture,
+		  "\", EmulationMajor:\"\", EmulationMinor:\"\", MinCompatibilityMajor:\"\", "
+		  "MinCompatibilityMinor:\"\", GitVersion:\"v" FAIRLEAD_VERSION
+		  "\", GitCommit:\"\", GitTreeState:\"\", BuildDate:\"\", GoVersion:\"\", "
+		  "Compiler:\"gcc ");
+	then_said(fixture, "\", Platform:\"linux/");
+	assert_int_equal(when_tried(fixture, "-h"), 0);
+	then_said(fixture, "Usage: fairlead agent");
+}
+
+/* A cell of a row of a Markdown table; NULL: the line is no row, or has no such cell. */
+static const char *cell_of(const char *line, int number, char cell[128])
+{
+	for (int i = 0; *line == '|' && i < number; i++)
+		line = strchrnul(line + 1, '|');
+	if (*line != '|' || sscanf(line, "| %127[^|\n]", cell) != 1)
+		return NULL;
+	for (size_t length = strlen(cell); length && cell[length - 1] == ' '; length--)
+		cell[length - 1] = '\0';
+	return cell;
+}
+
+/* Whether a row of the page has these two cells, and says something in the third. */
+static bool page_has(const char *page, const char *flag, const char *field)
+{
+	for (const char *line = page; line; line = strchr(line, '\n')) {
+		char first[128], second[128], third[128];
+
+		line += *line == '\n';
+		if (cell_of(line, 0, first) && !strcmp(first, flag) && cell_of(line, 1, second) &&
+		    !strcmp(second, field) && cell_of(line, 2, third) && *third)
+			return true;
+	}
+	return false;
+}
+
+static void the_page_of_flags_has_every_setting_and_no_other(void **state)
+{
+	auto_cleanup(file_content_fini) struct file_content page = {};
+	size_t rows = 0;
+
+	(void)state;
+	assert_int_equal(file_read("docs/flags.md", 1U << 20, &page), 0);
+	for (size_t id = 0; id < settings_count(); id++) {
+		char flag[128] = "-", field[128] = "-";
+
+		if (settings[id].flag)
+			(void)snprintf(flag, sizeof(flag), "`--%s`", settings[id].flag);
+		if (settings[id].field)
+			(void)snprintf(field, sizeof(field), "`%s`", settings[id].field);
+		if (!page_has(page.text, flag, field))
+			fail_msg("docs/flags.md has no row | %s | %s |", flag, field);
+	}
+	for (const char *at = page.text; (at = strstr(at, "\n| ")); at++)
+		rows += at[3] == '`' || at[3] == '-';
+	assert_int_equal(rows, settings_count());
+}
+
 static void bad_values_are_refused_with_flag_value_and_remedy(void **state)
 {
 	static const struct {
@@ -613,6 +687,11 @@ static void bad_values_are_refused_with_flag_value_and_remedy(void **state)
 		{"--kube-api-qps=fast", "must be a number"},
 		{"--kube-api-burst=-1", "from 0 to"},
 		{"--healthz-port=65536", "from 0 to 65535"},
+		{"--disabled-metrics=a-b", "must be names of metrics with commas between them"},
+		{"--disabled-metrics=a,,b", "must be names of metrics"},
+		{"--disabled-metrics=a,", "must be names of metrics"},
+		{"--disabled-metrics=0a", "must be names of metrics"},
+		{"--version=long", "--version=long: must be true, false or raw"},
 		{"--no-such-flag", "no-such-flag"},
 		{"surplus", "'surplus' is not an option"},
 	};
@@ -635,6 +714,8 @@ static void good_values_at_the_edges_are_taken(void **state)
 	then_taken(fixture, "--proxy-mode= --detect-local-mode= --cluster-cidr= "
 			    "--nodeport-addresses= --master= --kubeconfig= --config=");
 	then_taken(fixture, "--proxy-mode=fairlead");
+	then_taken(fixture, "--disabled-metrics=a_total,b:c --disabled-metrics=d0");
+	then_taken(fixture, "--version=false '' --cluster-cidr=10.0.0.0/8");
 	then_taken(fixture, "--cluster-cidr=fd00::/16,10.0.0.0/8");
 }
 
@@ -762,6 +843,8 @@ int main(void)
 		test(localhost_node_ports_are_switched_off_where_kube_proxy_had_them),
 		test(configz_shows_every_flag_with_an_effect),
 		test(every_flag_of_kube_proxy_is_known),
+		test(the_version_is_printed_in_gos_notation_where_that_is_asked_for),
+		test(the_page_of_flags_has_every_setting_and_no_other),
 		test(bad_values_are_refused_with_flag_value_and_remedy),
 		test(good_values_at_the_edges_are_taken),
 		test(a_kernel_without_ipv6_is_told_so),

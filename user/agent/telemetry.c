@@ -111,6 +111,7 @@ static int metrics_open(struct telemetry *telemetry, uv_loop_t *loop)
 	telemetry->slis = sli_metrics_new();
 	if (!telemetry->health || !telemetry->metrics || !telemetry->slis)
 		return -ENOMEM;
+	metrics_disable(telemetry->metrics, telemetry->options->disabled_metrics);
 	telemetry->kube_proxy = kube_proxy_metrics_new(telemetry->metrics);
 	if (!telemetry->kube_proxy)
 		return -ENOMEM;

@@ -127,6 +127,7 @@ static void fairlead_fields_add(cJSON *object, const struct agent_options *optio
 	(void)cJSON_AddNumberToObject(object, "lowPortMin", config->low_port_min);
 	(void)cJSON_AddBoolToObject(object, "countPackets", config->count_packets);
 	text_add(object, "serviceMetrics", options->service_metrics ? "all" : "none");
+	text_add(object, "disabledMetrics", options->disabled_metrics);
 	(void)cJSON_AddNumberToObject(object, "verbosity", options->verbosity);
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "base/cleanup.h"
 #include "config/go_value.h"
@@ -415,8 +416,38 @@ static void options_check(struct argp_state *state, struct agent_options *option
 			   setting_text(values, problem.id), problem.why);
 }
 
+/* kube-proxy prints every part of its version for `raw`, in Go's notation; we have no others. */
+static void version_parse(struct argp_state *state, const char *text)
+{
+	const bool is_raw = text && !strcmp(text, "raw");
+	struct utsname kernel;
+	bool is_wanted = true;
+
+	if (text && !is_raw && go_bool_parse(text, &is_wanted))
+		argp_error(state, "--version=%s: must be true, false or raw", text);
+	if (!is_wanted)
+		return;
+	(void)uname(&kernel);
+	if (is_raw)
+		(void)printf("version.Info{Major:\"%.*s\", Minor:\"%.*s\", EmulationMajor:\"\", "
+			     "EmulationMinor:\"\", MinCompatibilityMajor:\"\", "
+			     "MinCompatibilityMinor:\"\", GitVersion:\"v%s\", GitCommit:\"\", "
+			     "GitTreeState:\"\", BuildDate:\"\", GoVersion:\"\", "
+			     "Compiler:\"gcc %s\", Platform:\"linux/%s\"}\n",
+			     (int)strcspn(FAIRLEAD_VERSION, "."), FAIRLEAD_VERSION,
+			     (int)strcspn(strchr(FAIRLEAD_VERSION, '.') + 1, "."),
+			     strchr(FAIRLEAD_VERSION, '.') + 1, FAIRLEAD_VERSION, __VERSION__,
+			     go_architecture(kernel.machine));
+	else
+		(void)puts("fairlead " FAIRLEAD_VERSION);
+	exit(fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
 static error_t argument_parse(int key, char *arg, struct argp_state *state)
 {
+	/* kube-proxy ignores empty arguments, which templates leave behind. */
+	if (key == ARGP_KEY_ARG && !*arg)
+		return 0;
 	if (key == ARGP_KEY_ARG) {
 		argp_error(state, "'%s' is not an option of fairlead agent", arg);
 		return EINVAL;
@@ -425,6 +456,10 @@ static error_t argument_parse(int key, char *arg, struct argp_state *state)
 		options_check(state, state->input);
 	else if (key == 'v')
 		setting_parse(SETTING_VERBOSITY, arg, state);
+	else if (key == 'V')
+		version_parse(state, arg);
+	else if (key == 'h')
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 	else if (key >= KEY_FLAGS && key < KEY_FLAGS + (int)FLAG_COUNT)
 		flag_parse(&flags[key - KEY_FLAGS], arg, state);
 	else if (key >= KEY_SETTINGS && key < KEY_SETTINGS + (int)settings_count())
@@ -468,14 +503,21 @@ static struct argp_option option_of_setting(size_t id)
 	return option;
 }
 
-/* All flags and headings, settings, aliases and the terminator. */
+/* All flags and headings, settings, aliases, those without a table, and the terminator. */
 #define OPTIONS_MAX (FLAG_COUNT + SETTINGS_MAX + 8)
 
 static void options_fill(struct argp_option options[OPTIONS_MAX])
 {
+	static const struct argp_option without_table[] = {
+		{"version", 'V', "true|raw", OPTION_ARG_OPTIONAL,
+		 "Print the version and exit; raw: as kube-proxy prints all parts of its own", -1},
+		{NULL, 'h', NULL, OPTION_HIDDEN, NULL, -1},
+	};
 	enum help_group group = HELP_SOURCE;
 	size_t count = 0;
 
+	for (size_t i = 0; i < sizeof(without_table) / sizeof(without_table[0]); i++)
+		options[count++] = without_table[i];
 	for (size_t i = 0; i < FLAG_COUNT; i++) {
 		if (!flags[i].name)
 			group = flags[i].group;
@@ -515,6 +557,5 @@ void flags_parse(int argc, char **argv, struct agent_options *options)
 	options_fill(argp_options);
 	names_normalize(argc, argv);
 	argp_err_exit_status = EXIT_USAGE;
-	argp_program_version = "fairlead " FAIRLEAD_VERSION;
 	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, options);
 }

@@ -148,6 +148,25 @@ static int gates_check(size_t id, const char *text, struct setting_problem *ret_
 	return 0;
 }
 
+/* As Prometheus spells names: letters, digits after the first character, "_" and ":". */
+static int metric_names_check(size_t id, const char *text, struct setting_problem *ret_problem)
+{
+	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_:";
+	static const char later[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_:0123456789";
+
+	while (*text) {
+		size_t length = strspn(text, later);
+
+		if (!strspn(text, first) ||
+		    (text[length] && (text[length] != ',' || !text[length + 1])))
+			return problem(ret_problem, id,
+				       "must be names of metrics with commas between them");
+		text += length + (text[length] == ',');
+	}
+	return 0;
+}
+
 static int node_name_check(size_t id, const char *text, struct setting_problem *ret_problem)
 {
 	const size_t length = strlen(text);
@@ -188,6 +207,8 @@ static int value_check(size_t id, const char *text, struct setting_problem *ret_
 		return cidr_list_check(id, text, ret_problem);
 	case KIND_GATES:
 		return gates_check(id, text, ret_problem);
+	case KIND_METRIC_NAMES:
+		return metric_names_check(id, text, ret_problem);
 	case KIND_NODE_NAME:
 		return node_name_check(id, text, ret_problem);
 	case KIND_BOOL:

@@ -82,6 +82,9 @@ const struct setting settings[SETTINGS_MAX] = {
 	[SETTING_LOG_FORMAT] = {
 		"logging-format", "logging.format", "text", KIND_LOG_FORMAT, USED | WITH_CONFIG | ZERO_IS_DEFAULT,
 		0, 0, "text|json", "Log lines as text, or one JSON object per line (default: text)", HELP_REPORTING},
+	[SETTING_DISABLED_METRICS] = {
+		"disabled-metrics", NULL, NULL, KIND_METRIC_NAMES, USED | WITH_CONFIG, 0, 0, "NAME,...",
+		"Leave these families out of /metrics", HELP_REPORTING},
 	[SETTING_MODE] = {
 		"proxy-mode", "mode", NULL, KIND_PROXY_MODE, USED, 0, 0, "MODE",
 		"Of kube-proxy: where NodePorts are served by default. iptables and ipvs: on all addresses of the node",
@@ -97,6 +100,7 @@ const struct setting settings[SETTINGS_MAX] = {
 	[SETTINGS_NAMED] =
 	UNUSED_NUMBER("iptables-masquerade-bit", "iptables.masqueradeBit", "14", 0, 31),
 	UNUSED_NUMBER(NULL, "nftables.masqueradeBit", "14", 0, 31),
+	UNUSED(NULL, "iptables.snatNodeInternalIP", KIND_BOOL),
 	UNUSED("ipvs-scheduler", "ipvs.scheduler", KIND_SCHEDULER),
 	UNUSED("ipvs-exclude-cidrs", "ipvs.excludeCIDRs", KIND_CIDR_LIST),
 	UNUSED("ipvs-strict-arp", "ipvs.strictARP", KIND_BOOL),
@@ -121,6 +125,8 @@ const struct setting settings[SETTINGS_MAX] = {
 	{"profiling", "enableProfiling", "false", KIND_BOOL, 0, 0, 0, NULL, NULL, 0},
 	UNUSED("feature-gates", "featureGates", KIND_GATES),
 	UNUSED("show-hidden-metrics-for-version", "showHiddenMetricsForVersion", KIND_TEXT),
+	UNUSED("allow-metric-labels", NULL, KIND_TEXT),
+	UNUSED("allow-metric-labels-manifest", NULL, KIND_TEXT),
 	UNUSED("proxy-port-range", "portRange", KIND_TEXT),
 	UNUSED_DURATION("udp-timeout", "udpIdleTimeout", NULL, 0),
 	UNUSED("resource-container", "resourceContainer", KIND_TEXT),
@@ -143,6 +149,8 @@ const struct setting settings[SETTINGS_MAX] = {
 	UNUSED("log-text-split-stream", NULL, KIND_BOOL),
 	UNUSED("logtostderr", NULL, KIND_BOOL),
 	UNUSED("alsologtostderr", NULL, KIND_BOOL),
+	UNUSED("alsologtostderrthreshold", NULL, KIND_TEXT),
+	UNUSED("legacy-stderr-threshold-behavior", NULL, KIND_BOOL),
 	UNUSED("stderrthreshold", NULL, KIND_TEXT),
 	UNUSED("one-output", NULL, KIND_BOOL),
 	UNUSED("add-dir-header", NULL, KIND_BOOL),

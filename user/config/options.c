@@ -147,6 +147,7 @@ static void options_set(struct agent_options *options)
 	options->metrics_bind_address = setting_text(values, SETTING_METRICS_BIND_ADDRESS);
 	options->bind_address_hard_fail = setting_bool(values, SETTING_BIND_ADDRESS_HARD_FAIL);
 	options->oom_score_adj = setting_number(values, SETTING_OOM_SCORE_ADJ);
+	options->disabled_metrics = setting_text(values, SETTING_DISABLED_METRICS);
 	node_name_set(options);
 	traffic_set(values, &options->traffic);
 	options->config.tc_attached = options->with_tc;

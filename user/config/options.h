@@ -44,7 +44,8 @@ struct agent_options {
 	const char *healthz_bind_address; /* "": no server */
 	const char *metrics_bind_address;
 	bool bind_address_hard_fail;
-	bool service_metrics; /* one series per service port */
+	bool service_metrics;         /* one series per service port */
+	const char *disabled_metrics; /* names of families, with commas between them */
 	int verbosity;
 	enum log_format log_format;
 	int oom_score_adj;

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "words/words.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define FAMILY_LABEL    .labels = {"ip_family"}
@@ -119,10 +120,7 @@ static void build_info_set(struct metric *metric)
 	char platform[128];
 
 	(void)uname(&kernel);
-	(void)snprintf(platform, sizeof(platform), "linux/%s",
-		       !strcmp(kernel.machine, "x86_64")    ? "amd64"
-		       : !strcmp(kernel.machine, "aarch64") ? "arm64"
-							    : kernel.machine);
+	(void)snprintf(platform, sizeof(platform), "linux/%s", go_architecture(kernel.machine));
 	metric_set(metric,
 		   (const char *const[]){"v" FAIRLEAD_VERSION, "gcc " __VERSION__, platform}, 1);
 }

@@ -37,6 +37,7 @@ struct collector {
 struct metrics {
 	struct metric *first, **last;
 	struct collector *first_collector, **last_collector;
+	const char *disabled; /* names with commas between them; NULL: none */
 };
 
 struct metrics *metrics_new(void)
@@ -258,6 +259,46 @@ static void metric_write(const struct metric *metric, FILE *out)
 	}
 }
 
+void metrics_disable(struct metrics *metrics, const char *names)
+{
+	metrics->disabled = names;
+}
+
+static bool is_listed(const char *names, const char *name, size_t length)
+{
+	while (names && *names) {
+		size_t size = strcspn(names, ",");
+
+		if (size == length && !strncmp(names, name, length))
+			return true;
+		names += size + (names[size] == ',');
+	}
+	return false;
+}
+
+/* Removes the lines of disabled families; each family begins with its HELP line. */
+static void disabled_remove(const struct metrics *metrics, char *text, size_t *size)
+{
+	static const char help[] = "# HELP ";
+	char *kept = text;
+	bool is_kept = true;
+
+	for (const char *line = text, *next; *line; line = next) {
+		const char *name = line + strlen(help);
+
+		next = strchrnul(line, '\n');
+		next += *next == '\n';
+		if (!strncmp(line, help, strlen(help)))
+			is_kept = !is_listed(metrics->disabled, name, strcspn(name, " "));
+		if (!is_kept)
+			continue;
+		memmove(kept, line, (size_t)(next - line));
+		kept += next - line;
+	}
+	*kept = '\0';
+	*size = (size_t)(kept - text);
+}
+
 char *metrics_write(const struct metrics *metrics, size_t *ret_size)
 {
 	char *text = NULL;
@@ -273,8 +314,11 @@ char *metrics_write(const struct metrics *metrics, size_t *ret_size)
 	for (const struct metric *metric = metrics->first; metric; metric = metric->next)
 		metric_write(metric, out);
 	failed = ferror(out);
-	if (!fclose(out) && !failed)
-		return text;
-	free(text);
-	return NULL;
+	if (fclose(out) || failed) {
+		free(text);
+		return NULL;
+	}
+	if (metrics->disabled)
+		disabled_remove(metrics, text, ret_size);
+	return text;
 }

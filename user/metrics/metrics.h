@@ -37,6 +37,9 @@ void metrics_free(struct metrics *metrics);
  */
 struct metric *metrics_add(struct metrics *metrics, const struct metric_spec *spec);
 
+/* Leaves these families out from now on. `names` is borrowed, a list with commas; NULL: none. */
+void metrics_disable(struct metrics *metrics, const char *names);
+
 /* Writes families to `out`. */
 typedef void (*metrics_collect_fn)(FILE *out, void *context);
 

@@ -261,6 +261,13 @@ const struct degraded_words degraded_words[] = {
 	{0, false, NULL, NULL},
 };
 
+const char *go_architecture(const char *machine)
+{
+	if (!strcmp(machine, "x86_64"))
+		return "amd64";
+	return strcmp(machine, "aarch64") != 0 ? machine : "arm64";
+}
+
 const char *forwarding_word(__u32 forwarding)
 {
 	static const char *const words[] = {

@@ -51,6 +51,9 @@ enum service_verdict service_verdict(const struct service *service);
 const char *service_verdict_word(enum service_verdict verdict); /* "programmed", "refuse", "drop" */
 const char *service_verdict_sentence(enum service_verdict verdict);
 
+/* Go's name of the machine that uname() names, "amd64" for "x86_64"; others have one name. */
+const char *go_architecture(const char *machine);
+
 /* "snat", "dsr" or "hybrid". */
 const char *forwarding_word(__u32 forwarding);
 
