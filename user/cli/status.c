@@ -154,7 +154,7 @@ static void maps_print(const struct status_facts *facts)
 	char text[TEXT_SHORT_SIZE];
 
 	title_print("maps");
-	(void)printf("%s in all, at %s\n", bytes_format(facts->map_bytes, text), facts->pin_dir);
+	(void)printf("%s in these, at %s\n", bytes_format(facts->map_bytes, text), facts->pin_dir);
 	for (int id = 0; id < MAP_COUNT; id++) {
 		const struct map_fill *fill = &facts->maps[id];
 
