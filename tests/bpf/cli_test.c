@@ -34,6 +34,7 @@
 #include <cmocka.h>
 
 #include "base/address.h"
+#include "base/clock.h"
 #include "fairlead/agent.h"
 #include "fairlead/counters.h"
 #include "fairlead/types.h"
@@ -298,7 +299,8 @@ static void given_link(__u32 ifindex, struct link_info link)
 static void given_agent(struct agent_status agent)
 {
 	agent.pid = (__u32)getpid();
-	agent.started_ns = 1;
+	if (!agent.started_ns)
+		agent.started_ns = clock_now_ns();
 	(void)snprintf(agent.version, sizeof(agent.version), "9.9.9");
 	(void)snprintf(agent.source, sizeof(agent.source), "/etc/manifests");
 	(void)snprintf(agent.node_name, sizeof(agent.node_name), "node-1");
@@ -678,6 +680,24 @@ static void status_is_well_when_the_agent_runs_and_nothing_is_missing(void **sta
 	given_agent_stops();
 }
 
+static void status_knows_an_agent_that_has_not_reported_from_one_that_has(void **state)
+{
+	(void)state;
+	given_agent_runs();
+	/* What the map has is of a run before that of the process that holds the lock. */
+	given_agent((struct agent_status){.synced_ns = 2, .started_ns = 1});
+	when_run("status");
+	then_exits(1);
+	then_output_begins("DEGRADED: node-1, 3 service ports programmed; not-synced\n");
+	then_output_has(", starting\n");
+	when_run("status --wait=1");
+	then_exits(1);
+	given_agent((struct agent_status){.synced_ns = 2});
+	when_run("status --wait=600");
+	then_exits(0);
+	given_agent_stops();
+}
+
 static void status_names_what_is_optional_in_notes_and_exits_with_zero(void **state)
 {
 	(void)state;
@@ -936,6 +956,7 @@ int main(void)
 		cmocka_unit_test(links_say_why_and_their_names_cannot_drive_the_terminal),
 		cmocka_unit_test(status_is_one_screen_and_exit_status_one_when_degraded),
 		cmocka_unit_test(status_is_well_when_the_agent_runs_and_nothing_is_missing),
+		cmocka_unit_test(status_knows_an_agent_that_has_not_reported_from_one_that_has),
 		cmocka_unit_test(status_names_what_is_optional_in_notes_and_exits_with_zero),
 		cmocka_unit_test(status_waits_no_longer_than_it_was_told_to),
 		cmocka_unit_test(everything_can_be_read_while_no_agent_runs),

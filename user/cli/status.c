@@ -47,7 +47,7 @@ static void agent_print(const struct status_facts *facts)
 	char text[TEXT_SHORT_SIZE];
 
 	title_print("agent");
-	if (!agent->pid && facts->running_pid) {
+	if (facts->is_starting) {
 		(void)printf("pid %u, starting\n", facts->running_pid);
 		return;
 	}
@@ -278,12 +278,13 @@ static void json_add_agent(cJSON *root, const struct status_facts *facts)
 	else
 		(void)cJSON_AddNullToObject(item, "pid");
 	json_add_text(item, "version", facts->version);
-	(void)cJSON_AddNumberToObject(
-		item, "up_seconds",
-		facts->running_pid ? seconds_since(facts->now_ns, agent->started_ns) : 0);
+	(void)cJSON_AddNumberToObject(item, "up_seconds",
+				      facts->running_pid && !facts->is_starting
+					      ? seconds_since(facts->now_ns, agent->started_ns)
+					      : 0);
 	(void)cJSON_AddNumberToObject(item, "rss_anon_bytes", (double)facts->agent_anonymous);
 	(void)cJSON_AddNumberToObject(item, "rss_bytes", (double)facts->agent_rss);
-	(void)cJSON_AddBoolToObject(item, "synced", agent->synced_ns != 0);
+	(void)cJSON_AddBoolToObject(item, "synced", !facts->is_starting && agent->synced_ns != 0);
 	item = cJSON_AddObjectToObject(root, "source");
 	json_add_text(item, "name", facts->source);
 	(void)cJSON_AddNumberToObject(item, "services", agent->services);

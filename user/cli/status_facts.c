@@ -2,10 +2,12 @@
 #include "cli/status_facts.h"
 
 #include <bpf/bpf.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -49,6 +51,39 @@ static __u32 agent_find(const char *pin_dir)
 			return pid;
 	}
 	return 0;
+}
+
+/* When a process began, by CLOCK_MONOTONIC, to a tick of /proc; 0: unknown. */
+static uint64_t process_started_ns(__u32 pid)
+{
+	auto_cleanup(cleanup_free) char *path = alloc_format("/proc/%u/stat", pid);
+	auto_cleanup(cleanup_file) FILE *file = fopen(path, "re");
+	const uint64_t suspended_ns = clock_since(clock_read_ns(CLOCK_BOOTTIME), clock_now_ns());
+	const uint64_t tick_ns = NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK);
+	uint64_t ticks;
+	char line[1024];
+	const char *rest;
+
+	/* Parse from the end of the program's name, which may hold any character. */
+	if (!file || !fgets(line, sizeof(line), file) || !(rest = strrchr(line, ')')) ||
+	    sscanf(rest,
+		   ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
+		   "%" SCNu64,
+		   &ticks) != 1)
+		return 0;
+	return clock_since(ticks * tick_ns, suspended_ns);
+}
+
+/*
+ * Finds the agent that runs. One that starts has not reported yet: the map has the report of the
+ * run before.
+ */
+static void agent_gather(const char *pin_dir, struct status_facts *facts)
+{
+	facts->running_pid = agent_find(pin_dir);
+	facts->is_starting = facts->running_pid &&
+			     (!facts->agent.pid ||
+			      facts->agent.started_ns < process_started_ns(facts->running_pid));
 }
 
 static void counter_read(const void *key, const void *value, void *context)
@@ -191,7 +226,7 @@ static void degraded_gather(struct status_facts *facts)
 		degraded_add(facts, true, "agent-not-running",
 			     "no agent runs: the datapath goes on without it, but does not "
 			     "follow changes of Services and endpoints");
-	else if (!facts->agent.synced_ns)
+	else if (facts->is_starting || !facts->agent.synced_ns)
 		degraded_add(facts, true, "not-synced",
 			     "the first complete read of the source is not published yet: "
 			     "Services may be missing or outdated");
@@ -221,13 +256,14 @@ bool status_facts_are_well(const char *pin_dir)
 		alloc_format("%s/%s", pin_dir, map_table[MAP_AGENT_STATUS].name);
 	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
 	auto_cleanup(cleanup_fd) int fd = bpf_obj_get_opts(path, &opts);
-	struct status_facts facts = {.running_pid = agent_find(pin_dir)};
+	struct status_facts facts = {};
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info);
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) ||
 	    info.value_size != sizeof(facts.agent) || map_each(fd, agent_read, &facts))
 		return false;
+	agent_gather(pin_dir, &facts);
 	degraded_gather(&facts);
 	return facts.verdict <= NODE_NOTE;
 }
@@ -262,7 +298,7 @@ int status_facts_gather(const struct shown_maps *maps, struct status_facts *fact
 	if (err)
 		return err;
 	facts->now_ns = clock_now_ns();
-	facts->running_pid = agent_find(facts->pin_dir);
+	agent_gather(facts->pin_dir, facts);
 	if (facts->running_pid) {
 		auto_cleanup(cleanup_free) char *path =
 			alloc_format("/proc/%u/status", facts->running_pid);

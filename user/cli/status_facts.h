@@ -51,6 +51,7 @@ struct status_facts {
 	char node_name[sizeof(((struct agent_status *)0)->node_name) + 1];
 	char cgroup[sizeof(((struct agent_status *)0)->cgroup) + 1];
 	__u32 running_pid;        /* the running agent; 0: none */
+	bool is_starting;         /* it has not reported yet: `agent` is of the run before */
 	uint64_t agent_anonymous; /* bytes of memory that is its own; 0: unknown */
 	uint64_t agent_rss;       /* the same with the maps, files and libraries it has mapped */
 	char other_proxy[OTHER_PROXY_SIZE]; /* what shows that there is one; "": none */
