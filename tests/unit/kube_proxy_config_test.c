@@ -254,6 +254,9 @@ static void only_some_flags_count_beside_a_file(void **state)
 		  "takes precedence: --oom-score-adj, --cluster-cidr, --ipvs-strict-arp\n");
 	then_read(fixture, HEAD "hostnameOverride: file\n", "--hostname-override=");
 	assert_string_equal(fixture->options.node_name, "file");
+	then_read(fixture, HEAD, "--disabled-metrics=kubernetes_build_info");
+	assert_string_equal(fixture->options.disabled_metrics, "kubernetes_build_info");
+	assert_string_equal(fixture->said, "");
 	then_read(fixture, HEAD, "--master=https://a --hooks=tc");
 	assert_int_equal(fixture->options.server_count, 1);
 	assert_false(fixture->options.with_socket);
