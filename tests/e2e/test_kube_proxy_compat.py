@@ -304,6 +304,18 @@ def test_a_file_behind_a_link_that_is_written_ends_the_agent(make, config, tmp_p
     assert agent.end_status() == 1
 
 
+def test_a_file_behind_as_many_links_as_the_kernel_follows_that_is_written_ends_the_agent(make, config, tmp_path):
+    path = target = config()
+    for number in range(39):
+        link = tmp_path / f"link-{number}" / "link.conf"
+        link.parent.mkdir()
+        link.symlink_to(target)
+        target = link
+    agent = make("--config", target).start()
+    write_anew(path)
+    assert agent.end_status() == 1
+
+
 def test_what_is_no_change_of_the_file_does_not_end_the_agent(make, config):
     path = config()
     agent = make("--config", path).start()

@@ -16,10 +16,10 @@
 #include "base/log.h"
 
 /*
- * Symbolic links to follow, each with a folder to watch; the kernel follows 40, real paths have
- * two.
+ * The folder of the file and of each symbolic link to it. The kernel follows 40 links: a file
+ * behind more cannot be read.
  */
-#define FOLDERS_MAX 8
+#define FOLDERS_MAX 41
 /* Writers truncate a file first: wait until the new content is there. */
 #define CHECK_DELAY_MS 100
 
