@@ -236,6 +236,14 @@ def test_an_object_that_cannot_be_used_is_counted(world, node1):
     assert value(scrape(node1), "fairlead_rejected_objects_total") > before
 
 
+def test_what_may_be_a_mistake_in_a_manifest_is_counted(world, node1):
+    name, reason = "fairlead_manifest_warnings_total", "unknown-field"
+    before = value(scrape(node1), name, reason=reason)
+    assert value(scrape(node1), name, reason="no-service-name") == 0
+    world.publish(service("mistaken", next_vip(4), selectr={"app": "web"}))
+    assert value(scrape(node1), name, reason=reason) > before
+
+
 def test_silent_clients_do_not_keep_others_from_an_answer(world, node1):
     """More connections than one address may have are refused, and other addresses are served."""
     holder = world.place("pod1a")

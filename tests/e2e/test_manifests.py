@@ -233,6 +233,28 @@ def test_a_bad_object_is_reported_with_file_and_line_and_its_neighbours_are_used
     world.folder.remove("mixed")
 
 
+def test_what_may_be_a_mistake_is_reported_with_file_line_and_remedy(world):
+    vip = next_vip(4)
+    written = service("web", vip)
+    written["spec"]["clusterIp"] = written["spec"].pop("clusterIP")
+    world.folder.write_text("mistaken.yaml", "\n---\n".join([
+        yaml.safe_dump(written, sort_keys=False), yaml.safe_dump(slice_("web", ["pod1b"]))]))
+    lost = slice_("web", ["pod2b"], name="lost")
+    del lost["metadata"]["labels"]
+    world.folder.write_text("lost.json", json.dumps(lost, indent=1))
+    world.settle()
+    expect(world, vip, ["pod1b"])
+    log = world.agents["node1"].text()
+    lines = (world.folder.path / "mistaken.yaml").read_text().splitlines()
+    line = lines.index(f"  clusterIp: {vip}") + 1
+    assert (f"mistaken.yaml:{line}: Service default/web: unknown field spec.clusterIp, did you mean clusterIP?"
+            in log), log[-2000:]
+    assert ("lost.json:4: EndpointSlice default/lost: it has no label kubernetes.io/service-name, so no Service "
+            "uses it: add the label with the Service's name" in log), log[-2000:]
+    world.folder.remove("mistaken")
+    world.folder.remove("lost.json")
+
+
 # Endpoints from other objects.
 
 

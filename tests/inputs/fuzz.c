@@ -22,6 +22,7 @@
 #include "decode/decode.h"
 #include "decode/items.h"
 #include "decode/json_stream.h"
+#include "decode/manifest_check.h"
 #include "http_requests.h"
 #include "kube/client/exec_credential.h"
 #include "kube/client/servers.h"
@@ -54,6 +55,14 @@ static void file_fill(const uint8_t *data, size_t size)
 
 /* Objects, as they come in lists and files: decoded, in the model, planned. */
 
+static void warning_ignore(enum manifest_warning warning, unsigned int line, const char *text,
+			   void *context)
+{
+	(void)context;
+	if (!line || !*text || !*manifest_warning_word(warning))
+		abort(); /* where and what is always said */
+}
+
 static void problem_ignore(const char *text, void *context)
 {
 	(void)context;
@@ -67,10 +76,17 @@ static int item_take(const cJSON *item, const struct decode_defaults *defaults, 
 	const struct decode_problems problems = {.found = problem_ignore};
 	struct object *object = NULL;
 
-	(void)line;
+	manifest_check(item, defaults, line, &(struct manifest_warnings){.found = warning_ignore});
 	if (!object_decode(item, defaults, &problems, &object) && object)
 		(void)model_put(context, object);
 	return 0;
+}
+
+static void list_take(const cJSON *head, unsigned int line, void *context)
+{
+	(void)line;
+	(void)context;
+	manifest_check_list(head, &(struct manifest_warnings){.found = warning_ignore});
 }
 
 /* Some addresses are on a link of someone else's. */
@@ -100,7 +116,7 @@ typedef int (*items_fn)(const char *text, size_t size, const struct items_receiv
 
 static void items_read(items_fn items, const uint8_t *data, size_t size)
 {
-	struct items_receiver receiver = {.item = item_take, .context = model_new()};
+	struct items_receiver receiver = {item_take, list_take, model_new()};
 	struct items_error error = {};
 	char *text = malloc(size + 1);
 

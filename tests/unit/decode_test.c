@@ -65,7 +65,7 @@ static int item_received(const cJSON *item, const struct decode_defaults *defaul
 static struct outcome when_read_bytes(enum form form, const char *text, size_t size)
 {
 	struct outcome outcome = {.model = model_new()};
-	const struct items_receiver receiver = {item_received, &outcome};
+	const struct items_receiver receiver = {.item = item_received, .context = &outcome};
 	char *copy = malloc(size + !size);
 
 	assert_non_null(copy);
@@ -83,7 +83,7 @@ static struct outcome when_read(enum form form, const char *text)
 
 static void read_into(struct outcome *outcome, const char *name)
 {
-	const struct items_receiver receiver = {item_received, outcome};
+	const struct items_receiver receiver = {.item = item_received, .context = outcome};
 	struct file_content content;
 	char path[128];
 

@@ -28,6 +28,7 @@ struct fixture {
 	struct model *model;
 	struct source *source;
 	unsigned int synced, changed, rejected;
+	char warned[256]; /* the words of all warnings, with blanks between */
 	bool late;
 };
 
@@ -53,9 +54,27 @@ static void on_rejected(void *context)
 	((struct fixture *)context)->rejected++;
 }
 
+static void on_warned(const char *why, void *context)
+{
+	struct fixture *fixture = context;
+	size_t len = strlen(fixture->warned);
+
+	(void)snprintf(fixture->warned + len, sizeof(fixture->warned) - len, "%s%s", len ? " " : "",
+		       why);
+}
+
 static void on_deadline(uv_timer_t *timer)
 {
 	((struct fixture *)timer->data)->late = true;
+}
+
+static struct source_events events_of(struct fixture *fixture)
+{
+	return (struct source_events){.synced = on_synced,
+				      .changed = on_changed,
+				      .rejected = on_rejected,
+				      .warned = on_warned,
+				      .context = fixture};
 }
 
 static int setup(void **state)
@@ -118,7 +137,7 @@ static unsigned int dirty_count(struct fixture *fixture)
 
 static void when_opened(struct fixture *fixture)
 {
-	const struct source_events events = {on_synced, on_changed, on_rejected, NULL, fixture};
+	const struct source_events events = events_of(fixture);
 
 	assert_int_equal(source_manifests_open(&fixture->loop, fixture->dir, fixture->model,
 					       &events, &fixture->source),
@@ -167,7 +186,7 @@ static const char *service_text(const char *name, unsigned int port)
 
 	(void)snprintf(text, sizeof(texts[0]),
 		       "apiVersion: v1\nkind: Service\nmetadata: {name: %s}\n"
-		       "spec: {ports: [{port: %u}]}\n---\n",
+		       "spec: {clusterIP: 10.96.0.1, ports: [{port: %u}]}\n---\n",
 		       name, port);
 	return text;
 }
@@ -223,7 +242,7 @@ static void the_first_read_is_complete_and_calls_nobody(void **state)
 static void a_folder_that_does_not_exist_is_an_error(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct source_events events = {on_synced, on_changed, on_rejected, NULL, fixture};
+	const struct source_events events = events_of(fixture);
 
 	assert_int_equal(source_manifests_open(&fixture->loop, "/nonexistent", fixture->model,
 					       &events, &fixture->source),
@@ -457,6 +476,22 @@ static void a_replaced_folder_keeps_its_state_until_it_is_back(void **state)
 	then_port(fixture, "c", 3);
 }
 
+static void what_may_be_a_mistake_is_counted_and_used_all_the_same(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "a.yaml",
+		     "apiVersion: v1\nkind: Service\nmetadata: {name: a, label: {}}\n"
+		     "spec: {ports: [{port: 1}]}\n");
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_string_equal(fixture->warned, "unknown-field no-cluster-ip");
+	assert_int_equal(fixture->rejected, 0);
+	when_written(fixture, "b.json", "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"itmes\":[]}");
+	then_settled(fixture);
+	assert_string_equal(fixture->warned, "unknown-field no-cluster-ip unknown-field");
+}
+
 static void what_is_no_regular_file_is_reported_and_does_not_block(void **state)
 {
 	struct fixture *fixture = *state;
@@ -489,6 +524,7 @@ int main(void)
 		manifests_test(an_editor_that_puts_the_old_file_aside_does_no_harm),
 		manifests_test(a_renamed_manifest_changes_nothing),
 		manifests_test(a_replaced_folder_keeps_its_state_until_it_is_back),
+		manifests_test(what_may_be_a_mistake_is_counted_and_used_all_the_same),
 		manifests_test(what_is_no_regular_file_is_reported_and_does_not_block),
 	};
 

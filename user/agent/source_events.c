@@ -36,6 +36,13 @@ static void source_on_rejected(void *context)
 	agent->status.rejected_objects++;
 }
 
+static void source_on_warned(const char *why, void *context)
+{
+	const struct agent *agent = context;
+
+	fairlead_metrics_manifest_warning(agent->telemetry.fairlead, why);
+}
+
 /* The source is complete: from now on the maps hold what it says, and nothing else. */
 static int source_program(struct agent *agent, uint64_t woken_ns)
 {
@@ -123,6 +130,7 @@ int agent_source_open(struct agent *agent)
 		.synced = source_on_synced,
 		.changed = source_on_changed,
 		.rejected = source_on_rejected,
+		.warned = source_on_warned,
 		.reachable = source_on_reachable,
 		.context = agent,
 	};

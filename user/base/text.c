@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/text.h"
 
+#include <ctype.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#define MORE ", ..."
+#define MORE      ", ..."
+#define WORD_SIZE 64
 
 /* Length of the UTF-8 character at `text`; 0: it is invalid or unsafe. */
 static size_t utf8_length(const unsigned char *text)
@@ -51,4 +55,50 @@ void name_list_add(struct name_list *list, const char *prefix, const char *name)
 		(void)snprintf(list->text + used, room, "%s%s%s", comma, prefix, name);
 	else if (used < strlen(MORE) || strcmp(list->text + used - strlen(MORE), MORE) != 0)
 		(void)snprintf(list->text + used, room, MORE);
+}
+
+void text_make_ascii(char *text)
+{
+	for (; *text; text++) {
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+	}
+}
+
+static unsigned int least(unsigned int a, unsigned int b)
+{
+	return a < b ? a : b;
+}
+
+/* The optimal string alignment distance; `rows` are those of the latest three letters of `a`. */
+unsigned int text_distance(const char *a, const char *b)
+{
+	unsigned int rows[3][WORD_SIZE];
+	size_t a_len = strlen(a), b_len = strlen(b);
+
+	if (a_len >= WORD_SIZE || b_len >= WORD_SIZE)
+		return UINT_MAX;
+	for (unsigned int j = 0; j <= b_len; j++)
+		rows[0][j] = j;
+	for (unsigned int i = 1; i <= a_len; i++) {
+		unsigned int *row = rows[i % 3];
+		const unsigned int *above = rows[(i + 2) % 3];
+		const unsigned int *second = rows[(i + 1) % 3];
+
+		row[0] = i;
+		for (size_t j = 1; j <= b_len; j++) {
+			bool is_same = tolower((unsigned char)a[i - 1]) ==
+				       tolower((unsigned char)b[j - 1]);
+			bool is_swapped = i > 1 && j > 1 &&
+					  tolower((unsigned char)a[i - 1]) ==
+						  tolower((unsigned char)b[j - 2]) &&
+					  tolower((unsigned char)a[i - 2]) ==
+						  tolower((unsigned char)b[j - 1]);
+
+			row[j] = least(least(row[j - 1], above[j]) + 1, above[j - 1] + !is_same);
+			if (is_swapped)
+				row[j] = least(row[j], second[j - 2] + 1);
+		}
+	}
+	return rows[a_len % 3][b_len];
 }

@@ -19,3 +19,12 @@ struct name_list {
 
 /* Adds `prefix` and `name` as one word. */
 void name_list_add(struct name_list *list, const char *prefix, const char *name);
+
+/* Replaces whatever is not printable ASCII, in place: fit for a line of a log. */
+void text_make_ascii(char *text);
+
+/*
+ * How many letters to insert, remove, replace or swap with their neighbour make one word the other;
+ * upper and lower case are equal. UINT_MAX for words of more than 63 letters.
+ */
+unsigned int text_distance(const char *a, const char *b);

@@ -15,14 +15,7 @@
 
 #define LIST_SUFFIX "List"
 
-struct known_kind {
-	const char *name;
-	const char *group;
-	const char *versions[3]; /* as in apiVersion, ending in NULL */
-	enum object_kind kind;
-};
-
-static const struct known_kind known_kinds[] = {
+const struct known_kind known_kinds[] = {
 	{"Service", "", {"v1"}, OBJECT_SERVICE},
 	{"EndpointSlice",
 	 "discovery.k8s.io",
@@ -35,6 +28,7 @@ static const struct known_kind known_kinds[] = {
 	 "networking.k8s.io",
 	 {"networking.k8s.io/v1", "networking.k8s.io/v1beta1"},
 	 OBJECT_SERVICE_CIDR},
+	{},
 };
 
 bool kind_is_list(const char *kind)
@@ -55,7 +49,7 @@ struct decode_defaults list_defaults(const char *kind, const char *api_version, 
 	return (struct decode_defaults){buf, api_version};
 }
 
-static bool version_is_in_group(const char *api_version, const char *group)
+bool version_is_in_group(const char *api_version, const char *group)
 {
 	const char *slash = strchr(api_version, '/');
 	size_t len = slash ? (size_t)(slash - api_version) : 0;
@@ -63,16 +57,11 @@ static bool version_is_in_group(const char *api_version, const char *group)
 	return strlen(group) == len && !memcmp(api_version, group, len);
 }
 
-/*
- * Looks up the kind in its API group: another group may have a kind of the same name (Knative has a
- * Service).
- */
-static const struct known_kind *kind_find(const char *kind, const char *api_version)
+const struct known_kind *kind_find(const char *kind, const char *api_version)
 {
-	for (size_t i = 0; i < sizeof(known_kinds) / sizeof(known_kinds[0]); i++) {
-		if (!strcmp(known_kinds[i].name, kind) &&
-		    version_is_in_group(api_version, known_kinds[i].group))
-			return &known_kinds[i];
+	for (const struct known_kind *known = known_kinds; known->name; known++) {
+		if (!strcmp(known->name, kind) && version_is_in_group(api_version, known->group))
+			return known;
 	}
 	return NULL;
 }
@@ -86,7 +75,7 @@ static bool version_is_known(const struct known_kind *known, const char *api_ver
 	return false;
 }
 
-static bool kind_has_namespace(enum object_kind kind)
+bool kind_has_namespace(enum object_kind kind)
 {
 	return kind != OBJECT_NODE && kind != OBJECT_SERVICE_CIDR;
 }

@@ -10,6 +10,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #define NOT_PLAIN "has characters other than letters, digits, '-', '_' and '.'"
 
@@ -82,11 +83,7 @@ void decoder_report(struct decoder *decoder, const char *kind, const struct obje
 	(void)snprintf(text, sizeof(text), "%.63s %.63s%s%.253s: %s; %s", kind, namespace_,
 		       *namespace_ ? "/" : "", object->name && *object->name ? object->name : "?",
 		       decoder->text, consequence);
-	/* Only printable ASCII is fit for a log line. */
-	for (char *at = text; *at; at++) {
-		if (*at < ' ' || *at > '~')
-			*at = '?';
-	}
+	text_make_ascii(text);
 	decoder->problems->found(text, decoder->problems->context);
 }
 

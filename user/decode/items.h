@@ -19,8 +19,22 @@ struct items_receiver {
 	 */
 	int (*item)(const cJSON *item, const struct decode_defaults *defaults, unsigned int line,
 		    void *context);
+	/*
+	 * A list has been read whose members other than its items are those of `head`, borrowed; of
+	 * JSON only kind and apiVersion have their values there. NULL: not wanted.
+	 */
+	void (*list)(const cJSON *head, unsigned int line, void *context);
 	void *context;
 };
+
+/*
+ * The line of a member's name, or of an element of an array, in an item. It is kept in a field that
+ * cJSON has for numbers, whose value is read from `valuedouble`.
+ */
+static inline unsigned int item_line(const cJSON *node)
+{
+	return (unsigned int)node->valueint;
+}
 
 /* Why a text is not well-formed. */
 struct items_error {

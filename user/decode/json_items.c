@@ -26,18 +26,16 @@ struct scanner {
 	struct items_error *error;
 };
 
-/* The members of the outermost object that are used. */
+/* The outermost object. */
 struct document {
 	const char *begin;
 	const char *items; /* the list's "[", or NULL */
-	cJSON *kind;
-	cJSON *api_version;
+	cJSON *head;       /* its other members; only kind and apiVersion have their values */
 };
 
 static void document_fini(struct document *document)
 {
-	cJSON_Delete(document->kind);
-	cJSON_Delete(document->api_version);
+	cJSON_Delete(document->head);
 }
 
 /* The line that `at` is on. Fast for ascending positions. */
@@ -188,32 +186,80 @@ static bool scanner_accept(struct scanner *scanner, char c)
 	return true;
 }
 
-/* Scans one member of the outermost object and keeps it if it is needed. */
+/* Moves past the separator to the next name or value, or to the closing bracket. */
+static void scanner_skip_separator(struct scanner *scanner)
+{
+	while (scanner->at < scanner->end &&
+	       ((unsigned char)*scanner->at <= ' ' || *scanner->at == ',' || *scanner->at == ':'))
+		scanner->at++;
+}
+
+/*
+ * Notes the line of each node below `tree` (item_line) and moves past its text, which the scanner
+ * is at. cJSON has parsed that text, so nothing in it can fail.
+ */
+static void lines_note(struct scanner *scanner, const cJSON *tree)
+{
+	cJSON *child;
+
+	if (!cJSON_IsObject(tree) && !cJSON_IsArray(tree)) {
+		(void)scanner_skip_value(scanner);
+		return;
+	}
+	/* cJSON skips more before a bracket: a byte order mark. */
+	while (*scanner->at != '{' && *scanner->at != '[')
+		scanner->at++;
+	scanner->at++;
+	cJSON_ArrayForEach(child, tree)
+	{
+		scanner_skip_separator(scanner);
+		child->valueint = (int)scanner_line(scanner, scanner->at);
+		if (cJSON_IsObject(tree)) {
+			(void)scanner_skip_string(scanner);
+			scanner_skip_separator(scanner);
+		}
+		lines_note(scanner, child);
+	}
+	scanner_skip_separator(scanner);
+	scanner->at++;
+}
+
+/* Scans one member of the outermost object and adds it to the head. */
 static int document_scan_member(struct scanner *scanner, struct document *document)
 {
 	auto_cleanup(cleanup_cjson) cJSON *key = NULL;
-	cJSON **kept = NULL;
+	auto_cleanup(cleanup_cjson) cJSON *value = NULL;
+	unsigned int line;
 	int err;
 
 	scanner_skip_spaces(scanner);
 	if (scanner->at >= scanner->end || *scanner->at != '"')
 		return scanner_fail(scanner, "a name in quotes is expected");
+	line = scanner_line(scanner, scanner->at);
 	err = scanner_parse_value(scanner, &key);
 	if (err)
 		return err;
 	if (!scanner_accept(scanner, ':'))
 		return scanner_fail(scanner, "a colon is expected");
 	scanner_skip_spaces(scanner);
-	if (!strcmp(key->valuestring, "kind"))
-		kept = &document->kind;
-	else if (!strcmp(key->valuestring, "apiVersion"))
-		kept = &document->api_version;
-	else if (!strcmp(key->valuestring, "items") && scanner->at < scanner->end &&
-		 *scanner->at == '[')
+	if (!strcmp(key->valuestring, "items") && scanner->at < scanner->end &&
+	    *scanner->at == '[') {
 		document->items = scanner->at;
-	if (kept && !*kept)
-		return scanner_parse_value(scanner, kept);
-	return scanner_skip_value(scanner);
+		return scanner_skip_value(scanner);
+	}
+	if (!strcmp(key->valuestring, "kind") || !strcmp(key->valuestring, "apiVersion")) {
+		err = scanner_parse_value(scanner, &value);
+	} else {
+		value = cJSON_CreateNull();
+		err = value ? scanner_skip_value(scanner) : -ENOMEM;
+	}
+	if (err)
+		return err;
+	value->valueint = (int)line;
+	if (!cJSON_AddItemToObject(document->head, key->valuestring, value))
+		return -ENOMEM;
+	(void)take_ptr(value);
+	return 0;
 }
 
 /* Scans the outermost object. */
@@ -222,6 +268,9 @@ static int document_scan(struct scanner *scanner, struct document *document)
 	int err;
 
 	document->begin = scanner->at;
+	document->head = cJSON_CreateObject();
+	if (!document->head)
+		return -ENOMEM;
 	if (!scanner_accept(scanner, '{'))
 		return scanner_fail(scanner, "an object is expected: {");
 	if (scanner_accept(scanner, '}'))
@@ -240,14 +289,20 @@ static int item_deliver(struct scanner *scanner, const struct items_receiver *re
 			const struct decode_defaults *defaults)
 {
 	auto_cleanup(cleanup_cjson) cJSON *item = NULL;
+	const char *begin, *end;
 	unsigned int line;
 	int err;
 
 	scanner_skip_spaces(scanner);
-	line = scanner_line(scanner, scanner->at);
+	begin = scanner->at;
+	line = scanner_line(scanner, begin);
 	err = scanner_parse_value(scanner, &item);
 	if (err)
 		return err;
+	end = scanner->at;
+	scanner->at = begin;
+	lines_note(scanner, item);
+	scanner->at = end;
 	return receiver->item(item, defaults, line, receiver->context);
 }
 
@@ -273,6 +328,7 @@ static int document_deliver(struct scanner *scanner, const struct items_receiver
 {
 	auto_cleanup(document_fini) struct document document = {};
 	struct decode_defaults defaults = {};
+	const cJSON *api_version;
 	const char *kind, *end;
 	char buf[KIND_SIZE];
 	int err = document_scan(scanner, &document);
@@ -280,18 +336,23 @@ static int document_deliver(struct scanner *scanner, const struct items_receiver
 	if (err)
 		return err;
 	end = scanner->at;
-	kind = cJSON_GetStringValue(document.kind);
-	if (document.items && kind_is_list(kind)) {
-		defaults = list_defaults(kind, cJSON_GetStringValue(document.api_version), buf);
+	kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(document.head, "kind"));
+	api_version = cJSON_GetObjectItemCaseSensitive(document.head, "apiVersion");
+	if (!kind_is_list(kind)) {
+		scanner->at = document.begin;
+		return item_deliver(scanner, receiver, &defaults);
+	}
+	if (document.items) {
+		defaults = list_defaults(kind, cJSON_GetStringValue(api_version), buf);
 		scanner->at = document.items;
 		err = list_deliver(scanner, receiver, &defaults);
-	} else {
-		scanner->at = document.begin;
-		err = item_deliver(scanner, receiver, &defaults);
+		if (err)
+			return err;
 	}
-	if (err)
-		return err;
 	scanner->at = end;
+	if (receiver->list)
+		receiver->list(document.head, scanner_line(scanner, document.begin),
+			       receiver->context);
 	return 0;
 }
 

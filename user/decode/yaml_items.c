@@ -158,8 +158,13 @@ int yaml_items(const char *text, size_t size, const struct items_receiver *recei
 		 * A document of comments only is ignored. The receiver rejects what is not a
 		 * mapping.
 		 */
-		if (cJSON_IsNull(root) || kind_is_list(member_string(root, "kind")))
+		if (cJSON_IsNull(root))
 			continue;
+		if (kind_is_list(member_string(root, "kind"))) {
+			if (receiver->list)
+				receiver->list(root, line, receiver->context);
+			continue;
+		}
 		err = receiver->item(root, &none, line, receiver->context);
 		if (err)
 			return err;

@@ -221,15 +221,18 @@ static int sequence_read(struct yaml_reader *reader, unsigned int depth, cJSON *
 		return -ENOMEM;
 	for (;;) {
 		cJSON *item = NULL;
+		unsigned int line;
 		int err = yaml_reader_next(reader);
 
 		if (err)
 			return err;
 		if (reader->event.type == YAML_SEQUENCE_END_EVENT)
 			break;
+		line = yaml_reader_line(reader);
 		err = yaml_read_node(reader, depth + 1, &item);
 		if (err)
 			return err;
+		item->valueint = (int)line;
 		(void)cJSON_AddItemToArray(array, item);
 	}
 	*ret_tree = take_ptr(array);
@@ -293,6 +296,7 @@ int yaml_merge_mapping(struct yaml_reader *reader, cJSON *object)
 int yaml_read_member(struct yaml_reader *reader, unsigned int depth, const char *key, cJSON *object)
 {
 	auto_cleanup(cleanup_cjson) cJSON *value = NULL;
+	unsigned int line = yaml_reader_line(reader);
 	int err = yaml_reader_next(reader);
 
 	if (err)
@@ -300,6 +304,7 @@ int yaml_read_member(struct yaml_reader *reader, unsigned int depth, const char 
 	err = yaml_read_node(reader, depth + 1, &value);
 	if (err)
 		return err;
+	value->valueint = (int)line;
 	if (!cJSON_AddItemToObject(object, key, value))
 		return -ENOMEM;
 	(void)take_ptr(value);

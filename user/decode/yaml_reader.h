@@ -44,7 +44,10 @@ int yaml_reader_next(struct yaml_reader *reader);
 /* Moves to the outermost value of the next document; `ret_found` is false if there is none. */
 int yaml_next_document(struct yaml_reader *reader, bool *ret_found);
 
-/* Reads the value that begins with the current event; its last event is current afterwards. */
+/*
+ * Reads the value that begins with the current event; its last event is current afterwards. Nodes
+ * below it have their lines (item_line).
+ */
 int yaml_read_node(struct yaml_reader *reader, unsigned int depth, cJSON **ret_tree);
 
 /* Skips the current value without building it; its last event is current afterwards. */

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/map.h"
+#include "decode/manifest_check.h"
 #include "metrics/flow_survey.h"
 #include "metrics/service_metrics.h"
 #include "words/words.h"
@@ -52,11 +53,20 @@ static const struct metric_spec events_spec = {"fairlead_node_events_total",
 					       NULL,
 					       0};
 
+static const struct metric_spec warnings_spec = {
+	"fairlead_manifest_warnings_total",
+	"What may be a mistake in the manifests of --manifests, by reason.",
+	METRIC_COUNTER,
+	{"reason"},
+	NULL,
+	0};
+
 struct fairlead_metrics {
 	struct fairlead_metrics_source source;
 	struct kube_proxy_metrics *kube_proxy;
 	struct flow_survey *flows;
-	struct metric *published, *duration, *reachable, *socket_hooks, *hooks_lost, *events;
+	struct metric *published, *duration, *reachable, *socket_hooks, *hooks_lost, *events,
+		*warnings;
 };
 
 /* The counters of the datapath form three families, by the first word of their sentences. */
@@ -325,6 +335,9 @@ static void fairlead_metrics_set_zeros(struct fairlead_metrics *fairlead)
 	metric_add(fairlead->events, (const char *const[]){"posted"}, 0);
 	metric_add(fairlead->events, (const char *const[]){"failed"}, 0);
 	metric_add(fairlead->events, (const char *const[]){"folded"}, 0);
+	for (unsigned int warning = 0; warning < WARNING_COUNT; warning++)
+		metric_add(fairlead->warnings,
+			   (const char *const[]){manifest_warning_word(warning)}, 0);
 }
 
 struct fairlead_metrics *fairlead_metrics_new(uv_loop_t *loop, struct metrics *metrics,
@@ -345,9 +358,11 @@ struct fairlead_metrics *fairlead_metrics_new(uv_loop_t *loop, struct metrics *m
 	fairlead->socket_hooks = metrics_add(metrics, &socket_hooks_spec);
 	fairlead->hooks_lost = metrics_add(metrics, &hooks_lost_spec);
 	fairlead->events = metrics_add(metrics, &events_spec);
+	fairlead->warnings = metrics_add(metrics, &warnings_spec);
 	if (!fairlead->flows || !fairlead->published || !fairlead->duration ||
 	    !fairlead->reachable || !fairlead->socket_hooks || !fairlead->hooks_lost ||
-	    !fairlead->events || metrics_add_collector(metrics, fairlead_metrics_collect, fairlead))
+	    !fairlead->events || !fairlead->warnings ||
+	    metrics_add_collector(metrics, fairlead_metrics_collect, fairlead))
 		return NULL;
 	fairlead_metrics_set_zeros(fairlead);
 	return take_ptr(fairlead);
@@ -388,4 +403,9 @@ void fairlead_metrics_hooks_lost(struct fairlead_metrics *fairlead, const char *
 void fairlead_metrics_event(struct fairlead_metrics *fairlead, const char *result)
 {
 	metric_add(fairlead->events, (const char *const[]){result}, 1);
+}
+
+void fairlead_metrics_manifest_warning(struct fairlead_metrics *fairlead, const char *why)
+{
+	metric_add(fairlead->warnings, (const char *const[]){why}, 1);
 }

@@ -54,5 +54,8 @@ void fairlead_metrics_hooks_lost(struct fairlead_metrics *fairlead, const char *
 /* Counts an Event: "posted", "failed" or "folded" into another. */
 void fairlead_metrics_event(struct fairlead_metrics *fairlead, const char *result);
 
+/* Counts a warning about a manifest, by manifest_warning_word(). */
+void fairlead_metrics_manifest_warning(struct fairlead_metrics *fairlead, const char *why);
+
 /* Whether the source can be reached now. */
 void fairlead_metrics_source_reachable(struct fairlead_metrics *fairlead, bool is_reachable);

@@ -14,6 +14,7 @@
 #include "decode/decode.h"
 #include "base/file.h"
 #include "decode/items.h"
+#include "decode/manifest_check.h"
 
 #define MANIFEST_SIZE_MAX (512UL << 20)
 
@@ -125,6 +126,23 @@ static void folder_on_problem(const char *text, void *context)
 	events->rejected(events->context);
 }
 
+static void folder_on_warning(enum manifest_warning warning, unsigned int line, const char *text,
+			      void *context)
+{
+	const struct reading *reading = context;
+	const struct source_events *events = reading->folder->events;
+
+	log_warning("%s:%u: %s", reading->path, line, text);
+	if (events->warned)
+		events->warned(manifest_warning_word(warning), events->context);
+}
+
+static void folder_on_list(const cJSON *head, unsigned int line, void *context)
+{
+	(void)line;
+	manifest_check_list(head, &(struct manifest_warnings){folder_on_warning, context});
+}
+
 static int folder_on_item(const cJSON *item, const struct decode_defaults *defaults,
 			  unsigned int line, void *context)
 {
@@ -134,6 +152,8 @@ static int folder_on_item(const cJSON *item, const struct decode_defaults *defau
 	int err;
 
 	reading->line = line;
+	manifest_check(item, defaults, line,
+		       &(struct manifest_warnings){folder_on_warning, reading});
 	err = object_decode(item, defaults, &problems, &object);
 	if (err || !object)
 		return err;
@@ -153,7 +173,7 @@ static bool content_is_blank(const struct file_content *content)
 static int text_decode(struct reading *reading, const struct file_content *content,
 		       struct items_error *ret_error)
 {
-	const struct items_receiver receiver = {folder_on_item, reading};
+	const struct items_receiver receiver = {folder_on_item, folder_on_list, reading};
 	size_t len = strlen(reading->path);
 
 	if (content_is_blank(content)) {

@@ -13,7 +13,7 @@
 
 struct folder {
 	const char *dir;                    /* borrowed */
-	const struct source_events *events; /* borrowed; only `rejected` is called */
+	const struct source_events *events; /* borrowed; `rejected` and `warned` are called */
 	struct ledger ledger;
 	struct manifest *manifests;
 	size_t expected_count; /* files for which folder_expect_back was called */

@@ -29,6 +29,11 @@ struct source_events {
 	 */
 	void (*rejected)(void *context);
 	/*
+	 * Something in a manifest may be a mistake (`why`: manifest_warning_word()); that was
+	 * logged. May be NULL.
+	 */
+	void (*warned)(const char *why, void *context);
+	/*
 	 * The reachability of the source has changed. `why`: the reason that it cannot be reached,
 	 * or NULL: it can. The objects stay in the model.
 	 */
