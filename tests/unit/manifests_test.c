@@ -29,7 +29,7 @@ struct fixture {
 	struct source *source;
 	unsigned int synced, changed, rejected;
 	char warned[256]; /* the words of all warnings, with blanks between */
-	bool late;
+	bool late, is_strict;
 };
 
 static void on_synced(uint64_t woken_ns, void *context)
@@ -68,13 +68,17 @@ static void on_deadline(uv_timer_t *timer)
 	((struct fixture *)timer->data)->late = true;
 }
 
-static struct source_events events_of(struct fixture *fixture)
+static int when_tried(struct fixture *fixture, const char *dir)
 {
-	return (struct source_events){.synced = on_synced,
-				      .changed = on_changed,
-				      .rejected = on_rejected,
-				      .warned = on_warned,
-				      .context = fixture};
+	const struct source_events events = {.synced = on_synced,
+					     .changed = on_changed,
+					     .rejected = on_rejected,
+					     .warned = on_warned,
+					     .context = fixture};
+	const struct manifests_options options = {.dir = dir, .is_strict = fixture->is_strict};
+
+	return source_manifests_open(&fixture->loop, &options, fixture->model, &events,
+				     &fixture->source);
 }
 
 static int setup(void **state)
@@ -137,11 +141,7 @@ static unsigned int dirty_count(struct fixture *fixture)
 
 static void when_opened(struct fixture *fixture)
 {
-	const struct source_events events = events_of(fixture);
-
-	assert_int_equal(source_manifests_open(&fixture->loop, fixture->dir, fixture->model,
-					       &events, &fixture->source),
-			 0);
+	assert_int_equal(when_tried(fixture, fixture->dir), 0);
 	(void)uv_run(&fixture->loop, UV_RUN_NOWAIT);
 	assert_int_equal(fixture->synced, 1);
 	assert_int_equal(fixture->changed, 0);
@@ -242,11 +242,7 @@ static void the_first_read_is_complete_and_calls_nobody(void **state)
 static void a_folder_that_does_not_exist_is_an_error(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct source_events events = events_of(fixture);
-
-	assert_int_equal(source_manifests_open(&fixture->loop, "/nonexistent", fixture->model,
-					       &events, &fixture->source),
-			 -ENOENT);
+	assert_int_equal(when_tried(fixture, "/nonexistent"), -ENOENT);
 }
 
 static void files_are_added_changed_and_removed(void **state)
@@ -492,6 +488,42 @@ static void what_may_be_a_mistake_is_counted_and_used_all_the_same(void **state)
 	assert_string_equal(fixture->warned, "unknown-field no-cluster-ip unknown-field");
 }
 
+static const char label_mistaken[] =
+	"apiVersion: v1\nkind: Service\nmetadata: {name: a, label: {}}\n"
+	"spec: {clusterIP: 10.96.0.1, ports: [{port: 9}]}\n";
+
+static void with_strict_a_mistake_at_the_start_is_an_error(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->is_strict = true;
+	when_written(fixture, "a.yaml", label_mistaken);
+	assert_int_equal(when_tried(fixture, fixture->dir), -EINVAL);
+	when_written(fixture, "a.yaml", "kind: [half");
+	assert_int_equal(when_tried(fixture, fixture->dir), -EINVAL);
+	when_written(fixture, "a.yaml", service_text("bad", 70000));
+	assert_int_equal(when_tried(fixture, fixture->dir), -EINVAL);
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+}
+
+static void with_strict_a_file_with_a_mistake_keeps_what_it_gave(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->is_strict = true;
+	when_written(fixture, "a.yaml", service_text("a", 1));
+	when_opened(fixture);
+	when_written(fixture, "a.yaml", label_mistaken);
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "a"), 1);
+	assert_string_equal(fixture->warned, "unknown-field");
+	assert_int_equal(fixture->rejected, 1);
+	when_written(fixture, "a.yaml", service_text("a", 2));
+	then_port(fixture, "a", 2);
+}
+
 static void what_is_no_regular_file_is_reported_and_does_not_block(void **state)
 {
 	struct fixture *fixture = *state;
@@ -525,6 +557,8 @@ int main(void)
 		manifests_test(a_renamed_manifest_changes_nothing),
 		manifests_test(a_replaced_folder_keeps_its_state_until_it_is_back),
 		manifests_test(what_may_be_a_mistake_is_counted_and_used_all_the_same),
+		manifests_test(with_strict_a_mistake_at_the_start_is_an_error),
+		manifests_test(with_strict_a_file_with_a_mistake_keeps_what_it_gave),
 		manifests_test(what_is_no_regular_file_is_reported_and_does_not_block),
 	};
 

@@ -805,6 +805,8 @@ static void who_is_near_and_where_cluster_ips_are_from_is_read(void **state)
 	assert_int_equal(options->config.near_by, NEAR_BY_RANGE);
 	when_read(fixture, "--detect-local-mode=BridgeInterface --pod-bridge-interface=cni0");
 	assert_int_equal(options->config.near_by, NEAR_BY_LINK);
+	assert_int_equal(when_tried(fixture, "--strict"), 2);
+	then_said(fixture, "--strict is for a folder: --manifests is missing");
 	assert_int_equal(when_tried(fixture, "--service-cidr=10.96.0.1"), 2);
 	then_said(fixture, "--service-cidr 10.96.0.1: it is no list of CIDRs");
 }

@@ -136,8 +136,12 @@ int agent_source_open(struct agent *agent)
 	};
 
 	if (agent->options.manifests)
-		return source_manifests_open(&agent->loop, agent->options.manifests, agent->model,
-					     &events, &agent->source);
+		return source_manifests_open(&agent->loop,
+					     &(struct manifests_options){
+						     .dir = agent->options.manifests,
+						     .is_strict = agent->options.strict,
+					     },
+					     agent->model, &events, &agent->source);
 	return source_kube_open(
 		&agent->loop,
 		&(struct kube_source_options){

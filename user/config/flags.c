@@ -216,6 +216,7 @@ static void service_metrics_parse(struct argp_state *state, struct agent_options
 static const struct flag flags[] = {
 	HEADING(HELP_SOURCE, "Where objects come from:"),
 	{"manifests", "DIR", "Watch the *.yaml, *.yml and *.json files of this folder", TEXT(manifests)},
+	{"strict", NULL, "Refuse a manifest that may have a mistake, instead of a warning", BOOL(strict)},
 	{"server", "URL", "Use this API server instead of the kubeconfig's; may be given more than once",
 	 PARSE(server_add)},
 	{"master", "URL", "kube-proxy's name for --server", PARSE(master_add)},
@@ -402,6 +403,8 @@ static void options_check(struct argp_state *state, struct agent_options *option
 	if (options->manifests &&
 	    (*setting_text(values, SETTING_KUBECONFIG) || options->server_count))
 		argp_error(state, "--manifests and an API server: there can be only one source");
+	if (options->strict && !options->manifests)
+		argp_error(state, "--strict is for a folder: --manifests is missing");
 	if (options->pin_dir[0] != '/')
 		argp_error(state, "--pin-dir %s: must be an absolute path", options->pin_dir);
 	/* With --config most of kube-proxy's flags are ignored, so their values do not matter. */

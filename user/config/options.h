@@ -21,6 +21,7 @@
 struct agent_options {
 	/* The source: the folder of manifests, or NULL for the API server. */
 	const char *manifests;
+	bool strict;                      /* refuse manifests that may have a mistake */
 	const char *kubeconfig;           /* NULL: in-cluster */
 	const char *servers[SERVERS_MAX]; /* instead of the kubeconfig's */
 	size_t server_count;

@@ -207,7 +207,7 @@ static void lines_note(struct scanner *scanner, const cJSON *tree)
 		return;
 	}
 	/* cJSON skips more before a bracket: a byte order mark. */
-	while (*scanner->at != '{' && *scanner->at != '[')
+	while (scanner->at < scanner->end && *scanner->at != '{' && *scanner->at != '[')
 		scanner->at++;
 	scanner->at++;
 	cJSON_ArrayForEach(child, tree)
@@ -229,13 +229,19 @@ static int document_scan_member(struct scanner *scanner, struct document *docume
 {
 	auto_cleanup(cleanup_cjson) cJSON *key = NULL;
 	auto_cleanup(cleanup_cjson) cJSON *value = NULL;
+	const char *begin;
 	unsigned int line;
 	int err;
 
 	scanner_skip_spaces(scanner);
-	if (scanner->at >= scanner->end || *scanner->at != '"')
+	begin = scanner->at;
+	if (begin >= scanner->end || *begin != '"')
 		return scanner_fail(scanner, "a name in quotes is expected");
-	line = scanner_line(scanner, scanner->at);
+	line = scanner_line(scanner, begin);
+	err = scanner_skip_string(scanner);
+	if (err)
+		return err;
+	scanner->at = begin;
 	err = scanner_parse_value(scanner, &key);
 	if (err)
 		return err;

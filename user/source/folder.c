@@ -33,7 +33,8 @@ struct manifest {
 struct reading {
 	struct folder *folder;
 	const char *path;
-	unsigned int line; /* of the current object */
+	unsigned int line;     /* of the current object */
+	unsigned int mistakes; /* warnings and unusable objects so far */
 	struct staging staging;
 };
 
@@ -117,11 +118,19 @@ static void manifest_forget(struct folder *folder, struct manifest *manifest)
 	free(manifest);
 }
 
+/* The new content of a file is not used; that was logged. */
+static void folder_refuse(struct folder *folder)
+{
+	folder->refusals++;
+	folder->events->rejected(folder->events->context);
+}
+
 static void folder_on_problem(const char *text, void *context)
 {
-	const struct reading *reading = context;
+	struct reading *reading = context;
 	const struct source_events *events = reading->folder->events;
 
+	reading->mistakes++;
 	log_warning("%s:%u: %s", reading->path, reading->line, text);
 	events->rejected(events->context);
 }
@@ -129,9 +138,10 @@ static void folder_on_problem(const char *text, void *context)
 static void folder_on_warning(enum manifest_warning warning, unsigned int line, const char *text,
 			      void *context)
 {
-	const struct reading *reading = context;
+	struct reading *reading = context;
 	const struct source_events *events = reading->folder->events;
 
+	reading->mistakes++;
 	log_warning("%s:%u: %s", reading->path, line, text);
 	if (events->warned)
 		events->warned(manifest_warning_word(warning), events->context);
@@ -195,14 +205,20 @@ static void content_decode(struct folder *folder, struct manifest *manifest, con
 				  .staging = {&folder->ledger, &manifest->provider, NULL}};
 	struct items_error error = {};
 	int err = text_decode(&reading, content, &error);
+	bool is_refused = !err && folder->is_strict && reading.mistakes;
 
-	if (!err)
+	if (!err && !is_refused)
 		err = staging_commit(&reading.staging);
 	staging_fini(&reading.staging);
-	if (err == -EINVAL) {
+	if (is_refused) {
+		log_warning("%s: refused because of --strict; the objects it had before stay in "
+			    "use",
+			    path);
+		folder_refuse(folder);
+	} else if (err == -EINVAL) {
 		log_warning("%s:%u: cannot parse it: %s; the objects it had before stay in use",
 			    path, error.line, error.text);
-		folder->events->rejected(folder->events->context);
+		folder_refuse(folder);
 	} else if (err) {
 		manifest->hash = 0;
 		(void)log_err(err, "cannot use all of %s, trying again when it changes", path);
@@ -219,7 +235,7 @@ static void manifest_fail(struct folder *folder, struct manifest *manifest, cons
 	manifest->err = err;
 	log_warning("cannot read %s (%s); the objects it had before stay in use", path,
 		    err == -EINVAL ? "not a regular file" : strerror(-err));
-	folder->events->rejected(folder->events->context);
+	folder_refuse(folder);
 }
 
 /* The path of a file in the folder; the caller frees it. Logs. */

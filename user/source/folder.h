@@ -17,6 +17,8 @@ struct folder {
 	struct ledger ledger;
 	struct manifest *manifests;
 	size_t expected_count; /* files for which folder_expect_back was called */
+	bool is_strict;        /* see struct manifests_options */
+	unsigned int refusals; /* how often a file's new content was not used */
 };
 
 void folder_init(struct folder *folder, const char *dir, struct model *model,

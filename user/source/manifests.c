@@ -308,19 +308,21 @@ static void manifests_on_events(uv_poll_t *poll, int status, int events)
 
 static void manifests_close(struct source *base);
 
-static struct manifests *manifests_new(const char *dir, struct model *model,
+static struct manifests *manifests_new(const struct manifests_options *options, struct model *model,
 				       const struct source_events *events)
 {
-	struct manifests *source = calloc(1, sizeof(*source) + strlen(dir) + 1);
+	size_t dir_size = strlen(options->dir) + 1;
+	struct manifests *source = calloc(1, sizeof(*source) + dir_size);
 
 	if (!source)
 		return NULL;
-	memcpy(source->dir, dir, strlen(dir) + 1);
+	memcpy(source->dir, options->dir, dir_size);
 	source->source.close = manifests_close;
 	source->events = *events;
 	source->inotify = -1;
 	source->watch = -1;
 	folder_init(&source->folder, source->dir, model, &source->events);
+	source->folder.is_strict = options->is_strict;
 	return source;
 }
 
@@ -350,6 +352,11 @@ static int manifests_open(struct manifests *source)
 	err = folder_scan(&source->folder);
 	if (err)
 		return log_err(err, "cannot read the folder of manifests %s", source->dir);
+	if (source->folder.is_strict && source->folder.refusals) {
+		(void)log_err(0, "--strict refuses %u of the %u manifests of %s: correct them",
+			      source->folder.refusals, folder_count(&source->folder), source->dir);
+		return -EINVAL;
+	}
 	source->folder.ledger.changed = false;
 	return 0;
 }
@@ -370,10 +377,13 @@ static void manifests_close(struct source *base)
 	uv_close((uv_handle_t *)&source->timer, manifests_on_closed);
 }
 
-int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
-			  const struct source_events *events, struct source **ret_source)
+int source_manifests_open(uv_loop_t *loop, const struct manifests_options *options,
+			  struct model *model, const struct source_events *events,
+			  struct source **ret_source)
 {
-	auto_cleanup(manifests_freep) struct manifests *source = manifests_new(dir, model, events);
+	auto_cleanup(manifests_freep) struct manifests *source =
+		manifests_new(options, model, events);
+	const char *dir = options->dir;
 	int err;
 
 	if (!source)

@@ -51,6 +51,15 @@ struct source {
 	bool (*is_posting)(const struct source *source);
 };
 
+struct manifests_options {
+	const char *dir;
+	/*
+	 * Uses no file that `warned` would be called for, or that cannot be used as it is: then the
+	 * source does not open, and later the objects that the file had before stay.
+	 */
+	bool is_strict;
+};
+
 /*
  * Watches `dir`: every *.yaml, *.yml and *.json in it, but not in its subfolders, and no name that
  * begins with a dot. Reads it once before it returns; `synced` follows in the loop's first turn.
@@ -58,8 +67,9 @@ struct source {
  * `model` and `events` are borrowed and must outlive the source. Logs. Returns 0 or a negative
  * errno, e.g. if the folder does not exist.
  */
-int source_manifests_open(uv_loop_t *loop, const char *dir, struct model *model,
-			  const struct source_events *events, struct source **ret_source);
+int source_manifests_open(uv_loop_t *loop, const struct manifests_options *options,
+			  struct model *model, const struct source_events *events,
+			  struct source **ret_source);
 
 struct kube_observation;
 
