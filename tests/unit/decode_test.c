@@ -665,6 +665,7 @@ static void malformed_texts_are_told_with_their_line(void **state)
 	then_malformed(when_read(JSON, "[]"), 1, "an object is expected");
 	then_malformed(when_read(JSON, "{\n\"a\": \"\xff\"}"), 2, "not UTF-8");
 	then_malformed(when_read(JSON, "{\n\"\xff\": 1}"), 2, "not UTF-8");
+	then_malformed(when_read(JSON, "{\n\"kind\": \"\xff\"}"), 2, "not UTF-8");
 	then_malformed(when_read_bytes(JSON, "{\"a\":\"\0\"}", 9), 1, "control character");
 	then_malformed(when_read(JSON, "{\"kind\":\"List\",\"items\":[\n{\"a\":tru}]}"), 2,
 		       "not JSON");

@@ -176,6 +176,18 @@ static int scanner_parse_value(struct scanner *scanner, cJSON **ret_json)
 	return scanner_fail(scanner, "this is not JSON, or nested too deeply");
 }
 
+/* The same, of a value that is not in brackets which the scanner has checked. */
+static int scanner_check_value(struct scanner *scanner, cJSON **ret_json)
+{
+	const char *begin = scanner->at;
+	int err = scanner_skip_value(scanner);
+
+	if (err)
+		return err;
+	scanner->at = begin;
+	return scanner_parse_value(scanner, ret_json);
+}
+
 /* Moves past spaces, and past `c` if it follows. */
 static bool scanner_accept(struct scanner *scanner, char c)
 {
@@ -229,20 +241,14 @@ static int document_scan_member(struct scanner *scanner, struct document *docume
 {
 	auto_cleanup(cleanup_cjson) cJSON *key = NULL;
 	auto_cleanup(cleanup_cjson) cJSON *value = NULL;
-	const char *begin;
 	unsigned int line;
 	int err;
 
 	scanner_skip_spaces(scanner);
-	begin = scanner->at;
-	if (begin >= scanner->end || *begin != '"')
+	if (scanner->at >= scanner->end || *scanner->at != '"')
 		return scanner_fail(scanner, "a name in quotes is expected");
-	line = scanner_line(scanner, begin);
-	err = scanner_skip_string(scanner);
-	if (err)
-		return err;
-	scanner->at = begin;
-	err = scanner_parse_value(scanner, &key);
+	line = scanner_line(scanner, scanner->at);
+	err = scanner_check_value(scanner, &key);
 	if (err)
 		return err;
 	if (!scanner_accept(scanner, ':'))
@@ -254,7 +260,7 @@ static int document_scan_member(struct scanner *scanner, struct document *docume
 		return scanner_skip_value(scanner);
 	}
 	if (!strcmp(key->valuestring, "kind") || !strcmp(key->valuestring, "apiVersion")) {
-		err = scanner_parse_value(scanner, &value);
+		err = scanner_check_value(scanner, &value);
 	} else {
 		value = cJSON_CreateNull();
 		err = value ? scanner_skip_value(scanner) : -ENOMEM;
