@@ -284,7 +284,7 @@ _Static_assert(sizeof(struct unprogrammed_key) == 196, "map key: every byte is n
 enum unprogrammed_reason {
 	UNPROGRAMMED_HEADLESS = 1,      /* clusterIP: None */
 	UNPROGRAMMED_EXTERNAL_NAME = 2, /* type: ExternalName */
-	UNPROGRAMMED_NO_CLUSTER_IP = 3, /* the API server has not given it one */
+	UNPROGRAMMED_NO_CLUSTER_IP = 3, /* detail: what to do; "": the API server will give one */
 	UNPROGRAMMED_OTHER_PROXY = 4,   /* label service.kubernetes.io/service-proxy-name */
 	UNPROGRAMMED_LOCAL_ADDRESS = 6, /* the ClusterIP is assigned to a link of this node */
 	UNPROGRAMMED_MAP_FULL = 7,      /* detail: the map and the flag that makes it larger */

@@ -270,7 +270,8 @@ class Agent:
 
     def command(self):
         return [self.program, "agent", "--manifests", self.manifests, "--node-name", self.node,
-                "--cgroup", self.lab.cgroup(self.node), "--pin-dir", self.pin_dir, *self.options]
+                "--cgroup", self.lab.cgroup(self.node), "--pin-dir", self.pin_dir,
+                "--state-dir", self.pin_dir.parent / "state", *self.options]
 
     def start(self, ready=True):
         """Starts it, and waits for the line that says that everything is programmed."""

@@ -17,8 +17,7 @@ class FolderAgent(Agent):
     def __init__(self, lab, *options):
         self.directory = lab.directory / f"folder-{next(_names)}"
         self.folder = Folder(self.directory / "manifests")
-        super().__init__(lab, "node1", self.folder.path, "--hooks", "socket",
-                         "--state-dir", self.directory / "state", *options)
+        super().__init__(lab, "node1", self.folder.path, "--hooks", "socket", *options)
         self.pin_dir = self.directory / "pins"
 
     def end_status(self):
@@ -32,6 +31,10 @@ class FolderAgent(Agent):
 
     def vips(self):
         return {address for address, _, _ in self.frontends()}
+
+    def vips_of(self, name):
+        """The addresses of a Service as `fairlead services` shows them."""
+        return {frontend["address"] for port in self.json("services", name) for frontend in port.get("frontends", ())}
 
 
 @pytest.fixture
@@ -49,6 +52,85 @@ def make(lab):
         agent.cleanup()
 
 
+def bare_service(name, **spec):
+    """A Service whose ClusterIP an API server would choose."""
+    made = service(name, next_vip(4), **spec)
+    for field in ("clusterIP", "clusterIPs", "ipFamilies"):
+        del made["spec"][field]
+    return made
+
+
+# ClusterIPs that manifests leave out.
+
+
+def test_a_service_without_a_cluster_ip_says_what_to_do(make):
+    agent = make()
+    agent.folder.write("web", bare_service("web"))
+    agent.start()
+    remedy = ("it has no clusterIP: write one (None if it is headless), or give the agent a --service-cidr "
+              "to choose it from")
+    assert f"web.yaml:1: Service default/web: {remedy}" in agent.text()
+    assert remedy in agent.fairlead("services").stdout
+    assert "API server" not in agent.fairlead("services").stdout
+
+
+def test_a_service_without_a_cluster_ip_gets_one_that_a_restart_finds_again(make):
+    agent = make("--service-cidr", "10.98.0.0/28,fd00:98::/112")
+    names = [f"web-{number}" for number in range(9)]
+    for name in reversed(names):
+        agent.folder.write(name, bare_service(name, ipFamilyPolicy="PreferDualStack"))
+        if not agent.running():
+            agent.start()
+        wait_for(lambda name=name: len(agent.vips_of(f"default/{name}")) == 2, f"the addresses of {name}")
+    before = {name: agent.vips_of(f"default/{name}") for name in names}
+    assert len(agent.vips()) == 2 * len(names)
+    agent.stop()
+    agent.start()
+    assert {name: agent.vips_of(f"default/{name}") for name in names} == before
+    agent.folder.write("written", service("written", "10.98.0.1"))
+    agent.folder.remove("web-4")
+    wait_for(lambda: "10.98.0.1" in agent.vips() and not before["web-4"] & agent.vips(), "the changes")
+    assert all(agent.vips_of(f"default/{name}") == before[name] for name in names if name != "web-4")
+
+
+def test_agents_with_the_same_folder_choose_the_same(make):
+    names = [f"web-{number}" for number in range(9)]
+    chosen = []
+    for order in (names, names[::-1]):
+        agent = make("--service-cidr", "10.98.0.0/16")
+        for name in order:
+            agent.folder.write(name, bare_service(name))
+        agent.start()
+        chosen.append([agent.vips_of(f"default/{name}") for name in names])
+        agent.stop()
+        agent.cleanup()
+    assert chosen[0] == chosen[1]
+    assert len(set.union(*chosen[0])) == len(names)
+
+
+def test_a_service_for_which_the_range_has_no_address_says_so(make):
+    agent = make("--service-cidr", "10.98.0.0/30")
+    agent.folder.write("web", bare_service("a"), bare_service("b"))
+    agent.start()
+    assert agent.vips() == {"10.98.0.2"}
+    assert ("web.yaml:3: Service default/b: --service-cidr has no free IPv4 address for it: write a clusterIP, "
+            "or give the agent another range" in agent.text())
+    assert "it has no clusterIP: --service-cidr has none for it, as the log says" in agent.fairlead("services").stdout
+
+
+# What only several files together show.
+
+
+def test_a_port_that_no_slice_has_is_reported(make):
+    agent = make()
+    agent.folder.write("web", service("web", next_vip(4)))
+    agent.folder.write("slices", slice_("web", ["10.244.9.1"], [
+        {"name": "tpc", "port": 8080, "protocol": "TCP"}, {"name": "udp", "port": 8080, "protocol": "UDP"}]))
+    agent.start()
+    assert ('web.yaml:1: Service default/web: spec.ports[0] has no endpoint, for no EndpointSlice of it has a port '
+            '"tcp" (TCP); they have "tpc" (TCP), "udp" (UDP): name one like the other' in agent.text())
+
+
 # Refusing.
 
 
@@ -58,7 +140,7 @@ def test_with_strict_a_mistake_at_the_start_ends_the_agent_with_its_sentence(mak
     agent.folder.write("good", service("good", next_vip(4)))
     assert agent.end_status() == 1
     assert "web.yaml:1: Service default/web: unknown field spec.prots, did you mean ports?" in agent.text()
-    assert f"--strict refuses 1 of the 2 manifests of {agent.folder.path}: correct them" in agent.text()
+    assert f"--strict: correct the mistakes in {agent.folder.path} that are named above" in agent.text()
 
 
 def test_with_strict_a_change_with_a_mistake_is_refused_and_the_state_before_it_stays(make):

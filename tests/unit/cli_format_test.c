@@ -238,6 +238,7 @@ static void each_reason_not_to_program_has_its_sentence(void **state)
 		      "ExternalName: nothing to program, DNS answers for it");
 	then_sentence(UNPROGRAMMED_NO_CLUSTER_IP, "",
 		      "the API server has not given it a ClusterIP");
+	then_sentence(UNPROGRAMMED_NO_CLUSTER_IP, "write one", "it has no clusterIP: write one");
 	then_sentence(UNPROGRAMMED_OTHER_PROXY, "other",
 		      "label service.kubernetes.io/service-proxy-name=other: another proxy's");
 	then_sentence(UNPROGRAMMED_LOCAL_ADDRESS, "nodelocaldns",

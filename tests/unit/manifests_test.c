@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "source/source.h"
 
 #define PATIENCE_MS 5000
@@ -30,6 +31,7 @@ struct fixture {
 	unsigned int synced, changed, rejected;
 	char warned[256]; /* the words of all warnings, with blanks between */
 	bool late, is_strict;
+	struct cidr range; /* of ClusterIPs; prefix 0: none */
 };
 
 static void on_synced(uint64_t woken_ns, void *context)
@@ -75,7 +77,12 @@ static int when_tried(struct fixture *fixture, const char *dir)
 					     .rejected = on_rejected,
 					     .warned = on_warned,
 					     .context = fixture};
-	const struct manifests_options options = {.dir = dir, .is_strict = fixture->is_strict};
+	const struct manifests_options options = {
+		.dir = dir,
+		.is_strict = fixture->is_strict,
+		.service_cidrs = &fixture->range,
+		.service_cidr_count = fixture->range.prefix != 0,
+	};
 
 	return source_manifests_open(&fixture->loop, &options, fixture->model, &events,
 				     &fixture->source);
@@ -524,6 +531,144 @@ static void with_strict_a_file_with_a_mistake_keeps_what_it_gave(void **state)
 	then_port(fixture, "a", 2);
 }
 
+static void given_range(struct fixture *fixture, const char *text)
+{
+	assert_int_equal(cidr_parse(text, &fixture->range.addr, &fixture->range.prefix), 0);
+}
+
+static const char *cluster_ip_of(const struct fixture *fixture, const char *name)
+{
+	static char texts[4][ADDRESS_TEXT_SIZE];
+	static unsigned int next;
+	const struct object *service = model_service(fixture->model, "default", name);
+
+	assert_non_null(service);
+	return service->service.cluster_ip_count
+		       ? address_format(&service->service.cluster_ips[0], texts[next++ % 4])
+		       : "";
+}
+
+#define BARE_SERVICE(name, port)                                      \
+	"apiVersion: v1\nkind: Service\nmetadata: {name: " name "}\n" \
+	"spec: {ports: [{port: " port "}]}\n---\n"
+
+/* Of 10.0.0.0/29, .2 to .6 are to be had. */
+static void services_without_a_cluster_ip_get_one_that_others_do_not_have(void **state)
+{
+	struct fixture *fixture = *state;
+	char first[ADDRESS_TEXT_SIZE];
+
+	given_range(fixture, "10.0.0.0/29");
+	when_written(fixture, "a.yaml", BARE_SERVICE("a", "1") BARE_SERVICE("b", "1"));
+	when_written(fixture, "z.yaml",
+		     "apiVersion: v1\nkind: Service\nmetadata: {name: written}\n"
+		     "spec: {clusterIPs: [10.0.0.2, 10.0.0.3, 10.0.0.4]}\n");
+	when_opened(fixture);
+	(void)snprintf(first, sizeof(first), "%s", cluster_ip_of(fixture, "a"));
+	assert_string_not_equal(first, "");
+	assert_string_not_equal(cluster_ip_of(fixture, "b"), "");
+	assert_string_not_equal(cluster_ip_of(fixture, "b"), first);
+	assert_string_equal(fixture->warned, "");
+	when_written(fixture, "a.yaml",
+		     "# moved\n" BARE_SERVICE("a", "1") BARE_SERVICE("b", "2")
+			     BARE_SERVICE("c", "1"));
+	then_port(fixture, "b", 2);
+	assert_string_equal(cluster_ip_of(fixture, "a"), first);
+	assert_int_equal(dirty_count(fixture), 2);
+}
+
+static void a_service_for_which_there_is_no_address_is_warned_about(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_range(fixture, "10.0.0.0/30");
+	when_written(fixture, "a.yaml", BARE_SERVICE("a", "1") BARE_SERVICE("b", "1"));
+	when_opened(fixture);
+	assert_string_equal(cluster_ip_of(fixture, "a"), "10.0.0.2");
+	assert_string_equal(cluster_ip_of(fixture, "b"), "");
+	assert_string_equal(fixture->warned, "no-cluster-ip");
+	when_written(fixture, "b.yaml", service_text("c", 1));
+	when_written(fixture, "d.yaml",
+		     "apiVersion: v1\nkind: Service\nmetadata: {name: d}\n"
+		     "spec: {clusterIP: 10.0.0.2, ports: [{port: 4}]}\n");
+	then_port(fixture, "d", 4);
+	assert_string_equal(fixture->warned, "no-cluster-ip cluster-ip-taken");
+	when_written(fixture, "a.yaml", BARE_SERVICE("b", "2"));
+	then_port(fixture, "a", 0);
+	assert_string_equal(cluster_ip_of(fixture, "b"), "");
+}
+
+static void a_service_that_another_file_has_as_well_keeps_an_address(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_range(fixture, "10.0.0.0/30");
+	when_written(fixture, "a.yaml", BARE_SERVICE("a", "1"));
+	when_written(fixture, "b.yaml",
+		     "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
+		     "spec: {clusterIP: 10.96.0.9, ports: [{port: 2}]}\n");
+	when_opened(fixture);
+	assert_string_equal(cluster_ip_of(fixture, "a"), "10.96.0.9");
+	assert_int_equal(unlink(path_of(fixture, "b.yaml")), 0);
+	then_port(fixture, "a", 1);
+	assert_string_equal(cluster_ip_of(fixture, "a"), "10.0.0.2");
+}
+
+#define SLICE(name, service, ports)                                                       \
+	"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"       \
+	"metadata: {name: " name ", labels: {kubernetes.io/service-name: " service "}}\n" \
+	"endpoints: [{addresses: [10.1.0.1]}]\nports: [" ports "]\n---\n"
+
+static const char two_ports[] =
+	"apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+	"spec:\n  clusterIP: 10.96.0.1\n"
+	"  ports: [{name: http, port: 80}, {name: dns, port: 53, protocol: UDP}]\n";
+
+static void a_port_that_no_slice_has_is_warned_about_when_all_files_are_read(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "a.yaml", two_ports);
+	when_written(fixture, "b.yaml", SLICE("b", "web", "{name: http, port: 8080}"));
+	when_written(fixture, "c.yaml", SLICE("c", "web", "{name: dns, port: 53, protocol: UDP}"));
+	when_opened(fixture);
+	assert_string_equal(fixture->warned, "");
+	when_written(fixture, "c.yaml", SLICE("c", "web", "{name: dns, port: 53}"));
+	then_settled(fixture);
+	assert_string_equal(fixture->warned, "port-unmatched");
+	when_written(fixture, "b.yaml",
+		     SLICE("b", "web", "")
+			     SLICE("d", "web", "{name: dsn, port: 5, protocol: UDP}"));
+	when_written(fixture, "c.yaml", SLICE("c", "elsewhere", "{name: dns, port: 53}"));
+	then_settled(fixture);
+	assert_string_equal(fixture->warned, "port-unmatched port-unmatched port-unmatched");
+}
+
+static void a_service_without_endpoints_has_no_port_to_match(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "a.yaml", two_ports);
+	when_written(fixture, "b.yaml",
+		     "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"
+		     "metadata: {name: a, labels: {kubernetes.io/service-name: web}}\n"
+		     "endpoints: []\nports: []\n");
+	when_opened(fixture);
+	assert_string_equal(fixture->warned, "");
+}
+
+static void with_strict_a_port_that_no_slice_has_is_an_error_at_the_start(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->is_strict = true;
+	when_written(fixture, "a.yaml", two_ports);
+	when_written(fixture, "b.yaml", SLICE("b", "web", "{name: http, port: 8080}"));
+	assert_int_equal(when_tried(fixture, fixture->dir), -EINVAL);
+	when_written(fixture, "c.yaml", SLICE("c", "web", "{name: dns, port: 53, protocol: UDP}"));
+	when_opened(fixture);
+}
+
 static void what_is_no_regular_file_is_reported_and_does_not_block(void **state)
 {
 	struct fixture *fixture = *state;
@@ -559,6 +704,12 @@ int main(void)
 		manifests_test(what_may_be_a_mistake_is_counted_and_used_all_the_same),
 		manifests_test(with_strict_a_mistake_at_the_start_is_an_error),
 		manifests_test(with_strict_a_file_with_a_mistake_keeps_what_it_gave),
+		manifests_test(services_without_a_cluster_ip_get_one_that_others_do_not_have),
+		manifests_test(a_service_for_which_there_is_no_address_is_warned_about),
+		manifests_test(a_service_that_another_file_has_as_well_keeps_an_address),
+		manifests_test(a_port_that_no_slice_has_is_warned_about_when_all_files_are_read),
+		manifests_test(a_service_without_endpoints_has_no_port_to_match),
+		manifests_test(with_strict_a_port_that_no_slice_has_is_an_error_at_the_start),
 		manifests_test(what_is_no_regular_file_is_reported_and_does_not_block),
 	};
 

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "decode/manifest_check.h"
 #include "health/service_health.h"
 #include "link/link_watch.h"
 #include "model/model.h"
@@ -56,6 +57,16 @@ void agent_refresh_inputs(struct agent *agent)
 		agent_touch_all(agent);
 }
 
+/* Without an API server, nobody else gives a Service its ClusterIP. */
+static const char *no_cluster_ip(const struct agent_options *options)
+{
+	if (!options->manifests)
+		return NULL;
+	return options->traffic.service_cidr_count
+		       ? "--service-cidr has none for it, as the log says"
+		       : NO_CLUSTER_IP_REMEDY;
+}
+
 static int health_check_publish(struct agent *agent, const struct plan_context *context,
 				const struct object *service,
 				const struct slice_object *const *slices, size_t slice_count)
@@ -77,6 +88,7 @@ static int service_publish(const char *namespace_, const char *name, void *conte
 		.node_name = agent->options.node_name,
 		.link_with_address = link_with_address,
 		.link_context = agent,
+		.no_cluster_ip = no_cluster_ip(&agent->options),
 	};
 	const struct object *service = model_service(agent->model, namespace_, name);
 	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;

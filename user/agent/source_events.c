@@ -64,6 +64,12 @@ static int source_program(struct agent *agent, uint64_t woken_ns)
 	return 0;
 }
 
+/* The API servers' addresses, or the ClusterIPs that the agent has chosen. */
+static bool agent_keeps_state(const struct agent_options *options)
+{
+	return !options->manifests || options->traffic.service_cidr_count;
+}
+
 static void source_on_synced(uint64_t woken_ns, void *context)
 {
 	struct agent *agent = context;
@@ -79,7 +85,8 @@ static void source_on_synced(uint64_t woken_ns, void *context)
 	else
 		confine_process(&(const struct confine_options){
 			.pin_dir = agent->options.pin_dir,
-			.state_dir = agent->options.manifests ? NULL : agent->options.state_dir,
+			.state_dir = agent_keeps_state(&agent->options) ? agent->options.state_dir
+									: NULL,
 			.runs_plugins = agent->options.kubeconfig,
 		});
 }
@@ -134,14 +141,17 @@ int agent_source_open(struct agent *agent)
 		.reachable = source_on_reachable,
 		.context = agent,
 	};
+	const struct manifests_options manifests = {
+		.dir = agent->options.manifests,
+		.is_strict = agent->options.strict,
+		.service_cidrs = agent->options.traffic.service_cidrs,
+		.service_cidr_count = agent->options.traffic.service_cidr_count,
+		.state_dir = agent->options.state_dir,
+	};
 
 	if (agent->options.manifests)
-		return source_manifests_open(&agent->loop,
-					     &(struct manifests_options){
-						     .dir = agent->options.manifests,
-						     .is_strict = agent->options.strict,
-					     },
-					     agent->model, &events, &agent->source);
+		return source_manifests_open(&agent->loop, &manifests, agent->model, &events,
+					     &agent->source);
 	return source_kube_open(
 		&agent->loop,
 		&(struct kube_source_options){

@@ -221,7 +221,8 @@ static const struct flag flags[] = {
 	 PARSE(server_add)},
 	{"master", "URL", "kube-proxy's name for --server", PARSE(master_add)},
 	{"state-dir", "DIR",
-	 "Store the API servers' addresses here for the next boot (default: " STATE_DIR_DEFAULT ")", TEXT(state_dir)},
+	 "Store the API servers' addresses, or the ClusterIPs from --service-cidr, here for the next boot (default: "
+	 STATE_DIR_DEFAULT ")", TEXT(state_dir)},
 	{"api-silence", "SECONDS", "Start a new watch when the API server has sent nothing for this long (default: 180)",
 	 NUMBER(api_silence_s, 1, 86400)},
 	{"node-name", "NAME", "This node's name in Node objects and endpoints (default: the host's name)",
@@ -277,7 +278,7 @@ static const struct flag flags[] = {
 	 PARSE(count_packets_set)},
 	{"service-cidr", "CIDR,...",
 	 "The ranges of ClusterIPs; ServiceCIDR objects add to them. Packets to an address in them that no Service "
-	 "has are dropped", PARSE(service_cidr_parse)},
+	 "has are dropped. With --manifests, Services without a clusterIP get one from them", PARSE(service_cidr_parse)},
 	{"nodeport-bind-protection", "true|false",
 	 "Keep processes of the node from binding the NodePort of a Service (default: true)", BOOL(bind_protection)},
 

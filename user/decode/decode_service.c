@@ -74,6 +74,41 @@ static void cluster_ips_decode(struct decoder *decoder, const cJSON *spec,
 		cluster_ip_decode(decoder, single, "clusterIP", service);
 }
 
+/* They decide only which ClusterIPs a manifest without them gets. */
+static void families_decode(struct decoder *decoder, const cJSON *spec,
+			    struct service_object *service)
+{
+	static const char *const policies[] = {
+		[FAMILY_POLICY_SINGLE] = "SingleStack",
+		[FAMILY_POLICY_PREFER_DUAL] = "PreferDualStack",
+		[FAMILY_POLICY_REQUIRE_DUAL] = "RequireDualStack",
+	};
+	const char *policy = field_string(decoder, spec, "ipFamilyPolicy", "");
+	const cJSON *family;
+	size_t count = 0;
+
+	cJSON_ArrayForEach(family, field_array(decoder, spec, "ipFamilies"))
+	{
+		const char *name = cJSON_IsString(family) ? family->valuestring : "";
+
+		if (count == 2 || (strcmp(name, "IPv4") != 0 && strcmp(name, "IPv6") != 0))
+			decoder_fail(decoder, "ipFamilies", "is not a list of IPv4 and IPv6");
+		else
+			service->ip_families[count++] = name[3] == '4' ? FAMILY_IPV4 : FAMILY_IPV6;
+	}
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		if (!strcmp(policy, policies[i])) {
+			service->ip_family_policy = (__u8)i;
+			return;
+		}
+	}
+	if (*policy)
+		decoder_fail(decoder, "ipFamilyPolicy",
+			     "\"%.40s\" is none of SingleStack, PreferDualStack and "
+			     "RequireDualStack",
+			     policy);
+}
+
 static __u32 affinity_decode(struct decoder *decoder, const cJSON *spec)
 {
 	const char *affinity = field_string(decoder, spec, "sessionAffinity", "None");
@@ -326,6 +361,7 @@ void service_decode(struct decoder *decoder, const cJSON *item, struct service_o
 	decoder_at(decoder, "spec");
 	ret_service->type = type_decode(decoder, spec);
 	cluster_ips_decode(decoder, spec, ret_service);
+	families_decode(decoder, spec, ret_service);
 	ret_service->affinity_timeout_s = affinity_decode(decoder, spec);
 	ret_service->internal_local = policy_is_local(decoder, spec, "internalTrafficPolicy");
 	ret_service->external_local = policy_is_local(decoder, spec, "externalTrafficPolicy");

@@ -98,6 +98,7 @@ const char *manifest_warning_word(enum manifest_warning warning)
 		[WARNING_UNKNOWN_FIELD] = "unknown-field",
 		[WARNING_NO_SERVICE_NAME] = "no-service-name",
 		[WARNING_NO_CLUSTER_IP] = "no-cluster-ip",
+		[WARNING_CLUSTER_IP_TAKEN] = "cluster-ip-taken",
 		[WARNING_NO_NODE_PORT] = "no-node-port",
 		[WARNING_PORT_UNMATCHED] = "port-unmatched",
 	};

@@ -20,6 +20,7 @@ enum manifest_warning {
 	WARNING_UNKNOWN_FIELD,
 	WARNING_NO_SERVICE_NAME, /* a slice without LABEL_SERVICE_NAME */
 	WARNING_NO_CLUSTER_IP,
+	WARNING_CLUSTER_IP_TAKEN, /* it was chosen for another Service before */
 	WARNING_NO_NODE_PORT,
 	WARNING_PORT_UNMATCHED, /* a port of a Service that is in none of its slices */
 	WARNING_COUNT

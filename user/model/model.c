@@ -97,6 +97,8 @@ int model_put(struct model *model, struct object *object)
 
 	if (known && object_equal(known, object)) {
 		known->origin = object->origin;
+		if (kind == OBJECT_SERVICE)
+			known->service.line = object->service.line;
 		object_free(object);
 		return 0;
 	}

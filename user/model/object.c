@@ -122,6 +122,8 @@ static bool service_equal(const struct service_object *a, const struct service_o
 	       a->internal_local == b->internal_local && a->external_local == b->external_local &&
 	       a->publish_not_ready == b->publish_not_ready &&
 	       a->health_check_node_port == b->health_check_node_port &&
+	       !memcmp(a->ip_families, b->ip_families, sizeof(a->ip_families)) &&
+	       a->ip_family_policy == b->ip_family_policy &&
 	       a->affinity_timeout_s == b->affinity_timeout_s &&
 	       a->has_bad_source_range == b->has_bad_source_range &&
 	       addresses_equal(a->external_ips, a->external_ip_count, b->external_ips,

@@ -59,6 +59,12 @@ struct cidr {
 	__u8 prefix;
 };
 
+enum ip_family_policy {
+	FAMILY_POLICY_SINGLE,
+	FAMILY_POLICY_PREFER_DUAL,
+	FAMILY_POLICY_REQUIRE_DUAL,
+};
+
 struct service_object {
 	__u64 created_s; /* metadata.creationTimestamp, since 1970; 0: not known */
 	struct service_port *ports;
@@ -72,11 +78,14 @@ struct service_object {
 	__u32 source_range_count;
 	__u32 port_count;
 	__u32 affinity_timeout_s;     /* 0: sessionAffinity None */
+	__u32 line;                   /* in its manifest; not part of its content */
 	__u16 health_check_node_port; /* host order; 0: none */
 	__u8 cluster_ip_count;
-	__u8 type;           /* enum service_type */
-	bool headless;       /* clusterIP: None */
-	bool internal_local; /* internalTrafficPolicy: Local */
+	__u8 type;             /* enum service_type */
+	__u8 ip_families[2];   /* enum ip_family; 0: ipFamilies has no more */
+	__u8 ip_family_policy; /* enum ip_family_policy */
+	bool headless;         /* clusterIP: None */
+	bool internal_local;   /* internalTrafficPolicy: Local */
 	bool external_local;
 	bool publish_not_ready;
 	bool has_bad_source_range; /* an invalid one was skipped; none left does not mean all */

@@ -25,7 +25,8 @@ static void name_set(const struct object *service, struct planned_port *port)
 }
 
 /* Returns why no port of the Service is programmed (rules A2, A6), or 0. */
-static enum unprogrammed_reason service_unprogrammed(const struct object *service,
+static enum unprogrammed_reason service_unprogrammed(const struct plan_context *context,
+						     const struct object *service,
 						     const char **ret_detail)
 {
 	const struct service_object *spec = &service->service;
@@ -38,8 +39,10 @@ static enum unprogrammed_reason service_unprogrammed(const struct object *servic
 		return UNPROGRAMMED_EXTERNAL_NAME;
 	if (spec->headless)
 		return UNPROGRAMMED_HEADLESS;
-	if (!spec->cluster_ip_count)
+	if (!spec->cluster_ip_count) {
+		*ret_detail = context->no_cluster_ip ? context->no_cluster_ip : "";
 		return UNPROGRAMMED_NO_CLUSTER_IP;
+	}
 	return spec->port_count ? 0 : UNPROGRAMMED_NO_PORTS;
 }
 
@@ -224,7 +227,7 @@ int plan_service(const struct plan_context *context, const struct object *servic
 
 	plan.created_s = spec->created_s;
 	*ret_plan = plan;
-	reason = service_unprogrammed(service, &detail);
+	reason = service_unprogrammed(context, service, &detail);
 	if (reason)
 		return plan_unprogrammed(service, reason, detail, ret_plan);
 	plan.ports = calloc(spec->port_count * spec->cluster_ip_count, sizeof(*plan.ports));

@@ -37,6 +37,8 @@ struct plan_context {
 	size_t node_port_address_count;
 	/* The node's primary addresses, IPv4 and IPv6 (rule N166); all zero: not known. */
 	struct ip_addr node_ips[2];
+	/* What to do about a Service without a ClusterIP; NULL: an API server will give it one. */
+	const char *no_cluster_ip;
 };
 
 struct planned_frontend {

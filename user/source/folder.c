@@ -4,12 +4,15 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/uthash.h"
 #include "decode/decode.h"
 #include "base/file.h"
@@ -29,6 +32,13 @@ struct manifest {
 	char name[];
 };
 
+/* A Service that has changed, or whose EndpointSlices have. */
+struct service_touch {
+	bool has_slice;
+	UT_hash_handle hh;
+	char key[]; /* namespace/name */
+};
+
 /* A file that is being read. */
 struct reading {
 	struct folder *folder;
@@ -38,17 +48,59 @@ struct reading {
 	struct staging staging;
 };
 
-void folder_init(struct folder *folder, const char *dir, struct model *model,
-		 const struct source_events *events)
+static void service_touch(struct folder *folder, const char *namespace_, const char *name,
+			  bool has_slice)
 {
-	*folder = (struct folder){.dir = dir, .events = events};
-	ledger_init(&folder->ledger, model);
+	size_t size = strlen(namespace_) + strlen(name) + 2;
+	struct service_touch *touch, *known;
+	bool no_memory = false;
+
+	touch = calloc(1, sizeof(*touch) + size);
+	if (!touch)
+		return; /* a warning less */
+	(void)snprintf(touch->key, size, "%s/%s", namespace_, name);
+	HASH_FIND_STR(folder->touched, touch->key, known);
+	if (!known)
+		HASH_ADD_STR(folder->touched, key, touch);
+	if (known)
+		known->has_slice |= has_slice;
+	else
+		touch->has_slice = has_slice;
+	if (known || no_memory)
+		free(touch);
+}
+
+static void folder_on_entered(const struct object *object, void *context)
+{
+	if (object->kind == OBJECT_SERVICE)
+		service_touch(context, object->namespace_, object->name, false);
+	else if (object->kind == OBJECT_ENDPOINT_SLICE && object->slice.service_name)
+		service_touch(context, object->namespace_, object->slice.service_name, true);
+}
+
+void folder_init(struct folder *folder, const char *dir, struct model *model,
+		 struct cluster_ips *cluster_ips, const struct source_events *events)
+{
+	*folder = (struct folder){.dir = dir, .cluster_ips = cluster_ips, .events = events};
+	ledger_init(&folder->ledger, model, folder_on_entered, folder);
+}
+
+static void touched_forget(struct folder *folder)
+{
+	struct service_touch *touch, *next;
+
+	HASH_ITER (hh, folder->touched, touch, next) {
+		HASH_DEL(folder->touched, touch);
+		free(touch);
+	}
 }
 
 void folder_fini(struct folder *folder)
 {
 	struct manifest *manifest, *next;
 
+	touched_forget(folder);
+	cluster_ips_free(folder->cluster_ips);
 	ledger_fini(&folder->ledger);
 	HASH_ITER (hh, folder->manifests, manifest, next) {
 		HASH_DEL(folder->manifests, manifest);
@@ -141,6 +193,9 @@ static void folder_on_warning(enum manifest_warning warning, unsigned int line, 
 	struct reading *reading = context;
 	const struct source_events *events = reading->folder->events;
 
+	if (warning == WARNING_NO_CLUSTER_IP &&
+	    cluster_ips_has_ranges(reading->folder->cluster_ips))
+		return;
 	reading->mistakes++;
 	log_warning("%s:%u: %s", reading->path, line, text);
 	if (events->warned)
@@ -167,6 +222,10 @@ static int folder_on_item(const cJSON *item, const struct decode_defaults *defau
 	err = object_decode(item, defaults, &problems, &object);
 	if (err || !object)
 		return err;
+	if (object->kind == OBJECT_SERVICE) {
+		object->service.line = line;
+		cluster_ips_fill(reading->folder->cluster_ips, object);
+	}
 	return staging_add(&reading->staging, object, line);
 }
 
@@ -361,6 +420,142 @@ int folder_scan(struct folder *folder)
 			manifest_forget(folder, manifest);
 	}
 	return 0;
+}
+
+/* Warns about a Service of the model, with the file and line that it is from. */
+static void service_warn(struct folder *folder, const struct object *service,
+			 enum manifest_warning warning, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void service_warn(struct folder *folder, const struct object *service,
+			 enum manifest_warning warning, const char *format, ...)
+{
+	const char *file = ledger_file(&folder->ledger, service);
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	text_make_ascii(text);
+	log_warning("%s/%s:%u: Service %s/%s: %s", folder->dir, file, service->service.line,
+		    service->namespace_, service->name, text);
+	if (folder->events->warned)
+		folder->events->warned(manifest_warning_word(warning), folder->events->context);
+}
+
+/* Gives a Service its ClusterIPs. Returns the number of warnings. */
+static unsigned int service_complete(struct folder *folder, const char *namespace_,
+				     const char *name)
+{
+	struct model *model = folder->ledger.model;
+	const struct object *service;
+	const char *why, *owner;
+	int err = cluster_ips_choose(folder->cluster_ips, model, namespace_, name, &why);
+
+	service = model_service(model, namespace_, name);
+	owner = cluster_ips_owner(folder->cluster_ips, model, service);
+	if (err == -EADDRNOTAVAIL)
+		service_warn(folder, service, WARNING_NO_CLUSTER_IP,
+			     "--service-cidr %s for it: write a clusterIP, or give the agent "
+			     "another range",
+			     why);
+	else if (err)
+		(void)log_err(err, "cannot choose a ClusterIP for Service %s/%s, continuing",
+			      namespace_, name);
+	if (owner)
+		service_warn(folder, service, WARNING_CLUSTER_IP_TAKEN,
+			     "its clusterIP was chosen for Service %s before: write another",
+			     owner);
+	return (err == -EADDRNOTAVAIL) + (owner != NULL);
+}
+
+/* Whether a slice has the Service's port; collects the names of those that it has. */
+static bool slice_has_port(const struct slice_object *slice, const struct service_port *port,
+			   struct name_list *names)
+{
+	bool is_found = false;
+
+	for (size_t i = 0; i < slice->port_count; i++) {
+		const struct slice_port *other = &slice->ports[i];
+		char name[NAME_SIZE + 16];
+
+		(void)snprintf(name, sizeof(name), "\"%s\" (%s)", other->name,
+			       proto_name(other->proto));
+		if (!strstr(names->text, name))
+			name_list_add(names, "", name);
+		is_found |= other->proto == port->proto && !strcmp(other->name, port->name);
+	}
+	return is_found;
+}
+
+/* Warns about ports that the Service's slices do not have. Returns the number of warnings. */
+static unsigned int service_match_ports(struct folder *folder, const struct object *service)
+{
+	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
+	int count = model_slices(folder->ledger.model, service, &slices);
+	unsigned int warnings = 0;
+
+	for (size_t i = 0; i < service->service.port_count; i++) {
+		const struct service_port *port = &service->service.ports[i];
+		struct name_list names = {};
+		bool is_found = false, has_endpoints = false;
+
+		for (int j = 0; j < count; j++) {
+			/* The slice of a Service without endpoints has no ports either. */
+			if (!slices[j]->endpoint_count)
+				continue;
+			has_endpoints = true;
+			is_found |= slice_has_port(slices[j], port, &names);
+		}
+		if (!has_endpoints || is_found)
+			continue;
+		service_warn(
+			folder, service, WARNING_PORT_UNMATCHED,
+			"spec.ports[%zu] has no endpoint, for no EndpointSlice of it has a port "
+			"\"%s\" (%s); they have %s: name one like the other",
+			i, port->name, proto_name(port->proto), names.count ? names.text : "none");
+		warnings++;
+	}
+	return warnings;
+}
+
+static bool service_is_served(const struct object *service)
+{
+	return service->service.type != SERVICE_TYPE_EXTERNAL_NAME && !service->service.headless &&
+	       !labels_get(&service->labels, LABEL_PROXY_NAME);
+}
+
+static int touch_compare(const struct service_touch *a, const struct service_touch *b)
+{
+	return strcmp(a->key, b->key);
+}
+
+unsigned int folder_settle(struct folder *folder)
+{
+	struct model *model = folder->ledger.model;
+	unsigned int warnings = 0;
+
+	/* In an order that does not depend on which files they are in. */
+	HASH_SORT(folder->touched, touch_compare);
+	for (struct service_touch *touch = folder->touched; touch; touch = touch->hh.next) {
+		char *name = strchr(touch->key, '/');
+		const struct object *service;
+
+		*name++ = '\0';
+		service = model_service(model, touch->key, name);
+		if (!service && touch->has_slice)
+			log_info(
+				"there are EndpointSlices of Service %s/%s, but no manifest has it",
+				touch->key, name);
+		if (!service || !service_is_served(service))
+			continue;
+		warnings += service_complete(folder, touch->key, name);
+		warnings += service_match_ports(folder, model_service(model, touch->key, name));
+	}
+	touched_forget(folder);
+	cluster_ips_keep(folder->cluster_ips);
+	return warnings;
 }
 
 bool folder_is_unreadable(const struct folder *folder, const char *name)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "source/cluster_ips.h"
 #include "source/ledger.h"
 #include "source/source.h"
 
@@ -17,12 +18,15 @@ struct folder {
 	struct ledger ledger;
 	struct manifest *manifests;
 	size_t expected_count; /* files for which folder_expect_back was called */
-	bool is_strict;        /* see struct manifests_options */
-	unsigned int refusals; /* how often a file's new content was not used */
+	struct cluster_ips *cluster_ips;
+	struct service_touch *touched; /* Services to look at when all files are read */
+	bool is_strict;                /* see struct manifests_options */
+	unsigned int refusals;         /* how often a file's new content was not used */
 };
 
+/* Takes ownership of `cluster_ips`. */
 void folder_init(struct folder *folder, const char *dir, struct model *model,
-		 const struct source_events *events);
+		 struct cluster_ips *cluster_ips, const struct source_events *events);
 
 /* The objects stay in the model. */
 void folder_fini(struct folder *folder);
@@ -50,6 +54,12 @@ void folder_forget_missing(struct folder *folder);
  * everything stays.
  */
 int folder_scan(struct folder *folder);
+
+/*
+ * To be called when the files that have changed are read: chooses ClusterIPs for Services, and
+ * warns about what only several files together show. Returns the number of warnings.
+ */
+unsigned int folder_settle(struct folder *folder);
 
 /* True if the file exists but cannot be opened or read. */
 bool folder_is_unreadable(const struct folder *folder, const char *name);

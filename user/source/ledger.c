@@ -65,9 +65,24 @@ static const struct object *key_object(const struct ledger *ledger, const char *
 			 key_name(key));
 }
 
-void ledger_init(struct ledger *ledger, struct model *model)
+void ledger_init(struct ledger *ledger, struct model *model,
+		 void (*entered)(const struct object *object, void *context), void *context)
 {
-	*ledger = (struct ledger){.model = model};
+	*ledger = (struct ledger){.model = model, .entered = entered, .context = context};
+}
+
+/* Puts an object of a file into the model. Takes ownership. */
+static int object_enter(struct ledger *ledger, const char *key, struct object *object,
+			const struct provider *provider)
+{
+	int err;
+
+	ledger->changed = true;
+	object->origin = provider->id;
+	err = model_put(ledger->model, object);
+	if (!err)
+		ledger->entered(key_object(ledger, key), ledger->context);
+	return err;
 }
 
 static void shadow_delete(struct ledger *ledger, struct shadow *shadow)
@@ -112,6 +127,11 @@ static struct provider *provider_find(const struct ledger *ledger, __u32 id)
 
 	HASH_FIND(hh, ledger->providers, &id, sizeof(id), provider);
 	return provider;
+}
+
+const char *ledger_file(const struct ledger *ledger, const struct object *object)
+{
+	return provider_find(ledger, object->origin)->name;
 }
 
 static struct shadow *shadow_find(const struct ledger *ledger, const char *key)
@@ -240,9 +260,7 @@ static int object_offer(struct ledger *ledger, const char *key, struct provider 
 			return err;
 		}
 	}
-	ledger->changed = true;
-	object->origin = provider->id;
-	return model_put(ledger->model, object);
+	return object_enter(ledger, key, object, provider);
 }
 
 /* A file no longer provides an object: the object of another file replaces it, or it is removed. */
@@ -256,17 +274,16 @@ static int object_release(struct ledger *ledger, const char *key, const struct p
 		shadow_drop(ledger, key, provider);
 		return 0;
 	}
-	ledger->changed = true;
 	heir = shadow_detach(ledger, key, NULL);
 	if (!heir) {
+		ledger->changed = true;
 		model_remove(ledger->model, (enum object_kind)key[0], key_namespace(key),
 			     key_name(key));
 		return 0;
 	}
-	heir->object->origin = heir->provider->id;
 	log_info("%s %s/%s is now the one in %s", object_kind_name((enum object_kind)key[0]),
 		 key_namespace(key), key_name(key), heir->provider->name);
-	err = model_put(ledger->model, heir->object);
+	err = object_enter(ledger, key, heir->object, heir->provider);
 	free(heir);
 	return err;
 }
@@ -295,7 +312,7 @@ static struct staged *staged_find(const struct staging *staging, const char *key
 	return staged;
 }
 
-/* True if the file already provides an identical object. */
+/* True if the file already provides an identical object on the same line. */
 static bool object_is_known(const struct staging *staging, const char *key,
 			    const struct object *object)
 {
@@ -303,7 +320,8 @@ static bool object_is_known(const struct staging *staging, const char *key,
 
 	if (!known || known->origin != staging->provider->id)
 		known = shadow_get(staging->ledger, key, staging->provider);
-	return known && object_equal(known, object);
+	return known && object_equal(known, object) &&
+	       (known->kind != OBJECT_SERVICE || known->service.line == object->service.line);
 }
 
 static struct staged *staged_get_or_add(struct staging *staging, const char *key, unsigned int line)

@@ -29,9 +29,13 @@ struct ledger {
 	struct shadow *shadows;
 	__u32 last_id;
 	bool changed; /* the model may have changed; the owner resets it */
+	/* Called with each object that has entered the model, new or changed. */
+	void (*entered)(const struct object *object, void *context);
+	void *context;
 };
 
-void ledger_init(struct ledger *ledger, struct model *model);
+void ledger_init(struct ledger *ledger, struct model *model,
+		 void (*entered)(const struct object *object, void *context), void *context);
 
 /*
  * Frees the objects kept aside. The objects in the model stay. The providers belong to the caller.
@@ -46,6 +50,9 @@ int ledger_join(struct ledger *ledger, struct provider *provider, const char *na
  * -ENOMEM.
  */
 int ledger_leave(struct ledger *ledger, struct provider *provider);
+
+/* The name of the file that an object of the model is from. */
+const char *ledger_file(const struct ledger *ledger, const struct object *object);
 
 /*
  * The objects of a file's new content, collected until the whole file has been read successfully.

@@ -261,6 +261,7 @@ static void changes_report(struct manifests *source, uint64_t woken_ns)
 		(void)uv_timer_start(&source->timer, manifests_on_timer, PATIENCE_MS, PATIENCE_MS);
 	if (!source->folder.ledger.changed)
 		return;
+	(void)folder_settle(&source->folder);
 	source->folder.ledger.changed = false;
 	source->events.changed(woken_ns, source->events.context);
 }
@@ -312,6 +313,7 @@ static struct manifests *manifests_new(const struct manifests_options *options, 
 				       const struct source_events *events)
 {
 	size_t dir_size = strlen(options->dir) + 1;
+	struct cluster_ips *cluster_ips;
 	struct manifests *source = calloc(1, sizeof(*source) + dir_size);
 
 	if (!source)
@@ -321,7 +323,13 @@ static struct manifests *manifests_new(const struct manifests_options *options, 
 	source->events = *events;
 	source->inotify = -1;
 	source->watch = -1;
-	folder_init(&source->folder, source->dir, model, &source->events);
+	cluster_ips = cluster_ips_new(options->service_cidrs, options->service_cidr_count,
+				      options->state_dir);
+	if (!cluster_ips) {
+		free(source);
+		return NULL;
+	}
+	folder_init(&source->folder, source->dir, model, cluster_ips, &source->events);
 	source->folder.is_strict = options->is_strict;
 	return source;
 }
@@ -335,6 +343,7 @@ static void manifests_freep(struct manifests **source)
 /* Watches before reading: a change in between is read twice, never missed. Logs. */
 static int manifests_open(struct manifests *source)
 {
+	unsigned int warnings;
 	int err;
 
 	source->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -352,10 +361,16 @@ static int manifests_open(struct manifests *source)
 	err = folder_scan(&source->folder);
 	if (err)
 		return log_err(err, "cannot read the folder of manifests %s", source->dir);
-	if (source->folder.is_strict && source->folder.refusals) {
-		(void)log_err(0, "--strict refuses %u of the %u manifests of %s: correct them",
-			      source->folder.refusals, folder_count(&source->folder), source->dir);
+	warnings = folder_settle(&source->folder);
+	if (source->folder.is_strict && (source->folder.refusals || warnings)) {
+		(void)log_err(0, "--strict: correct the mistakes in %s that are named above",
+			      source->dir);
 		return -EINVAL;
+	}
+	/* A file that cannot be used now may have had Services, and get them back. */
+	if (!source->folder.refusals) {
+		cluster_ips_forget_others(source->folder.cluster_ips, source->folder.ledger.model);
+		cluster_ips_keep(source->folder.cluster_ips);
 	}
 	source->folder.ledger.changed = false;
 	return 0;

@@ -58,6 +58,13 @@ struct manifests_options {
 	 * source does not open, and later the objects that the file had before stay.
 	 */
 	bool is_strict;
+	/*
+	 * Services without a ClusterIP get one from these; `state_dir` keeps which, NULL: no. All
+	 * borrowed, for as long as the source is open.
+	 */
+	const struct cidr *service_cidrs;
+	size_t service_cidr_count;
+	const char *state_dir;
 };
 
 /*

@@ -149,7 +149,10 @@ const char *unprogrammed_sentence(const struct unprogrammed *value, char buf[SEN
 			       "ExternalName: nothing to program, DNS answers for it");
 		break;
 	case UNPROGRAMMED_NO_CLUSTER_IP:
-		(void)snprintf(buf, SENTENCE_SIZE, "the API server has not given it a ClusterIP");
+		(void)snprintf(buf, SENTENCE_SIZE, "%s%s",
+			       *detail ? "it has no clusterIP: "
+				       : "the API server has not given it a ClusterIP",
+			       detail);
 		break;
 	case UNPROGRAMMED_OTHER_PROXY:
 		(void)snprintf(buf, SENTENCE_SIZE,
