@@ -88,6 +88,39 @@ static void an_entry_that_changes_hands_begins_anew(void **state)
 	assert_ptr_equal(rate_limit_find(entries, 1, &two, sizeof(two)), entry);
 }
 
+/* What was counted for a key and not logged yet is lost with its entry. */
+static void an_unlogged_entry_stays_while_others_are_free(void **state)
+{
+	struct rate_limit_entry *found[ENTRIES];
+
+	(void)state;
+	for (uint32_t key = 0; key < ENTRIES; key++) {
+		const uint32_t source = key + 1;
+
+		found[key] = rate_limit_find(entries, ENTRIES, &source, sizeof(source));
+		rate_limit_assign(found[key], &source, sizeof(source));
+		found[key]->count = 10 * source;
+	}
+	for (uint32_t key = 0; key < ENTRIES; key++) {
+		const uint32_t source = key + 1;
+
+		assert_ptr_equal(rate_limit_find(entries, ENTRIES, &source, sizeof(source)),
+				 found[key]);
+		assert_int_equal(found[key]->count, 10 * source);
+	}
+}
+
+static void a_full_table_gives_up_what_was_logged_first(void **state)
+{
+	const uint32_t another = 9;
+
+	(void)state;
+	assert_true(allows(1, 1020));
+	assert_true(allows(2, 1000));
+	assert_true(allows(3, 1010));
+	assert_ptr_equal(rate_limit_find(entries, ENTRIES, &another, sizeof(another)), &entries[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -96,6 +129,8 @@ int main(void)
 		cmocka_unit_test_setup(no_more_lines_a_minute_than_there_are_entries, setup),
 		cmocka_unit_test_setup(a_key_that_begins_like_another_is_another, setup),
 		cmocka_unit_test_setup(an_entry_that_changes_hands_begins_anew, setup),
+		cmocka_unit_test_setup(an_unlogged_entry_stays_while_others_are_free, setup),
+		cmocka_unit_test_setup(a_full_table_gives_up_what_was_logged_first, setup),
 	};
 
 	return cmocka_run_group_tests_name("rate limit", tests, NULL, NULL);

@@ -11,13 +11,19 @@ static bool entry_has_key(const struct rate_limit_entry *entry, const void *key,
 	       !memcmp(entry->key + size, zeros, RATE_LIMIT_KEY_SIZE - size);
 }
 
+static bool entry_is_free(const struct rate_limit_entry *entry)
+{
+	return entry_has_key(entry, "", 0);
+}
+
 struct rate_limit_entry *rate_limit_find(struct rate_limit_entry *entries, size_t count,
 					 const void *key, size_t size)
 {
 	struct rate_limit_entry *oldest = entries;
 
 	for (size_t i = 0; i < count; i++) {
-		if (entry_has_key(&entries[i], key, size))
+		/* Entries are assigned in order and never freed: all after a free one are free. */
+		if (entry_has_key(&entries[i], key, size) || entry_is_free(&entries[i]))
 			return &entries[i];
 		if (entries[i].logged_ns < oldest->logged_ns)
 			oldest = &entries[i];

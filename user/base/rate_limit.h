@@ -22,7 +22,7 @@ struct rate_limit_entry {
 
 /*
  * The entry of the key (of RATE_LIMIT_KEY_SIZE bytes at most, not all zero), which was assigned to
- * it before, or else the entry that was logged least recently.
+ * it before, or else a free entry, or else the one that was logged least recently.
  */
 struct rate_limit_entry *rate_limit_find(struct rate_limit_entry *entries, size_t count,
 					 const void *key, size_t size);
