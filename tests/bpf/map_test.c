@@ -18,9 +18,10 @@
 #include "base/cleanup.h"
 #include "base/map.h"
 
-#define MANY       5000 /* more than one batch */
-#define ENTRIES    8192
-#define TRIE_BYTES 4
+#define MANY        5000 /* more than one batch */
+#define ENTRIES     8192
+#define TRIE_BYTES  4
+#define LARGE_VALUE 65536
 
 struct trie_key {
 	__u32 prefix;
@@ -32,6 +33,7 @@ struct cpu_value {
 	__u64 packets;
 	__u32 bytes;
 };
+#define CPU_VALUE_SIZE (offsetof(struct cpu_value, bytes) + sizeof(__u32))
 
 /* How often each number was handed on, as a key. */
 struct seen {
@@ -40,16 +42,21 @@ struct seen {
 	int delete_from; /* -1: nothing is deleted */
 };
 
-static int map_new(enum bpf_map_type type, __u32 key_size, __u32 value_size)
+static int map_new_of(enum bpf_map_type type, __u32 key_size, __u32 value_size, __u32 entries)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = 0);
 	int fd;
 
 	if (type == BPF_MAP_TYPE_LPM_TRIE)
 		options.map_flags = BPF_F_NO_PREALLOC;
-	fd = bpf_map_create(type, "map_test", key_size, value_size, ENTRIES, &options);
+	fd = bpf_map_create(type, "map_test", key_size, value_size, entries, &options);
 	assert_true(fd >= 0);
 	return fd;
+}
+
+static int map_new(enum bpf_map_type type, __u32 key_size, __u32 value_size)
+{
+	return map_new_of(type, key_size, value_size, ENTRIES);
 }
 
 /* Entries 0 to `count` - 1; the value is twice the key. */
@@ -136,6 +143,13 @@ static void then_entries_are_left(int fd, size_t count)
 	assert_int_equal(seen.count, count);
 }
 
+static bool is_never(const void *key, const void *context)
+{
+	(void)key;
+	(void)context;
+	return false;
+}
+
 static void every_entry_of_a_hash_table_is_handed_on_once(void **state)
 {
 	auto_cleanup(cleanup_fd) int fd = hash_new(MANY);
@@ -176,12 +190,20 @@ static void an_empty_map_has_nothing_to_hand_on(void **state)
 {
 	auto_cleanup(cleanup_fd) int hash = hash_new(0);
 	auto_cleanup(cleanup_fd) int trie = trie_new(0);
+	auto_cleanup(cleanup_fd) int percpu =
+		map_new(BPF_MAP_TYPE_PERCPU_HASH, sizeof(__u32), sizeof(__u64));
+	auto_cleanup(map_walk_fini) struct map_walk walk;
 	struct seen seen = {.delete_from = -1};
 
 	(void)state;
 	assert_int_equal(map_each(hash, entry_seen, &seen), 0);
 	assert_int_equal(map_each(trie, range_seen, &seen), 0);
+	assert_int_equal(map_each(percpu, entry_seen, &seen), 0);
+	assert_int_equal(map_walk_init(&walk, percpu), 0);
+	walk.has_no_batches = true;
+	assert_int_equal(map_step(&walk, entry_seen, &seen), 0);
 	assert_int_equal(seen.count, 0);
+	assert_int_equal(map_keep_only(hash, is_never, NULL), 0);
 }
 
 static void what_is_no_map_is_an_error(void **state)
@@ -225,6 +247,68 @@ static void a_bucket_larger_than_the_batch_makes_it_grow(void **state)
 	assert_int_equal(more, 0);
 	assert_in_range(walk.room, 2, 1024);
 	then_each_was_seen_once(&seen, MANY);
+}
+
+static void link_seen(const void *key, const void *value, void *context)
+{
+	struct seen *seen = context;
+	__u32 number, ifindex;
+
+	memcpy(&number, key, sizeof(number));
+	memcpy(&ifindex, value, sizeof(ifindex));
+	assert_int_equal(ifindex, 1);
+	seen->times[number]++;
+	seen->count++;
+}
+
+/* The kernel refuses to read maps of this type in batches. */
+static void a_kernel_that_refuses_batches_hands_on_one_by_one(void **state)
+{
+	auto_cleanup(cleanup_fd) int fd =
+		map_new(BPF_MAP_TYPE_DEVMAP_HASH, sizeof(__u32), sizeof(__u32));
+	struct seen seen = {};
+	const __u32 ifindex = 1;
+
+	(void)state;
+	for (__u32 key = 0; key < MANY; key++)
+		assert_int_equal(bpf_map_update_elem(fd, &key, &ifindex, BPF_ANY), 0);
+	assert_int_equal(map_each(fd, link_seen, &seen), 0);
+	then_each_was_seen_once(&seen, MANY);
+}
+
+static void large_value_seen(const void *key, const void *value, void *context)
+{
+	const char *bytes = value;
+	size_t *count = context;
+
+	(void)key;
+	assert_int_equal(bytes[LARGE_VALUE - 1], 7);
+	(*count)++;
+}
+
+static void a_walk_reserves_no_more_than_the_map_has_entries(void **state)
+{
+	auto_cleanup(cleanup_fd) int one =
+		map_new_of(BPF_MAP_TYPE_ARRAY, sizeof(__u32), LARGE_VALUE, 1);
+	auto_cleanup(cleanup_fd) int hash =
+		map_new_of(BPF_MAP_TYPE_HASH, sizeof(__u32), LARGE_VALUE, 3);
+	auto_cleanup(map_walk_fini) struct map_walk walk_one;
+	auto_cleanup(map_walk_fini) struct map_walk walk_hash;
+	const char value[LARGE_VALUE] = {[LARGE_VALUE - 1] = 7};
+	size_t count = 0;
+
+	(void)state;
+	for (__u32 key = 0; key < 3; key++)
+		assert_int_equal(bpf_map_update_elem(hash, &key, value, BPF_ANY), 0);
+	assert_int_equal(bpf_map_update_elem(one, &(__u32){0}, value, BPF_ANY), 0);
+	assert_int_equal(map_walk_init(&walk_one, one), 0);
+	assert_int_equal(walk_one.room, 1);
+	assert_int_equal(map_walk_init(&walk_hash, hash), 0);
+	assert_int_equal(walk_hash.room, 3);
+	assert_int_equal(map_each(one, large_value_seen, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(map_each(hash, large_value_seen, &count), 0);
+	assert_int_equal(count, 1 + 3);
 }
 
 /* The flow table may grow while the agent reads it. */
@@ -276,6 +360,77 @@ static void an_entry_may_be_deleted_when_it_is_handed_on(void **state)
 	then_entries_are_left(trie, 0);
 }
 
+/* Every CPU gets its number in addition, so that a CPU left out or counted twice is noticed. */
+static void cpu_value_write(int fd, __u32 key, struct cpu_value value, size_t value_size)
+{
+	size_t size = (value_size + 7) / 8 * 8;
+	int cpus = libbpf_num_possible_cpus();
+	auto_cleanup(cleanup_free) char *values = calloc((size_t)cpus, size);
+
+	assert_non_null(values);
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		const struct cpu_value one = {.packets = value.packets + (__u64)cpu,
+					      .bytes = value.bytes + (__u32)cpu};
+
+		memcpy(values + (size_t)cpu * size, &one, value_size);
+	}
+	assert_int_equal(bpf_map_update_elem(fd, &key, values, BPF_ANY), 0);
+}
+
+static void sum_deleted(const void *key, const void *value, void *context)
+{
+	const int *fd = context;
+
+	(void)value;
+	assert_int_equal(bpf_map_delete_elem(*fd, key), 0);
+}
+
+static void an_entry_with_values_of_all_cpus_may_be_deleted(void **state)
+{
+	auto_cleanup(cleanup_fd) int fd =
+		map_new(BPF_MAP_TYPE_PERCPU_HASH, sizeof(__u32), sizeof(__u64));
+
+	(void)state;
+	for (__u32 key = 0; key < 100; key++)
+		cpu_value_write(fd, key, (struct cpu_value){.packets = key}, sizeof(__u64));
+	assert_int_equal(map_each(fd, sum_deleted, &fd), 0);
+	then_entries_are_left(fd, 0);
+}
+
+/* Somebody else deletes the entry that the walk would go on from. */
+static void position_deleted(const void *key, const void *value, void *context)
+{
+	struct seen *seen = context;
+	__u32 number, next;
+
+	(void)value;
+	memcpy(&number, key, sizeof(number));
+	seen->times[number] = 1;
+	if (seen->delete_from < 0 || bpf_map_get_next_key(seen->delete_from, key, &next))
+		return;
+	assert_int_equal(bpf_map_delete_elem(seen->delete_from, &next), 0);
+	seen->times[next] = 1;
+	seen->delete_from = -1;
+}
+
+static void a_walk_ends_though_its_position_is_deleted(void **state)
+{
+	auto_cleanup(cleanup_fd) int fd = hash_new(MANY);
+	auto_cleanup(map_walk_fini) struct map_walk walk;
+	struct seen seen = {.delete_from = fd};
+	int more;
+
+	(void)state;
+	assert_int_equal(map_walk_init(&walk, fd), 0);
+	walk.has_no_batches = true;
+	while ((more = map_step(&walk, position_deleted, &seen)) > 0)
+		;
+	assert_int_equal(more, 0);
+	for (__u32 number = 0; number < MANY; number++)
+		assert_int_equal(seen.times[number], 1);
+	then_entries_are_left(fd, MANY - 1);
+}
+
 static bool is_small_and_even(const void *key, const void *context)
 {
 	const __u32 *limit = context;
@@ -293,13 +448,6 @@ static bool range_is_small(const void *key, const void *context)
 
 	memcpy(&number, range->bytes, sizeof(number));
 	return number < *limit;
-}
-
-static bool is_never(const void *key, const void *context)
-{
-	(void)key;
-	(void)context;
-	return false;
 }
 
 static void only_what_is_wanted_stays_in_a_map(void **state)
@@ -332,23 +480,6 @@ static void an_entry_that_cannot_be_deleted_is_an_error(void **state)
 	assert_int_equal(map_keep_only(fd, is_never, NULL), -EINVAL);
 }
 
-/* Every CPU gets its number in addition, so that a CPU left out or counted twice is noticed. */
-static void cpu_value_write(int fd, __u32 key, struct cpu_value value)
-{
-	size_t size = (sizeof(value.packets) + sizeof(value.bytes) + 7) / 8 * 8;
-	int cpus = libbpf_num_possible_cpus();
-	auto_cleanup(cleanup_free) char *values = calloc((size_t)cpus, size);
-
-	assert_non_null(values);
-	for (int cpu = 0; cpu < cpus; cpu++) {
-		const struct cpu_value one = {.packets = value.packets + (__u64)cpu,
-					      .bytes = value.bytes + (__u32)cpu};
-
-		memcpy(values + (size_t)cpu * size, &one, sizeof(one));
-	}
-	assert_int_equal(bpf_map_update_elem(fd, &key, values, BPF_ANY), 0);
-}
-
 static void then_it_is_the_sum(const struct cpu_value *sum, struct cpu_value value)
 {
 	__u32 cpus = (__u32)libbpf_num_possible_cpus();
@@ -364,7 +495,7 @@ static void sum_seen(const void *key, const void *value, void *context)
 
 	memcpy(&number, key, sizeof(number));
 	if (number == 7)
-		memcpy(seen, value, offsetof(struct cpu_value, bytes) + sizeof(seen->bytes));
+		memcpy(seen, value, CPU_VALUE_SIZE);
 }
 
 static void values_of_all_cpus_are_added(void **state)
@@ -376,15 +507,13 @@ static void values_of_all_cpus_are_added(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-		auto_cleanup(cleanup_fd) int fd =
-			map_new(types[i], sizeof(__u32), offsetof(struct cpu_value, bytes) + 4);
+		auto_cleanup(cleanup_fd) int fd = map_new(types[i], sizeof(__u32), CPU_VALUE_SIZE);
 		struct cpu_value sum = {}, found = {};
 
-		cpu_value_write(fd, key, value);
+		cpu_value_write(fd, key, value, CPU_VALUE_SIZE);
 		assert_int_equal(map_each(fd, sum_seen, &sum), 0);
 		then_it_is_the_sum(&sum, value);
-		assert_int_equal(
-			map_lookup_sum(fd, &key, offsetof(struct cpu_value, bytes) + 4, &found), 0);
+		assert_int_equal(map_lookup_sum(fd, &key, CPU_VALUE_SIZE, &found), 0);
 		then_it_is_the_sum(&found, value);
 	}
 }
@@ -418,9 +547,13 @@ int main(void)
 		cmocka_unit_test(an_empty_map_has_nothing_to_hand_on),
 		cmocka_unit_test(what_is_no_map_is_an_error),
 		cmocka_unit_test(a_map_without_batches_is_read_one_by_one),
+		cmocka_unit_test(a_kernel_that_refuses_batches_hands_on_one_by_one),
+		cmocka_unit_test(a_walk_reserves_no_more_than_the_map_has_entries),
 		cmocka_unit_test(a_bucket_larger_than_the_batch_makes_it_grow),
 		cmocka_unit_test(a_step_is_bounded_and_needs_no_descriptor_of_the_caller),
 		cmocka_unit_test(an_entry_may_be_deleted_when_it_is_handed_on),
+		cmocka_unit_test(an_entry_with_values_of_all_cpus_may_be_deleted),
+		cmocka_unit_test(a_walk_ends_though_its_position_is_deleted),
 		cmocka_unit_test(only_what_is_wanted_stays_in_a_map),
 		cmocka_unit_test(an_entry_that_cannot_be_deleted_is_an_error),
 		cmocka_unit_test(values_of_all_cpus_are_added),

@@ -104,6 +104,7 @@ int map_walk_init(struct map_walk *walk, int fd)
 	struct bpf_map_info info = {};
 	__u32 info_size = sizeof(info);
 	size_t position_size;
+	uint32_t room;
 	int err;
 
 	*walk = (struct map_walk){.fd = -1};
@@ -127,11 +128,14 @@ int map_walk_init(struct map_walk *walk, int fd)
 	}
 	/* In batches of a trie the position is a key: if it is deleted, the walk starts over. */
 	walk->has_no_batches = info.type == BPF_MAP_TYPE_LPM_TRIE;
+	/* Values may be large: a map of one entry needs room for one. */
+	room = info.max_entries < STEP_ENTRIES ? info.max_entries : STEP_ENTRIES;
+	room = room ? room : 1;
 	/*
 	 * Bounds the walk: without batches the kernel starts over when the entry at the position is
 	 * deleted.
 	 */
-	walk->steps_left = 2ULL * info.max_entries / STEP_ENTRIES + 2;
+	walk->steps_left = 2ULL * info.max_entries / room + 2;
 	/* The position is the number of a bucket (in batches) or a key. */
 	position_size = info.key_size > sizeof(uint32_t) ? info.key_size : sizeof(uint32_t);
 	walk->position = calloc(1, position_size);
@@ -139,7 +143,7 @@ int map_walk_init(struct map_walk *walk, int fd)
 	walk->sum = calloc(1, walk->value_size);
 	if (!walk->position || !walk->next || !walk->sum)
 		return -ENOMEM;
-	return walk_make_room(walk, STEP_ENTRIES);
+	return walk_make_room(walk, room);
 }
 
 void map_walk_fini(struct map_walk *walk)
