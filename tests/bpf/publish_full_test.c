@@ -269,6 +269,23 @@ static void then_indexes_are_unique(struct fixture *fixture)
 	assert_int_equal(map_each(fixture->maps.addresses, index_take, &indexes), 0);
 }
 
+static int when_service_with_ranges(struct fixture *fixture, const char *name, const char *vip,
+				    const char *endpoints, uint32_t count)
+{
+	struct cidr ranges[SOURCE_RANGES + 1];
+	struct port_plan plan;
+
+	port_begin(&plan, name, vip, IPPROTO_TCP);
+	port_add_text(&plan, endpoints);
+	assert_true(count <= SOURCE_RANGES + 1);
+	for (uint32_t i = 0; i < count; i++)
+		ranges[i] = (struct cidr){.addr = ip_number("192.0", i << 8), .prefix = 120};
+	plan.port.source_ranges = ranges;
+	plan.port.source_range_count = count;
+	plan.port.flags |= SERVICE_SOURCE_RANGES;
+	return when_applied(fixture, &plan);
+}
+
 /*
  * The last step of a change fails, when its addresses are written; one is VIP and backend at once.
  */
@@ -287,9 +304,11 @@ static void test_last_step_that_fails(void **state)
 	when_started(fixture);
 	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1"), 0);
 
-	assert_int_equal(when_service(fixture, "both", "10.0.0.9", "9"), -ENOSPC);
+	assert_int_equal(when_service_with_ranges(fixture, "both", "10.0.0.9", "9", 2), -ENOSPC);
 
 	then_full(fixture, "both", "services", "--max-services");
+	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 0);
+	assert_int_equal(numbers_of(fixture).source_ranges, 0);
 	then_address(fixture, "10.0.0.9", ADDRESS_EXTERNAL); /* its ClusterIP is left alone */
 	when_gone(fixture, "both");
 	when_settled(fixture);
@@ -304,6 +323,43 @@ static void test_last_step_that_fails(void **state)
 	fixture_free(fixture);
 }
 
+static void then_name_has(struct fixture *fixture, const char *vip, uint32_t endpoints)
+{
+	const uint32_t id = service_id_of(fixture, vip, IPPROTO_TCP);
+	struct service_name name;
+
+	assert_int_equal(bpf_map_lookup_elem(fixture->maps.service_names, &id, &name), 0);
+	assert_int_equal(name.total, endpoints);
+}
+
+static void test_source_ranges_full(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(when_service_with_ranges(fixture, "web", "10.96.0.1", "1 2", 3), 0);
+
+	assert_int_equal(
+		when_service_with_ranges(fixture, "web", "10.96.0.1", "1 2 3", SOURCE_RANGES + 1),
+		-ENOSPC);
+	then_full(fixture, "web", "source_ranges", "--max-source-ranges");
+	then_served(fixture, "10.96.0.1", "1 2");
+	then_name_has(fixture, "10.96.0.1", 2);
+	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 3);
+	assert_int_equal(numbers_of(fixture).source_ranges, 3);
+
+	assert_int_equal(
+		when_service_with_ranges(fixture, "api", "10.96.0.2", "4", SOURCE_RANGES + 1),
+		-ENOSPC);
+	then_full(fixture, "api", "source_ranges", "--max-source-ranges");
+	assert_int_equal(map_count(fixture->maps.service_names, sizeof(uint32_t)), 1);
+	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 3);
+
+	assert_int_equal(when_service_with_ranges(fixture, "web", "10.96.0.1", "1 2 3", 1), 0);
+	then_fits(fixture, "web");
+	then_name_has(fixture, "10.96.0.1", 3);
+	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +372,8 @@ int main(void)
 		     test_frontends_full),
 		TEST("addresses full: refused by name, rolled back, tried again",
 		     test_addresses_full),
+		TEST("source_ranges full: no name of what was refused is left",
+		     test_source_ranges_full),
 		TEST("a change that does not fit leaves the service port as it was",
 		     test_change_that_does_not_fit),
 		TEST("a plan that does not fit leaves the service port as it was",

@@ -20,7 +20,8 @@ struct change {
 	uint32_t cluster_count, local_count;
 	struct slot_range cluster_range, local_range;
 	bool swings_cluster, swings_local;
-	uint32_t *addresses; /* by planned frontend: index of its address if it is new; else 0 */
+	uint32_t *addresses;    /* by planned frontend: index of its address if it is new; else 0 */
+	uint32_t ranges_before; /* how many source ranges the port had */
 };
 
 static void change_fini(const struct change *change)
@@ -96,7 +97,7 @@ static int change_write_lists(struct slot_lists *lists, const struct planned_por
 
 /*
  * Does all that can fail. Programs do not use any of it yet, so on failure change_undo takes it
- * back.
+ * back, except for the name, which comes last.
  */
 static int change_prepare(struct publisher *publisher, struct port_record *port,
 			  const struct planned_port *planned, struct change *change)
@@ -125,15 +126,16 @@ static int change_prepare(struct publisher *publisher, struct port_record *port,
 		if (err)
 			return err;
 	}
-	err = service_set_write_name(&publisher->services, port->id, &planned->name);
+	err = source_ranges_add(&publisher->ranges, port, planned);
 	if (err)
 		return err;
-	return source_ranges_add(&publisher->ranges, port, planned);
+	return service_set_write_name(&publisher->services, port->id, &planned->name);
 }
 
-static void change_undo(struct publisher *publisher, const struct planned_port *planned,
-			const struct change *change)
+static void change_undo(struct publisher *publisher, struct port_record *port,
+			const struct planned_port *planned, const struct change *change)
 {
+	source_ranges_undo(&publisher->ranges, port, change->ranges_before);
 	slot_lists_drop(&publisher->lists, change->cluster_range);
 	slot_lists_drop(&publisher->lists, change->local_range);
 	/* Frontends first: the last backend at an address takes the address's record with it. */
@@ -282,9 +284,10 @@ int port_apply(struct publisher *publisher, struct service_record *service,
 			return err;
 	}
 	port->is_claimed = true;
+	change.ranges_before = port->range_count;
 	err = change_prepare(publisher, port, planned, &change);
 	if (err) {
-		change_undo(publisher, planned, &change);
+		change_undo(publisher, port, planned, &change);
 		if (is_new)
 			service_set_undo_port(&publisher->services, service, port);
 		return err;

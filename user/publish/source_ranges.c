@@ -83,10 +83,13 @@ int source_ranges_add(struct source_ranges *ranges, struct port_record *port,
 		if (!range_is_among(&planned->source_ranges[i], port->ranges, before))
 			err = range_add(ranges, port, &planned->source_ranges[i]);
 	}
-	while (err && port->range_count > before)
-		range_remove(ranges, port, &port->ranges[--port->range_count]);
-	source_ranges_sort(port);
 	return err;
+}
+
+void source_ranges_undo(struct source_ranges *ranges, struct port_record *port, uint32_t before)
+{
+	while (port->range_count > before)
+		range_remove(ranges, port, &port->ranges[--port->range_count]);
 }
 
 bool source_ranges_remove_others(struct source_ranges *ranges, struct port_record *port,
@@ -102,6 +105,7 @@ bool source_ranges_remove_others(struct source_ranges *ranges, struct port_recor
 			range_remove(ranges, port, &port->ranges[i]);
 	}
 	port->range_count = kept;
+	source_ranges_sort(port);
 	return kept != before;
 }
 

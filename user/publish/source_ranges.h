@@ -18,12 +18,14 @@ struct source_ranges {
 };
 
 /*
- * Adds the planned ranges to the existing ones, before the port begins to check them, so that no
- * permitted client is refused in between. Returns 0, -ENOSPC or another negative errno; on error
- * the map is as before.
+ * Adds the planned ranges behind the existing ones, before the port begins to check them, so that
+ * no permitted client is refused in between. Ends with source_ranges_remove_others, or with
+ * source_ranges_undo, which removes all but the first `before`. Returns 0, -ENOSPC or another
+ * negative errno.
  */
 int source_ranges_add(struct source_ranges *ranges, struct port_record *port,
 		      const struct planned_port *planned);
+void source_ranges_undo(struct source_ranges *ranges, struct port_record *port, uint32_t before);
 
 /* Removes the ranges that are not in the plan; NULL: all. Returns true if there were any. */
 bool source_ranges_remove_others(struct source_ranges *ranges, struct port_record *port,
