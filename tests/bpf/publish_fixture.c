@@ -13,6 +13,7 @@
 
 #include "base/address.h"
 #include "base/map.h"
+#include "base/log.h"
 
 const struct sizes usual_sizes = {64, 1024, 256, 64, 512};
 
@@ -95,6 +96,8 @@ struct fixture *given_maps(const struct sizes *sizes)
 	maps->services_max = sizes->services;
 	maps->slots_max = sizes->slots;
 	maps->backends_max = sizes->backends;
+	maps->frontends_max = sizes->frontends;
+	maps->addresses_max = sizes->addresses;
 	return fixture;
 }
 
@@ -466,4 +469,25 @@ void when_restarted(struct fixture *fixture)
 {
 	when_stopped(fixture);
 	when_started(fixture);
+}
+
+static int log_file, log_saved;
+
+void log_begin(void)
+{
+	log_file = memfd_create("log", MFD_CLOEXEC);
+	log_saved = dup(STDERR_FILENO);
+	assert_true(log_file >= 0 && log_saved >= 0);
+	assert_true(dup2(log_file, STDERR_FILENO) >= 0);
+	log_set_level(LOG_WARNING);
+}
+
+void log_end(char ret_text[TEXT_SIZE])
+{
+	log_set_level(LOG_ERROR);
+	assert_true(dup2(log_saved, STDERR_FILENO) >= 0);
+	memset(ret_text, 0, TEXT_SIZE);
+	assert_true(pread(log_file, ret_text, TEXT_SIZE - 1, 0) >= 0);
+	(void)close(log_saved);
+	(void)close(log_file);
 }

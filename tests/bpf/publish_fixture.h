@@ -107,3 +107,7 @@ struct dump dump_of(struct fixture *fixture);
 void then_unchanged(struct fixture *fixture, struct dump *before);
 void then_left(struct fixture *fixture, const char *expected);
 void when_restarted(struct fixture *fixture);
+
+/* Warnings and errors that are logged in between; log_end stores them in `ret_text`. */
+void log_begin(void);
+void log_end(char ret_text[TEXT_SIZE]);

@@ -360,6 +360,28 @@ static void test_source_ranges_full(void **state)
 	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 1);
 }
 
+static void test_node_addresses_that_do_not_fit(void **state)
+{
+	const struct sizes sizes = {16, 64, 64, 16, 4}; /* 3 addresses */
+	const struct ip_addr addrs[] = {ip("192.0.2.1"), ip("192.0.2.2"), ip("192.0.2.3"),
+					ip("192.0.2.4")};
+	struct fixture *fixture = given_maps(&sizes);
+	char text[TEXT_SIZE];
+	int err;
+
+	(void)state;
+	when_started(fixture);
+	log_begin();
+	err = publisher_write_node_addresses(fixture->publisher, addrs, 4);
+	log_end(text);
+
+	assert_int_equal(err, -ENOSPC);
+	assert_non_null(strstr(text, "map addresses is full: raise --max-backends"));
+	then_address(fixture, "192.0.2.3", ADDRESS_NODE);
+	then_address(fixture, "192.0.2.4", 0);
+	fixture_free(fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -372,6 +394,8 @@ int main(void)
 		     test_frontends_full),
 		TEST("addresses full: refused by name, rolled back, tried again",
 		     test_addresses_full),
+		TEST("addresses of the node that do not fit are logged with the map that is full",
+		     test_node_addresses_that_do_not_fit),
 		TEST("source_ranges full: no name of what was refused is left",
 		     test_source_ranges_full),
 		TEST("a change that does not fit leaves the service port as it was",

@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -204,18 +203,12 @@ static void test_list_that_is_no_list(void **state)
 /* Starts, and returns how many lines of the log say that something was put right. */
 static int when_started_with_log(struct fixture *fixture)
 {
-	char text[TEXT_SIZE] = "";
-	int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO), lines = 0;
+	char text[TEXT_SIZE];
+	int lines = 0;
 
-	assert_true(log >= 0 && saved >= 0);
-	assert_true(dup2(log, STDERR_FILENO) >= 0);
-	log_set_level(LOG_WARNING);
+	log_begin();
 	when_started(fixture);
-	log_set_level(LOG_ERROR);
-	assert_true(dup2(saved, STDERR_FILENO) >= 0);
-	assert_true(pread(log, text, sizeof(text) - 1, 0) >= 0);
-	(void)close(saved);
-	(void)close(log);
+	log_end(text);
 	for (const char *at = text; (at = strstr(at, "put right")); at++)
 		lines++;
 	return lines;
@@ -335,9 +328,45 @@ static void test_stop_after_a_policy_change(void **state)
 	then_state(fixture, 2, BACKEND_DRAINING);
 }
 
+static void test_map_that_cannot_be_opened(void **state)
+{
+	static const struct {
+		size_t map; /* where its descriptor is */
+		const char *said;
+	} cases[] = {
+		{offsetof(struct publisher_maps, services), "table of services"},
+		{offsetof(struct publisher_maps, slots), "table of slots"},
+		{offsetof(struct publisher_maps, address_flows), "table of addresses"},
+		{offsetof(struct publisher_maps, backends), "table of backends"},
+		{offsetof(struct publisher_maps, node_ports), "map node_ports"},
+		{offsetof(struct publisher_maps, addresses), "map addresses"},
+		{offsetof(struct publisher_maps, service_names), "map service_names"},
+		{offsetof(struct publisher_maps, frontends), "map frontends"},
+		{offsetof(struct publisher_maps, source_ranges), "map source_ranges"},
+		{offsetof(struct publisher_maps, unprogrammed), "map unprogrammed"},
+	};
+	const struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct publisher_maps maps = fixture->maps;
+		struct publisher *publisher = NULL;
+		char text[TEXT_SIZE];
+		int err;
+
+		memcpy((char *)&maps + cases[i].map, &(int){-1}, sizeof(int));
+		log_begin();
+		err = publisher_open(&maps, &publisher);
+		log_end(text);
+		assert_true(err < 0);
+		assert_non_null(strstr(text, cases[i].said));
+		assert_null(publisher);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST("a map that cannot be opened is named", test_map_that_cannot_be_opened),
 		TEST("a restart with the same plans writes nothing", test_restart_writes_nothing),
 		TEST("after a restart nothing goes before the source was read",
 		     test_nothing_is_removed_before_it_is_known_to_be_gone),

@@ -154,7 +154,7 @@ int plane_open(uv_loop_t *loop, const struct plane_options *options, struct plan
 	addrs = link_watch_addresses(plane->links, &count);
 	err = publisher_write_node_addresses(plane->publisher, addrs, count);
 	if (err)
-		return log_err(err, "cannot record the node's addresses");
+		return err;
 	*ret_plane = take_ptr(plane);
 	return 0;
 }

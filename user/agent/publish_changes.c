@@ -323,8 +323,7 @@ void agent_addresses_changed(void *context)
 	size_t count;
 
 	addrs = link_watch_addresses(agent->plane->links, &count);
-	if (publisher_write_node_addresses(agent->plane->publisher, addrs, count))
-		log_warning("the node's addresses could not all be recorded");
+	(void)publisher_write_node_addresses(agent->plane->publisher, addrs, count);
 	if (!agent->status.synced_ns)
 		return;
 	agent_refresh_inputs(agent);

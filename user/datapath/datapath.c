@@ -529,6 +529,9 @@ size_t datapath_socket_programs(const struct datapath *datapath,
 
 struct publisher_maps datapath_publisher_maps(const struct datapath *datapath)
 {
+	const uint32_t addresses = datapath_map_entries(datapath, MAP_ADDRESSES);
+	const uint32_t address_flows = datapath_map_entries(datapath, MAP_ADDRESS_FLOWS);
+
 	return (struct publisher_maps){
 		.frontends = datapath_map(datapath, MAP_FRONTENDS),
 		.addresses = datapath_map(datapath, MAP_ADDRESSES),
@@ -546,6 +549,8 @@ struct publisher_maps datapath_publisher_maps(const struct datapath *datapath)
 		.services_max = datapath_map_entries(datapath, MAP_SERVICES),
 		.slots_max = datapath_map_entries(datapath, MAP_SLOTS),
 		.backends_max = datapath_map_entries(datapath, MAP_BACKENDS),
+		.frontends_max = datapath_map_entries(datapath, MAP_FRONTENDS),
+		.addresses_max = addresses < address_flows ? addresses : address_flows,
 	};
 }
 

@@ -8,7 +8,6 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/lookup.h"
-#include "base/map.h"
 #include "fairlead/atomic.h"
 #include "publish/mapped_array.h"
 
@@ -23,18 +22,12 @@
 int address_set_init(struct address_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage)
 {
-	const uint32_t entries = map_max_entries(maps->addresses);
-
 	*set = (struct address_set){
 		.map = maps->addresses,
+		.max = maps->addresses_max,
 		.retirement = retirement,
 		.shortage = shortage,
 	};
-	set->max = map_max_entries(maps->address_flows);
-	if (!set->max || !entries)
-		return -EBADF;
-	if (entries < set->max)
-		set->max = entries;
 	set->flows = mapped_array_of(maps->address_flows, set->max, sizeof(*set->flows));
 	if (!set->flows)
 		return -errno;
@@ -104,8 +97,10 @@ uint32_t address_set_get_or_add(struct address_set *set, const struct ip_addr *a
 	if (index)
 		return index;
 	index = id_pool_alloc(&set->ids);
-	if (!index)
+	if (!index) {
+		(void)shortage_record(set->shortage, FULL_ADDRESSES);
 		return 0;
+	}
 	set->records[index] = record_make(set, addr);
 	set->flows[index] = (struct address_flows){};
 	id_index_add(&set->index, hash_of(addr), index);
@@ -208,6 +203,27 @@ bool address_set_can_count(const struct address_set *set, uint32_t index, enum f
 		return record->vips < CLUSTER_IPS_MAX;
 	return (kind == FRONTEND_NODE_PORT ? record->node_ports : record->externals) <
 	       FRONTENDS_MAX;
+}
+
+int address_set_gain_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind)
+{
+	int err;
+
+	if (!index)
+		return 0;
+	address_set_count_frontend(set, index, kind, 1);
+	err = address_set_sync(set, index);
+	if (err)
+		address_set_count_frontend(set, index, kind, -1);
+	return err;
+}
+
+void address_set_lose_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind)
+{
+	if (!index)
+		return;
+	address_set_count_frontend(set, index, kind, -1);
+	(void)address_set_sync(set, index);
 }
 
 bool address_set_retire_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind)

@@ -53,7 +53,10 @@ int address_set_init(struct address_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage);
 void address_set_fini(struct address_set *set);
 
-/* The index of the address, or 0: it has none, or there is no room for one. */
+/*
+ * The index of the address, or 0: it has none, or there is no room for one, which is recorded as a
+ * shortage.
+ */
 uint32_t address_set_find(const struct address_set *set, const struct ip_addr *addr);
 uint32_t address_set_get_or_add(struct address_set *set, const struct ip_addr *addr);
 
@@ -78,6 +81,13 @@ void address_set_count_frontend(struct address_set *set, uint32_t index, enum fr
 
 /* False if the count of frontends of that kind has reached its limit. */
 bool address_set_can_count(const struct address_set *set, uint32_t index, enum frontend_kind kind);
+
+/*
+ * Counts a frontend of that kind at the address, or no longer, and updates the map; nothing if the
+ * address is 0, a loopback one. Gaining returns 0 or a negative errno, and then nothing is counted.
+ */
+int address_set_gain_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind);
+void address_set_lose_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind);
 
 /*
  * Counts a frontend of that kind as gone, and updates the map. Returns true if the address now

@@ -36,13 +36,17 @@ static void visit_entry(const void *key, const void *value, void *context)
 		visit->err = visit->fn(visit->adoption, key, value);
 }
 
-/* Calls `fn` with each key and value; it may delete the entry it is given. */
-static int map_visit(int map, visit_fn fn, struct adoption *adoption)
+/* Calls `fn` with each key and value; it may delete the entry it is given. Logs. */
+static int map_visit(int map, enum map_id id, visit_fn fn, struct adoption *adoption)
 {
 	struct visit visit = {.fn = fn, .adoption = adoption};
 	int err = map_each(map, visit_entry, &visit);
 
-	return visit.err ? visit.err : err;
+	if (err)
+		return log_err(err, "cannot read the map %s", map_table[id].name);
+	return visit.err ? log_err(visit.err, "cannot adopt the entries of the map %s",
+				   map_table[id].name)
+			 : 0;
 }
 
 static int visit_address(struct adoption *adoption, const void *key, const void *value)
@@ -286,19 +290,19 @@ static int adoption_run(struct adoption *adoption)
 	struct publisher *publisher = adoption->publisher;
 	int err;
 
-	err = map_visit(publisher->addresses.map, visit_address, adoption);
+	err = map_visit(publisher->addresses.map, MAP_ADDRESSES, visit_address, adoption);
 	if (err)
 		return err;
 	id_pool_reserved(&publisher->addresses.ids);
 	backend_set_adopt(&publisher->backends, &adoption->backends);
-	err = map_visit(publisher->services.names, visit_name, adoption);
+	err = map_visit(publisher->services.names, MAP_SERVICE_NAMES, visit_name, adoption);
 	if (err)
 		return err;
 	services_repair(&publisher->services);
-	err = map_visit(publisher->frontends.map, visit_frontend, adoption);
+	err = map_visit(publisher->frontends.map, MAP_FRONTENDS, visit_frontend, adoption);
 	if (err)
 		return err;
-	err = map_visit(publisher->ranges.map, visit_range, adoption);
+	err = map_visit(publisher->ranges.map, MAP_SOURCE_RANGES, visit_range, adoption);
 	if (err)
 		return err;
 	/* Frontends and ranges were read in no order. */
@@ -308,8 +312,11 @@ static int adoption_run(struct adoption *adoption)
 		frontends_sort(adoption->ports[id]);
 		source_ranges_sort(adoption->ports[id]);
 	}
-	err = map_visit(publisher->unprogrammed, visit_reason, adoption);
-	return err ? err : leftovers_adopt(publisher);
+	err = map_visit(publisher->unprogrammed, MAP_UNPROGRAMMED, visit_reason, adoption);
+	if (err)
+		return err;
+	err = leftovers_adopt(publisher);
+	return err ? log_err(err, "cannot adopt addresses that were VIPs") : 0;
 }
 
 int adopt_maps(struct publisher *publisher)
@@ -320,7 +327,7 @@ int adopt_maps(struct publisher *publisher)
 
 	adoption.ports = mapped_array_new(ports_max, sizeof(void *));
 	if (!adoption.ports)
-		return -ENOMEM;
+		return log_err(-ENOMEM, "cannot adopt the maps of an earlier run");
 	err = adoption_run(&adoption);
 	mapped_array_free(adoption.ports, ports_max, sizeof(void *));
 	if (err)

@@ -129,7 +129,6 @@ uint32_t backend_set_get_or_add(struct backend_set *set, const struct planned_ba
 	address = address_set_get_or_add(set->addresses, &planned->addr);
 	if (!address) {
 		id_pool_free(&set->ids, id);
-		(void)shortage_record(set->shortage, FULL_ADDRESSES);
 		return 0;
 	}
 	entry_write(&set->entries[id], planned, proto);

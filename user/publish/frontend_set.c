@@ -9,7 +9,6 @@
 
 #include "base/address.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "fairlead/atomic.h"
 #include "publish/mapped_array.h"
 
@@ -19,15 +18,13 @@ int frontend_set_init(struct frontend_set *set, const struct publisher_maps *map
 {
 	*set = (struct frontend_set){
 		.map = maps->frontends,
+		.max = maps->frontends_max,
 		.addresses = addresses,
 		.services = services,
 		.shortage = shortage,
 	};
 	set->node_ports = mapped_array_of(maps->node_ports, 1, sizeof(struct node_ports));
-	if (!set->node_ports)
-		return -errno;
-	set->max = map_max_entries(maps->frontends);
-	return set->max ? 0 : -EBADF;
+	return set->node_ports ? 0 : -errno;
 }
 
 void frontend_set_fini(struct frontend_set *set)
@@ -84,7 +81,9 @@ static int frontend_prepare(struct frontend_set *set, const struct planned_front
 	if (!has_address(&planned->frontend))
 		return 0;
 	*ret_address = address_set_get_or_add(set->addresses, &planned->frontend.vip);
-	if (!*ret_address || !address_set_can_count(set->addresses, *ret_address, planned->kind))
+	if (!*ret_address)
+		return -ENOSPC;
+	if (!address_set_can_count(set->addresses, *ret_address, planned->kind))
 		return shortage_record(set->shortage, FULL_ADDRESSES);
 	return 0;
 }
@@ -266,28 +265,6 @@ static void claim_leave(struct frontend_set *set, const struct frontend *fronten
 	}
 }
 
-/* Counts a frontend at the address, and undoes that on error; 0 is a loopback address. */
-static int address_gain(struct address_set *addresses, uint32_t address, enum frontend_kind kind)
-{
-	int err;
-
-	if (!address)
-		return 0;
-	address_set_count_frontend(addresses, address, kind, 1);
-	err = address_set_sync(addresses, address);
-	if (err)
-		address_set_count_frontend(addresses, address, kind, -1);
-	return err;
-}
-
-static void address_lose(struct address_set *addresses, uint32_t address, enum frontend_kind kind)
-{
-	if (!address)
-		return;
-	address_set_count_frontend(addresses, address, kind, -1);
-	(void)address_set_sync(addresses, address);
-}
-
 /* Inserts in order; frontend_set_prepare has made the room. */
 static void port_insert(struct port_record *port, const struct port_frontend *frontend)
 {
@@ -316,7 +293,7 @@ static int frontend_add(struct frontend_set *set, struct port_record *port,
 	};
 	int err;
 
-	err = address_gain(set->addresses, address, planned->kind);
+	err = address_set_gain_frontend(set->addresses, address, planned->kind);
 	if (err)
 		return err;
 	port_insert(port, &frontend);
@@ -324,7 +301,7 @@ static int frontend_add(struct frontend_set *set, struct port_record *port,
 	if (err && err != -EEXIST) {
 		port_take_out(port, (uint32_t)(frontend_find(port, &planned->frontend) -
 					       port->frontends));
-		address_lose(set->addresses, address, planned->kind);
+		address_set_lose_frontend(set->addresses, address, planned->kind);
 		return err == -E2BIG ? shortage_record(set->shortage, FULL_FRONTENDS) : err;
 	}
 	set->count++;
@@ -345,7 +322,7 @@ static int frontend_change(struct frontend_set *set, const struct port_record *p
 	const enum frontend_kind before = frontend->kind;
 	int err;
 
-	err = address_gain(set->addresses, frontend->address, planned->kind);
+	err = address_set_gain_frontend(set->addresses, frontend->address, planned->kind);
 	if (err)
 		return err;
 	frontend->kind = planned->kind;
@@ -353,7 +330,7 @@ static int frontend_change(struct frontend_set *set, const struct port_record *p
 		err = entry_write(set, &frontend->frontend, port, BPF_ANY);
 	if (err)
 		frontend->kind = before;
-	address_lose(set->addresses, frontend->address, err ? planned->kind : before);
+	address_set_lose_frontend(set->addresses, frontend->address, err ? planned->kind : before);
 	if (!err)
 		frontend_contend(set, &planned->frontend, NULL);
 	return err;

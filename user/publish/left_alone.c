@@ -23,12 +23,12 @@ static int left_alone_add(struct address_set *set, const struct ip_addr *addr,
 	uint32_t index = address_set_get_or_add(set, addr);
 	int err;
 
-	if (!index || !address_set_can_count(set, index, FRONTEND_EXTERNAL_IP))
+	if (!index)
+		return -ENOSPC;
+	if (!address_set_can_count(set, index, FRONTEND_EXTERNAL_IP))
 		return shortage_record(set->shortage, FULL_ADDRESSES);
-	address_set_count_frontend(set, index, FRONTEND_EXTERNAL_IP, 1);
-	err = address_set_sync(set, index);
+	err = address_set_gain_frontend(set, index, FRONTEND_EXTERNAL_IP);
 	if (err) {
-		address_set_count_frontend(set, index, FRONTEND_EXTERNAL_IP, -1);
 		address_set_drop_unused(set, index);
 		return err;
 	}
@@ -58,10 +58,8 @@ int left_alone_replace(struct address_set *set, struct service_record *service,
 	 * No flow of ours has these addresses, unless a frontend was there, and then the frontend's
 	 * removal waits for its flows.
 	 */
-	for (uint32_t i = 0; before && i < before->count; i++) {
-		address_set_count_frontend(set, before->addresses[i], FRONTEND_EXTERNAL_IP, -1);
-		(void)address_set_sync(set, before->addresses[i]);
-	}
+	for (uint32_t i = 0; before && i < before->count; i++)
+		address_set_lose_frontend(set, before->addresses[i], FRONTEND_EXTERNAL_IP);
 	return first;
 }
 

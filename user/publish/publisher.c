@@ -29,19 +29,20 @@ static int parts_init(struct publisher *publisher, const struct publisher_maps *
 		(struct source_ranges){.map = maps->source_ranges, .shortage = shortage};
 	err = service_set_init(&publisher->services, maps, retirement, shortage);
 	if (err)
-		return err;
+		return log_err(err, "cannot make the publisher's table of services");
 	err = slot_lists_init(&publisher->lists, maps, retirement, shortage);
 	if (err)
-		return err;
+		return log_err(err, "cannot make the publisher's table of slots");
 	err = address_set_init(&publisher->addresses, maps, retirement, shortage);
 	if (err)
-		return err;
+		return log_err(err, "cannot make the publisher's table of addresses");
 	err = backend_set_init(&publisher->backends, maps, &publisher->addresses, retirement,
 			       shortage);
 	if (err)
-		return err;
-	return frontend_set_init(&publisher->frontends, maps, &publisher->addresses,
-				 &publisher->services, shortage);
+		return log_err(err, "cannot make the publisher's table of backends");
+	err = frontend_set_init(&publisher->frontends, maps, &publisher->addresses,
+				&publisher->services, shortage);
+	return err ? log_err(err, "cannot map the map node_ports") : 0;
 }
 
 static void publisher_freep(struct publisher **publisher)
@@ -58,11 +59,10 @@ int publisher_open(const struct publisher_maps *maps, struct publisher **ret_pub
 		return log_err(-ENOMEM, "cannot allocate the publisher");
 	err = parts_init(publisher, maps);
 	if (err)
-		return log_err(err, "cannot map the maps of the datapath, or allocate the "
-				    "publisher's tables");
+		return err;
 	err = adopt_maps(publisher);
 	if (err)
-		return log_err(err, "cannot read what the maps hold");
+		return err;
 	*ret_publisher = take_ptr(publisher);
 	return 0;
 }
@@ -333,7 +333,16 @@ void publisher_drain_taken(struct publisher *publisher, publisher_taken_fn fn, v
 int publisher_write_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
 				   size_t count)
 {
-	return address_set_write_node(&publisher->addresses, addrs, count);
+	int err = address_set_write_node(&publisher->addresses, addrs, count);
+
+	if (err == -ENOSPC)
+		log_warning(
+			"not all addresses of the node could be recorded, NodePorts and replies "
+			"at the others do not work: %s",
+			shortage_text(&publisher->shortage));
+	else if (err)
+		(void)log_err(err, "cannot record all addresses of the node");
+	return err;
 }
 
 /* Frees what no program looks at any more. */

@@ -23,7 +23,8 @@ struct publisher_maps {
 	int frontends, addresses, address_flows, services, slots, backends;
 	int service_names, service_stats, unprogrammed, source_ranges, flows, node_ports;
 	int far_backends;
-	uint32_t services_max, slots_max, backends_max;
+	uint32_t services_max, slots_max, backends_max, frontends_max;
+	uint32_t addresses_max; /* of both `addresses` and `address_flows` */
 };
 
 struct publisher;
@@ -60,7 +61,10 @@ void publisher_claim(struct publisher *publisher, const char *namespace_, const 
  */
 int publisher_remove_unclaimed(struct publisher *publisher);
 
-/* Makes `addrs` the addresses of the node's links: they get ADDRESS_NODE, all others lose it. */
+/*
+ * Makes `addrs` the addresses of the node's links: they get ADDRESS_NODE, all others lose it. What
+ * fits is written in any case. Returns 0 or a negative errno. Logs.
+ */
 int publisher_write_node_addresses(struct publisher *publisher, const struct ip_addr *addrs,
 				   size_t count);
 
