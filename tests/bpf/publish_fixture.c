@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "base/address.h"
-#include "base/map.h"
 #include "base/log.h"
+#include "base/map.h"
 
 const struct sizes usual_sizes = {64, 1024, 256, 64, 512};
 

@@ -765,6 +765,20 @@ static void an_alias_bomb_is_refused(void **state)
 	then_malformed(when_read(YAML, "a: &a [*a]\n"), 1, "refers to no anchor");
 }
 
+/* What was read of it is freed: a sanitizer sees the rest. */
+static void an_anchor_too_large_to_keep_is_refused(void **state)
+{
+	static const char *const begins[] = {"- &a ", "a: &a ", "&a ", "- b: &a ", "- - &a "};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++) {
+		char *text = given_repeated(begins[i], "x", 17U << 20);
+
+		then_malformed(when_read(YAML, text), 1, "its aliases expand to more than 16 MiB");
+		free(text);
+	}
+}
+
 static void huge_scalars_are_read_and_refused_where_they_matter(void **state)
 {
 	char *name =
@@ -899,6 +913,7 @@ int main(void)
 		cmocka_unit_test(every_truncation_of_yaml_is_survived),
 		cmocka_unit_test(deep_nesting_is_refused),
 		cmocka_unit_test(an_alias_bomb_is_refused),
+		cmocka_unit_test(an_anchor_too_large_to_keep_is_refused),
 		cmocka_unit_test(huge_scalars_are_read_and_refused_where_they_matter),
 		cmocka_unit_test(recorded_lists_are_read_whole),
 		cmocka_unit_test(recorded_objects_are_what_the_cluster_had),

@@ -220,7 +220,7 @@ static int sequence_read(struct yaml_reader *reader, unsigned int depth, cJSON *
 	if (!array)
 		return -ENOMEM;
 	for (;;) {
-		cJSON *item = NULL;
+		auto_cleanup(cleanup_cjson) cJSON *item = NULL;
 		unsigned int line;
 		int err = yaml_reader_next(reader);
 
@@ -233,7 +233,7 @@ static int sequence_read(struct yaml_reader *reader, unsigned int depth, cJSON *
 		if (err)
 			return err;
 		item->valueint = (int)line;
-		(void)cJSON_AddItemToArray(array, item);
+		(void)cJSON_AddItemToArray(array, take_ptr(item));
 	}
 	*ret_tree = take_ptr(array);
 	return 0;
