@@ -62,10 +62,10 @@ static void peer_mark_stale(const struct link_watch *watch, const struct link_fa
 static void link_remove(struct link_watch *watch, struct watched_link *link)
 {
 	const __u32 key = (__u32)link->facts.ifindex;
-	int err = tcx_detach(watch->options.pin_dir, link->facts.ifindex);
+	const int tcx_err = tcx_detach(watch->options.pin_dir, link->facts.ifindex);
+	const int xdp_err = xdp_detach(&watch->hooks, link->facts.ifindex);
+	const int err = tcx_err ? tcx_err : xdp_err;
 
-	if (!err)
-		err = xdp_detach(&watch->hooks, link->facts.ifindex);
 	if (err)
 		(void)log_err(err, "cannot remove the pins of the link %s, continuing",
 			      link->info.name);
