@@ -56,6 +56,8 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 		return -EPROTO;
 	}
 	if (entry->traits & MAP_GROWS && info.max_entries < bpf_map__max_entries(map)) {
+		/* A second attempt to load the programs finds it again. */
+		cleanup_fd(&pinned->outgrown_fds[entry - map_table]);
 		pinned->outgrown_fds[entry - map_table] = take_fd(fd);
 		return 0;
 	}
