@@ -6,11 +6,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/uthash.h"
 #include "fairlead/agent.h"
 #include "link/sockets/sockets.h"
 
@@ -81,6 +81,7 @@ static void backend_add(uint32_t service, const struct ip_addr *addr, __be16 por
 	struct stale_sockets *stale = context;
 	struct socket_target target;
 	struct departed_backend *backend;
+	bool no_memory = false;
 
 	if (stale->is_unsupported)
 		return;
@@ -91,13 +92,16 @@ static void backend_add(uint32_t service, const struct ip_addr *addr, __be16 por
 	HASH_FIND(hh, stale->backends, &target, sizeof(target), backend);
 	if (!backend) {
 		backend = calloc(1, sizeof(*backend));
-		if (!backend) {
+		if (backend) {
+			backend->target = target;
+			HASH_ADD(hh, stale->backends, target, sizeof(backend->target), backend);
+		}
+		if (!backend || no_memory) {
+			free(backend);
 			(void)log_err(-ENOMEM,
 				      "sockets of a backend that left are not aborted, continuing");
 			return;
 		}
-		backend->target = target;
-		HASH_ADD(hh, stale->backends, target, sizeof(backend->target), backend);
 	}
 	backend->left_ns = uv_hrtime();
 }

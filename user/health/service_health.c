@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/uthash.h"
 #include "http/port_server.h"
 #include "http/server.h"
 
@@ -217,12 +217,15 @@ int service_health_ports_set_addresses(struct service_health_ports *ports,
 static struct entry *entry_new(struct service_health_ports *ports, const char *key, size_t size)
 {
 	struct entry *entry = calloc(1, sizeof(*entry) + size + 1);
+	bool no_memory = false;
 
 	if (!entry)
 		return NULL;
 	memcpy(entry->namespace_, key, size);
 	entry->name = entry->namespace_ + strlen(entry->namespace_) + 1;
 	HASH_ADD(hh, ports->entries, namespace_, size, entry);
+	if (no_memory)
+		free(take_ptr(entry));
 	return entry;
 }
 
@@ -285,10 +288,11 @@ static void entry_close_unplanned(struct service_health_ports *ports, struct ent
 	entry->addresses_version = ports->addresses_version;
 }
 
-/* Claims the planned port. Returns -EADDRINUSE if another Service owns it. */
+/* Claims the planned port. Returns 0, -ENOMEM, or -EADDRINUSE if another Service owns it. */
 static int entry_claim_port(struct service_health_ports *ports, struct entry *entry)
 {
 	struct entry *owner;
+	bool no_memory = false;
 
 	if (entry->port)
 		return 0;
@@ -297,7 +301,9 @@ static int entry_claim_port(struct service_health_ports *ports, struct entry *en
 		return -EADDRINUSE;
 	entry->port = entry->check.port;
 	HASH_ADD(hh_port, ports->by_port, port, sizeof(entry->port), entry);
-	return 0;
+	if (no_memory)
+		entry->port = 0;
+	return no_memory ? -ENOMEM : 0;
 }
 
 /* Opens the missing listeners. Returns 0 or the last error. */

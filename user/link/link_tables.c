@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "link/hooks/tcx.h"
 #include "link/hooks/xdp.h"
@@ -102,6 +103,7 @@ static struct watched_link *link_new(struct link_watch *watch, const struct link
 	struct watched_link *link = calloc(1, sizeof(*link));
 	const __u32 key = (__u32)facts->ifindex;
 	struct link_info info;
+	bool no_memory = false;
 
 	if (!link)
 		return NULL;
@@ -112,6 +114,8 @@ static struct watched_link *link_new(struct link_watch *watch, const struct link
 		link->info.made_clsact = info.made_clsact;
 	}
 	HASH_ADD_INT(watch->links, facts.ifindex, link);
+	if (no_memory)
+		free(take_ptr(link));
 	return link;
 }
 

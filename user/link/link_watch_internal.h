@@ -8,9 +8,9 @@
 
 #include <libmnl/libmnl.h>
 #include <stdbool.h>
-#include <uthash.h>
 #include <uv.h>
 
+#include "base/uthash.h"
 #include "link/hooks/hook.h"
 #include "link/link_watch.h"
 #include "link/netlink/address_table.h"

@@ -8,10 +8,10 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/uthash.h"
 
 struct address_key {
 	struct ip_addr addr;
@@ -73,6 +73,7 @@ void address_table_fini(struct address_table *table)
 int address_table_add(struct address_table *table, const struct link_address *address)
 {
 	struct address_entry *entry;
+	bool no_memory = false;
 
 	if (!address_is_wanted(&address->addr))
 		return 0;
@@ -85,6 +86,10 @@ int address_table_add(struct address_table *table, const struct link_address *ad
 		entry->key.ifindex = address->ifindex;
 		entry->order = table->next_order++;
 		HASH_ADD(hh, table->entries, key, sizeof(entry->key), entry);
+		if (no_memory) {
+			free(entry);
+			return -ENOMEM;
+		}
 	}
 	entry->scope = address->scope;
 	entry->flags = address->flags;

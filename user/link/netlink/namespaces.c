@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <uthash.h>
 #include <uv.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/uthash.h"
 
 #define OWN_NAMESPACE "/proc/thread-self/ns/net"
 
@@ -59,6 +59,7 @@ static int run_on_thread(void (*work)(void *), void *argument)
 static struct namespace_seen *namespace_new(struct namespaces *namespaces, ino_t inode)
 {
 	struct namespace_seen *seen;
+	bool no_memory = false;
 
 	HASH_FIND(hh, namespaces->seen, &inode, sizeof(inode), seen);
 	if (seen)
@@ -69,6 +70,8 @@ static struct namespace_seen *namespace_new(struct namespaces *namespaces, ino_t
 	seen->inode = inode;
 	seen->fd = -1;
 	HASH_ADD(hh, namespaces->seen, inode, sizeof(seen->inode), seen);
+	if (no_memory)
+		free(take_ptr(seen));
 	return seen;
 }
 
