@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from kube import KubeAgent, kubeconfig
-from lab import ROOT, Agent
+from lab import ROOT, Agent, wait_for
 from manifests import Folder, next_vip, node, service, slice_
 from apiserver.client import ApiServerProcess
 
@@ -64,6 +64,25 @@ class PoorAgent(KubeAgent):
     def command(self):
         return ["setpriv", "--bounding-set", ",".join(["-all", *(f"+{name}" for name in self.capabilities)]),
                 *super().command()]
+
+
+def test_maps_grow_though_the_agent_is_confined(lab):
+    with ApiServerProcess(netns=f"/run/netns/{lab.id}-node1") as server:
+        server.put_all([node("node1"), service("web", next_vip(4)), slice_("web", ["10.244.9.1"])])
+        agent = PoorAgent(lab, "node1", kubeconfig(server), name="growing")
+        agent.program = PROGRAM
+        agent.pin_dir.mkdir()
+        lab.place("node1").run("mount", "-t", "bpf", "bpf", agent.pin_dir)
+        try:
+            agent.start()
+            agent.wait_for_backends("web", ["10.244.9.1"])
+            server.put_all([service(f"many-{number}", next_vip(4)) for number in range(3000)])
+            agent.wait_for_log("the programs use larger maps")
+            wait_for(lambda: len(agent.frontends()) >= 6000, "all Services in the maps")
+            assert agent.dump("unprogrammed") == []
+            assert [line for line in agent.log if line.startswith("E")] == []
+        finally:
+            agent.end()
 
 
 def test_bpf_perfmon_and_net_admin_are_enough_where_bpffs_is_mounted(lab):

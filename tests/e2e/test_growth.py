@@ -3,6 +3,7 @@
 
 import pytest
 
+from lab import let_pass, wait_for
 from manifests import endpoint, next_vip, service, slice_
 from world import World
 
@@ -45,3 +46,50 @@ def test_maps_that_are_large_enough_stay_whatever_the_flags_say():
         agent.start()
         assert not any("grows" in line for line in agent.log)
         assert "answer" in made.place("pod1a").ask(vip)
+
+
+def many_services(count):
+    """A manifest with `count` Services that have an endpoint of their own."""
+    made = []
+    for number in range(count):
+        address = f"10.{200 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
+        made += [service(f"many-{number}", next_vip(4), namespace="many"),
+                 slice_(f"many-{number}", [endpoint(address, 4)], namespace="many")]
+    return made
+
+
+def test_maps_grow_while_the_agent_runs_and_no_request_fails():
+    with World("socket,tc") as made:
+        agent = made.agents["node1"]
+        steady = made.simple("steady", 4, BACKENDS)
+        ids = {key: value for key, value in agent.backends().items() if value[1] == 1}
+        place = made.place("pod1a")
+        handle = place.call("asking_start", targets=[[steady, 80, "tcp"], [steady, 80, "udp"]])
+        with place.socket("tcp", steady, 80) as session:
+            name = session.exchange()["answer"]["name"]
+            objects = many_services(3000)
+            vips = {item["spec"]["clusterIP"] for item in objects if item["kind"] == "Service"}
+            made.folder.write("many", *objects)
+            agent.wait_for_log("the programs use larger maps", 60)
+            wait_for(lambda: vips <= {address for address, _, _ in agent.frontends()},
+                     "all Services in the maps")
+            assert session.exchange()["answer"]["name"] == name
+        made.settle()
+        state = place.call("asking_stop", handle=handle)
+        assert not state["failures"], state["failures"][:5]
+        now = agent.backends()
+        assert all(now[key] == value for key, value in ids.items())
+        assert agent.dump("unprogrammed") == []
+        assert len([line for line in agent.log if "map services grows" in line]) == 1
+
+
+def test_maps_whose_size_a_flag_sets_do_not_grow():
+    with World("socket,tc", *SMALL) as made:
+        agent = made.agents["node1"]
+        vip = made.simple("web", 4, BACKENDS)
+        made.folder.write("many", *many_services(40))
+        agent.wait_for_log("map services is full: raise --max-services")
+        let_pass(2)
+        assert "answer" in made.place("pod1a").ask(vip)
+        assert not any("grows" in line or "larger maps" in line for line in agent.log)
+        assert agent.dump("unprogrammed")

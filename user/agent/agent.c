@@ -208,11 +208,26 @@ int agent_ensure_plane(struct agent *agent, bool *ret_is_new)
 		return log_err(err, "cannot size the maps");
 	if (agent->plane && map_sizes_fit(&sizes, &agent->plane->sizes))
 		return 0;
+	agent->changed_before = agent->status.changed_service_ports;
+	agent->refused_before = agent->status.refused_service_ports;
 	agent->telemetry.plane = NULL;
 	hook_guard_use(agent->hook_guard, NULL);
 	plane_close(take_ptr(agent->plane));
 	*ret_is_new = true;
 	return agent_open_plane(agent, &sizes);
+}
+
+int agent_grow_plane(struct agent *agent, bool *ret_is_new)
+{
+	const struct datapath_sizes before = agent->plane->sizes;
+	int err = agent_ensure_plane(agent, ret_is_new);
+
+	agent->publishing.is_room_short = err || !*ret_is_new;
+	if (agent->plane)
+		return 0;
+	log_warning("larger maps cannot be had, continuing with those of before: Services that do "
+		    "not fit are not programmed");
+	return agent_open_plane(agent, &before);
 }
 
 int agent_complete_plane(struct agent *agent)

@@ -24,7 +24,9 @@ struct publishing {
 	struct grace grace;
 	uv_timer_t reclaim; /* begins the next grace period, after which entries are freed */
 	uv_timer_t retry;   /* tries the Services again that could not be published */
-	char failures[FAILURES_SIZE]; /* which those are, as it was logged; "": none */
+	uv_timer_t grow;    /* replaces maps that are full by larger ones */
+	char failures[FAILURES_SIZE]; /* Services to retry, as they were logged; "": none */
+	bool is_room_short;           /* larger maps did not help, or there is no memory for them */
 	bool is_next_full;            /* all Services were marked dirty since the last publish */
 };
 
@@ -44,6 +46,8 @@ struct agent {
 	struct publishing publishing;
 	struct plane *plane; /* NULL until the source is complete, unless one was pinned */
 	uint64_t plane_count;
+	/* Service ports that earlier planes of this process changed and refused. */
+	uint64_t changed_before, refused_before;
 
 	struct agent_status status; /* agent_status.c */
 	struct telemetry telemetry;
@@ -59,6 +63,12 @@ struct agent {
  * opened now, and must be published to and then completed.
  */
 int agent_ensure_plane(struct agent *agent, bool *ret_is_new);
+
+/*
+ * The same while the agent runs, where there is a plane. If larger maps cannot be had, the plane is
+ * opened anew with those of before.
+ */
+int agent_grow_plane(struct agent *agent, bool *ret_is_new);
 
 /* Attaches the socket hooks and replaces an earlier run's pinned maps with the new ones. */
 int agent_complete_plane(struct agent *agent);
@@ -78,11 +88,15 @@ void agent_refresh_inputs(struct agent *agent);
 void agent_publish_changed(struct agent *agent, uint64_t woken_ns);
 
 /*
- * The first publish: everything that the source holds; then removes what an earlier run published
- * and the source no longer has. What cannot be published now stays as an earlier run left it, and
- * is retried. Logs.
+/*
+ * The first publish to a plane: everything that the source holds; then removes what the maps had
+ * before and the source no longer has. What cannot be published now stays as the maps have it, and
+ * is retried. `woken_ns`: when that became due. Logs.
  */
-void agent_publish_first(struct agent *agent);
+void agent_publish_first(struct agent *agent, uint64_t woken_ns);
+
+/* True if maps were full a moment ago and are about to be replaced by larger ones. */
+bool agent_is_about_to_grow(const struct agent *agent);
 
 /* For struct link_events. `context`: the agent. */
 void agent_addresses_changed(void *context);

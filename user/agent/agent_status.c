@@ -35,18 +35,20 @@ void agent_status_update(struct agent *agent)
 	struct agent_status *status = &agent->status;
 	bool was_full = status->degraded & DEGRADED_MAP_FULL;
 	struct publisher_numbers numbers;
+	bool is_full;
 
 	publisher_numbers(plane->publisher, &numbers);
-	status->changed_service_ports = numbers.changed_service_ports;
-	status->refused_service_ports = numbers.refused_service_ports;
+	is_full = numbers.unfitting && !agent_is_about_to_grow(agent);
+	status->changed_service_ports = agent->changed_before + numbers.changed_service_ports;
+	status->refused_service_ports = agent->refused_before + numbers.refused_service_ports;
 	status->services = (__u32)model_count(agent->model, OBJECT_SERVICE);
 	status->endpoint_slices = (__u32)model_count(agent->model, OBJECT_ENDPOINT_SLICE);
 	status->nodes = (__u32)model_count(agent->model, OBJECT_NODE);
 	status->degraded = datapath_degraded(plane->datapath) | link_watch_degraded(plane->links) |
 			   stale_sockets_degraded(plane->stale_sockets);
-	if (numbers.unfitting)
+	if (is_full)
 		status->degraded |= DEGRADED_MAP_FULL;
-	if (numbers.unfitting && !was_full)
+	if (is_full && !was_full)
 		event_post_map_full(agent->source, numbers.unfitting);
 	if (agent->is_source_away)
 		status->degraded |= DEGRADED_SOURCE_AWAY;

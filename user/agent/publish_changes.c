@@ -26,6 +26,10 @@
 
 #define RETRY_S        2
 #define FAILURES_NAMED 3
+/* A burst of new Services makes the maps grow once. */
+#define GROW_DELAY_MS 500
+/* Sizing the maps plans every Service: not often in vain. */
+#define GROW_PAUSE_MS 60000
 
 /*
  * kube-proxy does not answer at the addresses of its IPVS link: they only direct packets to IPVS,
@@ -175,6 +179,8 @@ static void retry_on_timer(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
 
+	if (agent->failed)
+		return;
 	model_retry_failed(agent->model);
 	agent_publish_changed(agent, uv_hrtime());
 }
@@ -217,6 +223,58 @@ static void taken_post(const struct service_name *name, const char *detail, void
 	event_post_taken(agent->source, name->namespace_, name->name, detail);
 }
 
+bool agent_is_about_to_grow(const struct agent *agent)
+{
+	const struct publishing *publishing = &agent->publishing;
+
+	return uv_is_active((const uv_handle_t *)&publishing->grow) && !publishing->is_room_short;
+}
+
+/*
+ * Maps grow as they do at a start: the plane is opened anew with larger ones, which get the content
+ * of those of before and what did not fit; then programs that use them replace those of before.
+ */
+static void grow_on_timer(uv_timer_t *timer)
+{
+	struct agent *agent = timer->data;
+	const uint64_t begun_ns = uv_hrtime();
+	bool is_new;
+	int err;
+
+	if (agent->failed)
+		return;
+	err = agent_grow_plane(agent, &is_new);
+	if (!err && is_new) {
+		agent_publish_first(agent, begun_ns);
+		err = agent_complete_plane(agent);
+	}
+	if (err) {
+		agent->failed = err;
+		uv_stop(&agent->loop);
+		return;
+	}
+	if (is_new)
+		log_info("the programs use larger maps, after %llu ms",
+			 (unsigned long long)(uv_hrtime() - begun_ns) / NS_PER_MS);
+	else /* which sizing has marked dirty */
+		agent_publish_changed(agent, begun_ns);
+}
+
+/* Has the maps grow if the last publish refused Services, unless that has just been in vain. */
+static void grow_schedule(struct agent *agent, const struct publisher_numbers *before,
+			  const struct publisher_numbers *after)
+{
+	struct publishing *publishing = &agent->publishing;
+
+	if (after->refused_service_ports == before->refused_service_ports ||
+	    (publishing->is_room_short && after->unfitting <= before->unfitting))
+		return;
+	if (!agent->status.synced_ns || uv_is_active((const uv_handle_t *)&publishing->grow))
+		return;
+	(void)uv_timer_start(&publishing->grow, grow_on_timer,
+			     publishing->is_room_short ? GROW_PAUSE_MS : GROW_DELAY_MS, 0);
+}
+
 /* Publishes every dirty Service. `woken_ns`: when the change arrived. */
 static void publish_dirty(struct agent *agent, uint64_t woken_ns)
 {
@@ -244,6 +302,7 @@ static void publish_dirty(struct agent *agent, uint64_t woken_ns)
 	socket_reconnect_schedule(plane->socket_reconnect);
 	publisher_drain_taken(plane->publisher, taken_post, agent);
 	reclaim_retired(agent);
+	grow_schedule(agent, &before, &after);
 	agent_status_update(agent);
 	telemetry_published(&agent->telemetry, woken_ns, agent->publishing.is_next_full,
 			    !has_failed);
@@ -265,9 +324,9 @@ static void failure_claim(const char *namespace_, const char *name, int err, voi
 	publisher_claim(agent->plane->publisher, namespace_, name);
 }
 
-void agent_publish_first(struct agent *agent)
+void agent_publish_first(struct agent *agent, uint64_t woken_ns)
 {
-	agent_publish_changed(agent, agent->status.started_ns);
+	agent_publish_changed(agent, woken_ns);
 	model_each_failed(agent->model, failure_claim, agent);
 	(void)publisher_remove_unclaimed(agent->plane->publisher);
 	stale_sockets_collect(agent->plane->stale_sockets);
@@ -310,8 +369,10 @@ void agent_publishing_init(struct agent *agent)
 
 	(void)uv_timer_init(&agent->loop, &publishing->reclaim);
 	(void)uv_timer_init(&agent->loop, &publishing->retry);
+	(void)uv_timer_init(&agent->loop, &publishing->grow);
 	publishing->reclaim.data = agent;
 	publishing->retry.data = agent;
+	publishing->grow.data = agent;
 	publishing->grace.over = reclaim_on_grace_over;
 	publishing->grace.context = agent;
 }

@@ -52,7 +52,7 @@ static int source_program(struct agent *agent, uint64_t woken_ns)
 
 	if (err)
 		return err;
-	agent_publish_first(agent);
+	agent_publish_first(agent, agent->status.started_ns);
 	err = is_new ? agent_complete_plane(agent) : 0;
 	if (err)
 		return err;
