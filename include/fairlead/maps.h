@@ -14,6 +14,8 @@ enum map_trait {
 	 */
 	MAP_IS_LOOKED_INTO = 1U << 2,
 	MAP_IS_AS_LARGE = 1U << 3,
+	/* Only the TC hooks use it: without them it has next to no room, and nothing in it. */
+	MAP_IS_OF_TC = 1U << 4,
 };
 
 /* Stands for a key or value that a map of this type (queue, ring buffer) does not have. */
@@ -39,14 +41,15 @@ struct map_no_bytes {
 	X(MAP_SERVICE_NAMES, service_names, __u32, struct service_name, MAP_GROWS | MAP_IS_SHOWN)  \
 	X(MAP_UNPROGRAMMED, unprogrammed, struct unprogrammed_key, struct unprogrammed,            \
 	  MAP_IS_SHOWN)                                                                            \
-	X(MAP_AFFINITY, affinity, struct affinity_key, struct affinity, MAP_IS_SHOWN)              \
-	X(MAP_FLOWS, flows, struct flow_key, struct confirmed_flow, MAP_IS_SHOWN)                  \
-	X(MAP_NEW_FLOWS, new_flows, struct flow_key, struct flow, MAP_IS_SHOWN)                    \
+	X(MAP_AFFINITY, affinity, struct affinity_key, struct affinity, MAP_GROWS | MAP_IS_SHOWN)  \
+	X(MAP_FLOWS, flows, struct flow_key, struct confirmed_flow, MAP_IS_SHOWN | MAP_IS_OF_TC)   \
+	X(MAP_NEW_FLOWS, new_flows, struct flow_key, struct flow, MAP_IS_SHOWN | MAP_IS_OF_TC)     \
 	X(MAP_COUNTERS, counters, __u32, struct counter, MAP_IS_SHOWN)                             \
 	X(MAP_SERVICE_STATS, service_stats, __u32, struct service_stats, MAP_GROWS | MAP_IS_SHOWN) \
 	X(MAP_LINKS, links, __u32, struct link_info, MAP_IS_SHOWN | MAP_IS_LOOKED_INTO)            \
 	X(MAP_AGENT_STATUS, agent_status, __u32, struct agent_status, MAP_IS_SHOWN)                \
-	X(MAP_FRAGMENTS, fragments, struct fragment_key, struct fragment_ports, MAP_IS_SHOWN)      \
+	X(MAP_FRAGMENTS, fragments, struct fragment_key, struct fragment_ports,                    \
+	  MAP_IS_SHOWN | MAP_IS_OF_TC)                                                             \
 	X(MAP_SOURCE_RANGES, source_ranges, struct source_range, __u32,                            \
 	  MAP_GROWS | MAP_IS_LOOKED_INTO)                                                          \
 	X(MAP_NEAR_RANGES, near_ranges, struct near_range, __u32, MAP_IS_LOOKED_INTO)              \
@@ -58,9 +61,9 @@ struct map_no_bytes {
 	X(MAP_FAR_BACKENDS, far_backends, __u32, __u32, MAP_IS_LOOKED_INTO)                        \
 	X(MAP_REDIRECT_TARGETS, redirect_targets, __u32, __u32, 0)                                 \
 	X(MAP_NODE_PORTS, node_ports, __u32, struct node_ports, 0)                                 \
-	X(MAP_OWN_REPLIES, own_replies, struct flow_key, __u32, 0)                                 \
+	X(MAP_OWN_REPLIES, own_replies, struct flow_key, __u32, MAP_IS_OF_TC)                      \
 	X(MAP_EXHAUSTED, exhausted, __u32, struct exhausted, 0)                                    \
-	X(MAP_FLOW_CHECKS, flow_checks, struct map_no_bytes, struct flow_check, 0)                 \
+	X(MAP_FLOW_CHECKS, flow_checks, struct map_no_bytes, struct flow_check, MAP_IS_OF_TC)      \
 	X(MAP_FLOW_RENEWALS, flow_renewals, struct flow_key, struct flow_renewal, 0)               \
 	X(MAP_FLOW_SWEEPER, flow_sweeper, __u32, struct flow_sweeper, 0)                           \
 	X(MAP_TUPLE_LOCKS, tuple_locks, __u32, struct tuple_lock, 0)                               \

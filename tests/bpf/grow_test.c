@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/cleanup.h"
 #include "datapath/grow.h"
 #include "fairlead/limits.h"
 #include "fairlead/types.h"
@@ -79,7 +80,7 @@ static void flows_counted_while_a_map_grows_are_neither_lost_nor_counted_twice(v
 	count(maps->old, OLD_ENTRIES - 1, 1);
 	count(maps->new, 1, -1U);
 	count(maps->new, 2, 4);
-	assert_int_equal(grow_add_counts(maps->old, maps->new), 0);
+	assert_int_equal(grow_catch_up(MAP_ADDRESS_FLOWS, maps->old, maps->new), 0);
 	assert_int_equal(counted(maps->new, 1).confirmed, 3 + 2 - 1);
 	assert_int_equal(counted(maps->new, 2).confirmed, 4);
 	assert_int_equal(counted(maps->new, OLD_ENTRIES - 1).confirmed, 1);
@@ -98,12 +99,64 @@ static void no_address_is_taken_for_idle_until_the_counts_are_there(void **state
 		assert_true(counted(maps->new, index).new_until_s > now.tv_sec + TIMEOUT_TCP_NEW_S);
 }
 
+static int affinity_new(uint32_t entries)
+{
+	int map = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "affinity", sizeof(struct affinity_key),
+				 sizeof(struct affinity), entries, NULL);
+
+	assert_true(map >= 0);
+	return map;
+}
+
+static void affinity_store(int map, uint32_t service, uint32_t backend, uint32_t last_use_s)
+{
+	const struct affinity_key key = {.service = service};
+	const struct affinity value = {
+		.backend = backend, .generation = 1, .last_use_s = last_use_s};
+
+	assert_int_equal(bpf_map_update_elem(map, &key, &value, BPF_ANY), 0);
+}
+
+static uint32_t backend_of(int map, uint32_t service)
+{
+	const struct affinity_key key = {.service = service};
+	struct affinity value;
+
+	return bpf_map_lookup_elem(map, &key, &value) ? 0 : value.backend;
+}
+
+static void clients_keep_the_backend_that_they_had_last(void **state)
+{
+	auto_cleanup(cleanup_fd) int old = affinity_new(OLD_ENTRIES);
+	auto_cleanup(cleanup_fd) int new = affinity_new(NEW_ENTRIES);
+
+	(void)state;
+	for (uint32_t service = 1; service <= OLD_ENTRIES / 2; service++)
+		affinity_store(old, service, 100, 10);
+	assert_int_equal(grow_copy(MAP_AFFINITY, old, new), 0);
+	for (uint32_t service = 1; service <= OLD_ENTRIES / 2; service++)
+		assert_int_equal(backend_of(new, service), 100);
+
+	affinity_store(old, 1, 200, 12);
+	affinity_store(old, 2, 200, 12);
+	affinity_store(new, 2, 300, 13);
+	affinity_store(old, OLD_ENTRIES, 200, 12);
+	affinity_store(new, NEW_ENTRIES, 300, 13);
+	assert_int_equal(grow_catch_up(MAP_AFFINITY, old, new), 0);
+	assert_int_equal(backend_of(new, 1), 200);
+	assert_int_equal(backend_of(new, 2), 300);
+	assert_int_equal(backend_of(new, 3), 100);
+	assert_int_equal(backend_of(new, OLD_ENTRIES), 200);
+	assert_int_equal(backend_of(new, NEW_ENTRIES), 300);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			flows_counted_while_a_map_grows_are_neither_lost_nor_counted_twice,
 			two_maps_open, two_maps_close),
+		cmocka_unit_test(clients_keep_the_backend_that_they_had_last),
 		cmocka_unit_test_setup_teardown(
 			no_address_is_taken_for_idle_until_the_counts_are_there, two_maps_open,
 			two_maps_close),

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Maps that have become too small are replaced by larger ones when the agent starts, under traffic."""
+"""Maps that have become too small are replaced by larger ones under traffic: at a start, and later."""
+
+import json
 
 import pytest
 
@@ -37,15 +39,70 @@ def test_maps_grow_when_the_agent_starts_with_more_and_no_request_fails(hooks):
         assert all(now[key] == value for key, value in ids.items())
 
 
+def room(agent, name):
+    done = agent.lab.place(agent.node).run("bpftool", "-j", "map", "show", "pinned", agent.pin_dir / name)
+    return json.loads(done.stdout)["max_entries"]
+
+
+def restart(agent, hooks, *options):
+    agent.stop()
+    agent.options = ("--hooks", hooks, *options)
+    agent.start()
+
+
 def test_maps_that_are_large_enough_stay_whatever_the_flags_say():
     with World("socket,tc") as made:
         agent = made.agents["node1"]
         vip = made.simple("web", 4, BACKENDS)
-        agent.stop()
-        agent.options = ("--hooks", "socket,tc", *SMALL)
-        agent.start()
+        restart(agent, "socket,tc", *SMALL)
         assert not any("grows" in line for line in agent.log)
+        agent.wait_for_log("--max-services 32 has no effect: the map services of an earlier start is in use and "
+                           "keeps its room for 4096")
         assert "answer" in made.place("pod1a").ask(vip)
+
+
+def test_a_later_start_with_more_affinity_makes_the_map_grow_and_no_client_loses_its_backend():
+    with World("socket,tc", "--max-affinity", "500") as made:
+        agent = made.agents["node1"]
+        vip = made.simple("sticky", 4, BACKENDS, sessionAffinity="ClientIP")
+        place = made.place("pod1a")
+        backend = place.ask(vip)["answer"]["name"]
+        assert room(agent, "affinity") == 500
+        restart(agent, "socket,tc", "--max-affinity", "2000")
+        agent.wait_for_log("map affinity grows to 2000 entries")
+        assert room(agent, "affinity") == 2000
+        assert {place.ask(vip)["answer"]["name"] for _ in range(20)} == {backend}
+        restart(agent, "socket,tc", "--max-affinity", "500")
+        agent.wait_for_log("--max-affinity 500 has no effect: the map affinity of an earlier start is in use and "
+                           "keeps its room for 2000; `fairlead cleanup")
+        assert {place.ask(vip)["answer"]["name"] for _ in range(20)} == {backend}
+
+
+def test_another_size_of_the_table_of_flows_is_refused_by_name_at_a_later_start():
+    with World("tc", "--max-flows", "1000") as made:
+        agent = made.agents["node1"]
+        vip = made.simple("web", 4, BACKENDS)
+        with made.place("pod1a").socket("tcp", vip, 80) as session:
+            name = session.exchange()["answer"]["name"]
+            restart(agent, "tc", "--max-flows", "5000")
+            agent.wait_for_log("--max-flows 5000 has no effect: the map flows of an earlier start is in use and "
+                               "keeps its room for 1000; `fairlead cleanup")
+            assert session.exchange()["answer"]["name"] == name
+        restart(agent, "tc", "--max-flows", "1000")
+        assert not any("has no effect" in line for line in agent.log)
+
+
+def test_tables_of_flows_get_their_size_when_tc_hooks_come_at_a_later_start():
+    with World("socket", "--max-flows", "1000") as made:
+        agent = made.agents["node1"]
+        vip = made.simple("web", 4, BACKENDS)
+        assert room(agent, "flows") == 1
+        restart(agent, "tc", "--max-flows", "1000")
+        assert (room(agent, "flows"), room(agent, "new_flows"), room(agent, "own_replies")) == (2000, 65536, 16384)
+        place = made.place("pod1a")
+        with place.socket("tcp", vip, 80) as first, place.socket("tcp", vip, 80) as second:
+            for _ in range(3):
+                assert "answer" in first.exchange() and "answer" in second.exchange()
 
 
 def many_services(count):

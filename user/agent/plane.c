@@ -11,6 +11,7 @@
 #include "agent/stale_sockets.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "agent/near_clients.h"
 #include "datapath/local_port_range.h"
 #include "link/hooks/cgroup.h"
@@ -123,6 +124,38 @@ static int programs_open(struct plane *plane, const struct agent_options *agent)
 	return datapath_open(&options, &plane->datapath);
 }
 
+/* Pinned maps do not shrink, and that of flows does not grow either. */
+static void sizes_compare(const struct plane *plane, const struct agent_options *agent)
+{
+	const struct {
+		const char *flag;
+		uint32_t wanted; /* 0: the flag is not given, or has no meaning */
+		enum map_id map;
+		uint32_t entries; /* of the map, for each that is wanted */
+	} sizes[] = {
+		{"--max-services", agent->services_max, MAP_SERVICES, 1},
+		{"--max-frontends", agent->frontends_max, MAP_FRONTENDS, 1},
+		{"--max-source-ranges", agent->source_ranges_max, MAP_SOURCE_RANGES, 1},
+		{"--max-slots", agent->slots_max, MAP_SLOTS, 1},
+		{"--max-backends", agent->backends_max, MAP_BACKENDS, 1},
+		{"--max-flows", agent->with_tc ? agent->flows_max : 0, MAP_FLOWS, 2},
+		{"--max-affinity", agent->affinity_max, MAP_AFFINITY, 1},
+	};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		const uint32_t room =
+			datapath_map_entries(plane->datapath, sizes[i].map) / sizes[i].entries;
+
+		if (!sizes[i].wanted || room == sizes[i].wanted)
+			continue;
+		log_warning("%s %u has no effect: the map %s of an earlier start is in use and "
+			    "keeps its room for %u; `fairlead cleanup --pin-dir %s` before a start "
+			    "makes way for a new one, and ends all flows",
+			    sizes[i].flag, sizes[i].wanted, map_table[sizes[i].map].name, room,
+			    agent->pin_dir);
+	}
+}
+
 int plane_open(uv_loop_t *loop, const struct plane_options *options, struct plane **ret_plane)
 {
 	auto_cleanup(plane_closep) struct plane *plane = calloc(1, sizeof(*plane));
@@ -137,6 +170,7 @@ int plane_open(uv_loop_t *loop, const struct plane_options *options, struct plan
 	err = programs_open(plane, options->agent);
 	if (err)
 		return err;
+	sizes_compare(plane, options->agent);
 	err = reports_open(plane, loop, options->agent);
 	if (err)
 		return err;

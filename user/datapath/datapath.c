@@ -62,19 +62,21 @@ static int maps_resize(const struct datapath_options *options, struct bpf_object
 		[MAP_SLOTS] = sizes->slots,
 		[MAP_BACKENDS] = sizes->backends,
 		[MAP_AFFINITY] = sizes->affinity,
-		[MAP_FLOWS] = options->with_tc ? sizes->flows : 1,
-		[MAP_FLOW_CHECKS] = FLOW_CHECKS(options->with_tc ? sizes->flows : 1),
-		[MAP_NEW_FLOWS] = options->with_tc ? sizes->new_flows : 1,
-		[MAP_FRAGMENTS] = options->with_tc ? FRAGMENTS_DEFAULT : 1,
-		[MAP_OWN_REPLIES] = options->with_tc ? OWN_REPLIES_MAX : 1,
+		[MAP_FLOWS] = sizes->flows,
+		[MAP_FLOW_CHECKS] = FLOW_CHECKS(sizes->flows),
+		[MAP_NEW_FLOWS] = sizes->new_flows,
+		[MAP_FRAGMENTS] = FRAGMENTS_DEFAULT,
+		[MAP_OWN_REPLIES] = OWN_REPLIES_MAX,
 	};
 
 	for (int id = 0; id < MAP_COUNT; id++) {
+		const bool is_unused = map_table[id].traits & MAP_IS_OF_TC && !options->with_tc;
 		struct bpf_map *map =
 			entries[id] ? bpf_object__find_map_by_name(object, map_table[id].name)
 				    : NULL;
 
-		if (map && bpf_map__set_max_entries(map, entries[id]))
+		if (map && bpf_map__set_max_entries(map, is_unused ? map_entries_without_tc(id)
+								   : entries[id]))
 			return -errno;
 	}
 	return 0;

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,7 +59,7 @@ static int copy_array(int from, int to, const struct bpf_map_info *info)
 }
 
 /*
- * Programs count in the old map until they are replaced, so grow_add_counts adds the counts later.
+ * Programs count in the old map until they are replaced, so grow_catch_up adds the counts later.
  * Until then, every address may have flows: the time stored here outlasts all flows that are new
  * now.
  */
@@ -96,7 +97,7 @@ int grow_copy(enum map_id id, int from, int to)
 		return -errno;
 	if (id == MAP_ADDRESS_FLOWS)
 		return copy_address_flows(to, info.max_entries);
-	if (info.type == BPF_MAP_TYPE_HASH || info.type == BPF_MAP_TYPE_LPM_TRIE)
+	if (info.type != BPF_MAP_TYPE_ARRAY && info.type != BPF_MAP_TYPE_PERCPU_ARRAY)
 		return copy_hash(from, to);
 	return copy_array(from, to, &info);
 }
@@ -110,7 +111,7 @@ static struct address_flows *address_flows_map(int map, uint32_t count)
 	return values == MAP_FAILED ? NULL : values;
 }
 
-int grow_add_counts(int from, int to)
+static int add_counts(int from, int to)
 {
 	const uint32_t count = map_max_entries(from);
 	struct address_flows *old, *new;
@@ -137,4 +138,29 @@ int grow_add_counts(int from, int to)
 	(void)munmap(old, address_flows_size(count));
 	(void)munmap(new, address_flows_size(count));
 	return 0;
+}
+
+/* Of two backends that a client had, the one that it had last. */
+static void copy_later_affinity(const void *key, const void *value, void *context)
+{
+	struct copy *copy = context;
+	struct affinity before, after;
+
+	memcpy(&before, value, sizeof(before));
+	if (!bpf_map_lookup_elem(copy->to, key, &after) && after.last_use_s >= before.last_use_s)
+		return;
+	copy_one(key, value, context);
+}
+
+int grow_catch_up(enum map_id id, int from, int to)
+{
+	struct copy copy = {.to = to};
+	int err;
+
+	if (id == MAP_ADDRESS_FLOWS)
+		return add_counts(from, to);
+	if (id != MAP_AFFINITY)
+		return 0;
+	err = map_each(from, copy_later_affinity, &copy);
+	return copy.err ? copy.err : err;
 }

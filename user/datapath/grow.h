@@ -15,8 +15,8 @@
 int grow_copy(enum map_id id, int from, int to);
 
 /*
- * Adds the counts of one `address_flows` map to those of another, and carries over how long
- * FLOW_DIRECT flows may exist. To be called when no program counts in the first map any more.
- * Returns 0 or a negative errno. Silent.
+ * Carries over what programs wrote to the smaller map after it was copied: the counts of
+ * `address_flows`, with how long FLOW_DIRECT flows may exist, and the backends that clients had
+ * last. To be called when no program uses that map any more. Returns 0 or a negative errno. Silent.
  */
-int grow_add_counts(int from, int to);
+int grow_catch_up(enum map_id id, int from, int to);

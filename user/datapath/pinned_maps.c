@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "datapath/grow.h"
+#include "fairlead/limits.h"
 
 int pinned_maps_init(struct pinned_maps *pinned, const char *pin_dir)
 {
@@ -23,6 +24,17 @@ static int pin_path(const struct pinned_maps *pinned, const char *name, char pat
 	int len = snprintf(path, PATH_MAX, "%s/%s", pinned->pin_dir, name);
 
 	return len < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+uint32_t map_entries_without_tc(enum map_id id)
+{
+	return id == MAP_FLOW_CHECKS ? FLOW_CHECKS(1) : 1;
+}
+
+/* True if no program has used the map yet: an empty one may replace it. */
+static bool map_is_unused(enum map_id id, uint32_t entries)
+{
+	return map_table[id].traits & MAP_IS_OF_TC && entries == map_entries_without_tc(id);
 }
 
 int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
@@ -55,7 +67,8 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 			path, pinned->pin_dir);
 		return -EPROTO;
 	}
-	if (entry->traits & MAP_GROWS && info.max_entries < bpf_map__max_entries(map)) {
+	if (info.max_entries < bpf_map__max_entries(map) &&
+	    (entry->traits & MAP_GROWS || map_is_unused(entry - map_table, info.max_entries))) {
 		/* A second attempt to load the programs finds it again. */
 		cleanup_fd(&pinned->outgrown_fds[entry - map_table]);
 		pinned->outgrown_fds[entry - map_table] = take_fd(fd);
@@ -109,7 +122,9 @@ int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds
 	for (int id = 0; id < MAP_COUNT; id++) {
 		if (pinned->outgrown_fds[id] < 0)
 			continue;
-		err = grow_copy(id, pinned->outgrown_fds[id], fds->maps[id].fd);
+		err = map_table[id].traits & MAP_GROWS
+			      ? grow_copy(id, pinned->outgrown_fds[id], fds->maps[id].fd)
+			      : 0;
 		if (err)
 			return log_err(err, "cannot copy the map %s into a larger one",
 				       map_table[id].name);
@@ -135,8 +150,7 @@ static int pin_replace(const struct pinned_maps *pinned, const char *name, int f
 
 int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *fds)
 {
-	const int old_counts = pinned->outgrown_fds[MAP_ADDRESS_FLOWS];
-	int err;
+	int err, first = 0;
 
 	for (int id = 0; id < MAP_COUNT; id++) {
 		if (pinned->outgrown_fds[id] < 0)
@@ -145,10 +159,15 @@ int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *fds)
 		if (err)
 			return err;
 	}
-	/* Add what the programs counted in the old map, now that they count in the larger one. */
-	err = old_counts < 0 ? 0 : grow_add_counts(old_counts, fds->maps[MAP_ADDRESS_FLOWS].fd);
-	if (err)
-		(void)log_err(err, "cannot add the counts of flows to those of the larger map");
+	for (int id = 0; id < MAP_COUNT; id++) {
+		if (pinned->outgrown_fds[id] < 0)
+			continue;
+		err = grow_catch_up(id, pinned->outgrown_fds[id], fds->maps[id].fd);
+		if (err)
+			(void)log_err(err, "cannot add to the larger map %s what was written last",
+				      map_table[id].name);
+		first = first ? first : err;
+	}
 	pinned_maps_forget(pinned);
-	return err;
+	return first;
 }

@@ -17,6 +17,9 @@ struct pinned_maps {
 	int outgrown_fds[MAP_COUNT];
 };
 
+/* The room of a map that only the TC hooks use (MAP_IS_OF_TC) where there are none. */
+uint32_t map_entries_without_tc(enum map_id id);
+
 /* All of these log, and return 0 or a negative errno, unless they say otherwise. */
 
 /* Silent. */
