@@ -88,7 +88,6 @@ void agent_refresh_inputs(struct agent *agent);
 void agent_publish_changed(struct agent *agent, uint64_t woken_ns);
 
 /*
-/*
  * The first publish to a plane: everything that the source holds; then removes what the maps had
  * before and the source no longer has. What cannot be published now stays as the maps have it, and
  * is retried. `woken_ns`: when that became due. Logs.

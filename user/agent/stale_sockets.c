@@ -2,7 +2,6 @@
 #include "agent/stale_sockets.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/log.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/log_fold.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 

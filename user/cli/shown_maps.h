@@ -3,8 +3,6 @@
 
 /* The pinned maps that commands show, opened for reading. */
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/map.h"

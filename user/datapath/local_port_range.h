@@ -7,8 +7,6 @@
  * uses it towards the same backend.
  */
 
-#include <stddef.h>
-
 #include "fairlead/config.h"
 
 /* Parses `text`, a value of net.ipv4.ip_local_port_range. Returns 0 or -EINVAL. Silent. */

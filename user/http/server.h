@@ -7,7 +7,6 @@
  * memory, and an idle one is closed.
  */
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <uv.h>

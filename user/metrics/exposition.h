@@ -7,7 +7,6 @@
  */
 
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
 #define EXPOSITION_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"

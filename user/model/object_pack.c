@@ -6,7 +6,6 @@
  * the block. `field`, NULL while counting, is where in the copy a pointer is stored.
  */
 
-#include <stdint.h>
 #include <string.h>
 
 #include "base/address.h"

@@ -6,7 +6,6 @@
  * two, so that freed neighbours join again, and a call takes at most one step per power.
  */
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "publish/bit_set.h"

@@ -6,7 +6,6 @@
  * operators.
  */
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/address.h"

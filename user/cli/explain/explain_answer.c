@@ -2,7 +2,6 @@
 #include "cli/explain/explain_answer.h"
 
 #include <bpf/bpf.h>
-#include <errno.h>
 #include <linux/pkt_cls.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -13,7 +12,6 @@
 #include "base/cleanup.h"
 #include "words/words.h"
 #include "cli/alloc.h"
-#include "cli/cli.h"
 
 /* The range of source ports to choose from if the question has none: the first without a flow. */
 #define CLIENT_PORT_FIRST 50000

@@ -7,7 +7,6 @@
 #include <linux/pkt_cls.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"

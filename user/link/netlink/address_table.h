@@ -3,7 +3,6 @@
 
 /* The addresses that are assigned to links, as reported by rtnetlink. */
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "link/netlink/netlink.h"
