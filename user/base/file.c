@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -23,12 +22,9 @@
 static struct file_stamp stamp_make(const struct stat *st)
 {
 	struct file_stamp stamp;
-	struct timespec now;
-	long long age_ns;
+	const long long age_ns = (long long)clock_realtime_ns() -
+				 (st->st_ctim.tv_sec * (long long)NS_PER_S + st->st_ctim.tv_nsec);
 
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	age_ns = (now.tv_sec - st->st_ctim.tv_sec) * (long long)NS_PER_S + now.tv_nsec -
-		 st->st_ctim.tv_nsec;
 	memset(&stamp, 0, sizeof(stamp));
 	if (age_ns < STAMP_SETTLE_NS)
 		return stamp;

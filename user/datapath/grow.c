@@ -7,10 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/map.h"
 #include "fairlead/atomic.h"
 #include "fairlead/types.h"
@@ -65,13 +65,13 @@ static int copy_array(int from, int to, const struct bpf_map_info *info)
  */
 static int copy_address_flows(int to, uint32_t count)
 {
-	struct address_flows busy = {};
-	struct timespec now;
+	const uint32_t now_s = (uint32_t)(clock_now_ns() / NS_PER_S);
+	const struct address_flows busy = {
+		.new_until_s = now_s + NEW_FLOWS_LAST_S,
+		.direct_until_s = now_s + NEW_FLOWS_LAST_S,
+		.datagram_s = now_s,
+	};
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	busy.new_until_s = (uint32_t)now.tv_sec + NEW_FLOWS_LAST_S;
-	busy.direct_until_s = busy.new_until_s;
-	busy.datagram_s = (uint32_t)now.tv_sec;
 	for (uint32_t index = 0; index < count; index++) {
 		if (bpf_map_update_elem(to, &index, &busy, BPF_ANY))
 			return -errno;

@@ -29,6 +29,11 @@ bool id_pool_has(const struct id_pool *pool, uint32_t id)
 	return pool->taken[id / 8] & (1U << id % 8);
 }
 
+uint32_t id_pool_count(const struct id_pool *pool)
+{
+	return pool->next_fresh - 1 - pool->freed_count;
+}
+
 static void id_mark(struct id_pool *pool, uint32_t id)
 {
 	pool->taken[id / 8] |= (uint8_t)(1U << id % 8);

@@ -30,6 +30,9 @@ uint32_t id_pool_alloc(struct id_pool *pool);
 void id_pool_free(struct id_pool *pool, uint32_t id);
 bool id_pool_has(const struct id_pool *pool, uint32_t id);
 
+/* How many ids are in use. */
+uint32_t id_pool_count(const struct id_pool *pool);
+
 /*
  * Takes an id that an earlier run used; false if it is taken already or out of range. All
  * reservations come before other ids are taken, and end with id_pool_reserved: ids between the

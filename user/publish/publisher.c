@@ -99,8 +99,7 @@ static bool plan_has_port(const struct plan *plan, const struct port_record *por
 
 		/* What does not fit stays as it was. */
 		if ((!planned->unprogrammed || planned->unprogrammed == UNPROGRAMMED_MAP_FULL) &&
-		    planned->name.proto == port->proto && planned->name.family == port->family &&
-		    !strcmp(planned->name.port_name, port->port_name))
+		    port_has_name(port, &planned->name))
 			return true;
 	}
 	return false;
@@ -469,8 +468,6 @@ bool publisher_poll_new_udp(struct publisher *publisher)
 
 void publisher_numbers(const struct publisher *publisher, struct publisher_numbers *ret_numbers)
 {
-	const struct id_pool *addresses = &publisher->addresses.ids;
-
 	*ret_numbers = (struct publisher_numbers){
 		.service_ports = publisher->services.port_count,
 		.backends = publisher->backends.count,
@@ -478,7 +475,7 @@ void publisher_numbers(const struct publisher *publisher, struct publisher_numbe
 		.unused = publisher->backends.unused,
 		.slots = publisher->lists.used,
 		.frontends = publisher->frontends.count,
-		.addresses = addresses->next_fresh - 1 - addresses->freed_count,
+		.addresses = id_pool_count(&publisher->addresses.ids),
 		.source_ranges = publisher->ranges.count,
 		.changed_service_ports = publisher->changed_service_ports,
 		.refused_service_ports = publisher->refused_service_ports,

@@ -88,20 +88,21 @@ struct service_record *service_set_find(const struct service_set *set, const cha
 struct service_record *service_set_get_or_add(struct service_set *set, const char *namespace_,
 					      const char *name)
 {
-	struct service_record *service = service_set_find(set, namespace_, name);
+	struct service_record *service;
 	char key[SERVICE_KEY_SIZE];
-	size_t length;
+	size_t length = key_write(namespace_, name, key);
+	uint32_t hash = lookup_hash(key, length);
 
-	if (service)
-		return service;
-	length = key_write(namespace_, name, key);
 	if (!length)
 		return NULL;
+	service = lookup_find(&set->by_name, hash, service_is, key);
+	if (service)
+		return service;
 	service = calloc(1, sizeof(*service) + length + 1);
 	if (!service)
 		return NULL;
 	memcpy(service->name, key, length + 1);
-	if (lookup_add(&set->by_name, lookup_hash(key, length), service))
+	if (lookup_add(&set->by_name, hash, service))
 		free(take_ptr(service));
 	return service;
 }
@@ -115,13 +116,18 @@ void service_set_drop_empty(struct service_set *set, struct service_record *serv
 	free(service);
 }
 
+bool port_has_name(const struct port_record *port, const struct service_name *name)
+{
+	return port->proto == name->proto && port->family == name->family &&
+	       !strcmp(port->port_name, name->port_name);
+}
+
 struct port_record *service_find_port(const struct service_record *service,
 				      const struct service_name *name)
 {
 	struct port_record *port = service->ports;
 
-	while (port && (port->proto != name->proto || port->family != name->family ||
-			strcmp(port->port_name, name->port_name)))
+	while (port && !port_has_name(port, name))
 		port = port->next;
 	return port;
 }
@@ -262,7 +268,5 @@ void service_set_release_id(struct service_set *set, uint32_t id)
 
 bool service_set_is_scarce(const struct service_set *set)
 {
-	uint32_t taken = set->ids.next_fresh - 1 - set->ids.freed_count;
-
-	return taken > set->ids.max / 4 * 3;
+	return id_pool_count(&set->ids) > set->ids.max / 4 * 3;
 }

@@ -100,6 +100,9 @@ struct service_record *service_set_get_or_add(struct service_set *set, const cha
 					      const char *name);
 void service_set_drop_empty(struct service_set *set, struct service_record *service);
 
+/* True if the Service's port has that name, protocol and family. */
+bool port_has_name(const struct port_record *port, const struct service_name *name);
+
 /* The Service's port of that name, protocol and family, or NULL. */
 struct port_record *service_find_port(const struct service_record *service,
 				      const struct service_name *name);
