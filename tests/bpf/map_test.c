@@ -508,12 +508,13 @@ static void values_of_all_cpus_are_added(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		auto_cleanup(cleanup_fd) int fd = map_new(types[i], sizeof(__u32), CPU_VALUE_SIZE);
+		auto_cleanup(cleanup_free) void *values = map_cpu_values_new(CPU_VALUE_SIZE);
 		struct cpu_value sum = {}, found = {};
 
 		cpu_value_write(fd, key, value, CPU_VALUE_SIZE);
 		assert_int_equal(map_each(fd, sum_seen, &sum), 0);
 		then_it_is_the_sum(&sum, value);
-		assert_int_equal(map_lookup_sum(fd, &key, CPU_VALUE_SIZE, &found), 0);
+		assert_int_equal(map_lookup_sum(fd, &key, CPU_VALUE_SIZE, values, &found), 0);
 		then_it_is_the_sum(&found, value);
 	}
 }
@@ -523,10 +524,11 @@ static void a_sum_without_an_entry_is_an_error(void **state)
 	auto_cleanup(cleanup_fd) int fd =
 		map_new(BPF_MAP_TYPE_PERCPU_HASH, sizeof(__u32), sizeof(__u64));
 	const __u32 key = 7;
+	auto_cleanup(cleanup_free) void *values = map_cpu_values_new(sizeof(__u64));
 	__u64 sum;
 
 	(void)state;
-	assert_int_equal(map_lookup_sum(fd, &key, sizeof(sum), &sum), -ENOENT);
+	assert_int_equal(map_lookup_sum(fd, &key, sizeof(sum), values, &sum), -ENOENT);
 }
 
 static void a_map_has_room_and_takes_memory(void **state)

@@ -72,16 +72,19 @@ static void cpus_add(const char *values, size_t value_size, uint32_t cpus, void 
 	}
 }
 
-int map_lookup_sum(int fd, const void *key, size_t value_size, void *ret_sum)
+void *map_cpu_values_new(size_t value_size)
 {
 	const int cpus = libbpf_num_possible_cpus();
-	auto_cleanup(cleanup_free) char *values = NULL;
+
+	return cpus > 0 ? calloc((size_t)cpus, cpu_value_size(value_size)) : NULL;
+}
+
+int map_lookup_sum(int fd, const void *key, size_t value_size, void *values, void *ret_sum)
+{
+	const int cpus = libbpf_num_possible_cpus();
 
 	if (cpus < 0)
 		return cpus;
-	values = calloc((size_t)cpus, cpu_value_size(value_size));
-	if (!values)
-		return -ENOMEM;
 	if (bpf_map_lookup_elem(fd, key, values))
 		return -errno;
 	cpus_add(values, value_size, (uint32_t)cpus, ret_sum);

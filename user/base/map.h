@@ -61,10 +61,17 @@ typedef bool (*map_key_fn)(const void *key, const void *context);
 int map_keep_only(int fd, map_key_fn is_wanted, const void *context);
 
 /*
- * Looks a key of a per-CPU map up and adds the values of all CPUs, 64-bit word by word.
- * `value_size` is that of the map. Returns 0 or a negative errno: -ENOENT if there is no entry.
+ * Zeroed room for the value of a per-CPU map on all CPUs, as the kernel copies it in and out.
+ * `value_size` is that of the map. Returns NULL if there is no memory, or if the number of CPUs is
+ * unknown. The caller frees it.
  */
-int map_lookup_sum(int fd, const void *key, size_t value_size, void *ret_sum);
+void *map_cpu_values_new(size_t value_size);
+
+/*
+ * Looks a key of a per-CPU map up, with `values` as room, and adds the values of all CPUs, 64-bit
+ * word by word. Returns 0 or a negative errno: -ENOENT if there is no entry.
+ */
+int map_lookup_sum(int fd, const void *key, size_t value_size, void *values, void *ret_sum);
 
 /* Progress through a map that is read in steps, so that an event loop can do other work between. */
 struct map_walk {

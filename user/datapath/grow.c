@@ -2,7 +2,6 @@
 #include "datapath/grow.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -41,13 +40,8 @@ static int copy_hash(int from, int to)
 /* With the values of each CPU, which map_each would add. */
 static int copy_array(int from, int to, const struct bpf_map_info *info)
 {
-	const int cpus = libbpf_num_possible_cpus();
-	auto_cleanup(cleanup_free) void *value = NULL;
+	auto_cleanup(cleanup_free) void *value = map_cpu_values_new(info->value_size);
 
-	if (cpus < 0)
-		return cpus;
-	/* A value of a per-CPU map is one value for each CPU, each rounded up to 8 bytes. */
-	value = calloc((size_t)cpus, (info->value_size + 7U) / 8 * 8);
 	if (!value)
 		return -ENOMEM;
 	for (uint32_t index = 0; index < info->max_entries; index++) {

@@ -54,6 +54,7 @@ struct survey {
 	struct no_local_counts *no_local;
 	/* Used only for series per service port. */
 	int stats_map; /* -1: no such series */
+	void *stats;   /* room for an entry of it */
 	struct exported_service *exported;
 	size_t exported_count, exported_room;
 };
@@ -61,6 +62,7 @@ struct survey {
 static void survey_fini(const struct survey *survey)
 {
 	free(survey->exported);
+	free(survey->stats);
 }
 
 static void service_export(struct survey *survey, __u32 id, const struct service_name *name)
@@ -78,7 +80,8 @@ static void service_export(struct survey *survey, __u32 id, const struct service
 	}
 	exported = &survey->exported[survey->exported_count];
 	*exported = (struct exported_service){.name = *name};
-	if (!map_lookup_sum(survey->stats_map, &id, sizeof(exported->stats), &exported->stats))
+	if (!map_lookup_sum(survey->stats_map, &id, sizeof(exported->stats), survey->stats,
+			    &exported->stats))
 		survey->exported_count++;
 }
 
@@ -170,8 +173,11 @@ static void services_write(FILE *out, const struct fairlead_metrics_source *sour
 		.stats_map = -1,
 	};
 
-	if (source->with_services)
-		survey.stats_map = source->map("service_stats", source->context);
+	if (source->with_services) {
+		survey.stats = map_cpu_values_new(sizeof(struct service_stats));
+		if (survey.stats)
+			survey.stats_map = source->map("service_stats", source->context);
+	}
 	if (map_each(source->map("service_names", source->context), name_read, &survey))
 		return;
 	verdicts_write(out, &survey);

@@ -2,13 +2,13 @@
 #include "publish/service_set.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/map.h"
 #include "publish/mapped_array.h"
 
 #define SERVICE_KEY_SIZE (2 * NAME_SIZE)
@@ -244,12 +244,8 @@ int service_set_write_name(struct service_set *set, uint32_t id, const struct se
 
 void service_set_clear_stats(const struct service_set *set, uint32_t id)
 {
-	int cpus = libbpf_num_possible_cpus();
-	auto_cleanup(cleanup_free) struct service_stats *zero = NULL;
+	auto_cleanup(cleanup_free) void *zero = map_cpu_values_new(sizeof(struct service_stats));
 
-	if (cpus <= 0)
-		return;
-	zero = calloc((size_t)cpus, sizeof(*zero));
 	if (zero)
 		(void)bpf_map_update_elem(set->stats, &id, zero, BPF_ANY);
 }

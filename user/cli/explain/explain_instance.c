@@ -192,8 +192,11 @@ int instance_set_flow(struct instance *instance, const struct flow_key *key,
 /* Reads a per-CPU value of which each word was written on at most one CPU: the sum is that word. */
 static int read_one_cpu(const struct bpf_map *map, __u32 key, void *ret_value, size_t size)
 {
-	auto_cleanup(cleanup_free) void *sum = alloc_zeroed(1, bpf_map__value_size(map));
-	int err = map_lookup_sum(bpf_map__fd(map), &key, bpf_map__value_size(map), sum);
+	const size_t value_size = bpf_map__value_size(map);
+	auto_cleanup(cleanup_free) void *values = map_cpu_values_new(value_size);
+	auto_cleanup(cleanup_free) void *sum = alloc_zeroed(1, value_size);
+	int err =
+		values ? map_lookup_sum(bpf_map__fd(map), &key, value_size, values, sum) : -ENOMEM;
 
 	if (err)
 		return err;

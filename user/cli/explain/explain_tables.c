@@ -170,13 +170,10 @@ void tables_empty(const struct bpf_map *map)
 
 int tables_zero(const struct bpf_map *map)
 {
-	size_t size = (bpf_map__value_size(map) + 7UL) / 8 * 8;
-	int cpus = libbpf_num_possible_cpus();
-	auto_cleanup(cleanup_free) void *zeros = NULL;
+	auto_cleanup(cleanup_free) void *zeros = map_cpu_values_new(bpf_map__value_size(map));
 
-	if (cpus < 0)
-		return cpus;
-	zeros = alloc_zeroed((size_t)cpus, size);
+	if (!zeros)
+		return -ENOMEM;
 	for (__u32 index = 0; index < bpf_map__max_entries(map); index++) {
 		if (bpf_map_update_elem(bpf_map__fd(map), &index, zeros, BPF_ANY))
 			return -errno;
