@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
+#include "base/mapped_array.h"
 #include "datapath/grace.h"
 #include "fairlead/atomic.h"
 #include "fairlead/types.h"
@@ -69,11 +68,9 @@ static void ranges_store(struct service_ranges *shared, const struct service_ran
 
 void service_cidrs_write(int map, const struct traffic_options *traffic, struct model *model)
 {
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	struct gathering gathering = {};
 	struct service_ranges *shared;
 
-	_Static_assert(sizeof(struct service_ranges) <= 4096, "it is in one page");
 	for (size_t i = 0; i < traffic->service_cidr_count; i++)
 		range_add(&gathering, &traffic->service_cidrs[i]);
 	(void)model_each(model, OBJECT_SERVICE_CIDR, object_add, &gathering);
@@ -81,12 +78,12 @@ void service_cidrs_write(int map, const struct traffic_options *traffic, struct 
 		log_warning("there are more than %d ranges of ClusterIPs: unused addresses of the "
 			    "others are not dropped",
 			    SERVICE_RANGES_MAX);
-	shared = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
-	if (shared == MAP_FAILED) {
+	shared = mapped_array_of(map, 1, sizeof(*shared));
+	if (!shared) {
 		(void)log_err(-errno, "cannot write the ranges of ClusterIPs, continuing: unused "
 				      "addresses of them are not dropped");
 		return;
 	}
 	ranges_store(shared, &gathering.ranges);
-	(void)munmap(shared, page);
+	mapped_array_free(shared, 1, sizeof(*shared));
 }

@@ -5,12 +5,11 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/map.h"
+#include "base/mapped_array.h"
 #include "fairlead/atomic.h"
 #include "fairlead/types.h"
 
@@ -73,13 +72,6 @@ static int copy_address_flows(int to, uint32_t count)
 	return 0;
 }
 
-static size_t address_flows_size(uint32_t count)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return (count * sizeof(struct address_flows) + page - 1) / page * page;
-}
-
 int grow_copy(enum map_id id, int from, int to)
 {
 	struct bpf_map_info info = {};
@@ -96,42 +88,23 @@ int grow_copy(enum map_id id, int from, int to)
 	return copy_array(from, to, &info);
 }
 
-/* The values of the address_flows map, mapped; NULL with errno set. */
-static struct address_flows *address_flows_map(int map, uint32_t count)
-{
-	size_t size = address_flows_size(count);
-	void *values = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
-
-	return values == MAP_FAILED ? NULL : values;
-}
-
 static int add_counts(int from, int to)
 {
 	const uint32_t count = map_max_entries(from);
-	struct address_flows *old, *new;
+	struct address_flows *old = mapped_array_of(from, count, sizeof(*old));
+	struct address_flows *new = mapped_array_of(to, count, sizeof(*new));
+	const int err = old && new ? 0 : -errno;
 
-	if (!count)
-		return -EBADF;
-	old = address_flows_map(from, count);
-	if (!old)
-		return -errno;
-	new = address_flows_map(to, count);
-	if (!new) {
-		int err = -errno;
-
-		(void)munmap(old, address_flows_size(count));
-		return err;
-	}
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; !err && i < count; i++) {
 		uint32_t confirmed = LOAD_RELAXED(old[i].confirmed);
 
 		ATOMIC_ADD(new[i].confirmed, confirmed);
 		if (new[i].direct_until_s < old[i].direct_until_s)
 			new[i].direct_until_s = old[i].direct_until_s;
 	}
-	(void)munmap(old, address_flows_size(count));
-	(void)munmap(new, address_flows_size(count));
-	return 0;
+	mapped_array_free(old, count, sizeof(*old));
+	mapped_array_free(new, count, sizeof(*new));
+	return err;
 }
 
 /* Of two backends that a client had, the one that it had last. */

@@ -3,11 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/map.h"
+#include "base/mapped_array.h"
 #include "words/words.h"
 
 #define VERDICT_COUNT (VERDICT_DROP + 1)
@@ -16,28 +16,24 @@
 /* An array map that the BPF programs and the publisher share, mapped read-only. */
 struct array_view {
 	const void *entries; /* NULL: it could not be mapped */
-	size_t size;
 	uint32_t count;
+	size_t entry_size;
 };
 
 static void array_unmap(const struct array_view *view)
 {
-	if (view->entries)
-		(void)munmap((void *)view->entries, view->size);
+	mapped_array_free((void *)view->entries, view->count, view->entry_size);
 }
 
 static struct array_view array_map(const struct fairlead_metrics_source *source, const char *name,
 				   size_t entry_size)
 {
-	struct array_view view = {};
 	int fd = source->map(name, source->context);
-	void *entries;
+	struct array_view view = {.count = fd < 0 ? 0 : map_max_entries(fd),
+				  .entry_size = entry_size};
 
-	view.count = fd < 0 ? 0 : map_max_entries(fd);
-	view.size = view.count * entry_size;
-	entries = view.count ? mmap(NULL, view.size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-	if (entries != MAP_FAILED)
-		view.entries = entries;
+	if (view.count)
+		view.entries = mapped_array_of(fd, view.count, entry_size);
 	return view;
 }
 

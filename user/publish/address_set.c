@@ -8,8 +8,8 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/lookup.h"
+#include "base/mapped_array.h"
 #include "fairlead/atomic.h"
-#include "publish/mapped_array.h"
 
 #define ADDRESS_ALL                                                              \
 	(ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE | \

@@ -10,8 +10,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/mapped_array.h"
 #include "publish/left_alone.h"
-#include "publish/mapped_array.h"
 #include "publish/publisher_parts.h"
 
 struct adoption {

@@ -9,8 +9,8 @@
 #include "base/address.h"
 #include "base/log.h"
 #include "base/lookup.h"
+#include "base/mapped_array.h"
 #include "fairlead/atomic.h"
-#include "publish/mapped_array.h"
 
 int backend_set_init(struct backend_set *set, const struct publisher_maps *maps,
 		     struct address_set *addresses, struct retirement *retirement,

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "publish/mapped_array.h"
+#include "base/mapped_array.h"
 
 #define WORD_BITS 64U
 

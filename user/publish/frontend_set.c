@@ -9,8 +9,8 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "base/mapped_array.h"
 #include "fairlead/atomic.h"
-#include "publish/mapped_array.h"
 
 int frontend_set_init(struct frontend_set *set, const struct publisher_maps *maps,
 		      struct address_set *addresses, struct service_set *services,

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "publish/mapped_array.h"
+#include "base/mapped_array.h"
 
 int id_pool_init(struct id_pool *pool, uint32_t max)
 {

@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/map.h"
-#include "publish/mapped_array.h"
+#include "base/mapped_array.h"
 
 #define SERVICE_KEY_SIZE (2 * NAME_SIZE)
 

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/mapped_array.h"
 #include "fairlead/atomic.h"
 #include "fairlead/limits.h"
-#include "publish/mapped_array.h"
 
 int slot_lists_init(struct slot_lists *lists, const struct publisher_maps *maps,
 		    struct retirement *retirement, struct shortage *shortage)

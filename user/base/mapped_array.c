@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "publish/mapped_array.h"
+#include "base/mapped_array.h"
 
 #include <sys/mman.h>
 
