@@ -296,7 +296,7 @@ static void publish_dirty(struct agent *agent, uint64_t woken_ns)
 		log_debug("published %llu service ports in %llu us",
 			  (unsigned long long)(after.changed_service_ports -
 					       before.changed_service_ports),
-			  (unsigned long long)status->last_publish_took_ns / 1000);
+			  (unsigned long long)(status->last_publish_took_ns / NS_PER_US));
 	}
 	stale_sockets_collect(plane->stale_sockets);
 	socket_reconnect_schedule(plane->socket_reconnect);

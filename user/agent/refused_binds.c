@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/rate_limit.h"
+#include "base/text.h"
 #include "fairlead/types.h"
 
 #define LINES_A_MINUTE 16
@@ -34,10 +35,7 @@ static void process_format(const char process[PROCESS_NAME_SIZE], char text[PROC
 {
 	memcpy(text, process, PROCESS_NAME_SIZE);
 	text[PROCESS_NAME_SIZE - 1] = '\0';
-	for (; *text; text++) {
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-	}
+	text_make_plain(text);
 }
 
 static int refused_binds_on_attempt(void *context, void *data, size_t size)

@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "agent/confine.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "kube/client/client.h"
@@ -60,7 +61,7 @@ static int source_program(struct agent *agent, uint64_t woken_ns)
 	agent_status_update(agent);
 	publisher_numbers(agent->plane->publisher, &numbers);
 	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
-		 (unsigned long long)(agent->status.synced_ns - woken_ns) / 1000000);
+		 (unsigned long long)((agent->status.synced_ns - woken_ns) / NS_PER_MS));
 	return 0;
 }
 

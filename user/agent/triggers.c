@@ -60,7 +60,9 @@ void triggers_drain(struct triggers *triggers, trigger_fn fn, void *context)
 
 		/* Another node's clock may be ahead of ours. */
 		fn(trigger->family,
-		   now > trigger->triggered_ms ? (double)(now - trigger->triggered_ms) / 1e3 : 0,
+		   now > trigger->triggered_ms
+			   ? (double)(now - trigger->triggered_ms) / (double)MS_PER_S
+			   : 0,
 		   context);
 	}
 	triggers->count = 0;

@@ -43,6 +43,14 @@ void text_make_printable(char *text)
 	}
 }
 
+void text_make_plain(char *text)
+{
+	for (; *text; text++) {
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+	}
+}
+
 void name_list_add(struct name_list *list, const char *prefix, const char *name)
 {
 	const char *comma = list->count ? ", " : "";
@@ -55,14 +63,6 @@ void name_list_add(struct name_list *list, const char *prefix, const char *name)
 		(void)snprintf(list->text + used, room, "%s%s%s", comma, prefix, name);
 	else if (used < strlen(MORE) || strcmp(list->text + used - strlen(MORE), MORE) != 0)
 		(void)snprintf(list->text + used, room, MORE);
-}
-
-void text_make_ascii(char *text)
-{
-	for (; *text; text++) {
-		if (*text < ' ' || *text > '~')
-			*text = '?';
-	}
 }
 
 static unsigned int least(unsigned int a, unsigned int b)

@@ -11,6 +11,9 @@
  */
 void text_make_printable(char *text);
 
+/* Makes text from elsewhere fit for a log line, in place: all but printable ASCII becomes '?'. */
+void text_make_plain(char *text);
+
 /* A list of names for one log line: "--a, --b, --c". */
 struct name_list {
 	size_t count;
@@ -19,9 +22,6 @@ struct name_list {
 
 /* Adds `prefix` and `name` as one word. */
 void name_list_add(struct name_list *list, const char *prefix, const char *name);
-
-/* Replaces whatever is not printable ASCII, in place: fit for a line of a log. */
-void text_make_ascii(char *text);
 
 /*
  * How many letters to insert, remove, replace or swap with their neighbour make one word the other;

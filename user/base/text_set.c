@@ -2,6 +2,7 @@
 #include "base/text_set.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,25 +13,23 @@ struct text_set_entry {
 	const char *text;
 };
 
-bool text_set_add(struct text_set *set, const char *text, int *ret_err)
+int text_set_add(struct text_set *set, const char *text)
 {
 	struct text_set_entry *entry;
 	bool no_memory = false;
 
-	*ret_err = 0;
 	HASH_FIND(hh, set->entries, text, strlen(text), entry);
 	if (entry)
-		return false;
+		return -EEXIST;
 	entry = calloc(1, sizeof(*entry));
-	if (entry) {
-		entry->text = text;
-		HASH_ADD_KEYPTR(hh, set->entries, entry->text, strlen(text), entry);
-	}
-	if (!entry || no_memory) {
-		free(entry);
-		*ret_err = -ENOMEM;
-	}
-	return !*ret_err;
+	if (!entry)
+		return -ENOMEM;
+	entry->text = text;
+	HASH_ADD_KEYPTR(hh, set->entries, entry->text, strlen(text), entry);
+	if (!no_memory)
+		return 0;
+	free(entry);
+	return -ENOMEM;
 }
 
 void text_set_fini(struct text_set *set)

@@ -166,10 +166,12 @@ static int object_read(struct reading *reading, const cJSON *object, const char 
 		(void)snprintf(field, sizeof(field), "%s%s%s", above, *above ? "." : "",
 			       member->string);
 		id = setting_of_field(field);
-		if (!text_set_add(&seen, member->string, &err) && !err)
+		err = text_set_add(&seen, member->string);
+		if (err == -EEXIST)
 			name_list_add(&reading->twice, "", field);
-		if (err)
+		else if (err)
 			return log_err(err, "cannot read %s", reading->path);
+		err = 0;
 		if (id >= 0)
 			err = field_read(reading, (size_t)id, member);
 		else if (depth < DEPTH_MAX && setting_is_block(field) && cJSON_IsObject(member))
@@ -188,9 +190,8 @@ static int object_read(struct reading *reading, const cJSON *object, const char 
 /* Logs. */
 static int identity_check(const char *path, const cJSON *root)
 {
-	const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "kind"));
-	const char *version =
-		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "apiVersion"));
+	const char *kind = cjson_string(root, "kind");
+	const char *version = cjson_string(root, "apiVersion");
 
 	if (kind && version && !strcmp(kind, KIND) && !strcmp(version, API_VERSION))
 		return 0;

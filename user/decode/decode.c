@@ -97,7 +97,7 @@ static __u64 time_decode_ms(const cJSON *item)
 	if (!rest || strcmp(end, "Z") != 0)
 		return 0;
 	seconds = timegm(&tm);
-	return seconds > 0 ? (__u64)seconds * 1000 + (__u64)(fraction * 1000) : 0;
+	return seconds > 0 ? (__u64)seconds * MS_PER_S + (__u64)(fraction * MS_PER_S) : 0;
 }
 
 /* Reads the names first, because later messages identify the object by them. */

@@ -6,6 +6,7 @@
  */
 
 #include <ctype.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 
@@ -151,16 +152,15 @@ static void port_decode(struct decoder *decoder, const cJSON *item, struct servi
 	target_port_decode(decoder, item, &ret_port->target_port);
 }
 
-/* The port names of each protocol that were read so far. */
+/* The port names that were read so far: of TCP, of UDP, and of other protocols. */
 struct port_names {
-	struct text_set tcp, udp, sctp;
+	struct text_set sets[3];
 };
 
 static void port_names_fini(struct port_names *names)
 {
-	text_set_fini(&names->tcp);
-	text_set_fini(&names->udp);
-	text_set_fini(&names->sctp);
+	for (size_t i = 0; i < sizeof(names->sets) / sizeof(names->sets[0]); i++)
+		text_set_fini(&names->sets[i]);
 }
 
 /* A service port is identified by its name and protocol (rule A11), which must be unique. */
@@ -168,14 +168,13 @@ static void port_check_unique(struct decoder *decoder, const struct service_obje
 			      struct port_names *names)
 {
 	const struct service_port *port = &service->ports[service->port_count];
-	struct text_set *set = port->proto == IPPROTO_TCP   ? &names->tcp
-			       : port->proto == IPPROTO_UDP ? &names->udp
-							    : &names->sctp;
+	size_t set = port->proto == IPPROTO_TCP ? 0 : port->proto == IPPROTO_UDP ? 1 : 2;
 	int err;
 
-	if (decoder->err || text_set_add(set, port->name, &err))
+	if (decoder->err)
 		return;
-	if (err) {
+	err = text_set_add(&names->sets[set], port->name);
+	if (err != -EEXIST) {
 		decoder->err = err;
 		return;
 	}

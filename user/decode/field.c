@@ -83,7 +83,7 @@ void decoder_report(struct decoder *decoder, const char *kind, const struct obje
 	(void)snprintf(text, sizeof(text), "%.63s %.63s%s%.253s: %s; %s", kind, namespace_,
 		       *namespace_ ? "/" : "", object->name && *object->name ? object->name : "?",
 		       decoder->text, consequence);
-	text_make_ascii(text);
+	text_make_plain(text);
 	decoder->problems->found(text, decoder->problems->context);
 }
 

@@ -132,7 +132,7 @@ static void check_warn(const struct check *check, enum manifest_warning warning,
 	va_start(args, format);
 	(void)vsnprintf(text + len, sizeof(text) - (size_t)len, format, args);
 	va_end(args);
-	text_make_ascii(text);
+	text_make_plain(text);
 	check->warnings->found(warning, line, text, check->warnings->context);
 }
 

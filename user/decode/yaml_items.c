@@ -14,11 +14,6 @@
 #include "decode/items.h"
 #include "decode/yaml_reader.h"
 
-static const char *member_string(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
-
 /*
  * Reads the members of the current document's mapping except `items`, with a second reader: those
  * that the first one has not reached yet come after the items.
@@ -64,8 +59,8 @@ static int items_deliver(struct yaml_reader *reader, const struct items_receiver
 			 const cJSON *head)
 {
 	auto_cleanup(cleanup_cjson) cJSON *whole_head = cJSON_CreateObject();
-	const char *kind = member_string(head, "kind");
-	const char *api_version = member_string(head, "apiVersion");
+	const char *kind = cjson_string(head, "kind");
+	const char *api_version = cjson_string(head, "apiVersion");
 	struct decode_defaults defaults;
 	char buf[KIND_SIZE];
 	int err;
@@ -79,8 +74,8 @@ static int items_deliver(struct yaml_reader *reader, const struct items_receiver
 		err = head_read_ahead(reader, whole_head);
 		if (err)
 			return err;
-		kind = kind ? kind : member_string(whole_head, "kind");
-		api_version = api_version ? api_version : member_string(whole_head, "apiVersion");
+		kind = kind ? kind : cjson_string(whole_head, "kind");
+		api_version = api_version ? api_version : cjson_string(whole_head, "apiVersion");
 	}
 	if (reader->event.type != YAML_SEQUENCE_START_EVENT || !kind_is_list(kind))
 		return yaml_skip_node(reader);
@@ -160,7 +155,7 @@ int yaml_items(const char *text, size_t size, const struct items_receiver *recei
 		 */
 		if (cJSON_IsNull(root))
 			continue;
-		if (kind_is_list(member_string(root, "kind"))) {
+		if (kind_is_list(cjson_string(root, "kind"))) {
 			if (receiver->list)
 				receiver->list(root, line, receiver->context);
 			continue;

@@ -269,19 +269,19 @@ int yaml_merge_mapping(struct yaml_reader *reader, cJSON *object)
 		return yaml_reader_fail(reader, "the value of a merge key (<<) is not a mapping");
 	cJSON_ArrayForEach(member, object)
 	{
-		(void)text_set_add(&own, member->string, &err);
-		if (err)
+		err = text_set_add(&own, member->string);
+		if (err && err != -EEXIST)
 			return err;
 	}
 	cJSON_ArrayForEach(member, merged)
 	{
 		cJSON *copy = NULL;
 
-		if (!text_set_add(&own, member->string, &err)) {
-			if (err)
-				return err;
+		err = text_set_add(&own, member->string);
+		if (err == -EEXIST)
 			continue;
-		}
+		if (err)
+			return err;
 		err = tree_copy(reader, member, &copy);
 		if (err)
 			return err;

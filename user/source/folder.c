@@ -437,7 +437,7 @@ static void service_warn(struct folder *folder, const struct object *service,
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	text_make_ascii(text);
+	text_make_plain(text);
 	log_warning("%s/%s:%u: Service %s/%s: %s", folder->dir, file, service->service.line,
 		    service->namespace_, service->name, text);
 	if (folder->events->warned)

@@ -15,7 +15,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
+#include "decode/cjson.h"
 #include "decode/decode.h"
 #include "kube/client/client.h"
 #include "kube/config/config.h"
@@ -123,7 +125,7 @@ static bool object_is_of_api_server(const struct object *object)
 
 static const char *metadata_string(const cJSON *metadata, const char *name)
 {
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(metadata, name));
+	const char *text = cjson_string(metadata, name);
 
 	return text ? text : "";
 }
@@ -432,7 +434,7 @@ static void kube_on_node_wait(uv_timer_t *timer)
 		return;
 	log_warning("the API server has not reported Node %s for %u s: continuing without its zone "
 		    "(--node-name must be the Node's name)",
-		    source->options.node_name, NODE_WAIT_MS / 1000);
+		    source->options.node_name, (unsigned int)(NODE_WAIT_MS / MS_PER_S));
 	kube_mark_changed(source);
 }
 

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "kube/client/answer.h"
 
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "decode/cjson.h"
 
 /*
  * A Kubernetes Status carries the reason in its message; a proxy or a filter may send plain text.
  */
 static int refusal_describe(const struct transfer_outcome *outcome, char *buf, size_t size)
 {
-	cJSON *status = cJSON_Parse(outcome->body);
-	const char *message =
-		cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(status, "message"));
+	auto_cleanup(cleanup_cjson) cJSON *status = cJSON_Parse(outcome->body);
+	const char *message = cjson_string(status, "message");
 	int len = (int)strcspn(outcome->body, "\r\n");
 
 	if (message)
@@ -22,11 +24,7 @@ static int refusal_describe(const struct transfer_outcome *outcome, char *buf, s
 			       outcome->body);
 	else
 		len = snprintf(buf, size, "HTTP %ld", outcome->status);
-	for (char *at = buf; *at; at++) {
-		if (*at < ' ' || *at > '~')
-			*at = '?';
-	}
-	cJSON_Delete(status);
+	text_make_plain(buf);
 	return len < (int)size ? len : (int)size - 1;
 }
 

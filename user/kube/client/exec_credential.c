@@ -87,7 +87,7 @@ static bool time_parse(const char *text, time_t *ret_time)
 /* A non-empty string, or NULL. */
 static const char *text_get(const cJSON *object, const char *name)
 {
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+	const char *text = cjson_string(object, name);
 
 	return text && *text ? text : NULL;
 }

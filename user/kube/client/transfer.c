@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "kube/client/transfer_easy.h"
 
@@ -347,7 +348,7 @@ static int transfer_socket_on_made(void *context, curl_socket_t fd, curlsocktype
 	const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S;
 	const int probes = KEEPALIVE_PROBES;
 	const unsigned int unacknowledged_ms =
-		(KEEPALIVE_IDLE_S + KEEPALIVE_INTERVAL_S * KEEPALIVE_PROBES) * 1000;
+		(KEEPALIVE_IDLE_S + KEEPALIVE_INTERVAL_S * KEEPALIVE_PROBES) * MS_PER_S;
 
 	if (purpose != CURLSOCKTYPE_IPCXN)
 		return CURL_SOCKOPT_OK;

@@ -44,7 +44,7 @@ static const char *time_text(const struct event_time *time, char buf[TIME_TEXT_S
 	(void)gmtime_r(&seconds, &parts);
 	(void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts);
 	(void)snprintf(buf, TIME_TEXT_SIZE, "%s.%06uZ", date,
-		       (unsigned int)(time->realtime_ns % NS_PER_S / 1000));
+		       (unsigned int)(time->realtime_ns % NS_PER_S / NS_PER_US));
 	return buf;
 }
 

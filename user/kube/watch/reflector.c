@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "decode/cjson.h"
+#include "decode/decode.h"
 #include "decode/json_arena.h"
 #include "decode/json_stream.h"
 
@@ -77,11 +78,6 @@ static void cleanup_arena(cJSON **tree)
 	json_arena_release(*tree);
 }
 
-static const char *json_string(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
-
 /* A random number below `limit`; 0 if `limit` is 0. */
 static uint32_t random_below(uint32_t limit)
 {
@@ -136,7 +132,7 @@ static void reflector_log_success(struct reflector *reflector)
 /* Remembers the resourceVersion in this metadata, if there is one. */
 static void reflector_set_version(struct reflector *reflector, const cJSON *metadata)
 {
-	const char *version = json_string(metadata, "resourceVersion");
+	const char *version = cjson_string(metadata, "resourceVersion");
 
 	if (version && *version)
 		(void)snprintf(reflector->version, sizeof(reflector->version), "%s", version);
@@ -176,7 +172,7 @@ static int reflector_on_item(char *text, size_t size, void *context)
 /* The server ends the watch with an error; 410: it no longer has the events after our version. */
 static int reflector_on_error(struct reflector *reflector, const cJSON *status)
 {
-	const char *message = json_string(status, "message");
+	const char *message = cjson_string(status, "message");
 	const cJSON *code = cJSON_GetObjectItemCaseSensitive(status, "code");
 
 	if (cJSON_IsNumber(code) && (code->valueint == 410 || code->valueint == 504))
@@ -188,7 +184,7 @@ static int reflector_on_error(struct reflector *reflector, const cJSON *status)
 static void reflector_on_bookmark(struct reflector *reflector, const cJSON *metadata)
 {
 	const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(metadata, "annotations");
-	const char *mark = json_string(annotations, ANNOTATION_LIST_END);
+	const char *mark = cjson_string(annotations, ANNOTATION_LIST_END);
 
 	reflector_set_version(reflector, metadata);
 	if (reflector->step == STEP_STREAM && mark && !strcmp(mark, "true")) {
@@ -201,7 +197,7 @@ static int reflector_on_event(char *text, size_t size, void *context)
 {
 	struct reflector *reflector = context;
 	auto_cleanup(cleanup_arena) cJSON *event = json_arena_parse(text, size);
-	const char *type = json_string(event, "type");
+	const char *type = cjson_string(event, "type");
 	const cJSON *object = cJSON_GetObjectItemCaseSensitive(event, "object");
 	const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(object, "metadata");
 	int err;
@@ -284,13 +280,11 @@ static void reflector_end_page(struct reflector *reflector)
 {
 	auto_cleanup(cleanup_cjson) cJSON *head = cJSON_Parse(json_stream_head(&reflector->stream));
 	const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(head, "metadata");
-	const char *kind = json_string(head, "kind");
-	const char *token = json_string(metadata, "continue");
-	size_t len = kind ? strlen(kind) : 0;
+	const char *kind = cjson_string(head, "kind");
+	const char *token = cjson_string(metadata, "continue");
 
 	free(take_ptr(reflector->continue_token));
-	if (!json_stream_is_complete(&reflector->stream) || !metadata || len < 4 ||
-	    strcmp(kind + len - 4, "List") != 0) {
+	if (!json_stream_is_complete(&reflector->stream) || !metadata || !kind_is_list(kind)) {
 		reflector_list_anew(reflector, "list", "the answer is no complete list");
 		return;
 	}
@@ -352,8 +346,8 @@ static void reflector_list_refused(struct reflector *reflector, bool was_stream,
 		reflector_attempt_in(reflector,
 				     reflector->absent_ms + random_below(reflector->absent_ms));
 		reflector->absent_ms *= 2;
-		if (reflector->absent_ms > reflector->limits->absent_s * 1000)
-			reflector->absent_ms = reflector->limits->absent_s * 1000;
+		if (reflector->absent_ms > reflector->limits->absent_s * MS_PER_S)
+			reflector->absent_ms = reflector->limits->absent_s * (uint32_t)MS_PER_S;
 		return;
 	}
 	if (was_stream && status_is_client_error(answer->status)) {
