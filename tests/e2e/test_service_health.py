@@ -279,6 +279,16 @@ def test_a_taken_port_is_told_and_had_when_it_is_free(world, server, agent, clie
     assert re.search(rf"answering health checks of Service {namespace}/web at port {port}", agent.text())
 
 
+def test_an_event_about_a_service_that_cannot_be_posted_names_the_service(world, server, agent):
+    holder = hold_port(world.place("node2"), port := next(_ports))
+    wait_for(lambda: server.posted_events(), "the Event of the start")
+    server.forbid("events", "create")
+    server.put_all([balancer("web", next_vip(4), port), slice_("web", ["pod2a"])])
+    agent.wait_for_log("cannot post the Event FailedToStartServiceHealthcheck of Service default/web: HTTP 403")
+    holder.stdin.close()
+    assert holder.wait(DEADLINE) == 0
+
+
 def test_a_taken_port_is_tried_again_with_the_next_publish(world, server, agent, client):
     node2, port, vip = world.place("node2"), next(_ports), next_vip(4)
     holder = hold_port(node2, port)
