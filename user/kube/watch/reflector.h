@@ -58,9 +58,8 @@ struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,
 
 /*
  * A server answers again: if none was reached by the last attempt, the next one comes at once (at a
- * random moment of a quarter second), however often it has failed. A server's own answer, such as a
- * 500 or a Retry-After, is always followed by the full wait; and the wait grows on until an attempt
- * succeeds.
+ * random moment of a quarter second), however often it has failed. A reflector that a server has
+ * answered, if only with an error, keeps to its wait.
  */
 void reflector_retry_soon(struct reflector *reflector);
 
