@@ -196,12 +196,13 @@ static void names_with_unprintable_characters_are_fit_for_a_log(void **state)
 		  "1: Node a?b: unknown field metadata.?[1m: it has no effect, remove it\n");
 }
 
-static void what_clusters_print_has_no_unknown_fields(void **state)
+static void what_clusters_print_and_the_demo_have_no_unknown_fields(void **state)
 {
 	glob_t files;
 
 	(void)state;
 	assert_int_equal(glob("tests/fixtures/kube/*-list*.json", 0, NULL, &files), 0);
+	assert_int_equal(glob("deploy/demo/*.yaml", GLOB_APPEND, NULL, &files), 0);
 	for (size_t i = 0; i < files.gl_pathc; i++) {
 		struct file_content content;
 		struct outcome outcome;
@@ -221,7 +222,7 @@ int main(void)
 		cmocka_unit_test(a_field_that_the_api_does_not_have_is_named_with_what_was_meant),
 		cmocka_unit_test(what_an_api_server_would_add_or_refuse_is_asked_for),
 		cmocka_unit_test(names_with_unprintable_characters_are_fit_for_a_log),
-		cmocka_unit_test(what_clusters_print_has_no_unknown_fields),
+		cmocka_unit_test(what_clusters_print_and_the_demo_have_no_unknown_fields),
 	};
 
 	return cmocka_run_group_tests_name("manifest_check", tests, NULL, NULL);
