@@ -598,6 +598,22 @@ static void a_service_for_which_there_is_no_address_is_warned_about(void **state
 	assert_string_equal(cluster_ip_of(fixture, "b"), "");
 }
 
+static void a_service_for_which_there_was_no_address_gets_that_of_one_that_goes(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_range(fixture, "10.0.0.0/30");
+	when_written(fixture, "a.yaml", BARE_SERVICE("a", "1"));
+	when_written(fixture, "b.yaml", BARE_SERVICE("b", "1"));
+	when_opened(fixture);
+	assert_string_equal(cluster_ip_of(fixture, "b"), "");
+	then_settled(fixture);
+	assert_int_equal(unlink(path_of(fixture, "a.yaml")), 0);
+	then_port(fixture, "a", 0);
+	assert_string_equal(cluster_ip_of(fixture, "b"), "10.0.0.2");
+	assert_string_equal(fixture->warned, "no-cluster-ip");
+}
+
 static void a_service_that_another_file_has_as_well_keeps_an_address(void **state)
 {
 	struct fixture *fixture = *state;
@@ -706,6 +722,7 @@ int main(void)
 		manifests_test(with_strict_a_file_with_a_mistake_keeps_what_it_gave),
 		manifests_test(services_without_a_cluster_ip_get_one_that_others_do_not_have),
 		manifests_test(a_service_for_which_there_is_no_address_is_warned_about),
+		manifests_test(a_service_for_which_there_was_no_address_gets_that_of_one_that_goes),
 		manifests_test(a_service_that_another_file_has_as_well_keeps_an_address),
 		manifests_test(a_port_that_no_slice_has_is_warned_about_when_all_files_are_read),
 		manifests_test(a_service_without_endpoints_has_no_port_to_match),

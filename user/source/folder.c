@@ -32,9 +32,13 @@ struct manifest {
 	char name[];
 };
 
-/* A Service that has changed, or whose EndpointSlices have. */
+/*
+ * A Service that has changed, or whose EndpointSlices have; or one without a ClusterIP, for which
+ * there was no address, until another Service has gone.
+ */
 struct service_touch {
 	bool has_slice;
+	bool is_waiting;
 	UT_hash_handle hh;
 	char key[]; /* namespace/name */
 };
@@ -62,10 +66,12 @@ static void service_touch(struct folder *folder, const char *namespace_, const c
 	HASH_FIND_STR(folder->touched, touch->key, known);
 	if (!known)
 		HASH_ADD_STR(folder->touched, key, touch);
-	if (known)
+	if (known) {
 		known->has_slice |= has_slice;
-	else
+		known->is_waiting = false;
+	} else {
 		touch->has_slice = has_slice;
+	}
 	if (known || no_memory)
 		free(touch);
 }
@@ -446,16 +452,20 @@ static void service_warn(struct folder *folder, const struct object *service,
 
 /* Gives a Service its ClusterIPs. Returns the number of warnings. */
 static unsigned int service_complete(struct folder *folder, const char *namespace_,
-				     const char *name)
+				     const char *name, bool *is_waiting)
 {
 	struct model *model = folder->ledger.model;
+	bool has_waited = *is_waiting;
 	const struct object *service;
 	const char *why, *owner;
 	int err = cluster_ips_choose(folder->cluster_ips, model, namespace_, name, &why);
 
+	*is_waiting = err == -EADDRNOTAVAIL;
+	if (has_waited && *is_waiting)
+		return 0; /* warned about before */
 	service = model_service(model, namespace_, name);
 	owner = cluster_ips_owner(folder->cluster_ips, model, service);
-	if (err == -EADDRNOTAVAIL)
+	if (*is_waiting)
 		service_warn(folder, service, WARNING_NO_CLUSTER_IP,
 			     "--service-cidr %s for it: write a clusterIP, or give the agent "
 			     "another range",
@@ -467,7 +477,7 @@ static unsigned int service_complete(struct folder *folder, const char *namespac
 		service_warn(folder, service, WARNING_CLUSTER_IP_TAKEN,
 			     "its clusterIP was chosen for Service %s before: write another",
 			     owner);
-	return (err == -EADDRNOTAVAIL) + (owner != NULL);
+	return *is_waiting + (owner != NULL);
 }
 
 /* Whether a slice has the Service's port; collects the names of those that it has. */
@@ -526,6 +536,29 @@ static bool service_is_served(const struct object *service)
 	       !labels_get(&service->labels, LABEL_PROXY_NAME);
 }
 
+/* Returns the number of warnings. */
+static unsigned int service_settle(struct folder *folder, struct service_touch *touch)
+{
+	struct model *model = folder->ledger.model;
+	const char *name = strchr(touch->key, '/') + 1;
+	auto_cleanup(cleanup_free) char *namespace_ =
+		strndup(touch->key, (size_t)(name - 1 - touch->key));
+	const struct object *service = namespace_ ? model_service(model, namespace_, name) : NULL;
+	unsigned int warnings;
+
+	if (namespace_ && !service && touch->has_slice)
+		log_info("there are EndpointSlices of Service %s, but no manifest has it",
+			 touch->key);
+	if (!service || !service_is_served(service)) {
+		touch->is_waiting = false;
+		return 0;
+	}
+	if (touch->is_waiting)
+		return service_complete(folder, namespace_, name, &touch->is_waiting);
+	warnings = service_complete(folder, namespace_, name, &touch->is_waiting);
+	return warnings + service_match_ports(folder, model_service(model, namespace_, name));
+}
+
 static int touch_compare(const struct service_touch *a, const struct service_touch *b)
 {
 	return strcmp(a->key, b->key);
@@ -533,27 +566,21 @@ static int touch_compare(const struct service_touch *a, const struct service_tou
 
 unsigned int folder_settle(struct folder *folder)
 {
-	struct model *model = folder->ledger.model;
+	struct service_touch *touch, *next;
 	unsigned int warnings = 0;
 
 	/* In an order that does not depend on which files they are in. */
 	HASH_SORT(folder->touched, touch_compare);
-	for (struct service_touch *touch = folder->touched; touch; touch = touch->hh.next) {
-		char *name = strchr(touch->key, '/');
-		const struct object *service;
-
-		*name++ = '\0';
-		service = model_service(model, touch->key, name);
-		if (!service && touch->has_slice)
-			log_info(
-				"there are EndpointSlices of Service %s/%s, but no manifest has it",
-				touch->key, name);
-		if (!service || !service_is_served(service))
+	HASH_ITER (hh, folder->touched, touch, next) {
+		if (touch->is_waiting && !folder->ledger.removed)
 			continue;
-		warnings += service_complete(folder, touch->key, name);
-		warnings += service_match_ports(folder, model_service(model, touch->key, name));
+		warnings += service_settle(folder, touch);
+		if (touch->is_waiting)
+			continue;
+		HASH_DEL(folder->touched, touch);
+		free(touch);
 	}
-	touched_forget(folder);
+	folder->ledger.removed = false;
 	cluster_ips_keep(folder->cluster_ips);
 	return warnings;
 }

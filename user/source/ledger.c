@@ -277,6 +277,7 @@ static int object_release(struct ledger *ledger, const char *key, const struct p
 	heir = shadow_detach(ledger, key, NULL);
 	if (!heir) {
 		ledger->changed = true;
+		ledger->removed = true;
 		model_remove(ledger->model, (enum object_kind)key[0], key_namespace(key),
 			     key_name(key));
 		return 0;
