@@ -176,6 +176,24 @@ static void a_written_service_gets_the_defaults(void **state)
 	model_free(outcome.model);
 }
 
+static void families_that_a_service_asks_for_are_read_and_unknown_ones_reject_nothing(void **state)
+{
+	struct outcome outcome =
+		when_read(YAML, SERVICE_YAML "  ipFamilyPolicy: RequireDualStack\n"
+					     "  ipFamilies: [IPv6, IPv5, IPv4, IPv4]\n---\n"
+					     "apiVersion: v1\nkind: Service\nmetadata: {name: b}\n"
+					     "spec: {ipFamilyPolicy: TripleStack}\n");
+	const struct service_object *service = &then_service(&outcome, "default", "web")->service;
+
+	(void)state;
+	assert_int_equal(service->ip_family_policy, FAMILY_POLICY_REQUIRE_DUAL);
+	assert_int_equal(service->ip_families[0], FAMILY_IPV6);
+	assert_int_equal(service->ip_families[1], FAMILY_IPV4);
+	service = &then_service(&outcome, "default", "b")->service;
+	assert_int_equal(service->ip_family_policy, FAMILY_POLICY_SINGLE);
+	model_free(outcome.model);
+}
+
 static void affinity_has_its_own_timeout_or_three_hours(void **state)
 {
 	struct outcome outcome = when_read(
@@ -890,6 +908,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_written_service_gets_the_defaults),
+		cmocka_unit_test(
+			families_that_a_service_asks_for_are_read_and_unknown_ones_reject_nothing),
 		cmocka_unit_test(affinity_has_its_own_timeout_or_three_hours),
 		cmocka_unit_test(what_is_external_is_read),
 		cmocka_unit_test(a_bad_external_address_or_range_is_named_and_only_it_is_skipped),

@@ -164,6 +164,12 @@ static void what_an_api_server_would_add_or_refuse_is_asked_for(void **state)
 		 SERVICE ", type: LoadBalancer, ports: [{port: 1}]}, status: {loadBalancer: "
 			 "{ingress: [{ip: 203.0.113.1}]}}}",
 		 ""},
+		{"unknown-value", SERVICE ", ipFamilyPolicy: DualStack}}",
+		 "2: Service default/web: spec.ipFamilyPolicy must be SingleStack, PreferDualStack "
+		 "or RequireDualStack\n"},
+		{"unknown-value",
+		 SERVICE ", ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4,\nipv6]}}",
+		 "3: Service default/web: each of spec.ipFamilies must be IPv4 or IPv6\n"},
 		{"no-service-name",
 		 "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: web\n",
 		 "3: EndpointSlice default/web: it has no label kubernetes.io/service-name, so no "

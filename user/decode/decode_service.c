@@ -75,15 +75,13 @@ static void cluster_ips_decode(struct decoder *decoder, const cJSON *spec,
 		cluster_ip_decode(decoder, single, "clusterIP", service);
 }
 
-/* They decide only which ClusterIPs a manifest without them gets. */
+/*
+ * They decide only which ClusterIPs a manifest without them gets: a value that is not known rejects
+ * nothing.
+ */
 static void families_decode(struct decoder *decoder, const cJSON *spec,
 			    struct service_object *service)
 {
-	static const char *const policies[] = {
-		[FAMILY_POLICY_SINGLE] = "SingleStack",
-		[FAMILY_POLICY_PREFER_DUAL] = "PreferDualStack",
-		[FAMILY_POLICY_REQUIRE_DUAL] = "RequireDualStack",
-	};
 	const char *policy = field_string(decoder, spec, "ipFamilyPolicy", "");
 	const cJSON *family;
 	size_t count = 0;
@@ -92,22 +90,15 @@ static void families_decode(struct decoder *decoder, const cJSON *spec,
 	{
 		const char *name = cJSON_IsString(family) ? family->valuestring : "";
 
-		if (count == 2 || (strcmp(name, "IPv4") != 0 && strcmp(name, "IPv6") != 0))
-			decoder_fail(decoder, "ipFamilies", "is not a list of IPv4 and IPv6");
-		else
-			service->ip_families[count++] = name[3] == '4' ? FAMILY_IPV4 : FAMILY_IPV6;
+		if (count < 2 && !strcmp(name, "IPv4"))
+			service->ip_families[count++] = FAMILY_IPV4;
+		else if (count < 2 && !strcmp(name, "IPv6"))
+			service->ip_families[count++] = FAMILY_IPV6;
 	}
-	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
-		if (!strcmp(policy, policies[i])) {
-			service->ip_family_policy = (__u8)i;
-			return;
-		}
-	}
-	if (*policy)
-		decoder_fail(decoder, "ipFamilyPolicy",
-			     "\"%.40s\" is none of SingleStack, PreferDualStack and "
-			     "RequireDualStack",
-			     policy);
+	if (!strcmp(policy, "PreferDualStack"))
+		service->ip_family_policy = FAMILY_POLICY_PREFER_DUAL;
+	else if (!strcmp(policy, "RequireDualStack"))
+		service->ip_family_policy = FAMILY_POLICY_REQUIRE_DUAL;
 }
 
 static __u32 affinity_decode(struct decoder *decoder, const cJSON *spec)

@@ -96,6 +96,7 @@ const char *manifest_warning_word(enum manifest_warning warning)
 	static const char *const words[] = {
 		[WARNING_UNKNOWN_KIND] = "unknown-kind",
 		[WARNING_UNKNOWN_FIELD] = "unknown-field",
+		[WARNING_UNKNOWN_VALUE] = "unknown-value",
 		[WARNING_NO_SERVICE_NAME] = "no-service-name",
 		[WARNING_NO_CLUSTER_IP] = "no-cluster-ip",
 		[WARNING_CLUSTER_IP_TAKEN] = "cluster-ip-taken",
@@ -326,6 +327,25 @@ static bool service_needs_node_ports(const cJSON *item, const cJSON *spec)
 	       !cJSON_GetArraySize(field_get(balancer, "ingress"));
 }
 
+/* The decoder rejects a Service with another unknown value, but these it ignores. */
+static void families_check(const struct check *check, const cJSON *spec)
+{
+	const cJSON *policy = field_get(spec, "ipFamilyPolicy");
+	const cJSON *family;
+
+	if (policy && !text_is_in(policy, "SingleStack") &&
+	    !text_is_in(policy, "PreferDualStack") && !text_is_in(policy, "RequireDualStack"))
+		check_warn(check, WARNING_UNKNOWN_VALUE, item_line(policy),
+			   "spec.ipFamilyPolicy must be SingleStack, PreferDualStack or "
+			   "RequireDualStack");
+	cJSON_ArrayForEach(family, field_get(spec, "ipFamilies"))
+	{
+		if (!text_is_in(family, "IPv4") && !text_is_in(family, "IPv6"))
+			check_warn(check, WARNING_UNKNOWN_VALUE, item_line(family),
+				   "each of spec.ipFamilies must be IPv4 or IPv6");
+	}
+}
+
 static void service_check(const struct check *check, unsigned int line)
 {
 	const cJSON *spec = field_get(check->item, "spec");
@@ -334,6 +354,7 @@ static void service_check(const struct check *check, unsigned int line)
 
 	if (!spec || text_is_in(field_get(spec, "type"), "ExternalName"))
 		return;
+	families_check(check, spec);
 	if (!service_has_cluster_ip(spec))
 		check_warn(check, WARNING_NO_CLUSTER_IP, line_of(spec, line),
 			   "it has no clusterIP: " NO_CLUSTER_IP_REMEDY);

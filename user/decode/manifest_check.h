@@ -18,6 +18,7 @@
 enum manifest_warning {
 	WARNING_UNKNOWN_KIND,
 	WARNING_UNKNOWN_FIELD,
+	WARNING_UNKNOWN_VALUE,
 	WARNING_NO_SERVICE_NAME, /* a slice without LABEL_SERVICE_NAME */
 	WARNING_NO_CLUSTER_IP,
 	WARNING_CLUSTER_IP_TAKEN, /* it was chosen for another Service before */
