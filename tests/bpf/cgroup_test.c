@@ -165,6 +165,28 @@ static void hooks_that_somebody_removed_or_replaced_are_counted(void **state)
 	programs_close(&others);
 }
 
+/* Somebody removed the pin or mounted something over it, and the link lives on. */
+static void a_hook_that_has_lost_its_pin_is_pinned_again_and_runs_once(void **state)
+{
+	const struct programs programs = programs_load();
+	__u32 id;
+	int link;
+
+	(void)state;
+	assert_int_equal(cgroup_attach(cgroup_a, BPFFS, programs.list, 2), 0);
+	id = pinned_link_id("cgroup_connect4");
+	link = bpf_obj_get(BPFFS "/cgroup_connect4");
+	assert_int_equal(unlink(BPFFS "/cgroup_connect4"), 0);
+
+	assert_int_equal(cgroup_attach(cgroup_a, BPFFS, programs.list, 2), 0);
+
+	then_attached(cgroup_a, &programs);
+	assert_int_equal(pinned_link_id("cgroup_connect4"), id);
+	(void)close(link);
+	assert_int_equal(cgroup_detach_all(BPFFS), 0);
+	programs_close(&programs);
+}
+
 static void hooks_of_another_cgroup_move_to_the_new_one(void **state)
 {
 	const struct programs programs = programs_load();
@@ -241,6 +263,7 @@ int main(void)
 		cmocka_unit_test(the_root_is_found_and_is_a_cgroup2),
 		cmocka_unit_test(hooks_outlive_their_maker_and_are_replaced_in_place),
 		cmocka_unit_test(hooks_that_somebody_removed_or_replaced_are_counted),
+		cmocka_unit_test(a_hook_that_has_lost_its_pin_is_pinned_again_and_runs_once),
 		cmocka_unit_test(hooks_of_another_cgroup_move_to_the_new_one),
 		cmocka_unit_test(half_of_the_hooks_never_stay),
 		cmocka_unit_test(hooks_of_others_stay),

@@ -646,6 +646,8 @@ static void a_hook_that_somebody_removes_is_attached_again(void **state)
 
 	run("rm %s/link_%d_ingress", fixture->pin_dir, index_of("pod0"));
 	assert_int_equal(check(fixture), 1);
+	/* At once, or when the kernel's work queue has detached the old link. */
+	wait_until(fixture, info_of(fixture, "pod0").hook == LINK_HOOK_TCX);
 	then_hooked(fixture, "pod0");
 
 	link = pinned_link(fixture, "egress");
@@ -655,6 +657,56 @@ static void a_hook_that_somebody_removes_is_attached_again(void **state)
 	then_hooked(fixture, "pod0");
 	assert_int_equal(check(fixture), 0);
 	then_pinned(fixture, 2);
+}
+
+/* As a link that the kernel has yet to detach: our program is there, and no id leads to its link. */
+static void a_hook_that_the_kernel_detaches_late_is_attached_within_seconds(void **state)
+{
+	struct fixture *fixture = *state;
+	int link, ingress, ifindex;
+
+	needs_tcx();
+	given_pod_link(fixture, "pod0");
+	ifindex = index_of("pod0");
+	agent_start(fixture);
+	ingress = fixture->programs.of[false].ingress;
+	link = pinned_link(fixture, "ingress");
+	assert_int_equal(bpf_link_detach(link), 0);
+	(void)close(link);
+	assert_int_equal(bpf_prog_attach(ingress, ifindex, TCX_INGRESS, 0), 0);
+
+	assert_int_equal(check(fixture), 1);
+	assert_int_equal(info_of(fixture, "pod0").hook, LINK_HOOK_FAILED);
+	assert_int_equal(info_of(fixture, "pod0").err, -EEXIST);
+
+	assert_int_equal(bpf_prog_detach2(ingress, ifindex, TCX_INGRESS), 0);
+	wait_until(fixture, info_of(fixture, "pod0").hook == LINK_HOOK_TCX);
+	then_hooked(fixture, "pod0");
+	then_pinned(fixture, 2);
+}
+
+/* Somebody removed the pin or mounted something over it, and the link lives on. */
+static void a_link_that_has_lost_its_pin_is_pinned_again(void **state)
+{
+	struct fixture *fixture = *state;
+	int ifindex, link;
+	__u32 id;
+
+	needs_tcx();
+	given_pod_link(fixture, "pod0");
+	ifindex = index_of("pod0");
+	agent_start(fixture);
+	id = pinned_link_id(fixture, ifindex, "ingress");
+	link = pinned_link(fixture, "ingress");
+	run("rm %s/link_%d_ingress", fixture->pin_dir, ifindex);
+
+	assert_int_equal(check(fixture), 1);
+
+	then_hooked(fixture, "pod0");
+	then_pinned(fixture, 2);
+	assert_int_equal(pinned_link_id(fixture, ifindex, "ingress"), id);
+	(void)close(link);
+	assert_int_equal(check(fixture), 0);
 }
 
 static void a_hook_whose_program_somebody_replaces_gets_ours_again(void **state)
@@ -1077,6 +1129,8 @@ int main(void)
 		link_test(a_restart_replaces_programs_in_place),
 		link_test(what_is_attached_works_on_while_no_agent_runs),
 		link_test(a_hook_that_somebody_removes_is_attached_again),
+		link_test(a_hook_that_the_kernel_detaches_late_is_attached_within_seconds),
+		link_test(a_link_that_has_lost_its_pin_is_pinned_again),
 		link_test(a_hook_whose_program_somebody_replaces_gets_ours_again),
 		link_test(a_qdisc_that_somebody_removes_is_made_again),
 		link_test(a_link_that_went_has_lost_nothing),

@@ -369,6 +369,28 @@ static void a_program_that_was_taken_away_is_missed(void **state)
 	then_has(LINK_XDP_NATIVE);
 }
 
+/* Somebody removed the pin or mounted something over it, and the link lives on. */
+static void a_program_that_has_lost_its_pin_is_pinned_again(void **state)
+{
+	char path[128];
+	__u32 id;
+	int link;
+
+	(void)state;
+	when_met();
+	id = pinned_link_id();
+	(void)snprintf(path, sizeof(path), "%s/link_%d_xdp", fixture.pin_dir,
+		       fixture.facts.ifindex);
+	link = bpf_obj_get(path);
+	assert_int_equal(unlink(path), 0);
+
+	when_met();
+
+	then_has(LINK_XDP_NATIVE);
+	assert_int_equal(pinned_link_id(), id);
+	(void)close(link);
+}
+
 static void the_sweep_of_a_cleanup_removes_it(void **state)
 {
 	(void)state;
@@ -395,6 +417,7 @@ int main(void)
 		TEST(a_veth_whose_peer_takes_no_frames_is_left_to_tc),
 		TEST(a_kernel_that_does_not_take_the_program_is_asked_once),
 		TEST(a_program_that_was_taken_away_is_missed),
+		TEST(a_program_that_has_lost_its_pin_is_pinned_again),
 		TEST(the_sweep_of_a_cleanup_removes_it),
 	};
 

@@ -17,6 +17,10 @@
  */
 #define DATAGRAMS_MAX 4096
 
+/* The first retry of a hook whose place is still taken, and the last; each waits twice as long. */
+#define RETRY_FIRST_MS 10
+#define RETRY_MAX_MS   640
+
 static void messages_read(struct link_watch *watch)
 {
 	char buf[MESSAGE_BUFFER_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -37,19 +41,44 @@ static void messages_read(struct link_watch *watch)
 	}
 }
 
+static void retry_on_timer(uv_timer_t *timer);
+
+/*
+ * The kernel detaches a link whose pin somebody has removed later, from a work queue, and refuses
+ * the same program until then. That is over long before the next check of the hooks.
+ */
+static void retry_occupied(struct link_watch *watch)
+{
+	if (uv_is_active((uv_handle_t *)&watch->retry) || watch->retry_ms > RETRY_MAX_MS ||
+	    !reconcile_mark_occupied(watch))
+		return;
+	(void)uv_timer_start(&watch->retry, retry_on_timer, watch->retry_ms, 0);
+	watch->retry_ms *= 2;
+}
+
 static void changes_notify(struct link_watch *watch)
 {
 	bool addresses_changed = reconcile_marked(watch);
 
+	retry_occupied(watch);
 	if (watch->links_changed && watch->events.links_changed)
 		watch->events.links_changed(watch->events.context);
 	if (addresses_changed && watch->events.addresses_changed)
 		watch->events.addresses_changed(watch->events.context);
 }
 
+static void retry_on_timer(uv_timer_t *timer)
+{
+	struct link_watch *watch = timer->data;
+
+	watch->links_changed = false;
+	changes_notify(watch);
+}
+
 void link_watch_check(struct link_watch *watch, link_lost_fn lost, void *context)
 {
 	watch->links_changed = false;
+	watch->retry_ms = RETRY_FIRST_MS;
 	reconcile_check_hooks(watch, lost, context);
 	changes_notify(watch);
 }
@@ -157,12 +186,16 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	err = uv_poll_init(loop, &watch->poll, mnl_socket_get_fd(watch->socket));
 	if (err)
 		return log_err(err, "cannot poll rtnetlink");
-	watch->poll.data = watch;
+	(void)uv_timer_init(loop, &watch->retry);
+	watch->poll.data = watch->retry.data = watch;
+	watch->open_handles = 2;
+	watch->retry_ms = RETRY_FIRST_MS;
 	err = uv_poll_start(&watch->poll, UV_READABLE, link_watch_on_readable);
 	if (err) {
 		link_watch_close(take_ptr(watch));
 		return log_err(err, "cannot poll rtnetlink");
 	}
+	retry_occupied(watch);
 	*ret_watch = take_ptr(watch);
 	return 0;
 }
@@ -171,13 +204,16 @@ static void link_watch_on_closed(uv_handle_t *handle)
 {
 	struct link_watch *watch = handle->data;
 
-	watch_free(&watch);
+	if (!--watch->open_handles)
+		watch_free(&watch);
 }
 
 void link_watch_close(struct link_watch *watch)
 {
-	if (watch)
-		uv_close((uv_handle_t *)&watch->poll, link_watch_on_closed);
+	if (!watch)
+		return;
+	uv_close((uv_handle_t *)&watch->poll, link_watch_on_closed);
+	uv_close((uv_handle_t *)&watch->retry, link_watch_on_closed);
 }
 
 const struct ip_addr *link_watch_addresses(const struct link_watch *watch, size_t *ret_count)

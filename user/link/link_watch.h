@@ -57,8 +57,9 @@ typedef void (*link_lost_fn)(const char *link, const char *hook, void *context);
 
 /*
  * Checks that every hook is still attached. A hook that somebody else removed or replaced is
- * logged, reported to `lost` with the link's name, and attached again; links whose hook could not
- * be attached are retried.
+ * logged, reported to `lost` with the link's name, and attached again, if need be within a second
+ * or two, when the kernel has detached the old one; links whose hook could not be attached are
+ * retried.
  */
 void link_watch_check(struct link_watch *watch, link_lost_fn lost, void *context);
 

@@ -43,6 +43,9 @@ struct link_watch {
 	struct hooks hooks;
 	struct mnl_socket *socket;
 	uv_poll_t poll;
+	uv_timer_t retry;
+	uint64_t retry_ms; /* until the next retry */
+	unsigned int open_handles;
 	struct watched_link *links; /* uthash, by ifindex */
 	struct address_table addresses;
 	struct default_route default4, default6;
@@ -73,6 +76,12 @@ void link_tables_read_link(struct link_watch *watch, struct watched_link *link);
 
 /* Reconciles everything that is marked. Returns whether the node's addresses have changed. Logs. */
 bool reconcile_marked(struct link_watch *watch);
+
+/*
+ * Marks the links whose hooks could not be attached because the kernel has yet to detach the same
+ * programs. Returns whether there are any.
+ */
+bool reconcile_mark_occupied(struct link_watch *watch);
 
 /* Marks the links that must be hooked again, and reports those that lost a hook. Logs. */
 void reconcile_check_hooks(struct link_watch *watch, link_lost_fn lost, void *context);

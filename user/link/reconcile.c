@@ -179,6 +179,20 @@ static void xdp_check(struct link_watch *watch, struct watched_link *link, link_
 	lost(link->info.name, "XDP", context);
 }
 
+bool reconcile_mark_occupied(struct link_watch *watch)
+{
+	struct watched_link *link, *next;
+	bool any = false;
+
+	HASH_ITER (hh, watch->links, link, next) {
+		if (link->info.hook != LINK_HOOK_FAILED || link->info.err != -EEXIST)
+			continue;
+		link->is_changed = true;
+		any = true;
+	}
+	return any;
+}
+
 void reconcile_check_hooks(struct link_watch *watch, link_lost_fn lost, void *context)
 {
 	struct watched_link *link, *next;

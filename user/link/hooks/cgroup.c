@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "link/hooks/cgroup.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -14,7 +15,8 @@
 #include "base/log.h"
 #include "link/hooks/pinned_link.h"
 
-#define PIN_PREFIX "cgroup_"
+#define PIN_PREFIX   "cgroup_"
+#define PROGRAMS_MAX 64 /* the kernel's limit for one hook */
 
 /* mountinfo writes space, tab, newline and backslash as \ooo. */
 static void octal_unescape(char *text)
@@ -93,6 +95,19 @@ static bool pinned_is_on_cgroup(const struct pinned_link *pinned, const struct b
 	       info->cgroup.attach_type == pinned->type;
 }
 
+static bool cgroup_has_program(const struct pinned_link *pinned, __u32 program)
+{
+	__u32 programs[PROGRAMS_MAX], count = PROGRAMS_MAX;
+
+	if (bpf_prog_query(pinned->target, pinned->type, 0, NULL, programs, &count))
+		return false;
+	for (__u32 i = 0; i < count; i++) {
+		if (programs[i] == program)
+			return true;
+	}
+	return false;
+}
+
 /* `cgroup` is a descriptor, or -1 if the link is only to be compared. */
 static struct pinned_link hook_link(int cgroup, const struct stat *status, const char *pin_dir,
 				    const struct cgroup_program *program)
@@ -103,6 +118,7 @@ static struct pinned_link hook_link(int cgroup, const struct stat *status, const
 		.type = program->type,
 		.cgroup_id = status->st_ino, /* a cgroup's id is the inode of its directory */
 		.is_on_target = pinned_is_on_cgroup,
+		.has_program = cgroup_has_program,
 	};
 
 	(void)snprintf(pinned.name, sizeof(pinned.name), PIN_PREFIX "%s", program->name);

@@ -37,10 +37,28 @@ static __u32 program_on_target(const struct pinned_link *pinned, int link)
 	return info.prog_id;
 }
 
+/*
+ * The link that attaches the program to the target, as a descriptor that the caller closes; -1:
+ * there is none, it is about to end, or the agent may not look links up by their ids.
+ */
+static int link_find(const struct pinned_link *pinned, __u32 program)
+{
+	__u32 id = 0;
+
+	while (!bpf_link_get_next_id(id, &id)) {
+		auto_cleanup(cleanup_fd) int link = bpf_link_get_fd_by_id(id);
+
+		if (link >= 0 && program_on_target(pinned, link) == program)
+			return take_fd(link);
+	}
+	return -1;
+}
+
 int pinned_link_attach(const struct pinned_link *pinned, int program)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = pinned->flags);
-	auto_cleanup(cleanup_fd) int old = -1, created = -1;
+	auto_cleanup(cleanup_fd) int old = -1, link = -1;
+	const __u32 id = program_id(program);
 	char path[PATH_MAX];
 	int err = pin_path(path, pinned->pin_dir, pinned->name);
 
@@ -55,12 +73,16 @@ int pinned_link_attach(const struct pinned_link *pinned, int program)
 	/* Its last descriptor: the old link is gone before the new one is attached. */
 	if (old >= 0)
 		(void)close(take_fd(old));
+	if (pinned->has_program(pinned, id))
+		link = link_find(pinned, id);
+	if (link >= 0)
+		return bpf_obj_pin(link, path);
 	if (pinned->is_target_free && !pinned->is_target_free(pinned))
 		return -EBUSY;
-	created = bpf_link_create(program, pinned->target, pinned->type, &options);
-	if (created < 0)
-		return created;
-	return bpf_obj_pin(created, path);
+	link = bpf_link_create(program, pinned->target, pinned->type, &options);
+	if (link < 0)
+		return link;
+	return bpf_obj_pin(link, path);
 }
 
 /* -ENOENT: there is no pin, or its link is not on the target. */

@@ -24,14 +24,18 @@ struct pinned_link {
 	 * another network namespace.
 	 */
 	bool (*is_on_target)(const struct pinned_link *pinned, const struct bpf_link_info *info);
+	/* Whether the target runs this program, whatever holds it there. */
+	bool (*has_program)(const struct pinned_link *pinned, __u32 program);
 	/* Whether nothing else is attached where only one program can be; NULL: always. */
 	bool (*is_target_free)(const struct pinned_link *pinned);
 };
 
 /*
  * Attaches a program: replaces that of the pinned link if it is on the target, else removes the pin
- * and creates the link anew. Returns 0, -EBUSY if the target is not free, or another negative
- * errno. Silent.
+ * and creates the link anew. A link that still attaches this very program to the target, but has
+ * lost its pin, is pinned again; to find it takes CAP_SYS_ADMIN. Returns 0, -EBUSY if the target is
+ * not free, -EEXIST if it still runs the program and no link is found, as while the kernel detaches
+ * a link whose pin somebody has removed, or another negative errno. Silent.
  */
 int pinned_link_attach(const struct pinned_link *pinned, int program);
 

@@ -20,12 +20,12 @@ struct tcx_link_info {
 	__u32 attach_type;
 };
 
-static bool program_is_on_link(__u32 program, int ifindex, enum bpf_attach_type type)
+static bool link_has_program(const struct pinned_link *pinned, __u32 program)
 {
 	__u32 programs[PROGRAMS_MAX];
 	LIBBPF_OPTS(bpf_prog_query_opts, query, .prog_ids = programs, .prog_cnt = PROGRAMS_MAX);
 
-	if (bpf_prog_query_opts(ifindex, type, &query))
+	if (bpf_prog_query_opts(pinned->target, pinned->type, &query))
 		return false;
 	for (__u32 i = 0; i < query.prog_cnt && i < PROGRAMS_MAX; i++) {
 		if (programs[i] == program)
@@ -39,8 +39,7 @@ static bool pinned_is_on_link(const struct pinned_link *pinned, const struct bpf
 	const struct tcx_link_info *tcx = (const void *)&info->raw_tracepoint;
 
 	return info->type == LINK_TYPE_TCX && tcx->ifindex == (__u32)pinned->target &&
-	       tcx->attach_type == pinned->type &&
-	       program_is_on_link(info->prog_id, pinned->target, pinned->type);
+	       tcx->attach_type == pinned->type && link_has_program(pinned, info->prog_id);
 }
 
 static struct pinned_link direction_link(const char *pin_dir, int ifindex, bool is_egress)
@@ -52,6 +51,7 @@ static struct pinned_link direction_link(const char *pin_dir, int ifindex, bool 
 		/* A program that ran before ours and ended the chain would hide packets from us. */
 		.flags = LINK_CREATE_BEFORE,
 		.is_on_target = pinned_is_on_link,
+		.has_program = link_has_program,
 	};
 
 	(void)snprintf(pinned.name, sizeof(pinned.name), "link_%d_%s", ifindex,

@@ -37,12 +37,17 @@ static __u32 program_on_link(int ifindex, __u8 mode)
 }
 
 /* `flags` of the pinned link: the mode. */
-static bool pinned_is_on_link(const struct pinned_link *pinned, const struct bpf_link_info *info)
+static bool link_has_program(const struct pinned_link *pinned, __u32 program)
 {
 	const __u8 mode = pinned->flags & XDP_FLAGS_SKB_MODE ? LINK_XDP_GENERIC : LINK_XDP_NATIVE;
 
+	return program == program_on_link(pinned->target, mode);
+}
+
+static bool pinned_is_on_link(const struct pinned_link *pinned, const struct bpf_link_info *info)
+{
 	return info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex == (__u32)pinned->target &&
-	       info->prog_id == program_on_link(pinned->target, mode);
+	       link_has_program(pinned, info->prog_id);
 }
 
 static bool link_is_free(const struct pinned_link *pinned)
@@ -60,6 +65,7 @@ static struct pinned_link xdp_link(const char *pin_dir, int ifindex, __u8 mode)
 		.type = BPF_XDP,
 		.flags = mode == LINK_XDP_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE,
 		.is_on_target = pinned_is_on_link,
+		.has_program = link_has_program,
 		.is_target_free = link_is_free,
 	};
 
