@@ -132,6 +132,14 @@ static int health_ports_open(struct agent *agent)
 	return agent->health_ports ? 0 : log_err(-ENOMEM, "cannot prepare Services' health checks");
 }
 
+static void agent_on_degraded_changed(void *context)
+{
+	struct agent *agent = context;
+
+	if (agent->plane)
+		agent_status_update(agent);
+}
+
 static int hook_guard_open(struct agent *agent)
 {
 	const struct hook_guard_options options = {
@@ -140,18 +148,12 @@ static int hook_guard_open(struct agent *agent)
 		.cgroup = agent->cgroup,
 		.telemetry = &agent->telemetry,
 		.source = agent->source,
+		.degraded_changed = agent_on_degraded_changed,
+		.context = agent,
 	};
 
 	agent->hook_guard = hook_guard_new(&agent->loop, &options);
 	return agent->hook_guard ? 0 : log_err(-ENOMEM, "cannot check the hooks");
-}
-
-static void agent_on_links_changed(void *context)
-{
-	struct agent *agent = context;
-
-	if (agent->plane)
-		agent_status_update(agent);
 }
 
 static int agent_open_plane(struct agent *agent, const struct datapath_sizes *sizes)
@@ -162,7 +164,7 @@ static int agent_open_plane(struct agent *agent, const struct datapath_sizes *si
 		.sizes = *sizes,
 		.status = &agent->status,
 		.events = {.addresses_changed = agent_addresses_changed,
-			   .links_changed = agent_on_links_changed,
+			   .links_changed = agent_on_degraded_changed,
 			   .context = agent},
 	};
 	int err = plane_open(&agent->loop, &options, &agent->plane);
@@ -237,7 +239,11 @@ int agent_complete_plane(struct agent *agent)
 	if (err)
 		return err;
 	telemetry_hooked(&agent->telemetry);
-	return datapath_commit(agent->plane->datapath);
+	err = datapath_commit(agent->plane->datapath);
+	if (err)
+		return err;
+	hook_guard_find_others(agent->hook_guard);
+	return 0;
 }
 
 /* Everything that can be checked before the kernel is changed or the source is opened. */

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "agent/event_posts.h"
+#include "agent/hook_guard.h"
 #include "agent/stale_sockets.h"
 #include "datapath/datapath.h"
 #include "fairlead/agent.h"
@@ -45,7 +46,8 @@ void agent_status_update(struct agent *agent)
 	status->endpoint_slices = (__u32)model_count(agent->model, OBJECT_ENDPOINT_SLICE);
 	status->nodes = (__u32)model_count(agent->model, OBJECT_NODE);
 	status->degraded = datapath_degraded(plane->datapath) | link_watch_degraded(plane->links) |
-			   stale_sockets_degraded(plane->stale_sockets);
+			   stale_sockets_degraded(plane->stale_sockets) |
+			   hook_guard_degraded(agent->hook_guard);
 	if (is_full)
 		status->degraded |= DEGRADED_MAP_FULL;
 	if (is_full && !was_full)

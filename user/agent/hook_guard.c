@@ -11,7 +11,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
+#include "fairlead/agent.h"
 #include "link/hooks/cgroup.h"
+#include "link/hooks/other_instance.h"
 #include "link/link_watch.h"
 #include "metrics/fairlead_metrics.h"
 
@@ -21,6 +23,13 @@ struct hook_guard {
 	uv_timer_t timer;
 	struct hook_guard_options options;
 	struct plane *plane; /* NULL: none */
+	unsigned int other_hooks;
+};
+
+/* Hooks of another instance, and the first of them in words. */
+struct other_hooks {
+	unsigned int count;
+	char first[OTHER_HOOK_TEXT_SIZE];
 };
 
 /* Called by link_watch_check(), which logs it and attaches the hook again. */
@@ -73,6 +82,43 @@ static void socket_hooks_check(const struct hook_guard *guard)
 			       (unsigned int)missing);
 }
 
+static bool other_hooks_add(void *context, int link, const struct bpf_link_info *info)
+{
+	struct other_hooks *others = context;
+
+	(void)link;
+	if (!others->count++)
+		(void)other_hook_text(info, others->first);
+	return true;
+}
+
+void hook_guard_find_others(struct hook_guard *guard)
+{
+	const struct hook_guard_options *options = &guard->options;
+	struct other_hooks others = {};
+
+	/* Without CAP_SYS_ADMIN the agent cannot tell; `fairlead status` can, if root runs it. */
+	if (other_instance_find(options->pin_dir, options->cgroup, other_hooks_add, &others) ||
+	    others.count == guard->other_hooks)
+		return;
+	guard->other_hooks = others.count;
+	if (others.count)
+		log_warning("%u hooks of another fairlead are where ours are (%s), and serve "
+			    "Services as it last knew them: stop its agent if one runs, and run "
+			    "`fairlead cleanup --others --pin-dir %s%s%s`",
+			    others.count, others.first, options->pin_dir,
+			    options->cgroup ? " --cgroup " : "",
+			    options->cgroup ? options->cgroup : "");
+	else
+		log_info("the hooks of another fairlead are gone");
+	options->degraded_changed(options->context);
+}
+
+uint32_t hook_guard_degraded(const struct hook_guard *guard)
+{
+	return guard->other_hooks ? DEGRADED_OTHER_INSTANCE : 0;
+}
+
 static void hook_guard_on_timer(uv_timer_t *timer)
 {
 	struct hook_guard *guard = timer->data;
@@ -82,6 +128,7 @@ static void hook_guard_on_timer(uv_timer_t *timer)
 	link_watch_check(guard->plane->links, hook_guard_on_link_lost, guard);
 	if (guard->options.cgroup && guard->plane->are_sockets_hooked)
 		socket_hooks_check(guard);
+	hook_guard_find_others(guard);
 }
 
 struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_options *options)

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* `fairlead cleanup`: removes every pin, link and filter of ours, and nothing else. */
+/*
+ * `fairlead cleanup`: removes every pin, link and filter of ours, and nothing else; or the hooks
+ * that another instance has left where ours are.
+ */
 
 #include "agent/node_cleanup.h"
 
 #include <argp.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,12 +22,30 @@
 #include "datapath/pin_dir.h"
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"
+#include "link/hooks/other_instance.h"
 #include "link/link_watch.h"
 
 #define EXIT_USAGE 2
 
+enum key {
+	KEY_OTHERS = 0x100,
+	KEY_CGROUP,
+};
+
+struct cleanup_options {
+	const char *pin_dir;
+	const char *cgroup; /* NULL: the root that is found */
+	bool others;
+};
+
 static const struct argp_option option_table[] = {
 	{"pin-dir", 'p', "DIR", 0, "Where the pins are (default: " PIN_DIR_DEFAULT ")", 0},
+	{"others", KEY_OTHERS, NULL, 0,
+	 "Remove only hooks of other instances: links with fairlead's programs to this network namespace or "
+	 "the cgroup that no pin in DIR holds; an agent may run",
+	 0},
+	{"cgroup", KEY_CGROUP, "PATH", 0,
+	 "With --others: the cgroup of the socket hooks (default: the root of cgroup v2)", 0},
 	{0},
 };
 
@@ -33,16 +56,23 @@ static const char doc[] =
 	"Examples:\n"
 	"  fairlead cleanup\n"
 	"  fairlead cleanup --pin-dir /run/fairlead/node-1\n"
+	"  fairlead cleanup --others\n"
 	"\n"
-	"Exit status: 0 when nothing of fairlead is left, 1 on failure (an agent still runs), 2 for misuse.";
+	"Exit status: 0 when nothing of what was to be removed is left, 1 on failure (an agent still runs), 2 for misuse.";
 
 static error_t option_parse(int key, char *arg, struct argp_state *state)
 {
-	const char **pin_dir = state->input;
+	struct cleanup_options *options = state->input;
 
 	switch (key) {
 	case 'p':
-		*pin_dir = arg;
+		options->pin_dir = arg;
+		return 0;
+	case KEY_OTHERS:
+		options->others = true;
+		return 0;
+	case KEY_CGROUP:
+		options->cgroup = arg;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "'%s' is not an option of fairlead cleanup", arg);
@@ -68,6 +98,27 @@ static int maps_unpin(const char *pin_dir)
 	return err;
 }
 
+static bool other_hook_count(void *context, int link, const struct bpf_link_info *info)
+{
+	(void)link;
+	(void)info;
+	(*(unsigned int *)context)++;
+	return true;
+}
+
+/* Hooks of other instances stay, and whoever wants fairlead gone has to know. */
+static void others_mention(const char *pin_dir)
+{
+	auto_cleanup(cleanup_free) char *cgroup = cgroup_find_root();
+	unsigned int count = 0;
+
+	if (other_instance_find(pin_dir, cgroup, other_hook_count, &count) || !count)
+		return;
+	log_warning("%u hooks of another fairlead are left on this node: `fairlead cleanup "
+		    "--others` removes them too",
+		    count);
+}
+
 int node_cleanup(const char *pin_dir)
 {
 	auto_cleanup(cleanup_fd) int lock_fd = -1;
@@ -77,7 +128,9 @@ int node_cleanup(const char *pin_dir)
 		return log_err(-errno, "cannot look into %s: run as root", pin_dir);
 	if (access(pin_dir, F_OK)) {
 		/* Without tcx there may be clsact filters and no pins. */
-		return hook_detach_all(pin_dir);
+		err = hook_detach_all(pin_dir);
+		others_mention(pin_dir);
+		return err;
 	}
 	lock_fd = pin_dir_lock(pin_dir);
 	if (lock_fd == -EBUSY) {
@@ -93,15 +146,57 @@ int node_cleanup(const char *pin_dir)
 	first = first ? first : err;
 	(void)close(take_fd(lock_fd));
 	err = pin_dir_remove(pin_dir);
+	others_mention(pin_dir);
 	return first ? first : err;
+}
+
+struct removal {
+	unsigned int removed;
+	int err;
+};
+
+static bool other_hook_remove(void *context, int link, const struct bpf_link_info *info)
+{
+	struct removal *removal = context;
+	char text[OTHER_HOOK_TEXT_SIZE];
+	int err = bpf_link_detach(link);
+
+	(void)other_hook_text(info, text);
+	if (err) {
+		removal->err = log_err(err, "cannot remove %s, continuing", text);
+		return true;
+	}
+	log_info("removed %s: program %u", text, info->prog_id);
+	removal->removed++;
+	return true;
+}
+
+static int others_remove(const struct cleanup_options *options)
+{
+	auto_cleanup(cleanup_free) char *root = options->cgroup ? NULL : cgroup_find_root();
+	const char *cgroup = options->cgroup ? options->cgroup : root;
+	struct removal removal = {};
+	int err;
+
+	if (options->cgroup && cgroup_check(cgroup))
+		return -EINVAL;
+	err = other_instance_find(options->pin_dir, cgroup, other_hook_remove, &removal);
+	if (err)
+		return log_err(err, "cannot look for hooks of other instances: run as root");
+	if (!removal.removed && !removal.err)
+		log_info("no hook of another fairlead is on this node's links or on the cgroup %s",
+			 cgroup ? cgroup : "(there is none)");
+	return removal.err;
 }
 
 int cleanup_main(int argc, char **argv)
 {
 	const struct argp argp = {.options = option_table, .parser = option_parse, .doc = doc};
-	const char *pin_dir = PIN_DIR_DEFAULT;
+	struct cleanup_options options = {.pin_dir = PIN_DIR_DEFAULT};
+	int err;
 
 	argp_err_exit_status = EXIT_USAGE;
-	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &pin_dir);
-	return node_cleanup(pin_dir) ? EXIT_FAILURE : EXIT_SUCCESS;
+	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &options);
+	err = options.others ? others_remove(&options) : node_cleanup(options.pin_dir);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

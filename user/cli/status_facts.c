@@ -15,6 +15,7 @@
 #include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/snapshot.h"
+#include "link/hooks/other_instance.h"
 #include "words/words.h"
 
 static void agent_read(const void *key, const void *value, void *context)
@@ -84,6 +85,32 @@ static void agent_gather(const char *pin_dir, struct status_facts *facts)
 	facts->is_starting = facts->running_pid &&
 			     (!facts->agent.pid ||
 			      facts->agent.started_ns < process_started_ns(facts->running_pid));
+}
+
+static bool other_hook_seen(void *context, int link, const struct bpf_link_info *info)
+{
+	(void)link;
+	(void)info;
+	*(bool *)context = true;
+	return false;
+}
+
+/*
+ * Whether there are hooks of another instance where the agent's are. An agent without CAP_SYS_ADMIN
+ * cannot tell; whoever runs this command may. Only in the agent's network namespace.
+ */
+static bool other_instance_is_seen(const struct status_facts *facts)
+{
+	auto_cleanup(cleanup_free) char *path = alloc_format("/proc/%u/ns/net", facts->running_pid);
+	struct stat agent, self;
+	bool is_seen = false;
+
+	if (!facts->running_pid || stat(path, &agent) || stat("/proc/self/ns/net", &self) ||
+	    agent.st_ino != self.st_ino)
+		return false;
+	(void)other_instance_find(facts->pin_dir, *facts->cgroup ? facts->cgroup : NULL,
+				  other_hook_seen, &is_seen);
+	return is_seen;
 }
 
 static void counter_read(const void *key, const void *value, void *context)
@@ -306,6 +333,8 @@ int status_facts_gather(const struct shown_maps *maps, struct status_facts *fact
 		facts->agent_anonymous = file_number(path, "RssAnon:") * 1024;
 		facts->agent_rss = file_number(path, "VmRSS:") * 1024;
 	}
+	if (other_instance_is_seen(facts))
+		facts->agent.degraded |= DEGRADED_OTHER_INSTANCE;
 	degraded_gather(facts);
 	other_proxy_gather(facts);
 	return 0;

@@ -261,6 +261,9 @@ const struct degraded_words degraded_words[] = {
 	{DEGRADED_NO_NODE_ADDRESS, false, "no-node-address",
 	 "direct server return is wanted, but the own Node object has no InternalIP that other "
 	 "nodes know this one by: far clients' packets get source NAT"},
+	{DEGRADED_OTHER_INSTANCE, true, "other-instance",
+	 "hooks of another fairlead are on links or the cgroup of this node, and serve Services as it "
+	 "last knew them: stop its agent if one runs, and run `fairlead cleanup --others`"},
 	{0, false, NULL, NULL},
 };
 

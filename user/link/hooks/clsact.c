@@ -5,9 +5,9 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/pkt_sched.h>
-#include <string.h>
 
 #include "base/cleanup.h"
+#include "link/hooks/pinned_link.h"
 #include "link/netlink/netlink.h"
 
 /*
@@ -16,9 +16,6 @@
  */
 #define CLSACT_PRIORITY 0xFA1
 #define CLSACT_HANDLE   0xFA1
-
-/* The names of all our programs begin with this. */
-#define PROGRAM_PREFIX "fl_"
 
 enum filter_owner {
 	FILTER_NONE,
@@ -35,16 +32,6 @@ static libbpf_print_fn_t libbpf_silence(void)
 static void libbpf_unsilence(const libbpf_print_fn_t *print)
 {
 	(void)libbpf_set_print(*print);
-}
-
-static bool program_is_ours(__u32 program)
-{
-	auto_cleanup(cleanup_fd) int fd = bpf_prog_get_fd_by_id(program);
-	struct bpf_prog_info info = {};
-	__u32 size = sizeof(info);
-
-	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) &&
-	       !strncmp(info.name, PROGRAM_PREFIX, strlen(PROGRAM_PREFIX));
 }
 
 static enum filter_owner filter_owner(const struct bpf_tc_hook *hook)

@@ -36,7 +36,8 @@ static int tcx_try(struct hooks *hooks, int ifindex, int ingress, int egress)
 static int programs_attach(struct hooks *hooks, int ifindex, const struct link_programs *programs,
 			   struct link_info *info)
 {
-	const bool had_clsact = info->hook == LINK_HOOK_CLSACT;
+	/* Of this run, or of another instance that used this link before. */
+	const bool may_have_clsact = info->hook != LINK_HOOK_TCX;
 	int err = tcx_try(hooks, ifindex, programs->ingress, programs->egress);
 
 	if (err == -EOPNOTSUPP) {
@@ -49,7 +50,7 @@ static int programs_attach(struct hooks *hooks, int ifindex, const struct link_p
 		return tcx_detach(hooks->pin_dir, ifindex);
 	}
 	info->hook = LINK_HOOK_TCX;
-	if (err || !had_clsact)
+	if (err || !may_have_clsact)
 		return err;
 	err = clsact_detach(ifindex, info->made_clsact);
 	info->made_clsact = 0;

@@ -11,12 +11,25 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
+/* The names of all our programs begin with this. */
+#define PROGRAM_PREFIX "fl_"
+
 __u32 program_id(int program)
 {
 	struct bpf_prog_info info = {};
 	__u32 size = sizeof(info);
 
 	return bpf_obj_get_info_by_fd(program, &info, &size) ? 0 : info.id;
+}
+
+bool program_is_ours(__u32 program)
+{
+	auto_cleanup(cleanup_fd) int fd = bpf_prog_get_fd_by_id(program);
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) &&
+	       !strncmp(info.name, PROGRAM_PREFIX, strlen(PROGRAM_PREFIX));
 }
 
 int pin_path(char path[PATH_MAX], const char *dir, const char *name)

@@ -54,6 +54,12 @@ int pinned_link_remove(const struct pinned_link *pinned);
 /* The kernel's id of a loaded program; 0, which is never a valid id, if it cannot be read. */
 __u32 program_id(int program);
 
+/*
+ * Whether a loaded program, by its id, is one of fairlead, this instance's or another's; false
+ * without CAP_SYS_ADMIN. Silent.
+ */
+bool program_is_ours(__u32 program);
+
 /* Writes DIR/NAME into `path`. Returns 0 or -ENAMETOOLONG. Silent. */
 int pin_path(char path[PATH_MAX], const char *dir, const char *name);
 

@@ -20,18 +20,23 @@ struct tcx_link_info {
 	__u32 attach_type;
 };
 
-static bool link_has_program(const struct pinned_link *pinned, __u32 program)
+static bool program_is_on_link(__u32 program, int ifindex, enum bpf_attach_type type)
 {
 	__u32 programs[PROGRAMS_MAX];
 	LIBBPF_OPTS(bpf_prog_query_opts, query, .prog_ids = programs, .prog_cnt = PROGRAMS_MAX);
 
-	if (bpf_prog_query_opts(pinned->target, pinned->type, &query))
+	if (bpf_prog_query_opts(ifindex, type, &query))
 		return false;
 	for (__u32 i = 0; i < query.prog_cnt && i < PROGRAMS_MAX; i++) {
 		if (programs[i] == program)
 			return true;
 	}
 	return false;
+}
+
+static bool link_has_program(const struct pinned_link *pinned, __u32 program)
+{
+	return program_is_on_link(program, pinned->target, pinned->type);
 }
 
 static bool pinned_is_on_link(const struct pinned_link *pinned, const struct bpf_link_info *info)
@@ -94,6 +99,15 @@ bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egr
 
 	return pinned_link_has_program(&ingress, ingress_program) &&
 	       pinned_link_has_program(&egress, egress_program);
+}
+
+bool tcx_is_here(const struct bpf_link_info *info)
+{
+	const struct tcx_link_info *tcx = (const void *)&info->raw_tracepoint;
+
+	return info->type == LINK_TYPE_TCX && tcx->ifindex &&
+	       program_is_on_link(info->prog_id, (int)tcx->ifindex,
+				  (enum bpf_attach_type)tcx->attach_type);
 }
 
 int tcx_program(const char *pin_dir, int ifindex, bool is_egress)

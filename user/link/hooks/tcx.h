@@ -6,6 +6,7 @@
  * directory as link_<ifindex>_<ingress|egress>. All functions are silent.
  */
 
+#include <linux/bpf.h>
 #include <stdbool.h>
 
 /*
@@ -19,6 +20,9 @@ int tcx_detach(const char *pin_dir, int ifindex);
 
 /* Whether both directions still run these programs. */
 bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
+
+/* Whether a BPF link, whoever holds it, is a tcx link to a link of this network namespace. */
+bool tcx_is_here(const struct bpf_link_info *info);
 
 /* The program of one direction as a descriptor that the caller closes, or a negative errno. */
 int tcx_program(const char *pin_dir, int ifindex, bool is_egress);

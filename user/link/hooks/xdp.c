@@ -195,6 +195,13 @@ bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info
 	       pinned_link_has_program(&pinned, program);
 }
 
+bool xdp_is_here(const struct bpf_link_info *info)
+{
+	return info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex &&
+	       (info->prog_id == program_on_link((int)info->xdp.ifindex, LINK_XDP_NATIVE) ||
+		info->prog_id == program_on_link((int)info->xdp.ifindex, LINK_XDP_GENERIC));
+}
+
 const char *link_xdp_word(__u8 xdp)
 {
 	switch (xdp) {

@@ -6,6 +6,7 @@
  * the pin directory as link_<ifindex>_xdp. All functions are silent.
  */
 
+#include <linux/bpf.h>
 #include <stdbool.h>
 
 #include "fairlead/agent.h"
@@ -29,6 +30,9 @@ void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts
 
 /* Whether a link that runs our program according to `info` still does. */
 bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
+
+/* Whether a BPF link, whoever holds it, is an XDP link to a link of this network namespace. */
+bool xdp_is_here(const struct bpf_link_info *info);
 
 /* Detaches XDP from a link that must not have it, or is gone. Returns 0 or a negative errno. */
 int xdp_detach(const struct hooks *hooks, int ifindex);

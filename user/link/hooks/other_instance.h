@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+/*
+ * Hooks of another instance of fairlead: links to this network namespace and to the cgroup, with
+ * programs of fairlead, that no pin in our directory holds. They are left where an agent starts
+ * with another --pin-dir, or where something was mounted over the pins, and serve Services as their
+ * own agent last knew them. A legitimate instance has a network namespace and a cgroup of its own.
+ *
+ * Filters on clsact do not belong here: they have one place on a link, and who attaches a program
+ * there replaces whatever fairlead had put into it.
+ */
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+
+#define OTHER_HOOK_TEXT_SIZE 64
+
+/* Called with the link, as a descriptor that is borrowed. Returns false to end the search. */
+typedef bool (*other_hook_fn)(void *context, int link, const struct bpf_link_info *info);
+
+/*
+ * Calls `found` for each link of another instance. `cgroup`: its path; NULL: only links to network
+ * links are looked for. Returns 0, -EPERM without CAP_SYS_ADMIN, or another negative errno. Silent.
+ */
+int other_instance_find(const char *pin_dir, const char *cgroup, other_hook_fn found,
+			void *context);
+
+/* What a link is attached to, in words: "the XDP hook of the link eth0". */
+const char *other_hook_text(const struct bpf_link_info *info, char text[OTHER_HOOK_TEXT_SIZE]);
