@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "agent/hook_guard.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ struct hook_guard {
 	struct hook_guard_options options;
 	struct plane *plane; /* NULL: none */
 	unsigned int other_hooks;
+	int pins_err; /* why the pins cannot be reached, as it was logged; 0: they can */
 };
 
 /* Hooks of another instance, and the first of them in words. */
@@ -119,11 +121,46 @@ uint32_t hook_guard_degraded(const struct hook_guard *guard)
 	return guard->other_hooks ? DEGRADED_OTHER_INSTANCE : 0;
 }
 
+static const char *pins_remedy(int err)
+{
+	switch (err) {
+	case -ENODEV:
+		return "no bpffs is mounted there: mount one (`mount -t bpf bpf DIR`)";
+	case -EBUSY:
+		return "another agent uses what is there now: stop it";
+	default:
+		return "restart the agent";
+	}
+}
+
+/*
+ * Everything is looked for by its pin. Returns whether the pins can be reached, if need be after
+ * they were pinned again; logs both, a failure once.
+ */
+static bool pins_check(struct hook_guard *guard)
+{
+	const char *pin_dir = guard->options.pin_dir;
+	const int err = datapath_restore_pins(guard->plane->datapath);
+
+	if (err > 0)
+		log_warning("the pins in %s were removed, or something was unmounted or mounted "
+			    "there: they are pinned again",
+			    pin_dir);
+	if (err < 0 && err != guard->pins_err)
+		(void)log_err(err,
+			      "the pins in %s are out of reach; %s. Until then Services work on, "
+			      "but hooks are not looked after, and another agent would not find "
+			      "what this one has programmed",
+			      pin_dir, pins_remedy(err));
+	guard->pins_err = err < 0 ? err : 0;
+	return err >= 0;
+}
+
 static void hook_guard_on_timer(uv_timer_t *timer)
 {
 	struct hook_guard *guard = timer->data;
 
-	if (!guard->plane)
+	if (!guard->plane || !pins_check(guard))
 		return;
 	link_watch_check(guard->plane->links, hook_guard_on_link_lost, guard);
 	if (guard->options.cgroup && guard->plane->are_sockets_hooked)

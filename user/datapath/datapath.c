@@ -470,6 +470,21 @@ bool datapath_is_pinned(const char *pin_dir)
 	       !access(path, F_OK);
 }
 
+int datapath_restore_pins(struct datapath *datapath)
+{
+	const char *pin_dir = datapath->pinned.pin_dir;
+	int err;
+
+	if (pin_dir_is(pin_dir, datapath->lock_fd)) {
+		if (datapath_is_pinned(pin_dir))
+			return 0;
+		err = pinned_maps_add(&datapath->pinned, &datapath->maps);
+	} else {
+		err = pin_dir_move(&datapath->lock_fd, pin_dir);
+	}
+	return err ? err : 1;
+}
+
 static void programs_close(const struct datapath *datapath)
 {
 	for (size_t i = 0; i < 2; i++) {

@@ -65,6 +65,14 @@ bool datapath_is_pinned(const char *pin_dir);
  */
 int datapath_commit(struct datapath *datapath);
 
+/*
+ * Ensures that the pin directory's path leads to the pins: under a running agent its bpffs may be
+ * unmounted, something mounted over it, or pins removed. Returns 0 if all is well, 1 if all maps
+ * are pinned again, and links that had not lost their pins too; or a negative errno, as
+ * pin_dir_move() does. Silent.
+ */
+int datapath_restore_pins(struct datapath *datapath);
+
 /* Unloads everything that is neither pinned nor attached. NULL is fine. */
 void datapath_close(struct datapath *datapath);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "datapath/pin_dir.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -76,6 +77,89 @@ int pin_dir_lock(const char *path)
 	return take_fd(fd);
 }
 
+bool pin_dir_is(const char *path, int fd)
+{
+	struct stat named, opened;
+
+	return !stat(path, &named) && !fstat(fd, &opened) && named.st_dev == opened.st_dev &&
+	       named.st_ino == opened.st_ino;
+}
+
+/* Makes the last part of the path if that would be on a bpffs. */
+static void directory_make_on_bpffs(const char *path)
+{
+	char parent[PATH_MAX];
+	char *slash;
+
+	(void)snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	if (!slash || slash == parent)
+		return;
+	*slash = '\0';
+	if (file_is_on_bpffs(parent))
+		(void)mkdir(path, 0700);
+}
+
+static bool name_is_kernels(const char *name)
+{
+	static const char *const kernels_own[] = {".", "..", "maps.debug", "progs.debug"};
+
+	for (size_t i = 0; i < sizeof(kernels_own) / sizeof(kernels_own[0]); i++) {
+		if (!strcmp(name, kernels_own[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Moves one pin, and replaces what has its name there. */
+static int pin_move(int from, const char *name, const char *to)
+{
+	char old[PATH_MAX], path[PATH_MAX];
+	auto_cleanup(cleanup_fd) int fd = -1;
+
+	if (snprintf(old, sizeof(old), "/proc/self/fd/%d/%s", from, name) >= (int)sizeof(old) ||
+	    snprintf(path, sizeof(path), "%s/%s", to, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(old);
+	if (fd < 0)
+		return fd;
+	if (unlink(path) && errno != ENOENT)
+		return -errno;
+	if (bpf_obj_pin(fd, path))
+		return -errno;
+	return unlinkat(from, name, 0) ? -errno : 0;
+}
+
+int pin_dir_move(int *lock_fd, const char *path)
+{
+	auto_cleanup(cleanup_fd) int to = -1;
+	auto_cleanup(cleanup_dir) DIR *entries = NULL;
+	const struct dirent *entry;
+	int from;
+
+	directory_make_on_bpffs(path);
+	if (!file_is_on_bpffs(path))
+		return -ENODEV;
+	to = pin_dir_lock(path);
+	if (to < 0)
+		return to;
+	from = openat(*lock_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	entries = from < 0 ? NULL : fdopendir(from);
+	if (!entries)
+		return -errno;
+	while ((entry = readdir(entries))) {
+		int err = name_is_kernels(entry->d_name) || entry->d_type == DT_DIR
+				  ? 0
+				  : pin_move(from, entry->d_name, path);
+
+		if (err)
+			return err;
+	}
+	(void)close(*lock_fd);
+	*lock_fd = take_fd(to);
+	return 0;
+}
+
 /* A mount point is on another file system than the directory above it. */
 static bool is_mount_point(const char *path)
 {
@@ -90,18 +174,13 @@ static bool is_mount_point(const char *path)
 /* True if a bpffs has nothing but the two files that the kernel puts into it. */
 static bool is_empty_bpffs(const char *path)
 {
-	static const char *const kernels_own[] = {".", "..", "maps.debug", "progs.debug"};
 	auto_cleanup(cleanup_dir) DIR *entries = opendir(path);
 	const struct dirent *entry;
 
 	if (!entries)
 		return false;
 	while ((entry = readdir(entries))) {
-		bool is_known = false;
-
-		for (size_t i = 0; i < sizeof(kernels_own) / sizeof(kernels_own[0]); i++)
-			is_known |= !strcmp(entry->d_name, kernels_own[i]);
-		if (!is_known)
+		if (!name_is_kernels(entry->d_name))
 			return false;
 	}
 	return true;
