@@ -75,6 +75,7 @@ enum degraded {
 	DEGRADED_NO_MTU = 1U << 11,           /* the MTU of a route to another node is unknown */
 	DEGRADED_NO_NETNS_COOKIE = 1U << 12,
 	DEGRADED_OTHER_INSTANCE = 1U << 13, /* hooks of another fairlead are where ours are */
+	DEGRADED_CGROUP_SUBTREE = 1U << 14, /* the cgroup that was found is not the root */
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */

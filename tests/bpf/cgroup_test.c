@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <linux/magic.h>
 #include <unistd.h>
 
@@ -116,6 +117,46 @@ static void the_root_is_found_and_is_a_cgroup2(void **state)
 	assert_non_null(root);
 	assert_int_equal(statfs(root, &fs), 0);
 	assert_int_equal(fs.f_type, CGROUP2_SUPER_MAGIC);
+}
+
+/* In a container's cgroup namespace its own cgroup is "/", whatever else is mounted. */
+static int in_a_cgroup_namespace(const char *root)
+{
+	char own[] = "/tmp/fl-cgroup-XXXXXX", procs[PATH_MAX + 16];
+	auto_cleanup(cleanup_free) char *found = NULL;
+	auto_cleanup(cleanup_file) FILE *file = NULL;
+
+	(void)snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup_a);
+	file = fopen(procs, "we");
+	if (!file || fprintf(file, "0") < 0 || fflush(file))
+		return 1;
+	if (unshare(CLONE_NEWCGROUP | CLONE_NEWNS) || !mkdtemp(own) ||
+	    mount("cgroup2", own, "cgroup2", 0, NULL))
+		return 2;
+	found = cgroup_find_root();
+	if (!found || strcmp(found, root) != 0 || !cgroup_is_root(found))
+		return 3;
+	if (umount2(root, MNT_DETACH))
+		return 4;
+	free(found);
+	found = cgroup_find_root();
+	if (!found || strcmp(found, own) != 0 || cgroup_is_root(found))
+		return 5;
+	return umount(own) || rmdir(own) ? 6 : 0;
+}
+
+static void the_root_is_told_from_the_cgroup_of_a_container(void **state)
+{
+	auto_cleanup(cleanup_free) char *root = cgroup_find_root();
+	pid_t child = fork();
+	int status;
+
+	(void)state;
+	if (!child)
+		_exit(in_a_cgroup_namespace(root));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void hooks_outlive_their_maker_and_are_replaced_in_place(void **state)
@@ -261,6 +302,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_root_is_found_and_is_a_cgroup2),
+		cmocka_unit_test(the_root_is_told_from_the_cgroup_of_a_container),
 		cmocka_unit_test(hooks_outlive_their_maker_and_are_replaced_in_place),
 		cmocka_unit_test(hooks_that_somebody_removed_or_replaced_are_counted),
 		cmocka_unit_test(a_hook_that_has_lost_its_pin_is_pinned_again_and_runs_once),

@@ -11,7 +11,7 @@ import sys
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 280)
 BPF_MAP_LOOKUP_ELEM, BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET = 1, 5, 6, 7
-BPF_PROG_TEST_RUN, BPF_LINK_CREATE = 10, 28
+BPF_PROG_TEST_RUN, BPF_PROG_QUERY, BPF_LINK_CREATE = 10, 16, 28
 BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP = 3, 6
 BPF_TCX_INGRESS, BPF_TCX_EGRESS, BPF_XDP = 46, 47, 37
 BPF_F_BEFORE = 1 << 3  # of tcx: with no relative, before all others
@@ -123,21 +123,43 @@ def pin(descriptor, path):
 
 
 @contextlib.contextmanager
-def attached(descriptor, namespace, device, hook, flags=0):
-    """On a device in a network namespace; of tcx behind all others, unless flags say otherwise. Closes the descriptor."""
+def _inside(namespace):
+    """Devices are those of the caller's network namespace: go there for a moment."""
     here = os.open("/proc/self/ns/net", os.O_RDONLY)
     there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
     try:
-        # A link is made in the caller's network namespace: go there for a moment.
         _set_namespace(there)
         try:
-            link = bpf(BPF_LINK_CREATE, struct.pack("<IIIIIIQ", descriptor, socket.if_nametoindex(device), hook,
-                                                    flags, 0, 0, 0))
+            yield
         finally:
             _set_namespace(here)
     finally:
-        for number in (descriptor, here, there):
-            os.close(number)
+        os.close(here)
+        os.close(there)
+
+
+def tcx_programs(namespace, device):
+    """[(hook, program's id)] of what a device in a network namespace runs."""
+    found = []
+    for hook in (BPF_TCX_INGRESS, BPF_TCX_EGRESS):
+        ids = (ctypes.c_uint32 * 64)()
+        with _inside(namespace):
+            buffer = ctypes.create_string_buffer(struct.pack(
+                "<IIIIQI", socket.if_nametoindex(device), hook, 0, 0, ctypes.addressof(ids), len(ids)), 128)
+            _call(BPF_PROG_QUERY, buffer)
+        found += [(hook, number) for number in ids[:struct.unpack_from("<I", buffer, 24)[0]]]
+    return found
+
+
+@contextlib.contextmanager
+def attached(descriptor, namespace, device, hook, flags=0):
+    """On a device in a network namespace; of tcx behind all others, unless flags say otherwise. Closes the descriptor."""
+    try:
+        with _inside(namespace):
+            link = bpf(BPF_LINK_CREATE, struct.pack("<IIIIIIQ", descriptor, socket.if_nametoindex(device), hook,
+                                                    flags, 0, 0, 0))
+    finally:
+        os.close(descriptor)
     try:
         yield
     finally:

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from lab import Agent, wait_for
+from lab import Agent, PODS, wait_for
+from programs import tcx_programs
 from world import World
 
 OTHERS = "other-instance"
@@ -23,6 +24,8 @@ def fixture_made(shared):
     agent = shared.agents["node1"]
     if not agent.running():
         agent.start()
+    if "tcx" not in agent.fairlead("links").stdout:
+        pytest.skip("this kernel has no tcx")
     yield shared
     shared.clear()
 
@@ -39,11 +42,12 @@ def degraded(agent):
 
 
 def hooks(world, node):
-    """{(ifindex, attach type, program)} of what is on the node's links, and of its cgroup's socket hooks."""
-    shown = json.loads(world.place(node).run("bpftool", "-j", "net", "show").stdout)[0]
-    links = {(item["ifindex"], item["kind"], item["prog_id"]) for item in shown["tc"]}
+    """{(device, hook, program)} of what is on the node's links, and of its cgroup's socket hooks."""
+    links = {(device, *found) for device in ("eth0", *PODS[node])
+             for found in tcx_programs(f"{world.lab.id}-{node}", device)}
     shown = json.loads(world.place(node).run("bpftool", "-j", "cgroup", "show", world.lab.cgroup(node)).stdout or "[]")
-    return links | {(0, item["attach_type"], item["id"]) for item in shown}
+    assert links and shown
+    return links | {("cgroup", item["attach_type"], item["id"]) for item in shown}
 
 
 def names(world, client, vip):

@@ -97,11 +97,19 @@ static int cgroup_choose(struct agent *agent)
 	if (!options->with_socket)
 		return 0;
 	agent->cgroup = options->cgroup ? strdup(options->cgroup) : cgroup_find_root();
-	if (agent->cgroup)
-		return cgroup_check(agent->cgroup);
-	(void)log_err(0, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do without "
-			 "the socket hooks (--hooks tc)");
-	return -ENOENT;
+	if (!agent->cgroup) {
+		(void)log_err(0, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do "
+				 "without the socket hooks (--hooks tc)");
+		return -ENOENT;
+	}
+	agent->is_cgroup_subtree = !options->cgroup && !cgroup_is_root(agent->cgroup);
+	if (agent->is_cgroup_subtree)
+		log_warning("the cgroup %s is not the root of cgroup v2, but that of a container: "
+			    "processes of this node outside of it have no socket hooks. Give the "
+			    "container the node's /sys/fs/cgroup or its cgroup namespace, and name "
+			    "the cgroup with --cgroup",
+			    agent->cgroup);
+	return cgroup_check(agent->cgroup);
 }
 
 static bool agent_is_alive(void *context)

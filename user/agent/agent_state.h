@@ -32,8 +32,9 @@ struct publishing {
 
 struct agent {
 	struct agent_options options;
-	char *cgroup; /* of the socket hooks; NULL: there are none */
-	int failed;   /* why the agent ends; 0: it goes on */
+	char *cgroup;           /* of the socket hooks; NULL: there are none */
+	bool is_cgroup_subtree; /* it was found, and is not the root */
+	int failed;             /* why the agent ends; 0: it goes on */
 
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt, hangup;

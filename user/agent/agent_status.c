@@ -60,6 +60,8 @@ void agent_status_update(struct agent *agent)
 		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
 	else if (!agent->options.config.netns_cookie)
 		status->degraded |= DEGRADED_NO_NETNS_COOKIE;
+	if (agent->is_cgroup_subtree)
+		status->degraded |= DEGRADED_CGROUP_SUBTREE;
 	if (!agent->options.with_tc)
 		status->degraded |= DEGRADED_NO_TC_HOOKS;
 	plane_write_status(plane, status);

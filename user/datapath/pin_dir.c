@@ -10,13 +10,15 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
 
-#define BPFFS_ROOT "/sys/fs/bpf"
+#define BPFFS_ROOT            "/sys/fs/bpf"
+#define PID_NAMESPACE_INITIAL 0xEFFFFFFCU /* its inode, of the kernel's ABI */
 
 static int directory_make(const char *path)
 {
@@ -42,6 +44,66 @@ static bool is_below(const char *path, const char *root)
 	return !strncmp(path, root, len) && (path[len] == '/' || path[len] == '\0');
 }
 
+static bool pid_namespace_is_initial(void)
+{
+	struct stat status;
+
+	return !stat("/proc/self/ns/pid", &status) && status.st_ino == PID_NAMESPACE_INITIAL;
+}
+
+/*
+ * Finds a mount of the file system with this device, see proc_pid_mountinfo(5). Returns whether
+ * there is one; `only_shared`: one that other mount namespaces have as well. True if the file
+ * cannot be read: then nobody can tell.
+ */
+static bool mount_is_in(const char *mountinfo, dev_t device, bool only_shared)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen(mountinfo, "re");
+	auto_cleanup(cleanup_free) char *line = NULL;
+	size_t size = 0;
+
+	if (!file)
+		return true;
+	while (getline(&line, &size, file) > 0) {
+		const char *end = strstr(line, " - "); /* of the optional fields */
+		const char *shared = strstr(line, " shared:");
+		unsigned int device_major, device_minor;
+
+		if (sscanf(line, "%*d %*d %u:%u", &device_major, &device_minor) == 2 &&
+		    device_major == major(device) && device_minor == minor(device) &&
+		    (!only_shared || (shared && shared < end)))
+			return true;
+	}
+	return ferror(file);
+}
+
+/*
+ * Whether a bpffs ends with this process's mount namespace, and all that is pinned there with it.
+ * The node's first process can tell; in a container it is not seen, and what the agent has mounted
+ * there itself is the container's, unless that shares its mounts.
+ */
+static bool bpffs_is_private(const char *path, bool is_mounted_by_us)
+{
+	struct stat status;
+
+	if (stat(path, &status))
+		return false;
+	if (pid_namespace_is_initial())
+		return !mount_is_in("/proc/1/mountinfo", status.st_dev, false);
+	return is_mounted_by_us && !mount_is_in("/proc/self/mountinfo", status.st_dev, true);
+}
+
+static void private_bpffs_warn(const char *path, bool is_mounted_by_us)
+{
+	if (bpffs_is_private(path, is_mounted_by_us))
+		log_warning(
+			"the bpffs at %s is mounted in this mount namespace only, and ends with "
+			"it: Services stop with the agent's container or shell. Mount bpffs at "
+			"the node's " BPFFS_ROOT ", and give that to the container; use "
+			"`nsenter --net` rather than `ip netns exec`",
+			path);
+}
+
 static int bpffs_mount(const char *path)
 {
 	if (mount("bpf", path, "bpf", 0, "mode=0700"))
@@ -53,17 +115,26 @@ static int bpffs_mount(const char *path)
 
 int pin_dir_make(const char *path)
 {
+	bool is_mounted_by_us = false;
 	int err;
 
 	if (is_below(path, BPFFS_ROOT) && !file_is_on_bpffs(BPFFS_ROOT)) {
 		err = bpffs_mount(BPFFS_ROOT);
 		if (err)
 			return err;
+		is_mounted_by_us = true;
 	}
 	err = directory_make(path);
 	if (err)
 		return log_err(err, "cannot make the pin directory %s", path);
-	return file_is_on_bpffs(path) ? 0 : bpffs_mount(path);
+	if (!file_is_on_bpffs(path)) {
+		err = bpffs_mount(path);
+		if (err)
+			return err;
+		is_mounted_by_us = true;
+	}
+	private_bpffs_warn(path, is_mounted_by_us);
+	return 0;
 }
 
 int pin_dir_lock(const char *path)

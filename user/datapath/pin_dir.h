@@ -7,7 +7,8 @@
 
 /*
  * Creates `path` and, if it is not on a bpffs, mounts one: at /sys/fs/bpf if `path` lies below
- * that, else at `path` itself. Logs. Returns 0 or a negative errno.
+ * that, else at `path` itself. Warns if the bpffs ends with this process's mount namespace. Logs.
+ * Returns 0 or a negative errno.
  */
 int pin_dir_make(const char *path);
 

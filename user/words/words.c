@@ -264,6 +264,9 @@ const struct degraded_words degraded_words[] = {
 	{DEGRADED_OTHER_INSTANCE, true, "other-instance",
 	 "hooks of another fairlead are on links or the cgroup of this node, and serve Services as it "
 	 "last knew them: stop its agent if one runs, and run `fairlead cleanup --others`"},
+	{DEGRADED_CGROUP_SUBTREE, false, "cgroup-subtree",
+	 "the cgroup that the agent found is not the root: processes of this node elsewhere have no "
+	 "socket hooks; give its container the node's cgroup v2 and name that with --cgroup"},
 	{0, false, NULL, NULL},
 };
 

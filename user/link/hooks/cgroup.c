@@ -18,6 +18,9 @@
 #define PIN_PREFIX   "cgroup_"
 #define PROGRAMS_MAX 64 /* the kernel's limit for one hook */
 
+/* A cgroup's id is the inode of its directory, and the root has the first. */
+#define ROOT_ID 1
+
 /* mountinfo writes space, tab, newline and backslash as \ooo. */
 static void octal_unescape(char *text)
 {
@@ -57,6 +60,13 @@ static bool line_is_cgroup2(char *line, const char **ret_root, char **ret_mount_
 	return *ret_root && *ret_mount_point;
 }
 
+bool cgroup_is_root(const char *path)
+{
+	struct stat status;
+
+	return !stat(path, &status) && status.st_ino == ROOT_ID;
+}
+
 char *cgroup_find_root(void)
 {
 	auto_cleanup(cleanup_file) FILE *file = fopen("/proc/self/mountinfo", "re");
@@ -69,21 +79,18 @@ char *cgroup_find_root(void)
 	while (getline(&line, &size, file) > 0) {
 		const char *root;
 		char *mount_point;
-		bool is_whole;
+		bool is_root;
 
 		if (!line_is_cgroup2(line, &root, &mount_point))
 			continue;
-		/*
-		 * A bind mount of a subtree covers only that subtree's processes: use it only as a
-		 * fallback.
-		 */
-		is_whole = !strcmp(root, "/");
-		if (found && !is_whole)
-			continue;
 		octal_unescape(mount_point);
+		/* A subtree covers only the processes in it: use one only as a fallback. */
+		is_root = cgroup_is_root(mount_point);
+		if (found && !is_root && strcmp(root, "/") != 0)
+			continue;
 		free(found);
 		found = strdup(mount_point);
-		if (is_whole)
+		if (is_root)
 			break;
 	}
 	return take_ptr(found);
@@ -116,7 +123,7 @@ static struct pinned_link hook_link(int cgroup, const struct stat *status, const
 		.pin_dir = pin_dir,
 		.target = cgroup,
 		.type = program->type,
-		.cgroup_id = status->st_ino, /* a cgroup's id is the inode of its directory */
+		.cgroup_id = status->st_ino,
 		.is_on_target = pinned_is_on_cgroup,
 		.has_program = cgroup_has_program,
 	};

@@ -7,6 +7,7 @@
  */
 
 #include <linux/bpf.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct cgroup_program {
@@ -17,9 +18,13 @@ struct cgroup_program {
 
 /*
  * The mount point of cgroup v2 on this machine ("/sys/fs/cgroup", ".../unified", ...), from
- * /proc/self/mountinfo. The caller frees it. NULL: there is none.
+ * /proc/self/mountinfo; of the root, if that is mounted: a container with a cgroup namespace of its
+ * own calls its own cgroup "/". The caller frees it. NULL: there is none.
  */
 char *cgroup_find_root(void);
+
+/* Whether a cgroup v2 is the root of the hierarchy, to which all processes belong. Silent. */
+bool cgroup_is_root(const char *path);
 
 /*
  * Checks that `path` is a cgroup v2 directory and can be opened. Logs. Returns 0 or a negative
