@@ -4,12 +4,14 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 
 import pytest
 
 import programs
-from lab import address_of, wait_for
+from lab import Agent, address_of, wait_for
+from manifests import Folder
 from world import World
 
 BACKENDS = ["pod1b", "pod1c", "pod2b", "pod2c"]
@@ -182,3 +184,41 @@ def test_links_says_what_was_decided_and_why(either):
     for pod in ("pod1a", "pod1b", "pod1c"):
         assert "pod" in lines[pod].split(), shown
     assert "uplink" in lines["eth0"].split(), shown
+
+
+class PoorAgent(Agent):
+    """Root with the capabilities of deploy/kubernetes: it may not look at programs by their ids."""
+
+    def command(self):
+        return ["setpriv", "--bounding-set", "-all,+bpf,+perfmon,+net_admin", *super().command()]
+
+
+def test_an_agent_without_cap_sys_admin_knows_its_filters(lab):
+    agent = PoorAgent(lab, "node1", Folder(lab.directory / "manifests").path, "--clsact", "--hook-check", "1")
+    agent.pin_dir.mkdir(parents=True)
+    lab.place("node1").run("mount", "-t", "bpf", "bpf", agent.pin_dir)
+
+    def links():
+        return {item["name"]: item["hook"] for item in agent.json("links")}
+
+    def program():
+        return re.search(r"fl_ingress:\[(\d+)\]",
+                         lab.place("node1").run("tc", "filter", "show", "dev", "pod1a", "ingress").stdout).group(1)
+
+    agent.start()
+    try:
+        first = program()
+        # A check of the hooks finds this one missing, and nothing else.
+        lab.place("node1").run("tc", "qdisc", "del", "dev", "pod1b", "clsact")
+        agent.wait_for_log("link pod1b: somebody has removed")
+        wait_for(lambda: links()["pod1b"] == "clsact", "the filters of pod1b")
+        assert agent.text().count("somebody has removed") == 1
+        assert links()["pod1a"] == "clsact"
+        agent.kill()
+        agent.start()
+        assert links()["pod1a"] == "clsact"
+        assert program() != first
+        agent.stop()
+    finally:
+        assert agent.cleanup().returncode == 0
+    assert "fl_" not in lab.place("node1").run("tc", "filter", "show", "dev", "pod1a", "ingress").stdout

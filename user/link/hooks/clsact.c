@@ -34,13 +34,21 @@ static void libbpf_unsilence(const libbpf_print_fn_t *print)
 	(void)libbpf_set_print(*print);
 }
 
+static __u32 hook_parent(const struct bpf_tc_hook *hook)
+{
+	return TC_H_MAKE(TC_H_CLSACT,
+			 hook->attach_point == BPF_TC_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
+}
+
+/* By the filter's name: an agent without CAP_SYS_ADMIN may not look at its program. */
 static enum filter_owner filter_owner(const struct bpf_tc_hook *hook)
 {
-	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+	char name[FILTER_NAME_SIZE];
 
-	if (bpf_tc_query(hook, &filter))
+	if (netlink_filter_name(hook->ifindex, hook_parent(hook), CLSACT_PRIORITY, CLSACT_HANDLE,
+				name))
 		return FILTER_NONE;
-	return program_is_ours(filter.prog_id) ? FILTER_OURS : FILTER_OTHERS;
+	return program_name_is_ours(name) ? FILTER_OURS : FILTER_OTHERS;
 }
 
 static int filter_attach(const struct bpf_tc_hook *hook, int program)

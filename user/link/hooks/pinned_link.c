@@ -22,6 +22,11 @@ __u32 program_id(int program)
 	return bpf_obj_get_info_by_fd(program, &info, &size) ? 0 : info.id;
 }
 
+bool program_name_is_ours(const char *name)
+{
+	return !strncmp(name, PROGRAM_PREFIX, strlen(PROGRAM_PREFIX));
+}
+
 bool program_is_ours(__u32 program)
 {
 	auto_cleanup(cleanup_fd) int fd = bpf_prog_get_fd_by_id(program);
@@ -29,7 +34,7 @@ bool program_is_ours(__u32 program)
 	__u32 size = sizeof(info);
 
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) &&
-	       !strncmp(info.name, PROGRAM_PREFIX, strlen(PROGRAM_PREFIX));
+	       program_name_is_ours(info.name);
 }
 
 int pin_path(char path[PATH_MAX], const char *dir, const char *name)

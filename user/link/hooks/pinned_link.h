@@ -54,6 +54,9 @@ int pinned_link_remove(const struct pinned_link *pinned);
 /* The kernel's id of a loaded program; 0, which is never a valid id, if it cannot be read. */
 __u32 program_id(int program);
 
+/* Whether a program's name is one of fairlead's. */
+bool program_name_is_ours(const char *name);
+
 /*
  * Whether a loaded program, by its id, is one of fairlead, this instance's or another's; false
  * without CAP_SYS_ADMIN. Silent.

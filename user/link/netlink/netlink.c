@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "link/netlink/netlink.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
+#include <linux/pkt_cls.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
@@ -160,6 +164,46 @@ static int filter_count(const struct nlmsghdr *message, void *data)
 	if (message->nlmsg_type == RTM_NEWTFILTER)
 		(*count)++;
 	return MNL_CB_OK;
+}
+
+static int filter_name_read(const struct nlmsghdr *message, void *data)
+{
+	const struct nlattr *attribute, *option;
+	char *name = data;
+
+	mnl_attr_for_each(attribute, message, sizeof(struct tcmsg))
+	{
+		if (mnl_attr_get_type(attribute) != TCA_OPTIONS)
+			continue;
+		mnl_attr_for_each_nested(option, attribute)
+		{
+			if (mnl_attr_get_type(option) == TCA_BPF_NAME &&
+			    mnl_attr_validate(option, MNL_TYPE_NUL_STRING) >= 0)
+				(void)snprintf(name, FILTER_NAME_SIZE, "%s",
+					       mnl_attr_get_str(option));
+		}
+	}
+	return MNL_CB_OK;
+}
+
+int netlink_filter_name(int ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
+			char ret_name[FILTER_NAME_SIZE])
+{
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
+	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETTFILTER, NLM_F_ACK);
+	struct tcmsg *header;
+
+	*ret_name = '\0';
+	if (!socket)
+		return -errno;
+	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+	header->tcm_ifindex = ifindex;
+	header->tcm_parent = parent;
+	header->tcm_handle = handle;
+	header->tcm_info = TC_H_MAKE((uint32_t)priority << 16, htons(ETH_P_ALL));
+	mnl_attr_put_strz(request, TCA_KIND, "bpf");
+	return netlink_request(socket, request, filter_name_read, ret_name);
 }
 
 int netlink_count_filters(int ifindex, uint32_t parent)

@@ -89,3 +89,13 @@ int netlink_get_link(int ifindex, const struct netlink_events *events);
 
 /* The number of filters at `parent` of a link, or a negative errno. */
 int netlink_count_filters(int ifindex, uint32_t parent);
+
+#define FILTER_NAME_SIZE 64
+
+/*
+ * The name that a BPF filter was attached with; libbpf takes the program's, and its id. Unlike the
+ * program itself it can be read without CAP_SYS_ADMIN. "" if it has no name. Returns 0 or a negative
+ * errno, if there is no such filter too.
+ */
+int netlink_filter_name(int ifindex, uint32_t parent, uint16_t priority, uint32_t handle,
+			char ret_name[FILTER_NAME_SIZE]);
