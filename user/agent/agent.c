@@ -17,6 +17,7 @@
 #include "agent/agent_state.h"
 #include "agent/confine.h"
 #include "agent/event_posts.h"
+#include "agent/forward_policy.h"
 #include "agent/hook_guard.h"
 #include "agent/map_sizes.h"
 #include "agent/node_cleanup.h"
@@ -303,6 +304,7 @@ static int agent_start(struct agent *agent)
 		return agent->failed;
 	}
 	event_post_start(agent->source);
+	forward_policy_warn();
 	if (!agent->options.manifests)
 		return agent_adopt_plane(agent);
 	telemetry_source_reachable(&agent->telemetry, NULL);

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "agent/forward_policy.h"
+
+/* Before the kernel's headers, which then skip what these declare. */
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "link/netlink/netlink.h"
+
+#define FOUND_SIZE 256
+
+struct chain {
+	const char *table, *name;
+	uint32_t hook, policy;
+};
+
+static const char *text_of(const struct nlattr *attribute)
+{
+	return mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) < 0 ? ""
+								     : mnl_attr_get_str(attribute);
+}
+
+static uint32_t number_of(const struct nlattr *attribute)
+{
+	return mnl_attr_validate(attribute, MNL_TYPE_U32) < 0 ? UINT32_MAX
+							      : ntohl(mnl_attr_get_u32(attribute));
+}
+
+static struct chain chain_read(const struct nlmsghdr *message)
+{
+	struct chain chain = {.table = "", .name = "", .hook = UINT32_MAX, .policy = NF_ACCEPT};
+	const struct nlattr *attribute, *inner;
+
+	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
+	{
+		switch (mnl_attr_get_type(attribute)) {
+		case NFTA_CHAIN_TABLE:
+			chain.table = text_of(attribute);
+			break;
+		case NFTA_CHAIN_NAME:
+			chain.name = text_of(attribute);
+			break;
+		case NFTA_CHAIN_POLICY:
+			chain.policy = number_of(attribute);
+			break;
+		case NFTA_CHAIN_HOOK:
+			mnl_attr_for_each_nested(inner, attribute)
+			{
+				if (mnl_attr_get_type(inner) == NFTA_HOOK_HOOKNUM)
+					chain.hook = number_of(inner);
+			}
+			break;
+		}
+	}
+	return chain;
+}
+
+/* Of the bridge and netdev families no chain sees what is routed. */
+static const char *family_name(uint8_t family)
+{
+	switch (family) {
+	case NFPROTO_IPV4:
+		return "ip";
+	case NFPROTO_IPV6:
+		return "ip6";
+	case NFPROTO_INET:
+		return "inet";
+	default:
+		return NULL;
+	}
+}
+
+static int forward_policy_on_chain(const struct nlmsghdr *message, void *data)
+{
+	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
+	const char *family = family_name(header->nfgen_family);
+	const struct chain chain = chain_read(message);
+	char *found = data;
+	const size_t length = strlen(found);
+
+	if (family && chain.hook == NF_INET_FORWARD && chain.policy == NF_DROP)
+		(void)snprintf(found + length, FOUND_SIZE - length, "%s%s %s %s",
+			       length ? ", " : "", family, chain.table, chain.name);
+	return MNL_CB_OK;
+}
+
+void forward_policy_warn(void)
+{
+	char found[FOUND_SIZE] = "";
+	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_NETFILTER);
+	struct nlmsghdr *request = netlink_request_init(
+		buf, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN), NLM_F_DUMP);
+	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+
+	header->nfgen_family = NFPROTO_UNSPEC;
+	header->version = NFNETLINK_V0;
+	if (socket)
+		(void)netlink_request(socket, request, forward_policy_on_chain, found);
+	if (*found)
+		log_warning("netfilter drops forwarded packets by policy (%s): clients reach "
+			    "backends on this node only where a rule accepts packets to the "
+			    "backends' addresses, and replies. kube-proxy has such rules of its "
+			    "own, fairlead makes none",
+			    found);
+}
