@@ -144,7 +144,7 @@ static void the_address_depends_on_the_name_alone(void **state)
 	assert_string_equal(addresses_of(fixture, "web"), "10.96.179.92");
 }
 
-/* Of 10.0.0.0/28, .2 to .14 are to be had; one is written, one is the first of the range. */
+/* Of 10.0.0.0/28, .2 to .14 can be chosen, but for the one that is written. */
 static void each_address_is_chosen_once_until_there_is_none(void **state)
 {
 	struct fixture *fixture = *state;
@@ -192,7 +192,7 @@ static void the_lower_part_is_left_to_those_who_write_addresses(void **state)
 	}
 }
 
-/* Two Services of one hash: in 10.0.0.0/30 there is one address. */
+/* Five Services share the five addresses of 10.0.0.0/29: most do not get the one of their hash. */
 static void a_restart_finds_the_same_whatever_came_first(void **state)
 {
 	struct fixture *fixture = *state;

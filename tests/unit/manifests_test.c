@@ -552,7 +552,7 @@ static const char *cluster_ip_of(const struct fixture *fixture, const char *name
 	"apiVersion: v1\nkind: Service\nmetadata: {name: " name "}\n" \
 	"spec: {ports: [{port: " port "}]}\n---\n"
 
-/* Of 10.0.0.0/29, .2 to .6 are to be had. */
+/* Of 10.0.0.0/29, .2 to .6 can be chosen. */
 static void services_without_a_cluster_ip_get_one_that_others_do_not_have(void **state)
 {
 	struct fixture *fixture = *state;
@@ -562,18 +562,21 @@ static void services_without_a_cluster_ip_get_one_that_others_do_not_have(void *
 	when_written(fixture, "a.yaml", BARE_SERVICE("a", "1") BARE_SERVICE("b", "1"));
 	when_written(fixture, "z.yaml",
 		     "apiVersion: v1\nkind: Service\nmetadata: {name: written}\n"
-		     "spec: {clusterIPs: [10.0.0.2, 10.0.0.3, 10.0.0.4]}\n");
+		     "spec: {clusterIP: 10.0.0.2, externalIPs: [10.0.0.3, 10.0.0.4]}\n");
 	when_opened(fixture);
 	(void)snprintf(first, sizeof(first), "%s", cluster_ip_of(fixture, "a"));
-	assert_string_not_equal(first, "");
-	assert_string_not_equal(cluster_ip_of(fixture, "b"), "");
+	assert_true(!strcmp(first, "10.0.0.5") || !strcmp(first, "10.0.0.6"));
+	assert_true(!strcmp(cluster_ip_of(fixture, "b"), "10.0.0.5") ||
+		    !strcmp(cluster_ip_of(fixture, "b"), "10.0.0.6"));
 	assert_string_not_equal(cluster_ip_of(fixture, "b"), first);
 	assert_string_equal(fixture->warned, "");
+	assert_int_equal(fixture->rejected, 0);
 	when_written(fixture, "a.yaml",
 		     "# moved\n" BARE_SERVICE("a", "1") BARE_SERVICE("b", "2")
 			     BARE_SERVICE("c", "1"));
 	then_port(fixture, "b", 2);
 	assert_string_equal(cluster_ip_of(fixture, "a"), first);
+	assert_string_equal(cluster_ip_of(fixture, "c"), "");
 	assert_int_equal(dirty_count(fixture), 2);
 }
 
