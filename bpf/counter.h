@@ -6,11 +6,16 @@
 /* Counts a packet at the place where it is dropped, refused or left alone. */
 static __always_inline void counter_add(enum counter_reason reason, __u32 bytes)
 {
-	__u32 index = reason;
-	struct counter *counter = bpf_map_lookup_elem(&counters, &index);
+	__u32 zero = 0;
+	__u64 index = reason;
+	struct counters *of_cpu = bpf_map_lookup_elem(&counters, &zero);
+	struct counter *counter;
 
-	if (!counter)
+	/* Else the compiler checks a 32-bit copy, from which old verifiers infer nothing. */
+	barrier_var(index);
+	if (!of_cpu || index >= COUNTER_COUNT)
 		return;
+	counter = (struct counter *)of_cpu + index;
 	counter->packets++;
 	counter->bytes += bytes;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fairlead/agent.h"
+#include "fairlead/counters.h"
 #include "fairlead/types.h"
 
 /* What user space does with a map besides pinning it. */
@@ -44,7 +45,7 @@ struct map_no_bytes {
 	X(MAP_AFFINITY, affinity, struct affinity_key, struct affinity, MAP_GROWS | MAP_IS_SHOWN)  \
 	X(MAP_FLOWS, flows, struct flow_key, struct confirmed_flow, MAP_IS_SHOWN | MAP_IS_OF_TC)   \
 	X(MAP_NEW_FLOWS, new_flows, struct flow_key, struct flow, MAP_IS_SHOWN | MAP_IS_OF_TC)     \
-	X(MAP_COUNTERS, counters, __u32, struct counter, MAP_IS_SHOWN)                             \
+	X(MAP_COUNTERS, counters, __u32, struct counters, MAP_IS_SHOWN)                            \
 	X(MAP_SERVICE_STATS, service_stats, __u32, struct service_stats, MAP_GROWS | MAP_IS_SHOWN) \
 	X(MAP_LINKS, links, __u32, struct link_info, MAP_IS_SHOWN | MAP_IS_LOOKED_INTO)            \
 	X(MAP_AGENT_STATUS, agent_status, __u32, struct agent_status, MAP_IS_SHOWN)                \

@@ -93,7 +93,7 @@ static const struct test_map test_maps[] = {
 	{"new_flows", BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow_key), sizeof(struct flow), 64},
 	{"fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct fragment_key),
 	 sizeof(struct fragment_ports), 64},
-	{"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct counter), COUNTER_COUNT},
+	{"counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct counters), 1},
 	{"service_stats", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct service_stats), MAX_SERVICES},
 	{"links", BPF_MAP_TYPE_HASH, 4, sizeof(struct link_info), 64},
 	{"agent_status", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct agent_status), 1},
@@ -326,7 +326,7 @@ static void given_world(void)
 	struct affinity_key by_address = {.client = addr("10.244.3.2")};
 	struct affinity_key by_netns = {.client.bytes = {0}, .client_kind = AFFINITY_NETNS};
 	__u64 cookie = 4711;
-	__u64 refusals[] = {3, 180};
+	struct counters counted = {.no_backend = {.packets = 3, .bytes = 180}};
 
 	given_services();
 	given_unprogrammed();
@@ -348,7 +348,7 @@ static void given_world(void)
 					 .hook = LINK_HOOK_FAILED,
 					 .err = -EPERM,
 					 .why = "its peer is in another namespace"});
-	map_set_per_cpu("counters", COUNTER_REJECT_NO_BACKEND, refusals, 2);
+	map_set_per_cpu("counters", 0, (const __u64 *)&counted, sizeof(counted) / sizeof(__u64));
 	given_agent((struct agent_status){.synced_ns = 2, .degraded = DEGRADED_LINK_FAILED});
 }
 

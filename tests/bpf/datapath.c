@@ -577,15 +577,15 @@ const struct frame *before(void)
 __u64 counted(enum counter_reason reason)
 {
 	size_t cpus = (size_t)libbpf_num_possible_cpus();
-	struct counter *counters = calloc(cpus, sizeof(*counters));
-	__u32 index = reason;
+	struct counter(*counters)[COUNTER_COUNT] = calloc(cpus, sizeof(*counters));
+	const __u32 zero = 0;
 	__u64 packets = 0;
 	int err;
 
 	assert_non_null(counters);
-	err = bpf_map_lookup_elem(fd_of(programs->maps.counters), &index, counters);
+	err = bpf_map_lookup_elem(fd_of(programs->maps.counters), &zero, counters);
 	for (size_t i = 0; i < cpus; i++)
-		packets += counters[i].packets;
+		packets += counters[i][reason].packets;
 	free(counters);
 	assert_int_equal(err, 0);
 	return packets;
@@ -594,7 +594,7 @@ __u64 counted(enum counter_reason reason)
 static void print_counted(void)
 {
 	static const char *const names[] = {
-#define X(reason, name, sentence) [reason] = (name),
+#define X(reason, field, name, sentence) [reason] = (name),
 		FAIRLEAD_COUNTERS(X)
 #undef X
 	};

@@ -3,16 +3,19 @@
 /* Larger maps in place of full ones: nothing that programs counted meanwhile is lost. */
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base/cleanup.h"
 #include "datapath/grow.h"
+#include "fairlead/counters.h"
 #include "fairlead/limits.h"
 #include "fairlead/types.h"
 
@@ -150,6 +153,63 @@ static void clients_keep_the_backend_that_they_had_last(void **state)
 	assert_int_equal(backend_of(new, NEW_ENTRIES), 300);
 }
 
+/* What a version with `entries` entries of `per_entry` counters each has counted, on each CPU. */
+static int given_counters(uint32_t entries, uint32_t per_entry, size_t cpus)
+{
+	const uint32_t size = per_entry * sizeof(struct counter);
+	int map = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "counters", sizeof(uint32_t), size,
+				 entries, NULL);
+	struct counter *values = calloc(cpus, size);
+
+	assert_true(map >= 0);
+	assert_non_null(values);
+	for (uint32_t index = 0; index < entries; index++) {
+		for (size_t i = 0; i < cpus * per_entry; i++) {
+			uint32_t reason = index * per_entry + (uint32_t)(i % per_entry);
+
+			values[i].packets = 100 * (i / per_entry) + reason;
+			values[i].bytes = 1000 + reason;
+		}
+		assert_int_equal(bpf_map_update_elem(map, &index, values, BPF_ANY), 0);
+	}
+	free(values);
+	return map;
+}
+
+static void then_carried_over(int old, uint32_t count, size_t cpus)
+{
+	struct counter(*carried)[COUNTER_COUNT] = calloc(cpus, sizeof(*carried));
+	int new = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "counters", sizeof(uint32_t),
+				 sizeof(struct counters), 1, NULL);
+	uint32_t zero = 0;
+
+	assert_non_null(carried);
+	assert_int_equal(grow_copy(MAP_COUNTERS, old, new), 0);
+	assert_int_equal(bpf_map_lookup_elem(new, &zero, carried), 0);
+	for (size_t cpu = 0; cpu < cpus; cpu++) {
+		for (uint32_t i = 0; i < COUNTER_COUNT; i++) {
+			assert_int_equal(carried[cpu][i].packets, i < count ? 100 * cpu + i : 0);
+			assert_int_equal(carried[cpu][i].bytes, i < count ? 1000 + i : 0);
+		}
+	}
+	free(carried);
+	(void)close(old);
+	(void)close(new);
+}
+
+static void counters_of_another_version_keep_what_they_counted(void **state)
+{
+	const size_t cpus = (size_t)libbpf_num_possible_cpus();
+
+	(void)state;
+	/* An entry for each, as versions before struct counters had it. */
+	then_carried_over(given_counters(COUNTER_COUNT, 1, cpus), COUNTER_COUNT, cpus);
+	then_carried_over(given_counters(COUNTER_COUNT - 2, 1, cpus), COUNTER_COUNT - 2, cpus);
+	then_carried_over(given_counters(COUNTER_COUNT + 2, 1, cpus), COUNTER_COUNT, cpus);
+	then_carried_over(given_counters(1, COUNTER_COUNT - 2, cpus), COUNTER_COUNT - 2, cpus);
+	then_carried_over(given_counters(1, COUNTER_COUNT + 2, cpus), COUNTER_COUNT, cpus);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +220,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			no_address_is_taken_for_idle_until_the_counts_are_there, two_maps_open,
 			two_maps_close),
+		cmocka_unit_test(counters_of_another_version_keep_what_they_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,3 +150,29 @@ def test_maps_whose_size_a_flag_sets_do_not_grow():
         assert "answer" in made.place("pod1a").ask(vip)
         assert not any("grows" in line or "larger maps" in line for line in agent.log)
         assert agent.dump("unprogrammed")
+
+
+def test_the_counters_of_an_older_version_keep_their_counts():
+    """That version had an entry for each counter, and fewer of them."""
+    with World("tc") as made:
+        agent, node = made.agents["node1"], made.place("node1")
+        vip = made.simple("empty", 4, [])
+        agent.stop()
+        pin = agent.pin_dir / "counters"
+        node.run("rm", pin)
+        node.run("bpftool", "map", "create", pin, "type", "percpu_array", "key", "4", "value", "16",
+                 "entries", "30", "name", "counters")
+        for reason in range(30):
+            # Little endian, and the same on each CPU: as many packets as its place in the list, and no bytes.
+            node.run("bpftool", "map", "update", "pinned", pin, "key", str(reason), "0", "0", "0",
+                     "value", str(reason), *["0"] * 15)
+        agent.start()
+        agent.wait_for_log("counters gets the layout of this version")
+        counters = agent.json("status")["counters"]
+        cpus = counters["connected"]["packets"]
+        assert cpus >= 1
+        for reason, (name, counter) in enumerate(counters.items()):
+            assert counter["packets"] >= (reason * cpus if reason < 30 else 0), (reason, name)
+        assert (counters["malformed"]["packets"], counters["malformed"]["bytes"]) == (8 * cpus, 0)
+        assert "error" in made.place("pod1a").ask(vip)
+        assert agent.json("status")["counters"]["no-backend"]["packets"] > 2 * cpus

@@ -278,6 +278,26 @@ static void numbers_from_a_newer_version_are_unknown_not_a_crash(void **state)
 	assert_string_equal(counter_word(COUNTER_COUNT), "unknown");
 }
 
+/* Scripts know a counter by its name, dumps of the map by its field. */
+static void a_counter_has_the_same_name_everywhere(void **state)
+{
+	static const char *const fields[] = {
+#define X(reason, field, name, sentence) #field,
+		FAIRLEAD_COUNTERS(X)
+#undef X
+	};
+
+	(void)state;
+	for (__u32 reason = 0; reason < COUNTER_COUNT; reason++) {
+		char name[64];
+
+		(void)snprintf(name, sizeof(name), "%s", fields[reason]);
+		for (char *dash = strchr(name, '_'); dash; dash = strchr(dash, '_'))
+			*dash = '-';
+		assert_string_equal(counter_word(reason), name);
+	}
+}
+
 static void an_empty_list_says_what_its_clients_meet(void **state)
 {
 	struct service service = {.flags = SERVICE_IN_USE};
@@ -322,6 +342,7 @@ int main(void)
 		cmocka_unit_test(each_reason_not_to_program_has_its_sentence),
 		cmocka_unit_test(a_detail_without_a_terminator_is_cut_at_its_end),
 		cmocka_unit_test(numbers_from_a_newer_version_are_unknown_not_a_crash),
+		cmocka_unit_test(a_counter_has_the_same_name_everywhere),
 		cmocka_unit_test(an_empty_list_says_what_its_clients_meet),
 		cmocka_unit_test(every_degraded_bit_has_a_word_of_its_own),
 	};

@@ -113,14 +113,12 @@ static bool other_instance_is_seen(const struct status_facts *facts)
 	return is_seen;
 }
 
-static void counter_read(const void *key, const void *value, void *context)
+static void counters_read(const void *key, const void *value, void *context)
 {
 	struct status_facts *facts = context;
-	__u32 reason;
 
-	memcpy(&reason, key, sizeof(reason));
-	if (reason < COUNTER_COUNT)
-		memcpy(&facts->counters[reason], value, sizeof(facts->counters[reason]));
+	(void)key;
+	memcpy(facts->counters, value, sizeof(facts->counters));
 }
 
 static void entry_count(const void *key, const void *value, void *context)
@@ -318,7 +316,7 @@ int status_facts_gather(const struct shown_maps *maps, struct status_facts *fact
 	err = flows_gather(maps, MAP_NEW_FLOWS, facts, &facts->new_flows);
 	if (err)
 		return err;
-	err = shown_map_read(maps, MAP_COUNTERS, counter_read, facts);
+	err = shown_map_read(maps, MAP_COUNTERS, counters_read, facts);
 	if (err)
 		return err;
 	err = link_list_read(maps, &facts->links);

@@ -65,7 +65,7 @@ struct status_facts {
 	uint64_t new_flows;
 	struct map_fill maps[MAP_COUNT];
 	uint64_t map_bytes;
-	struct counter counters[COUNTER_COUNT];
+	struct counter counters[COUNTER_COUNT]; /* by enum counter_reason */
 	struct link_list links;
 
 	struct degraded_item degraded[DEGRADED_ITEMS_MAX];

@@ -2,8 +2,10 @@
 #include "datapath/grow.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -11,6 +13,7 @@
 #include "base/map.h"
 #include "base/mapped_array.h"
 #include "fairlead/atomic.h"
+#include "fairlead/counters.h"
 #include "fairlead/types.h"
 
 /* Longer than any flow lives without a reply. */
@@ -52,6 +55,39 @@ static int copy_array(int from, int to, const struct bpf_map_info *info)
 }
 
 /*
+ * The counters of each CPU, in the order of FAIRLEAD_COUNTERS: early versions had an entry for
+ * each, others have all of theirs in one. What the programs count in the old map from now on is
+ * lost.
+ */
+static int copy_counters(int from, int to, const struct bpf_map_info *info)
+{
+	const int cpus = libbpf_num_possible_cpus();
+	const size_t old_size = info->value_size;
+	auto_cleanup(cleanup_free) struct counters *counters = NULL;
+	auto_cleanup(cleanup_free) char *values = NULL;
+	const uint32_t zero = 0;
+
+	if (cpus < 0)
+		return cpus;
+	counters = calloc((size_t)cpus, sizeof(*counters));
+	values = calloc((size_t)cpus, old_size);
+	if (!counters || !values)
+		return -ENOMEM;
+	for (uint32_t index = 0; index < info->max_entries && index * old_size < sizeof(*counters);
+	     index++) {
+		const size_t at = index * old_size;
+		const size_t rest = sizeof(*counters) - at;
+
+		if (bpf_map_lookup_elem(from, &index, values))
+			return -errno;
+		for (size_t cpu = 0; cpu < (size_t)cpus; cpu++)
+			memcpy((char *)&counters[cpu] + at, values + cpu * old_size,
+			       old_size < rest ? old_size : rest);
+	}
+	return bpf_map_update_elem(to, &zero, counters, BPF_ANY) ? -errno : 0;
+}
+
+/*
  * Programs count in the old map until they are replaced, so grow_catch_up adds the counts later.
  * Until then, every address may have flows: the time stored here outlasts all flows that are new
  * now.
@@ -77,10 +113,12 @@ int grow_copy(enum map_id id, int from, int to)
 	struct bpf_map_info info = {};
 	__u32 info_size = sizeof(info);
 
-	if (!(map_table[id].traits & MAP_GROWS))
+	if (!(map_table[id].traits & MAP_GROWS) && id != MAP_COUNTERS)
 		return -EINVAL;
 	if (bpf_obj_get_info_by_fd(from, &info, &info_size))
 		return -errno;
+	if (id == MAP_COUNTERS)
+		return copy_counters(from, to, &info);
 	if (id == MAP_ADDRESS_FLOWS)
 		return copy_address_flows(to, info.max_entries);
 	if (info.type != BPF_MAP_TYPE_ARRAY && info.type != BPF_MAP_TYPE_PERCPU_ARRAY)

@@ -3,14 +3,15 @@
 
 /*
  * Copies the content of pinned maps that have become too small into larger ones, entry by entry, at
- * the same keys.
+ * the same keys, and the counters of another version into those of this one.
  */
 
 #include "fairlead/maps.h"
 
 /*
  * Copies a map that may grow (MAP_GROWS) into a larger one of the same kind, except for the counts
- * of `address_flows`. Returns 0 or a negative errno. Silent.
+ * of `address_flows`; or MAP_COUNTERS into one with the value struct counters. Returns 0 or a
+ * negative errno. Silent.
  */
 int grow_copy(enum map_id id, int from, int to);
 

@@ -37,6 +37,21 @@ static bool map_is_unused(enum map_id id, uint32_t entries)
 	return map_table[id].traits & MAP_IS_OF_TC && entries == map_entries_without_tc(id);
 }
 
+/*
+ * Whether a map of the same kind may be made anew, with the old one's content: because it is too
+ * small or, `counters`, because its version has other counters, or has an entry for each of them.
+ */
+static bool is_outgrown(enum map_id id, const struct bpf_map_info *info, const struct bpf_map *map)
+{
+	if (id == MAP_COUNTERS)
+		return (info->value_size != bpf_map__value_size(map) ||
+			info->max_entries != bpf_map__max_entries(map)) &&
+		       info->value_size % sizeof(struct counter) == 0;
+	return info->value_size == bpf_map__value_size(map) &&
+	       info->max_entries < bpf_map__max_entries(map) &&
+	       (map_table[id].traits & MAP_GROWS || map_is_unused(id, info->max_entries));
+}
+
 int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 {
 	const struct map_spec *entry = map_table_find(bpf_map__name(map));
@@ -44,6 +59,7 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 	__u32 info_size = sizeof(info);
 	auto_cleanup(cleanup_fd) int fd = -1;
 	char path[PATH_MAX];
+	bool is_same_kind;
 	int err;
 
 	if (!entry)
@@ -57,22 +73,21 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 	err = bpf_obj_get_info_by_fd(fd, &info, &info_size);
 	if (err)
 		return log_err(-errno, "cannot read what the pinned map %s is", path);
-	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
-	    info.value_size != bpf_map__value_size(map) ||
-	    (info.map_flags ^ bpf_map__map_flags(map)) & BPF_F_MMAPABLE) {
+	is_same_kind = info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
+		       !((info.map_flags ^ bpf_map__map_flags(map)) & BPF_F_MMAPABLE);
+	if (is_same_kind && is_outgrown(entry - map_table, &info, map)) {
+		/* A second attempt to load the programs finds it again. */
+		cleanup_fd(&pinned->outgrown_fds[entry - map_table]);
+		pinned->outgrown_fds[entry - map_table] = take_fd(fd);
+		return 0;
+	}
+	if (!is_same_kind || info.value_size != bpf_map__value_size(map)) {
 		(void)log_err(
 			0,
 			"%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "
 			"and start the agent again",
 			path, pinned->pin_dir);
 		return -EPROTO;
-	}
-	if (info.max_entries < bpf_map__max_entries(map) &&
-	    (entry->traits & MAP_GROWS || map_is_unused(entry - map_table, info.max_entries))) {
-		/* A second attempt to load the programs finds it again. */
-		cleanup_fd(&pinned->outgrown_fds[entry - map_table]);
-		pinned->outgrown_fds[entry - map_table] = take_fd(fd);
-		return 0;
 	}
 	return bpf_map__reuse_fd(map, fd);
 }
@@ -122,13 +137,18 @@ int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds
 	for (int id = 0; id < MAP_COUNT; id++) {
 		if (pinned->outgrown_fds[id] < 0)
 			continue;
-		err = map_table[id].traits & MAP_GROWS
+		err = map_table[id].traits & MAP_GROWS || id == MAP_COUNTERS
 			      ? grow_copy(id, pinned->outgrown_fds[id], fds->maps[id].fd)
 			      : 0;
 		if (err)
-			return log_err(err, "cannot copy the map %s into a larger one",
+			return log_err(err, "cannot copy the map %s into a new one",
 				       map_table[id].name);
-		log_info("map %s grows to %u entries", map_table[id].name, fds->maps[id].entries);
+		if (id == MAP_COUNTERS)
+			log_info("map counters gets the layout of this version and keeps its "
+				 "counts");
+		else
+			log_info("map %s grows to %u entries", map_table[id].name,
+				 fds->maps[id].entries);
 	}
 	return 0;
 }

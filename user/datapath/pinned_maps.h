@@ -3,7 +3,8 @@
 
 /*
  * The maps in the pin directory. Those of an earlier run are reused, unless they have become too
- * small: then larger ones replace them once the new programs are attached.
+ * small, or are the `counters` of a version with others: then new ones replace them once the new
+ * programs are attached. Both are called outgrown.
  */
 
 #include <bpf/libbpf.h>
@@ -13,7 +14,7 @@
 
 struct pinned_maps {
 	char pin_dir[PATH_MAX];
-	/* The pinned maps that are too small, until commit; -1: large enough, or not pinned. */
+	/* The outgrown maps, until commit; -1: the pinned map is in use, or there is none. */
 	int outgrown_fds[MAP_COUNT];
 };
 
@@ -27,22 +28,22 @@ int pinned_maps_init(struct pinned_maps *pinned, const char *pin_dir);
 
 /*
  * Makes a map of an object that is not loaded yet use the pinned map of the same name, if there is
- * one and it is large enough. If it is too small, remembers that the new map will replace it. Maps
- * that are never pinned are left as they are. -EPROTO: another version of fairlead made it.
+ * one that is not outgrown. If it is, remembers that the new map will replace it. Maps that are
+ * never pinned are left as they are. -EPROTO: another version of fairlead made it.
  */
 int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map);
 
 /* The same for all maps of an object. */
 int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object);
 
-/* Copies the content of the maps that are too small into the larger ones, which are loaded. */
+/* Copies the content of the outgrown maps into the new ones, which are loaded. */
 int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds);
 
 /* Pins the maps that are not pinned yet. */
 int pinned_maps_add(const struct pinned_maps *pinned, const struct map_fds *fds);
 
-/* Pins the larger maps in place of those that are too small. */
+/* Pins the new maps in place of the outgrown ones. */
 int pinned_maps_commit(struct pinned_maps *pinned, const struct map_fds *fds);
 
-/* Forgets which maps are too small; their pins stay. Silent. */
+/* Forgets which maps are outgrown; their pins stay. Silent. */
 void pinned_maps_forget(struct pinned_maps *pinned);

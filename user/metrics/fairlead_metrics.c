@@ -95,21 +95,13 @@ static const struct counter_family *counter_family_of(__u32 reason)
 	return &counter_families[i];
 }
 
-static void counter_read(const void *key, const void *value, void *context)
-{
-	struct counter *counters = context;
-	__u32 reason;
-
-	memcpy(&reason, key, sizeof(reason));
-	if (reason < COUNTER_COUNT)
-		memcpy(&counters[reason], value, sizeof(counters[reason]));
-}
-
 static void counters_write(FILE *out, const struct fairlead_metrics_source *source)
 {
 	struct counter counters[COUNTER_COUNT] = {};
+	const __u32 zero = 0;
 
-	if (map_each(source->map("counters", source->context), counter_read, counters))
+	if (map_lookup_sum(source->map("counters", source->context), &zero, sizeof(counters),
+			   counters))
 		return;
 	for (size_t i = 0; i < COUNT_OF(counter_families); i++) {
 		const struct counter_family *family = &counter_families[i];

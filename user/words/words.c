@@ -116,7 +116,7 @@ const char *family_word(__u8 family)
 const char *counter_word(__u32 reason)
 {
 	static const char *const words[] = {
-#define X(reason, name, sentence) name,
+#define X(reason, field, name, sentence) name,
 		FAIRLEAD_COUNTERS(X)
 #undef X
 	};
@@ -127,7 +127,7 @@ const char *counter_word(__u32 reason)
 const char *counter_sentence(__u32 reason)
 {
 	static const char *const sentences[] = {
-#define X(reason, name, sentence) sentence,
+#define X(reason, field, name, sentence) sentence,
 		FAIRLEAD_COUNTERS(X)
 #undef X
 	};

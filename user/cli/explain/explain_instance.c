@@ -189,14 +189,18 @@ int instance_set_flow(struct instance *instance, const struct flow_key *key,
 	return table_set(map, key, value);
 }
 
-/* Reads a per-CPU value of which each word was written on at most one CPU: the sum is that word. */
-static int read_one_cpu(const struct bpf_map *map, __u32 key, void *ret_value, size_t size)
+/*
+ * Reads the one entry of a per-CPU map. Each word was written on at most one CPU, so the sum is
+ * that word.
+ */
+static int read_one_cpu(const struct bpf_map *map, void *ret_value, size_t size)
 {
+	const __u32 zero = 0;
 	const size_t value_size = bpf_map__value_size(map);
 	auto_cleanup(cleanup_free) void *values = map_cpu_values_new(value_size);
 	auto_cleanup(cleanup_free) void *sum = alloc_zeroed(1, value_size);
 	int err =
-		values ? map_lookup_sum(bpf_map__fd(map), &key, value_size, values, sum) : -ENOMEM;
+		values ? map_lookup_sum(bpf_map__fd(map), &zero, value_size, values, sum) : -ENOMEM;
 
 	if (err)
 		return err;
@@ -221,19 +225,16 @@ static int outcome_read(const struct instance *instance, const struct flow_key *
 			struct outcome *outcome)
 {
 	const struct tc_bpf *tc = instance->tc;
-	int err = read_one_cpu(tc->maps.flow_drafts, 0, &outcome->decision,
-			       sizeof(outcome->decision));
+	struct counter counters[COUNTER_COUNT] = {};
+	int err = read_one_cpu(tc->maps.flow_drafts, &outcome->decision, sizeof(outcome->decision));
 
 	if (err)
 		return err;
-	for (__u32 reason = 0; reason < COUNTER_COUNT; reason++) {
-		struct counter counter = {0};
-
-		err = read_one_cpu(tc->maps.counters, reason, &counter, sizeof(counter));
-		if (err)
-			return err;
-		outcome->counted[reason] = counter.packets;
-	}
+	err = read_one_cpu(tc->maps.counters, counters, sizeof(counters));
+	if (err)
+		return err;
+	for (__u32 reason = 0; reason < COUNTER_COUNT; reason++)
+		outcome->counted[reason] = counters[reason].packets;
 	outcome->has_flow =
 		!bpf_map_lookup_elem(bpf_map__fd(tc->maps.new_flows), tuple, &outcome->flow);
 	return 0;
