@@ -211,16 +211,16 @@ struct {
 } redirect_targets SEC(".maps");
 
 /*
- * Addresses of the cluster's nodes, as enum cluster_node: only other nodes may send encapsulated
- * packets. Written by the agent. If direct server return is switched off, the map stays as it was,
- * for flows that began before.
+ * Addresses of the cluster's nodes: only other nodes may send encapsulated packets. Written by the
+ * agent. If direct server return is switched off, the map stays as it was, for flows that began
+ * before.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, CLUSTER_NODES_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct ip_addr);
-	__type(value, __u32);
+	__type(value, enum cluster_node);
 } cluster_nodes SEC(".maps");
 
 /*

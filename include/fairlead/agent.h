@@ -8,6 +8,8 @@
 
 #include <linux/types.h>
 
+#include "fairlead/config.h"
+
 #define LINK_NAME_SIZE 16 /* IFNAMSIZ */
 
 enum link_role {
@@ -15,14 +17,16 @@ enum link_role {
 	LINK_POD = 1,
 	LINK_UPLINK = 2,
 	LINK_OVERLAY = 3,
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum link_role) == 1, "a member of map entries");
 
 enum link_hook {
 	LINK_HOOK_NONE = 0,
 	LINK_HOOK_TCX = 1,
 	LINK_HOOK_CLSACT = 2,
 	LINK_HOOK_FAILED = 3,
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum link_hook) == 1, "a member of map entries");
 
 /* How XDP runs on a link, or why it does not. */
 enum link_xdp {
@@ -35,21 +39,22 @@ enum link_xdp {
 	LINK_XDP_FAILED = 6,     /* the driver refused the program: xdp_err */
 	LINK_XDP_NO_PROGRAM = 7, /* the kernel refused to load the program */
 	LINK_XDP_NO_PEER = 8,    /* frames sent out would be lost: its peer accepts none */
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum link_xdp) == 1, "a member of map entries");
 
 /* Value of `links`, keyed by ifindex: what the agent decided for a link, and why. */
 struct link_info {
 	char name[LINK_NAME_SIZE];
 	char kind[LINK_NAME_SIZE]; /* IFLA_INFO_KIND: veth, bridge, vxlan; "" for physical */
-	__u8 role;                 /* enum link_role */
-	__u8 hook;                 /* enum link_hook */
-	__u8 is_layer3;            /* no link-layer header: tun, wireguard, ipip */
-	__u8 made_clsact;          /* we created the clsact qdisc, so we remove it */
-	__s32 err;                 /* LINK_HOOK_FAILED: negative errno of the attempt */
-	__u8 is_near;              /* clients behind it are near: pods of this node */
-	__u8 xdp;                  /* enum link_xdp */
-	__s16 xdp_err;             /* LINK_XDP_FAILED: negative errno of the attempt */
-	__u32 bridge;              /* ifindex of the bridge it is a port of; 0: none */
+	enum link_role role;
+	enum link_hook hook;
+	__u8 is_layer3;   /* no link-layer header: tun, wireguard, ipip */
+	__u8 made_clsact; /* we created the clsact qdisc, so we remove it */
+	__s32 err;        /* LINK_HOOK_FAILED: negative errno of the attempt */
+	__u8 is_near;     /* clients behind it are near: pods of this node */
+	enum link_xdp xdp;
+	__s16 xdp_err; /* LINK_XDP_FAILED: negative errno of the attempt */
+	__u32 bridge;  /* ifindex of the bridge it is a port of; 0: none */
 	/*
 	 * Frames to this address are for the node: the link's own, or that of the bridge it is a
 	 * port of; zero where that is not known (Open vSwitch).
@@ -92,8 +97,9 @@ struct agent_status {
 	__u64 refused_service_ports; /* service ports not published because a map was full */
 	__u32 services;              /* objects in the source now */
 	__u32 endpoint_slices;
-	__u32 forwarding; /* enum forwarding */
-	__u32 nodes;      /* Node objects; all of them only with direct server return */
+	enum forwarding forwarding;
+	__u8 pad[3];
+	__u32 nodes; /* Node objects; all of them only with direct server return */
 	char version[32];
 	char source[128]; /* the folder or the server */
 	char node_name[256];

@@ -9,14 +9,16 @@
 enum near_by {
 	NEAR_BY_LINK = 0,  /* they arrive on a link whose link_info says so */
 	NEAR_BY_RANGE = 1, /* their source is in `near_ranges` */
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum near_by) == 1, "a member of map entries");
 
 /* How packets of far clients reach backends on other nodes. A flow keeps the mode it began with. */
 enum forwarding {
 	FORWARDING_SNAT = 0,   /* with an address of this node as their source */
 	FORWARDING_DSR = 1,    /* encapsulated; the backend's node answers the client */
 	FORWARDING_HYBRID = 2, /* TCP by direct server return, all others by source NAT */
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum forwarding) == 1, "a member of map entries");
 
 /*
  * Read-only configuration of the programs: user space sets it before loading, and the verifier
@@ -32,11 +34,11 @@ struct config {
 	__u32 rejects_per_second; /* for each CPU; 0: never refuse, drop */
 	__u16 source_port_min;    /* host order; ports a rewritten flow may get as its source */
 	__u16 source_port_max;
-	__u8 has_retval;       /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
-	__u8 tc_attached;      /* the TC hooks see what the socket hooks leave alone */
-	__u8 count_packets;    /* packets and bytes in `service_stats`, not only connections */
-	__u8 near_by;          /* enum near_by */
-	__u8 forwarding;       /* enum forwarding */
+	__u8 has_retval;    /* bpf_set_retval exists (5.18): connect() can say ECONNREFUSED */
+	__u8 tc_attached;   /* the TC hooks see what the socket hooks leave alone */
+	__u8 count_packets; /* packets and bytes in `service_stats`, not only connections */
+	enum near_by near_by;
+	enum forwarding forwarding;
 	__u8 has_helpers_5_12; /* bpf_check_mtu, the MTU of route lookups, the coarse clock */
 	/* From here to source_port_min - 1: the node's own; flows get one if others are taken. */
 	__u16 host_port_min;

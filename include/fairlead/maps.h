@@ -56,7 +56,7 @@ struct map_no_bytes {
 	X(MAP_NEAR_RANGES, near_ranges, struct near_range, __u32, MAP_IS_LOOKED_INTO)              \
 	X(MAP_SERVICE_RANGES, service_ranges, __u32, struct service_ranges, MAP_IS_LOOKED_INTO)    \
 	X(MAP_LINK_SOURCES, link_sources, __u32, struct link_source, MAP_IS_LOOKED_INTO)           \
-	X(MAP_CLUSTER_NODES, cluster_nodes, struct ip_addr, __u32, MAP_IS_LOOKED_INTO)             \
+	X(MAP_CLUSTER_NODES, cluster_nodes, struct ip_addr, enum cluster_node, MAP_IS_LOOKED_INTO) \
 	X(MAP_NODE_ADDRESS, node_address, __u32, struct link_source, MAP_IS_LOOKED_INTO)           \
 	X(MAP_XDP_LINKS, xdp_links, __u32, struct xdp_link, MAP_IS_LOOKED_INTO)                    \
 	X(MAP_FAR_BACKENDS, far_backends, __u32, __u32, MAP_IS_LOOKED_INTO)                        \

@@ -5,7 +5,10 @@
  * The contract between the datapath (bpf/) and user space (user/): keys and values of the pinned
  * maps.
  *
- * Rules of this file: fixed-width types, every byte named, padding is zero, sizes asserted.
+ * Rules of this file: fixed-width types, every byte named, padding is zero, sizes asserted. Enums
+ * that members have as their type are packed into one byte or take four, which is asserted, so they
+ * are as wide everywhere; bpftool then shows names, not numbers. A map can still hold a number that
+ * its enum lacks: other versions write it too.
  * Addresses and ports are in network byte order (`__be16`, bytes); everything else is in host byte
  * order. Times are whole seconds of CLOCK_MONOTONIC, unless a name says otherwise. Both sides
  * include it, so nothing is described twice.
@@ -79,15 +82,18 @@ struct frontend {
 _Static_assert(sizeof(struct frontend) == 20, "map key: every byte is named");
 
 enum frontend_kind {
+	/* Of a flow that was not made for one here, or by a version that knew only ClusterIPs. */
+	FRONTEND_NONE = 0,
 	FRONTEND_CLUSTER_IP = 1,
 	FRONTEND_NODE_PORT = 2,
 	FRONTEND_EXTERNAL_IP = 3,
 	FRONTEND_LOAD_BALANCER_IP = 4, /* an ingress IP; its clients may be limited to ranges */
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum frontend_kind) == 1, "a member of map entries");
 
 struct frontend_target {
 	__u32 service; /* service port id: index into `services` */
-	__u8 kind;     /* enum frontend_kind */
+	enum frontend_kind kind;
 	__u8 pad[3];
 };
 _Static_assert(sizeof(struct frontend_target) == 8, "map value: every byte is named");
@@ -188,6 +194,7 @@ enum cluster_node {
 	CLUSTER_NODE_OTHER = 1,
 	CLUSTER_NODE_THIS = 2,
 };
+_Static_assert(sizeof(enum cluster_node) == 4, "a member of map entries");
 
 /*
  * A service port: one port of one Service, with a protocol, in one family. Index 0 is never used.
@@ -212,7 +219,8 @@ enum backend_state {
 	BACKEND_ACTIVE = 1,   /* may be chosen */
 	BACKEND_DRAINING = 2, /* in no list, so not chosen; established TCP goes on */
 	BACKEND_DEAD = 3,     /* gone: nothing may be sent to it */
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum backend_state) == 1, "a member of map entries");
 
 enum backend_flag {
 	BACKEND_LOCAL = 1U << 0, /* runs on this node */
@@ -230,7 +238,7 @@ struct backend {
 	struct ip_addr addr;
 	__be16 port;
 	__u8 proto;
-	__u8 state;       /* enum backend_state; written last when the entry is filled */
+	enum backend_state state; /* written last when the entry is filled */
 	__u32 generation; /* grows when the entry is given to another address; never 0 in use */
 	__u32 flags;      /* enum backend_flag */
 	__u32 service;    /* a service port that has it, or had it last; for operators */
@@ -244,12 +252,15 @@ enum service_type {
 	SERVICE_TYPE_NODE_PORT = 1,
 	SERVICE_TYPE_LOAD_BALANCER = 2,
 	SERVICE_TYPE_EXTERNAL_NAME = 3,
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum service_type) == 1, "a member of map entries");
 
 enum ip_family {
+	FAMILY_UNSPECIFIED = 0,
 	FAMILY_IPV4 = 4,
 	FAMILY_IPV6 = 6,
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum ip_family) == 1, "a member of map entries");
 
 /* Identity of a service port and figures for operators; value of `service_names`. */
 struct service_name {
@@ -257,8 +268,8 @@ struct service_name {
 	char name[NAME_SIZE];
 	char port_name[NAME_SIZE];
 	__u8 proto;
-	__u8 family; /* enum ip_family */
-	__u8 type;   /* enum service_type */
+	enum ip_family family;
+	enum service_type type;
 	__u8 pad;
 	__u32 ready;    /* those that are ready */
 	__u32 total;    /* all endpoints, each address and port once */
@@ -271,8 +282,8 @@ struct unprogrammed_key {
 	char namespace_[NAME_SIZE];
 	char name[NAME_SIZE];
 	char port_name[NAME_SIZE];
-	__u8 proto;  /* 0: all ports */
-	__u8 family; /* enum ip_family; 0: both */
+	__u8 proto;            /* 0: all ports */
+	enum ip_family family; /* FAMILY_UNSPECIFIED: both */
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct unprogrammed_key) == 196, "map key: every byte is named");
@@ -292,10 +303,11 @@ enum unprogrammed_reason {
 	UNPROGRAMMED_NO_PORTS = 9,
 	UNPROGRAMMED_TAKEN = 10, /* another Service has its address; detail: which, and whose */
 };
+_Static_assert(sizeof(enum unprogrammed_reason) == 4, "a member of map entries");
 
 struct unprogrammed {
-	__u32 reason; /* enum unprogrammed_reason */
-	__u8 type;    /* enum service_type */
+	enum unprogrammed_reason reason;
+	enum service_type type;
 	__u8 pad[3];
 	char detail[120]; /* what the reason is about: a link's name, a label's value, a map */
 };
@@ -306,11 +318,12 @@ enum affinity_client_kind {
 	AFFINITY_ADDRESS = 0, /* its source address, as packets carry it */
 	AFFINITY_NETNS = 1,   /* its network namespace's cookie, in the first 8 bytes */
 };
+_Static_assert(sizeof(enum affinity_client_kind) == 4, "a member of map entries");
 
 struct affinity_key {
 	struct ip_addr client;
 	__u32 service;
-	__u32 client_kind; /* enum affinity_client_kind */
+	enum affinity_client_kind client_kind;
 };
 _Static_assert(sizeof(struct affinity_key) == 24, "map key: every byte is named");
 
@@ -324,7 +337,8 @@ _Static_assert(sizeof(struct affinity) == 12, "map value: every byte is named");
 enum flow_direction {
 	FLOW_ORIGINAL = 0,
 	FLOW_REPLY = 1,
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum flow_direction) == 1, "a member of map entries");
 
 /* The tuple as seen on the wire, before any rewrite; key of `flows` and `new_flows`. */
 struct flow_key {
@@ -333,7 +347,7 @@ struct flow_key {
 	__be16 src_port;
 	__be16 dst_port;
 	__u8 proto;
-	__u8 direction; /* enum flow_direction */
+	enum flow_direction direction;
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct flow_key) == 40, "map key: every byte is named");
@@ -344,7 +358,8 @@ enum flow_state {
 	FLOW_ESTABLISHED = 2, /* the client has answered the reply */
 	FLOW_CLOSING = 3,     /* TCP: FIN of one side */
 	FLOW_CLOSED = 4,      /* TCP: FIN of both sides, or RST */
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum flow_state) == 1, "a member of map entries");
 
 enum flow_flag {
 	FLOW_FIN_ORIGINAL = 1U << 0,
@@ -408,7 +423,7 @@ struct flow {
 	 * flow, not the beginning of the next one in this entry.
 	 */
 	__u16 check;
-	__u8 state; /* enum flow_state */
+	enum flow_state state;
 	__u8 flags; /* enum flow_flag */
 	struct ip_addr new_src;
 	struct ip_addr new_dst;
@@ -430,7 +445,7 @@ struct flow {
 	};
 	__u8 mac[6]; /* FLOW_LOCAL_CLIENT: that link's MAC address; zero if it has none */
 	/* These two tell again which list the backend is from: what was dialled, and by whom. */
-	__u8 kind;             /* enum frontend_kind; 0: from a version that knew only ClusterIPs */
+	enum frontend_kind kind;
 	__u8 is_near;          /* the client is a pod of this node, or the node itself */
 } __attribute__((aligned(8))); /* it is copied often */
 _Static_assert(sizeof(struct flow) == 80, "map value: every byte is named");
@@ -478,14 +493,15 @@ struct datagram_state {
 enum datagram_role {
 	DATAGRAM_FRONTEND = 1, /* the socket sends to it */
 	DATAGRAM_BACKEND = 2,  /* the socket receives from it */
-};
+} __attribute__((packed));
+_Static_assert(sizeof(enum datagram_role) == 1, "a member of map entries");
 
 /* Key of `datagram_others`; its values are struct socket_state, as in the sockets' own storage. */
 struct datagram_key {
 	__u64 cookie; /* of the socket */
 	struct ip_addr addr;
 	__be16 port;
-	__u8 role; /* enum datagram_role */
+	enum datagram_role role;
 	__u8 pad[5];
 };
 _Static_assert(sizeof(struct datagram_key) == 32, "map key: every byte is named");

@@ -191,7 +191,7 @@ static void given_backend(__u32 id, const char *address, __u16 port, __u8 proto,
 		.addr = addr(address),
 		.port = htons(port),
 		.proto = proto,
-		.state = (__u8)state,
+		.state = state,
 		.generation = 1,
 		.flags = id == WEB_HERE ? BACKEND_LOCAL : 0,
 		.service = service,
@@ -274,7 +274,7 @@ static void given_flow(const char *table, const char *client, __u16 port, __u32 
 			.backend = backend,
 			.generation = 1,
 			.service = WEB,
-			.state = (__u8)state,
+			.state = state,
 		}};
 
 	map_set(table, &key, &value);

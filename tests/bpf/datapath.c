@@ -291,7 +291,7 @@ void given_backend_state(__u32 backend, enum backend_state state)
 	struct backend entry;
 
 	assert_int_equal(bpf_map_lookup_elem(fd_of(programs->maps.backends), &backend, &entry), 0);
-	entry.state = (__u8)state;
+	entry.state = state;
 	map_set(programs->maps.backends, &backend, &entry);
 }
 
@@ -366,7 +366,7 @@ void given_frontend(struct peer frontend, __u8 proto, enum frontend_kind kind, _
 		[FRONTEND_LOAD_BALANCER_IP] = ADDRESS_EXTERNAL,
 	};
 	struct frontend key = {.vip = frontend.addr, .port = htons(frontend.port), .proto = proto};
-	struct frontend_target target = {.service = service, .kind = (__u8)kind};
+	struct frontend_target target = {.service = service, .kind = kind};
 
 	given_address(frontend.addr, flags[kind]);
 	if (kind == FRONTEND_NODE_PORT)
@@ -644,7 +644,7 @@ struct flow_key flow_key_of(struct peer src, struct peer dst, enum flow_directio
 		.src_port = htons(src.port),
 		.dst_port = htons(dst.port),
 		.proto = variant.proto,
-		.direction = (__u8)direction,
+		.direction = direction,
 	};
 }
 

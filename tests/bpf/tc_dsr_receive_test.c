@@ -297,7 +297,7 @@ static void a_pod_is_no_node_whatever_it_says(void **state)
 
 static void given_role(__u32 ifindex, enum link_role role)
 {
-	struct link_info link = {.name = "link", .role = (__u8)role};
+	struct link_info link = {.name = "link", .role = role};
 
 	assert_int_equal(
 		bpf_map_update_elem(bpf_map__fd(programs->maps.links), &ifindex, &link, BPF_ANY),

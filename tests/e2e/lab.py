@@ -342,12 +342,12 @@ class Agent:
     # The pinned maps, as bpftool shows them.
 
     def dump(self, name):
-        """A pinned map as a list of {key, value} with named fields."""
+        """A pinned map as a list of {key, value} with named fields; `values` if each CPU has its own."""
         done = self.lab.place(self.node).run(
             "bpftool", "-j", "map", "dump", "pinned", self.pin_dir / name)
         # What is deleted between bpftool's look at the key and its look at the value has an error for a value.
         return [entry.get("formatted", entry) for entry in json.loads(done.stdout)
-                if "error" not in entry["value"]]
+                if "error" not in entry.get("value", ())]
 
     def frontends(self):
         """{(address, port, proto)} of everything that is programmed."""
@@ -358,11 +358,11 @@ class Agent:
         return found
 
     def backends(self):
-        """{(address, port, proto): (id, state)} of backends in use."""
+        """{(address, port, proto): (id, enum backend_state)} of backends in use."""
         return {
             (ip_text(entry["value"]["addr"]["bytes"]), swap16(entry["value"]["port"]),
              entry["value"]["proto"]): (entry["key"], entry["value"]["state"])
-            for entry in self.dump("backends") if entry["value"]["state"]
+            for entry in self.dump("backends") if entry["value"]["state"] != "BACKEND_FREE"
         }
 
 

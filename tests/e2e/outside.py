@@ -24,7 +24,7 @@ EXTERNAL = {4: "203.0.113.", 6: "2001:db8:113::"}
 NARROW = 1400
 BIG = "x" * 60000 + "\n"
 FILL = "fill 60000\n"
-HOOKED = (1, 2)  # enum link_hook: tcx, clsact
+HOOKED = ("LINK_HOOK_TCX", "LINK_HOOK_CLSACT")
 
 _node_ports = itertools.count(31080)
 _externals = itertools.count(10)

@@ -12,7 +12,6 @@ from lab import HERE, address_of, ip_text, wait_for
 from manifests import both_protocols, next_vip, node, service, slice_, slice_ports
 
 HOOKS = ["socket,tc", "socket"]
-LINK_POD = 1
 ADDRESS_RETIRED = 2
 BACKENDS = ["pod1b", "pod2b"]
 LOOPBACKS = {4: ["127.0.0.1", "127.1.2.3"], 6: ["::1"]}
@@ -481,7 +480,7 @@ def test_links_of_pods_are_near_and_others_are_not(world, node1_again):
     by_role = {entry["key"]: (entry["value"]["role"], entry["value"]["is_near"])
                for entry in agent.dump("links")}
     assert sorted(near for _, near in by_role.values())[-3:] == [1, 1, 1], by_role
-    assert all(near == (role == LINK_POD) for role, near in by_role.values()), by_role
+    assert all(near == (role == "LINK_POD") for role, near in by_role.values()), by_role
     agent = node1_again("--detect-local-mode", "InterfaceNamePrefix", "--pod-interface-name-prefix", "eth")
     near = [entry["key"] for entry in agent.dump("links") if entry["value"]["is_near"]]
     assert near == [link_index(world, "node1", "eth0")]

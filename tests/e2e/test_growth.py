@@ -22,7 +22,7 @@ def test_maps_grow_when_the_agent_starts_with_more_and_no_request_fails(hooks):
         big = next_vip(4)
         made.publish(service("big", big), slice_("big", many), name="big")
         assert big not in {address for address, _, _ in agent.frontends()}
-        ids = {key: value for key, value in agent.backends().items() if value[1] == 1}
+        ids = {key: value for key, value in agent.backends().items() if value[1] == "BACKEND_ACTIVE"}
         place = made.place("pod1a")
         handle = place.call("asking_start", targets=[[steady, 80, "tcp"], [steady, 80, "udp"]])
         with place.socket("tcp", steady, 80) as session:

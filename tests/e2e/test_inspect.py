@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What people see: the subcommands on a live world, and the maps as bpftool shows them."""
 
-import json
-
 import pytest
 
-from lab import address_of, wait_for
+from lab import address_of, ip_text, swap16, wait_for
 from manifests import next_vip, service
+from outside import HOOKED
 from packets import Ghost
 
 HOOKS = ["tc"]
@@ -123,12 +122,47 @@ def test_wrong_usage_exits_2(lab):
 
 
 def test_bpftool_shows_named_fields(world):
-    vip = world.simple("web", 4, BACKENDS)
-    for name, fields in (("frontends", {"vip", "port", "proto", "pad"}),):
-        entries = world.agents["node1"].dump(name)
-        assert set(entries[0]["key"]) == fields
-    assert (vip, 80, 6) in world.agents["node1"].frontends()
-    assert json.dumps(world.agents["node1"].dump("services")[0])
+    """With bpftool alone one can read the maps: fields have names, and so do states and kinds."""
+    vip = world.simple("web", 4, BACKENDS, sessionAffinity="ClientIP")
+    world.publish(service("quiet", "None"))
+    agent = world.agents["node1"]
+
+    def dumped(name, wanted):
+        return next(entry for entry in agent.dump(name) if wanted(entry["key"], entry["value"]))
+
+    frontend = dumped("frontends", lambda key, value: ip_text(key["vip"]["bytes"]) == vip and key["proto"] == 6)
+    assert {**frontend["key"], "vip": vip} == {"vip": vip, "port": swap16(80), "proto": 6, "pad": 0}
+    assert frontend["value"]["kind"] == "FRONTEND_CLUSTER_IP"
+    number = frontend["value"]["service"]
+    assert dumped("services", lambda key, value: key == number)["value"]["cluster_slots"]["count"] == 2
+    names = dumped("service_names", lambda key, value: key == number)["value"]
+    assert (names["family"], names["type"]) == ("FAMILY_IPV4", "SERVICE_TYPE_CLUSTER_IP")
+    states = {ip_text(entry["value"]["addr"]["bytes"]): entry["value"]["state"] for entry in agent.dump("backends")}
+    assert {states[address_of(pod, 4)] for pod in BACKENDS} == {"BACKEND_ACTIVE"} and states["::"] == "BACKEND_FREE"
+    with world.place("pod1a").socket("tcp", vip, 80) as sock:
+        sock.exchange()
+        flow = dumped("flows", lambda key, value: ip_text(key["dst"]["bytes"]) == vip)
+    assert flow["key"]["direction"] == "FLOW_ORIGINAL"
+    assert (flow["value"]["flow"]["state"], flow["value"]["flow"]["kind"]) == (
+        "FLOW_ESTABLISHED", "FRONTEND_CLUSTER_IP")
+    assert dumped("affinity", lambda key, value: key["service"] == number)["key"]["client_kind"] == "AFFINITY_ADDRESS"
+    link = dumped("links", lambda key, value: value["is_near"])["value"]
+    assert link["role"] == "LINK_POD" and link["hook"] in HOOKED and link["xdp"] == "LINK_XDP_NONE"
+    assert "UNPROGRAMMED_HEADLESS" in {entry["value"]["reason"] for entry in agent.dump("unprogrammed")}
+    assert agent.dump("agent_status")[0]["value"]["forwarding"] == "FORWARDING_SNAT"
+
+
+def test_bpftool_shows_counters_by_name(world):
+    vip = world.simple("empty", 4, [])
+    agent = world.agents["node1"]
+    before = counter(world, "no-backend")
+    assert "error" in world.place("pod1a").ask(vip)
+    assert counter(world, "no-backend") > before
+    dumped, = agent.dump("counters")
+    shown = agent.json("status")["counters"]
+    assert {name.replace("-", "_") for name in shown} == set(dumped["values"][0]["value"])
+    for what in ("packets", "bytes"):
+        assert sum(cpu["value"]["no_backend"][what] for cpu in dumped["values"]) == shown["no-backend"][what]
 
 
 def test_what_is_shown_stays_while_no_agent_runs(world):

@@ -8,7 +8,7 @@ from lab import ip_text, wait_for
 from manifests import next_vip, node, service
 from apiserver.client import ApiServerProcess
 
-THIS, OTHER = 2, 1  # enum cluster_node
+THIS, OTHER = "CLUSTER_NODE_THIS", "CLUSTER_NODE_OTHER"
 
 
 def other_node(number):

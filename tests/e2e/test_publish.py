@@ -131,7 +131,7 @@ def traffic(world):
 
 def in_use(agent):
     """Backends that a service port has, without those that only wait to be forgotten."""
-    return {key: value for key, value in agent.backends().items() if value[1] == 1}
+    return {key: value for key, value in agent.backends().items() if value[1] == "BACKEND_ACTIVE"}
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

@@ -14,7 +14,7 @@
 
 struct node_address_entry {
 	struct ip_addr addr;
-	__u32 value; /* enum cluster_node */
+	enum cluster_node value;
 };
 
 struct node_set {
@@ -33,7 +33,7 @@ static int entry_compare(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct ip_addr));
 }
 
-static int set_add(struct node_set *set, const struct ip_addr *addr, __u32 value)
+static int set_add(struct node_set *set, const struct ip_addr *addr, enum cluster_node value)
 {
 	if (set->count == set->room) {
 		size_t room = set->room ? set->room * 2 : 64;
@@ -73,7 +73,7 @@ static bool set_has(const void *addr, const void *context)
 
 static int set_write(int map, const struct node_set *set)
 {
-	__u32 value;
+	enum cluster_node value;
 
 	for (size_t i = 0; i < set->count; i++) {
 		const struct node_address_entry *entry = &set->entries[i];

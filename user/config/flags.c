@@ -167,9 +167,9 @@ static void source_ports_parse(struct argp_state *state, struct agent_options *o
 static void forwarding_parse(struct argp_state *state, struct agent_options *options,
 			     const char *text)
 {
-	for (__u8 mode = FORWARDING_SNAT; mode <= FORWARDING_HYBRID; mode++) {
-		if (!strcmp(text, forwarding_word(mode))) {
-			options->config.forwarding = mode;
+	for (int mode = FORWARDING_SNAT; mode <= FORWARDING_HYBRID; mode++) {
+		if (!strcmp(text, forwarding_word((__u32)mode))) {
+			options->config.forwarding = (enum forwarding)mode;
 			return;
 		}
 	}

@@ -34,7 +34,7 @@ static int frontend_compare(const void *a, const void *b)
 static void frontend_add(struct planned_port *port, const struct ip_addr *vip, __u16 number,
 			 enum frontend_kind kind)
 {
-	if (address_family(vip) != (enum ip_family)port->name.family)
+	if (address_family(vip) != port->name.family)
 		return;
 	port->frontends[port->frontend_count++] = (struct planned_frontend){
 		.frontend = {.vip = *vip, .port = htons(number), .proto = port->name.proto},
@@ -134,7 +134,7 @@ static bool ranges_select(const struct service_object *spec, struct planned_port
 	for (size_t i = 0; i < spec->source_range_count; i++) {
 		const struct cidr *range = &spec->source_ranges[i];
 
-		if (cidr_family(range) != (enum ip_family)port->name.family)
+		if (cidr_family(range) != port->name.family)
 			continue;
 		if (cidr_is_everything(range))
 			return false;
@@ -175,8 +175,7 @@ int port_plan_source_ranges(const struct plan_context *context, const struct ser
 		 * their source too.
 		 */
 		for (size_t i = 0; i < spec->load_balancer_ip_count; i++) {
-			if (address_family(&spec->load_balancer_ips[i]) ==
-			    (enum ip_family)port->name.family)
+			if (address_family(&spec->load_balancer_ips[i]) == port->name.family)
 				port->source_ranges[port->source_range_count++] =
 					(struct cidr){spec->load_balancer_ips[i], WHOLE_ADDRESS};
 		}

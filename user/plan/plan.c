@@ -20,7 +20,7 @@ static void name_set(const struct object *service, struct planned_port *port)
 {
 	(void)snprintf(port->name.namespace_, NAME_SIZE, "%s", service->namespace_);
 	(void)snprintf(port->name.name, NAME_SIZE, "%s", service->name);
-	port->name.type = (__u8)service->service.type;
+	port->name.type = service->service.type;
 }
 
 /* Returns why no port of the Service is programmed (rules A2, A6), or 0. */
@@ -157,7 +157,7 @@ static void port_name(const struct object *service, const struct service_port *s
 	name_set(service, port);
 	(void)snprintf(port->name.port_name, NAME_SIZE, "%s", service_port->name);
 	port->name.proto = service_port->proto;
-	port->name.family = (__u8)family;
+	port->name.family = family;
 }
 
 /* Plans the backends of a port. */

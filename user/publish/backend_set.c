@@ -249,7 +249,7 @@ void backend_set_sync(struct backend_set *set, uint32_t id)
 	if (is_unused != !!(entry->flags & BACKEND_UNUSED))
 		entry->flags ^= BACKEND_UNUSED;
 	if (state != entry->state)
-		STORE_RELEASE(entry->state, (__u8)state);
+		STORE_RELEASE(entry->state, state);
 	backend_count_state(set, id, 1);
 	if (record->members || record->known)
 		return;

@@ -196,7 +196,7 @@ static int entry_write(const struct frontend_set *set, const struct frontend *fr
 {
 	const struct frontend_target target = {
 		.service = port->id,
-		.kind = (__u8)frontend_find(port, frontend)->kind,
+		.kind = frontend_find(port, frontend)->kind,
 	};
 
 	return bpf_map_update_elem(set->map, frontend, &target, flags) ? -errno : 0;
