@@ -307,7 +307,7 @@ static void test_last_step_that_fails(void **state)
 	assert_int_equal(when_service_with_ranges(fixture, "both", "10.0.0.9", "9", 2), -ENOSPC);
 
 	then_full(fixture, "both", "services", "--max-services");
-	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 0);
+	assert_int_equal(map_count(fixture->maps.source_ranges), 0);
 	assert_int_equal(numbers_of(fixture).source_ranges, 0);
 	then_address(fixture, "10.0.0.9", ADDRESS_EXTERNAL); /* its ClusterIP is left alone */
 	when_gone(fixture, "both");
@@ -344,20 +344,20 @@ static void test_source_ranges_full(void **state)
 	then_full(fixture, "web", "source_ranges", "--max-source-ranges");
 	then_served(fixture, "10.96.0.1", "1 2");
 	then_name_has(fixture, "10.96.0.1", 2);
-	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 3);
+	assert_int_equal(map_count(fixture->maps.source_ranges), 3);
 	assert_int_equal(numbers_of(fixture).source_ranges, 3);
 
 	assert_int_equal(
 		when_service_with_ranges(fixture, "api", "10.96.0.2", "4", SOURCE_RANGES + 1),
 		-ENOSPC);
 	then_full(fixture, "api", "source_ranges", "--max-source-ranges");
-	assert_int_equal(map_count(fixture->maps.service_names, sizeof(uint32_t)), 1);
-	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 3);
+	assert_int_equal(map_count(fixture->maps.service_names), 1);
+	assert_int_equal(map_count(fixture->maps.source_ranges), 3);
 
 	assert_int_equal(when_service_with_ranges(fixture, "web", "10.96.0.1", "1 2 3", 1), 0);
 	then_fits(fixture, "web");
 	then_name_has(fixture, "10.96.0.1", 3);
-	assert_int_equal(map_count(fixture->maps.source_ranges, sizeof(struct source_range)), 1);
+	assert_int_equal(map_count(fixture->maps.source_ranges), 1);
 }
 
 static void test_node_addresses_that_do_not_fit(void **state)

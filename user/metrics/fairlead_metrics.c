@@ -97,11 +97,12 @@ static const struct counter_family *counter_family_of(__u32 reason)
 
 static void counters_write(FILE *out, const struct fairlead_metrics_source *source)
 {
+	auto_cleanup(cleanup_free) void *values = map_cpu_values_new(sizeof(struct counters));
 	struct counter counters[COUNTER_COUNT] = {};
 	const __u32 zero = 0;
 
-	if (map_lookup_sum(source->map("counters", source->context), &zero, sizeof(counters),
-			   counters))
+	if (!values || map_lookup_sum(source->map("counters", source->context), &zero,
+				      sizeof(counters), values, counters))
 		return;
 	for (size_t i = 0; i < COUNT_OF(counter_families); i++) {
 		const struct counter_family *family = &counter_families[i];
