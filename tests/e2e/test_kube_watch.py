@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from http_get import scrape, value
+from http_get import get, samples, value
 from kube import FIXTURES, KubeAgent, kubeconfig, settle
 from lab import let_pass, wait_for
 from manifests import next_vip, node, service, slice_, zoned_node
@@ -222,12 +222,12 @@ def test_what_a_policy_leaves_out_is_unused_and_only_what_leaves_drains(server, 
     leaving["conditions"] = {"ready": False, "serving": True, "terminating": True}
     unready["conditions"] = {"ready": False}
     server.put_all([service("web", next_vip(4), internalTrafficPolicy="Local"), made])
-    agent = start(server)
+    agent = start(server, "--metrics-bind-address", "127.0.0.1:10259")
     agent.wait_for_backends("web", ["10.244.9.1"])
     expected = {"10.244.9.1": "active", "10.244.9.2": "unused", "10.244.9.3": "draining", "10.244.9.4": "unused"}
     for backends in [agent.json("backends"), *(row["backends"] for row in agent.json("services"))]:
         assert {item["address"]: item["state"] for item in backends} == expected
-    scraped = scrape(lab.place("node1"))
+    scraped = samples(get(lab.place("node1"), "http://127.0.0.1:10259/metrics").body)
     ports = len(made["ports"])
     for state, count in (("active", 1), ("unused", 2), ("draining", 1), ("dead", 0)):
         assert value(scraped, "fairlead_backends", state=state) == count * ports, state
@@ -510,6 +510,8 @@ def test_after_an_outage_everything_is_read_again_within_a_second_of_the_first_a
     What the agent has to say about that are two lines."""
     name, server, agent = cluster.make("10.244.9.1"), cluster.server, cluster.agent
     everything = ("services", "endpointslices", "nodes", "servicecidrs")
+    let_pass(10)  # an outage right after another would be told as one
+    agent.log.clear()
     server.stop_listening()
     let_pass(12)  # the pauses between attempts have grown to eight seconds
     cluster.change(name, "10.244.9.2")
