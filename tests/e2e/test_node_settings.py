@@ -57,3 +57,32 @@ def test_a_forward_policy_that_drops_is_warned_of(made, nft, family):
 def test_other_chains_are_not_warned_of(made, nft, rules):
     nft(rules)
     assert DROPS not in restarted(made).text()
+
+
+STRICT = "the reverse path filter is strict"
+
+
+@pytest.fixture(name="overlay")
+def fixture_overlay(made):
+    """A tunnel to other nodes, and the agent of node1 as it was after the test."""
+    node, agent = made.place("node1"), made.agents["node1"]
+    options = agent.options
+    node.run("ip", "link", "add", "vx0", "type", "vxlan", "id", 1, "dstport", 4789, "local", node.address(4))
+    yield "vx0"
+    node.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=2")  # as scripts/lab has it
+    node.run("ip", "link", "del", "vx0")
+    agent.options = options
+
+
+@pytest.mark.parametrize("forwarding, of_all, of_link, is_warned", [
+    ("dsr", 0, 1, True), ("dsr", 1, 0, True), ("dsr", 2, 1, False), ("dsr", 1, 2, False), ("dsr", 0, 0, False),
+    ("snat", 1, 1, False)])
+def test_a_strict_reverse_path_filter_of_an_overlay_is_warned_of(made, overlay, forwarding, of_all, of_link, is_warned):
+    """The larger of the two settings counts."""
+    agent = made.agents["node1"]
+    made.place("node1").run("sysctl", "-qw", f"net.ipv4.conf.all.rp_filter={of_all}",
+                            f"net.ipv4.conf.{overlay}.rp_filter={of_link}")
+    agent.options = (*agent.options, "--forwarding", forwarding)
+    restarted(made)
+    assert (f"link {overlay}: {STRICT}" in agent.text()) == is_warned
+    assert f"net.ipv4.conf.{overlay}.rp_filter to 2" in agent.text() or not is_warned

@@ -48,6 +48,7 @@ static int links_open(struct plane *plane, uv_loop_t *loop, const struct plane_o
 		.xdp_mode = agent->xdp_mode,
 		.attach = agent->with_tc,
 		.force_clsact = agent->force_clsact,
+		.with_dsr = agent->config.forwarding != FORWARDING_SNAT,
 	};
 
 	return link_watch_open(loop, &link_options, &options->events, &plane->links);

@@ -29,6 +29,7 @@ struct link_options {
 	enum xdp_mode xdp_mode;
 	bool attach;       /* false: TC hooks are disabled, links are only recorded */
 	bool force_clsact; /* for tests: behave as on a kernel without tcx */
+	bool with_dsr;     /* direct server return: packets of clients may come by an overlay */
 };
 
 struct link_events {

@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "words/words.h"
 #include "link/hooks/xdp.h"
 #include "link/link_watch_internal.h"
+
+#define RP_FILTER_STRICT 1 /* of RFC 3704; 2 is loose */
 
 static void link_write(const struct link_watch *watch, const struct watched_link *link,
 		       const struct link_info *info)
@@ -38,6 +42,34 @@ static void link_log(const struct watched_link *link, bool was_managed)
 			 link_has_xdp(info) ? link_xdp_word(info->xdp) : "");
 	else
 		log_debug("link %s: ignored (%s)", info->name, info->why);
+}
+
+/* What net.ipv4.conf.NAME.rp_filter says; 0 if it cannot be read. */
+static int rp_filter_read(const char *name)
+{
+	auto_cleanup(cleanup_file) FILE *file = NULL;
+	char path[64];
+	int value;
+
+	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/rp_filter", name);
+	file = fopen(path, "re");
+	return file && fscanf(file, "%d", &value) == 1 ? value : 0;
+}
+
+/*
+ * With direct server return other nodes may encapsulate a client's packet to this node by an
+ * overlay. Within is the client's address, and no route leads to that by the overlay: the strict
+ * filter drops it. The kernel takes the larger of the two settings.
+ */
+static void rp_filter_check(const struct link_info *info)
+{
+	const int link = rp_filter_read(info->name), all = rp_filter_read("all");
+
+	if ((link > all ? link : all) == RP_FILTER_STRICT)
+		log_warning("link %s: the reverse path filter is strict and drops what other nodes "
+			    "send by it with direct server return: set net.ipv4.conf.%s.rp_filter "
+			    "to 2",
+			    info->name, info->name);
 }
 
 static void xdp_log(const struct link_watch *watch, const struct link_info *info)
@@ -149,6 +181,8 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	watch->links_changed = true;
 	link_write(watch, link, &info);
 	link_log(link, was_managed);
+	if (watch->options.with_dsr && info.role == LINK_OVERLAY)
+		rp_filter_check(&info);
 }
 
 /* False: it has lost its hooks because it was removed, and the notification is on its way. */
