@@ -21,11 +21,12 @@
 #define FULL      "tests/fixtures/kube_proxy/full.yaml"
 #define HEAD      "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
 #define WORDS_MAX 8
+#define WORD_SIZE 160
 
 struct fixture {
 	struct agent_options options;
-	char path[64], other_path[64];
-	char words[WORDS_MAX][64];
+	char path[128], other_path[128];
+	char words[WORDS_MAX][WORD_SIZE];
 	char said[8192];
 };
 
@@ -79,12 +80,12 @@ static int when_read(struct fixture *fixture, const char *path, const char *flag
 
 	assert_non_null(log);
 	agent_options_free(&fixture->options);
-	(void)snprintf(fixture->words[0], 64, "agent");
-	(void)snprintf(fixture->words[1], 64, "--config=%s", path);
+	(void)snprintf(fixture->words[0], WORD_SIZE, "agent");
+	(void)snprintf(fixture->words[1], WORD_SIZE, "--config=%s", path);
 	for (; *flags; flags += strspn(flags, " ")) {
 		size_t length = strcspn(flags, " ");
 
-		(void)snprintf(fixture->words[argc++], 64, "%.*s", (int)length, flags);
+		(void)snprintf(fixture->words[argc++], WORD_SIZE, "%.*s", (int)length, flags);
 		flags += length;
 	}
 	for (int i = 0; i < argc; i++)

@@ -451,6 +451,7 @@ static const char *sample_of(const char *flag)
 		{"write-config-to", NULL},
 		{"cleanup", NULL},
 		{"init-only", NULL},
+		{"strict", NULL}, /* only beside --manifests */
 	};
 
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
@@ -487,6 +488,14 @@ static void configz_shows_every_flag_with_an_effect(void **state)
 		free(after);
 	}
 	assert_true(count > 50);
+	free(before);
+	free(help);
+
+	when_read(fixture, "--manifests=/m");
+	before = configz_write(&fixture->options);
+	when_read(fixture, "--manifests=/m --strict");
+	help = configz_write(&fixture->options);
+	assert_string_not_equal(before, help);
 	free(before);
 	free(help);
 }

@@ -61,6 +61,7 @@ static void source_add(cJSON *object, const struct agent_options *options)
 	for (size_t i = 0; i < options->server_count; i++)
 		(void)cJSON_AddItemToArray(servers, cJSON_CreateString(options->servers[i]));
 	text_add(object, "manifests", options->manifests);
+	(void)cJSON_AddBoolToObject(object, "strict", options->strict);
 	text_add(object, "stateDir", options->state_dir);
 	(void)cJSON_AddNumberToObject(object, "apiSilenceSeconds", options->api_silence_s);
 }

@@ -70,8 +70,11 @@ static int span_switch(struct json_stream *stream, struct span *span, const char
 
 static int object_deliver(struct json_stream *stream)
 {
-	int err = stream->object(stream->item.bytes, stream->item.size, stream->context);
+	/* Nothing of it may be left: then it is empty text, which the receiver refuses. */
+	int err = text_add(&stream->item, "", 0);
 
+	if (!err)
+		err = stream->object(stream->item.bytes, stream->item.size, stream->context);
 	stream->item.size = 0;
 	return err;
 }
