@@ -21,7 +21,6 @@
 struct agent_options {
 	/* The source: the folder of manifests, or NULL for the API server. */
 	const char *manifests;
-	bool strict;                      /* refuse manifests that may have a mistake */
 	const char *kubeconfig;           /* NULL: in-cluster */
 	const char *servers[SERVERS_MAX]; /* instead of the kubeconfig's */
 	size_t server_count;
@@ -30,6 +29,7 @@ struct agent_options {
 	char node_name[NODE_NAME_SIZE];
 	const char *cgroup; /* NULL: find the root */
 	const char *pin_dir;
+	bool strict; /* refuse manifests that may have a mistake */
 	bool with_socket;
 	bool with_tc;
 	bool force_clsact;
@@ -44,12 +44,12 @@ struct agent_options {
 	struct traffic_options traffic;
 	const char *healthz_bind_address; /* "": no server */
 	const char *metrics_bind_address;
-	bool bind_address_hard_fail;
-	bool service_metrics;         /* one series per service port */
 	const char *disabled_metrics; /* names of families, with commas between them */
 	int verbosity;
 	enum log_format log_format;
 	int oom_score_adj;
+	bool bind_address_hard_fail;
+	bool service_metrics;           /* one series per service port */
 	const char *config_file;        /* kube-proxy's configuration; NULL: none */
 	struct config_mark config_mark; /* of what was read */
 	const char *write_config_to;    /* NULL: nowhere. These three are one-shot tasks. */

@@ -133,7 +133,7 @@ static int add_counts(int from, int to)
 	struct address_flows *new = mapped_array_of(to, count, sizeof(*new));
 	const int err = old && new ? 0 : -errno;
 
-	for (uint32_t i = 0; !err && i < count; i++) {
+	for (uint32_t i = 0; old && new &&i < count; i++) {
 		uint32_t confirmed = LOAD_RELAXED(old[i].confirmed);
 
 		ATOMIC_ADD(new[i].confirmed, confirmed);
