@@ -81,6 +81,8 @@ enum degraded {
 	DEGRADED_NO_NETNS_COOKIE = 1U << 12,
 	DEGRADED_OTHER_INSTANCE = 1U << 13, /* hooks of another fairlead are where ours are */
 	DEGRADED_CGROUP_SUBTREE = 1U << 14, /* the cgroup that was found is not the root */
+	DEGRADED_FORWARD_POLICY = 1U << 15, /* netfilter drops forwarded packets by policy */
+	DEGRADED_STRICT_OVERLAY = 1U << 16, /* an overlay with a strict reverse path filter */
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */

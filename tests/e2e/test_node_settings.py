@@ -14,6 +14,11 @@ def fixture_made():
         yield world
 
 
+def notes_of(agent):
+    """{what status says of the node: whether it harms traffic}."""
+    return {item["name"]: item["harmful"] for item in agent.json("status")["degraded"]}
+
+
 def restarted(world):
     agent = world.agents["node1"]
     agent.stop()
@@ -41,10 +46,27 @@ def test_a_forward_policy_that_drops_is_warned_of(made, nft, family):
     nft(f"table {family} filter {{ chain FORWARD {{ type filter hook forward priority 0; policy drop; }} }}")
     agent = restarted(made)
     assert f"{DROPS} ({family} filter FORWARD)" in agent.text()
+    assert notes_of(agent)["forward-policy"] is False
     # What it is about, and that the remedy helps.
     assert made.place("pod1a").ask(vip, 80, timeout=0.5).get("error") == "timeout"
     nft(f"table {family} filter {{ chain FORWARD {{ ip daddr 10.244.0.0/16 accept; ip saddr 10.244.0.0/16 accept; }} }}")
     assert made.place("pod1a").ask(vip, 80)["answer"]["name"] == "pod1b"
+
+
+def test_a_forward_policy_that_comes_later_is_seen_and_forgotten_when_it_goes(made, nft):
+    agent = made.agents["node1"]
+    options, agent.options = agent.options, (*agent.options, "--hook-check", "1")
+    try:
+        restarted(made)
+        assert "forward-policy" not in notes_of(agent)
+        nft("table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } }")
+        agent.wait_for_log(f"{DROPS} (ip filter FORWARD)")
+        assert "forward-policy" in notes_of(agent)
+        nft("table ip filter { chain FORWARD { type filter hook forward priority 0; policy accept; } }")
+        agent.wait_for_log("netfilter drops no forwarded packets by policy any more")
+        assert "forward-policy" not in notes_of(agent)
+    finally:
+        agent.options = options
 
 
 @pytest.mark.parametrize("rules", [
@@ -85,4 +107,5 @@ def test_a_strict_reverse_path_filter_of_an_overlay_is_warned_of(made, overlay, 
     agent.options = (*agent.options, "--forwarding", forwarding)
     restarted(made)
     assert (f"link {overlay}: {STRICT}" in agent.text()) == is_warned
+    assert notes_of(agent).get("strict-overlay") == (True if is_warned else None)
     assert f"net.ipv4.conf.{overlay}.rp_filter to 2" in agent.text() or not is_warned

@@ -17,7 +17,6 @@
 #include "agent/agent_state.h"
 #include "agent/confine.h"
 #include "agent/event_posts.h"
-#include "agent/forward_policy.h"
 #include "agent/hook_guard.h"
 #include "agent/map_sizes.h"
 #include "agent/node_cleanup.h"
@@ -251,7 +250,7 @@ int agent_complete_plane(struct agent *agent)
 	err = datapath_commit(agent->plane->datapath);
 	if (err)
 		return err;
-	hook_guard_find_others(agent->hook_guard);
+	hook_guard_look_around(agent->hook_guard);
 	return 0;
 }
 
@@ -304,7 +303,6 @@ static int agent_start(struct agent *agent)
 		return agent->failed;
 	}
 	event_post_start(agent->source);
-	forward_policy_warn();
 	if (!agent->options.manifests)
 		return agent_adopt_plane(agent);
 	telemetry_source_reachable(&agent->telemetry, NULL);

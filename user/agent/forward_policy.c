@@ -13,10 +13,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "link/netlink/netlink.h"
-
-#define FOUND_SIZE 256
 
 struct chain {
 	const char *table, *name;
@@ -88,28 +85,23 @@ static int forward_policy_on_chain(const struct nlmsghdr *message, void *data)
 	const size_t length = strlen(found);
 
 	if (family && chain.hook == NF_INET_FORWARD && chain.policy == NF_DROP)
-		(void)snprintf(found + length, FOUND_SIZE - length, "%s%s %s %s",
+		(void)snprintf(found + length, FORWARD_POLICY_SIZE - length, "%s%s %s %s",
 			       length ? ", " : "", family, chain.table, chain.name);
 	return MNL_CB_OK;
 }
 
-void forward_policy_warn(void)
+bool forward_policy_drops(char ret_chains[FORWARD_POLICY_SIZE])
 {
-	char found[FOUND_SIZE] = "";
 	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_NETFILTER);
 	struct nlmsghdr *request = netlink_request_init(
 		buf, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN), NLM_F_DUMP);
 	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 
+	*ret_chains = '\0';
 	header->nfgen_family = NFPROTO_UNSPEC;
 	header->version = NFNETLINK_V0;
 	if (socket)
-		(void)netlink_request(socket, request, forward_policy_on_chain, found);
-	if (*found)
-		log_warning("netfilter drops forwarded packets by policy (%s): clients reach "
-			    "backends on this node only where a rule accepts packets to the "
-			    "backends' addresses, and replies. kube-proxy has such rules of its "
-			    "own, fairlead makes none",
-			    found);
+		(void)netlink_request(socket, request, forward_policy_on_chain, ret_chains);
+	return *ret_chains;
 }

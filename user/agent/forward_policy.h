@@ -7,8 +7,12 @@
  * fairlead makes no rules, so on a node that has such a chain they are lost with kube-proxy.
  */
 
+#include <stdbool.h>
+
+#define FORWARD_POLICY_SIZE 256
+
 /*
- * Warns if a base chain of nftables, and so of iptables-nft, at the forward hook has the policy to
- * drop. Chains of iptables-legacy are not found. Logs.
+ * True if a base chain of nftables, and so of iptables-nft, at the forward hook has the policy to
+ * drop; `ret_chains` gets their names. Chains of iptables-legacy are not found. Silent.
  */
-void forward_policy_warn(void);
+bool forward_policy_drops(char ret_chains[FORWARD_POLICY_SIZE]);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/event_posts.h"
+#include "agent/forward_policy.h"
 #include "agent/plane.h"
 #include "agent/telemetry.h"
 #include "base/clock.h"
@@ -25,6 +26,7 @@ struct hook_guard {
 	struct hook_guard_options options;
 	struct plane *plane; /* NULL: none */
 	unsigned int other_hooks;
+	bool drops_forwarded;
 	int pins_err; /* why the pins cannot be reached, as it was logged; 0: they can */
 };
 
@@ -94,7 +96,7 @@ static bool other_hooks_add(void *context, int link, const struct bpf_link_info 
 	return true;
 }
 
-void hook_guard_find_others(struct hook_guard *guard)
+static void others_find(struct hook_guard *guard)
 {
 	const struct hook_guard_options *options = &guard->options;
 	struct other_hooks others = {};
@@ -116,9 +118,35 @@ void hook_guard_find_others(struct hook_guard *guard)
 	options->degraded_changed(options->context);
 }
 
+static void forward_policy_check(struct hook_guard *guard)
+{
+	char chains[FORWARD_POLICY_SIZE];
+	const bool drops = forward_policy_drops(chains);
+
+	if (drops == guard->drops_forwarded)
+		return;
+	guard->drops_forwarded = drops;
+	if (drops)
+		log_warning("netfilter drops forwarded packets by policy (%s): clients reach "
+			    "backends on this node only where a rule accepts packets to the "
+			    "backends' addresses, and replies. kube-proxy has such rules of its "
+			    "own, fairlead makes none",
+			    chains);
+	else
+		log_info("netfilter drops no forwarded packets by policy any more");
+	guard->options.degraded_changed(guard->options.context);
+}
+
+void hook_guard_look_around(struct hook_guard *guard)
+{
+	others_find(guard);
+	forward_policy_check(guard);
+}
+
 uint32_t hook_guard_degraded(const struct hook_guard *guard)
 {
-	return guard->other_hooks ? DEGRADED_OTHER_INSTANCE : 0;
+	return (guard->other_hooks ? DEGRADED_OTHER_INSTANCE : 0) |
+	       (guard->drops_forwarded ? DEGRADED_FORWARD_POLICY : 0);
 }
 
 static const char *pins_remedy(int err)
@@ -165,7 +193,7 @@ static void hook_guard_on_timer(uv_timer_t *timer)
 	link_watch_check(guard->plane->links, hook_guard_on_link_lost, guard);
 	if (guard->options.cgroup && guard->plane->are_sockets_hooked)
 		socket_hooks_check(guard);
-	hook_guard_find_others(guard);
+	hook_guard_look_around(guard);
 }
 
 struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_options *options)

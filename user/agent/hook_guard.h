@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Checks the hooks periodically: somebody else may detach them, and the kernel does not notify us.
- * A missing hook is attached again, logged, counted and reported as an Event.
+ * Checks periodically what somebody else may change without our notice. A hook that was detached is
+ * attached again, logged, counted and reported as an Event; hooks of another instance of fairlead,
+ * and a policy of netfilter that drops forwarded packets, are logged and reported in the status.
  */
 
 #include <stdint.h>
@@ -34,12 +35,12 @@ struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_optio
 void hook_guard_use(struct hook_guard *guard, struct plane *plane);
 
 /*
- * Looks for hooks of another instance of fairlead where ours are, and logs it if there are more or
- * fewer than the last time. Each check of the hooks does that too.
+ * Looks for hooks of another instance of fairlead where ours are and for netfilter's policy, and
+ * logs what is not as it was the last time. Each periodic check does that too.
  */
-void hook_guard_find_others(struct hook_guard *guard);
+void hook_guard_look_around(struct hook_guard *guard);
 
-/* DEGRADED_OTHER_INSTANCE if there were such hooks the last time. */
+/* DEGRADED_OTHER_INSTANCE and DEGRADED_FORWARD_POLICY, as it was the last time. */
 uint32_t hook_guard_degraded(const struct hook_guard *guard);
 
 /* The loop's next iteration frees it. NULL is fine. */

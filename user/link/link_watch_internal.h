@@ -28,6 +28,7 @@ struct watched_link {
 	bool has_place;   /* in `xdp_links` */
 	bool retries_xdp; /* XDP must be tried again */
 	bool has_gateway; /* set while the routes are read */
+	bool is_strict;   /* an overlay whose reverse path filter drops what peers send by it */
 	unsigned int generation;
 	UT_hash_handle hh;
 };

@@ -61,15 +61,29 @@ static int rp_filter_read(const char *name)
  * overlay. Within is the client's address, and no route leads to that by the overlay: the strict
  * filter drops it. The kernel takes the larger of the two settings.
  */
-static void rp_filter_check(const struct link_info *info)
+static void rp_filter_check(struct link_watch *watch, struct watched_link *link)
 {
-	const int link = rp_filter_read(info->name), all = rp_filter_read("all");
+	const char *name = link->info.name;
+	bool is_strict = false;
 
-	if ((link > all ? link : all) == RP_FILTER_STRICT)
+	if (watch->options.with_dsr && link->info.role == LINK_OVERLAY) {
+		const int own = rp_filter_read(name), all = rp_filter_read("all");
+
+		is_strict = (own > all ? own : all) == RP_FILTER_STRICT;
+	}
+	if (is_strict == link->is_strict)
+		return;
+	link->is_strict = is_strict;
+	watch->links_changed = true;
+	if (is_strict)
 		log_warning("link %s: the reverse path filter is strict and drops what other nodes "
 			    "send by it with direct server return: set net.ipv4.conf.%s.rp_filter "
 			    "to 2",
-			    info->name, info->name);
+			    name, name);
+	else
+		log_info("link %s: the reverse path filter drops nothing of direct server return "
+			 "any more",
+			 name);
 }
 
 static void xdp_log(const struct link_watch *watch, const struct link_info *info)
@@ -181,8 +195,7 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	watch->links_changed = true;
 	link_write(watch, link, &info);
 	link_log(link, was_managed);
-	if (watch->options.with_dsr && info.role == LINK_OVERLAY)
-		rp_filter_check(&info);
+	rp_filter_check(watch, link);
 }
 
 /* False: it has lost its hooks because it was removed, and the notification is on its way. */
@@ -236,6 +249,7 @@ void reconcile_check_hooks(struct link_watch *watch, link_lost_fn lost, void *co
 		const bool is_hooked = hook == LINK_HOOK_TCX || hook == LINK_HOOK_CLSACT;
 
 		xdp_check(watch, link, lost, context);
+		rp_filter_check(watch, link);
 		if (hook == LINK_HOOK_FAILED)
 			link->is_changed = true;
 		if (!is_hooked || hook_is_there(&watch->hooks, link->facts.ifindex, &link->info))

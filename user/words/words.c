@@ -267,6 +267,12 @@ const struct degraded_words degraded_words[] = {
 	{DEGRADED_CGROUP_SUBTREE, false, "cgroup-subtree",
 	 "the cgroup that the agent found is not the root: processes of this node elsewhere have no "
 	 "socket hooks; give its container the node's cgroup v2 and name that with --cgroup"},
+	{DEGRADED_FORWARD_POLICY, false, "forward-policy",
+	 "netfilter drops forwarded packets by policy: clients reach backends on this node only where "
+	 "a rule accepts packets to the backends' addresses, and replies"},
+	{DEGRADED_STRICT_OVERLAY, true, "strict-overlay",
+	 "the reverse path filter of an overlay is strict and drops what other nodes send by it with "
+	 "direct server return: set net.ipv4.conf.LINK.rp_filter to 2; the agent's log names the link"},
 	{0, false, NULL, NULL},
 };
 
