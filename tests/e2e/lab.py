@@ -37,6 +37,12 @@ def end_in_order():
             signal.signal(number, signal.default_int_handler)
 
 
+def accept_signals():
+    """For a child that is to get signals: who runs the tests with nohup or in the background ignores some."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def all_pods():
     return PODS["node1"] + PODS["node2"]
 
@@ -101,7 +107,7 @@ class Place:
         return done
 
     def start(self, *arguments, **popen):
-        return self.lab.keep(subprocess.Popen(self.command(*arguments), **popen))
+        return self.lab.keep(subprocess.Popen(self.command(*arguments), preexec_fn=accept_signals, **popen))
 
     def call(self, name, **arguments):
         """Runs one of the helper's functions here and is its result."""

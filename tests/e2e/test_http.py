@@ -210,7 +210,7 @@ def test_services_that_are_not_programmed_are_counted_by_reasons_that_have_names
     assert value(scraped, "fairlead_unprogrammed", reason="headless") == before + 1
     reasons = {dict(labels)["reason"] for labels in scraped["fairlead_unprogrammed"]}
     assert reasons == {"headless", "external-name", "no-cluster-ip", "other-proxy", "local-address", "map-full",
-                       "protocol", "no-ports"}
+                       "protocol", "no-ports", "taken"}
 
 
 def test_a_refusal_and_a_policy_without_a_local_endpoint_are_counted(world, node1):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lab import NODES, ROOT, SCRIPT, address_of, all_pods, cgroup_root, node_of, wait_for
+from lab import NODES, ROOT, SCRIPT, accept_signals, address_of, all_pods, cgroup_root, node_of, wait_for
 
 each_family = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 each_proto = pytest.mark.parametrize("proto", ["tcp", "udp"])
@@ -111,7 +111,7 @@ def test_down_unmounts_what_was_mounted_in_the_lab_s_folder(name):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
 def test_an_interrupted_up_leaves_nothing(name, number):
     process = subprocess.Popen([SCRIPT, "--name", name, "up"], stderr=subprocess.PIPE,
-                               stdout=subprocess.DEVNULL, process_group=0)
+                               stdout=subprocess.DEVNULL, process_group=0, preexec_fn=accept_signals)
     wait_for(lambda: leftovers(name), "the first thing that up makes")
     os.killpg(process.pid, number)
     assert process.wait(10) != 0
