@@ -353,6 +353,13 @@ struct address_flows *flows_of(struct fixture *fixture, const char *text)
 	return &fixture->address_flows[info.index];
 }
 
+static void ignore_taken(const struct service_name *name, const char *detail, void *context)
+{
+	(void)name;
+	(void)detail;
+	(void)context;
+}
+
 struct unprogrammed reason_of(struct fixture *fixture, const char *name)
 {
 	struct unprogrammed_key key = {.namespace_ = "shop",
@@ -362,6 +369,7 @@ struct unprogrammed reason_of(struct fixture *fixture, const char *name)
 	struct unprogrammed value = {};
 
 	(void)snprintf(key.name, sizeof(key.name), "%s", name);
+	publisher_drain_taken(fixture->publisher, ignore_taken, NULL);
 	if (bpf_map_lookup_elem(fixture->maps.unprogrammed, &key, &value))
 		return (struct unprogrammed){};
 	return value;

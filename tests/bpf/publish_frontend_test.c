@@ -145,6 +145,23 @@ static void test_older_service_takes_over(void **state)
 	then_taken(fixture, "young", "10.96.0.1:80/TCP by shop/old");
 }
 
+/* A displaced Service is made anew, or an edited manifest has another creationTimestamp. */
+static void test_age_changes(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_aged(fixture, "a", 100, "10.96.0.1", "1");
+	when_aged(fixture, "b", 200, "10.96.0.1", "2");
+	then_served(fixture, "10.96.0.1", "1");
+	when_aged(fixture, "b", 50, "10.96.0.1", "2");
+	then_served(fixture, "10.96.0.1", "2");
+	then_taken(fixture, "a", "10.96.0.1:80/TCP by shop/b");
+	when_aged(fixture, "b", 300, "10.96.0.1", "2");
+	then_served(fixture, "10.96.0.1", "1");
+	then_taken(fixture, "b", "10.96.0.1:80/TCP by shop/a");
+	then_fits(fixture, "a");
+}
+
 /* As in a folder of manifests. */
 static void test_of_unknown_age(void **state)
 {
@@ -431,6 +448,8 @@ int main(void)
 		     test_is_given_back),
 		TEST("an older Service that comes later takes a frontend over",
 		     test_older_service_takes_over),
+		TEST("a Service that is older or younger than before wins or loses at once",
+		     test_age_changes),
 		TEST("of Services of unknown age, the first by name has the frontend",
 		     test_of_unknown_age),
 		TEST("a restart gives a frontend to the same Service", test_restart_decides_alike),

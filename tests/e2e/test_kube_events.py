@@ -119,7 +119,7 @@ def test_an_address_that_an_older_service_has_is_told(server, start, node1):
         assert shown["copy"]["verdict"] == "programmed" and not shown["copy"]["reason"]
         assert shown["web"]["verdict"] == shown["web"]["reason"] == "taken"
         assert shown["web"]["status"] == (
-            "programmed, except what is taken: 203.0.113.80:80/TCP by default/copy")
+            "programmed; taken: 203.0.113.80:80/TCP by default/copy")
         assert value(scrape(node1), "fairlead_unprogrammed", reason="taken") == 1
         agent.wait_for_log("service default/web port http: taken: 203.0.113.80:80/TCP by default/copy")
         event = wait_for_event(server, "AddressTaken", starts)[-1]

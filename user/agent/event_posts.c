@@ -6,6 +6,7 @@
 #include "agent/other_proxy.h"
 #include "base/log.h"
 #include "kube/post/event_book.h"
+#include "publish/publisher.h"
 #include "source/source.h"
 
 #define FLUSH_MS 3000
@@ -52,12 +53,9 @@ void event_post_health_check_failed(struct source *source, const char *namespace
 void event_post_taken(struct source *source, const char *namespace_, const char *name,
 		      const char *detail)
 {
-	char note[256];
+	char note[384];
 
-	(void)snprintf(note, sizeof(note),
-		       "does not answer at %s: that is the older Service, or has it as its "
-		       "ClusterIP; remove the address from one of them",
-		       detail);
+	(void)snprintf(note, sizeof(note), "taken: %s. " TAKEN_RULE, detail);
 	source_post_event(source, &(struct event_text){.type = "Warning",
 						       .reason = "AddressTaken",
 						       .action = "Publish",

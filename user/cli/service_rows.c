@@ -154,8 +154,10 @@ const char *service_row_status(const struct snapshot *snapshot, const struct ser
 
 	(void)snapshot_frontends(snapshot, row->id, &frontend_count);
 	if (service && row->unprogrammed && row->unprogrammed->reason == UNPROGRAMMED_TAKEN)
-		(void)snprintf(buf, ROW_STATUS_SIZE, "%s%s",
-			       frontend_count ? "programmed, except what is " : "",
+		(void)snprintf(buf, ROW_STATUS_SIZE, "%s%s%s",
+			       frontend_count ? service_verdict_sentence(service_verdict(service))
+					      : "",
+			       frontend_count ? "; " : "",
 			       unprogrammed_sentence(row->unprogrammed, sentence));
 	else if (service && row->unprogrammed)
 		(void)snprintf(buf, ROW_STATUS_SIZE,

@@ -325,11 +325,14 @@ static void json_add_programmed(cJSON *item, const struct services_view *view,
 
 static const char *row_verdict(const struct service *service, const struct service_row *row)
 {
+	const enum service_verdict verdict = service ? service_verdict(service) : 0;
+
 	if (!service)
 		return "unprogrammed";
-	if (row->unprogrammed && row->unprogrammed->reason == UNPROGRAMMED_TAKEN)
+	if (verdict == VERDICT_PROGRAMMED && row->unprogrammed &&
+	    row->unprogrammed->reason == UNPROGRAMMED_TAKEN)
 		return unprogrammed_word(UNPROGRAMMED_TAKEN);
-	return service_verdict_word(service_verdict(service));
+	return service_verdict_word(verdict);
 }
 
 static void json_add_row(cJSON *root, const struct services_view *view,

@@ -182,7 +182,9 @@ static void services_gather(const struct snapshot *snapshot, struct status_facts
 	}
 	for (__u32 id = 0; id < snapshot->backend_count; id++)
 		facts->maps[MAP_BACKENDS].used += snapshot_backend(snapshot, id, 0) != NULL;
-	facts->unprogrammed = (uint32_t)snapshot->unprogrammed_count;
+	/* Those whose address another Service has are programmed all the same. */
+	for (size_t i = 0; i < snapshot->unprogrammed_count; i++)
+		facts->unprogrammed += snapshot->unprogrammed[i].value.reason != UNPROGRAMMED_TAKEN;
 	facts->maps[MAP_SERVICES].used = facts->programmed;
 	facts->maps[MAP_SLOTS].used = snapshot_slots_used(snapshot);
 	facts->maps[MAP_FRONTENDS].used = snapshot->frontend_count;

@@ -118,7 +118,8 @@ static bool service_ports_equal(const struct service_object *a, const struct ser
 
 static bool service_equal(const struct service_object *a, const struct service_object *b)
 {
-	return a->type == b->type && a->headless == b->headless &&
+	/* Its age decides who gets what two Services want (rule A25). */
+	return a->created_s == b->created_s && a->type == b->type && a->headless == b->headless &&
 	       a->internal_local == b->internal_local && a->external_local == b->external_local &&
 	       a->publish_not_ready == b->publish_not_ready &&
 	       a->health_check_node_port == b->health_check_node_port &&

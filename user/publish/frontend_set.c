@@ -228,10 +228,8 @@ static void frontend_contend(struct frontend_set *set, const struct frontend *fr
 
 void frontend_set_contend(struct frontend_set *set, const struct port_record *port)
 {
-	for (uint32_t i = 0; set->displaced_count && i < port->frontend_count; i++) {
-		if (!port->frontends[i].is_displaced)
-			frontend_contend(set, &port->frontends[i].frontend, NULL);
-	}
+	for (uint32_t i = 0; set->displaced_count && i < port->frontend_count; i++)
+		frontend_contend(set, &port->frontends[i].frontend, NULL);
 }
 
 /* Gives the port's entry up: to a displaced service port, if there is one. */

@@ -67,8 +67,8 @@ int frontend_set_apply(struct frontend_set *set, struct port_record *port,
 		       bool *ret_changed);
 
 /*
- * Decides anew who gets what the service port has and others want: to be called when its Service is
- * claimed, which is when its age becomes known.
+ * Decides anew who gets what the service port and others want: to be called when the age of its
+ * Service changes, which is not known before a plan has claimed it.
  */
 void frontend_set_contend(struct frontend_set *set, const struct port_record *port);
 

@@ -230,7 +230,10 @@ static void service_claim(struct publisher *publisher, struct service_record *se
 		frontend_set_contend(&publisher->frontends, port);
 }
 
-/* Tells what changed about frontends that more than one Service wants. */
+/*
+ * Writes what changed about frontends that more than one Service wants. Looks at all service ports:
+ * once for many changes.
+ */
 static void taken_write_changed(struct publisher *publisher)
 {
 	if (!publisher->frontends.displaced_changed)
@@ -254,7 +257,6 @@ int publisher_apply(struct publisher *publisher, const char *namespace_, const c
 	service_claim(publisher, service, plan);
 	err = service_apply(publisher, service, plan);
 	service_set_drop_empty(services, service);
-	taken_write_changed(publisher);
 	return err;
 }
 
@@ -326,6 +328,7 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 
 void publisher_drain_taken(struct publisher *publisher, publisher_taken_fn fn, void *context)
 {
+	taken_write_changed(publisher);
 	reasons_drain_taken(&publisher->services, &publisher->frontends, fn, context);
 }
 

@@ -94,13 +94,19 @@ typedef void (*publisher_departure_fn)(uint32_t service, const struct ip_addr *a
 void publisher_drain_departures(struct publisher *publisher, publisher_departure_fn fn,
 				void *context);
 
+/* Why another Service has an address, and what to do, for operators. */
+#define TAKEN_RULE                                                                          \
+	"Of two Services the one whose ClusterIP or load balancer's address it is has it, " \
+	"or else the older one: remove it from one of them"
+
 /* Called with a service port and what of its addresses another Service has: which, and whose. */
 typedef void (*publisher_taken_fn)(const struct service_name *name, const char *detail,
 				   void *context);
 
 /*
- * Calls `fn` for each service port that since the last call has lost an address to another Service,
- * or did not get it.
+ * To be called after all changes of one wake-up: makes `unprogrammed` say which service ports do
+ * not answer at an address because another Service has it. Calls `fn` for each for which that is
+ * new. Logs.
  */
 void publisher_drain_taken(struct publisher *publisher, publisher_taken_fn fn, void *context);
 

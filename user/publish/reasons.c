@@ -147,9 +147,8 @@ static void taken_write(const struct service_set *services, const struct fronten
 	value.type = name.type;
 	reason_write(map, &key, &value);
 	if (!port->is_taken)
-		log_warning("service %s port %s: taken: %s, which has it by right or is older; it "
-			    "answers there as soon as that one does not",
-			    service->name, port_title(port), value.detail);
+		log_warning("service %s port %s: taken: %s. " TAKEN_RULE, service->name,
+			    port_title(port), value.detail);
 	port->is_taken = true;
 }
 

@@ -27,7 +27,8 @@ int service_set_init(struct service_set *set, const struct publisher_maps *maps,
 	if (!set->entries)
 		return -errno;
 	set->uses = mapped_array_new(set->max, sizeof(*set->uses));
-	if (!set->uses || id_pool_init(&set->ids, set->max))
+	set->ports = mapped_array_new(set->max, sizeof(struct port_record *));
+	if (!set->uses || !set->ports || id_pool_init(&set->ids, set->max))
 		return -ENOMEM;
 	return 0;
 }
@@ -59,6 +60,7 @@ void service_set_fini(struct service_set *set)
 	lookup_fini(&set->by_name);
 	mapped_array_free(set->entries, set->max, sizeof(*set->entries));
 	mapped_array_free(set->uses, set->max, sizeof(*set->uses));
+	mapped_array_free(set->ports, set->max, sizeof(struct port_record *));
 	id_pool_fini(&set->ids);
 }
 
@@ -134,17 +136,7 @@ struct port_record *service_find_port(const struct service_record *service,
 
 struct port_record *service_set_port_of(const struct service_set *set, uint32_t id)
 {
-	const struct service_record *service;
-	struct port_record *port;
-	uint32_t position = 0;
-
-	while ((service = lookup_next(&set->by_name, &position))) {
-		for (port = service->ports; port; port = port->next) {
-			if (port->id == id)
-				return port;
-		}
-	}
-	return NULL;
+	return id < set->max ? set->ports[id] : NULL;
 }
 
 static int port_backend_compare(const void *a, const void *b)
@@ -175,6 +167,7 @@ static struct port_record *port_new(struct service_set *set, struct service_reco
 	port->next = service->ports;
 	service->ports = port;
 	set->uses[id] = 1;
+	set->ports[id] = port;
 	set->port_count++;
 	return port;
 }
@@ -221,6 +214,7 @@ void service_set_remove_port(struct service_set *set, struct service_record *ser
 		link = &(*link)->next;
 	if (*link)
 		*link = port->next;
+	set->ports[port->id] = NULL;
 	port_free(port);
 	set->port_count--;
 }

@@ -76,7 +76,8 @@ struct service_set {
 	 * and each of its former frontends whose flows may still exist.
 	 */
 	uint32_t *uses;
-	int names, stats; /* maps */
+	struct port_record **ports; /* by id; NULL: none, or only a former one */
+	int names, stats;           /* maps */
 	uint32_t port_count;
 	/* Borrowed. */
 	struct retirement *retirement;
@@ -107,7 +108,7 @@ bool port_has_name(const struct port_record *port, const struct service_name *na
 struct port_record *service_find_port(const struct service_record *service,
 				      const struct service_name *name);
 
-/* The service port that has the id, or NULL. Searches all of them. */
+/* The service port that has the id, or NULL. */
 struct port_record *service_set_port_of(const struct service_set *set, uint32_t id);
 
 /* Sorts by id. */
