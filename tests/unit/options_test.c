@@ -18,6 +18,7 @@
 #include "config/go_value.h"
 #include "config/kube_proxy_check.h"
 #include "config/options.h"
+#include "words/words.h"
 
 #define ARGUMENTS_MAX 96
 
@@ -235,6 +236,8 @@ static void a_list_may_be_given_in_several_flags(void **state)
 	when_read(fixture, "--nodeport-addresses=primary");
 	assert_int_equal(fixture->options.traffic.nodeport_address_count, 0);
 	assert_true(fixture->options.traffic.is_nodeport_primary);
+	when_read(fixture, "--disabled-metrics=a,b --disabled-metrics=c");
+	assert_string_equal(fixture->options.disabled_metrics, "a,b,c");
 }
 
 static void the_node_name_is_trimmed_and_lower_case(void **state)
@@ -583,7 +586,7 @@ static void the_version_is_printed_in_gos_notation_where_that_is_asked_for(void 
 		  "\", EmulationMajor:\"\", EmulationMinor:\"\", MinCompatibilityMajor:\"\", "
 		  "MinCompatibilityMinor:\"\", GitVersion:\"v" FAIRLEAD_VERSION
 		  "\", GitCommit:\"\", GitTreeState:\"\", BuildDate:\"\", GoVersion:\"\", "
-		  "Compiler:\"gcc ");
+		  "Compiler:\"" COMPILER);
 	then_said(fixture, "\", Platform:\"linux/");
 	assert_int_equal(when_tried(fixture, "-h"), 0);
 	then_said(fixture, "Usage: fairlead agent");

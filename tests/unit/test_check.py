@@ -43,8 +43,8 @@ def test_a_program_that_takes_too_long_cleans_up(check, tmp_path):
     output, code = check.Running().run(
         [sys.executable, "-c", f"import signal, time, pathlib\n"
          f"def end(*_): pathlib.Path({str(tmp_path / 'cleaned')!r}).touch(); raise SystemExit\n"
-         f"signal.signal(signal.SIGTERM, end)\nprint('begun', flush=True)\ntime.sleep(60)"], timeout=0.5)
-    assert (output, code) == ("begun\n", "no end within 0.5 s")
+         f"signal.signal(signal.SIGTERM, end)\nprint('begun', flush=True)\ntime.sleep(60)"], timeout=3)
+    assert (output, code) == ("begun\n", "no end within 3 s")
     assert (tmp_path / "cleaned").exists()
 
 

@@ -349,7 +349,8 @@ static bool setting_is_list(size_t id)
 {
 	enum setting_kind kind = settings[id].kind;
 
-	return kind == KIND_NODEPORT_ADDRESSES || kind == KIND_CIDR_LIST || kind == KIND_GATES;
+	return kind == KIND_NODEPORT_ADDRESSES || kind == KIND_CIDR_LIST || kind == KIND_GATES ||
+	       kind == KIND_METRIC_NAMES;
 }
 
 /* Some flags apply to every mode, but the file has a field for each mode. */
@@ -437,10 +438,10 @@ static void version_parse(struct argp_state *state, const char *text)
 			     "EmulationMinor:\"\", MinCompatibilityMajor:\"\", "
 			     "MinCompatibilityMinor:\"\", GitVersion:\"v%s\", GitCommit:\"\", "
 			     "GitTreeState:\"\", BuildDate:\"\", GoVersion:\"\", "
-			     "Compiler:\"gcc %s\", Platform:\"linux/%s\"}\n",
+			     "Compiler:\"%s\", Platform:\"linux/%s\"}\n",
 			     (int)strcspn(FAIRLEAD_VERSION, "."), FAIRLEAD_VERSION,
 			     (int)strcspn(strchr(FAIRLEAD_VERSION, '.') + 1, "."),
-			     strchr(FAIRLEAD_VERSION, '.') + 1, FAIRLEAD_VERSION, __VERSION__,
+			     strchr(FAIRLEAD_VERSION, '.') + 1, FAIRLEAD_VERSION, COMPILER,
 			     go_architecture(kernel.machine));
 	else
 		(void)puts("fairlead " FAIRLEAD_VERSION);

@@ -121,8 +121,7 @@ static void build_info_set(struct metric *metric)
 
 	(void)uname(&kernel);
 	(void)snprintf(platform, sizeof(platform), "linux/%s", go_architecture(kernel.machine));
-	metric_set(metric,
-		   (const char *const[]){"v" FAIRLEAD_VERSION, "gcc " __VERSION__, platform}, 1);
+	metric_set(metric, (const char *const[]){"v" FAIRLEAD_VERSION, COMPILER, platform}, 1);
 }
 
 /* Creates the series with the value 0, so that they exist before the first event. */

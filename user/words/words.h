@@ -50,6 +50,13 @@ enum service_verdict service_verdict(const struct service *service);
 const char *service_verdict_word(enum service_verdict verdict); /* "programmed", "refuse", "drop" */
 const char *service_verdict_sentence(enum service_verdict verdict);
 
+/* What the program was built with, where Go programs name their compiler. */
+#ifdef __clang__
+#define COMPILER "clang " __clang_version__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+
 /* Go's name of the machine that uname() names, "amd64" for "x86_64"; others have one name. */
 const char *go_architecture(const char *machine);
 
