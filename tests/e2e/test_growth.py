@@ -119,7 +119,8 @@ def test_maps_grow_while_the_agent_runs_and_no_request_fails():
     with World("socket,tc") as made:
         agent = made.agents["node1"]
         steady = made.simple("steady", 4, BACKENDS)
-        ids = {key: value for key, value in agent.backends().items() if value[1] == 1}
+        ids = {key: value for key, value in agent.backends().items() if value[1] == "BACKEND_ACTIVE"}
+        assert ids
         place = made.place("pod1a")
         handle = place.call("asking_start", targets=[[steady, 80, "tcp"], [steady, 80, "udp"]])
         with place.socket("tcp", steady, 80) as session:
