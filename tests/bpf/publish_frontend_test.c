@@ -236,6 +236,18 @@ static void test_is_reported_once(void **state)
 	when_aged(fixture, "young", 200, "10.96.0.1", "2");
 	publisher_drain_taken(fixture->publisher, count_taken, &calls);
 	assert_int_equal(calls, 2);
+
+	/* Nor again by the next process, until it has ended and begun again. */
+	when_restarted(fixture);
+	when_aged(fixture, "young", 200, "10.96.0.1", "2");
+	when_aged(fixture, "old", 100, "10.96.0.1", "1");
+	publisher_drain_taken(fixture->publisher, count_taken, &calls);
+	assert_int_equal(calls, 2);
+	when_gone(fixture, "old");
+	publisher_drain_taken(fixture->publisher, count_taken, &calls);
+	when_aged(fixture, "old", 100, "10.96.0.1", "1");
+	publisher_drain_taken(fixture->publisher, count_taken, &calls);
+	assert_int_equal(calls, 3);
 }
 
 static void when_named(struct fixture *fixture, const char *port_name)

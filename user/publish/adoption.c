@@ -223,14 +223,26 @@ static int visit_range(struct adoption *adoption, const void *key, const void *v
 	return bpf_map_delete_elem(ranges->map, key) ? -errno : 0;
 }
 
+/* An Event has said so already, of this or an earlier process. */
+static void taken_adopt(struct service_record *service, const struct unprogrammed_key *key)
+{
+	struct service_name name = {.proto = key->proto, .family = key->family};
+	struct port_record *port;
+
+	memcpy(name.port_name, key->port_name, sizeof(name.port_name));
+	port = memchr(name.port_name, 0, NAME_SIZE) ? service_find_port(service, &name) : NULL;
+	if (port)
+		port->is_reported = true;
+}
+
 static int visit_reason(struct adoption *adoption, const void *key, const void *value)
 {
 	struct publisher *publisher = adoption->publisher;
 	const struct unprogrammed_key *reason = key;
 	struct service_record *record;
+	const struct unprogrammed *unprogrammed = value;
 	struct unprogrammed_key *more;
 
-	(void)value;
 	if (!memchr(reason->namespace_, 0, NAME_SIZE) || !memchr(reason->name, 0, NAME_SIZE))
 		return bpf_map_delete_elem(publisher->unprogrammed, key) ? -errno : 0;
 	record = service_set_get_or_add(&publisher->services, reason->namespace_, reason->name);
@@ -241,6 +253,8 @@ static int visit_reason(struct adoption *adoption, const void *key, const void *
 		return -ENOMEM;
 	record->unprogrammed = more;
 	record->unprogrammed[record->unprogrammed_count++] = *reason;
+	if (unprogrammed->reason == UNPROGRAMMED_TAKEN)
+		taken_adopt(record, reason);
 	return 0;
 }
 

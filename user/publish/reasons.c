@@ -161,7 +161,7 @@ void reasons_write_taken(const struct service_set *services, const struct fronte
 
 	while ((service = lookup_next(&services->by_name, &position))) {
 		for (port = service->ports; port; port = port->next) {
-			if (frontends->displaced_count || port->is_taken)
+			if (frontends->displaced_count || port->is_taken || port->is_reported)
 				taken_write(services, frontends, map, port);
 		}
 	}
@@ -195,10 +195,11 @@ void reasons_forget_taken(const struct service_set *services, int map, struct po
 	struct unprogrammed_key key;
 	struct service_name name;
 
+	port->is_reported = false;
 	if (!port->is_taken || bpf_map_lookup_elem(services->names, &port->id, &name))
 		return;
 	key = key_of(&name);
 	if (!keys_have(port->service->unprogrammed, port->service->unprogrammed_count, &key))
 		(void)bpf_map_delete_elem(map, &key);
-	port->is_taken = port->is_reported = false;
+	port->is_taken = false;
 }
