@@ -2,6 +2,7 @@
 """What an instance of fairlead with other pins has left on the links and the cgroup that an agent uses."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -67,7 +68,10 @@ def test_hooks_of_another_instance_are_named_and_removed(made, family):
     try:
         agent.wait_for_log("hooks of another fairlead are where ours are")
         assert OTHERS in degraded(agent)
-        assert f"--others --pin-dir {agent.pin_dir} --cgroup {made.lab.cgroup('node1')}" in agent.text()
+        remedy = f"`fairlead cleanup --others --pin-dir {agent.pin_dir} --cgroup {made.lab.cgroup('node1')}`"
+        assert remedy in agent.text()
+        assert remedy in agent.fairlead("status", check=False).stdout
+        assert [remedy in item["meaning"] for item in agent.json("status")["degraded"] if item["name"] == OTHERS] == [True]
         # What is silent without the warning: the old programs serve what the new ones leave alone.
         assert names(made, "pod1a", gone) == "pod1c"
 
@@ -134,10 +138,38 @@ def test_a_cleanup_says_what_another_instance_has_left(made):
     agent = another_agent(made).start()
     agent.stop()
     done = agent.cleanup()
-    assert "hooks of another fairlead are left" in done.stderr
-    assert "--others" in done.stderr
+    assert "hooks of another fairlead remain" in done.stderr
+    assert f"--others --pin-dir {agent.pin_dir}" in done.stderr
     done = old.cleanup()
     assert "another fairlead" not in done.stderr
+
+
+def test_hooks_of_an_agent_with_other_pins_stay_where_its_pins_are_not_named(made):
+    """A directory in which no agent has its pins says nothing about whose a hook is."""
+    agent = made.agents["node1"]
+    before = hooks(made, "node1")
+    for pins in (made.lab.directory / "no-pins", made.lab.directory):
+        done = made.place("node1").run(agent.program, "cleanup", "--others", "--pin-dir", pins,
+                                       "--cgroup", made.lab.cgroup("node1"), check=False)
+        assert done.returncode == 1
+        assert f"no agent runs with the pins in {pins}: name the --pin-dir of the one that runs" in done.stderr
+    assert hooks(made, "node1") == before
+
+
+def test_hooks_that_the_agent_attaches_meanwhile_are_not_taken_for_anothers(made):
+    """Links of new pods while `cleanup --others` compares links with pins."""
+    agent, node = made.agents["node1"], made.place("node1")
+    cleanups = [node.start(agent.program, "cleanup", "--others", "--pin-dir", agent.pin_dir,
+                           "--cgroup", made.lab.cgroup("node1"), stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for number in range(40):
+        node.run("ip", "link", "add", f"veth-new{number}", "type", "veth", "peer", "name", f"veth-far{number}")
+    try:
+        for process in cleanups:
+            assert "no hook of another fairlead" in process.communicate(timeout=30)[1]
+        assert "somebody has removed" not in agent.text()
+    finally:
+        for number in range(40):
+            node.run("ip", "link", "del", f"veth-new{number}", check=False)
 
 
 def test_filters_of_another_instance_are_taken_over(made):

@@ -102,7 +102,7 @@ static void others_find(struct hook_guard *guard)
 	struct other_hooks others = {};
 
 	/* Without CAP_SYS_ADMIN the agent cannot tell; `fairlead status` can, if root runs it. */
-	if (other_instance_find(options->pin_dir, options->cgroup, other_hooks_add, &others) ||
+	if (other_instance_find(options->pin_dir, options->cgroup, 0, other_hooks_add, &others) ||
 	    others.count == guard->other_hooks)
 		return;
 	guard->other_hooks = others.count;

@@ -42,7 +42,7 @@ static const struct argp_option option_table[] = {
 	{"pin-dir", 'p', "DIR", 0, "Where the pins are (default: " PIN_DIR_DEFAULT ")", 0},
 	{"others", KEY_OTHERS, NULL, 0,
 	 "Remove only hooks of other instances: links with fairlead's programs to this network namespace or "
-	 "the cgroup that no pin in DIR holds; an agent may run",
+	 "the cgroup that no pin in DIR holds, where the pins of the agent that runs have to be",
 	 0},
 	{"cgroup", KEY_CGROUP, "PATH", 0,
 	 "With --others: the cgroup of the socket hooks (default: the root of cgroup v2)", 0},
@@ -56,7 +56,7 @@ static const char doc[] =
 	"Examples:\n"
 	"  fairlead cleanup\n"
 	"  fairlead cleanup --pin-dir /run/fairlead/node-1\n"
-	"  fairlead cleanup --others\n"
+	"  fairlead cleanup --others --pin-dir /run/fairlead/node-1\n"
 	"\n"
 	"Exit status: 0 when nothing of what was to be removed is left, 1 on failure (an agent still runs), 2 for misuse.";
 
@@ -112,11 +112,14 @@ static void others_mention(const char *pin_dir)
 	auto_cleanup(cleanup_free) char *cgroup = cgroup_find_root();
 	unsigned int count = 0;
 
-	if (other_instance_find(pin_dir, cgroup, other_hook_count, &count) || !count)
+	if (other_instance_find(pin_dir, cgroup, 0, other_hook_count, &count) || !count)
 		return;
-	log_warning("%u hooks of another fairlead are left on this node: `fairlead cleanup "
-		    "--others` removes them too",
-		    count);
+	log_warning(
+		"%u hook%s of another fairlead remain%s on this node: if nobody needs them, run "
+		"`fairlead cleanup --pin-dir DIR` with the directory of their pins. Where that is "
+		"lost, start an agent with --pin-dir %s, run `fairlead cleanup --others --pin-dir "
+		"%s`, stop the agent and clean up again",
+		count, count == 1 ? "" : "s", count == 1 ? "s" : "", pin_dir, pin_dir);
 }
 
 int node_cleanup(const char *pin_dir)
@@ -171,6 +174,26 @@ static bool other_hook_remove(void *context, int link, const struct bpf_link_inf
 	return true;
 }
 
+/*
+ * The pins of the agent that runs tell its hooks from those of others: with a directory in which
+ * none has its pins, the hooks of a running agent would count as another's.
+ */
+static int agent_check(const char *pin_dir)
+{
+	auto_cleanup(cleanup_fd) int lock_fd = pin_dir_lock(pin_dir);
+
+	if (lock_fd == -EBUSY)
+		return 0;
+	if (lock_fd < 0 && lock_fd != -ENOENT)
+		return log_err(lock_fd, "cannot look into %s: run as root", pin_dir);
+	(void)log_err(
+		0,
+		"no agent runs with the pins in %s: name the --pin-dir of the one that runs, or "
+		"start one",
+		pin_dir);
+	return -ESRCH;
+}
+
 static int others_remove(const struct cleanup_options *options)
 {
 	auto_cleanup(cleanup_free) char *root = options->cgroup ? NULL : cgroup_find_root();
@@ -180,12 +203,17 @@ static int others_remove(const struct cleanup_options *options)
 
 	if (options->cgroup && cgroup_check(cgroup))
 		return -EINVAL;
-	err = other_instance_find(options->pin_dir, cgroup, other_hook_remove, &removal);
+	err = agent_check(options->pin_dir);
+	if (err)
+		return err;
+	err = other_instance_find(options->pin_dir, cgroup, OTHER_INSTANCE_SETTLE_MS,
+				  other_hook_remove, &removal);
 	if (err)
 		return log_err(err, "cannot look for hooks of other instances: run as root");
 	if (!removal.removed && !removal.err)
-		log_info("no hook of another fairlead is on this node's links or on the cgroup %s",
-			 cgroup ? cgroup : "(there is none)");
+		log_info("no hook of another fairlead is on this node's links%s%s",
+			 cgroup ? " or on the cgroup " : "; no cgroup v2 is mounted",
+			 cgroup ? cgroup : "");
 	return removal.err;
 }
 

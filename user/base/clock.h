@@ -8,6 +8,7 @@
 #define NS_PER_MS 1000000ULL
 #define NS_PER_US 1000ULL
 #define MS_PER_S  1000ULL
+#define US_PER_MS 1000U
 
 static inline uint64_t clock_read_ns(clockid_t clock)
 {

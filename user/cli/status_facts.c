@@ -109,7 +109,7 @@ static bool other_instance_is_seen(const struct status_facts *facts)
 	    agent.st_ino != self.st_ino)
 		return false;
 	(void)other_instance_find(facts->pin_dir, *facts->cgroup ? facts->cgroup : NULL,
-				  other_hook_seen, &is_seen);
+				  OTHER_INSTANCE_SETTLE_MS, other_hook_seen, &is_seen);
 	return is_seen;
 }
 
@@ -244,6 +244,16 @@ static void degraded_add(struct status_facts *facts, bool is_harmful, const char
 		facts->verdict = least;
 }
 
+/* Names the pins of the agent: without them its own hooks would count as another's. */
+static const char *other_instance_sentence(struct status_facts *facts, const char *meaning)
+{
+	free(facts->other_instance_sentence);
+	facts->other_instance_sentence =
+		alloc_format("%s: `fairlead cleanup --others --pin-dir %s%s%s`", meaning,
+			     facts->pin_dir, *facts->cgroup ? " --cgroup " : "", facts->cgroup);
+	return facts->other_instance_sentence;
+}
+
 static void degraded_gather(struct status_facts *facts)
 {
 	__u32 known = 0;
@@ -260,7 +270,10 @@ static void degraded_gather(struct status_facts *facts)
 	for (const struct degraded_words *words = degraded_words; words->bit; words++) {
 		known |= words->bit;
 		if (facts->agent.degraded & words->bit)
-			degraded_add(facts, words->is_harmful, words->word, words->sentence);
+			degraded_add(facts, words->is_harmful, words->word,
+				     words->bit == DEGRADED_OTHER_INSTANCE
+					     ? other_instance_sentence(facts, words->sentence)
+					     : words->sentence);
 	}
 	if (facts->agent.degraded & ~known)
 		degraded_add(facts, true, "unknown",
@@ -283,7 +296,7 @@ bool status_facts_are_well(const char *pin_dir)
 		alloc_format("%s/%s", pin_dir, map_table[MAP_AGENT_STATUS].name);
 	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
 	auto_cleanup(cleanup_fd) int fd = bpf_obj_get_opts(path, &opts);
-	struct status_facts facts = {};
+	auto_cleanup(status_facts_fini) struct status_facts facts = {.pin_dir = pin_dir};
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info);
 
@@ -343,6 +356,7 @@ int status_facts_gather(const struct shown_maps *maps, struct status_facts *fact
 void status_facts_fini(struct status_facts *facts)
 {
 	link_list_fini(&facts->links);
+	free(facts->other_instance_sentence);
 }
 
 size_t status_facts_links(const struct status_facts *facts, enum link_role role,

@@ -56,6 +56,7 @@ struct status_facts {
 	uint64_t agent_rss;       /* the same with the maps, files and libraries it has mapped */
 	char other_proxy[OTHER_PROXY_SIZE]; /* what shows that there is one; "": none */
 	char other_proxy_sentence[2 * OTHER_PROXY_SIZE];
+	char *other_instance_sentence; /* owned; NULL: there is none */
 
 	uint32_t programmed; /* service ports */
 	uint32_t refusing;   /* among them: no usable endpoint */

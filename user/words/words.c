@@ -263,7 +263,7 @@ const struct degraded_words degraded_words[] = {
 	 "nodes know this one by: far clients' packets get source NAT"},
 	{DEGRADED_OTHER_INSTANCE, true, "other-instance",
 	 "hooks of another fairlead are on links or the cgroup of this node, and serve Services as it "
-	 "last knew them: stop its agent if one runs, and run `fairlead cleanup --others`"},
+	 "last knew them: stop its agent if one runs, and remove them"},
 	{DEGRADED_CGROUP_SUBTREE, false, "cgroup-subtree",
 	 "the cgroup that the agent found is not the root: processes of this node elsewhere have no "
 	 "socket hooks; give its container the node's cgroup v2 and name that with --cgroup"},

@@ -9,13 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "link/hooks/pinned_link.h"
 #include "link/hooks/tcx.h"
 #include "link/hooks/xdp.h"
 
-/* The ids of the links that our pins hold. */
+/* Ids of links; sorted where they are those that our pins hold. */
 struct id_set {
 	__u32 *ids;
 	size_t count, capacity;
@@ -31,6 +33,11 @@ static int id_compare(const void *left, const void *right)
 	const __u32 a = *(const __u32 *)left, b = *(const __u32 *)right;
 
 	return a < b ? -1 : a > b;
+}
+
+static bool id_set_has(const struct id_set *set, __u32 id)
+{
+	return set->count && bsearch(&id, set->ids, set->count, sizeof(id), id_compare);
 }
 
 static int id_set_add(struct id_set *set, __u32 id)
@@ -57,7 +64,7 @@ static bool name_is_of_link(const char *name)
 	       sscanf(name, "link_%d_", &ifindex) == 1;
 }
 
-/* A missing directory has no pins. */
+/* A missing directory has no pins. A pin that cannot be read must not count as missing. */
 static int pinned_ids_read(const char *pin_dir, struct id_set *set)
 {
 	auto_cleanup(cleanup_dir) DIR *entries = opendir(pin_dir);
@@ -75,7 +82,10 @@ static int pinned_ids_read(const char *pin_dir, struct id_set *set)
 		if (!name_is_of_link(entry->d_name) || pin_path(path, pin_dir, entry->d_name))
 			continue;
 		link = bpf_obj_get(path);
-		if (link >= 0 && !bpf_obj_get_info_by_fd(link, &info, &size))
+		if (link < 0 && errno == ENOENT)
+			continue;
+		err = link < 0 ? -errno : bpf_obj_get_info_by_fd(link, &info, &size);
+		if (!err)
 			err = id_set_add(set, info.id);
 	}
 	if (set->count)
@@ -83,39 +93,75 @@ static int pinned_ids_read(const char *pin_dir, struct id_set *set)
 	return err;
 }
 
+/* A link that has lost its cgroup says that its id is 0. */
 static bool is_on_ours(const struct bpf_link_info *info, __u64 cgroup_id)
 {
 	if (info->type == BPF_LINK_TYPE_CGROUP)
-		return info->cgroup.cgroup_id == cgroup_id;
+		return cgroup_id && info->cgroup.cgroup_id == cgroup_id;
 	return tcx_is_here(info) || xdp_is_here(info);
 }
 
-int other_instance_find(const char *pin_dir, const char *cgroup, other_hook_fn found, void *context)
+/* The link with this id, as a descriptor, if it has our program where our hooks are; else -1. */
+static int link_of_ours_open(__u32 id, __u64 cgroup_id, struct bpf_link_info *ret_info)
 {
-	auto_cleanup(id_set_fini) struct id_set ours = {};
-	struct stat status = {};
+	auto_cleanup(cleanup_fd) int link = bpf_link_get_fd_by_id(id);
+	__u32 size = sizeof(*ret_info);
+
+	*ret_info = (struct bpf_link_info){};
+	if (link < 0 || bpf_obj_get_info_by_fd(link, ret_info, &size) ||
+	    !is_on_ours(ret_info, cgroup_id) || !program_is_ours(ret_info->prog_id))
+		return -1;
+	return take_fd(link);
+}
+
+/* Links with our programs that no pin holds. */
+static int candidates_find(const char *pin_dir, __u64 cgroup_id, struct id_set *candidates)
+{
+	auto_cleanup(id_set_fini) struct id_set pinned = {};
 	__u32 id = 0;
-	int err = pinned_ids_read(pin_dir, &ours);
+	int err = pinned_ids_read(pin_dir, &pinned);
 
-	if (err)
-		return err;
-	if (cgroup && stat(cgroup, &status))
-		return -errno;
-	while (!(err = bpf_link_get_next_id(id, &id))) {
+	while (!err && !(err = bpf_link_get_next_id(id, &id))) {
 		auto_cleanup(cleanup_fd) int link = -1;
-		struct bpf_link_info info = {};
-		__u32 size = sizeof(info);
+		struct bpf_link_info info;
 
-		if (ours.count && bsearch(&id, ours.ids, ours.count, sizeof(id), id_compare))
+		if (id_set_has(&pinned, id))
 			continue;
-		link = bpf_link_get_fd_by_id(id);
-		if (link < 0 || bpf_obj_get_info_by_fd(link, &info, &size) ||
-		    !is_on_ours(&info, status.st_ino) || !program_is_ours(info.prog_id))
-			continue;
-		if (!found(context, link, &info))
-			return 0;
+		link = link_of_ours_open(id, cgroup_id, &info);
+		if (link >= 0)
+			err = id_set_add(candidates, id);
 	}
 	return err == -ENOENT ? 0 : err;
+}
+
+int other_instance_find(const char *pin_dir, const char *cgroup, unsigned int settle_ms,
+			other_hook_fn found, void *context)
+{
+	auto_cleanup(id_set_fini) struct id_set candidates = {}, pinned = {};
+	struct stat status = {};
+	int err;
+
+	if (cgroup && stat(cgroup, &status))
+		return -errno;
+	err = candidates_find(pin_dir, status.st_ino, &candidates);
+	if (err || !candidates.count)
+		return err;
+	/* An agent pins a link after it has made it, so only a later look at the pins is final. */
+	(void)usleep(settle_ms * US_PER_MS);
+	err = pinned_ids_read(pin_dir, &pinned);
+	if (err)
+		return err;
+	for (size_t i = 0; i < candidates.count; i++) {
+		auto_cleanup(cleanup_fd) int link = -1;
+		struct bpf_link_info info;
+
+		if (id_set_has(&pinned, candidates.ids[i]))
+			continue;
+		link = link_of_ours_open(candidates.ids[i], status.st_ino, &info);
+		if (link >= 0 && !found(context, link, &info))
+			return 0;
+	}
+	return 0;
 }
 
 const char *other_hook_text(const struct bpf_link_info *info, char text[OTHER_HOOK_TEXT_SIZE])

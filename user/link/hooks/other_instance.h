@@ -19,12 +19,17 @@
 /* Called with the link, as a descriptor that is borrowed. Returns false to end the search. */
 typedef bool (*other_hook_fn)(void *context, int link, const struct bpf_link_info *info);
 
+/* What `settle_ms` should be where an agent may be attaching hooks meanwhile. */
+#define OTHER_INSTANCE_SETTLE_MS 1000
+
 /*
- * Calls `found` for each link of another instance. `cgroup`: its path; NULL: only links to network
- * links are looked for. Returns 0, -EPERM without CAP_SYS_ADMIN, or another negative errno. Silent.
+ * Calls `found` for each link of another instance: one that no pin holds, neither at first nor
+ * `settle_ms` later, for an agent makes a link before it pins it. `cgroup`: its path; NULL: only
+ * links to network links are looked for. Returns 0, -EPERM without CAP_SYS_ADMIN, or another
+ * negative errno. Silent.
  */
-int other_instance_find(const char *pin_dir, const char *cgroup, other_hook_fn found,
-			void *context);
+int other_instance_find(const char *pin_dir, const char *cgroup, unsigned int settle_ms,
+			other_hook_fn found, void *context);
 
 /* What a link is attached to, in words: "the XDP hook of the link eth0". */
 const char *other_hook_text(const struct bpf_link_info *info, char text[OTHER_HOOK_TEXT_SIZE]);
