@@ -180,3 +180,13 @@ class Folder:
 
     def has(self, name):
         return (self.path / f"{name}.yaml").exists()
+
+
+def many_services(count):
+    """A manifest with `count` Services that have an endpoint of their own."""
+    made = []
+    for number in range(count):
+        address = f"10.{200 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
+        made += [service(f"many-{number}", next_vip(4), namespace="many"),
+                 slice_(f"many-{number}", [endpoint(address, 4)], namespace="many")]
+    return made

@@ -3,6 +3,10 @@
 
 import pathlib
 import re
+import shutil
+import subprocess
+
+import pytest
 
 from kube import KubeAgent, kubeconfig
 from lab import ROOT, Agent, wait_for
@@ -99,3 +103,44 @@ def test_bpf_perfmon_and_net_admin_are_enough_where_bpffs_is_mounted(lab):
             assert [line for line in agent.log if line.startswith("E")] == []
         finally:
             agent.end()
+
+
+class PoorAgentOfManifests(Agent):
+    """The same without the API server: with a kubeconfig the agent may write anywhere, for credential plugins do."""
+
+    def command(self):
+        return ["setpriv", "--bounding-set", "-all,+bpf,+perfmon,+net_admin", *super().command()]
+
+
+def test_pins_are_made_again_though_the_agent_is_confined(lab):
+    """Landlock knows the directories that were there: beneath a new one of that name it allows what the one above has."""
+    bpffs = lab.directory / "restoring-bpffs"
+    bpffs.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
+    agent = PoorAgentOfManifests(lab, "node1", Folder(lab.directory / "manifests").path, "--hook-check", "1", program=PROGRAM)
+    agent.pin_dir = bpffs / "pins"
+
+    def expect_pins(where):
+        wait_for(lambda: (agent.pin_dir / "frontends").exists(), f"the pins {where}")
+
+    try:
+        agent.start()
+        if "no Landlock" in agent.text():
+            pytest.skip("this kernel has no Landlock")
+        shutil.rmtree(agent.pin_dir)
+        expect_pins("in the directory that was made again")
+        subprocess.run(["mount", "-t", "bpf", "bpf", agent.pin_dir], check=True)
+        expect_pins("in what was mounted over them")
+        subprocess.run(["umount", "--lazy", agent.pin_dir], check=True)
+        expect_pins("where they were")
+        assert "out of reach" not in agent.text(), agent.text()
+
+        # Only what is on a bpffs may be written: not the folder that this one is mounted in.
+        subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
+        agent.wait_for_log("are out of reach (Permission denied): restart the agent")
+        subprocess.run(["umount", "--lazy", bpffs], check=True)
+        expect_pins("where they were")
+    finally:
+        agent.stop()
+        agent.cleanup()
+        subprocess.run(["umount", "--lazy", bpffs], check=False)

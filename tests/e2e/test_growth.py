@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lab import let_pass, wait_for
-from manifests import endpoint, next_vip, service, slice_
+from manifests import endpoint, many_services, next_vip, service, slice_
 from world import World
 
 BACKENDS = ["pod1b", "pod1c", "pod2b", "pod2c"]
@@ -103,16 +103,6 @@ def test_tables_of_flows_get_their_size_when_tc_hooks_come_at_a_later_start():
         with place.socket("tcp", vip, 80) as first, place.socket("tcp", vip, 80) as second:
             for _ in range(3):
                 assert "answer" in first.exchange() and "answer" in second.exchange()
-
-
-def many_services(count):
-    """A manifest with `count` Services that have an endpoint of their own."""
-    made = []
-    for number in range(count):
-        address = f"10.{200 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
-        made += [service(f"many-{number}", next_vip(4), namespace="many"),
-                 slice_(f"many-{number}", [endpoint(address, 4)], namespace="many")]
-    return made
 
 
 def test_maps_grow_while_the_agent_runs_and_no_request_fails():

@@ -26,8 +26,13 @@ struct publishing {
 	uv_timer_t retry;   /* tries the Services again that could not be published */
 	uv_timer_t grow;    /* replaces maps that are full by larger ones */
 	char failures[FAILURES_SIZE]; /* Services to retry, as they were logged; "": none */
-	bool is_room_short;           /* larger maps did not help, or there is no memory for them */
-	bool is_next_full;            /* all Services were marked dirty since the last publish */
+	/*
+	 * The last attempt to have larger maps was in vain: they did not help, there is no memory
+	 * for them, or the pins were out of reach.
+	 */
+	bool is_room_short;
+	uint32_t unfitting_in_vain; /* service ports that did not fit then, or have not since */
+	bool is_next_full;          /* all Services were marked dirty since the last publish */
 };
 
 struct agent {

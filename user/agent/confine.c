@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -10,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #if defined(__x86_64__)
@@ -210,6 +213,23 @@ static int writing_allow(int ruleset, const char *dir)
 		       : 0;
 }
 
+/*
+ * Landlock allows what lies beneath a directory, not what a path leads to: where the directory of
+ * the pins was removed or something was mounted over it, they are made again beneath the one above
+ * only. That one is allowed if it is on a bpffs, and so holds nothing but what CAP_BPF may change
+ * anyway.
+ */
+static int pinning_allow(int ruleset, const char *pin_dir)
+{
+	auto_cleanup(cleanup_free) char *parent = strdup(pin_dir);
+	int err = parent ? writing_allow(ruleset, pin_dir) : -ENOMEM;
+
+	if (err)
+		return err;
+	(void)dirname(parent);
+	return file_is_on_bpffs(parent) ? writing_allow(ruleset, parent) : 0;
+}
+
 static int writing_confine(const struct confine_options *options)
 {
 	const struct landlock_ruleset_attr attr = {.handled_access_fs = WRITING};
@@ -219,7 +239,7 @@ static int writing_confine(const struct confine_options *options)
 
 	if (ruleset < 0)
 		return -errno;
-	err = writing_allow(ruleset, options->pin_dir);
+	err = pinning_allow(ruleset, options->pin_dir);
 	if (err)
 		return err;
 	if (options->state_dir) {

@@ -57,9 +57,9 @@ static void socket_hooks_report_lost(const struct hook_guard_options *options, i
 
 	(void)snprintf(
 		note, sizeof(note),
-		"Somebody has removed or replaced %d socket hooks of the cgroup %s; they are "
-		"attached again",
-		missing, options->cgroup);
+		"Somebody has removed or replaced %d socket hook%s of the cgroup %s; %s attached again",
+		missing, missing == 1 ? "" : "s", options->cgroup,
+		missing == 1 ? "it is" : "they are");
 	log_warning("%s", note);
 	fairlead_metrics_hooks_lost(options->telemetry->fairlead, "socket", (unsigned int)missing);
 	event_post_hook_lost(options->source, note);
@@ -107,10 +107,12 @@ static void others_find(struct hook_guard *guard)
 		return;
 	guard->other_hooks = others.count;
 	if (others.count)
-		log_warning("%u hooks of another fairlead are where ours are (%s), and serve "
+		log_warning("%u hook%s of another fairlead %s where ours are (%s), and serve%s "
 			    "Services as it last knew them: stop its agent if one runs, and run "
 			    "`fairlead cleanup --others --pin-dir %s%s%s`",
-			    others.count, others.first, options->pin_dir,
+			    others.count, others.count == 1 ? "" : "s",
+			    others.count == 1 ? "is" : "are", others.first,
+			    others.count == 1 ? "s" : "", options->pin_dir,
 			    options->cgroup ? " --cgroup " : "",
 			    options->cgroup ? options->cgroup : "");
 	else
@@ -153,19 +155,15 @@ static const char *pins_remedy(int err)
 {
 	switch (err) {
 	case -ENODEV:
-		return "no bpffs is mounted there: mount one (`mount -t bpf bpf DIR`)";
+		return "no bpffs is mounted there, mount one or restart the agent";
 	case -EBUSY:
-		return "another agent uses what is there now: stop it";
+		return "another agent uses what is there now, stop it";
 	default:
 		return "restart the agent";
 	}
 }
 
-/*
- * Everything is looked for by its pin. Returns whether the pins can be reached, if need be after
- * they were pinned again; logs both, a failure once.
- */
-static bool pins_check(struct hook_guard *guard)
+bool hook_guard_pins_are_reachable(struct hook_guard *guard)
 {
 	const char *pin_dir = guard->options.pin_dir;
 	const int err = datapath_restore_pins(guard->plane->datapath);
@@ -175,11 +173,12 @@ static bool pins_check(struct hook_guard *guard)
 			    "there: they are pinned again",
 			    pin_dir);
 	if (err < 0 && err != guard->pins_err)
-		(void)log_err(err,
-			      "the pins in %s are out of reach; %s. Until then Services work on, "
-			      "but hooks are not looked after, and another agent would not find "
-			      "what this one has programmed",
-			      pin_dir, pins_remedy(err));
+		(void)log_err(
+			0,
+			"the pins in %s are out of reach (%s): %s. Until then Services work on, "
+			"but hooks are not looked after, maps do not grow, and another agent "
+			"would not find what this one has programmed",
+			pin_dir, strerror(-err), pins_remedy(err));
 	guard->pins_err = err < 0 ? err : 0;
 	return err >= 0;
 }
@@ -188,7 +187,7 @@ static void hook_guard_on_timer(uv_timer_t *timer)
 {
 	struct hook_guard *guard = timer->data;
 
-	if (!guard->plane || !pins_check(guard))
+	if (!guard->plane || !hook_guard_pins_are_reachable(guard))
 		return;
 	link_watch_check(guard->plane->links, hook_guard_on_link_lost, guard);
 	if (guard->options.cgroup && guard->plane->are_sockets_hooked)

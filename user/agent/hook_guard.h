@@ -8,6 +8,7 @@
  */
 
 #include <stdint.h>
+#include <stdbool.h>
 #include <uv.h>
 
 struct plane;
@@ -33,6 +34,12 @@ struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_optio
 
 /* Checks the hooks of this plane from now on; NULL: of none. Borrowed. */
 void hook_guard_use(struct hook_guard *guard, struct plane *plane);
+
+/*
+ * Whether the pins of the plane can be reached, if need be after they were pinned again; logs both,
+ * a failure once. Each periodic check begins with it: everything is looked for by its pin.
+ */
+bool hook_guard_pins_are_reachable(struct hook_guard *guard);
 
 /*
  * Looks for hooks of another instance of fairlead where ours are and for netfilter's policy, and

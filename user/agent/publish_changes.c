@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "agent/event_posts.h"
+#include "agent/hook_guard.h"
 #include "agent/other_proxy.h"
 #include "agent/socket_reconnect.h"
 #include "agent/stale_sockets.h"
@@ -237,12 +238,22 @@ bool agent_is_about_to_grow(const struct agent *agent)
 static void grow_on_timer(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+	struct publishing *publishing = &agent->publishing;
 	const uint64_t begun_ns = uv_hrtime();
+	struct publisher_numbers numbers;
 	bool is_new;
 	int err;
 
 	if (agent->failed)
 		return;
+	/* The new plane gets by their pins what the one of before has. */
+	if (!hook_guard_pins_are_reachable(agent->hook_guard)) {
+		publishing->is_room_short = true;
+		(void)uv_timer_start(timer, grow_on_timer, GROW_PAUSE_MS, 0);
+		return;
+	}
+	publisher_numbers(agent->plane->publisher, &numbers);
+	publishing->unfitting_in_vain = numbers.unfitting;
 	err = agent_grow_plane(agent, &is_new);
 	if (!err && is_new) {
 		agent_publish_first(agent, begun_ns);
@@ -253,10 +264,10 @@ static void grow_on_timer(uv_timer_t *timer)
 		uv_stop(&agent->loop);
 		return;
 	}
-	if (is_new)
+	if (is_new && !publishing->is_room_short)
 		log_info("the programs use larger maps, after %llu ms",
 			 (unsigned long long)(uv_hrtime() - begun_ns) / NS_PER_MS);
-	else /* which sizing has marked dirty */
+	if (!is_new) /* sizing has marked everything dirty */
 		agent_publish_changed(agent, begun_ns);
 }
 
@@ -266,8 +277,10 @@ static void grow_schedule(struct agent *agent, const struct publisher_numbers *b
 {
 	struct publishing *publishing = &agent->publishing;
 
+	if (publishing->unfitting_in_vain > after->unfitting)
+		publishing->unfitting_in_vain = after->unfitting;
 	if (after->refused_service_ports == before->refused_service_ports ||
-	    (publishing->is_room_short && after->unfitting <= before->unfitting))
+	    (publishing->is_room_short && after->unfitting <= publishing->unfitting_in_vain))
 		return;
 	if (!agent->status.synced_ns || uv_is_active((const uv_handle_t *)&publishing->grow))
 		return;

@@ -443,8 +443,8 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	if (err)
 		return err;
 	err = pinned_maps_add(&datapath->pinned, &datapath->maps);
-	if (err)
-		return err;
+	if (err < 0)
+		return log_err(err, "cannot pin the maps in %s", options->pin_dir);
 	if (options->with_tc && sweep_load(datapath))
 		log_debug("the kernel does not take the program with a timer (%s)",
 			  load_error_text());
@@ -472,17 +472,14 @@ bool datapath_is_pinned(const char *pin_dir)
 
 int datapath_restore_pins(struct datapath *datapath)
 {
-	const char *pin_dir = datapath->pinned.pin_dir;
-	int err;
+	const bool is_moved = !pin_dir_is(datapath->pinned.pin_dir, datapath->lock_fd);
+	int err = is_moved ? pin_dir_move(&datapath->lock_fd, datapath->pinned.pin_dir) : 0;
 
-	if (pin_dir_is(pin_dir, datapath->lock_fd)) {
-		if (datapath_is_pinned(pin_dir))
-			return 0;
-		err = pinned_maps_add(&datapath->pinned, &datapath->maps);
-	} else {
-		err = pin_dir_move(&datapath->lock_fd, pin_dir);
-	}
-	return err ? err : 1;
+	if (err)
+		return err;
+	/* Any of them may have been removed, before a move too. */
+	err = pinned_maps_add(&datapath->pinned, &datapath->maps);
+	return err < 0 ? err : is_moved || err > 0;
 }
 
 static void programs_close(const struct datapath *datapath)

@@ -67,9 +67,9 @@ int datapath_commit(struct datapath *datapath);
 
 /*
  * Ensures that the pin directory's path leads to the pins: under a running agent its bpffs may be
- * unmounted, something mounted over it, or pins removed. Returns 0 if all is well, 1 if all maps
- * are pinned again, and links that had not lost their pins too; or a negative errno, as
- * pin_dir_move() does. Silent.
+ * unmounted, something mounted over it, or pins removed. Returns 0 if all is well, 1 if maps were
+ * pinned again, or moved to where the path leads now together with links that had not lost their
+ * pins; or a negative errno, as pin_dir_move() does. Silent.
  */
 int datapath_restore_pins(struct datapath *datapath);
 

@@ -4,8 +4,10 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -156,19 +158,19 @@ bool pin_dir_is(const char *path, int fd)
 	       named.st_ino == opened.st_ino;
 }
 
-/* Makes the last part of the path if that would be on a bpffs. */
-static void directory_make_on_bpffs(const char *path)
+/*
+ * Makes the last part of the path if that would be on a bpffs. Returns 0, also where it would not
+ * be or exists, or a negative errno.
+ */
+static int directory_make_on_bpffs(const char *path)
 {
-	char parent[PATH_MAX];
-	char *slash;
+	auto_cleanup(cleanup_free) char *copy = strdup(path);
 
-	(void)snprintf(parent, sizeof(parent), "%s", path);
-	slash = strrchr(parent, '/');
-	if (!slash || slash == parent)
-		return;
-	*slash = '\0';
-	if (file_is_on_bpffs(parent))
-		(void)mkdir(path, 0700);
+	if (!copy)
+		return -ENOMEM;
+	if (!file_is_on_bpffs(dirname(copy)) || !mkdir(path, 0700) || errno == EEXIST)
+		return 0;
+	return -errno;
 }
 
 static bool name_is_kernels(const char *name)
@@ -198,7 +200,9 @@ static int pin_move(int from, const char *name, const char *to)
 		return -errno;
 	if (bpf_obj_pin(fd, path))
 		return -errno;
-	return unlinkat(from, name, 0) ? -errno : 0;
+	/* Landlock forbids this in an unmounted bpffs, where no path leads to the old pin. */
+	(void)unlinkat(from, name, 0);
+	return 0;
 }
 
 int pin_dir_move(int *lock_fd, const char *path)
@@ -206,23 +210,28 @@ int pin_dir_move(int *lock_fd, const char *path)
 	auto_cleanup(cleanup_fd) int to = -1;
 	auto_cleanup(cleanup_dir) DIR *entries = NULL;
 	const struct dirent *entry;
-	int from;
+	int from, err = directory_make_on_bpffs(path);
 
-	directory_make_on_bpffs(path);
+	if (err)
+		return err;
 	if (!file_is_on_bpffs(path))
 		return -ENODEV;
 	to = pin_dir_lock(path);
 	if (to < 0)
 		return to;
 	from = openat(*lock_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	entries = from < 0 ? NULL : fdopendir(from);
-	if (!entries)
+	if (from < 0)
 		return -errno;
+	entries = fdopendir(from);
+	if (!entries) {
+		err = -errno;
+		(void)close(from);
+		return err;
+	}
 	while ((entry = readdir(entries))) {
-		int err = name_is_kernels(entry->d_name) || entry->d_type == DT_DIR
-				  ? 0
-				  : pin_move(from, entry->d_name, path);
-
+		err = name_is_kernels(entry->d_name) || entry->d_type == DT_DIR
+			      ? 0
+			      : pin_move(from, entry->d_name, path);
 		if (err)
 			return err;
 	}

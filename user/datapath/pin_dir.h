@@ -24,9 +24,10 @@ bool pin_dir_is(const char *path, int fd);
 /*
  * Moves all pins from the directory that is locked by `*lock_fd`, to which no path leads any more,
  * to the one that `path` leads to now, and the lock with them. What has been pinned there under the
- * same names is replaced. Mounts nothing: an agent may not once it runs. Returns 0, -ENODEV if no
- * bpffs is mounted there, -EBUSY if another process has locked it, or another negative errno. After
- * an error it can be called again. Silent.
+ * same names is replaced. Makes the directory if it would be on a bpffs, and mounts nothing: an
+ * agent may not once it runs. Returns 0, -ENODEV if no bpffs is mounted there, -EBUSY if another
+ * process has locked it, -EACCES if Landlock forbids to write there, or another negative errno.
+ * After an error it can be called again. Silent.
  */
 int pin_dir_move(int *lock_fd, const char *path);
 

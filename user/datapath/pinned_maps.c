@@ -116,7 +116,7 @@ void pinned_maps_forget(struct pinned_maps *pinned)
 int pinned_maps_add(const struct pinned_maps *pinned, const struct map_fds *fds)
 {
 	char path[PATH_MAX];
-	int err;
+	int err, count = 0;
 
 	for (int id = 0; id < MAP_COUNT; id++) {
 		if (fds->maps[id].fd < 0)
@@ -124,10 +124,12 @@ int pinned_maps_add(const struct pinned_maps *pinned, const struct map_fds *fds)
 		err = pin_path(pinned, map_table[id].name, path);
 		if (err)
 			return err;
-		if (bpf_obj_pin(fds->maps[id].fd, path) && errno != EEXIST)
-			return log_err(-errno, "cannot pin the map %s", path);
+		if (!bpf_obj_pin(fds->maps[id].fd, path))
+			count++;
+		else if (errno != EEXIST)
+			return -errno;
 	}
-	return 0;
+	return count;
 }
 
 int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds)

@@ -39,7 +39,7 @@ int pinned_maps_adopt(struct pinned_maps *pinned, struct bpf_object *object);
 /* Copies the content of the outgrown maps into the new ones, which are loaded. */
 int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds);
 
-/* Pins the maps that are not pinned yet. */
+/* Pins the maps that are not pinned yet. Returns how many those were. Silent. */
 int pinned_maps_add(const struct pinned_maps *pinned, const struct map_fds *fds);
 
 /* Pins the new maps in place of the outgrown ones. */
