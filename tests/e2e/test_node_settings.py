@@ -86,13 +86,13 @@ STRICT = "the reverse path filter is strict"
 
 @pytest.fixture(name="overlay")
 def fixture_overlay(made):
-    """A tunnel to other nodes, and the agent of node1 as it was after the test."""
+    """A tunnel to other nodes, with a name that only a path has room for, and the agent as it was after the test."""
     node, agent = made.place("node1"), made.agents["node1"]
     options = agent.options
-    node.run("ip", "link", "add", "vx0", "type", "vxlan", "id", 1, "dstport", 4789, "local", node.address(4))
-    yield "vx0"
+    node.run("ip", "link", "add", "vx.0", "type", "vxlan", "id", 1, "dstport", 4789, "local", node.address(4))
+    yield "vx.0"
     node.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=2")  # as scripts/lab has it
-    node.run("ip", "link", "del", "vx0")
+    node.run("ip", "link", "del", "vx.0")
     agent.options = options
 
 
@@ -103,9 +103,9 @@ def test_a_strict_reverse_path_filter_of_an_overlay_is_warned_of(made, overlay, 
     """The larger of the two settings counts."""
     agent = made.agents["node1"]
     made.place("node1").run("sysctl", "-qw", f"net.ipv4.conf.all.rp_filter={of_all}",
-                            f"net.ipv4.conf.{overlay}.rp_filter={of_link}")
+                            f"net/ipv4/conf/{overlay}/rp_filter={of_link}")
     agent.options = (*agent.options, "--forwarding", forwarding)
     restarted(made)
     assert (f"link {overlay}: {STRICT}" in agent.text()) == is_warned
     assert notes_of(agent).get("strict-overlay") == (True if is_warned else None)
-    assert f"net.ipv4.conf.{overlay}.rp_filter to 2" in agent.text() or not is_warned
+    assert f"write 2 to /proc/sys/net/ipv4/conf/{overlay}/rp_filter" in agent.text() or not is_warned

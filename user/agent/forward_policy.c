@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
+#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -14,6 +15,9 @@
 
 #include "base/cleanup.h"
 #include "link/netlink/netlink.h"
+
+/* Whoever replaces a large ruleset again and again is waited for until the next check. */
+#define DUMP_TRIES 8
 
 struct chain {
 	const char *table, *name;
@@ -90,7 +94,8 @@ static int forward_policy_on_chain(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
-bool forward_policy_drops(char ret_chains[FORWARD_POLICY_SIZE])
+/* Returns 0 or a negative errno; -EINTR: a change interrupted the dump, which is incomplete. */
+static int chains_dump(char ret_chains[FORWARD_POLICY_SIZE])
 {
 	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_NETFILTER);
@@ -99,9 +104,18 @@ bool forward_policy_drops(char ret_chains[FORWARD_POLICY_SIZE])
 	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 
 	*ret_chains = '\0';
+	if (!socket)
+		return -errno;
 	header->nfgen_family = NFPROTO_UNSPEC;
 	header->version = NFNETLINK_V0;
-	if (socket)
-		(void)netlink_request(socket, request, forward_policy_on_chain, ret_chains);
-	return *ret_chains;
+	return netlink_request(socket, request, forward_policy_on_chain, ret_chains);
+}
+
+int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE])
+{
+	int err = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++)
+		err = chains_dump(ret_chains);
+	return err;
 }

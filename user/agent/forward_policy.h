@@ -7,12 +7,11 @@
  * fairlead makes no rules, so on a node that has such a chain they are lost with kube-proxy.
  */
 
-#include <stdbool.h>
-
 #define FORWARD_POLICY_SIZE 256
 
 /*
- * True if a base chain of nftables, and so of iptables-nft, at the forward hook has the policy to
- * drop; `ret_chains` gets their names. Chains of iptables-legacy are not found. Silent.
+ * Writes the names of the base chains of nftables, and so of iptables-nft, at the forward hook
+ * whose policy is to drop; "": there are none. Chains of iptables-legacy are not found. Returns 0 or a
+ * negative errno, also if the kernel has no nftables. Silent.
  */
-bool forward_policy_drops(char ret_chains[FORWARD_POLICY_SIZE]);
+int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE]);

@@ -123,8 +123,12 @@ static void others_find(struct hook_guard *guard)
 static void forward_policy_check(struct hook_guard *guard)
 {
 	char chains[FORWARD_POLICY_SIZE];
-	const bool drops = forward_policy_drops(chains);
+	bool drops;
 
+	/* What cannot be read says nothing: it stays as it was the last time. */
+	if (forward_policy_read(chains))
+		return;
+	drops = *chains;
 	if (drops == guard->drops_forwarded)
 		return;
 	guard->drops_forwarded = drops;

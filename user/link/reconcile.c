@@ -44,7 +44,7 @@ static void link_log(const struct watched_link *link, bool was_managed)
 		log_debug("link %s: ignored (%s)", info->name, info->why);
 }
 
-/* What net.ipv4.conf.NAME.rp_filter says; 0 if it cannot be read. */
+/* What the link's rp_filter says; 0 if it cannot be read. */
 static int rp_filter_read(const char *name)
 {
 	auto_cleanup(cleanup_file) FILE *file = NULL;
@@ -77,8 +77,8 @@ static void rp_filter_check(struct link_watch *watch, struct watched_link *link)
 	watch->links_changed = true;
 	if (is_strict)
 		log_warning("link %s: the reverse path filter is strict and drops what other nodes "
-			    "send by it with direct server return: set net.ipv4.conf.%s.rp_filter "
-			    "to 2",
+			    "send through it with direct server return: write 2 to "
+			    "/proc/sys/net/ipv4/conf/%s/rp_filter",
 			    name, name);
 	else
 		log_info("link %s: the reverse path filter drops nothing of direct server return "

@@ -271,8 +271,9 @@ const struct degraded_words degraded_words[] = {
 	 "netfilter drops forwarded packets by policy: clients reach backends on this node only where "
 	 "a rule accepts packets to the backends' addresses, and replies"},
 	{DEGRADED_STRICT_OVERLAY, true, "strict-overlay",
-	 "the reverse path filter of an overlay is strict and drops what other nodes send by it with "
-	 "direct server return: set net.ipv4.conf.LINK.rp_filter to 2; the agent's log names the link"},
+	 "the reverse path filter of an overlay is strict and drops what other nodes send through it "
+	 "with direct server return: write 2 to /proc/sys/net/ipv4/conf/NAME/rp_filter; the agent's log "
+	 "names the link"},
 	{0, false, NULL, NULL},
 };
 
