@@ -30,6 +30,7 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -767,17 +768,29 @@ static void more_flows_than_one_batch_holds_are_all_listed_once(void **state)
 
 static void without_a_datapath_it_says_what_to_do_and_exits_with_three(void **state)
 {
-	char nowhere[80];
+	char nowhere[80], said[160];
+	cJSON *root;
 
 	(void)state;
 	(void)snprintf(nowhere, sizeof(nowhere), "%s/nowhere", fixture.dir);
+	(void)snprintf(said, sizeof(said), "DOWN: no datapath can be read at %s\n", nowhere);
 	when_run_on(nowhere, "services");
 	then_exits(3);
 	then_errors_have("no datapath at ");
 	then_errors_have("start `fairlead agent`");
 	when_run_on(nowhere, "status");
 	then_exits(3);
+	then_output(said);
+	when_run_on(nowhere, "status -o json");
+	then_exits(3);
+	root = then_json();
+	assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(root, "verdict")), "DOWN");
+	cJSON_Delete(root);
+	assert_int_equal(mkdir(nowhere, 0700), 0);
+	when_run_on(nowhere, "status");
+	then_exits(3);
 	then_output("DOWN: nothing is programmed\n");
+	assert_int_equal(rmdir(nowhere), 0);
 	when_run_on("/tmp", "status");
 	then_exits(3);
 	then_errors_have("/tmp is not on a bpffs");

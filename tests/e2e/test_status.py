@@ -77,7 +77,9 @@ def test_without_an_agent_the_node_is_down_and_its_service_ports_are_still_count
 def test_where_nothing_is_programmed_the_node_is_down_and_the_exit_status_3(lab):
     done = lab.place("node1").run(FAIRLEAD, "status", "--pin-dir", "/sys/fs/bpf/fl-nowhere", check=False)
     assert done.returncode == 3
-    assert done.stdout == "DOWN: nothing is programmed\n"
+    assert done.stdout == "DOWN: no datapath can be read at /sys/fs/bpf/fl-nowhere\n"
+    done = lab.place("node1").run(FAIRLEAD, "status", "--pin-dir", "/sys/fs/bpf/fl-nowhere", "-o", "json", check=False)
+    assert (done.returncode, json.loads(done.stdout)) == (3, {"verdict": "DOWN"})
 
 
 def test_waiting_ends_as_soon_as_services_work(lab, start):

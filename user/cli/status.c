@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/arguments.h"
@@ -459,9 +460,9 @@ static const struct argp status_argp = {
 	       "  NOTE      Services work; something optional is missing, or a kube-proxy is on "
 	       "this node too\n"
 	       "  DEGRADED  traffic suffers\n"
-	       "  DOWN      no agent runs, or nothing is programmed\n\n"
+	       "  DOWN      no agent runs, or no datapath can be read\n\n"
 	       "Then come the agent, hooks, maps and their fill, the last publish, what was "
-	       "counted, and what is degraded and means for users.\v"
+	       "counted, and what is degraded and what that means for users.\v"
 	       "EXAMPLES\n"
 	       "  fairlead status\n"
 	       "  fairlead status --wait=60 >/dev/null || echo Services do not work\n"
@@ -480,6 +481,38 @@ static void well_wait(const char *pin_dir, unsigned int seconds)
 		(void)usleep(WAIT_INTERVAL_US);
 }
 
+/* False: what is there, or why nothing is, cannot be told. */
+static bool nothing_is_programmed(const char *pin_dir)
+{
+	if (!file_is_on_bpffs(pin_dir))
+		return false;
+	for (int id = 0; id < MAP_COUNT; id++) {
+		auto_cleanup(cleanup_free) char *path =
+			alloc_format("%s/%s", pin_dir, map_table[id].name);
+
+		if (!access(path, F_OK))
+			return false;
+	}
+	return true;
+}
+
+/* The verdict where there are no maps to read. */
+static void down_print(const struct arguments *arguments)
+{
+	const char *word = node_verdict_word(NODE_DOWN);
+
+	if (arguments->json) {
+		cJSON *root = cJSON_CreateObject();
+
+		(void)cJSON_AddStringToObject(root, "verdict", word);
+		json_print(root);
+	} else if (nothing_is_programmed(arguments->pin_dir)) {
+		(void)printf("%s: nothing is programmed\n", word);
+	} else {
+		(void)printf("%s: no datapath can be read at %s\n", word, arguments->pin_dir);
+	}
+}
+
 int status_main(int argc, char **argv)
 {
 	auto_cleanup(status_facts_fini) struct status_facts facts = {0};
@@ -492,8 +525,8 @@ int status_main(int argc, char **argv)
 	if (arguments.wait_s)
 		well_wait(arguments.pin_dir, arguments.wait_s);
 	err = shown_maps_open(&maps, arguments.pin_dir, MAPS_SHOWN);
-	if (err == -ENOENT && !arguments.json)
-		(void)printf("%s: nothing is programmed\n", node_verdict_word(NODE_DOWN));
+	if (err == -ENOENT)
+		down_print(&arguments);
 	if (err || status_facts_gather(&maps, &facts))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.json)
