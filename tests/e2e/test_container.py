@@ -74,7 +74,8 @@ def test_a_cgroup_that_is_not_the_root_is_said_to_be_none(lab):
     try:
         agent.start()
         assert f"the cgroup {lab.directory / 'cgroup'} is not the root of cgroup v2" in agent.text()
-        assert "cgroup-subtree" in [item["name"] for item in agent.json("status")["degraded"]]
+        shown = agent.json("status")["degraded"]  # with notes of its own on an older kernel
+        assert [item["name"] for item in shown if item["harmful"] or item["name"] == "cgroup-subtree"] == ["cgroup-subtree"]
         agent.stop()
     finally:
         agent.cleanup()
@@ -84,6 +85,7 @@ def test_a_cgroup_that_was_named_is_what_was_meant(lab):
     agent = ContainedAgent(lab, [])
     agent.start()
     assert "is not the root" not in agent.text()
-    assert "cgroup-subtree" not in [item["name"] for item in agent.json("status")["degraded"]]
+    shown = agent.json("status")["degraded"]  # with notes of its own on an older kernel
+    assert [item["name"] for item in shown if item["harmful"] or item["name"] == "cgroup-subtree"] == []
     agent.stop()
     assert agent.cleanup().returncode == 0

@@ -218,6 +218,9 @@ int agent_ensure_plane(struct agent *agent, bool *ret_is_new)
 		return log_err(err, "cannot size the maps");
 	if (agent->plane && map_sizes_fit(&sizes, &agent->plane->sizes))
 		return 0;
+	/* A new plane gets by their pins what the one of before has. */
+	if (agent->plane && !hook_guard_pins_are_reachable(agent->hook_guard))
+		return 0;
 	agent->changed_before = agent->status.changed_service_ports;
 	agent->refused_before = agent->status.refused_service_ports;
 	agent->telemetry.plane = NULL;

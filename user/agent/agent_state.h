@@ -65,8 +65,9 @@ struct agent {
 /* agent.c: all log, and return 0 or a negative errno. */
 
 /*
- * Ensures that there is a plane whose maps are large enough for the model. `*ret_is_new`: it was
- * opened now, and must be published to and then completed.
+ * Ensures that there is a plane whose maps are large enough for the model; one whose pins are out
+ * of reach stays as it is. `*ret_is_new`: it was opened now, and must be published to and then
+ * completed.
  */
 int agent_ensure_plane(struct agent *agent, bool *ret_is_new);
 

@@ -246,7 +246,7 @@ static void grow_on_timer(uv_timer_t *timer)
 
 	if (agent->failed)
 		return;
-	/* The new plane gets by their pins what the one of before has. */
+	/* The maps grow once the pins can be reached again. */
 	if (!hook_guard_pins_are_reachable(agent->hook_guard)) {
 		publishing->is_room_short = true;
 		(void)uv_timer_start(timer, grow_on_timer, GROW_PAUSE_MS, 0);
