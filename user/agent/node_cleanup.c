@@ -42,7 +42,7 @@ static const struct argp_option option_table[] = {
 	{"pin-dir", 'p', "DIR", 0, "Where the pins are (default: " PIN_DIR_DEFAULT ")", 0},
 	{"others", KEY_OTHERS, NULL, 0,
 	 "Remove only hooks of other instances: links with fairlead's programs to this network namespace or "
-	 "the cgroup that no pin in DIR holds, where the pins of the agent that runs have to be",
+	 "the cgroup that no pin in DIR holds; the agent that has its pins there must be running",
 	 0},
 	{"cgroup", KEY_CGROUP, "PATH", 0,
 	 "With --others: the cgroup of the socket hooks (default: the root of cgroup v2)", 0},
