@@ -237,6 +237,27 @@ static void an_address_that_was_chosen_stays_and_who_writes_it_later_is_named(vo
 				      model_service(fixture->model, "shop", "late")));
 }
 
+/* Another file's object of the same Service comes into the model without the address. */
+static void a_service_that_comes_again_without_its_address_gets_the_same(void **state)
+{
+	struct fixture *fixture = *state;
+	struct object again = service_of("web");
+	char before[64];
+
+	given_service(fixture, "web", NULL);
+	assert_int_equal(when_chosen(fixture, "web"), 0);
+	(void)snprintf(before, sizeof(before), "%s", addresses_of(fixture, "web"));
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(model_put(fixture->model, object_new(&again)), 0);
+		assert_string_equal(addresses_of(fixture, "web"), "");
+		assert_int_equal(when_chosen(fixture, "web"), 0);
+		assert_string_equal(addresses_of(fixture, "web"), before);
+	}
+	given_ranges(fixture, "10.96.0.0/16", NULL);
+	given_service(fixture, "web", NULL);
+	assert_string_equal(addresses_of(fixture, "web"), before);
+}
+
 static void each_family_that_a_service_asks_for_gets_its_address(void **state)
 {
 	static const struct {
@@ -326,6 +347,7 @@ int main(void)
 		cluster_ips_test(the_lower_part_is_left_to_those_who_write_addresses),
 		cluster_ips_test(a_restart_finds_the_same_whatever_came_first),
 		cluster_ips_test(an_address_that_was_chosen_stays_and_who_writes_it_later_is_named),
+		cluster_ips_test(a_service_that_comes_again_without_its_address_gets_the_same),
 		cluster_ips_test(each_family_that_a_service_asks_for_gets_its_address),
 		cluster_ips_test(whoever_needs_no_address_gets_none),
 		cluster_ips_test(lines_that_are_none_are_left_out_of_the_file),

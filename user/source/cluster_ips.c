@@ -91,12 +91,17 @@ static void choice_delete(struct cluster_ips *ips, struct choice *choice)
 	free(choice);
 }
 
+/* Refuses a second choice of a Service or for an address with -EEXIST. */
 static int choice_add(struct cluster_ips *ips, const char *key, const struct ip_addr *addr)
 {
 	size_t size = strlen(key) + 1;
-	struct choice *choice = calloc(1, sizeof(*choice) + size);
+	struct choice *choice;
 	bool no_memory = false;
 
+	HASH_FIND(by_name, ips->by_name, key, size - 1, choice);
+	if (choice || choice_at(ips, addr))
+		return -EEXIST;
+	choice = calloc(1, sizeof(*choice) + size);
 	if (!choice)
 		return -ENOMEM;
 	choice->addr = *addr;
@@ -124,15 +129,15 @@ static bool is_in_ranges(const struct cluster_ips *ips, const struct ip_addr *ad
 }
 
 /*
- * Reads "NAMESPACE/NAME ADDRESS". Lines of another form are left out, and addresses that were
- * chosen from other ranges.
+ * Reads "NAMESPACE/NAME ADDRESS". Lines of another form are left out, addresses that were chosen
+ * from other ranges, and whatever an earlier line has.
  */
 static int choice_read(struct cluster_ips *ips, char *line)
 {
 	char *space = strchr(line, ' ');
 	auto_cleanup(cleanup_free) char *key = NULL;
 	struct ip_addr addr;
-	struct choice *known;
+	int err;
 
 	if (!space || *line == '#')
 		return 0;
@@ -142,8 +147,8 @@ static int choice_read(struct cluster_ips *ips, char *line)
 		return 0;
 	if (asprintf(&key, "%d%s", (int)address_family(&addr), line) < 0)
 		return -ENOMEM;
-	HASH_FIND(by_name, ips->by_name, key, strlen(key), known);
-	return known || choice_at(ips, &addr) ? 0 : choice_add(ips, key, &addr);
+	err = choice_add(ips, key, &addr);
+	return err == -EEXIST ? 0 : err;
 }
 
 static int choices_load(struct cluster_ips *ips)
@@ -366,15 +371,20 @@ static bool address_search(const struct cluster_ips *ips, enum ip_family family,
 	return false;
 }
 
-/* Chooses an address of a family for a Service. */
+/* Chooses an address of a family for a Service: the one that was chosen before, if there is one. */
 static int family_choose(struct cluster_ips *ips, struct model *model, enum ip_family family,
 			 const struct object *service, struct ip_addr *ret_addr,
 			 const char **ret_why)
 {
 	auto_cleanup(cleanup_free) char *key =
 		key_alloc(family, service->namespace_, service->name);
+	const struct choice *own = choice_find(ips, family, service);
 	bool is_found;
 
+	if (own) {
+		*ret_addr = own->addr;
+		return 0;
+	}
 	if (!key || (!ips->written && model_each(model, OBJECT_SERVICE, written_on_service, ips)))
 		return -ENOMEM;
 	is_found = address_search(ips, family, key + 1, ret_addr);
