@@ -536,6 +536,26 @@ def test_after_an_outage_everything_is_read_again_within_a_second_of_the_first_a
     assert "no API server answers as it should" in told[0] and told[1].endswith(" answers"), told
 
 
+def test_a_server_that_dies_again_soon_after_an_outage_is_followed_as_soon_as_it_is_back(cluster):
+    name, server = cluster.make("10.244.9.1"), cluster.server
+    everything = ("services", "endpointslices", "nodes", "servicecidrs")
+    server.stop_listening()
+    let_pass(12)  # the pauses between attempts have grown to eight seconds
+    seen = server.requests()[-1]["number"]
+    server.start_listening()
+    for resource in everything:
+        server.wait_for_request(resource, since=seen)
+    server.stop_listening()
+    let_pass(0.3)
+    server.start_listening()
+    seen = server.requests()[-1]["number"]
+    cluster.change(name, "10.244.9.2")
+    let_pass(4)
+    for resource in everything:
+        assert server.requests(resource, since=seen), resource
+    assert cluster.agent.backends_of(name) == {"10.244.9.2"}
+
+
 @pytest.mark.parametrize("other", [403, 404, 429, 500])
 def test_a_resource_that_fails_is_not_asked_more_often_because_another_is_answered(server, start, other):
     start(server)

@@ -31,7 +31,7 @@
 #define BACKOFF_MAX_MS      30000
 #define ABSENT_MIN_MS       1000
 #define RETRY_SOON_MS       250 /* with the pause after a 410, a second at most */
-#define EARLY_ATTEMPTS      8   /* see reflector_end_refused */
+#define EARLY_ATTEMPTS      8   /* see reflector_attempt_early */
 #define WATCH_GRACE_S       15
 #define WATCH_WORTH_NS      (5 * NS_PER_S)    /* a watch that lasted so long was not a failure */
 #define FORGETTING_NS       (200 * NS_PER_MS) /* by then, a 410 has followed the watch's 200 */
@@ -309,25 +309,32 @@ static bool status_is_client_error(long status)
 }
 
 /*
+ * A server that has just started refuses for some seconds what it is not ready for: 403 until it
+ * has read the roles, 429 or 5xx until it has read the objects; and one that started too early dies
+ * again. That is nothing to tell anybody, and the backoff, grown in the outage, is no measure of
+ * it; but so few attempts are early that a server that never gets any further is not pressed.
+ * Returns false if this one is not to be early.
+ */
+static bool reflector_attempt_early(struct reflector *reflector, uint32_t retry_after_s)
+{
+	if (!kube_client_was_away(reflector->client) || reflector->early_attempts >= EARLY_ATTEMPTS)
+		return false;
+	reflector->early_attempts++;
+	reflector->backoff_ms = BACKOFF_MIN_MS;
+	reflector_attempt_in(reflector, retry_after_s * MS_PER_S + BACKOFF_MIN_MS +
+						random_below(BACKOFF_MIN_MS));
+	return true;
+}
+
+/*
  * The attempt has failed, and is repeated later. A refusal is logged for its resource; servers that
  * do not answer, or say that they cannot serve, are logged by servers.c, all in one line.
- *
- * A server that has just started refuses for some seconds what it is not ready for: 403 until it
- * has read the roles, 429 or 5xx until it has read the objects. That is nothing to tell anybody,
- * and the backoff, grown in the outage, is no measure of it; but so few attempts are early that a
- * server that never gets any further is not pressed.
  */
 static void reflector_end_refused(struct reflector *reflector, const char *verb,
 				  const struct kube_answer *answer)
 {
-	uint64_t wait_ms = BACKOFF_MIN_MS + random_below(BACKOFF_MIN_MS);
-
-	if (answer->status && kube_client_was_away(reflector->client) &&
-	    reflector->early_attempts < EARLY_ATTEMPTS) {
-		reflector->early_attempts++;
-		reflector_attempt_in(reflector, answer->retry_after_s * MS_PER_S + wait_ms);
+	if (answer->status && reflector_attempt_early(reflector, answer->retry_after_s))
 		return;
-	}
 	if (answer->status && !status_is_of_broken_server(answer->status))
 		reflector_log_problem(reflector, verb, answer->why);
 	reflector_attempt_later(reflector, answer->retry_after_s);
@@ -413,7 +420,7 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 			reflector->backoff_ms = BACKOFF_MIN_MS;
 			reflector->early_attempts = 0;
 			reflector_attempt_in(reflector, random_below(100));
-		} else {
+		} else if (!reflector_attempt_early(reflector, 0)) {
 			reflector_attempt_later(reflector, 0);
 		}
 	} else if (answer->status == 404) {
