@@ -34,7 +34,21 @@ static void when_told(const char *reason, const char *note)
 	const struct event_text text = {
 		.type = "Warning", .reason = reason, .action = "Look", .note = note};
 
-	assert_true(event_book_add(&book, &text, &now));
+	assert_non_null(event_book_add(&book, &text, &now));
+}
+
+static struct event_entry *when_told_of_service(const char *reason, const char *name)
+{
+	const struct event_text text = {.type = "Warning",
+					.reason = reason,
+					.action = "Look",
+					.note = name,
+					.service_namespace = "shop",
+					.service_name = name};
+	struct event_entry *entry = event_book_add(&book, &text, &now);
+
+	assert_non_null(entry);
+	return entry;
 }
 
 static struct event_entry *taken(void)
@@ -197,17 +211,67 @@ static void test_it_is_given_up_after_some_failures_and_at_once_where_it_is_refu
 	assert_int_equal(then_waits(), 0);
 }
 
-static void test_there_is_room_for_so_many_reasons(void **state)
+static void test_services_of_one_reason_are_told_of_each(void **state)
 {
-	char reasons[EVENT_REASONS_MAX + 1][8];
+	static const char *const names[] = {"web", "db", "mail"};
 
 	(void)state;
-	for (size_t i = 0; i <= EVENT_REASONS_MAX; i++) {
+	for (size_t i = 0; i < 3; i++)
+		(void)when_told_of_service("AddressTaken", names[i]);
+	for (size_t i = 0; i < 3; i++) {
+		struct event_entry *entry = taken();
+
+		assert_non_null(entry);
+		assert_string_equal(entry->service_namespace, "shop");
+		assert_string_equal(entry->service_name, names[i]);
+		assert_string_equal(entry->note, names[i]);
+		assert_int_equal(entry->posting, 1);
+		when_done(entry, EVENT_POSTED);
+	}
+	assert_ptr_equal(when_told_of_service("AddressTaken", "db"), &book.entries[1]);
+	assert_ptr_not_equal(when_told_of_service("HealthTaken", "db"), &book.entries[1]);
+}
+
+static void test_services_that_find_no_room_share_entries_and_their_budget(void **state)
+{
+	unsigned int posts = 0, events = 0;
+	struct event_entry *entry;
+	char name[16];
+
+	(void)state;
+	for (unsigned int i = 0; i < 1000; i++) {
+		(void)snprintf(name, sizeof(name), "web-%u", i);
+		(void)when_told_of_service("AddressTaken", name);
+		when_told("MapFull", "no room");
+	}
+	assert_int_equal(book.count, EVENT_SERVICES_MAX + 1);
+	while ((entry = taken())) {
+		events += entry->posting;
+		when_done(entry, EVENT_POSTED);
+	}
+	assert_int_equal(events, 2000);
+	for (unsigned int i = 0; i < 1000; i++) {
+		(void)snprintf(name, sizeof(name), "db-%u", i);
+		(void)when_told_of_service("AddressTaken", name);
+		while ((entry = taken())) {
+			posts++;
+			when_done(entry, EVENT_POSTED);
+		}
+	}
+	assert_int_equal(posts, EVENT_SERVICES_MAX * (EVENT_BURST - 1));
+}
+
+static void test_there_is_room_for_so_many_reasons(void **state)
+{
+	char reasons[EVENT_ENTRIES_MAX + 1][8];
+
+	(void)state;
+	for (size_t i = 0; i <= EVENT_ENTRIES_MAX; i++) {
 		const struct event_text text = {
 			.type = "Warning", .reason = reasons[i], .action = "Look", .note = ""};
 
 		(void)snprintf(reasons[i], sizeof(reasons[i]), "R%zu", i);
-		assert_int_equal(event_book_add(&book, &text, &now), i < EVENT_REASONS_MAX);
+		assert_int_equal(!!event_book_add(&book, &text, &now), i < EVENT_ENTRIES_MAX);
 	}
 }
 
@@ -224,6 +288,8 @@ int main(void)
 		book_test(test_one_of_a_reason_is_on_its_way_at_a_time),
 		book_test(test_what_could_not_be_posted_is_tried_again_ever_later),
 		book_test(test_it_is_given_up_after_some_failures_and_at_once_where_it_is_refused),
+		book_test(test_services_of_one_reason_are_told_of_each),
+		book_test(test_services_that_find_no_room_share_entries_and_their_budget),
 		book_test(test_there_is_room_for_so_many_reasons),
 	};
 

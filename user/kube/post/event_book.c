@@ -4,29 +4,60 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct event_entry *entry_get_or_add(struct event_book *book, const struct event_text *text)
+static bool entry_is_about(const struct event_entry *entry, const struct event_text *text)
 {
-	struct event_entry *entry;
-
-	for (size_t i = 0; i < book->count; i++) {
-		if (!strcmp(book->entries[i].reason, text->reason))
-			return &book->entries[i];
-	}
-	if (book->count == EVENT_REASONS_MAX)
-		return NULL;
-	entry = &book->entries[book->count++];
-	*entry = (struct event_entry){
-		.type = text->type, .reason = text->reason, .action = text->action};
-	return entry;
+	return !strcmp(entry->service_namespace,
+		       text->service_namespace ? text->service_namespace : "") &&
+	       !strcmp(entry->service_name, text->service_name ? text->service_name : "");
 }
 
-bool event_book_add(struct event_book *book, const struct event_text *text,
-		    const struct event_time *now)
+/* True if `entry` suits a further Service better than `other`: idle, or else told of later. */
+static bool entry_is_freer(const struct event_entry *entry, const struct event_entry *other)
+{
+	bool is_idle = !entry->count && !entry->posting;
+	bool other_is_idle = !other->count && !other->posting;
+
+	if (is_idle != other_is_idle)
+		return is_idle;
+	return is_idle ? entry->last.monotonic_ns < other->last.monotonic_ns
+		       : entry->last.monotonic_ns >= other->last.monotonic_ns;
+}
+
+static struct event_entry *entry_get_or_add(struct event_book *book, const struct event_text *text)
+{
+	struct event_entry *freest = NULL;
+	size_t services = 0;
+
+	for (size_t i = 0; i < book->count; i++) {
+		struct event_entry *entry = &book->entries[i];
+
+		if (strcmp(entry->reason, text->reason) != 0)
+			continue;
+		if (entry_is_about(entry, text))
+			return entry;
+		if (!*entry->service_name)
+			continue;
+		services++;
+		if (!freest || entry_is_freer(entry, freest))
+			freest = entry;
+	}
+	if (text->service_name && freest &&
+	    (services == EVENT_SERVICES_MAX || book->count == EVENT_ENTRIES_MAX))
+		return freest;
+	if (book->count == EVENT_ENTRIES_MAX)
+		return NULL;
+	book->entries[book->count] = (struct event_entry){
+		.type = text->type, .reason = text->reason, .action = text->action};
+	return &book->entries[book->count++];
+}
+
+struct event_entry *event_book_add(struct event_book *book, const struct event_text *text,
+				   const struct event_time *now)
 {
 	struct event_entry *entry = entry_get_or_add(book, text);
 
 	if (!entry)
-		return false;
+		return NULL;
 	if (!entry->count)
 		entry->first = *now;
 	entry->count++;
@@ -36,7 +67,7 @@ bool event_book_add(struct event_book *book, const struct event_text *text,
 		       text->service_namespace ? text->service_namespace : "");
 	(void)snprintf(entry->service_name, sizeof(entry->service_name), "%s",
 		       text->service_name ? text->service_name : "");
-	return true;
+	return entry;
 }
 
 static void entry_refill(struct event_entry *entry, uint64_t now_ns)

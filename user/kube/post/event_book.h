@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The Kubernetes Events to post, and when. Each reason has one entry, which may be posted a few
- * times at once and then every few minutes. Events that are added in between are counted and posted
- * as a series. A failed post is retried for a while. No clock and no network in here.
+ * The Kubernetes Events to post, and when. Each reason has one entry for the Node and one for each
+ * of the first few Services. An entry may be posted a few times at once and then every few minutes.
+ * Events that are added in between are counted and posted as a series. A failed post is retried for
+ * a while. No clock and no network in here.
  */
 
 #include <stdbool.h>
@@ -13,12 +14,13 @@
 
 #include "fairlead/types.h"
 
-#define EVENT_REASONS_MAX 8
-#define EVENT_NOTE_SIZE   1024 /* the API server's limit, plus the NUL */
-#define EVENT_BURST       3
-#define EVENT_REFILL_NS   300000000000ULL /* interval after which one more may be posted */
-#define EVENT_RETRY_NS    10000000000ULL  /* doubled with each failure */
-#define EVENT_TRIES_MAX   6
+#define EVENT_ENTRIES_MAX  40
+#define EVENT_SERVICES_MAX 16   /* entries of one reason that are about Services */
+#define EVENT_NOTE_SIZE    1024 /* the API server's limit, plus the NUL */
+#define EVENT_BURST        3
+#define EVENT_REFILL_NS    300000000000ULL /* interval after which one more may be posted */
+#define EVENT_RETRY_NS     10000000000ULL  /* doubled with each failure */
+#define EVENT_TRIES_MAX    6
 
 /* What an Event says; type, reason and action are static. */
 struct event_text {
@@ -50,13 +52,18 @@ struct event_entry {
 };
 
 struct event_book {
-	struct event_entry entries[EVENT_REASONS_MAX];
+	struct event_entry entries[EVENT_ENTRIES_MAX];
 	size_t count;
 };
 
-/* Adds an event. Returns false if there are too many reasons, which is a bug of ours. */
-bool event_book_add(struct event_book *book, const struct event_text *text,
-		    const struct event_time *now);
+/*
+ * Adds an event and returns its entry. A Service for which its reason has no entry left gets one
+ * that has nothing to post, with what that has left to spend; if all have something, its event
+ * takes the place of the latest one of another Service, as part of its series. NULL: there are too
+ * many reasons, which is a bug of ours.
+ */
+struct event_entry *event_book_add(struct event_book *book, const struct event_text *text,
+				   const struct event_time *now);
 
 /*
  * Returns the next entry to post; the caller must report the result with event_book_record_result.

@@ -23,6 +23,8 @@
 struct post {
 	struct event_poster *poster;
 	struct kube_call *call; /* NULL: no post is in flight */
+	/* What it is about, for the log: at its end, the entry may be about another Service. */
+	char object[2 * NAME_SIZE + 16];
 	bool has_logged_failure;
 };
 
@@ -31,7 +33,7 @@ struct event_poster {
 	struct kube_client *client;
 	struct event_poster_options options;
 	struct event_book book;
-	struct post posts[EVENT_REASONS_MAX]; /* one per entry of the book */
+	struct post posts[EVENT_ENTRIES_MAX]; /* one per entry of the book */
 };
 
 /* The time in the API's MicroTime format. */
@@ -143,20 +145,17 @@ static void poster_end_post(struct post *post, enum event_result result, const c
 	struct event_poster *poster = post->poster;
 	struct event_entry *entry = &poster->book.entries[post - poster->posts];
 
+	bool is_given_up = !event_book_record_result(entry, result, clock_now_ns());
+
 	post->call = NULL;
-	if (result == EVENT_POSTED) {
+	if (result == EVENT_POSTED)
 		poster_count(poster, "posted");
-	} else if (*entry->service_name) {
+	else
 		log_write(post->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
-			  "cannot post the Event %s of Service %s/%s: %s; continuing without it",
-			  entry->reason, entry->service_namespace, entry->service_name, why);
-	} else {
-		log_write(post->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
-			  "cannot post the Event %s of Node %s: %s; continuing without it",
-			  entry->reason, poster->options.node_name, why);
-	}
+			  "cannot post the Event %s of %s: %s; %s", entry->reason, post->object,
+			  why, is_given_up ? "continuing without it" : "trying again");
 	post->has_logged_failure = result != EVENT_POSTED;
-	if (!event_book_record_result(entry, result, clock_now_ns()))
+	if (is_given_up)
 		poster_count(poster, "failed");
 	poster_post_soon(poster, 0);
 }
@@ -178,6 +177,12 @@ static void poster_begin_post(struct event_poster *poster, struct event_entry *e
 		.verb = "create", .path = path, .body = body, .total_s = POST_S};
 
 	(void)snprintf(path, sizeof(path), EVENTS_PATH, event_namespace(entry));
+	if (*entry->service_name)
+		(void)snprintf(post->object, sizeof(post->object), "Service %s/%s",
+			       entry->service_namespace, entry->service_name);
+	else
+		(void)snprintf(post->object, sizeof(post->object), "Node %s",
+			       poster->options.node_name);
 	if (body)
 		post->call = kube_client_send(poster->client, &request, &call_events, post);
 	if (!post->call)
@@ -205,7 +210,7 @@ struct event_poster *event_poster_new(uv_loop_t *loop, struct kube_client *clien
 		return NULL;
 	poster->client = client;
 	poster->options = *options;
-	for (size_t i = 0; i < EVENT_REASONS_MAX; i++)
+	for (size_t i = 0; i < EVENT_ENTRIES_MAX; i++)
 		poster->posts[i].poster = poster;
 	(void)uv_timer_init(loop, &poster->timer);
 	poster->timer.data = poster;
@@ -215,16 +220,15 @@ struct event_poster *event_poster_new(uv_loop_t *loop, struct kube_client *clien
 void event_poster_post(struct event_poster *poster, const struct event_text *text)
 {
 	const struct event_time now = {clock_now_ns(), clock_realtime_ns()};
+	const struct event_entry *entry;
 
 	if (!poster)
 		return;
-	if (!event_book_add(&poster->book, text, &now))
+	entry = event_book_add(&poster->book, text, &now);
+	if (!entry)
 		log_debug("the Event %s is not posted: there are too many kinds", text->reason);
-	for (size_t i = 0; i < poster->book.count; i++) {
-		if (poster->book.entries[i].reason == text->reason &&
-		    poster->book.entries[i].count > 1)
-			poster_count(poster, "folded");
-	}
+	else if (entry->count > 1)
+		poster_count(poster, "folded");
 	poster_post_soon(poster, 0);
 }
 
@@ -242,7 +246,7 @@ void event_poster_close(struct event_poster *poster)
 {
 	if (!poster)
 		return;
-	for (size_t i = 0; i < EVENT_REASONS_MAX; i++) {
+	for (size_t i = 0; i < EVENT_ENTRIES_MAX; i++) {
 		if (poster->posts[i].call)
 			kube_call_cancel(poster->posts[i].call);
 	}
