@@ -127,8 +127,8 @@ def test_a_port_that_no_slice_has_is_reported(make):
     agent.folder.write("slices", slice_("web", ["10.244.9.1"], [
         {"name": "tpc", "port": 8080, "protocol": "TCP"}, {"name": "udp", "port": 8080, "protocol": "UDP"}]))
     agent.start()
-    assert ('web.yaml:1: Service default/web: spec.ports[0] has no endpoint, for no EndpointSlice of it has a port '
-            '"tcp" (TCP); they have "tpc" (TCP), "udp" (UDP): name one like the other' in agent.text())
+    assert ('web.yaml:1: Service default/web: spec.ports[0] gets no traffic: none of the Service\'s EndpointSlices '
+            'has a port "tcp" (TCP), they have "tpc" (TCP), "udp" (UDP); make the names match' in agent.text())
 
 
 # Refusing.
@@ -140,7 +140,20 @@ def test_with_strict_a_mistake_at_the_start_ends_the_agent_with_its_sentence(mak
     agent.folder.write("good", service("good", next_vip(4)))
     assert agent.end_status() == 1
     assert "web.yaml:1: Service default/web: unknown field spec.prots, did you mean ports?" in agent.text()
-    assert f"--strict: correct the mistakes in {agent.folder.path} that are named above" in agent.text()
+    assert f"--strict: correct the 1 mistake in {agent.folder.path} that is named above" in agent.text()
+
+
+def test_with_strict_every_mistake_at_the_start_can_be_read_however_many_there_are(make):
+    agent = make("--strict")
+    for number in range(30):
+        agent.folder.write(f"web-{number}", service(f"web-{number}", next_vip(4), prots=[]))
+        agent.folder.write(f"bad-{number}", {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"B{number}"}})
+    assert agent.end_status() == 1
+    for number in range(30):
+        assert f"web-{number}.yaml:1: Service default/web-{number}: unknown field spec.prots" in agent.text()
+        assert f"bad-{number}.yaml:1: " in agent.text()
+    told = len([line for line in agent.log if ".yaml:1: " in line])
+    assert f"--strict: correct the {told} mistakes in {agent.folder.path} that are named above" in agent.text()
 
 
 def test_with_strict_a_change_with_a_mistake_is_refused_and_the_state_before_it_stays(make):

@@ -193,7 +193,7 @@ static void a_text_that_loses_its_place_tells_its_count_first(void **state)
 		when_said(logged, messages[i]);
 	}
 	assert_int_equal(logged->count, LOG_FOLD_KINDS + 2);
-	assert_string_equal(logged->lines[LOG_FOLD_KINDS], "W old (repeated 1 times in 0.1 s)");
+	assert_string_equal(logged->lines[LOG_FOLD_KINDS], "W old (repeated once in 0.1 s)");
 	then_logged(logged, LOG_FOLD_KINDS + 2, "W new 63");
 }
 
@@ -284,7 +284,7 @@ static void a_message_of_full_length_keeps_its_count(void **state)
 	when_said(logged, message);
 	log_fold_flush(&logged->fold, logged->now_ms);
 	assert_int_equal(logged->count, 2);
-	assert_non_null(strstr(logged->lines[1], " (repeated 1 times in 0.0"));
+	assert_non_null(strstr(logged->lines[1], " (repeated once in 0.0"));
 }
 
 static void text_has_klogs_header(void **state)

@@ -82,6 +82,7 @@ static int when_tried(struct fixture *fixture, const char *dir)
 		.is_strict = fixture->is_strict,
 		.service_cidrs = &fixture->range,
 		.service_cidr_count = fixture->range.prefix != 0,
+		.state_dir = fixture->range.prefix ? fixture->root : NULL,
 	};
 
 	return source_manifests_open(&fixture->loop, &options, fixture->model, &events,
@@ -633,6 +634,24 @@ static void a_service_that_another_file_has_as_well_keeps_an_address(void **stat
 	assert_string_equal(cluster_ip_of(fixture, "a"), "10.0.0.2");
 }
 
+static void a_service_that_was_rejected_at_the_start_finds_its_address(void **state)
+{
+	struct fixture *fixture = *state;
+	char path[128];
+
+	given_range(fixture, "10.0.0.0/24");
+	(void)snprintf(path, sizeof(path), "%s/cluster-ips", fixture->root);
+	write_path(path, "default/a 10.0.0.77\n");
+	when_written(fixture, "a.yaml", BARE_SERVICE("a", "0"));
+	when_opened(fixture);
+	assert_int_equal(fixture->rejected, 1);
+	when_written(fixture, "b.yaml", BARE_SERVICE("b", "1"));
+	then_port(fixture, "b", 1);
+	when_written(fixture, "a.yaml", BARE_SERVICE("a", "1"));
+	then_port(fixture, "a", 1);
+	assert_string_equal(cluster_ip_of(fixture, "a"), "10.0.0.77");
+}
+
 #define SLICE(name, service, ports)                                                       \
 	"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"       \
 	"metadata: {name: " name ", labels: {kubernetes.io/service-name: " service "}}\n" \
@@ -727,6 +746,7 @@ int main(void)
 		manifests_test(a_service_for_which_there_is_no_address_is_warned_about),
 		manifests_test(a_service_for_which_there_was_no_address_gets_that_of_one_that_goes),
 		manifests_test(a_service_that_another_file_has_as_well_keeps_an_address),
+		manifests_test(a_service_that_was_rejected_at_the_start_finds_its_address),
 		manifests_test(a_port_that_no_slice_has_is_warned_about_when_all_files_are_read),
 		manifests_test(a_service_without_endpoints_has_no_port_to_match),
 		manifests_test(with_strict_a_port_that_no_slice_has_is_an_error_at_the_start),

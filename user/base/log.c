@@ -23,6 +23,7 @@ static void lost_lines_write(void);
 static enum log_level max_level = LOG_INFO;
 static enum log_format line_format = LOG_FORMAT_TEXT;
 static bool is_folding;
+static bool is_fold_paused;
 static struct log_fold repeats = {.write = line_write};
 static uint64_t lost_lines; /* since the last that was written */
 static bool is_line_cut;    /* the last thing written is the beginning of a line */
@@ -40,6 +41,17 @@ void log_set_format(enum log_format format)
 void log_fold_repeats(void)
 {
 	is_folding = true;
+}
+
+void log_fold_pause(void)
+{
+	log_repeats_flush();
+	is_fold_paused = true;
+}
+
+void log_fold_resume(void)
+{
+	is_fold_paused = false;
 }
 
 uint64_t log_repeats_wait_ms(void)
@@ -142,7 +154,7 @@ static void message_write(const char *site, enum log_level level, int err, const
 	if (err)
 		(void)snprintf(message + length, sizeof(message) - length, ": %s", strerror(-err));
 	/* Who asks for details wants each of them. */
-	if (is_folding && level != LOG_DEBUG)
+	if (is_folding && !is_fold_paused && level != LOG_DEBUG)
 		log_fold_log(&repeats, site, level, message, clock_now_ns() / NS_PER_MS);
 	else
 		line_write(level, message, 1, NULL);

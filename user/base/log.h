@@ -34,6 +34,13 @@ void log_set_format(enum log_format format);
  */
 void log_fold_repeats(void);
 
+/*
+ * In between, every message is logged: for what ends by itself, and of which each line is worth
+ * reading, such as the mistakes in a folder of manifests.
+ */
+void log_fold_pause(void);
+void log_fold_resume(void);
+
 /* Milliseconds until the next count is due; 0: nothing is counted. */
 uint64_t log_repeats_wait_ms(void);
 

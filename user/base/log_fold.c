@@ -104,6 +104,8 @@ static void kind_write_suffix(const struct log_fold_kind *kind, uint64_t now_ms,
 		(void)snprintf(suffix, SUFFIX_SIZE, " (and %u more like it in %.1f s%s%s%s)",
 			       kind->held - 1, seconds, *kind->names ? ": " : "", kind->names,
 			       kind->has_more_names ? ", ..." : "");
+	else if (repeats == 1)
+		(void)snprintf(suffix, SUFFIX_SIZE, " (repeated once in %.1f s)", seconds);
 	else if (repeats)
 		(void)snprintf(suffix, SUFFIX_SIZE, " (repeated %u times in %.1f s)", repeats,
 			       seconds);

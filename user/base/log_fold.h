@@ -7,8 +7,8 @@
  * back, and when the window ends (or the kind's place is needed) one line says what: the first
  * message that was held back, how many more there were, and the names that tell some of them apart.
  * A message is forgotten, and may be logged at once again, after a window in which it was not
- * repeated. So no message is lost, and a fault that a thousand objects have a thousand times a
- * second takes a line per window. The caller supplies the time.
+ * repeated. So no count is lost, and a fault that a thousand objects have a thousand times a second
+ * takes a line per window; the texts of most of them are lost. The caller supplies the time.
  */
 
 #include <stdbool.h>

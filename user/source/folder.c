@@ -47,8 +47,7 @@ struct service_touch {
 struct reading {
 	struct folder *folder;
 	const char *path;
-	unsigned int line;     /* of the current object */
-	unsigned int mistakes; /* warnings and unusable objects so far */
+	unsigned int line; /* of the current object */
 	struct staging staging;
 };
 
@@ -176,33 +175,38 @@ static void manifest_forget(struct folder *folder, struct manifest *manifest)
 	free(manifest);
 }
 
-/* The new content of a file is not used; that was logged. */
-static void folder_refuse(struct folder *folder)
+/* An object or a file's new content is not used; that was logged. */
+static void folder_reject(struct folder *folder)
 {
-	folder->refusals++;
+	folder->rejects++;
 	folder->events->rejected(folder->events->context);
+}
+
+/* What is not used because of a mistake of its own. */
+static void folder_reject_mistake(struct folder *folder)
+{
+	folder->mistakes++;
+	folder_reject(folder);
 }
 
 static void folder_on_problem(const char *text, void *context)
 {
-	struct reading *reading = context;
-	const struct source_events *events = reading->folder->events;
+	const struct reading *reading = context;
 
-	reading->mistakes++;
 	log_warning("%s:%u: %s", reading->path, reading->line, text);
-	events->rejected(events->context);
+	folder_reject_mistake(reading->folder);
 }
 
 static void folder_on_warning(enum manifest_warning warning, unsigned int line, const char *text,
 			      void *context)
 {
-	struct reading *reading = context;
+	const struct reading *reading = context;
 	const struct source_events *events = reading->folder->events;
 
 	if (warning == WARNING_NO_CLUSTER_IP &&
 	    cluster_ips_has_ranges(reading->folder->cluster_ips))
 		return;
-	reading->mistakes++;
+	reading->folder->mistakes++;
 	log_warning("%s:%u: %s", reading->path, line, text);
 	if (events->warned)
 		events->warned(manifest_warning_word(warning), events->context);
@@ -269,8 +273,9 @@ static void content_decode(struct folder *folder, struct manifest *manifest, con
 				  .path = path,
 				  .staging = {&folder->ledger, &manifest->provider, NULL}};
 	struct items_error error = {};
+	unsigned int mistakes_before = folder->mistakes;
 	int err = text_decode(&reading, content, &error);
-	bool is_refused = !err && folder->is_strict && reading.mistakes;
+	bool is_refused = !err && folder->is_strict && folder->mistakes != mistakes_before;
 
 	if (!err && !is_refused)
 		err = staging_commit(&reading.staging);
@@ -279,13 +284,14 @@ static void content_decode(struct folder *folder, struct manifest *manifest, con
 		log_warning("%s: refused because of --strict; the objects it had before stay in "
 			    "use",
 			    path);
-		folder_refuse(folder);
+		folder_reject(folder);
 	} else if (err == -EINVAL) {
 		log_warning("%s:%u: cannot parse it: %s; the objects it had before stay in use",
 			    path, error.line, error.text);
-		folder_refuse(folder);
+		folder_reject_mistake(folder);
 	} else if (err) {
 		manifest->hash = 0;
+		folder->rejects++;
 		(void)log_err(err, "cannot use all of %s, trying again when it changes", path);
 	}
 }
@@ -300,7 +306,7 @@ static void manifest_fail(struct folder *folder, struct manifest *manifest, cons
 	manifest->err = err;
 	log_warning("cannot read %s (%s); the objects it had before stay in use", path,
 		    err == -EINVAL ? "not a regular file" : strerror(-err));
-	folder_refuse(folder);
+	folder_reject_mistake(folder);
 }
 
 /* The path of a file in the folder; the caller frees it. Logs. */
@@ -444,15 +450,16 @@ static void service_warn(struct folder *folder, const struct object *service,
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	text_make_plain(text);
+	folder->mistakes++;
 	log_warning("%s/%s:%u: Service %s/%s: %s", folder->dir, file, service->service.line,
 		    service->namespace_, service->name, text);
 	if (folder->events->warned)
 		folder->events->warned(manifest_warning_word(warning), folder->events->context);
 }
 
-/* Gives a Service its ClusterIPs. Returns the number of warnings. */
-static unsigned int service_complete(struct folder *folder, const char *namespace_,
-				     const char *name, bool *is_waiting)
+/* Gives a Service its ClusterIPs. */
+static void service_complete(struct folder *folder, const char *namespace_, const char *name,
+			     bool *is_waiting)
 {
 	struct model *model = folder->ledger.model;
 	bool has_waited = *is_waiting;
@@ -462,7 +469,7 @@ static unsigned int service_complete(struct folder *folder, const char *namespac
 
 	*is_waiting = err == -EADDRNOTAVAIL;
 	if (has_waited && *is_waiting)
-		return 0; /* warned about before */
+		return; /* warned about before */
 	service = model_service(model, namespace_, name);
 	owner = cluster_ips_owner(folder->cluster_ips, model, service);
 	if (*is_waiting)
@@ -475,9 +482,9 @@ static unsigned int service_complete(struct folder *folder, const char *namespac
 			      namespace_, name);
 	if (owner)
 		service_warn(folder, service, WARNING_CLUSTER_IP_TAKEN,
-			     "its clusterIP was chosen for Service %s before: write another",
+			     "its clusterIP is already the one chosen for Service %s; write a "
+			     "different one",
 			     owner);
-	return *is_waiting + (owner != NULL);
 }
 
 /* Whether a slice has the Service's port; collects the names of those that it has. */
@@ -499,12 +506,11 @@ static bool slice_has_port(const struct slice_object *slice, const struct servic
 	return is_found;
 }
 
-/* Warns about ports that the Service's slices do not have. Returns the number of warnings. */
-static unsigned int service_match_ports(struct folder *folder, const struct object *service)
+/* Warns about ports that the Service's slices do not have. */
+static void service_match_ports(struct folder *folder, const struct object *service)
 {
 	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
 	int count = model_slices(folder->ledger.model, service, &slices);
-	unsigned int warnings = 0;
 
 	for (size_t i = 0; i < service->service.port_count; i++) {
 		const struct service_port *port = &service->service.ports[i];
@@ -522,12 +528,10 @@ static unsigned int service_match_ports(struct folder *folder, const struct obje
 			continue;
 		service_warn(
 			folder, service, WARNING_PORT_UNMATCHED,
-			"spec.ports[%zu] has no endpoint, for no EndpointSlice of it has a port "
-			"\"%s\" (%s); they have %s: name one like the other",
+			"spec.ports[%zu] gets no traffic: none of the Service's EndpointSlices "
+			"has a port \"%s\" (%s), they have %s; make the names match",
 			i, port->name, proto_name(port->proto), names.count ? names.text : "none");
-		warnings++;
 	}
-	return warnings;
 }
 
 static bool service_is_served(const struct object *service)
@@ -536,27 +540,25 @@ static bool service_is_served(const struct object *service)
 	       !labels_get(&service->labels, LABEL_PROXY_NAME);
 }
 
-/* Returns the number of warnings. */
-static unsigned int service_settle(struct folder *folder, struct service_touch *touch)
+static void service_settle(struct folder *folder, struct service_touch *touch)
 {
 	struct model *model = folder->ledger.model;
 	const char *name = strchr(touch->key, '/') + 1;
 	auto_cleanup(cleanup_free) char *namespace_ =
 		strndup(touch->key, (size_t)(name - 1 - touch->key));
 	const struct object *service = namespace_ ? model_service(model, namespace_, name) : NULL;
-	unsigned int warnings;
+	bool has_waited = touch->is_waiting;
 
 	if (namespace_ && !service && touch->has_slice)
 		log_info("there are EndpointSlices of Service %s, but no manifest has it",
 			 touch->key);
 	if (!service || !service_is_served(service)) {
 		touch->is_waiting = false;
-		return 0;
+		return;
 	}
-	if (touch->is_waiting)
-		return service_complete(folder, namespace_, name, &touch->is_waiting);
-	warnings = service_complete(folder, namespace_, name, &touch->is_waiting);
-	return warnings + service_match_ports(folder, model_service(model, namespace_, name));
+	service_complete(folder, namespace_, name, &touch->is_waiting);
+	if (!has_waited)
+		service_match_ports(folder, model_service(model, namespace_, name));
 }
 
 static int touch_compare(const struct service_touch *a, const struct service_touch *b)
@@ -564,17 +566,16 @@ static int touch_compare(const struct service_touch *a, const struct service_tou
 	return strcmp(a->key, b->key);
 }
 
-unsigned int folder_settle(struct folder *folder)
+void folder_settle(struct folder *folder)
 {
 	struct service_touch *touch, *next;
-	unsigned int warnings = 0;
 
 	/* In an order that does not depend on which files they are in. */
 	HASH_SORT(folder->touched, touch_compare);
 	HASH_ITER (hh, folder->touched, touch, next) {
 		if (touch->is_waiting && !folder->ledger.removed)
 			continue;
-		warnings += service_settle(folder, touch);
+		service_settle(folder, touch);
 		if (touch->is_waiting)
 			continue;
 		HASH_DEL(folder->touched, touch);
@@ -582,7 +583,6 @@ unsigned int folder_settle(struct folder *folder)
 	}
 	folder->ledger.removed = false;
 	cluster_ips_keep(folder->cluster_ips);
-	return warnings;
 }
 
 bool folder_is_unreadable(const struct folder *folder, const char *name)

@@ -21,7 +21,8 @@ struct folder {
 	struct cluster_ips *cluster_ips;
 	struct service_touch *touched; /* Services to look at when all files are read */
 	bool is_strict;                /* see struct manifests_options */
-	unsigned int refusals;         /* how often a file's new content was not used */
+	unsigned int mistakes;         /* warnings, and what could not be used */
+	unsigned int rejects;          /* files and objects that could not be used */
 };
 
 /* Takes ownership of `cluster_ips`. */
@@ -57,9 +58,9 @@ int folder_scan(struct folder *folder);
 
 /*
  * To be called when the files that have changed are read: chooses ClusterIPs for Services, and
- * warns about what only several files together show. Returns the number of warnings.
+ * warns about what only several files together show.
  */
-unsigned int folder_settle(struct folder *folder);
+void folder_settle(struct folder *folder);
 
 /* True if the file exists but cannot be opened or read. */
 bool folder_is_unreadable(const struct folder *folder, const char *name);

@@ -260,7 +260,7 @@ static void changes_report(struct manifests *source, uint64_t woken_ns)
 		(void)uv_timer_start(&source->timer, manifests_on_timer, PATIENCE_MS, PATIENCE_MS);
 	if (!source->folder.ledger.changed)
 		return;
-	(void)folder_settle(&source->folder);
+	folder_settle(&source->folder);
 	source->folder.ledger.changed = false;
 	source->events.changed(woken_ns, source->events.context);
 }
@@ -339,10 +339,26 @@ static void manifests_freep(struct manifests **source)
 		manifests_free(*source);
 }
 
+/*
+ * Reads all files. Each mistake in them is logged, however many there are: who starts the agent
+ * with --strict has to correct each. Returns 0 or a negative errno.
+ */
+static int manifests_read(struct manifests *source)
+{
+	int err;
+
+	log_fold_pause();
+	err = folder_scan(&source->folder);
+	if (!err)
+		folder_settle(&source->folder);
+	log_fold_resume();
+	return err;
+}
+
 /* Watches before reading: a change in between is read twice, never missed. Logs. */
 static int manifests_open(struct manifests *source)
 {
-	unsigned int warnings;
+	struct folder *folder = &source->folder;
 	int err;
 
 	source->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -357,21 +373,21 @@ static int manifests_open(struct manifests *source)
 			       source->dir);
 	if (err)
 		return log_err(err, "cannot watch the folder of manifests %s", source->dir);
-	err = folder_scan(&source->folder);
+	err = manifests_read(source);
 	if (err)
 		return log_err(err, "cannot read the folder of manifests %s", source->dir);
-	warnings = folder_settle(&source->folder);
-	if (source->folder.is_strict && (source->folder.refusals || warnings)) {
-		(void)log_err(0, "--strict: correct the mistakes in %s that are named above",
-			      source->dir);
+	if (folder->is_strict && folder->mistakes) {
+		(void)log_err(0, "--strict: correct the %u mistake%s in %s that %s named above",
+			      folder->mistakes, folder->mistakes == 1 ? "" : "s", source->dir,
+			      folder->mistakes == 1 ? "is" : "are");
 		return -EINVAL;
 	}
-	/* A file that cannot be used now may have had Services, and get them back. */
-	if (!source->folder.refusals) {
-		cluster_ips_forget_others(source->folder.cluster_ips, source->folder.ledger.model);
-		cluster_ips_keep(source->folder.cluster_ips);
+	/* A file or an object that cannot be used now may be of a Service, and be corrected. */
+	if (!folder->rejects) {
+		cluster_ips_forget_others(folder->cluster_ips, folder->ledger.model);
+		cluster_ips_keep(folder->cluster_ips);
 	}
-	source->folder.ledger.changed = false;
+	folder->ledger.changed = false;
 	return 0;
 }
 
