@@ -327,6 +327,31 @@ static void documents_lists_marks_and_line_ends_are_read_in_yaml(void **state)
 	model_free(outcome.model);
 }
 
+/* Each line is counted once; two seconds are many times what that takes. */
+static void many_documents_in_json_take_no_longer_for_their_number(void **state)
+{
+	static const char document[] =
+		"{\n\"kind\": \"Pod\",\n\"apiVersion\": \"v2\",\n\n\n\n\n\n\n\"items\":\n1}\n";
+	const unsigned int count = 20000;
+	const size_t size = sizeof(document) - 1;
+	char *text = malloc(count * size);
+	struct outcome outcome;
+	clock_t begun;
+
+	(void)state;
+	assert_non_null(text);
+	for (unsigned int i = 0; i < count; i++)
+		memcpy(text + i * size, document, size);
+	begun = clock();
+	outcome = when_read_bytes(JSON, text, count * size);
+	assert_true(clock() - begun < 2 * CLOCKS_PER_SEC);
+	assert_int_equal(outcome.err, 0);
+	assert_int_equal(outcome.items, count);
+	assert_int_equal(outcome.line, 11 * (count - 1) + 1);
+	free(text);
+	model_free(outcome.model);
+}
+
 static void lists_in_json_may_name_their_kind_behind_their_items(void **state)
 {
 	struct outcome outcome = when_read(
@@ -914,6 +939,7 @@ int main(void)
 		cmocka_unit_test(what_is_external_is_read),
 		cmocka_unit_test(a_bad_external_address_or_range_is_named_and_only_it_is_skipped),
 		cmocka_unit_test(documents_lists_marks_and_line_ends_are_read_in_yaml),
+		cmocka_unit_test(many_documents_in_json_take_no_longer_for_their_number),
 		cmocka_unit_test(lists_in_json_may_name_their_kind_behind_their_items),
 		cmocka_unit_test(aliases_and_merge_keys_stand_for_what_was_anchored),
 		cmocka_unit_test(a_large_mapping_is_merged_at_once),

@@ -18,7 +18,6 @@
 #define JSON_DEPTH_MAX 1000 /* cJSON's own limit */
 
 struct scanner {
-	const char *text;
 	const char *at;
 	const char *end;
 	const char *counted; /* `line` counts the newlines up to here */
@@ -29,6 +28,7 @@ struct scanner {
 /* The outermost object. */
 struct document {
 	const char *begin;
+	unsigned int line; /* of `begin` */
 	const char *items; /* the list's "[", or NULL */
 	cJSON *head;       /* its other members; only kind and apiVersion have their values */
 };
@@ -38,13 +38,9 @@ static void document_fini(struct document *document)
 	cJSON_Delete(document->head);
 }
 
-/* The line that `at` is on. Fast for ascending positions. */
+/* The line that `at` is on, which is not before the position last asked for. */
 static unsigned int scanner_line(struct scanner *scanner, const char *at)
 {
-	if (at < scanner->counted) {
-		scanner->counted = scanner->text;
-		scanner->line = 1;
-	}
 	while ((scanner->counted =
 			memchr(scanner->counted, '\n', (size_t)(at - scanner->counted)))) {
 		scanner->counted++;
@@ -280,6 +276,7 @@ static int document_scan(struct scanner *scanner, struct document *document)
 	int err;
 
 	document->begin = scanner->at;
+	document->line = scanner_line(scanner, scanner->at);
 	document->head = cJSON_CreateObject();
 	if (!document->head)
 		return -ENOMEM;
@@ -348,6 +345,8 @@ static int document_deliver(struct scanner *scanner, const struct items_receiver
 	if (err)
 		return err;
 	end = scanner->at;
+	scanner->counted = document.begin;
+	scanner->line = document.line;
 	kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(document.head, "kind"));
 	api_version = cJSON_GetObjectItemCaseSensitive(document.head, "apiVersion");
 	if (!kind_is_list(kind)) {
@@ -363,8 +362,7 @@ static int document_deliver(struct scanner *scanner, const struct items_receiver
 	}
 	scanner->at = end;
 	if (receiver->list)
-		receiver->list(document.head, scanner_line(scanner, document.begin),
-			       receiver->context);
+		receiver->list(document.head, document.line, receiver->context);
 	return 0;
 }
 
@@ -372,8 +370,7 @@ int json_items(const char *text, size_t size, const struct items_receiver *recei
 	       struct items_error *ret_error)
 {
 	static const char mark[] = {'\xef', '\xbb', '\xbf'}; /* byte order mark */
-	struct scanner scanner = {.text = text,
-				  .at = text,
+	struct scanner scanner = {.at = text,
 				  .end = text + size,
 				  .counted = text,
 				  .line = 1,
