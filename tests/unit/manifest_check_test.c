@@ -118,6 +118,10 @@ static void a_field_that_the_api_does_not_have_is_named_with_what_was_meant(void
 		 "3: List: unknown field itmes, did you mean items?\n"},
 		{"{\"apiVersion\": \"v1\",\n \"itmes\": [],\n \"kind\": \"List\"}",
 		 "2: List: unknown field itmes, did you mean items?\n"},
+		{"apiVersion: v1\nitems: []\nkind: ServiceList\nmetdata: {}\n",
+		 "4: ServiceList: unknown field metdata, did you mean metadata?\n"},
+		{"{\"apiVersion\": \"v1\",\n \"metdata\": {}, \"kind\": \"ServiceList\", \"items\": []}",
+		 "2: ServiceList: unknown field metdata, did you mean metadata?\n"},
 		{"{\"apiVersion\": \"v1\", \"kind\": \"NodeList\", \"items\": [\n\xef\xbb\xbf\x01"
 		 "{\"metadata\": {\"name\": \"a\"},\n\"sepc\": [[{}, [1]]]}]}",
 		 "3: Node a: unknown field sepc, did you mean spec?\n"},
@@ -131,6 +135,36 @@ static void a_field_that_the_api_does_not_have_is_named_with_what_was_meant(void
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		then_said(rows[i].text, "unknown-field", rows[i].expected);
+}
+
+static void what_is_no_mistake_is_not_named(void **state)
+{
+	static const char *const texts[] = {
+		"apiVersion: acme.io/v1\nkind: IPAllowList\nmetadata: {name: a}\nspec: {x: 1}\n",
+		"{\"apiVersion\": \"acme.io/v1\", \"kind\": \"IPAllowList\", \"spec\": {\"x\": 1}}",
+		SERVICE ", ipFamily: IPv4}}", /* of 1.16 to 1.19 */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		then_said(texts[i], "", "");
+}
+
+/* A value that is indented like its fields may have thousands of names, with nothing to suggest. */
+static void a_name_that_was_meant_is_sought_for_the_first_unknown_fields(void **state)
+{
+	char text[1024] = SERVICE;
+	struct outcome outcome;
+
+	(void)state;
+	for (unsigned int i = 0; i < 20; i++)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), ",\nport%02u: 1",
+			       i);
+	(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "}}");
+	outcome = when_checked(text, strlen(text));
+	assert_non_null(strstr(outcome.text, "unknown field spec.port11, did you mean ports?\n"));
+	assert_non_null(strstr(outcome.text, "unknown field spec.port12\n"));
+	assert_non_null(strstr(outcome.text, "unknown field spec.port19\n"));
 }
 
 static void what_an_api_server_would_add_or_refuse_is_asked_for(void **state)
@@ -226,6 +260,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_field_that_the_api_does_not_have_is_named_with_what_was_meant),
+		cmocka_unit_test(what_is_no_mistake_is_not_named),
+		cmocka_unit_test(a_name_that_was_meant_is_sought_for_the_first_unknown_fields),
 		cmocka_unit_test(what_an_api_server_would_add_or_refuse_is_asked_for),
 		cmocka_unit_test(names_with_unprintable_characters_are_fit_for_a_log),
 		cmocka_unit_test(what_clusters_print_and_the_demo_have_no_unknown_fields),

@@ -20,8 +20,10 @@ struct items_receiver {
 	int (*item)(const cJSON *item, const struct decode_defaults *defaults, unsigned int line,
 		    void *context);
 	/*
-	 * A list has been read whose members other than its items are those of `head`, borrowed; of
-	 * JSON only kind and apiVersion have their values there. NULL: not wanted.
+	 * A list has been read, whose members are those of `head`, borrowed: its array of items is
+	 * empty there, and of JSON only kind and apiVersion have their values. Any kind that ends
+	 * in "List" is a list; one without items may be an object of somebody else's. NULL: not
+	 * wanted.
 	 */
 	void (*list)(const cJSON *head, unsigned int line, void *context);
 	void *context;

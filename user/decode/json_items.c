@@ -30,7 +30,7 @@ struct document {
 	const char *begin;
 	unsigned int line; /* of `begin` */
 	const char *items; /* the list's "[", or NULL */
-	cJSON *head;       /* its other members; only kind and apiVersion have their values */
+	cJSON *head;       /* its members; only kind and apiVersion have their values */
 };
 
 static void document_fini(struct document *document)
@@ -253,6 +253,8 @@ static int document_scan_member(struct scanner *scanner, struct document *docume
 	if (!strcmp(key->valuestring, "items") && scanner->at < scanner->end &&
 	    *scanner->at == '[') {
 		document->items = scanner->at;
+		if (!cJSON_AddArrayToObject(document->head, "items"))
+			return -ENOMEM;
 		return scanner_skip_value(scanner);
 	}
 	if (!strcmp(key->valuestring, "kind") || !strcmp(key->valuestring, "apiVersion")) {
@@ -370,11 +372,8 @@ int json_items(const char *text, size_t size, const struct items_receiver *recei
 	       struct items_error *ret_error)
 {
 	static const char mark[] = {'\xef', '\xbb', '\xbf'}; /* byte order mark */
-	struct scanner scanner = {.at = text,
-				  .end = text + size,
-				  .counted = text,
-				  .line = 1,
-				  .error = ret_error};
+	struct scanner scanner = {
+		.at = text, .end = text + size, .counted = text, .line = 1, .error = ret_error};
 	int err;
 
 	if (size >= sizeof(mark) && !memcmp(text, mark, sizeof(mark)))

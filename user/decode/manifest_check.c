@@ -16,6 +16,9 @@
 #define TEXT_SIZE  1024
 #define NAME_PRINT 63 /* characters of a name in a message */
 
+/* Unknown fields of an object for which a name that was meant is sought. */
+#define SUGGESTIONS_MAX 12
+
 /*
  * The fields of Kubernetes' API, to release 1.34 and of the releases since 1.17 that still served
  * more. Below a path that is not here, anything may be: the values of a map, or what changes with
@@ -31,7 +34,7 @@ static const struct known_fields known_fields[] = {
 	{OBJECT_SERVICE, "", "apiVersion kind metadata spec status"},
 	{OBJECT_SERVICE, "spec",
 	 "allocateLoadBalancerNodePorts clusterIP clusterIPs externalIPs externalName "
-	 "externalTrafficPolicy healthCheckNodePort internalTrafficPolicy ipFamilies "
+	 "externalTrafficPolicy healthCheckNodePort internalTrafficPolicy ipFamilies ipFamily "
 	 "ipFamilyPolicy loadBalancerClass loadBalancerIP loadBalancerSourceRanges ports "
 	 "publishNotReadyAddresses selector sessionAffinity sessionAffinityConfig topologyKeys "
 	 "trafficDistribution type"},
@@ -89,6 +92,7 @@ struct check {
 	enum object_kind kind; /* or ANY_KIND */
 	const cJSON *item;
 	const char *kind_name;
+	unsigned int unknown_fields; /* found so far */
 };
 
 const char *manifest_warning_word(enum manifest_warning warning)
@@ -154,28 +158,18 @@ static void path_write(const struct place *place, char path[PATH_SIZE])
 		(void)snprintf(path + len, PATH_SIZE - len, "[%zu]", place->index);
 }
 
-/* Copies the next of the names into `name` and returns the rest of them; NULL: there is none. */
-static const char *name_next(const char *names, char name[NAME_PRINT + 1])
-{
-	size_t len = strcspn(names, " ");
-
-	if (!len)
-		return NULL;
-	(void)snprintf(name, NAME_PRINT + 1, "%.*s", (int)len, names);
-	return names + len + (names[len] == ' ');
-}
-
 static bool name_is_known(const char *names, const char *name)
 {
-	char known[NAME_PRINT + 1];
+	size_t len = strlen(name);
 
-	if (!names)
-		return true;
-	while ((names = name_next(names, known))) {
-		if (!strcmp(known, name))
+	for (; names && *names; names += *names == ' ') {
+		size_t known_len = strcspn(names, " ");
+
+		if (known_len == len && !memcmp(names, name, len))
 			return true;
+		names += known_len;
 	}
-	return false;
+	return !names;
 }
 
 /* The distance from which on another word is not what was meant. */
@@ -191,9 +185,13 @@ static bool name_nearest(const char *names, const char *name, char nearest[NAME_
 	bool is_found = false;
 	char known[NAME_PRINT + 1];
 
-	while ((names = name_next(names, known))) {
-		unsigned int distance = text_distance(known, name);
+	for (; *names; names += *names == ' ') {
+		int len = (int)strcspn(names, " ");
+		unsigned int distance;
 
+		(void)snprintf(known, sizeof(known), "%.*s", len, names);
+		names += len;
+		distance = text_distance(known, name);
 		if (distance >= least)
 			continue;
 		least = distance;
@@ -216,14 +214,18 @@ static const struct known_fields *name_elsewhere(enum object_kind kind, const ch
 	return NULL;
 }
 
-static void field_warn(const struct check *check, const struct known_fields *siblings,
+static void field_warn(struct check *check, const struct known_fields *siblings,
 		       const struct place *place, unsigned int line)
 {
-	const struct known_fields *elsewhere = name_elsewhere(check->kind, place->name);
+	bool is_suggesting = check->unknown_fields++ < SUGGESTIONS_MAX;
+	const struct known_fields *elsewhere =
+		is_suggesting ? name_elsewhere(check->kind, place->name) : NULL;
 	char path[PATH_SIZE], nearest[NAME_PRINT + 1];
 
 	path_write(place, path);
-	if (name_nearest(siblings->names, place->name, nearest))
+	if (!is_suggesting)
+		check_warn(check, WARNING_UNKNOWN_FIELD, line, "unknown field %s", path);
+	else if (name_nearest(siblings->names, place->name, nearest))
 		check_warn(check, WARNING_UNKNOWN_FIELD, line, "unknown field %s, did you mean %s?",
 			   path, nearest);
 	else if (elsewhere)
@@ -261,7 +263,7 @@ static const struct known_fields *fields_of_kind(enum object_kind kind)
 }
 
 /* Checks an object against the fields that it may have, or the objects of an array. */
-static void fields_check(const struct check *check, const struct known_fields *fields,
+static void fields_check(struct check *check, const struct known_fields *fields,
 			 const struct place *parent, const cJSON *node)
 {
 	struct place place = {.parent = parent};
@@ -445,10 +447,13 @@ void manifest_check(const cJSON *item, const struct decode_defaults *defaults, u
 void manifest_check_list(const cJSON *head, const struct manifest_warnings *warnings)
 {
 	const char *kind = cJSON_GetStringValue(field_get(head, "kind"));
-	const struct check check = {.warnings = warnings,
-				    .kind = ANY_KIND,
-				    .item = head,
-				    .kind_name = kind ? kind : "List"};
+	struct check check = {.warnings = warnings,
+			      .kind = ANY_KIND,
+			      .item = head,
+			      .kind_name = kind ? kind : "List"};
 
+	/* An object of somebody else's may be of a kind such as IPAllowList. */
+	if (strcmp(check.kind_name, "List") != 0 && !field_get(head, "items"))
+		return;
 	fields_check(&check, &list_fields, NULL, head);
 }

@@ -53,10 +53,10 @@ static int head_read_ahead(const struct yaml_reader *reader, cJSON *head)
 /*
  * Delivers the items of a list one by one. That needs the list's kind, which usually comes after
  * the items. `items` of an object that is not a list is skipped. `head` has the members that come
- * before the items.
+ * before the items, and gets an empty array of them.
  */
 static int items_deliver(struct yaml_reader *reader, const struct items_receiver *receiver,
-			 const cJSON *head)
+			 cJSON *head)
 {
 	auto_cleanup(cleanup_cjson) cJSON *whole_head = cJSON_CreateObject();
 	const char *kind = cjson_string(head, "kind");
@@ -80,6 +80,8 @@ static int items_deliver(struct yaml_reader *reader, const struct items_receiver
 	if (reader->event.type != YAML_SEQUENCE_START_EVENT || !kind_is_list(kind))
 		return yaml_skip_node(reader);
 	defaults = list_defaults(kind, api_version, buf);
+	if (!cJSON_AddArrayToObject(head, "items"))
+		return -ENOMEM;
 	for (;;) {
 		auto_cleanup(cleanup_cjson) cJSON *item = NULL;
 		unsigned int line;
