@@ -5,7 +5,7 @@
 
 /* The format of a sentence about what was found, for operators. */
 #define OTHER_PROXY_NOTE \
-	"kube-proxy has programmed this node too (%s): stop it, then run `kube-proxy --cleanup`"
+	"kube-proxy is on this node too (%s): stop it, then run `kube-proxy --cleanup`"
 
 /* kube-proxy's link in IPVS mode, to which all ClusterIPs are assigned. */
 #define OTHER_PROXY_LINK "kube-ipvs0"

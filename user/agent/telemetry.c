@@ -17,6 +17,9 @@
 #include "metrics/sli_metrics.h"
 #include "publish/publisher.h"
 
+/* How long it is believed what there is of another proxy: a query may take many milliseconds. */
+#define OTHER_PROXY_FRESH_NS (60 * NS_PER_S)
+
 static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
 
 #define FAMILY_COUNT (sizeof(families) / sizeof(families[0]))
@@ -73,20 +76,26 @@ static void telemetry_on_probe(const char *probe, unsigned int status, void *con
 	sli_metrics_checked(telemetry->slis, probe, "sync", health_is_alive(telemetry->health));
 }
 
-/* Asks at each scrape: what there was at the start may be gone, or have come since. */
+/* Asks again and again: what there was at the start may be gone, or have come since. */
 static void other_proxy_collect(FILE *out, void *context)
 {
+	struct telemetry *telemetry = context;
+	uint64_t now_ns = clock_now_ns();
 	char found[OTHER_PROXY_SIZE];
-	unsigned int kinds = other_proxy_find(found);
 
-	(void)context;
+	if (!telemetry->other_proxy_asked_ns ||
+	    now_ns - telemetry->other_proxy_asked_ns >= OTHER_PROXY_FRESH_NS) {
+		telemetry->other_proxy_kinds = other_proxy_find(found);
+		telemetry->other_proxy_asked_ns = now_ns;
+	}
 	exposition_family(out, "fairlead_other_proxy", METRIC_GAUGE,
 			  "Whether there is a kube-proxy on this node too (1), by what shows it.");
 	for (int kind = 0; kind < OTHER_PROXY_KINDS; kind++) {
 		const struct metric_label label = {
 			"kind", other_proxy_kind_word((enum other_proxy_kind)kind)};
 
-		exposition_sample(out, "fairlead_other_proxy", "", &label, 1, kinds >> kind & 1);
+		exposition_sample(out, "fairlead_other_proxy", "", &label, 1,
+				  telemetry->other_proxy_kinds >> kind & 1);
 	}
 }
 
@@ -119,7 +128,7 @@ static int metrics_open(struct telemetry *telemetry, uv_loop_t *loop)
 		fairlead_metrics_new(loop, telemetry->metrics, telemetry->kube_proxy, &source);
 	if (!telemetry->fairlead)
 		return -ENOMEM;
-	if (metrics_add_collector(telemetry->metrics, other_proxy_collect, NULL))
+	if (metrics_add_collector(telemetry->metrics, other_proxy_collect, telemetry))
 		return -ENOMEM;
 	return metrics_add_collector(telemetry->metrics, process_metrics_collect, NULL);
 }

@@ -30,6 +30,8 @@ struct telemetry {
 	struct health_ready_facts ready;
 	struct triggers triggers;
 	struct change_counts service_changes, endpoint_changes;
+	unsigned int other_proxy_kinds; /* what other_proxy_find found last */
+	uint64_t other_proxy_asked_ns;  /* when; 0: never */
 	/* Borrowed; the plane is NULL while there is none. */
 	const struct agent_options *options;
 	const struct agent_status *status;

@@ -80,7 +80,7 @@ def check_notice(cluster):
                   cgroup_root() / f"{cluster.lab.id}-outside")
     agent.start(ready=False)
     agent.wait_for_log("ready: ", READY)
-    found = [line for line in agent.log if "kube-proxy has programmed this node too" in line]
+    found = [line for line in agent.log if "kube-proxy is on this node too" in line]
     promise(len(found) == 1 and all(word in found[0] for word in (
         "nftables table ip kube-proxy", "nftables table ip6 kube-proxy", f"link {PROXY_LINK}")),
             "other proxies: an agent that starts names what it found of kube-proxy", *agent.log)
