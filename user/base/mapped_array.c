@@ -18,8 +18,15 @@ void *mapped_array_of(int map, size_t count, size_t size)
 	return array == MAP_FAILED ? NULL : array;
 }
 
-void mapped_array_free(void *array, size_t count, size_t size)
+const void *mapped_array_view(int map, size_t count, size_t size)
+{
+	const void *array = mmap(NULL, count * size, PROT_READ, MAP_SHARED, map, 0);
+
+	return array == MAP_FAILED ? NULL : array;
+}
+
+void mapped_array_free(const void *array, size_t count, size_t size)
 {
 	if (array)
-		(void)munmap(array, count * size);
+		(void)munmap((void *)array, count * size);
 }

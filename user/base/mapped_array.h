@@ -26,5 +26,8 @@ void *mapped_array_new(size_t count, size_t size);
  */
 void *mapped_array_of(int map, size_t count, size_t size);
 
+/* The same, for reading only. */
+const void *mapped_array_view(int map, size_t count, size_t size);
+
 /* Takes the same count and size as the call that made the array. NULL is fine. */
-void mapped_array_free(void *array, size_t count, size_t size);
+void mapped_array_free(const void *array, size_t count, size_t size);

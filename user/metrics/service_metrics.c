@@ -22,7 +22,7 @@ struct array_view {
 
 static void array_unmap(const struct array_view *view)
 {
-	mapped_array_free((void *)view->entries, view->count, view->entry_size);
+	mapped_array_free(view->entries, view->count, view->entry_size);
 }
 
 static struct array_view array_map(const struct fairlead_metrics_source *source, const char *name,
@@ -33,7 +33,7 @@ static struct array_view array_map(const struct fairlead_metrics_source *source,
 				  .entry_size = entry_size};
 
 	if (view.count)
-		view.entries = mapped_array_of(fd, view.count, entry_size);
+		view.entries = mapped_array_view(fd, view.count, entry_size);
 	return view;
 }
 
