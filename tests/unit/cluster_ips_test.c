@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/address.h"
@@ -258,6 +259,22 @@ static void a_service_that_comes_again_without_its_address_gets_the_same(void **
 	assert_string_equal(addresses_of(fixture, "web"), before);
 }
 
+static void what_could_not_be_written_is_written_later(void **state)
+{
+	struct fixture *fixture = *state;
+	char path[128], temporary[128];
+
+	(void)snprintf(path, sizeof(path), "%s/cluster-ips", fixture->dir);
+	(void)snprintf(temporary, sizeof(temporary), "%s/cluster-ips.new", fixture->dir);
+	assert_int_equal(mkdir(temporary, 0755), 0);
+	given_service(fixture, "web", NULL);
+	assert_int_equal(when_chosen(fixture, "web"), 0);
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_equal(rmdir(temporary), 0);
+	cluster_ips_keep(fixture->ips);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
 static void each_family_that_a_service_asks_for_gets_its_address(void **state)
 {
 	static const struct {
@@ -348,6 +365,7 @@ int main(void)
 		cluster_ips_test(a_restart_finds_the_same_whatever_came_first),
 		cluster_ips_test(an_address_that_was_chosen_stays_and_who_writes_it_later_is_named),
 		cluster_ips_test(a_service_that_comes_again_without_its_address_gets_the_same),
+		cluster_ips_test(what_could_not_be_written_is_written_later),
 		cluster_ips_test(each_family_that_a_service_asks_for_gets_its_address),
 		cluster_ips_test(whoever_needs_no_address_gets_none),
 		cluster_ips_test(lines_that_are_none_are_left_out_of_the_file),

@@ -161,7 +161,7 @@ static int choices_load(struct cluster_ips *ips)
 		return errno == ENOENT ? 0 : -errno;
 	while (!err && fgets(line, sizeof(line), file))
 		err = choice_read(ips, line);
-	return err;
+	return err ? err : ferror(file) ? -EIO : 0;
 }
 
 struct cluster_ips *cluster_ips_new(const struct cidr *ranges, size_t range_count,
@@ -484,7 +484,9 @@ static int choices_write(const struct cluster_ips *ips, const char *path)
 	for (const struct choice *choice = ips->by_name; choice; choice = choice->by_name.next)
 		(void)fprintf(file, "%s %s\n", choice_service(choice),
 			      address_format(&choice->addr, text));
-	return fflush(file) || fsync(fileno(file)) ? -errno : 0;
+	if (fflush(file) || fsync(fileno(file)))
+		return -errno;
+	return ferror(file) ? -EIO : 0;
 }
 
 void cluster_ips_keep(struct cluster_ips *ips)
@@ -495,7 +497,6 @@ void cluster_ips_keep(struct cluster_ips *ips)
 	written_forget(ips);
 	if (!ips->is_changed || !ips->path)
 		return;
-	ips->is_changed = false;
 	if (asprintf(&temporary, "%s.new", ips->path) < 0) {
 		temporary = NULL;
 		err = -ENOMEM;
@@ -504,7 +505,9 @@ void cluster_ips_keep(struct cluster_ips *ips)
 		err = choices_write(ips, temporary);
 	if (!err && rename(temporary, ips->path))
 		err = -errno;
-	if (err)
+	if (!err)
+		ips->is_changed = false;
+	else
 		(void)log_err(err,
 			      "cannot keep the ClusterIPs for the next start in %s, continuing",
 			      ips->path);

@@ -209,7 +209,9 @@ static int servers_write(const struct servers *servers, const char *path)
 		if (servers->items[i].is_learned)
 			(void)fprintf(file, "%s\n", servers->items[i].host);
 	}
-	return fflush(file) || fsync(fileno(file)) ? -errno : 0;
+	if (fflush(file) || fsync(fileno(file)))
+		return -errno;
+	return ferror(file) ? -EIO : 0;
 }
 
 /*
