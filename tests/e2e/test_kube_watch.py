@@ -556,6 +556,17 @@ def test_a_server_that_dies_again_soon_after_an_outage_is_followed_as_soon_as_it
     assert cluster.agent.backends_of(name) == {"10.244.9.2"}
 
 
+def test_a_resource_that_is_refused_after_an_outage_does_not_make_it_last(cluster):
+    server, agent = cluster.server, cluster.agent
+    server.stop_listening()
+    agent.wait_for_log("no API server answers as it should")
+    server.forbid("servicecidrs")
+    server.start_listening()
+    agent.wait_for_log("servicecidrs: HTTP 403", 30)
+    wait_for(lambda: "source-unreachable" not in agent.degraded(), "the end of the outage")
+    server.permit("servicecidrs")
+
+
 @pytest.mark.parametrize("other", [403, 404, 429, 500])
 def test_a_resource_that_fails_is_not_asked_more_often_because_another_is_answered(server, start, other):
     start(server)

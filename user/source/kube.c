@@ -514,14 +514,19 @@ static void kube_report_reachable(const struct kube_source *source, const char *
 		source->events.reachable(why, source->events.context);
 }
 
-/* The outage has ended when everything that was watched before is watched again. */
+/*
+ * The outage has ended when everything that was watched before is watched again. What the server
+ * refuses now is another matter, which the log has.
+ */
 static void kube_on_catch_up(uv_timer_t *timer)
 {
 	struct kube_source *source = timer->data;
 
 	for (size_t i = 0; i < RESOURCE_COUNT; i++) {
+		const struct reflector *reflector = source->watched[i].reflector;
+
 		if (watched_is_listed(source, (enum resource_id)i) &&
-		    !reflector_is_watching(source->watched[i].reflector))
+		    !reflector_is_watching(reflector) && !reflector_has_problem(reflector))
 			return;
 	}
 	(void)uv_timer_stop(timer);

@@ -628,6 +628,11 @@ bool reflector_is_watching(const struct reflector *reflector)
 	       uv_hrtime() - reflector->begun_ns > FORGETTING_NS;
 }
 
+bool reflector_has_problem(const struct reflector *reflector)
+{
+	return *reflector->problem;
+}
+
 static void reflector_on_closed(uv_handle_t *handle)
 {
 	struct reflector *reflector = handle->data;

@@ -69,5 +69,8 @@ bool reflector_has_listed(const struct reflector *reflector);
 /* True while the server sends what changes: nothing is missed. */
 bool reflector_is_watching(const struct reflector *reflector);
 
+/* True while a problem of its own is logged, such as a refusal: nothing is known of its end. */
+bool reflector_has_problem(const struct reflector *reflector);
+
 /* The loop frees it in its next turns. NULL is fine. */
 void reflector_close(struct reflector *reflector);
