@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/address.h"
@@ -174,6 +175,30 @@ static void each_address_is_chosen_once_until_there_is_none(void **state)
 	assert_string_equal(addresses_of(fixture, "one-more"), "");
 	model_remove(fixture->model, OBJECT_SERVICE, "shop", "web-3");
 	assert_int_equal(when_chosen(fixture, "one-more"), 0);
+}
+
+/* Those that wait for an address are many, where a range is full. */
+static void a_full_range_is_searched_once_a_batch(void **state)
+{
+	struct fixture *fixture = *state;
+	const char *why;
+	char name[16];
+	clock_t begun = 0;
+
+	given_ranges(fixture, "10.0.0.0/20", NULL);
+	for (unsigned int i = 0; i < 4093 + 5000; i++) {
+		if (i == 4093)
+			begun = clock();
+		(void)snprintf(name, sizeof(name), "web-%u", i);
+		given_service(fixture, name, NULL);
+		assert_int_equal(
+			cluster_ips_choose(fixture->ips, fixture->model, "shop", name, &why),
+			i < 4093 ? 0 : -EADDRNOTAVAIL);
+	}
+	assert_true(clock() - begun < 2 * CLOCKS_PER_SEC);
+	cluster_ips_keep(fixture->ips);
+	model_remove(fixture->model, OBJECT_SERVICE, "shop", "web-7");
+	assert_int_equal(when_chosen(fixture, name), 0);
 }
 
 static void the_lower_part_is_left_to_those_who_write_addresses(void **state)
@@ -361,6 +386,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cluster_ips_test(the_address_depends_on_the_name_alone),
 		cluster_ips_test(each_address_is_chosen_once_until_there_is_none),
+		cluster_ips_test(a_full_range_is_searched_once_a_batch),
 		cluster_ips_test(the_lower_part_is_left_to_those_who_write_addresses),
 		cluster_ips_test(a_restart_finds_the_same_whatever_came_first),
 		cluster_ips_test(an_address_that_was_chosen_stays_and_who_writes_it_later_is_named),

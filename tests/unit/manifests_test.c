@@ -618,6 +618,25 @@ static void a_service_for_which_there_was_no_address_gets_that_of_one_that_goes(
 	assert_string_equal(fixture->warned, "no-cluster-ip");
 }
 
+static void a_service_that_waits_gets_the_address_that_another_one_leaves(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_range(fixture, "10.0.0.0/30");
+	when_written(fixture, "a.yaml",
+		     "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
+		     "spec: {clusterIP: 10.0.0.2, ports: [{port: 1}]}\n");
+	when_written(fixture, "b.yaml", BARE_SERVICE("b", "1"));
+	when_opened(fixture);
+	then_settled(fixture);
+	assert_string_equal(cluster_ip_of(fixture, "b"), "");
+	when_written(fixture, "a.yaml",
+		     "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
+		     "spec: {clusterIP: 10.96.0.7, ports: [{port: 2}]}\n");
+	then_port(fixture, "a", 2);
+	assert_string_equal(cluster_ip_of(fixture, "b"), "10.0.0.2");
+}
+
 static void a_service_that_another_file_has_as_well_keeps_an_address(void **state)
 {
 	struct fixture *fixture = *state;
@@ -745,6 +764,7 @@ int main(void)
 		manifests_test(services_without_a_cluster_ip_get_one_that_others_do_not_have),
 		manifests_test(a_service_for_which_there_is_no_address_is_warned_about),
 		manifests_test(a_service_for_which_there_was_no_address_gets_that_of_one_that_goes),
+		manifests_test(a_service_that_waits_gets_the_address_that_another_one_leaves),
 		manifests_test(a_service_that_another_file_has_as_well_keeps_an_address),
 		manifests_test(a_service_that_was_rejected_at_the_start_finds_its_address),
 		manifests_test(a_port_that_no_slice_has_is_warned_about_when_all_files_are_read),

@@ -32,6 +32,7 @@ struct cluster_ips {
 	size_t range_count;
 	struct choice *by_addr, *by_name;
 	struct written *written; /* the addresses of the model's Services, during a batch */
+	bool is_full[2];         /* by family: none is free, until the batch ends */
 	bool is_changed;         /* the file has other choices */
 	char *path;              /* NULL: there is no file */
 };
@@ -379,6 +380,7 @@ static int family_choose(struct cluster_ips *ips, struct model *model, enum ip_f
 	auto_cleanup(cleanup_free) char *key =
 		key_alloc(family, service->namespace_, service->name);
 	const struct choice *own = choice_find(ips, family, service);
+	bool *is_full = &ips->is_full[family == FAMILY_IPV6];
 	bool is_found;
 
 	if (own) {
@@ -387,11 +389,12 @@ static int family_choose(struct cluster_ips *ips, struct model *model, enum ip_f
 	}
 	if (!key || (!ips->written && model_each(model, OBJECT_SERVICE, written_on_service, ips)))
 		return -ENOMEM;
-	is_found = address_search(ips, family, key + 1, ret_addr);
-	if (!is_found) {
+	is_found = !*is_full && address_search(ips, family, key + 1, ret_addr);
+	if (!is_found && !*is_full) {
 		cluster_ips_forget_others(ips, model);
 		is_found = address_search(ips, family, key + 1, ret_addr);
 	}
+	*is_full = !is_found;
 	if (!is_found) {
 		*ret_why = !has_range(ips, family) ? family == FAMILY_IPV4 ? "has no IPv4 range"
 									   : "has no IPv6 range"
@@ -495,6 +498,7 @@ void cluster_ips_keep(struct cluster_ips *ips)
 	int err = 0;
 
 	written_forget(ips);
+	memset(ips->is_full, 0, sizeof(ips->is_full));
 	if (!ips->is_changed || !ips->path)
 		return;
 	if (asprintf(&temporary, "%s.new", ips->path) < 0) {

@@ -34,7 +34,7 @@ struct manifest {
 
 /*
  * A Service that has changed, or whose EndpointSlices have; or one without a ClusterIP, for which
- * there was no address, until another Service has gone.
+ * there was no address, until another Service has left one.
  */
 struct service_touch {
 	bool has_slice;
@@ -573,7 +573,7 @@ void folder_settle(struct folder *folder)
 	/* In an order that does not depend on which files they are in. */
 	HASH_SORT(folder->touched, touch_compare);
 	HASH_ITER (hh, folder->touched, touch, next) {
-		if (touch->is_waiting && !folder->ledger.removed)
+		if (touch->is_waiting && !folder->ledger.freed)
 			continue;
 		service_settle(folder, touch);
 		if (touch->is_waiting)
@@ -581,7 +581,7 @@ void folder_settle(struct folder *folder)
 		HASH_DEL(folder->touched, touch);
 		free(touch);
 	}
-	folder->ledger.removed = false;
+	folder->ledger.freed = false;
 	cluster_ips_keep(folder->cluster_ips);
 }
 

@@ -71,13 +71,34 @@ void ledger_init(struct ledger *ledger, struct model *model,
 	*ledger = (struct ledger){.model = model, .entered = entered, .context = context};
 }
 
+static bool addresses_equal(const struct ip_addr *a, size_t a_count, const struct ip_addr *b,
+			    size_t b_count)
+{
+	return a_count == b_count && (!a_count || !memcmp(a, b, a_count * sizeof(*a)));
+}
+
+/* True if another Service may have an address that this one had. */
+static bool service_frees_addresses(const struct service_object *before,
+				    const struct service_object *after)
+{
+	return !addresses_equal(before->cluster_ips, before->cluster_ip_count, after->cluster_ips,
+				after->cluster_ip_count) ||
+	       !addresses_equal(before->external_ips, before->external_ip_count,
+				after->external_ips, after->external_ip_count) ||
+	       !addresses_equal(before->load_balancer_ips, before->load_balancer_ip_count,
+				after->load_balancer_ips, after->load_balancer_ip_count);
+}
+
 /* Puts an object of a file into the model. Takes ownership. */
 static int object_enter(struct ledger *ledger, const char *key, struct object *object,
 			const struct provider *provider)
 {
+	const struct object *known = key_object(ledger, key);
 	int err;
 
 	ledger->changed = true;
+	if (known && known->kind == OBJECT_SERVICE)
+		ledger->freed |= service_frees_addresses(&known->service, &object->service);
 	object->origin = provider->id;
 	err = model_put(ledger->model, object);
 	if (!err)
@@ -277,7 +298,7 @@ static int object_release(struct ledger *ledger, const char *key, const struct p
 	heir = shadow_detach(ledger, key, NULL);
 	if (!heir) {
 		ledger->changed = true;
-		ledger->removed = true;
+		ledger->freed |= known->kind == OBJECT_SERVICE;
 		model_remove(ledger->model, (enum object_kind)key[0], key_namespace(key),
 			     key_name(key));
 		return 0;

@@ -29,7 +29,7 @@ struct ledger {
 	struct shadow *shadows;
 	__u32 last_id;
 	bool changed; /* the model may have changed; the owner resets it */
-	bool removed; /* an object has left the model; the owner resets it */
+	bool freed;   /* a Service has gone or has other addresses; the owner resets it */
 	/* Called with each object that has entered the model, new or changed. */
 	void (*entered)(const struct object *object, void *context);
 	void *context;
