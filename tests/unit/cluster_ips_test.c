@@ -136,6 +136,7 @@ static void the_address_depends_on_the_name_alone(void **state)
 	given_service(fixture, "web", NULL);
 	assert_int_equal(when_chosen(fixture, "web"), 0);
 	assert_string_equal(addresses_of(fixture, "web"), "10.96.179.92");
+	assert_int_equal(model_changes(fixture->model, OBJECT_SERVICE), 1);
 	for (unsigned int i = 0; i < 100; i++) {
 		char name[16];
 

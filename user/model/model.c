@@ -87,7 +87,7 @@ static int member_put(struct model *model, struct object *object)
 	return -ENOMEM;
 }
 
-int model_put(struct model *model, struct object *object)
+static int model_store(struct model *model, struct object *object, bool is_change)
 {
 	struct object *known =
 		(struct object *)model_get(model, object->kind, object->namespace_, object->name);
@@ -102,8 +102,8 @@ int model_put(struct model *model, struct object *object)
 		object_free(object);
 		return 0;
 	}
-	model->changes[kind]++;
-	if (model->on_arrival)
+	model->changes[kind] += is_change;
+	if (is_change && model->on_arrival)
 		model->on_arrival(object, model->arrival_context);
 	if (kind != OBJECT_SERVICE && kind != OBJECT_ENDPOINTS)
 		return member_put(model, object);
@@ -113,6 +113,16 @@ int model_put(struct model *model, struct object *object)
 		return err;
 	model->counts[kind] += is_new;
 	return 0;
+}
+
+int model_put(struct model *model, struct object *object)
+{
+	return model_store(model, object, true);
+}
+
+int model_complete(struct model *model, struct object *object)
+{
+	return model_store(model, object, false);
 }
 
 void model_on_arrival(struct model *model, model_arrival_fn fn, void *context)

@@ -24,6 +24,12 @@ void model_free(struct model *model);
  */
 int model_put(struct model *model, struct object *object);
 
+/*
+ * The same for an object of the model to which we have added what it left open: nobody has changed
+ * it, so it does not count as a change, nor as an arrival.
+ */
+int model_complete(struct model *model, struct object *object);
+
 /* Called with an object that is about to enter the model, new or changed. Borrowed. */
 typedef void (*model_arrival_fn)(const struct object *object, void *context);
 

@@ -432,7 +432,7 @@ int cluster_ips_choose(struct cluster_ips *ips, struct model *model, const char 
 		object_free(service);
 		return err;
 	}
-	return model_put(model, service) ? -ENOMEM : err;
+	return model_complete(model, service) ? -ENOMEM : err;
 }
 
 /* True if the model's Service has the address that was chosen for it. */
