@@ -556,6 +556,24 @@ def test_a_server_that_dies_again_soon_after_an_outage_is_followed_as_soon_as_it
     assert cluster.agent.backends_of(name) == {"10.244.9.2"}
 
 
+def test_a_load_balancer_that_reaches_no_server_is_an_outage(cluster):
+    """All is watched again within a second of the first answer: the others do not wait for their own turn."""
+    server = cluster.server
+    everything = ("services", "endpointslices", "nodes", "servicecidrs")
+    faults = [server.faults.add(resource=resource, status=503, body="no healthy upstream") for resource in everything]
+    for resource in everything:
+        server.drop_watches(resource)
+    cluster.agent.wait_for_log("HTTP 503: no healthy upstream")
+    let_pass(20)  # the pauses between attempts have grown to eight seconds and more
+    seen = server.requests()[-1]["number"]
+    for fault in faults:
+        server.faults.clear(fault)
+    server.wait_for_watch(*everything)
+    answered = [next(request["time_ns"] for request in server.requests(resource, since=seen)
+                     if request["status"] == 200) for resource in everything]
+    assert (max(answered) - min(answered)) / 1e9 < 1.0, answered
+
+
 def test_a_resource_that_is_refused_after_an_outage_does_not_make_it_last(cluster):
     server, agent = cluster.server, cluster.agent
     server.stop_listening()

@@ -51,6 +51,33 @@ static void plain_text_is_passed_on_and_pages_are_not(void **state)
 	assert_string_equal(why_of(502, "a\x1b[31mb"), "HTTP 502: a?[31mb");
 }
 
+static void an_error_of_a_load_balancer_is_no_answer_of_a_server(void **state)
+{
+	static const struct {
+		long status;
+		const char *body;
+		bool is_unreached;
+	} rows[] = {
+		{0, "", true},
+		{502, "", true},
+		{503, "no healthy upstream", true},
+		{504, "<html>Status</html>", true},
+		{503, "{\"kind\": \"Status\", \"apiVersion\": \"v1\", \"message\": \"cut o", false},
+		{504, "{\"kind\":\"Status\",\"code\":504}", false},
+		{500, "", false},
+		{429, "too many", false},
+		{403, "", false},
+		{200, "", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		(void)why_of(rows[i].status, rows[i].body);
+		if (answer.is_unreached != rows[i].is_unreached)
+			fail_msg("row %zu", i);
+	}
+}
+
 static void refused_credentials_are_named(void **state)
 {
 	(void)state;
@@ -99,6 +126,7 @@ int main(void)
 		cmocka_unit_test(a_success_has_nothing_to_say),
 		cmocka_unit_test(a_statuss_message_is_passed_on),
 		cmocka_unit_test(plain_text_is_passed_on_and_pages_are_not),
+		cmocka_unit_test(an_error_of_a_load_balancer_is_no_answer_of_a_server),
 		cmocka_unit_test(refused_credentials_are_named),
 		cmocka_unit_test(what_is_forbidden_has_its_remedy),
 		cmocka_unit_test(a_long_message_leaves_room_for_the_remedy),

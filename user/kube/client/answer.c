@@ -46,6 +46,17 @@ bool status_is_of_broken_server(long status)
 	return status == 500 || status == 502 || status == 503;
 }
 
+bool status_may_be_of_gateway(long status)
+{
+	return status >= 502 && status <= 504;
+}
+
+/* An API server's own error is a Status; its text may be cut off here. */
+static bool outcome_is_of_gateway(const struct transfer_outcome *outcome)
+{
+	return status_may_be_of_gateway(outcome->status) && !strstr(outcome->body, "\"Status\"");
+}
+
 void answer_describe(const struct transfer_outcome *outcome, const char *origin,
 		     struct kube_answer *ret_answer)
 {
@@ -57,6 +68,7 @@ void answer_describe(const struct transfer_outcome *outcome, const char *origin,
 	*ret_answer = (struct kube_answer){
 		.ok = is_success && !outcome->error,
 		.is_abort = outcome->is_abort,
+		.is_unreached = !outcome->status || outcome_is_of_gateway(outcome),
 		.status = outcome->status,
 		.retry_after_s = outcome->retry_after_s,
 	};

@@ -208,15 +208,12 @@ static bool call_queue_again(struct kube_call *call)
 	return true;
 }
 
-/* The response headers have arrived; a watch goes on long after that. */
-static void call_on_begun(long status, double seconds, void *context)
+/* An API server has answered, with that status. */
+static void call_record_answer(const struct kube_call *call, long status)
 {
-	struct kube_call *call = context;
 	struct kube_client *client = call->client;
 	const struct server *server = client_server_named(client, call->server);
 
-	call->has_begun = true;
-	call_observe(call, status, seconds);
 	if (client->is_cut_off)
 		client->back_ns = uv_hrtime();
 	client->is_cut_off = false;
@@ -225,6 +222,17 @@ static void call_on_begun(long status, double seconds, void *context)
 	servers_record_answer(&client->servers, server);
 	if (status != 401)
 		client_report_reachable(client, NULL);
+}
+
+/* The response headers have arrived; a watch goes on long after that. */
+static void call_on_begun(long status, double seconds, void *context)
+{
+	struct kube_call *call = context;
+
+	call->has_begun = true;
+	call_observe(call, status, seconds);
+	if (!status_may_be_of_gateway(status)) /* else its body will tell */
+		call_record_answer(call, status);
 }
 
 static int call_on_data(const char *bytes, size_t size, void *context)
@@ -247,12 +255,14 @@ static void call_on_done(const struct transfer_outcome *outcome, void *context)
 		call_observe(call, outcome->status, outcome->seconds);
 	if (outcome->status == 401 && call_queue_again(call))
 		return;
+	if (status_may_be_of_gateway(outcome->status) && !answer.is_unreached)
+		call_record_answer(call, outcome->status);
 	if (outcome->status == 401)
 		client_report_reachable(client, answer.why);
 	else if (server && !outcome->is_abort &&
-		 (!outcome->status || status_is_of_broken_server(outcome->status)))
+		 (answer.is_unreached || status_is_of_broken_server(outcome->status)))
 		client_fail_server(client, server, answer.why);
-	if (!outcome->status && servers_problem(&client->servers))
+	if (answer.is_unreached && servers_problem(&client->servers))
 		client->is_cut_off = true;
 	call_end(call, &answer);
 }
@@ -300,7 +310,7 @@ static bool call_send(struct kube_call *call)
 {
 	struct kube_client *client = call->client;
 	struct kube_secrets secrets;
-	struct kube_answer answer = {};
+	struct kube_answer answer = {.is_unreached = true};
 	int err = kube_credentials_get(client->credentials, &secrets);
 
 	if (err == -EAGAIN)

@@ -54,7 +54,9 @@ struct kube_answer {
 	/* Complete and successful. */
 	bool ok;
 	bool is_abort; /* the receiver aborted it */
-	long status;   /* HTTP status; 0: no response */
+	/* No API server was reached: there is no response, or it is a load balancer's own. */
+	bool is_unreached;
+	long status; /* HTTP status; 0: no response */
 	uint32_t retry_after_s;
 	/*
 	 * The reason, as text: "HTTP 403: services is forbidden: ..." or "Connection refused". ""
@@ -65,6 +67,9 @@ struct kube_answer {
 
 /* True for a status by which a server says that it cannot serve: the next server is tried. */
 bool status_is_of_broken_server(long status);
+
+/* True for a status by which a load balancer may say that it reaches no server. */
+bool status_may_be_of_gateway(long status);
 
 struct kube_call_events {
 	int (*data)(const char *bytes, size_t size, void *context);

@@ -333,9 +333,9 @@ static bool reflector_attempt_early(struct reflector *reflector, uint32_t retry_
 static void reflector_end_refused(struct reflector *reflector, const char *verb,
 				  const struct kube_answer *answer)
 {
-	if (answer->status && reflector_attempt_early(reflector, answer->retry_after_s))
+	if (!answer->is_unreached && reflector_attempt_early(reflector, answer->retry_after_s))
 		return;
-	if (answer->status && !status_is_of_broken_server(answer->status))
+	if (!answer->is_unreached && !status_is_of_broken_server(answer->status))
 		reflector_log_problem(reflector, verb, answer->why);
 	reflector_attempt_later(reflector, answer->retry_after_s);
 }
@@ -367,7 +367,8 @@ static void reflector_list_refused(struct reflector *reflector, bool was_stream,
 		reflector_attempt_in(reflector, 0);
 		return;
 	}
-	if ((answer->status == 410 || answer->status == 504) && (!reflector->newest || had_token)) {
+	if ((answer->status == 410 || (answer->status == 504 && !answer->is_unreached)) &&
+	    (!reflector->newest || had_token)) {
 		/* Expired: a page's token, or the version given to NotOlderThan. */
 		reflector->whole = had_token;
 		reflector->newest = true;
@@ -436,7 +437,7 @@ static void reflector_on_done(const struct kube_answer *answer, void *context)
 	struct reflector *reflector = context;
 
 	reflector->call = NULL;
-	reflector->is_unreached = !answer->status;
+	reflector->is_unreached = answer->is_unreached;
 	(void)uv_timer_stop(&reflector->patience);
 	log_debug("%s: %s ended: %ld %s", reflector->resource->name,
 		  reflector->step == STEP_WATCH ? "watch" : "list", answer->status, answer->why);
