@@ -537,7 +537,8 @@ static void a_map_has_room_and_takes_memory(void **state)
 
 	(void)state;
 	assert_int_equal(map_max_entries(fd), ENTRIES);
-	assert_true(map_memory(fd) > ENTRIES * 2 * sizeof(__u32));
+	/* Before Linux 6.4 it is what keys and values take, and no more. */
+	assert_true(map_memory(fd) >= ENTRIES * 2 * sizeof(__u32));
 }
 
 int main(void)
