@@ -475,8 +475,7 @@ def test_no_warning_is_lost_at_verbosity_0(make):
     agent.wait_for_log("--ipvs-strict-arp")
 
     def synced():
-        shown = agent.fairlead("status", "-o", "json", check=False).stdout
-        return shown and json.loads(shown)["agent"]["synced"]
+        return agent.json("status").get("agent", {}).get("synced")
 
     wait_for(synced, "the first publish")
     assert all(line.startswith(("W", "E")) for line in agent.log)
