@@ -140,7 +140,7 @@ def test_socket_hooks_that_somebody_removes_are_attached_again_and_told(server, 
     assert value(scrape(node1), "fairlead_socket_hooks", state="attached") == 10
     (agent.pin_dir / "cgroup_connect4").unlink()
     event, = wait_for_event(server, "HookLost")
-    assert event["type"] == "Warning" and "1 socket hooks" in event["note"]
+    assert event["type"] == "Warning" and "1 socket hook " in event["note"]
     assert (agent.pin_dir / "cgroup_connect4").exists()
     scraped = scrape(node1)
     assert value(scraped, "fairlead_hooks_lost_total", hook="socket") == 1
