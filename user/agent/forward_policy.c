@@ -13,8 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/cleanup.h"
-#include "link/netlink/netlink.h"
+#include "agent/nftables.h"
 
 /* Whoever replaces a large ruleset again and again is waited for until the next check. */
 #define DUMP_TRIES 8
@@ -24,12 +23,6 @@ struct chain {
 	uint32_t hook, policy;
 };
 
-static const char *text_of(const struct nlattr *attribute)
-{
-	return mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) < 0 ? ""
-								     : mnl_attr_get_str(attribute);
-}
-
 static uint32_t number_of(const struct nlattr *attribute)
 {
 	return mnl_attr_validate(attribute, MNL_TYPE_U32) < 0 ? UINT32_MAX
@@ -38,28 +31,24 @@ static uint32_t number_of(const struct nlattr *attribute)
 
 static struct chain chain_read(const struct nlmsghdr *message)
 {
-	struct chain chain = {.table = "", .name = "", .hook = UINT32_MAX, .policy = NF_ACCEPT};
+	struct chain chain = {
+		.table = nftables_text(message, NFTA_CHAIN_TABLE),
+		.name = nftables_text(message, NFTA_CHAIN_NAME),
+		.hook = UINT32_MAX,
+		.policy = NF_ACCEPT,
+	};
 	const struct nlattr *attribute, *inner;
 
 	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
 	{
-		switch (mnl_attr_get_type(attribute)) {
-		case NFTA_CHAIN_TABLE:
-			chain.table = text_of(attribute);
-			break;
-		case NFTA_CHAIN_NAME:
-			chain.name = text_of(attribute);
-			break;
-		case NFTA_CHAIN_POLICY:
+		if (mnl_attr_get_type(attribute) == NFTA_CHAIN_POLICY)
 			chain.policy = number_of(attribute);
-			break;
-		case NFTA_CHAIN_HOOK:
-			mnl_attr_for_each_nested(inner, attribute)
-			{
-				if (mnl_attr_get_type(inner) == NFTA_HOOK_HOOKNUM)
-					chain.hook = number_of(inner);
-			}
-			break;
+		if (mnl_attr_get_type(attribute) != NFTA_CHAIN_HOOK)
+			continue;
+		mnl_attr_for_each_nested(inner, attribute)
+		{
+			if (mnl_attr_get_type(inner) == NFTA_HOOK_HOOKNUM)
+				chain.hook = number_of(inner);
 		}
 	}
 	return chain;
@@ -94,28 +83,13 @@ static int forward_policy_on_chain(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
-/* Returns 0 or a negative errno; -EINTR: a change interrupted the dump, which is incomplete. */
-static int chains_dump(char ret_chains[FORWARD_POLICY_SIZE])
-{
-	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_NETFILTER);
-	struct nlmsghdr *request = netlink_request_init(
-		buf, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN), NLM_F_DUMP);
-	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
-
-	*ret_chains = '\0';
-	if (!socket)
-		return -errno;
-	header->nfgen_family = NFPROTO_UNSPEC;
-	header->version = NFNETLINK_V0;
-	return netlink_request(socket, request, forward_policy_on_chain, ret_chains);
-}
-
 int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE])
 {
 	int err = -EINTR;
 
-	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++)
-		err = chains_dump(ret_chains);
+	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
+		*ret_chains = '\0';
+		err = nftables_dump(NFT_MSG_GETCHAIN, forward_policy_on_chain, ret_chains);
+	}
 	return err;
 }

@@ -11,7 +11,7 @@
 
 /*
  * Writes the names of the base chains of nftables, and so of iptables-nft, at the forward hook
- * whose policy is to drop; "": there are none. Chains of iptables-legacy are not found. Returns 0 or a
- * negative errno, also if the kernel has no nftables. Silent.
+ * whose policy is to drop; "": there are none. Chains of iptables-legacy are not found. Returns 0 or
+ * a negative errno, also if the kernel has no nftables. Silent.
  */
 int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE]);

@@ -20,8 +20,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "agent/nftables.h"
 #include "base/cleanup.h"
-#include "link/netlink/netlink.h"
 
 #define PROGRAM "kube-proxy"
 #define CHAIN   "KUBE-SERVICES"
@@ -66,53 +66,24 @@ static const char *family_name(uint8_t family)
 	return family == NFPROTO_IPV4 ? "ip" : family == NFPROTO_IPV6 ? "ip6" : "inet";
 }
 
-/* The kernel terminates the strings in its answers. */
-static const char *attribute_text(const struct nlmsghdr *message, int type)
-{
-	const struct nlattr *attribute;
-
-	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
-	{
-		if (mnl_attr_get_type(attribute) == type &&
-		    !mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING))
-			return mnl_attr_get_str(attribute);
-	}
-	return "";
-}
-
 static int nftables_on_object(const struct nlmsghdr *message, void *data)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
 	const struct search *search = data;
 	char what[64];
 
-	if (strcmp(attribute_text(message, search->name_attribute), search->name) != 0)
+	if (strcmp(nftables_text(message, search->name_attribute), search->name) != 0)
 		return MNL_CB_OK;
 	if (!search->table_attribute)
 		(void)snprintf(what, sizeof(what), "nftables table %s",
 			       family_name(header->nfgen_family));
-	else if (strcmp(attribute_text(message, search->table_attribute), "nat") != 0)
+	else if (strcmp(nftables_text(message, search->table_attribute), "nat") != 0)
 		return MNL_CB_OK;
 	else
 		(void)snprintf(what, sizeof(what), "%stables chain",
 			       family_name(header->nfgen_family));
 	found_add(search->findings, search->kind, what, search->name);
 	return MNL_CB_OK;
-}
-
-static void nftables_search(uint16_t type, struct search *search)
-{
-	char buf[256] __attribute__((aligned(NLMSG_ALIGNTO)));
-	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_NETFILTER);
-	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
-	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
-
-	request->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
-	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	header->nfgen_family = NFPROTO_UNSPEC;
-	header->version = NFNETLINK_V0;
-	if (socket)
-		(void)netlink_request(socket, request, nftables_on_object, search);
 }
 
 /* A request for a legacy table creates it, so check first that it exists. */
@@ -196,8 +167,8 @@ unsigned int other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
 				.name = CHAIN};
 
 	*ret_found = '\0';
-	nftables_search(NFT_MSG_GETTABLE, &tables);
-	nftables_search(NFT_MSG_GETCHAIN, &chains);
+	(void)nftables_dump(NFT_MSG_GETTABLE, nftables_on_object, &tables);
+	(void)nftables_dump(NFT_MSG_GETCHAIN, nftables_on_object, &chains);
 	if (has_legacy_nat("/proc/self/net/ip_tables_names") &&
 	    has_legacy_chain(AF_INET, IPPROTO_IP, IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES))
 		found_add(&findings, OTHER_PROXY_IPTABLES, "iptables-legacy chain", CHAIN);
