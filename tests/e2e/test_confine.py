@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What an agent still may do once it is ready, as the kernel sees it, and what it needs to become so."""
 
+import contextlib
 import pathlib
 import re
 import shutil
@@ -70,39 +71,35 @@ class PoorAgent(KubeAgent):
                 *super().command()]
 
 
-def test_maps_grow_though_the_agent_is_confined(lab):
+@contextlib.contextmanager
+def poor_agent(lab, name):
+    """It has a bpffs that is mounted for it, serves one Service, and logs no error to the end. With its API server."""
     with ApiServerProcess(netns=f"/run/netns/{lab.id}-node1") as server:
         server.put_all([node("node1"), service("web", next_vip(4)), slice_("web", ["10.244.9.1"])])
-        agent = PoorAgent(lab, "node1", kubeconfig(server), name="growing")
+        agent = PoorAgent(lab, "node1", kubeconfig(server), name=name)
         agent.program = PROGRAM
         agent.pin_dir.mkdir()
         lab.place("node1").run("mount", "-t", "bpf", "bpf", agent.pin_dir)
         try:
             agent.start()
             agent.wait_for_backends("web", ["10.244.9.1"])
-            server.put_all([service(f"many-{number}", next_vip(4)) for number in range(3000)])
-            agent.wait_for_log("the programs use larger maps")
-            wait_for(lambda: len(agent.frontends()) >= 6000, "all Services in the maps")
-            assert agent.dump("unprogrammed") == []
+            yield agent, server
             assert [line for line in agent.log if line.startswith("E")] == []
         finally:
             agent.end()
+
+
+def test_maps_grow_though_the_agent_is_confined(lab):
+    with poor_agent(lab, "growing") as (agent, server):
+        server.put_all([service(f"many-{number}", next_vip(4)) for number in range(3000)])
+        agent.wait_for_log("the programs use larger maps")
+        wait_for(lambda: len(agent.frontends()) >= 6000, "all Services in the maps")
+        assert agent.dump("unprogrammed") == []
 
 
 def test_bpf_perfmon_and_net_admin_are_enough_where_bpffs_is_mounted(lab):
-    with ApiServerProcess(netns=f"/run/netns/{lab.id}-node1") as server:
-        server.put_all([node("node1"), service("web", next_vip(4)), slice_("web", ["10.244.9.1"])])
-        agent = PoorAgent(lab, "node1", kubeconfig(server), name="poor")
-        agent.program = PROGRAM
-        agent.pin_dir.mkdir()
-        lab.place("node1").run("mount", "-t", "bpf", "bpf", agent.pin_dir)
-        try:
-            agent.start()
-            agent.wait_for_backends("web", ["10.244.9.1"])
-            expect_confined(agent, bits(*PoorAgent.capabilities))
-            assert [line for line in agent.log if line.startswith("E")] == []
-        finally:
-            agent.end()
+    with poor_agent(lab, "poor") as (agent, _):
+        expect_confined(agent, bits(*PoorAgent.capabilities))
 
 
 class PoorAgentOfManifests(Agent):
