@@ -133,14 +133,14 @@ build/tests/bpf/%_test: build/tests/bpf/%_test.o $(bpf_harness) $(san_objects)
 
 # Without sanitizers, for what it measures is time.
 build/bench/datapath_bench: tests/bench/datapath_bench.c tests/bpf/packets.c tests/bpf/datapath.c \
-		tests/bpf/outside.c user/base/address.c user/base/file.c user/base/map.c | $(skeletons)
+		tests/bpf/outside.c user/base/address.c user/base/file.c user/base/map.c user/base/text.c | $(skeletons)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 -Itests $^ $(pkg_libs) -lcmocka -o $@
 
 # Without sanitizers, for what counts is packets a second.
 fuzz_sources := $(wildcard tests/fuzz/*.c) $(addprefix tests/bpf/,packets.c datapath.c encapsulated.c) \
-	$(addprefix user/base/,address.c file.c map.c)
+	$(addprefix user/base/,address.c file.c map.c text.c)
 build/tests/fuzz/packet_fuzz: $(fuzz_sources:%.c=build/fuzz/%.o)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
@@ -166,7 +166,7 @@ build/inputs/%.o: %.c Makefile | $(skeletons)
 		-MMD -MP -c $< -o $@
 
 build/bench/json_bench: tests/bench/json_bench.c user/decode/json_arena.c user/decode/json_stream.c \
-		user/base/file.c
+		user/base/file.c user/base/text.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O2 $^ $(pkg_libs) -o $@

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
@@ -11,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/text.h"
 
 /*
  * File times have the resolution of the kernel's tick (10 ms at most), so a file that was changed
@@ -34,16 +36,6 @@ static struct file_stamp stamp_make(const struct stat *st)
 	stamp.modified = st->st_mtim;
 	stamp.changed = st->st_ctim;
 	return stamp;
-}
-
-/* FNV-1a, 64 bits. */
-static uint64_t text_hash(const char *text, size_t size)
-{
-	uint64_t hash = 0xcbf29ce484222325ULL;
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3ULL;
-	return hash ? hash : 1;
 }
 
 static int content_grow(struct file_content *content, size_t room)
@@ -99,7 +91,7 @@ int file_read(const char *path, size_t size_max, struct file_content *ret_conten
 	err = text_read(fd, size_max, &content, (size_t)st.st_size + 1);
 	if (err)
 		return err;
-	content.hash = text_hash(content.text, content.size);
+	content.hash = text_hash(content.text, content.size) ?: 1;
 	*ret_content = content;
 	content.text = NULL;
 	return 0;
@@ -139,4 +131,31 @@ uint64_t file_number(const char *path, const char *label)
 			return strtoull(line + strlen(label), NULL, 10);
 	}
 	return 0;
+}
+
+static int synced_write(const char *path, file_write_fn write, const void *context)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen(path, "we");
+
+	if (!file)
+		return -errno;
+	write(file, context);
+	if (fflush(file) || fsync(fileno(file)))
+		return -errno;
+	return ferror(file) ? -EIO : 0;
+}
+
+int file_replace(const char *path, file_write_fn write, const void *context)
+{
+	auto_cleanup(cleanup_free) char *temporary = NULL;
+	int err;
+
+	if (asprintf(&temporary, "%s.new", path) < 0) {
+		temporary = NULL;
+		return -ENOMEM;
+	}
+	err = synced_write(temporary, write, context);
+	if (err)
+		return err;
+	return rename(temporary, path) ? -errno : 0;
 }

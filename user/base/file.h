@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 /* Identifies a file's state, to detect changes. All zero: unreliable, treat the file as changed. */
@@ -31,6 +32,15 @@ struct file_content {
 int file_read(const char *path, size_t size_max, struct file_content *ret_content);
 
 void file_content_fini(struct file_content *content);
+
+/* Writes the content of a file; what fails is known from the stream. */
+typedef void (*file_write_fn)(FILE *file, const void *context);
+
+/*
+ * Replaces the file at `path`, or makes it: as a whole or not at all, also if the machine fails
+ * meanwhile. The new one is written beside it, as PATH.new. Returns 0 or a negative errno. Silent.
+ */
+int file_replace(const char *path, file_write_fn write, const void *context);
 
 /* True if the file at `path` is the one that was read, unchanged. */
 bool file_is_unchanged(const char *path, const struct file_stamp *stamp);

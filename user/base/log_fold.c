@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #define SUFFIX_SIZE (LOG_FOLD_NAMES_SIZE + 96)
 
 static bool window_is_over(const struct log_fold_kind *kind, uint64_t now_ms)
@@ -12,14 +14,10 @@ static bool window_is_over(const struct log_fold_kind *kind, uint64_t now_ms)
 	return now_ms - kind->begun_ms >= LOG_FOLD_WINDOW_MS;
 }
 
-/* FNV-1a. Two messages with one hash are taken for the same: then one is counted unseen. */
+/* Two messages with one hash are taken for the same: then one is counted unseen. */
 static uint64_t message_hash(const char *message)
 {
-	uint64_t hash = 0xcbf29ce484222325ULL;
-
-	for (; *message; message++)
-		hash = (hash ^ (unsigned char)*message) * 0x100000001b3ULL;
-	return hash;
+	return text_hash(message, strlen(message));
 }
 
 static struct log_fold_logged *kind_find_logged(struct log_fold_kind *kind, uint64_t hash)

@@ -65,6 +65,15 @@ void name_list_add(struct name_list *list, const char *prefix, const char *name)
 		(void)snprintf(list->text + used, room, MORE);
 }
 
+uint64_t text_hash(const char *text, size_t size)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
 static unsigned int least(unsigned int a, unsigned int b)
 {
 	return a < b ? a : b;

@@ -4,6 +4,7 @@
 /* Text for a line of a log or a terminal. */
 
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * Makes text from maps safe for a terminal, in place: control characters and bytes that are not
@@ -22,6 +23,12 @@ struct name_list {
 
 /* Adds `prefix` and `name` as one word. */
 void name_list_add(struct name_list *list, const char *prefix, const char *name);
+
+/*
+ * FNV-1a, 64 bits, of `size` bytes. Where fairlead chooses ClusterIPs they follow from it: another
+ * hash would move them.
+ */
+uint64_t text_hash(const char *text, size_t size);
 
 /*
  * How many letters to insert, remove, replace or swap with their neighbour make one word the other;

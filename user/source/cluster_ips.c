@@ -11,7 +11,9 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/uthash.h"
 #include "model/cidr.h"
 
@@ -42,16 +44,6 @@ struct written {
 	struct ip_addr addr;
 	UT_hash_handle hh;
 };
-
-/* FNV-1a of 64 bits; another hash would move the addresses of every folder without the file. */
-static uint64_t text_hash(const char *text)
-{
-	uint64_t hash = 0xcbf29ce484222325;
-
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
-	return hash;
-}
 
 static char *key_alloc(enum ip_family family, const char *namespace_, const char *name)
 {
@@ -366,7 +358,8 @@ static bool address_search(const struct cluster_ips *ips, enum ip_family family,
 {
 	for (size_t i = 0; i < ips->range_count; i++) {
 		if (cidr_family(&ips->ranges[i]) == family &&
-		    range_search(ips, &ips->ranges[i], text_hash(service), ret_addr))
+		    range_search(ips, &ips->ranges[i], text_hash(service, strlen(service)),
+				 ret_addr))
 			return true;
 	}
 	return false;
@@ -476,39 +469,26 @@ void cluster_ips_forget_others(struct cluster_ips *ips, const struct model *mode
 	}
 }
 
-static int choices_write(const struct cluster_ips *ips, const char *path)
+static void choices_write(FILE *file, const void *context)
 {
-	auto_cleanup(cleanup_file) FILE *file = fopen(path, "we");
+	const struct cluster_ips *ips = context;
 	char text[ADDRESS_TEXT_SIZE];
 
-	if (!file)
-		return -errno;
 	(void)fputs("# The ClusterIPs that fairlead has chosen from --service-cidr.\n", file);
 	for (const struct choice *choice = ips->by_name; choice; choice = choice->by_name.next)
 		(void)fprintf(file, "%s %s\n", choice_service(choice),
 			      address_format(&choice->addr, text));
-	if (fflush(file) || fsync(fileno(file)))
-		return -errno;
-	return ferror(file) ? -EIO : 0;
 }
 
 void cluster_ips_keep(struct cluster_ips *ips)
 {
-	auto_cleanup(cleanup_free) char *temporary = NULL;
-	int err = 0;
+	int err;
 
 	written_forget(ips);
 	memset(ips->is_full, 0, sizeof(ips->is_full));
 	if (!ips->is_changed || !ips->path)
 		return;
-	if (asprintf(&temporary, "%s.new", ips->path) < 0) {
-		temporary = NULL;
-		err = -ENOMEM;
-	}
-	if (!err)
-		err = choices_write(ips, temporary);
-	if (!err && rename(temporary, ips->path))
-		err = -errno;
+	err = file_replace(ips->path, choices_write, ips);
 	if (!err)
 		ips->is_changed = false;
 	else

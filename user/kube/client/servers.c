@@ -13,6 +13,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 
 /* The name in every API server's certificate, because Pods connect by it. */
@@ -197,41 +198,16 @@ static void servers_load(struct servers *servers)
 }
 
 /* Writes one "ADDRESS:PORT" per line. */
-static int servers_write(const struct servers *servers, const char *path)
+static void servers_write(FILE *file, const void *context)
 {
-	auto_cleanup(cleanup_file) FILE *file = fopen(path, "we");
+	const struct servers *servers = context;
 
-	if (!file)
-		return -errno;
 	(void)fputs("# The API servers of the cluster, kept by fairlead for the next boot.\n",
 		    file);
 	for (size_t i = 0; i < servers->count; i++) {
 		if (servers->items[i].is_learned)
 			(void)fprintf(file, "%s\n", servers->items[i].host);
 	}
-	if (fflush(file) || fsync(fileno(file)))
-		return -errno;
-	return ferror(file) ? -EIO : 0;
-}
-
-/*
- * Keeps the learned servers. After a crash, the file is the old one or the new one.
- *
- * This waits for the disk in the event loop, for some milliseconds, when the control plane gets
- * other addresses: a few times in a cluster's life. A thread for it would be the agent's only one,
- * with its stack and its share of every filter on system calls; packets do not wait.
- */
-static int servers_save(const struct servers *servers)
-{
-	auto_cleanup(cleanup_free) char *temporary = format_text("%s.new", servers->path);
-	int err;
-
-	if (!temporary)
-		return -ENOMEM;
-	err = servers_write(servers, temporary);
-	if (err)
-		return err;
-	return rename(temporary, servers->path) ? -errno : 0;
 }
 
 int servers_init(struct servers *servers, char *const *urls, size_t count, const char *tls_name,
@@ -432,7 +408,13 @@ void servers_learn(struct servers *servers, const struct server_address *address
 	}
 	if (!changed || !servers->path)
 		return;
-	err = servers_save(servers);
+	/*
+	 * This waits for the disk in the event loop, for some milliseconds, when the control plane
+	 * gets other addresses: a few times in a cluster's life. A thread for it would be the
+	 * agent's only one, with its stack and its share of every filter on system calls; packets
+	 * do not wait.
+	 */
+	err = file_replace(servers->path, servers_write, servers);
 	if (err)
 		(void)log_err(err,
 			      "cannot keep the API servers' addresses in %s for the next boot, "
