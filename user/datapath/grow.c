@@ -129,19 +129,19 @@ int grow_copy(enum map_id id, int from, int to)
 static int add_counts(int from, int to)
 {
 	const uint32_t count = map_max_entries(from);
-	struct address_flows *old = mapped_array_of(from, count, sizeof(*old));
-	struct address_flows *new = mapped_array_of(to, count, sizeof(*new));
-	const int err = old && new ? 0 : -errno;
+	struct address_flows *smaller = mapped_array_of(from, count, sizeof(*smaller));
+	struct address_flows *larger = mapped_array_of(to, count, sizeof(*larger));
+	const int err = smaller && larger ? 0 : -errno;
 
-	for (uint32_t i = 0; old && new &&i < count; i++) {
-		uint32_t confirmed = LOAD_RELAXED(old[i].confirmed);
+	for (uint32_t i = 0; smaller && larger && i < count; i++) {
+		uint32_t confirmed = LOAD_RELAXED(smaller[i].confirmed);
 
-		ATOMIC_ADD(new[i].confirmed, confirmed);
-		if (new[i].direct_until_s < old[i].direct_until_s)
-			new[i].direct_until_s = old[i].direct_until_s;
+		ATOMIC_ADD(larger[i].confirmed, confirmed);
+		if (larger[i].direct_until_s < smaller[i].direct_until_s)
+			larger[i].direct_until_s = smaller[i].direct_until_s;
 	}
-	mapped_array_free(old, count, sizeof(*old));
-	mapped_array_free(new, count, sizeof(*new));
+	mapped_array_free(smaller, count, sizeof(*smaller));
+	mapped_array_free(larger, count, sizeof(*larger));
 	return err;
 }
 

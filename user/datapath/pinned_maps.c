@@ -11,19 +11,13 @@
 #include "base/map.h"
 #include "datapath/grow.h"
 #include "fairlead/limits.h"
+#include "link/hooks/pinned_link.h"
 
 int pinned_maps_init(struct pinned_maps *pinned, const char *pin_dir)
 {
 	for (int id = 0; id < MAP_COUNT; id++)
 		pinned->outgrown_fds[id] = -1;
 	return snprintf(pinned->pin_dir, PATH_MAX, "%s", pin_dir) < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
-static int pin_path(const struct pinned_maps *pinned, const char *name, char path[PATH_MAX])
-{
-	int len = snprintf(path, PATH_MAX, "%s/%s", pinned->pin_dir, name);
-
-	return len < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 uint32_t map_entries_without_tc(enum map_id id)
@@ -64,7 +58,7 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 
 	if (!entry)
 		return 0;
-	err = pin_path(pinned, entry->name, path);
+	err = pin_path(path, pinned->pin_dir, entry->name);
 	if (err)
 		return err;
 	fd = bpf_obj_get(path);
@@ -121,7 +115,7 @@ int pinned_maps_add(const struct pinned_maps *pinned, const struct map_fds *fds)
 	for (int id = 0; id < MAP_COUNT; id++) {
 		if (fds->maps[id].fd < 0)
 			continue;
-		err = pin_path(pinned, map_table[id].name, path);
+		err = pin_path(path, pinned->pin_dir, map_table[id].name);
 		if (err)
 			return err;
 		if (!bpf_obj_pin(fds->maps[id].fd, path))
@@ -159,7 +153,7 @@ int pinned_maps_copy(const struct pinned_maps *pinned, const struct map_fds *fds
 static int pin_replace(const struct pinned_maps *pinned, const char *name, int fd)
 {
 	char path[PATH_MAX], temporary[PATH_MAX + 8];
-	int err = pin_path(pinned, name, path);
+	int err = pin_path(path, pinned->pin_dir, name);
 
 	if (err)
 		return err;
