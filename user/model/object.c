@@ -19,6 +19,21 @@ const char *object_kind_name(enum object_kind kind)
 	return kind < OBJECT_KIND_COUNT ? names[kind] : "?";
 }
 
+bool object_is_served_service(const struct object *service)
+{
+	return service->service.type != SERVICE_TYPE_EXTERNAL_NAME && !service->service.headless &&
+	       !labels_get(&service->labels, LABEL_PROXY_NAME);
+}
+
+bool service_has_family(const struct service_object *service, enum ip_family family)
+{
+	for (size_t i = 0; i < service->cluster_ip_count; i++) {
+		if (address_family(&service->cluster_ips[i]) == family)
+			return true;
+	}
+	return false;
+}
+
 const char *labels_get(const struct labels *labels, const char *key)
 {
 	for (size_t i = 0; i < labels->count; i++) {

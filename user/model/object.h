@@ -210,6 +210,12 @@ void object_free(struct object *object);
 /* True if both have the same kind, namespace, name and content. */
 bool object_equal(const struct object *a, const struct object *b);
 
+/* True if the Service is for a proxy, and for this one: neither headless nor ExternalName. */
+bool object_is_served_service(const struct object *service);
+
+/* True if one of the Service's ClusterIPs is of the family. */
+bool service_has_family(const struct service_object *service, enum ip_family family);
+
 /* The label's value, or NULL. */
 const char *labels_get(const struct labels *labels, const char *key);
 

@@ -12,18 +12,8 @@ static bool health_check_is_served(const struct object *service)
 {
 	const struct service_object *spec = &service->service;
 
-	return spec->type == SERVICE_TYPE_LOAD_BALANCER && spec->external_local &&
-	       spec->health_check_node_port && spec->cluster_ip_count && !spec->headless &&
-	       !labels_get(&service->labels, LABEL_PROXY_NAME);
-}
-
-static bool service_has_family(const struct service_object *spec, enum ip_family family)
-{
-	for (size_t i = 0; i < spec->cluster_ip_count; i++) {
-		if (address_family(&spec->cluster_ips[i]) == family)
-			return true;
-	}
-	return false;
+	return object_is_served_service(service) && spec->type == SERVICE_TYPE_LOAD_BALANCER &&
+	       spec->external_local && spec->health_check_node_port && spec->cluster_ip_count;
 }
 
 /* A slice without a usable port has no endpoints (rule A12). */

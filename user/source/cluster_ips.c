@@ -204,15 +204,6 @@ static enum ip_family other_family(enum ip_family family)
 	return family == FAMILY_IPV4 ? FAMILY_IPV6 : FAMILY_IPV4;
 }
 
-static bool service_has_family(const struct service_object *service, enum ip_family family)
-{
-	for (size_t i = 0; i < service->cluster_ip_count; i++) {
-		if (address_family(&service->cluster_ips[i]) == family)
-			return true;
-	}
-	return false;
-}
-
 static bool has_range(const struct cluster_ips *ips, enum ip_family family)
 {
 	for (size_t i = 0; i < ips->range_count; i++) {
@@ -233,8 +224,7 @@ static size_t families_lacking(const struct cluster_ips *ips, const struct objec
 	enum ip_family first;
 	size_t count = 0;
 
-	if (!ips->range_count || service->headless || service->type == SERVICE_TYPE_EXTERNAL_NAME ||
-	    labels_get(&object->labels, LABEL_PROXY_NAME))
+	if (!ips->range_count || !object_is_served_service(object))
 		return 0;
 	first = service->cluster_ip_count ? address_family(&service->cluster_ips[0])
 		: service->ip_families[0] ? (enum ip_family)service->ip_families[0]

@@ -534,12 +534,6 @@ static void service_match_ports(struct folder *folder, const struct object *serv
 	}
 }
 
-static bool service_is_served(const struct object *service)
-{
-	return service->service.type != SERVICE_TYPE_EXTERNAL_NAME && !service->service.headless &&
-	       !labels_get(&service->labels, LABEL_PROXY_NAME);
-}
-
 static void service_settle(struct folder *folder, struct service_touch *touch)
 {
 	struct model *model = folder->ledger.model;
@@ -552,7 +546,7 @@ static void service_settle(struct folder *folder, struct service_touch *touch)
 	if (namespace_ && !service && touch->has_slice)
 		log_info("there are EndpointSlices of Service %s, but no manifest has it",
 			 touch->key);
-	if (!service || !service_is_served(service)) {
+	if (!service || !object_is_served_service(service)) {
 		touch->is_waiting = false;
 		return;
 	}
