@@ -38,9 +38,16 @@ def active(node):
     return json.loads(shown)[0]["linkinfo"]["info_data"].get("active_slave")
 
 
+def greet(node):
+    """Has the bridge learn which member is active: it may have heard the other one last, which drops what it gets."""
+    for address in addresses_of("client").values():
+        wait_for(lambda to=address: node.ping(to).returncode == 0, "the client beyond the bond")
+
+
 def story(cluster):
     with bond(cluster) as node:
         wait_for(lambda: active(node) == "eth0", "the bond's first link", pause=0.1)
+        greet(node)
         cluster.check_outside("bond", hidden_as=addresses_of("node1"))
         cluster.check_inside("bond", backends=["pod2b"])
         cluster.place("wire").run("ip", "link", "set", "node1", "down")
