@@ -167,3 +167,21 @@ def test_with_strict_a_change_with_a_mistake_is_refused_and_the_state_before_it_
     assert agent.vips() == {vip}
     agent.folder.write("web", service("web", other), slice_("web", ["10.244.9.1"]))
     wait_for(lambda: agent.vips() == {other}, "the corrected file's ClusterIP")
+
+
+def test_with_strict_half_of_a_change_is_refused_until_the_other_half_is_there(make):
+    agent = make("--strict")
+    vip = next_vip(4)
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    agent.folder.write("web", service("web", vip, ports=ports))
+    agent.folder.write("slices", slice_("web", ["10.244.9.1"], [{"name": "http", "port": 8080, "protocol": "TCP"}]))
+    agent.start()
+    agent.folder.write("web", service("web", vip, ports=[dict(ports[0], name="web", port=81)]))
+    agent.wait_for_log("Service default/web is refused because of --strict; what it and its EndpointSlices were before "
+                       "stays in use")
+    assert ('web.yaml:1: Service default/web: spec.ports[0] gets no traffic: none of the Service\'s EndpointSlices '
+            'has a port "web" (TCP), they have "http" (TCP); make the names match' in agent.text())
+    assert {port for _, port, _ in agent.frontends()} == {80}
+    assert agent.json("status")["source"]["rejected_objects"] == 1
+    agent.folder.write("slices", slice_("web", ["10.244.9.1"], [{"name": "web", "port": 8080, "protocol": "TCP"}]))
+    wait_for(lambda: {port for _, port, _ in agent.frontends()} == {81}, "both halves")

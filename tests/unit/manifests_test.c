@@ -726,6 +726,175 @@ static void with_strict_a_port_that_no_slice_has_is_an_error_at_the_start(void *
 	when_opened(fixture);
 }
 
+/* The Service "web" on a port of that name, and a slice with a port of that name. */
+static void when_web_written(const struct fixture *fixture, const char *port_name,
+			     unsigned int port)
+{
+	char text[256];
+
+	(void)snprintf(text, sizeof(text),
+		       "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+		       "spec: {clusterIP: 10.96.0.1, ports: [{name: %s, port: %u}]}\n",
+		       port_name, port);
+	when_written(fixture, "service.yaml", text);
+}
+
+static void when_web_slice_written(const struct fixture *fixture, const char *name,
+				   const char *port_name)
+{
+	char text[512];
+
+	(void)snprintf(text, sizeof(text), SLICE("%s", "web", "{name: %s, port: 8080}"), name,
+		       port_name);
+	when_written(fixture, "slices.yaml", text);
+}
+
+static bool has_slice(const struct fixture *fixture, const char *name)
+{
+	return model_get(fixture->model, OBJECT_ENDPOINT_SLICE, "default", name);
+}
+
+static void given_web_with_strict(struct fixture *fixture)
+{
+	fixture->is_strict = true;
+	when_web_written(fixture, "http", 1);
+	when_web_slice_written(fixture, "one", "http");
+	when_opened(fixture);
+	assert_int_equal(port_of(fixture, "web"), 1);
+	assert_true(has_slice(fixture, "one"));
+}
+
+static void with_strict_a_service_waits_for_the_slices_that_fit_it(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_web_with_strict(fixture);
+	when_web_written(fixture, "web", 2);
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "web"), 1);
+	assert_string_equal(fixture->warned, "port-unmatched");
+	assert_int_equal(fixture->rejected, 1);
+	then_settled(fixture);
+	assert_string_equal(fixture->warned, "port-unmatched");
+	when_web_slice_written(fixture, "two", "web");
+	then_port(fixture, "web", 2);
+	assert_true(has_slice(fixture, "two"));
+	assert_false(has_slice(fixture, "one"));
+	assert_int_equal(fixture->rejected, 1);
+}
+
+static void with_strict_slices_wait_for_the_service_that_fits_them(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_web_with_strict(fixture);
+	when_web_slice_written(fixture, "two", "web");
+	then_settled(fixture);
+	assert_true(has_slice(fixture, "one"));
+	assert_false(has_slice(fixture, "two"));
+	assert_int_equal(fixture->rejected, 1);
+	when_web_written(fixture, "web", 2);
+	then_port(fixture, "web", 2);
+	assert_true(has_slice(fixture, "two"));
+	assert_false(has_slice(fixture, "one"));
+}
+
+static void with_strict_a_mistake_that_is_taken_back_leaves_no_trace(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_web_with_strict(fixture);
+	then_settled(fixture);
+	(void)dirty_count(fixture);
+	when_web_slice_written(fixture, "two", "web");
+	then_settled(fixture);
+	when_web_slice_written(fixture, "one", "http");
+	then_settled(fixture);
+	assert_int_equal(dirty_count(fixture), 1); /* the one that then_settled writes */
+	assert_true(has_slice(fixture, "one"));
+	when_web_written(fixture, "http", 2);
+	then_port(fixture, "web", 2);
+}
+
+static void with_strict_what_is_removed_is_gone(void **state)
+{
+	struct fixture *fixture = *state;
+
+	given_web_with_strict(fixture);
+	assert_int_equal(unlink(path_of(fixture, "slices.yaml")), 0);
+	then_settled(fixture);
+	assert_false(has_slice(fixture, "one"));
+	assert_int_equal(port_of(fixture, "web"), 1);
+	when_web_slice_written(fixture, "two", "web");
+	then_settled(fixture);
+	assert_false(has_slice(fixture, "two"));
+	assert_int_equal(unlink(path_of(fixture, "service.yaml")), 0);
+	then_port(fixture, "web", 0);
+	assert_true(has_slice(fixture, "two"));
+}
+
+static void with_strict_a_slice_moves_to_another_service(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct slice_object **slices = NULL;
+
+	given_web_with_strict(fixture);
+	when_written(fixture, "slices.yaml", SLICE("one", "else", "{name: http, port: 8080}"));
+	then_settled(fixture);
+	assert_int_equal(model_slices(fixture->model,
+				      model_service(fixture->model, "default", "web"), &slices),
+			 0);
+	free(slices);
+	assert_true(has_slice(fixture, "one"));
+}
+
+static void with_strict_objects_of_other_kinds_are_used_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->is_strict = true;
+	when_opened(fixture);
+	when_written(fixture, "node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: n}\n");
+	then_settled(fixture);
+	assert_non_null(model_node(fixture->model, "n"));
+	assert_int_equal(unlink(path_of(fixture, "node.yaml")), 0);
+	then_settled(fixture);
+	assert_null(model_node(fixture->model, "n"));
+}
+
+static void with_strict_a_service_without_an_address_of_its_own_waits_for_one(void **state)
+{
+	struct fixture *fixture = *state;
+	char taken[256];
+
+	given_range(fixture, "10.0.0.0/30");
+	fixture->is_strict = true;
+	when_written(fixture, "a.yaml", BARE_SERVICE("a", "1"));
+	when_written(fixture, "c.yaml", service_text("c", 1));
+	when_opened(fixture);
+	when_written(fixture, "b.yaml", BARE_SERVICE("b", "2"));
+	(void)snprintf(taken, sizeof(taken),
+		       "apiVersion: v1\nkind: Service\nmetadata: {name: c}\n"
+		       "spec: {clusterIP: %s, ports: [{port: 2}]}\n",
+		       cluster_ip_of(fixture, "a"));
+	when_written(fixture, "c.yaml", taken);
+	then_settled(fixture);
+	assert_int_equal(port_of(fixture, "b"), 0);
+	assert_int_equal(port_of(fixture, "c"), 1);
+	assert_int_equal(fixture->rejected, 2);
+	when_written(fixture, "d.yaml", service_text("d", 1));
+	then_port(fixture, "d", 1);
+	assert_int_equal(unlink(path_of(fixture, "d.yaml")), 0);
+	then_port(fixture, "d", 0);
+	assert_string_equal(fixture->warned, "no-cluster-ip cluster-ip-taken");
+	assert_int_equal(unlink(path_of(fixture, "a.yaml")), 0);
+	then_port(fixture, "c", 2);
+	assert_int_equal(unlink(path_of(fixture, "c.yaml")), 0);
+	then_port(fixture, "b", 2);
+	assert_string_equal(cluster_ip_of(fixture, "b"), "10.0.0.2");
+	assert_int_equal(fixture->rejected, 2);
+}
+
 static void what_is_no_regular_file_is_reported_and_does_not_block(void **state)
 {
 	struct fixture *fixture = *state;
@@ -770,6 +939,13 @@ int main(void)
 		manifests_test(a_port_that_no_slice_has_is_warned_about_when_all_files_are_read),
 		manifests_test(a_service_without_endpoints_has_no_port_to_match),
 		manifests_test(with_strict_a_port_that_no_slice_has_is_an_error_at_the_start),
+		manifests_test(with_strict_a_service_waits_for_the_slices_that_fit_it),
+		manifests_test(with_strict_slices_wait_for_the_service_that_fits_them),
+		manifests_test(with_strict_a_mistake_that_is_taken_back_leaves_no_trace),
+		manifests_test(with_strict_what_is_removed_is_gone),
+		manifests_test(with_strict_a_slice_moves_to_another_service),
+		manifests_test(with_strict_objects_of_other_kinds_are_used_at_once),
+		manifests_test(with_strict_a_service_without_an_address_of_its_own_waits_for_one),
 		manifests_test(what_is_no_regular_file_is_reported_and_does_not_block),
 	};
 

@@ -167,6 +167,55 @@ const struct object *model_get(const struct model *model, enum object_kind kind,
 	return kind == OBJECT_SERVICE ? entry->service : entry->endpoints;
 }
 
+static int object_copy(struct model *model, const struct object *object)
+{
+	struct object *copy = object_new(object);
+
+	return copy ? model_put(model, copy) : -ENOMEM;
+}
+
+/* Removes the Service's slices that `other` does not have, or has as another Service's. */
+static void slices_remove_others(struct model *model, const struct model *other,
+				 const struct service_entry *entry)
+{
+	const struct member *member = entry->slices, *next;
+
+	for (; member; member = next) {
+		const struct object *slice = member->object;
+		const struct object *now =
+			model_get(other, OBJECT_ENDPOINT_SLICE, slice->namespace_, slice->name);
+
+		next = member->next;
+		if (!now || !now->slice.service_name ||
+		    strcmp(now->slice.service_name, slice->slice.service_name))
+			model_remove(model, OBJECT_ENDPOINT_SLICE, slice->namespace_, slice->name);
+	}
+}
+
+int model_copy_service(struct model *model, const struct model *other, const char *namespace_,
+		       const char *name)
+{
+	static const enum object_kind kinds[] = {OBJECT_SERVICE, OBJECT_ENDPOINTS};
+	const struct service_entry *known = service_index_find(&model->services, namespace_, name);
+	const struct service_entry *wanted = service_index_find(&other->services, namespace_, name);
+	int err = 0;
+
+	if (known)
+		slices_remove_others(model, other, known);
+	for (const struct member *member = wanted ? wanted->slices : NULL; member && !err;
+	     member = member->next)
+		err = object_copy(model, member->object);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && !err; i++) {
+		const struct object *object = model_get(other, kinds[i], namespace_, name);
+
+		if (object)
+			err = object_copy(model, object);
+		else
+			model_remove(model, kinds[i], namespace_, name);
+	}
+	return err;
+}
+
 const struct object *model_service(const struct model *model, const char *namespace_,
 				   const char *name)
 {

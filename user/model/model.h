@@ -41,6 +41,13 @@ void model_remove(struct model *model, enum object_kind kind, const char *namesp
 		  const char *name);
 
 /*
+ * Makes a Service with its EndpointSlices and its Endpoints in `model` what they are in `other`: a
+ * copy of each, and nothing that `other` does not have. Returns 0 or -ENOMEM. Silent.
+ */
+int model_copy_service(struct model *model, const struct model *other, const char *namespace_,
+		       const char *name);
+
+/*
  * The Service `namespace_/name`, or NULL. Borrowed until the next put or remove.
  */
 const struct object *model_service(const struct model *model, const char *namespace_,

@@ -32,13 +32,18 @@ struct manifest {
 	char name[];
 };
 
-/*
- * A Service that has changed, or whose EndpointSlices have; or one without a ClusterIP, for which
- * there was no address, until another Service has left one.
- */
+enum service_state {
+	SERVICE_CHANGED,  /* or its EndpointSlices or Endpoints have */
+	SERVICE_WAITING,  /* there is no address for it until another Service leaves one */
+	SERVICE_REFUSED,  /* because of --strict, until it changes */
+	SERVICE_IN_ORDER, /* no longer of interest */
+};
+
+/* A Service to look at when all files are read. */
 struct service_touch {
+	enum service_state state;
+	bool has_arrival; /* not only removals */
 	bool has_slice;
-	bool is_waiting;
 	UT_hash_handle hh;
 	char key[]; /* namespace/name */
 };
@@ -51,43 +56,81 @@ struct reading {
 	struct staging staging;
 };
 
-static void service_touch(struct folder *folder, const char *namespace_, const char *name,
-			  bool has_slice)
+static void service_touch(struct folder *folder, const struct object *object, bool is_arrival)
 {
-	size_t size = strlen(namespace_) + strlen(name) + 2;
+	bool is_slice = object->kind == OBJECT_ENDPOINT_SLICE;
+	const char *name = is_slice ? object->slice.service_name : object->name;
+	size_t size = strlen(object->namespace_) + strlen(name) + 2;
 	struct service_touch *touch, *known;
 	bool no_memory = false;
 
 	touch = calloc(1, sizeof(*touch) + size);
-	if (!touch)
-		return; /* a warning less */
-	(void)snprintf(touch->key, size, "%s/%s", namespace_, name);
+	if (!touch) {
+		(void)log_err(-ENOMEM, "cannot look at Service %s/%s until it changes, continuing",
+			      object->namespace_, name);
+		return;
+	}
+	(void)snprintf(touch->key, size, "%s/%s", object->namespace_, name);
 	HASH_FIND_STR(folder->touched, touch->key, known);
 	if (!known)
 		HASH_ADD_STR(folder->touched, key, touch);
-	if (known) {
-		known->has_slice |= has_slice;
-		known->is_waiting = false;
-	} else {
-		touch->has_slice = has_slice;
-	}
 	if (known || no_memory)
 		free(touch);
+	if (no_memory)
+		return;
+	touch = known ? known : touch;
+	touch->state = SERVICE_CHANGED;
+	touch->has_arrival |= is_arrival;
+	touch->has_slice |= is_arrival && is_slice;
 }
 
-static void folder_on_entered(const struct object *object, void *context)
+/* True for a Service, and for what belongs to one: these are used together. */
+static bool is_of_service(const struct object *object)
 {
-	if (object->kind == OBJECT_SERVICE)
-		service_touch(context, object->namespace_, object->name, false);
-	else if (object->kind == OBJECT_ENDPOINT_SLICE && object->slice.service_name)
-		service_touch(context, object->namespace_, object->slice.service_name, true);
+	return object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINTS ||
+	       (object->kind == OBJECT_ENDPOINT_SLICE && object->slice.service_name);
 }
 
-void folder_init(struct folder *folder, const char *dir, struct model *model,
-		 struct cluster_ips *cluster_ips, const struct source_events *events)
+/*
+ * Without --strict, what remains when an object goes is no mistake to warn about, and there is
+ * nothing to copy.
+ */
+static void folder_on_change(const struct object *before, const struct object *after, void *context)
 {
-	*folder = (struct folder){.dir = dir, .cluster_ips = cluster_ips, .events = events};
-	ledger_init(&folder->ledger, model, folder_on_entered, folder);
+	struct folder *folder = context;
+	const struct object *object = after ? after : before;
+	struct object *copy;
+
+	if (after && is_of_service(after))
+		service_touch(folder, after, true);
+	if (!folder->is_strict)
+		return;
+	if (before && is_of_service(before))
+		service_touch(folder, before, false);
+	if (is_of_service(object))
+		return;
+	if (!after) {
+		model_remove(folder->model, before->kind, before->namespace_, before->name);
+		return;
+	}
+	copy = object_new(after);
+	if (!copy || model_put(folder->model, copy))
+		(void)log_err(-ENOMEM, "cannot use %s %s", object_kind_name(after->kind),
+			      after->name);
+}
+
+int folder_init(struct folder *folder, const struct manifests_options *options, struct model *model,
+		struct cluster_ips *cluster_ips, const struct source_events *events)
+{
+	struct model *written = options->is_strict ? model_new() : model;
+
+	*folder = (struct folder){.dir = options->dir,
+				  .model = model,
+				  .cluster_ips = cluster_ips,
+				  .events = events,
+				  .is_strict = options->is_strict};
+	ledger_init(&folder->ledger, written, folder_on_change, folder);
+	return written ? 0 : -ENOMEM;
 }
 
 static void touched_forget(struct folder *folder)
@@ -111,6 +154,8 @@ void folder_fini(struct folder *folder)
 		HASH_DEL(folder->manifests, manifest);
 		free(manifest);
 	}
+	if (folder->is_strict)
+		model_free(folder->ledger.model);
 }
 
 bool name_is_manifest(const char *name)
@@ -457,22 +502,23 @@ static void service_warn(struct folder *folder, const struct object *service,
 		folder->events->warned(manifest_warning_word(warning), folder->events->context);
 }
 
-/* Gives a Service its ClusterIPs. */
-static void service_complete(struct folder *folder, const char *namespace_, const char *name,
-			     bool *is_waiting)
+/*
+ * Gives a Service its ClusterIPs. True: it needs one that another Service has. That is warned about
+ * once, not each time that an address has become free.
+ */
+static bool service_complete(struct folder *folder, const char *namespace_, const char *name,
+			     bool has_waited)
 {
 	struct model *model = folder->ledger.model;
-	bool has_waited = *is_waiting;
 	const struct object *service;
 	const char *why, *owner;
 	int err = cluster_ips_choose(folder->cluster_ips, model, namespace_, name, &why);
 
-	*is_waiting = err == -EADDRNOTAVAIL;
-	if (has_waited && *is_waiting)
-		return; /* warned about before */
 	service = model_service(model, namespace_, name);
 	owner = cluster_ips_owner(folder->cluster_ips, model, service);
-	if (*is_waiting)
+	if (has_waited && (err == -EADDRNOTAVAIL || owner))
+		return true;
+	if (err == -EADDRNOTAVAIL)
 		service_warn(folder, service, WARNING_NO_CLUSTER_IP,
 			     "--service-cidr %s for it: write a clusterIP, or give the agent "
 			     "another range",
@@ -485,6 +531,7 @@ static void service_complete(struct folder *folder, const char *namespace_, cons
 			     "its clusterIP is already the one chosen for Service %s; write a "
 			     "different one",
 			     owner);
+	return err == -EADDRNOTAVAIL || (owner && folder->is_strict);
 }
 
 /* Whether a slice has the Service's port; collects the names of those that it has. */
@@ -534,25 +581,51 @@ static void service_match_ports(struct folder *folder, const struct object *serv
 	}
 }
 
+/* Looks for what is wrong with a Service; whether it waits for an address. Warns. */
+static bool service_check(struct folder *folder, const struct service_touch *touch,
+			  const char *namespace_, const char *name)
+{
+	const struct object *service = model_service(folder->ledger.model, namespace_, name);
+	bool has_waited = touch->state == SERVICE_WAITING;
+	bool is_waiting;
+
+	if (!service && touch->has_slice)
+		log_info("there are EndpointSlices of Service %s, but no manifest has it",
+			 touch->key);
+	if (!service || !object_is_served_service(service) || !touch->has_arrival)
+		return false;
+	is_waiting = service_complete(folder, namespace_, name, has_waited);
+	/* With --strict this decides whether it is used, so it is asked again. */
+	if (!has_waited || (folder->is_strict && !is_waiting))
+		service_match_ports(folder, model_service(folder->ledger.model, namespace_, name));
+	return is_waiting;
+}
+
 static void service_settle(struct folder *folder, struct service_touch *touch)
 {
-	struct model *model = folder->ledger.model;
 	const char *name = strchr(touch->key, '/') + 1;
 	auto_cleanup(cleanup_free) char *namespace_ =
 		strndup(touch->key, (size_t)(name - 1 - touch->key));
-	const struct object *service = namespace_ ? model_service(model, namespace_, name) : NULL;
-	bool has_waited = touch->is_waiting;
+	bool has_waited = touch->state == SERVICE_WAITING;
+	unsigned int mistakes_before = folder->mistakes;
+	bool is_waiting = namespace_ && service_check(folder, touch, namespace_, name);
+	bool has_mistake = folder->mistakes != mistakes_before;
 
-	if (namespace_ && !service && touch->has_slice)
-		log_info("there are EndpointSlices of Service %s, but no manifest has it",
-			 touch->key);
-	if (!service || !object_is_served_service(service)) {
-		touch->is_waiting = false;
+	touch->state = is_waiting                         ? SERVICE_WAITING
+		       : folder->is_strict && has_mistake ? SERVICE_REFUSED
+							  : SERVICE_IN_ORDER;
+	if (!folder->is_strict)
 		return;
+	if (touch->state == SERVICE_IN_ORDER) {
+		if (!namespace_ ||
+		    model_copy_service(folder->model, folder->ledger.model, namespace_, name))
+			(void)log_err(-ENOMEM, "cannot use Service %s as it is now", touch->key);
+	} else if (!has_waited || has_mistake) {
+		log_warning("%s: Service %s is refused because of --strict; what it and its "
+			    "EndpointSlices were before stays in use",
+			    folder->dir, touch->key);
+		folder_reject(folder);
 	}
-	service_complete(folder, namespace_, name, &touch->is_waiting);
-	if (!has_waited)
-		service_match_ports(folder, model_service(model, namespace_, name));
 }
 
 static int touch_compare(const struct service_touch *a, const struct service_touch *b)
@@ -567,10 +640,11 @@ void folder_settle(struct folder *folder)
 	/* In an order that does not depend on which files they are in. */
 	HASH_SORT(folder->touched, touch_compare);
 	HASH_ITER (hh, folder->touched, touch, next) {
-		if (touch->is_waiting && !folder->ledger.freed)
+		if (touch->state == SERVICE_REFUSED ||
+		    (touch->state == SERVICE_WAITING && !folder->ledger.freed))
 			continue;
 		service_settle(folder, touch);
-		if (touch->is_waiting)
+		if (touch->state != SERVICE_IN_ORDER)
 			continue;
 		HASH_DEL(folder->touched, touch);
 		free(touch);

@@ -4,6 +4,11 @@
 /*
  * Keeps the content of a folder of manifests in the model: its files, and the objects that each
  * file provides.
+ *
+ * With --strict there is a model of our own beside it, of what the files say. A Service goes from
+ * there to the model that is served together with its EndpointSlices and its Endpoints, and only if
+ * all of them fit each other: until then what was served before stays, whichever of several files
+ * has the mistake or is not written yet. Objects of other kinds go at once.
  */
 
 #include <stdbool.h>
@@ -15,7 +20,8 @@
 struct folder {
 	const char *dir;                    /* borrowed */
 	const struct source_events *events; /* borrowed; `rejected` and `warned` are called */
-	struct ledger ledger;
+	struct model *model;                /* what is served; borrowed */
+	struct ledger ledger; /* writes the model of what the files say; may be the same */
 	struct manifest *manifests;
 	size_t expected_count; /* files for which folder_expect_back was called */
 	struct cluster_ips *cluster_ips;
@@ -25,11 +31,11 @@ struct folder {
 	unsigned int rejects;          /* files and objects that could not be used */
 };
 
-/* Takes ownership of `cluster_ips`. */
-void folder_init(struct folder *folder, const char *dir, struct model *model,
-		 struct cluster_ips *cluster_ips, const struct source_events *events);
+/* Takes ownership of `cluster_ips`, also on error. Returns 0 or -ENOMEM. Silent. */
+int folder_init(struct folder *folder, const struct manifests_options *options, struct model *model,
+		struct cluster_ips *cluster_ips, const struct source_events *events);
 
-/* The objects stay in the model. */
+/* The objects stay in the model that is served. */
 void folder_fini(struct folder *folder);
 
 /* True for the names of manifests: *.yaml, *.yml and *.json that do not begin with a dot. */
@@ -57,8 +63,9 @@ void folder_forget_missing(struct folder *folder);
 int folder_scan(struct folder *folder);
 
 /*
- * To be called when the files that have changed are read: chooses ClusterIPs for Services, and
- * warns about what only several files together show.
+ * To be called when the files that have changed are read: chooses ClusterIPs for Services, warns
+ * about what only several files together show, and with --strict refuses or uses what it has
+ * looked at.
  */
 void folder_settle(struct folder *folder);
 

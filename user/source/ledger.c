@@ -65,10 +65,10 @@ static const struct object *key_object(const struct ledger *ledger, const char *
 			 key_name(key));
 }
 
-void ledger_init(struct ledger *ledger, struct model *model,
-		 void (*entered)(const struct object *object, void *context), void *context)
+void ledger_init(struct ledger *ledger, struct model *model, ledger_change_fn changing,
+		 void *context)
 {
-	*ledger = (struct ledger){.model = model, .entered = entered, .context = context};
+	*ledger = (struct ledger){.model = model, .changing = changing, .context = context};
 }
 
 static bool addresses_equal(const struct ip_addr *a, size_t a_count, const struct ip_addr *b,
@@ -94,16 +94,13 @@ static int object_enter(struct ledger *ledger, const char *key, struct object *o
 			const struct provider *provider)
 {
 	const struct object *known = key_object(ledger, key);
-	int err;
 
 	ledger->changed = true;
 	if (known && known->kind == OBJECT_SERVICE)
 		ledger->freed |= service_frees_addresses(&known->service, &object->service);
 	object->origin = provider->id;
-	err = model_put(ledger->model, object);
-	if (!err)
-		ledger->entered(key_object(ledger, key), ledger->context);
-	return err;
+	ledger->changing(known, object, ledger->context);
+	return model_put(ledger->model, object);
 }
 
 static void shadow_delete(struct ledger *ledger, struct shadow *shadow)
@@ -299,6 +296,7 @@ static int object_release(struct ledger *ledger, const char *key, const struct p
 	if (!heir) {
 		ledger->changed = true;
 		ledger->freed |= known->kind == OBJECT_SERVICE;
+		ledger->changing(known, NULL, ledger->context);
 		model_remove(ledger->model, (enum object_kind)key[0], key_namespace(key),
 			     key_name(key));
 		return 0;

@@ -23,6 +23,13 @@ struct provider {
 	UT_hash_handle hh;
 };
 
+/*
+ * Called when an object is about to enter the model or to leave it. `before`: the object that it
+ * replaces; NULL: there is none. `after`: NULL: it is removed.
+ */
+typedef void (*ledger_change_fn)(const struct object *before, const struct object *after,
+				 void *context);
+
 struct ledger {
 	struct model *model; /* borrowed */
 	struct provider *providers;
@@ -30,13 +37,12 @@ struct ledger {
 	__u32 last_id;
 	bool changed; /* the model may have changed; the owner resets it */
 	bool freed;   /* a Service has gone or has other addresses; the owner resets it */
-	/* Called with each object that has entered the model, new or changed. */
-	void (*entered)(const struct object *object, void *context);
+	ledger_change_fn changing;
 	void *context;
 };
 
-void ledger_init(struct ledger *ledger, struct model *model,
-		 void (*entered)(const struct object *object, void *context), void *context);
+void ledger_init(struct ledger *ledger, struct model *model, ledger_change_fn changing,
+		 void *context);
 
 /*
  * Frees the objects kept aside. The objects in the model stay. The providers belong to the caller.

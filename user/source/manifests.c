@@ -273,7 +273,7 @@ static void manifests_on_timer(uv_timer_t *timer)
 	if (!source->synced) {
 		source->synced = true;
 		for (size_t kind = 0; kind < OBJECT_KIND_COUNT; kind++)
-			model_set_listed(source->folder.ledger.model, kind);
+			model_set_listed(source->folder.model, kind);
 		source->events.synced(woken_ns, source->events.context);
 		return;
 	}
@@ -314,10 +314,12 @@ static struct manifests *manifests_new(const struct manifests_options *options, 
 	size_t dir_size = strlen(options->dir) + 1;
 	struct cluster_ips *cluster_ips;
 	struct manifests *source = calloc(1, sizeof(*source) + dir_size);
+	struct manifests_options kept = *options;
 
 	if (!source)
 		return NULL;
 	memcpy(source->dir, options->dir, dir_size);
+	kept.dir = source->dir;
 	source->source.close = manifests_close;
 	source->events = *events;
 	source->inotify = -1;
@@ -328,8 +330,10 @@ static struct manifests *manifests_new(const struct manifests_options *options, 
 		free(source);
 		return NULL;
 	}
-	folder_init(&source->folder, source->dir, model, cluster_ips, &source->events);
-	source->folder.is_strict = options->is_strict;
+	if (folder_init(&source->folder, &kept, model, cluster_ips, &source->events)) {
+		manifests_free(source);
+		return NULL;
+	}
 	return source;
 }
 

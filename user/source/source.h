@@ -55,7 +55,9 @@ struct manifests_options {
 	const char *dir;
 	/*
 	 * Uses no file that `warned` would be called for, or that cannot be used as it is: then the
-	 * source does not open, and later the objects that the file had before stay.
+	 * source does not open, and later the objects that the file had before stay. The same for a
+	 * Service, with its EndpointSlices and Endpoints, that `warned` would be called for because
+	 * of what several files have.
 	 */
 	bool is_strict;
 	/*
