@@ -183,11 +183,13 @@ def test_a_port_of_0_switches_a_server_off(make, node1):
 
 
 def test_metrics_that_are_disabled_are_not_served(make, node1):
-    wanted = ["fairlead_agent_synced", "kubeproxy_sync_proxy_rules_duration_seconds"]
-    make(f"--disabled-metrics={','.join(wanted)}").start()
-    text = get(node1, METRICS + "/metrics").body
+    disabled = ["fairlead_agent_synced", "kubeproxy_sync_proxy_rules_duration_seconds", "kubernetes_healthcheck"]
+    make(f"--disabled-metrics={','.join(disabled)}").start()
+    assert get(node1, "http://127.0.0.1:10256/livez").status == 200
+    text = get(node1, METRICS + "/metrics").body + get(node1, METRICS + "/metrics/slis").body
     assert "fairlead_build_info{" in text
-    assert not any(name in text for name in wanted)
+    assert "kubernetes_healthchecks_total{" in text
+    assert not any(name in text for name in (f"{name}{end}" for name in disabled for end in ("{", " ", "_count")))
 
 
 # The configuration file.

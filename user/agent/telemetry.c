@@ -117,7 +117,7 @@ static int metrics_open(struct telemetry *telemetry, uv_loop_t *loop)
 
 	telemetry->health = health_new(&health);
 	telemetry->metrics = metrics_new();
-	telemetry->slis = sli_metrics_new();
+	telemetry->slis = sli_metrics_new(telemetry->options->disabled_metrics);
 	if (!telemetry->health || !telemetry->metrics || !telemetry->slis)
 		return -ENOMEM;
 	metrics_disable(telemetry->metrics, telemetry->options->disabled_metrics);

@@ -84,7 +84,7 @@ const struct setting settings[SETTINGS_MAX] = {
 		0, 0, "text|json", "Log lines as text, or one JSON object per line (default: text)", HELP_REPORTING},
 	[SETTING_DISABLED_METRICS] = {
 		"disabled-metrics", NULL, NULL, KIND_METRIC_NAMES, USED | WITH_CONFIG, 0, 0, "NAME,...",
-		"Leave these families out of /metrics", HELP_REPORTING},
+		"Leave these families out of /metrics and /metrics/slis", HELP_REPORTING},
 	[SETTING_MODE] = {
 		"proxy-mode", "mode", NULL, KIND_PROXY_MODE, USED, 0, 0, "MODE",
 		"Of kube-proxy: where NodePorts are served by default. iptables and ipvs: on all addresses of the node",

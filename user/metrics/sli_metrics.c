@@ -26,7 +26,7 @@ static void sli_metrics_freep(struct sli_metrics **slis)
 	sli_metrics_free(*slis);
 }
 
-struct sli_metrics *sli_metrics_new(void)
+struct sli_metrics *sli_metrics_new(const char *disabled)
 {
 	auto_cleanup(sli_metrics_freep) struct sli_metrics *slis = calloc(1, sizeof(*slis));
 
@@ -35,6 +35,7 @@ struct sli_metrics *sli_metrics_new(void)
 	slis->metrics = metrics_new();
 	if (!slis->metrics)
 		return NULL;
+	metrics_disable(slis->metrics, disabled);
 	slis->state = metrics_add(slis->metrics, &state_spec);
 	slis->total = metrics_add(slis->metrics, &total_spec);
 	return slis->state && slis->total ? take_ptr(slis) : NULL;

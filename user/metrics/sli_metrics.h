@@ -11,8 +11,8 @@
 
 struct sli_metrics;
 
-/* NULL: memory is short. */
-struct sli_metrics *sli_metrics_new(void);
+/* `disabled`: see metrics_disable. NULL: memory is short. */
+struct sli_metrics *sli_metrics_new(const char *disabled);
 void sli_metrics_free(struct sli_metrics *slis);
 
 /* Sets the state of a check. `type` is the probe: "healthz", "livez", "readyz". */
