@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What an agent says at its start of settings of the node that keep traffic from backends."""
 
+import shutil
+import subprocess
+
 import pytest
 
 from world import World
@@ -67,6 +70,65 @@ def test_a_forward_policy_that_comes_later_is_seen_and_forgotten_when_it_goes(ma
         assert "forward-policy" not in notes_of(agent)
     finally:
         agent.options = options
+
+
+LEGACY = ["iptables-legacy", "ip6tables-legacy"]
+
+
+def legacy_tables(node):
+    return {family: set(node.run("cat", f"/proc/self/net/{family}_tables_names").stdout.split()) for family in ("ip", "ip6")}
+
+
+def test_the_look_at_tables_makes_none(made):
+    before = legacy_tables(made.place("node1"))
+    restarted(made).json("status")
+    assert legacy_tables(made.place("node1")) == before
+
+
+@pytest.fixture(name="legacy")
+def fixture_legacy(made):
+    """Runs iptables-legacy on node1; what it has set of FORWARD is accepted again at the end of the test."""
+    node, used = made.place("node1"), []
+
+    def run(program, *arguments):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+        done = subprocess.run(node.command(program, *arguments), text=True, capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this kernel refuses {program}: {done.stderr.strip()}")
+        used.append((program, arguments))
+
+    yield run
+    for program, arguments in used:
+        if "-P" in arguments:
+            node.run(program, *arguments[:-1], "ACCEPT")
+    made.clear()
+
+
+@pytest.mark.parametrize("program, table", [
+    (program, table) for program in LEGACY for table in ("filter", "mangle")])
+def test_a_forward_policy_of_iptables_legacy_is_warned_of(made, legacy, program, table):
+    family = 6 if program.startswith("ip6") else 4
+    vip = made.simple("web", family, ["pod1b"])
+    legacy(program, "-t", table, "-P", "FORWARD", "DROP")
+    agent = restarted(made)
+    assert f"{DROPS} ({program} {table} FORWARD)" in agent.text()
+    assert notes_of(agent)["forward-policy"] is False
+    assert made.place("pod1a").ask(vip, 80, timeout=0.5).get("error") == "timeout"
+    legacy(program, "-t", table, "-P", "FORWARD", "ACCEPT")
+    assert made.place("pod1a").ask(vip, 80)["answer"]["name"] == "pod1b"
+    assert DROPS not in restarted(made).text()
+
+
+def test_other_policies_of_iptables_legacy_are_not_warned_of(made, legacy):
+    legacy("iptables-legacy", "-t", "filter", "-N", "FORWARD-OTHER")
+    legacy("iptables-legacy", "-t", "filter", "-A", "FORWARD-OTHER", "-j", "DROP")
+    legacy("iptables-legacy", "-t", "raw", "-L", "-n")
+    try:
+        assert DROPS not in restarted(made).text()
+    finally:
+        made.place("node1").run("iptables-legacy", "-F", "FORWARD-OTHER")
+        made.place("node1").run("iptables-legacy", "-X", "FORWARD-OTHER")
 
 
 @pytest.mark.parametrize("rules", [

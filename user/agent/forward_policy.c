@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/iptables_legacy.h"
 #include "agent/nftables.h"
 
 /* Whoever replaces a large ruleset again and again is waited for until the next check. */
@@ -69,27 +70,57 @@ static const char *family_name(uint8_t family)
 	}
 }
 
+static void found_add(char *found, const char *owner, const char *table, const char *chain)
+{
+	const size_t length = strlen(found);
+
+	(void)snprintf(found + length, FORWARD_POLICY_SIZE - length, "%s%s %s %s",
+		       length ? ", " : "", owner, table, chain);
+}
+
 static int forward_policy_on_chain(const struct nlmsghdr *message, void *data)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
 	const char *family = family_name(header->nfgen_family);
 	const struct chain chain = chain_read(message);
-	char *found = data;
-	const size_t length = strlen(found);
 
 	if (family && chain.hook == NF_INET_FORWARD && chain.policy == NF_DROP)
-		(void)snprintf(found + length, FORWARD_POLICY_SIZE - length, "%s%s %s %s",
-			       length ? ", " : "", family, chain.table, chain.name);
+		found_add(data, family, chain.table, chain.name);
 	return MNL_CB_OK;
+}
+
+/* A policy is the last rule of its chain: one without a match, whose target is the verdict. */
+static void forward_policy_on_table(const struct legacy_table *table, void *context)
+{
+	const size_t rule = table->info.underflow[NF_INET_FORWARD];
+	const size_t offset_at = rule + table->target_offset_at;
+	struct xt_standard_target target;
+	__u16 offset;
+
+	if (!(table->info.valid_hooks & 1U << NF_INET_FORWARD) ||
+	    offset_at + sizeof(offset) > table->info.size)
+		return;
+	memcpy(&offset, table->rules + offset_at, sizeof(offset));
+	if (rule + offset + sizeof(target) > table->info.size)
+		return;
+	memcpy(&target, table->rules + rule + offset, sizeof(target));
+	if (target.verdict == -NF_DROP - 1)
+		found_add(context, table->program, table->info.name, "FORWARD");
 }
 
 int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE])
 {
-	int err = -EINTR;
+	int err = -EINTR, legacy_err;
 
 	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
 		*ret_chains = '\0';
 		err = nftables_dump(NFT_MSG_GETCHAIN, forward_policy_on_chain, ret_chains);
 	}
-	return err;
+	/* The kernel has no nftables, and so no chains of it. */
+	if (err == -EINVAL || err == -EPROTONOSUPPORT)
+		err = 0;
+	legacy_err = iptables_legacy_each(NULL, forward_policy_on_table, ret_chains);
+	if (*ret_chains)
+		return 0;
+	return err ? err : legacy_err;
 }

@@ -10,8 +10,8 @@
 #define FORWARD_POLICY_SIZE 256
 
 /*
- * Writes the names of the base chains of nftables, and so of iptables-nft, at the forward hook
- * whose policy is to drop; "": there are none. Chains of iptables-legacy are not found. Returns 0 or
- * a negative errno, also if the kernel has no nftables. Silent.
+ * Writes the names of the base chains at the forward hook whose policy is to drop, of nftables and
+ * so of iptables-nft, and of iptables-legacy; "": there are none. Returns 0, or a negative errno if
+ * none was found and not all could be read. Silent.
  */
 int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE]);

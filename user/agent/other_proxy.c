@@ -9,17 +9,14 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter_ipv4/ip_tables.h>
-#include <linux/netfilter_ipv6/ip6_tables.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "agent/iptables_legacy.h"
 #include "agent/nftables.h"
 #include "base/cleanup.h"
 
@@ -86,40 +83,15 @@ static int nftables_on_object(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
-/* A request for a legacy table creates it, so check first that it exists. */
-static bool has_legacy_nat(const char *path)
+/* A chain's first entry contains its name. */
+static void legacy_on_table(const struct legacy_table *table, void *context)
 {
-	auto_cleanup(cleanup_file) FILE *file = fopen(path, "re");
-	char line[64];
+	char what[64];
 
-	while (file && fgets(line, sizeof(line), file)) {
-		if (!strcmp(line, "nat\n"))
-			return true;
-	}
-	return false;
-}
-
-/*
- * A chain's first entry contains its name. The structures for IPv6 have the same layout as those
- * for IPv4 up to the fields used here.
- */
-static bool has_legacy_chain(int family, int level, int get_info, int get_entries)
-{
-	auto_cleanup(cleanup_fd) int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	auto_cleanup(cleanup_free) struct ipt_get_entries *entries = NULL;
-	struct ipt_getinfo info = {.name = "nat"};
-	socklen_t size = sizeof(info);
-
-	if (fd < 0 || getsockopt(fd, level, get_info, &info, &size))
-		return false;
-	size = (socklen_t)(sizeof(*entries) + info.size);
-	entries = calloc(1, size);
-	if (!entries)
-		return false;
-	memcpy(entries->name, info.name, sizeof(entries->name));
-	entries->size = info.size;
-	return !getsockopt(fd, level, get_entries, entries, &size) &&
-	       memmem(entries->entrytable, info.size, CHAIN, sizeof(CHAIN));
+	if (!memmem(table->rules, table->info.size, CHAIN, sizeof(CHAIN)))
+		return;
+	(void)snprintf(what, sizeof(what), "%s chain", table->program);
+	found_add(context, OTHER_PROXY_IPTABLES, what, CHAIN);
 }
 
 /* True if the process `pid`, a folder in /proc, is a kube-proxy of our network namespace. */
@@ -169,12 +141,7 @@ unsigned int other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
 	*ret_found = '\0';
 	(void)nftables_dump(NFT_MSG_GETTABLE, nftables_on_object, &tables);
 	(void)nftables_dump(NFT_MSG_GETCHAIN, nftables_on_object, &chains);
-	if (has_legacy_nat("/proc/self/net/ip_tables_names") &&
-	    has_legacy_chain(AF_INET, IPPROTO_IP, IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES))
-		found_add(&findings, OTHER_PROXY_IPTABLES, "iptables-legacy chain", CHAIN);
-	if (has_legacy_nat("/proc/self/net/ip6_tables_names") &&
-	    has_legacy_chain(AF_INET6, IPPROTO_IPV6, IP6T_SO_GET_INFO, IP6T_SO_GET_ENTRIES))
-		found_add(&findings, OTHER_PROXY_IPTABLES, "ip6tables-legacy chain", CHAIN);
+	(void)iptables_legacy_each("nat", legacy_on_table, &findings);
 	if (if_nametoindex(OTHER_PROXY_LINK))
 		found_add(&findings, OTHER_PROXY_IPVS, "link", OTHER_PROXY_LINK);
 	processes_search(&findings);
