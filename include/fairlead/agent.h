@@ -42,6 +42,14 @@ enum link_xdp {
 } __attribute__((packed));
 _Static_assert(sizeof(enum link_xdp) == 1, "a member of map entries");
 
+/* Why a link that the rules take for a pod's may lead off the node all the same. */
+enum link_doubt {
+	LINK_DOUBT_NONE = 0,
+	LINK_DOUBT_NETWORK = 1,       /* the node has an address on it, among others' */
+	LINK_DOUBT_DEFAULT_ROUTE = 2, /* a default route leads to it */
+} __attribute__((packed));
+_Static_assert(sizeof(enum link_doubt) == 1, "a member of map entries");
+
 /* Value of `links`, keyed by ifindex: what the agent decided for a link, and why. */
 struct link_info {
 	char name[LINK_NAME_SIZE];
@@ -60,7 +68,8 @@ struct link_info {
 	 * port of; zero where that is not known (Open vSwitch).
 	 */
 	__u8 mac[6];
-	__u8 pad[2];
+	enum link_doubt doubt;
+	__u8 pad;
 	char why[72]; /* the rule that decided, in words */
 };
 _Static_assert(sizeof(struct link_info) == 128, "map value: every byte is named");
@@ -83,6 +92,7 @@ enum degraded {
 	DEGRADED_CGROUP_SUBTREE = 1U << 14, /* the cgroup that was found is not the root */
 	DEGRADED_FORWARD_POLICY = 1U << 15, /* netfilter drops forwarded packets by policy */
 	DEGRADED_STRICT_OVERLAY = 1U << 16, /* an overlay with a strict reverse path filter */
+	DEGRADED_DOUBTFUL_POD = 1U << 17,   /* a link with an enum link_doubt */
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from lab import ip_text, wait_for
 from world import World
 
 DROPS = "netfilter drops forwarded packets by policy"
@@ -171,3 +172,79 @@ def test_a_strict_reverse_path_filter_of_an_overlay_is_warned_of(made, overlay, 
     assert (f"link {overlay}: {STRICT}" in agent.text()) == is_warned
     assert notes_of(agent).get("strict-overlay") == (True if is_warned else None)
     assert f"write 2 to /proc/sys/net/ipv4/conf/{overlay}/rp_filter" in agent.text() or not is_warned
+
+
+IN_DOUBT = "link second is taken for a pod's, but"
+
+
+def doubt_of(agent):
+    return next((item["doubt"] for item in agent.json("links") if item["name"] == "second"), "gone")
+
+
+def node_addresses(agent):
+    return {ip_text(entry["key"]["bytes"]) for entry in agent.dump("addresses")}
+
+
+@pytest.fixture(name="second")
+def fixture_second(made):
+    """A link from node1 to the client: a network without a gateway, where the node has no address yet."""
+    node, client, agent = made.place("node1"), made.place("client"), made.agents["node1"]
+    options = agent.options
+    node.run("ip", "link", "add", "second", "type", "veth", "peer", "name", "second",
+             "netns", f"{made.lab.id}-client")
+    for place in (node, client):
+        place.run("ip", "link", "set", "second", "up")
+    wait_for(lambda: doubt_of(agent) is None, "the link")
+    yield node, client
+    node.run("ip", "link", "del", "second")
+    made.clear()
+    if agent.options != options:
+        agent.options = options
+        restarted(made)
+
+
+def test_a_second_uplink_that_is_taken_for_a_pods_link_is_warned_of(made, second):
+    """What is warned of, too: a backend on another node answers the client itself, by a way that it does not have."""
+    node, client = second
+    agent = made.agents["node1"]
+    vip = made.simple("web", 4, ["pod2a"])
+    assert "doubtful-pod" not in notes_of(agent)
+    node.run("ip", "address", "add", "172.30.7.1/24", "dev", "second")
+    client.run("ip", "address", "add", "172.30.7.2/24", "dev", "second")
+    client.run("ip", "route", "add", vip, "via", "172.30.7.1", "src", "172.30.7.2")
+    agent.wait_for_log(f"{IN_DOUBT} the node has an address there, in a network with others")
+    assert notes_of(agent)["doubtful-pod"] is False
+    shown = agent.fairlead("links", "second").stdout
+    assert "but the node has an address there, in a network with others: see --links-uplink" in shown
+    assert client.ask(vip, 80, timeout=0.5).get("error") == "timeout"
+    agent.options = (*agent.options, "--links-uplink", "second")
+    restarted(made)
+    assert client.ask(vip, 80)["answer"]["name"] == "pod2a"
+    assert doubt_of(agent) is None
+    assert "doubtful-pod" not in notes_of(agent) and IN_DOUBT not in agent.text()
+
+
+@pytest.mark.parametrize("address, is_doubted", [
+    ("172.30.7.1/32", False), ("172.30.7.1/30", False), ("172.30.7.1/29", True),
+    ("fd00:30::1/128", False), ("fd00:30::1/126", False), ("fd00:30::1/64", True)])
+def test_an_address_for_one_pod_alone_is_no_reason_for_doubt(made, second, address, is_doubted):
+    node, _ = second
+    agent = made.agents["node1"]
+    node.run("ip", "address", "add", address, "dev", "second", *(["nodad"] if ":" in address else []))
+    node.run("ip", "route", "add", "172.31.7.9/32", "dev", "second")
+    wait_for(lambda: address.split("/")[0] in node_addresses(agent), "the address in the maps")
+    assert bool(doubt_of(agent)) == is_doubted
+    node.run("ip", "address", "del", address, "dev", "second")
+    wait_for(lambda: doubt_of(agent) is None, "no doubt without the address")
+
+
+def test_a_default_route_by_a_pods_link_is_a_reason_for_doubt(made, second):
+    node, _ = second
+    agent = made.agents["node1"]
+    node.run("ip", "route", "add", "default", "dev", "second", "metric", 9000)
+    agent.wait_for_log(f"{IN_DOUBT} a default route leads to it")
+    node.run("ip", "route", "del", "default", "dev", "second", "metric", 9000)
+    wait_for(lambda: doubt_of(agent) is None, "no doubt without the route")
+    node.run("ip", "route", "add", "default", "via", "172.30.7.9", "dev", "second", "metric", 9000, "onlink")
+    wait_for(lambda: "uplink" in agent.fairlead("links", "second").stdout.split(), "the gateway by it")
+    assert doubt_of(agent) is None

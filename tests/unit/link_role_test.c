@@ -320,6 +320,41 @@ static void a_long_glob_is_cut_not_overrun(void **state)
 	assert_string_equal(why, "matched --links-uplink dummy*");
 }
 
+static void a_pods_link_that_leads_off_the_node_is_in_doubt(void **state)
+{
+	static const struct {
+		struct link_facts facts;
+		bool has_network;
+		enum link_doubt doubt;
+	} links[] = {
+		{{.name = "veth1", PEER_ELSEWHERE}, false, LINK_DOUBT_NONE},
+		{{.name = "veth1", PEER_ELSEWHERE}, true, LINK_DOUBT_NETWORK},
+		{{.name = "veth1", NETKIT}, true, LINK_DOUBT_NETWORK},
+		{{.name = "veth1", PEER_ELSEWHERE, .has_default_route = true},
+		 true,
+		 LINK_DOUBT_DEFAULT_ROUTE},
+		{{.name = "eth0", PEER_ELSEWHERE, .has_gateway_route = true},
+		 true,
+		 LINK_DOUBT_NONE},
+		{{.name = "veth1", .kind = "veth", ETHERNET, .lower = 4}, true, LINK_DOUBT_NONE},
+		{{.name = "tap0", .kind = "tun", ETHERNET}, true, LINK_DOUBT_NONE},
+		{{.name = "eth0", ETHERNET, .has_default_route = true}, true, LINK_DOUBT_NONE},
+		{{.name = "named", PEER_ELSEWHERE, .has_default_route = true},
+		 true,
+		 LINK_DOUBT_NONE},
+	};
+	const struct link_overrides overrides = {.pod = "named"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		enum link_doubt doubt =
+			link_pod_doubt(&links[i].facts, &overrides, links[i].has_network);
+
+		if (doubt != links[i].doubt)
+			fail_msg("%zu, %s: doubt %d", i, links[i].facts.name, (int)doubt);
+	}
+}
+
 static void near_is_what_the_options_say_or_the_role(void **state)
 {
 	const struct link_near by_role = {}, by_bridge = {.bridge = "cni0"},
@@ -346,6 +381,7 @@ int main(void)
 		cmocka_unit_test(a_glob_overrides_the_rules_and_is_named),
 		cmocka_unit_test(overrides_are_asked_in_the_order_ignore_pod_uplink_overlay),
 		cmocka_unit_test(no_override_makes_loopback_or_unknown_headers_managed),
+		cmocka_unit_test(a_pods_link_that_leads_off_the_node_is_in_doubt),
 		cmocka_unit_test(near_is_what_the_options_say_or_the_role),
 		cmocka_unit_test(a_long_glob_is_cut_not_overrun),
 	};

@@ -80,6 +80,10 @@ void link_row_add_json(cJSON *array, const struct link_row *row)
 	else
 		(void)cJSON_AddNullToObject(item, "error");
 	json_add_text(item, "why", row->why);
+	if (row->info.doubt)
+		json_add_text(item, "doubt", link_doubt_sentence(row->info.doubt));
+	else
+		(void)cJSON_AddNullToObject(item, "doubt");
 	(void)cJSON_AddStringToObject(item, "xdp", link_xdp_word(row->info.xdp));
 	if (*link_row_xdp_reason(row, reason))
 		json_add_text(item, "xdp_reason", reason);
@@ -105,6 +109,9 @@ static void links_print_table(const struct link_list *list, const struct argumen
 		if (row->info.hook == LINK_HOOK_FAILED)
 			table_cell(table, "%s; not attached: %s", row->why,
 				   strerror(-row->info.err));
+		else if (row->info.doubt)
+			table_cell(table, "%s, but %s: see --links-uplink", row->why,
+				   link_doubt_sentence(row->info.doubt));
 		else
 			table_cell(table, "%s", row->why);
 	}

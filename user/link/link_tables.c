@@ -44,7 +44,8 @@ bool link_is_managed(const struct watched_link *link)
 
 static bool link_has_routes(const struct link_watch *watch, const struct watched_link *link)
 {
-	return link->facts.has_gateway_route || link->facts.ifindex == watch->default4.ifindex ||
+	return link->facts.has_gateway_route || link->facts.has_default_route ||
+	       link->facts.ifindex == watch->default4.ifindex ||
 	       link->facts.ifindex == watch->default6.ifindex;
 }
 
@@ -138,12 +139,14 @@ static struct watched_link *link_store(struct link_watch *watch, const struct li
 		ports_mark_changed(watch, facts->ifindex);
 	if (!is_new) {
 		const bool has_gateway_route = link->facts.has_gateway_route;
+		const bool has_default_route = link->facts.has_default_route;
 
 		if ((link->facts.flags & IFF_UP) && !(facts->flags & IFF_UP) &&
 		    link_has_routes(watch, link))
 			watch->routes_dirty = true;
 		link->facts = *facts;
 		link->facts.has_gateway_route = has_gateway_route;
+		link->facts.has_default_route = has_default_route;
 	}
 	link->is_changed = true;
 	link->generation = watch->generation;
@@ -180,6 +183,14 @@ static void notified_link_gone(void *context, int ifindex)
 		link_remove(watch, link);
 }
 
+/* Whether a pair is a pod's may depend on the addresses that the node has on it. */
+static void address_mark_changed(struct link_watch *watch, struct watched_link *link)
+{
+	watch->addresses_dirty = true;
+	if (link && link_is_pair(link))
+		link->is_changed = true;
+}
+
 static void address_store(void *context, const struct link_address *address)
 {
 	struct link_watch *watch = context;
@@ -187,16 +198,16 @@ static void address_store(void *context, const struct link_address *address)
 
 	if (err)
 		(void)log_err(err, "cannot store an address of the node");
-	watch->addresses_dirty = true;
+	address_mark_changed(watch, link_find(watch, address->ifindex));
 }
 
 static void notified_address_gone(void *context, const struct link_address *address)
 {
 	struct link_watch *watch = context;
-	const struct watched_link *link = link_find(watch, address->ifindex);
+	struct watched_link *link = link_find(watch, address->ifindex);
 
 	address_table_remove(&watch->addresses, address);
-	watch->addresses_dirty = true;
+	address_mark_changed(watch, link);
 	if (link && link_has_routes(watch, link))
 		watch->routes_dirty = true;
 }
@@ -208,8 +219,10 @@ static void dumped_route(void *context, const struct route_hop *hop)
 		hop->family == FAMILY_IPV4 ? &watch->default4 : &watch->default6;
 	struct watched_link *link = link_find(watch, hop->ifindex);
 
-	if (link && hop->has_gateway)
-		link->has_gateway = true;
+	if (link) {
+		link->has_gateway |= hop->has_gateway;
+		link->has_default |= hop->is_default;
+	}
 	if (hop->is_default && (!best->ifindex || hop->metric < best->metric))
 		*best = (struct default_route){.ifindex = hop->ifindex, .metric = hop->metric};
 }
@@ -276,7 +289,7 @@ void link_tables_read_routes(struct link_watch *watch)
 	int err;
 
 	HASH_ITER (hh, watch->links, link, next)
-		link->has_gateway = false;
+		link->has_gateway = link->has_default = false;
 	watch->default4 = (struct default_route){};
 	watch->default6 = (struct default_route){};
 	err = netlink_dump(RTM_GETROUTE, &events);
@@ -287,9 +300,11 @@ void link_tables_read_routes(struct link_watch *watch)
 		return;
 	}
 	HASH_ITER (hh, watch->links, link, next) {
-		if (link->has_gateway == link->facts.has_gateway_route)
+		if (link->has_gateway == link->facts.has_gateway_route &&
+		    link->has_default == link->facts.has_default_route)
 			continue;
 		link->facts.has_gateway_route = link->has_gateway;
+		link->facts.has_default_route = link->has_default;
 		link->is_changed = true;
 	}
 	if (old4.ifindex != watch->default4.ifindex || old6.ifindex != watch->default6.ifindex)

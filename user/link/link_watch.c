@@ -249,6 +249,8 @@ uint32_t link_watch_degraded(const struct link_watch *watch)
 			degraded |= DEGRADED_LINK_FAILED;
 		if (link->is_strict)
 			degraded |= DEGRADED_STRICT_OVERLAY;
+		if (link->info.doubt)
+			degraded |= DEGRADED_DOUBTFUL_POD;
 	}
 	return degraded;
 }

@@ -44,6 +44,17 @@ static void link_log(const struct watched_link *link, bool was_managed)
 		log_debug("link %s: ignored (%s)", info->name, info->why);
 }
 
+static void doubt_log(const struct link_info *info)
+{
+	if (info->doubt)
+		log_warning("link %s is taken for a pod's, but %s: if it leads off the node, its "
+			    "clients get no answer from backends on other nodes until it is named "
+			    "with --links-uplink; --links-pod says that it is a pod's",
+			    info->name, link_doubt_sentence(info->doubt));
+	else
+		log_info("link %s: its role is no longer in doubt", info->name);
+}
+
 /* What the link's rp_filter says; 0 if it cannot be read. */
 static int rp_filter_read(const char *name)
 {
@@ -166,6 +177,7 @@ static void link_set_mac(const struct link_watch *watch, const struct watched_li
 static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 {
 	const bool was_managed = link->was_reconciled && link_is_managed(link);
+	bool is_doubt_new;
 	struct link_info info = {
 		.hook = link->info.hook,
 		.made_clsact = link->info.made_clsact,
@@ -181,6 +193,9 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	info.role = link_role_decide(&link->facts, &watch->options.overrides, info.why);
 	info.is_near = link_is_near(&watch->options.near, &link->facts, info.role,
 				    master_name(watch, link));
+	info.doubt =
+		link_pod_doubt(&link->facts, &watch->options.overrides,
+			       address_table_has_network(&watch->addresses, link->facts.ifindex));
 	link_set_mac(watch, link, &info);
 	/* Programs look the link up in `links`, so its entry must precede their first packet. */
 	if (!link->was_reconciled && info.role != LINK_IGNORED)
@@ -190,11 +205,14 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	link_sync_xdp(watch, link, &info);
 	if (link->was_reconciled && !memcmp(&info, &link->info, sizeof(info)))
 		return;
+	is_doubt_new = info.doubt != link->info.doubt;
 	link->info = info;
 	link->was_reconciled = true;
 	watch->links_changed = true;
 	link_write(watch, link, &info);
 	link_log(link, was_managed);
+	if (is_doubt_new)
+		doubt_log(&info);
 	rp_filter_check(watch, link);
 }
 

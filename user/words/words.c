@@ -85,6 +85,17 @@ const char *link_hook_word(__u8 hook)
 	return word_of(words, hook);
 }
 
+const char *link_doubt_sentence(__u8 doubt)
+{
+	static const char *const sentences[] = {
+		[LINK_DOUBT_NONE] = "",
+		[LINK_DOUBT_NETWORK] = "the node has an address there, in a network with others",
+		[LINK_DOUBT_DEFAULT_ROUTE] = "a default route leads to it",
+	};
+
+	return word_of(sentences, doubt);
+}
+
 static const char *const unprogrammed_words[] = {
 	[UNPROGRAMMED_HEADLESS] = "headless",
 	[UNPROGRAMMED_EXTERNAL_NAME] = "external-name",
@@ -274,6 +285,10 @@ const struct degraded_words degraded_words[] = {
 	 "the reverse path filter of an overlay is strict and drops what other nodes send through it "
 	 "with direct server return: write 2 to /proc/sys/net/ipv4/conf/NAME/rp_filter; the agent's log "
 	 "names the link"},
+	{DEGRADED_DOUBTFUL_POD, false, "doubtful-pod",
+	 "a link is taken for a pod's, but looks as if it led off the node: then its clients get no "
+	 "answer from backends on other nodes; name it with --links-uplink, or with --links-pod; "
+	 "`fairlead links` says which"},
 	{0, false, NULL, NULL},
 };
 

@@ -24,6 +24,8 @@ const char *backend_state_word(__u8 state, __u32 flags);
 const char *flow_state_word(__u8 state); /* "new", "replied", "established", "closing", "closed" */
 const char *link_role_word(__u8 role);   /* "ignored", "pod", "uplink", "overlay" */
 const char *link_hook_word(__u8 hook);   /* "none", "tcx", "clsact", "failed" */
+/* Why a pod's link may be an uplink, the end of a sentence; "": no doubt. */
+const char *link_doubt_sentence(__u8 doubt);
 const char *unprogrammed_word(__u32 reason); /* "headless", "map-full", ... */
 const char *family_word(__u8 family);        /* "IPv4", "IPv6"; "" for both */
 const char *counter_word(__u32 reason);      /* stable name of a counter */

@@ -20,6 +20,7 @@ struct address_key {
 
 struct address_entry {
 	struct address_key key;
+	uint8_t prefix;
 	uint8_t scope;
 	uint32_t flags;
 	unsigned long order; /* order of arrival: the kernel lists a link's primary address first */
@@ -32,6 +33,9 @@ struct address_entry {
  */
 #define FLAGS_UNFIT \
 	(IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TEMPORARY | IFA_F_SECONDARY)
+
+/* The last bits of an address in a network of this node and one neighbour, a /30 or /126. */
+#define NEIGHBOUR_BITS 2
 
 static bool address_is_wanted(const struct ip_addr *addr)
 {
@@ -91,6 +95,7 @@ int address_table_add(struct address_table *table, const struct link_address *ad
 			return -ENOMEM;
 		}
 	}
+	entry->prefix = address->prefix;
 	entry->scope = address->scope;
 	entry->flags = address->flags;
 	entry->generation = table->generation;
@@ -189,6 +194,19 @@ static bool entry_fits(const struct address_entry *entry, enum ip_family family)
 {
 	return address_family(&entry->key.addr) == family && !(entry->flags & FLAGS_UNFIT) &&
 	       (entry->scope == RT_SCOPE_UNIVERSE || entry->scope == RT_SCOPE_SITE);
+}
+
+bool address_table_has_network(const struct address_table *table, int ifindex)
+{
+	const struct address_entry *entry;
+
+	for (entry = table->entries; entry; entry = entry->hh.next) {
+		const int bits = address_is_ipv4(&entry->key.addr) ? 32 : 128;
+
+		if (entry->key.ifindex == ifindex && entry->prefix + NEIGHBOUR_BITS < bits)
+			return true;
+	}
+	return false;
 }
 
 struct ip_addr address_table_of_link(const struct address_table *table, int ifindex,

@@ -46,6 +46,9 @@ int address_table_owner(const struct address_table *table, const struct ip_addr 
 struct ip_addr address_table_of_link(const struct address_table *table, int ifindex,
 				     enum ip_family family);
 
+/* True if an address of the link is in a network with room for more than one neighbour. */
+bool address_table_has_network(const struct address_table *table, int ifindex);
+
 /*
  * The node's own address of a family, from the link with the lowest rank; all zero if there is none
  * of global scope.

@@ -24,12 +24,14 @@ struct link_facts {
 	uint8_t mac[6];         /* IFLA_ADDRESS; zero where it is no Ethernet address */
 	bool is_hardware;       /* backed by a device on a bus: IFLA_PARENT_DEV_NAME */
 	bool has_gateway_route; /* a route of the main table has a gateway on this link */
+	bool has_default_route; /* a default route of the main table leads to it */
 };
 
 /* An address of a link. */
 struct link_address {
 	int ifindex;
 	struct ip_addr addr;
+	uint8_t prefix; /* of its network, in bits of its family */
 	uint8_t scope;  /* RT_SCOPE_* */
 	uint32_t flags; /* IFA_F_* */
 };

@@ -134,6 +134,7 @@ static void address_message(const struct nlmsghdr *message, const struct netlink
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*header))
 		return;
 	address.ifindex = (int)header->ifa_index;
+	address.prefix = header->ifa_prefixlen;
 	address.scope = header->ifa_scope;
 	address.flags = header->ifa_flags;
 	mnl_attr_for_each(attr, message, sizeof(*header))

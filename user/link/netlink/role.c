@@ -232,6 +232,20 @@ enum link_role link_role_decide(const struct link_facts *facts,
 	return kind_decide(facts->kind, why);
 }
 
+enum link_doubt link_pod_doubt(const struct link_facts *facts,
+			       const struct link_overrides *overrides, bool has_network)
+{
+	char why[LINK_WHY_SIZE];
+	enum link_role role;
+
+	if (!is_pair(facts) || link_role_decide(facts, overrides, why) != LINK_POD ||
+	    override_decide(facts->name, overrides, &role, why))
+		return LINK_DOUBT_NONE;
+	if (facts->has_default_route)
+		return LINK_DOUBT_DEFAULT_ROUTE;
+	return has_network ? LINK_DOUBT_NETWORK : LINK_DOUBT_NONE;
+}
+
 static bool name_begins(const char *name, const char *prefix)
 {
 	return name && !strncmp(name, prefix, strlen(prefix));

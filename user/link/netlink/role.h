@@ -37,6 +37,15 @@ enum link_role link_role_decide(const struct link_facts *facts,
 				const struct link_overrides *overrides, char why[LINK_WHY_SIZE]);
 
 /*
+ * Why a link with the role pod may be an uplink after all. A pair whose peer is elsewhere is a
+ * pod's or, where the node itself is in a namespace, a network's that has no gateway. The node's
+ * routes and addresses tell: on a pod's link it has none, or one for this pod alone. `has_network`:
+ * see address_table_has_network(). LINK_DOUBT_NONE where the operator has named the link. Pure.
+ */
+enum link_doubt link_pod_doubt(const struct link_facts *facts,
+			       const struct link_overrides *overrides, bool has_network);
+
+/*
  * Whether the link is a port: a master (a bridge, Open vSwitch) takes its frames before the stack
  * does, including frames addressed to other MAC addresses. Pure.
  */
