@@ -2,12 +2,14 @@
 """Maps that have become too small are replaced by larger ones under traffic: at a start, and later."""
 
 import json
+import pathlib
 import re
+import subprocess
 
 import pytest
 
-from lab import let_pass, wait_for
-from manifests import endpoint, many_services, next_vip, service, slice_
+from lab import Agent, let_pass, wait_for
+from manifests import Folder, endpoint, many_services, next_vip, service, slice_
 from world import World
 
 BACKENDS = ["pod1b", "pod1c", "pod2b", "pod2c"]
@@ -130,6 +132,71 @@ def test_maps_grow_while_the_agent_runs_and_no_request_fails():
         assert all(now[key] == value for key, value in ids.items())
         assert agent.dump("unprogrammed") == []
         assert len([line for line in agent.log if "map services grows" in line]) == 1
+
+
+class LimitedAgent(Agent):
+    """An agent whose kernel has no memory for a map of services that is larger than at the start."""
+
+    library, is_limited = None, True
+
+    def command(self):
+        limits = [f"LD_PRELOAD={self.library}", "ASAN_OPTIONS=verify_asan_link_order=0",
+                  "NO_MEMORY_MAP=services", "NO_MEMORY_ENTRIES=4096"]
+        return ["env", *limits, *super().command()] if self.is_limited else super().command()
+
+
+@pytest.fixture(name="limited")
+def fixture_limited(lab):
+    agent = LimitedAgent(lab, "node1", (lab.directory / "limited"), "--hooks", "socket,tc")
+    agent.library = lab.directory / "no_memory.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", agent.library,
+                    pathlib.Path(__file__).with_name("no_memory.c"), "-ldl"], check=True)
+    yield agent
+    if agent.running():
+        agent.stop()
+    agent.cleanup()
+
+
+def test_what_fits_is_served_when_there_is_no_memory_for_larger_maps(limited):
+    """While the agent runs, at its next start, and until there is memory."""
+    agent, folder = limited, Folder(limited.manifests)
+    steady, late = next_vip(4), next_vip(4)
+    folder.write("steady", service("steady", steady), slice_("steady", [endpoint("10.244.9.1", 4)]))
+    agent.start()
+    folder.write("zmany", *many_services(3000))
+    said = "larger maps cannot be had (libbpf: map 'services': failed to create"
+    agent.wait_for_log(said, 60)
+    agent.wait_for_log("free some or raise the limit of the agent's cgroup, and restart the agent")
+
+    def is_full_and_goes_on():
+        wait_for(lambda: "map-full" in {item["name"] for item in agent.json("status")["degraded"]}, "the full map")
+        assert len(agent.dump("unprogrammed")) > 1000
+        assert room(agent, "services") == 4096 and len(agent.frontends()) > 4000
+        assert steady in {address for address, _, _ in agent.frontends()}
+
+    is_full_and_goes_on()
+    # What has room is followed.
+    folder.write("steady", service("steady", late), slice_("steady", [endpoint("10.244.9.1", 4)]))
+    steady = late
+    wait_for(lambda: late in {address for address, _, _ in agent.frontends()}, "the change")
+    agent.stop()
+    agent.start()
+    agent.wait_for_log(said)
+    is_full_and_goes_on()
+    agent.stop()
+    agent.is_limited = False
+    agent.start()
+    assert agent.dump("unprogrammed") == [] and room(agent, "services") > 4096
+
+
+def test_without_memory_for_the_first_maps_the_start_says_which_and_what_to_do(limited):
+    limited.options = (*limited.options, "--max-services", "5000")
+    Folder(limited.manifests)
+    limited.start(ready=False)
+    limited.wanted = False
+    assert limited.process.wait(30) == 1
+    assert "there is no memory for the TC programs (libbpf: map 'services': failed to create" in limited.text()
+    assert "free some, or raise the limit of the agent's cgroup" in limited.text()
 
 
 def test_maps_whose_size_a_flag_sets_do_not_grow():

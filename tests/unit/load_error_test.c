@@ -160,6 +160,18 @@ static void an_empty_log_or_one_that_is_cut_off_does_no_harm(void **state)
 	then_says(-EACCES, "verifier: last line without its end");
 }
 
+static void without_memory_the_map_and_the_remedy_are_named(void **state)
+{
+	(void)state;
+	load_error_reset();
+	note(LIBBPF_WARN, "libbpf: Error in bpf_create_map_xattr(slots): Cannot allocate "
+			  "memory(-12). Retrying without BTF.\n");
+	note(LIBBPF_WARN, "libbpf: map 'slots': failed to create: Cannot allocate memory(-12)\n");
+	then_says(-ENOMEM, "there is no memory for the TC programs",
+		  "(libbpf: map 'slots': failed to create: Cannot allocate memory(-12))",
+		  "raise the limit of the agent's cgroup");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +180,7 @@ int main(void)
 		cmocka_unit_test_setup(the_log_of_the_last_attempt_counts, setup),
 		cmocka_unit_test_setup(missing_rights_are_called_that, setup),
 		cmocka_unit_test_setup(other_errors_name_what_libbpf_complained_of, setup),
+		cmocka_unit_test_setup(without_memory_the_map_and_the_remedy_are_named, setup),
 		cmocka_unit_test_setup(an_attempt_begins_with_nothing, setup),
 		cmocka_unit_test_setup(an_empty_log_or_one_that_is_cut_off_does_no_harm, setup),
 	};

@@ -26,6 +26,7 @@
 #include "base/netns.h"
 #include "config/config_watch.h"
 #include "config/kube_proxy_config.h"
+#include "datapath/load_error.h"
 #include "health/service_health.h"
 #include "link/hooks/cgroup.h"
 #include "model/model.h"
@@ -206,6 +207,41 @@ static int agent_adopt_plane(struct agent *agent)
 	return 0;
 }
 
+static bool is_shortage(int err)
+{
+	return err == -ENOMEM || err == -E2BIG;
+}
+
+/*
+ * Opens the plane, anew if there is one. If its maps are larger than those of before, or than those
+ * of an earlier run, and cannot be had, it gets these: what fits into them is served and followed.
+ */
+static int agent_open_larger_plane(struct agent *agent, const struct datapath_sizes *sizes)
+{
+	bool is_running = agent->plane;
+	struct datapath_sizes before;
+	int err;
+
+	map_sizes_of_options(&agent->options, &before);
+	if (agent->plane)
+		before = agent->plane->sizes;
+	agent->changed_before = agent->status.changed_service_ports;
+	agent->refused_before = agent->status.refused_service_ports;
+	agent->telemetry.plane = NULL;
+	hook_guard_use(agent->hook_guard, NULL);
+	plane_close(take_ptr(agent->plane));
+	err = agent_open_plane(agent, sizes);
+	if (!err ||
+	    (!is_running && !(is_shortage(err) && datapath_is_pinned(agent->options.pin_dir))))
+		return err;
+	agent->publishing.is_room_short = true;
+	log_warning("larger maps cannot be had (%s), continuing with those of before: Services "
+		    "that do not fit are not programmed; if memory is short, free some or raise "
+		    "the limit of the agent's cgroup, and restart the agent",
+		    load_error_text());
+	return agent_open_plane(agent, &before);
+}
+
 int agent_ensure_plane(struct agent *agent, bool *ret_is_new)
 {
 	struct datapath_sizes sizes;
@@ -221,26 +257,8 @@ int agent_ensure_plane(struct agent *agent, bool *ret_is_new)
 	/* A new plane gets by their pins what the one of before has. */
 	if (agent->plane && !hook_guard_pins_are_reachable(agent->hook_guard))
 		return 0;
-	agent->changed_before = agent->status.changed_service_ports;
-	agent->refused_before = agent->status.refused_service_ports;
-	agent->telemetry.plane = NULL;
-	hook_guard_use(agent->hook_guard, NULL);
-	plane_close(take_ptr(agent->plane));
 	*ret_is_new = true;
-	return agent_open_plane(agent, &sizes);
-}
-
-int agent_grow_plane(struct agent *agent, bool *ret_is_new)
-{
-	const struct datapath_sizes before = agent->plane->sizes;
-	int err = agent_ensure_plane(agent, ret_is_new);
-
-	agent->publishing.is_room_short = err || !*ret_is_new;
-	if (agent->plane)
-		return 0;
-	log_warning("larger maps cannot be had, continuing with those of before: Services that do "
-		    "not fit are not programmed");
-	return agent_open_plane(agent, &before);
+	return agent_open_larger_plane(agent, &sizes);
 }
 
 int agent_complete_plane(struct agent *agent)

@@ -65,17 +65,12 @@ struct agent {
 /* agent.c: all log, and return 0 or a negative errno. */
 
 /*
- * Ensures that there is a plane whose maps are large enough for the model; one whose pins are out
- * of reach stays as it is. `*ret_is_new`: it was opened now, and must be published to and then
- * completed.
+ * Ensures that there is a plane whose maps are large enough for the model. One whose pins are out
+ * of reach stays as it is. If larger maps cannot be had, it has those of before, of an earlier run
+ * too (publishing.is_room_short). `*ret_is_new`: it was opened now, and must be published to and
+ * then completed.
  */
 int agent_ensure_plane(struct agent *agent, bool *ret_is_new);
-
-/*
- * The same while the agent runs, where there is a plane. If larger maps cannot be had, the plane is
- * opened anew with those of before.
- */
-int agent_grow_plane(struct agent *agent, bool *ret_is_new);
 
 /* Attaches the socket hooks and replaces an earlier run's pinned maps with the new ones. */
 int agent_complete_plane(struct agent *agent);

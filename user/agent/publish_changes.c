@@ -254,12 +254,15 @@ static void grow_on_timer(uv_timer_t *timer)
 	}
 	publisher_numbers(agent->plane->publisher, &numbers);
 	publishing->unfitting_in_vain = numbers.unfitting;
-	err = agent_grow_plane(agent, &is_new);
+	publishing->is_room_short = false;
+	err = agent_ensure_plane(agent, &is_new);
+	if (!is_new)
+		publishing->is_room_short = true;
 	if (!err && is_new) {
 		agent_publish_first(agent, begun_ns);
 		err = agent_complete_plane(agent);
 	}
-	if (err) {
+	if (err && is_new) {
 		agent->failed = err;
 		uv_stop(&agent->loop);
 		return;

@@ -46,7 +46,8 @@ int load_error_keep(enum libbpf_print_level level, const char *format, va_list a
 
 	if (level != LIBBPF_WARN || vasprintf(&text, format, args) < 0)
 		return 0;
-	if (!*first_complaint)
+	/* The second attempt tells whether there is an error, and names the map too. */
+	if (!*first_complaint && !strstr(text, "Retrying without BTF"))
 		(void)snprintf(first_complaint, sizeof(first_complaint), "%.*s",
 			       (int)strcspn(text, "\n"), text);
 	if (strstr(text, "BEGIN PROG LOAD LOG"))
@@ -77,6 +78,11 @@ int load_error_log(int err, const char *what)
 			"may not load %s (%s): run as root, or with CAP_BPF, CAP_PERFMON and "
 			"CAP_NET_ADMIN",
 			what, first_complaint);
+	if (err == -ENOMEM && !line_count)
+		return log_err(err,
+			       "there is no memory for %s (%s): free some, or raise the limit of "
+			       "the agent's cgroup",
+			       what, first_complaint);
 	if (!line_count)
 		return log_err(err, "the kernel %s refuses %s (%s)", release, what,
 			       first_complaint);
