@@ -16,9 +16,6 @@
 #include "agent/iptables_legacy.h"
 #include "agent/nftables.h"
 
-/* Whoever replaces a large ruleset again and again is waited for until the next check. */
-#define DUMP_TRIES 8
-
 struct chain {
 	const char *table, *name;
 	uint32_t hook, policy;
@@ -78,6 +75,11 @@ static void found_add(char *found, const char *owner, const char *table, const c
 		       length ? ", " : "", owner, table, chain);
 }
 
+static void chains_begin(void *data)
+{
+	*(char *)data = '\0';
+}
+
 static int forward_policy_on_chain(const struct nlmsghdr *message, void *data)
 {
 	const struct nfgenmsg *header = mnl_nlmsg_get_payload(message);
@@ -110,12 +112,10 @@ static void forward_policy_on_table(const struct legacy_table *table, void *cont
 
 int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE])
 {
-	int err = -EINTR, legacy_err;
+	int err =
+		nftables_dump(NFT_MSG_GETCHAIN, forward_policy_on_chain, chains_begin, ret_chains);
+	int legacy_err;
 
-	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
-		*ret_chains = '\0';
-		err = nftables_dump(NFT_MSG_GETCHAIN, forward_policy_on_chain, ret_chains);
-	}
 	/* The kernel has no nftables, and so no chains of it. */
 	if (err == -EINVAL || err == -EPROTONOSUPPORT)
 		err = 0;

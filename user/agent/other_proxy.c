@@ -30,6 +30,8 @@ struct findings {
 
 struct search {
 	struct findings *findings;
+	unsigned int kinds_before;
+	size_t length_before; /* of the findings' text */
 	enum other_proxy_kind kind;
 	int name_attribute;  /* NFTA_TABLE_NAME or NFTA_CHAIN_NAME */
 	int table_attribute; /* NFTA_CHAIN_TABLE; 0: tables are searched */
@@ -61,6 +63,14 @@ static void found_add(struct findings *findings, enum other_proxy_kind kind, con
 static const char *family_name(uint8_t family)
 {
 	return family == NFPROTO_IPV4 ? "ip" : family == NFPROTO_IPV6 ? "ip6" : "inet";
+}
+
+static void search_begin(void *data)
+{
+	const struct search *search = data;
+
+	search->findings->kinds = search->kinds_before;
+	search->findings->text[search->length_before] = '\0';
 }
 
 static int nftables_on_object(const struct nlmsghdr *message, void *data)
@@ -139,8 +149,10 @@ unsigned int other_proxy_find(char ret_found[OTHER_PROXY_SIZE])
 				.name = CHAIN};
 
 	*ret_found = '\0';
-	(void)nftables_dump(NFT_MSG_GETTABLE, nftables_on_object, &tables);
-	(void)nftables_dump(NFT_MSG_GETCHAIN, nftables_on_object, &chains);
+	(void)nftables_dump(NFT_MSG_GETTABLE, nftables_on_object, search_begin, &tables);
+	chains.kinds_before = findings.kinds;
+	chains.length_before = strlen(findings.text);
+	(void)nftables_dump(NFT_MSG_GETCHAIN, nftables_on_object, search_begin, &chains);
 	(void)iptables_legacy_each("nat", legacy_on_table, &findings);
 	if (if_nametoindex(OTHER_PROXY_LINK))
 		found_add(&findings, OTHER_PROXY_IPVS, "link", OTHER_PROXY_LINK);

@@ -27,13 +27,6 @@ static unsigned char address_netlink_family(const struct ip_addr *addr)
 	return address_is_ipv4(addr) ? AF_INET : AF_INET6;
 }
 
-static int request_send(struct nlmsghdr *request, mnl_cb_t callback, void *data)
-{
-	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
-
-	return socket ? netlink_request(socket, request, callback, data) : -errno;
-}
-
 static int route_read(const struct nlmsghdr *message, void *data)
 {
 	const struct nlattr *attribute;
@@ -50,14 +43,17 @@ static int route_read(const struct nlmsghdr *message, void *data)
 static int route_lookup(const struct ip_addr *addr, int *ret_ifindex)
 {
 	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
+	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
 	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETROUTE, NLM_F_ACK);
 	struct rtmsg *header;
 
+	if (!socket)
+		return -errno;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->rtm_family = address_netlink_family(addr);
 	header->rtm_dst_len = (unsigned char)(address_size(addr) * 8);
 	mnl_attr_put(request, RTA_DST, address_size(addr), address_bytes(addr));
-	return request_send(request, route_read, ret_ifindex);
+	return netlink_request(socket, request, route_read, ret_ifindex);
 }
 
 /*
@@ -110,6 +106,15 @@ static int neighbour_match(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
+static void search_begin(void *data)
+{
+	struct search *search = data;
+
+	search->port = 0;
+	if (search->addr)
+		search->has_mac = false;
+}
+
 static int neighbours_dump(unsigned char family, struct search *search)
 {
 	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -118,7 +123,7 @@ static int neighbours_dump(unsigned char family, struct search *search)
 
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->ndm_family = family;
-	return request_send(request, neighbour_match, search);
+	return netlink_request_dump(NETLINK_ROUTE, request, neighbour_match, search_begin, search);
 }
 
 /* The bridge port behind which the address was seen; 0: none, or the link is not a bridge. */

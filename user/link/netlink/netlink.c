@@ -90,6 +90,23 @@ int netlink_request(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_
 	return err < 0 ? -errno : 0;
 }
 
+int netlink_request_dump(int bus, struct nlmsghdr *request, mnl_cb_t callback,
+			 void (*begin)(void *data), void *data)
+{
+	int err = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
+		auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(bus);
+
+		if (!socket)
+			return -errno;
+		if (begin)
+			begin(data);
+		err = netlink_request(socket, request, callback, data);
+	}
+	return err;
+}
+
 /* Leaves out the traffic counters, which would make up most of the answer. */
 static void put_skip_stats(struct nlmsghdr *request)
 {
@@ -99,33 +116,24 @@ static void put_skip_stats(struct nlmsghdr *request)
 static int dump_family(uint16_t type, unsigned char family, const struct netlink_events *events)
 {
 	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	int err = -EINTR;
+	struct nlmsghdr *request = netlink_request_init(buf, type, NLM_F_DUMP);
+	union dump_header {
+		unsigned char family;
+		struct ifinfomsg link;
+		struct ifaddrmsg address;
+		struct rtmsg route;
+	};
+	union dump_header *header;
 
-	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
-		auto_cleanup(netlink_closep) struct mnl_socket *socket =
-			netlink_open(NETLINK_ROUTE);
-		struct nlmsghdr *request = netlink_request_init(buf, type, NLM_F_DUMP);
-		union dump_header {
-			unsigned char family;
-			struct ifinfomsg link;
-			struct ifaddrmsg address;
-			struct rtmsg route;
-		};
-		union dump_header *header;
-
-		if (!socket)
-			return -errno;
-		/*
-		 * This is the longest of the three headers, and all begin with the family: the
-		 * kernel accepts it for each type.
-		 */
-		header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
-		header->family = family;
-		if (type == RTM_GETLINK)
-			put_skip_stats(request);
-		err = netlink_request(socket, request, netlink_message, (void *)events);
-	}
-	return err;
+	/*
+	 * This is the longest of the three headers, and all begin with the family: the kernel
+	 * accepts it for each type.
+	 */
+	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+	header->family = family;
+	if (type == RTM_GETLINK)
+		put_skip_stats(request);
+	return netlink_request_dump(NETLINK_ROUTE, request, netlink_message, NULL, (void *)events);
 }
 
 int netlink_dump(uint16_t type, const struct netlink_events *events)
@@ -155,6 +163,11 @@ int netlink_get_link(int ifindex, const struct netlink_events *events)
 	header->ifi_index = ifindex;
 	put_skip_stats(request);
 	return netlink_request(socket, request, netlink_message, (void *)events);
+}
+
+static void filter_count_begin(void *data)
+{
+	*(int *)data = 0;
 }
 
 static int filter_count(const struct nlmsghdr *message, void *data)
@@ -209,17 +222,15 @@ int netlink_filter_name(int ifindex, uint32_t parent, uint16_t priority, uint32_
 int netlink_count_filters(int ifindex, uint32_t parent)
 {
 	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
-	auto_cleanup(netlink_closep) struct mnl_socket *socket = netlink_open(NETLINK_ROUTE);
 	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETTFILTER, NLM_F_DUMP);
 	struct tcmsg *header;
-	int count = 0;
+	int count;
 	int err;
 
-	if (!socket)
-		return -errno;
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
 	header->tcm_ifindex = ifindex;
 	header->tcm_parent = parent;
-	err = netlink_request(socket, request, filter_count, &count);
+	err = netlink_request_dump(NETLINK_ROUTE, request, filter_count, filter_count_begin,
+				   &count);
 	return err ? err : count;
 }

@@ -74,6 +74,14 @@ struct nlmsghdr *netlink_request_init(void *buf, uint16_t type, uint16_t flags);
 int netlink_request(struct mnl_socket *socket, struct nlmsghdr *request, mnl_cb_t callback,
 		    void *data);
 
+/*
+ * Sends a request for a dump on `bus`, again as long as changes interrupt it: an interrupted dump
+ * is incomplete. Before each attempt `begin`, if it is not NULL, makes `data` forget what it has of
+ * the one before. Returns 0 or a negative errno; -EINTR: changes never ended. Silent.
+ */
+int netlink_request_dump(int bus, struct nlmsghdr *request, mnl_cb_t callback,
+			 void (*begin)(void *data), void *data);
+
 /* Opens a socket for requests on `bus`. Returns NULL with errno on failure. */
 struct mnl_socket *netlink_open(int bus);
 
@@ -83,7 +91,10 @@ struct mnl_socket *netlink_open(int bus);
  */
 struct mnl_socket *netlink_open_watch(void);
 
-/* Dumps RTM_GETLINK, RTM_GETADDR or RTM_GETROUTE. Like netlink_request, but retries on -EINTR. */
+/*
+ * Dumps RTM_GETLINK, RTM_GETADDR or RTM_GETROUTE, as netlink_request_dump does. Events of an
+ * interrupted dump are repeated.
+ */
 int netlink_dump(uint16_t type, const struct netlink_events *events);
 
 /* Reads one link. -ENODEV: it is gone. */
