@@ -242,6 +242,12 @@ class Lab:
     def pin_dir(self, node):
         return self.directory / node / "pins"
 
+    def library(self, name):
+        """A library to be preloaded, from the source of that name here."""
+        path = self.directory / f"{name}.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", path, HERE / f"{name}.c", "-ldl"], check=True)
+        return path
+
     def serve(self, *places, ports=PORTS, options=()):
         """Starts the echo server in places, and waits until it listens."""
         servers = [

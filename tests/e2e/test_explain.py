@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from lab import address_of, all_pods
+from lab import FAIRLEAD, address_of, all_pods
 from manifests import both_protocols, endpoint, next_vip, node, service, slice_, slice_ports, terminating
 
 HOOKS = ["tc", "socket,tc"]
@@ -427,3 +427,19 @@ def test_what_cannot_be_asked_gets_a_sentence(world, arguments, status, text):
     done = world.agents["node1"].fairlead("explain", *arguments, check=False)
     assert (done.returncode, done.stdout) == (status, "")
     assert text in done.stderr
+
+
+@only_tc
+def test_wherever_it_fails_it_says_why(world):
+    """Each question what a map or program is fails once."""
+    agent, vip = world.agents["node1"], world.simple("web", 4, [LOCAL])
+    command = [FAIRLEAD, "explain", "--pin-dir", agent.pin_dir, dst(vip, 80), "--from", address_of("client", 4)]
+    library, said = world.lab.library("refused_bpf"), ""
+    for number in range(1, 60):
+        done = world.place("node1").run("env", f"LD_PRELOAD={library}", f"REFUSED_INFO={number}", *command, check=False)
+        assert not done.returncode or done.stderr.startswith("fairlead: "), (number, done.stderr)
+        said += done.stderr
+    assert not done.returncode, done.stderr
+    for sentence in (f"cannot read what the map {agent.pin_dir}/node_ports is: Cannot allocate memory",
+                     "cannot use the map slots: Cannot allocate memory"):
+        assert sentence in said

@@ -2,9 +2,7 @@
 """Maps that have become too small are replaced by larger ones under traffic: at a start, and later."""
 
 import json
-import pathlib
 import re
-import subprocess
 
 import pytest
 
@@ -141,16 +139,14 @@ class LimitedAgent(Agent):
 
     def command(self):
         limits = [f"LD_PRELOAD={self.library}", "ASAN_OPTIONS=verify_asan_link_order=0",
-                  "NO_MEMORY_MAP=services", "NO_MEMORY_ENTRIES=4096"]
+                  "REFUSED_MAP=services", "REFUSED_ENTRIES=4096"]
         return ["env", *limits, *super().command()] if self.is_limited else super().command()
 
 
 @pytest.fixture(name="limited")
 def fixture_limited(lab):
     agent = LimitedAgent(lab, "node1", (lab.directory / "limited"), "--hooks", "socket,tc")
-    agent.library = lab.directory / "no_memory.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", agent.library,
-                    pathlib.Path(__file__).with_name("no_memory.c"), "-ldl"], check=True)
+    agent.library = lab.library("refused_bpf")
     yield agent
     if agent.running():
         agent.stop()

@@ -39,8 +39,12 @@ static int table_open(const struct shown_maps *maps, const struct bpf_map *map, 
 		complain("cannot open the map %s: %s", path, strerror(-fd));
 		return -EPROTO;
 	}
-	if (bpf_obj_get_info_by_fd(fd, &info, &size))
-		return -errno;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size)) {
+		int err = -errno;
+
+		complain("cannot read what the map %s is: %s", path, strerror(-err));
+		return err;
+	}
 	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
 	    info.value_size != bpf_map__value_size(map)) {
 		complain("%s was made by another version of fairlead: use that version's command",
@@ -49,6 +53,18 @@ static int table_open(const struct shown_maps *maps, const struct bpf_map *map, 
 	}
 	*ret_entries = info.max_entries;
 	return take_fd(fd);
+}
+
+static int table_complain(const struct bpf_map *map, int err)
+{
+	if (err)
+		complain("cannot use the map %s: %s", bpf_map__name(map), strerror(-err));
+	return err;
+}
+
+static int table_limit(struct bpf_map *map, __u32 entries)
+{
+	return table_complain(map, bpf_map__set_max_entries(map, entries));
 }
 
 static int table_share(const struct shown_maps *maps, struct bpf_map *map)
@@ -61,13 +77,14 @@ static int table_share(const struct shown_maps *maps, struct bpf_map *map)
 		fd = table_open(maps, map, &entries);
 		if (fd < 0)
 			return fd;
-		return table_is_shared(bpf_map__name(map)) ? bpf_map__reuse_fd(map, fd)
-							   : bpf_map__set_max_entries(map, entries);
+		return table_is_shared(bpf_map__name(map))
+			       ? table_complain(map, bpf_map__reuse_fd(map, fd))
+			       : table_limit(map, entries);
 	}
 	if (table_grows_with_use(map))
-		return bpf_map__set_max_entries(map, FEW_ENTRIES);
+		return table_limit(map, FEW_ENTRIES);
 	/* Its traffic counts are not needed here. */
-	return strcmp(bpf_map__name(map), "service_stats") ? 0 : bpf_map__set_max_entries(map, 1);
+	return strcmp(bpf_map__name(map), "service_stats") ? 0 : table_limit(map, 1);
 }
 
 int tables_share(const struct shown_maps *maps, struct bpf_object *object, bool with_addresses)
@@ -80,7 +97,7 @@ int tables_share(const struct shown_maps *maps, struct bpf_object *object, bool 
 		if (bpf_map__is_internal(map))
 			continue;
 		if (!with_addresses && !strcmp(bpf_map__name(map), "addresses"))
-			err = bpf_map__set_max_entries(map, FEW_ENTRIES);
+			err = table_limit(map, FEW_ENTRIES);
 		else
 			err = table_share(maps, map);
 		if (err)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * To be preloaded by an agent: the kernel has no memory for maps called NO_MEMORY_MAP with more than
- * NO_MEMORY_ENTRIES entries. A limit of memory would hit the agent itself as well, and when it does
- * depends on the kernel.
+ * To be preloaded: the kernel has no memory for what the environment says.
+ *   REFUSED_MAP, REFUSED_ENTRIES: maps of that name with more entries than that
+ *   REFUSED_INFO: of the questions what a descriptor is, the one with that number
+ * A limit of memory would hit the program itself as well, when and where depends on the kernel.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,12 +15,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static unsigned long number_of(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text ? strtoul(text, NULL, 10) : 0;
+}
+
 static int is_refused(long command, const union bpf_attr *attr)
 {
-	const char *name = getenv("NO_MEMORY_MAP"), *entries = getenv("NO_MEMORY_ENTRIES");
+	static unsigned long questions;
+	const char *map = getenv("REFUSED_MAP");
 
-	return command == BPF_MAP_CREATE && name && entries && !strcmp(attr->map_name, name) &&
-	       attr->max_entries > strtoul(entries, NULL, 10);
+	if (command == BPF_OBJ_GET_INFO_BY_FD)
+		return ++questions == number_of("REFUSED_INFO");
+	return command == BPF_MAP_CREATE && map && !strcmp(attr->map_name, map) &&
+	       attr->max_entries > number_of("REFUSED_ENTRIES");
 }
 
 long syscall(long number, ...)
