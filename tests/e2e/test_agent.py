@@ -39,6 +39,14 @@ def test_misuse_is_one_sentence_that_names_the_option_and_exit_status_2(lab, fla
     assert flag[0] in done.stderr.splitlines()[0]
 
 
+def test_without_an_event_loop_it_ends_with_a_sentence(lab):
+    agent = Agent(lab, "node1", Folder(lab.directory / "manifests").path)
+    for descriptors in (7, 8):
+        done = lab.place("node1").run("prlimit", f"--nofile={descriptors}", *agent.command(), check=False)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.rstrip().endswith("cannot make the event loop: Too many open files")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_well_and_services_go_on(number):
     with World("socket,tc") as made:

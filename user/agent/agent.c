@@ -47,7 +47,7 @@ static bool signal_is_ignored(int number)
 	return !sigaction(number, NULL, &action) && action.sa_handler == SIG_IGN;
 }
 
-static int loop_open(struct agent *agent)
+static int signals_watch(struct agent *agent)
 {
 	struct {
 		uv_signal_t *handle;
@@ -57,10 +57,8 @@ static int loop_open(struct agent *agent)
 		{&agent->interrupt, SIGINT},
 		{&agent->hangup, SIGHUP},
 	};
-	int err = uv_loop_init(&agent->loop);
+	int err;
 
-	if (err)
-		return log_err(err, "cannot make the event loop");
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		(void)uv_signal_init(&agent->loop, signals[i].handle);
 		signals[i].handle->data = agent;
@@ -71,8 +69,6 @@ static int loop_open(struct agent *agent)
 		if (err)
 			return log_err(err, "cannot watch for signals");
 	}
-	log_timer_open(&agent->loop, &agent->log_timer);
-	agent_publishing_init(agent);
 	return 0;
 }
 
@@ -279,10 +275,12 @@ int agent_complete_plane(struct agent *agent)
 static int agent_prepare(struct agent *agent)
 {
 	const struct agent_options *options = &agent->options;
-	int err = loop_open(agent);
+	int err = signals_watch(agent);
 
 	if (err)
 		return err;
+	log_timer_open(&agent->loop, &agent->log_timer);
+	agent_publishing_init(agent);
 	if (options->config_file) {
 		err = config_watch_open(&agent->loop, options->config_file, &options->config_mark,
 					agent_on_config_changed, agent, &agent->config_watch);
@@ -366,6 +364,9 @@ static int agent_run(struct agent *agent)
 	err = confine_capabilities();
 	if (err)
 		return err;
+	err = uv_loop_init(&agent->loop);
+	if (err)
+		return log_err(err, "cannot make the event loop");
 	err = agent_start(agent);
 	if (!err) {
 		(void)uv_run(&agent->loop, UV_RUN_DEFAULT);
