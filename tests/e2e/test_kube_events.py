@@ -276,6 +276,7 @@ def test_without_the_permission_everything_else_works(server, start, node1):
     agent = start(server)
     agent.wait_for_backends("web", ["10.244.9.1"])
     agent.wait_for_log("cannot post the Event Starting of Node node1: HTTP 403")
+    assert any(line.startswith("W") and line.endswith("; continuing without it") for line in agent.log)
     wait_for(lambda: value(scrape(node1), EVENTS, result="failed") == 1, "an Event that is given up")
     assert len(server.requests("events", "create")) == 1
     assert value(scrape(node1), "fairlead_source_reachable") == 1

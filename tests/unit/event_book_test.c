@@ -211,6 +211,48 @@ static void test_it_is_given_up_after_some_failures_and_at_once_where_it_is_refu
 	assert_int_equal(then_waits(), 0);
 }
 
+/* Tries until the event is given up. Returns how many of the failures were news; adds those of the end. */
+static unsigned int when_it_fails(const char *why, unsigned int *ret_given_up)
+{
+	unsigned int again = 0;
+
+	*ret_given_up = 0;
+	for (;;) {
+		struct event_entry *entry = taken();
+		bool is_given_up =
+			!event_book_record_result(entry, EVENT_TRY_AGAIN, now.monotonic_ns);
+
+		if (is_given_up) {
+			*ret_given_up = event_book_is_news(entry, true, why);
+			return again;
+		}
+		again += event_book_is_news(entry, false, why);
+		when_time_passes(1000 * SECOND);
+	}
+}
+
+static void test_why_it_fails_is_told_once_and_once_more_when_it_is_given_up(void **state)
+{
+	unsigned int given_up;
+
+	(void)state;
+	when_told("Starting", "a");
+	assert_int_equal(when_it_fails("HTTP 503", &given_up), 1);
+	assert_int_equal(given_up, 1);
+	when_told("Starting", "b");
+	assert_int_equal(when_it_fails("HTTP 503", &given_up), 0);
+	assert_int_equal(given_up, 0);
+	when_told("Starting", "c");
+	assert_int_equal(when_it_fails("no answer", &given_up), 1);
+	assert_int_equal(given_up, 1);
+	when_time_passes(10000 * SECOND);
+	when_told("Starting", "d");
+	assert_true(event_book_record_result(taken(), EVENT_POSTED, now.monotonic_ns));
+	when_told("Starting", "e");
+	assert_int_equal(when_it_fails("no answer", &given_up), 1);
+	assert_int_equal(given_up, 1);
+}
+
 static void test_services_of_one_reason_are_told_of_each(void **state)
 {
 	static const char *const names[] = {"web", "db", "mail"};
@@ -288,6 +330,7 @@ int main(void)
 		book_test(test_one_of_a_reason_is_on_its_way_at_a_time),
 		book_test(test_what_could_not_be_posted_is_tried_again_ever_later),
 		book_test(test_it_is_given_up_after_some_failures_and_at_once_where_it_is_refused),
+		book_test(test_why_it_fails_is_told_once_and_once_more_when_it_is_given_up),
 		book_test(test_services_of_one_reason_are_told_of_each),
 		book_test(test_services_that_find_no_room_share_entries_and_their_budget),
 		book_test(test_there_is_room_for_so_many_reasons),

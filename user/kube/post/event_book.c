@@ -135,7 +135,19 @@ bool event_book_record_result(struct event_entry *entry, enum event_result resul
 		return true;
 	}
 	entry->failures = 0;
+	if (result == EVENT_POSTED)
+		entry->told_again[0] = entry->told_given_up[0] = '\0';
 	return result == EVENT_POSTED;
+}
+
+bool event_book_is_news(struct event_entry *entry, bool is_given_up, const char *why)
+{
+	char *told = is_given_up ? entry->told_given_up : entry->told_again;
+
+	if (!strncmp(told, why, EVENT_WHY_SIZE - 1))
+		return false;
+	(void)snprintf(told, EVENT_WHY_SIZE, "%s", why);
+	return true;
 }
 
 bool event_book_is_busy(const struct event_book *book)

@@ -20,6 +20,7 @@
 #define EVENT_BURST        3
 #define EVENT_REFILL_NS    300000000000ULL /* interval after which one more may be posted */
 #define EVENT_RETRY_NS     10000000000ULL  /* doubled with each failure */
+#define EVENT_WHY_SIZE     160
 #define EVENT_TRIES_MAX    6
 
 /* What an Event says; type, reason and action are static. */
@@ -49,6 +50,8 @@ struct event_entry {
 	uint64_t refilled_ns;
 	uint64_t not_before_ns;
 	uint32_t failures;
+	/* Why posts failed last that were tried again, and that were given up, as was told. */
+	char told_again[EVENT_WHY_SIZE], told_given_up[EVENT_WHY_SIZE];
 };
 
 struct event_book {
@@ -80,6 +83,12 @@ enum event_result {
 
 /* Records the result of a post. Returns false if the entry's events are given up. */
 bool event_book_record_result(struct event_entry *entry, enum event_result result, uint64_t now_ns);
+
+/*
+ * Whether a failed post is worth a warning: each cause is, once for what is tried again and once
+ * for what is given up, until a post succeeds. `is_given_up`: event_book_record_result was false.
+ */
+bool event_book_is_news(struct event_entry *entry, bool is_given_up, const char *why);
 
 /* True while a post is in flight or due at once. */
 bool event_book_is_busy(const struct event_book *book);

@@ -25,7 +25,6 @@ struct post {
 	struct kube_call *call; /* NULL: no post is in flight */
 	/* What it is about, for the log: at its end, the entry may be about another Service. */
 	char object[2 * NAME_SIZE + 16];
-	bool has_logged_failure;
 };
 
 struct event_poster {
@@ -151,10 +150,9 @@ static void poster_end_post(struct post *post, enum event_result result, const c
 	if (result == EVENT_POSTED)
 		poster_count(poster, "posted");
 	else
-		log_write(post->has_logged_failure ? LOG_DEBUG : LOG_WARNING,
+		log_write(event_book_is_news(entry, is_given_up, why) ? LOG_WARNING : LOG_DEBUG,
 			  "cannot post the Event %s of %s: %s; %s", entry->reason, post->object,
 			  why, is_given_up ? "continuing without it" : "trying again");
-	post->has_logged_failure = result != EVENT_POSTED;
 	if (is_given_up)
 		poster_count(poster, "failed");
 	poster_post_soon(poster, 0);
