@@ -61,19 +61,19 @@ static __always_inline enum verdict to_unknown_port(const struct packet *packet,
 /* Handles a packet to a VIP that has no usable flow: the packet opens one, or is refused. */
 static __noinline enum verdict original_open(struct __sk_buff *skb, const struct packet *packet,
 					     const struct address_info *address,
-					     const struct hook *hook, struct flow_draft *draft)
+					     const struct hook *hook, struct scratch *scratch)
 {
-	enum verdict verdict = original_decide(skb, packet, address, hook, draft);
+	enum verdict verdict = original_decide(skb, packet, address, hook, scratch);
 	int err;
 
 	if (verdict == VERDICT_NO_FRONTEND)
 		return to_unknown_port(packet, address);
 	if (verdict != VERDICT_OPEN_FLOW)
 		return verdict;
-	err = flow_create(skb, packet, hook, draft);
+	err = flow_create(skb, packet, hook, scratch);
 	if (err)
 		return verdict_of(err);
-	return flow_forward_original(skb, packet, &draft->pair.original, hook);
+	return flow_forward_original(skb, packet, &scratch->pair.original, hook);
 }
 
 /* Handles a packet from a backend: sends it to the client if it belongs to a flow. */
@@ -109,36 +109,37 @@ static __always_inline enum verdict original(struct __sk_buff *skb, const struct
 					     const struct address_info *address,
 					     const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct flow *entry, *flow;
 	bool is_confirmed, is_ended;
 	enum verdict verdict;
 	enum flow_use use;
 
-	if (!draft)
+	if (!scratch)
 		return verdict_give_up(COUNTER_DROP_NEW_FLOWS);
-	flow = &draft->pair.original;
-	entry = original_find(draft, packet, &is_confirmed);
+	flow = &scratch->pair.original;
+	entry = original_find(scratch, packet, &is_confirmed);
 	if (!entry) {
 		verdict = hairpin_reply(skb, packet, hook);
-		return verdict == VERDICT_ASK_VIP ? original_open(skb, packet, address, hook, draft)
-						  : verdict;
+		return verdict == VERDICT_ASK_VIP
+			       ? original_open(skb, packet, address, hook, scratch)
+			       : verdict;
 	}
 	use = flow_use_of(packet, flow, entry, address);
 	if (use == FLOW_GO_ON && flow->flags & FLOW_DSR) {
-		(void)dsr_go_on(draft, entry, packet, is_confirmed);
+		(void)dsr_go_on(scratch, entry, packet, is_confirmed);
 		return flow_forward_original(skb, packet, flow, hook);
 	}
 	if (use == FLOW_GO_ON) {
-		(void)flow_go_on(draft, entry, packet, is_confirmed);
+		(void)flow_go_on(scratch, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	is_ended = original_end(draft, use, hook);
+	is_ended = original_end(scratch, use, hook);
 	if (use == FLOW_REFUSE)
 		return verdict_give_up(COUNTER_REJECT_DEAD_BACKEND);
 	if (!is_ended)
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
-	return original_open(skb, packet, address, hook, draft);
+	return original_open(skb, packet, address, hook, scratch);
 }
 
 /* Handles every packet whose destination is a VIP. */
@@ -166,11 +167,11 @@ static __always_inline enum verdict to_vip(struct __sk_buff *skb, struct packet 
 static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 				  const struct address_info *address, const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	bool has_flows, is_confirmed;
 	struct flow *entry;
 
-	if (!draft || (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto)))
+	if (!scratch || (!proto_has_ports(packet->proto) && !proto_is_extension(packet->proto)))
 		return false;
 	has_flows = address_may_have_flows(address);
 	if (!has_flows && proto_has_handshake(packet->proto))
@@ -178,14 +179,14 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 	if (packet_read_ports_apart(skb, packet) || packet->fragment == FRAGMENT_LATER ||
 	    !proto_has_ports(packet->proto))
 		return false;
-	entry = has_flows ? direct_flow(packet, address, draft, &is_confirmed) : NULL;
+	entry = has_flows ? direct_flow(packet, address, scratch, &is_confirmed) : NULL;
 	if (entry)
-		(void)flow_go_on(draft, entry, packet, is_confirmed);
+		(void)flow_go_on(scratch, entry, packet, is_confirmed);
 	else if (!packet_opens(packet) ||
-		 !direct_begin(skb, packet, address, has_flows, hook, draft))
+		 !direct_begin(skb, packet, address, has_flows, hook, scratch))
 		return false;
-	rewrite_from_flow(&draft->pair.original, &draft->rewrite);
-	return !nat_rewrite(skb, packet, &draft->rewrite);
+	rewrite_from_flow(&scratch->pair.original, &scratch->rewrite);
+	return !nat_rewrite(skb, packet, &scratch->rewrite);
 }
 
 /* Handles a packet from a backend: the reply of a flow if the backend has flows. */
@@ -243,28 +244,28 @@ static __noinline enum verdict to_node(struct __sk_buff *skb, struct packet *pac
 static __noinline enum verdict from_own_vip(struct __sk_buff *skb, struct packet *packet,
 					    const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct flow *entry, *flow;
 	bool is_confirmed;
 	int err;
 
-	if (!draft || packet_is_translated(skb) || !vip_needs_node_address(packet, hook) ||
+	if (!scratch || packet_is_translated(skb) || !vip_needs_node_address(packet, hook) ||
 	    packet_read_ports_apart(skb, packet) || !proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
-	flow = &draft->pair.original;
-	entry = original_find(draft, packet, &is_confirmed);
+	flow = &scratch->pair.original;
+	entry = original_find(scratch, packet, &is_confirmed);
 	if (entry && own_vip_flow_goes_on(packet, flow)) {
-		(void)flow_go_on(draft, entry, packet, is_confirmed);
+		(void)flow_go_on(scratch, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	if (!packet_opens(packet) || !own_vip_choice(skb, packet, draft))
+	if (!packet_opens(packet) || !own_vip_choice(skb, packet, scratch))
 		return VERDICT_NEXT;
 	if (entry && !flow_end(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
-	err = flow_create(skb, packet, hook, draft);
+	err = flow_create(skb, packet, hook, scratch);
 	if (err)
 		return verdict_of(err);
-	return flow_forward(skb, packet, &draft->pair.original, FLOW_ORIGINAL, hook);
+	return flow_forward(skb, packet, &scratch->pair.original, FLOW_ORIGINAL, hook);
 }
 
 /*
@@ -397,40 +398,40 @@ static __noinline enum verdict give_up(struct __sk_buff *skb, const struct packe
 /*
  * Does the deferred work on the packet's flow. A global function, which the verifier checks once,
  * whatever path led here; such functions take no pointers before Linux 5.12, so this one looks up
- * the draft itself.
+ * the scratch itself.
  */
 __noinline int run_deferred(struct __sk_buff *skb)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 
-	return draft ? flow_run_deferred(skb, draft) : 0;
+	return scratch ? flow_run_deferred(skb, scratch) : 0;
 }
 
 /* Reads the packet, lets the hook decide, and translates the decision into a TC action. */
 static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct packet *packet;
 	__be16 protocol;
 	__u32 offset = 0;
 	enum verdict verdict;
 
-	if (!draft || draft->dsr.is_sending)
+	if (!scratch || scratch->dsr.is_sending)
 		return TC_ACT_UNSPEC;
-	packet = &draft->packet;
+	packet = &scratch->packet;
 	__builtin_memset(packet, 0, sizeof(*packet));
 	hook->ifindex = skb->ifindex;
 	hook->size = skb->len;
 	protocol = packet_network(skb, hook->link_header_size, &offset);
 	if (!packet_read_network(skb, protocol, offset, packet))
 		return TC_ACT_UNSPEC;
-	draft->due = FLOW_DUE_NOTHING;
+	scratch->due = FLOW_DUE_NOTHING;
 	verdict = hook->is_egress ? egress(skb, packet, hook) : ingress(skb, packet, hook);
 	if (verdict == VERDICT_TRANSLATE_ERROR)
-		verdict = icmp_error(skb, packet, draft, hook);
+		verdict = icmp_error(skb, packet, scratch, hook);
 	if (verdict == VERDICT_ENCAPSULATE)
-		verdict = encapsulate(skb, packet, &draft->pair.original, hook);
-	if (draft->due)
+		verdict = encapsulate(skb, packet, &scratch->pair.original, hook);
+	if (scratch->due)
 		(void)run_deferred(skb);
 	if (verdict_is_given_up(verdict))
 		verdict = give_up(skb, packet, hook, verdict_reason(verdict));

@@ -25,10 +25,10 @@ enum verdict {
 	/* The caller has another question to ask, or something to do. */
 	VERDICT_ASK_VIP,         /* the packet is no reply, but may be for a frontend */
 	VERDICT_NO_FRONTEND,     /* the address is a VIP without a frontend at this port */
-	VERDICT_OPEN_FLOW,       /* the draft describes its flow, which is still to be opened */
-	VERDICT_UNWRAPPED,       /* it is now the inner packet, the draft names its backend */
+	VERDICT_OPEN_FLOW,       /* the scratch describes its flow, which is still to be opened */
+	VERDICT_UNWRAPPED,       /* it is now the inner packet, the scratch names its backend */
 	VERDICT_ENCAPSULATE,     /* it goes encapsulated to the backend of its flow */
-	VERDICT_TRANSLATE_ERROR, /* it is an ICMP error about the flow in the draft */
+	VERDICT_TRANSLATE_ERROR, /* it is an ICMP error about the flow in the scratch */
 	/* It is given up: this, plus the reason. It is counted where it is answered or dropped. */
 	VERDICT_GIVE_UP,
 };

@@ -35,21 +35,21 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 /* Handles a packet that has no usable flow: it opens one, or is left to TC to answer. */
 static __noinline enum verdict original_open(struct xdp_md *xdp, const struct packet *packet,
 					     const struct address_info *address,
-					     const struct hook *hook, struct flow_draft *draft)
+					     const struct hook *hook, struct scratch *scratch)
 {
-	enum verdict verdict = original_decide(xdp, packet, address, hook, draft);
+	enum verdict verdict = original_decide(xdp, packet, address, hook, scratch);
 	int err;
 
 	if (verdict != VERDICT_OPEN_FLOW)
 		return verdict;
-	flow_describe_decided(packet, hook, draft);
-	err = flow_choose_source(xdp, packet, hook, draft);
+	flow_describe_decided(packet, hook, scratch);
+	err = flow_choose_source(xdp, packet, hook, scratch);
 	if (err)
 		return verdict_of(err);
-	err = flow_open(xdp, hook, draft);
+	err = flow_open(xdp, hook, scratch);
 	if (err)
 		return verdict_of(err);
-	return frame_forward(xdp, packet, &draft->pair.original, hook);
+	return frame_forward(xdp, packet, &scratch->pair.original, hook);
 }
 
 /*
@@ -72,32 +72,33 @@ static __always_inline enum verdict original(struct xdp_md *xdp, const struct pa
 					     const struct address_info *address,
 					     const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct flow *entry, *flow;
 	bool is_confirmed;
 	enum flow_use use;
 	enum verdict verdict;
 
-	if (!draft)
+	if (!scratch)
 		return VERDICT_NEXT;
-	flow = &draft->pair.original;
-	entry = original_find(draft, packet, &is_confirmed);
+	flow = &scratch->pair.original;
+	entry = original_find(scratch, packet, &is_confirmed);
 	if (!entry) {
 		verdict = reply(xdp, packet, hook);
-		return verdict == VERDICT_ASK_VIP ? original_open(xdp, packet, address, hook, draft)
-						  : verdict;
+		return verdict == VERDICT_ASK_VIP
+			       ? original_open(xdp, packet, address, hook, scratch)
+			       : verdict;
 	}
 	if (flow->flags & FLOW_DSR) /* TC also updates such a flow's state */
 		return VERDICT_NEXT;
 	use = flow_use_of(packet, flow, entry, address);
 	if (use == FLOW_GO_ON) {
-		(void)flow_go_on(draft, entry, packet, is_confirmed);
+		(void)flow_go_on(scratch, entry, packet, is_confirmed);
 		return frame_forward(xdp, packet, flow, hook);
 	}
 	/* TC tells the client, or tries again. */
-	if (use == FLOW_REFUSE || !original_end(draft, use, hook))
+	if (use == FLOW_REFUSE || !original_end(scratch, use, hook))
 		return VERDICT_NEXT;
-	return original_open(xdp, packet, address, hook, draft);
+	return original_open(xdp, packet, address, hook, scratch);
 }
 
 /*
@@ -163,15 +164,15 @@ static __always_inline enum verdict give_up(const struct hook *hook, enum counte
  */
 __noinline int run_deferred(struct xdp_md *xdp)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 
-	return draft ? flow_run_deferred(xdp, draft) : 0;
+	return scratch ? flow_run_deferred(xdp, scratch) : 0;
 }
 
 SEC("xdp")
 int fl_xdp(struct xdp_md *xdp)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct frame frame = frame_of(xdp);
 	struct packet *packet;
 	struct hook hook = {
@@ -181,15 +182,15 @@ int fl_xdp(struct xdp_md *xdp)
 	};
 	enum verdict verdict;
 
-	if (!draft)
+	if (!scratch)
 		return XDP_PASS;
-	packet = &draft->packet;
+	packet = &scratch->packet;
 	__builtin_memset(packet, 0, sizeof(*packet));
 	if (!frame_read_network(&frame, packet))
 		return XDP_PASS;
-	draft->due = FLOW_DUE_NOTHING;
+	scratch->due = FLOW_DUE_NOTHING;
 	verdict = ingress(xdp, &frame, packet, &hook);
-	if (draft->due)
+	if (scratch->due)
 		(void)run_deferred(xdp);
 	if (verdict_is_given_up(verdict))
 		verdict = give_up(&hook, verdict_reason(verdict));

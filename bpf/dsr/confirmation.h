@@ -20,7 +20,7 @@
  * packet as it was before, or -COUNTER_DROP_REWRITE if it could not be restored.
  */
 static __noinline int confirmation_send(struct __sk_buff *skb, const struct packet *packet,
-					const struct hook *hook, struct flow_draft *draft)
+					const struct hook *hook, struct scratch *scratch)
 {
 	__u32 size = packet_network_size(skb, packet);
 	__s32 room = (__s32)encapsulation_size(packet->family);
@@ -29,26 +29,26 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 	__u8 macs[2 * ETH_ALEN] = {};
 
 	if (skb->gso_size || skb->vlan_present ||
-	    !node_address_of(packet->family, &draft->rewrite.src) ||
+	    !node_address_of(packet->family, &scratch->rewrite.src) ||
 	    (hook->link_header_size && bpf_skb_load_bytes(skb, 0, macs, sizeof(macs))) ||
 	    bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
 		counter_add(COUNTER_CONFIRMATION_UNSENT, hook->size);
 		return 0;
 	}
-	draft->rewrite.dst = draft->dsr.sender;
-	draft->rewrite.dst_port = draft->decision.choice.port;
-	draft->dsr.asks = false;
-	if (outer_write(skb, packet->family, hook, draft, size, dscp) ||
+	scratch->rewrite.dst = scratch->dsr.sender;
+	scratch->rewrite.dst_port = scratch->decision.choice.port;
+	scratch->dsr.asks = false;
+	if (outer_write(skb, packet->family, hook, scratch, size, dscp) ||
 	    packet_swap_macs(skb, hook))
 		return -COUNTER_DROP_REWRITE;
-	/* On its way out the copy meets our programs, which use the same draft. */
-	draft->dsr.is_sending = true;
+	/* On its way out the copy meets our programs, which use the same scratch. */
+	scratch->dsr.is_sending = true;
 	barrier();
 	if (!bpf_clone_redirect(skb, hook->ifindex, 0))
 		outcome = COUNTER_CONFIRMATION_SENT;
 	barrier();
 	counter_add(outcome, hook->size);
-	draft->dsr.is_sending = false;
+	scratch->dsr.is_sending = false;
 	if ((hook->link_header_size && bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0)) ||
 	    bpf_skb_adjust_room(skb, -room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -COUNTER_DROP_REWRITE;
@@ -62,27 +62,27 @@ static __noinline int confirmation_send(struct __sk_buff *skb, const struct pack
 static __noinline enum verdict
 confirmation_receive(struct __sk_buff *skb, const struct packet *packet, const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct flow *entry, *flow;
 	bool is_confirmed;
 
-	if (!draft || packet->fragment != FRAGMENT_NONE ||
+	if (!scratch || packet->fragment != FRAGMENT_NONE ||
 	    packet->l3_offset != hook->link_header_size || !sender_is_node(packet, hook) ||
-	    encapsulated_read(skb, packet, &draft->dsr.inner) ||
-	    packet_is_icmp(&draft->dsr.inner) || draft->dsr.inner.fragment != FRAGMENT_NONE)
+	    encapsulated_read(skb, packet, &scratch->dsr.inner) ||
+	    packet_is_icmp(&scratch->dsr.inner) || scratch->dsr.inner.fragment != FRAGMENT_NONE)
 		return VERDICT_NEXT;
-	flow = &draft->pair.original;
-	packet_flow_key(&draft->dsr.inner, FLOW_ORIGINAL, &draft->pair.original_key);
-	entry = flow_read(&draft->pair.original_key, flow, &is_confirmed);
+	flow = &scratch->pair.original;
+	packet_flow_key(&scratch->dsr.inner, FLOW_ORIGINAL, &scratch->pair.original_key);
+	entry = flow_read(&scratch->pair.original_key, flow, &is_confirmed);
 	if (!entry || !(flow->flags & FLOW_DSR))
 		return VERDICT_NEXT;
-	draft->dsr.sender = packet->src;
-	if (!link_leads_to_sender(skb, hook, draft, &packet->dst))
+	scratch->dsr.sender = packet->src;
+	if (!link_leads_to_sender(skb, hook, scratch, &packet->dst))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (!is_confirmed && flow->state == FLOW_REPLIED) {
 		flow->state = FLOW_ESTABLISHED;
 		entry->state = FLOW_ESTABLISHED;
-		draft->due = FLOW_DUE_CONFIRM;
+		scratch->due = FLOW_DUE_CONFIRM;
 	}
 	counter_add(COUNTER_CONFIRMATION, hook->size);
 	return VERDICT_DROPPED;

@@ -49,40 +49,40 @@ static __always_inline __be16 header_length(__u32 size)
 }
 
 static __always_inline int encapsulation_write_ipv4(struct __sk_buff *skb, __u32 offset,
-						    struct flow_draft *draft, __u32 size, __u8 dscp)
+						    struct scratch *scratch, __u32 size, __u8 dscp)
 {
-	struct iphdr *header = &draft->outer.ipv4;
+	struct iphdr *header = &scratch->outer.ipv4;
 
 	header->version = 4;
 	header->ihl = sizeof(*header) / 4;
 	header->tos = dscp;
 	header->tot_len = header_length(sizeof(*header) + size);
-	header->id = draft->rewrite.dst_port;
-	header->frag_off = draft->dsr.asks ? 0 : IPV4_DONT_FRAGMENT;
+	header->id = scratch->rewrite.dst_port;
+	header->frag_off = scratch->dsr.asks ? 0 : IPV4_DONT_FRAGMENT;
 	header->ttl = ENCAPSULATION_TTL;
 	header->protocol = IPPROTO_IPIP;
 	header->check = 0;
-	header->saddr = address_ipv4(&draft->rewrite.src);
-	header->daddr = address_ipv4(&draft->rewrite.dst);
+	header->saddr = address_ipv4(&scratch->rewrite.src);
+	header->daddr = address_ipv4(&scratch->rewrite.dst);
 	header->check =
 		~checksum_fold((__u32)bpf_csum_diff(NULL, 0, (__be32 *)header, sizeof(*header), 0));
 	return bpf_skb_store_bytes(skb, offset, header, sizeof(*header), BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int encapsulation_write_ipv6(struct __sk_buff *skb, __u32 offset,
-						    struct flow_draft *draft, __u32 size, __u8 dscp)
+						    struct scratch *scratch, __u32 size, __u8 dscp)
 {
-	struct ipv6hdr *header = &draft->outer.ipv6;
+	struct ipv6hdr *header = &scratch->outer.ipv6;
 
 	header->version = 6;
 	header->priority = dscp >> 4;
-	header->flow_lbl[0] = dscp << 4 | (draft->dsr.asks ? FLOW_LABEL_ASKS : 0);
-	__builtin_memcpy(&header->flow_lbl[1], &draft->rewrite.dst_port, sizeof(__be16));
+	header->flow_lbl[0] = dscp << 4 | (scratch->dsr.asks ? FLOW_LABEL_ASKS : 0);
+	__builtin_memcpy(&header->flow_lbl[1], &scratch->rewrite.dst_port, sizeof(__be16));
 	header->payload_len = header_length(size);
 	header->nexthdr = IPPROTO_IPV6;
 	header->hop_limit = ENCAPSULATION_TTL;
-	__builtin_memcpy(&header->saddr, draft->rewrite.src.bytes, sizeof(header->saddr));
-	__builtin_memcpy(&header->daddr, draft->rewrite.dst.bytes, sizeof(header->daddr));
+	__builtin_memcpy(&header->saddr, scratch->rewrite.src.bytes, sizeof(header->saddr));
+	__builtin_memcpy(&header->daddr, scratch->rewrite.dst.bytes, sizeof(header->daddr));
 	return bpf_skb_store_bytes(skb, offset, header, sizeof(*header), BPF_F_RECOMPUTE_CSUM);
 }
 
@@ -104,14 +104,14 @@ static __always_inline __u32 packet_network_size(struct __sk_buff *skb, const st
 
 /*
  * Writes the outer header into the room made for it, for an inner packet of this size, with the
- * addresses and the destination port of draft->rewrite.
+ * addresses and the destination port of scratch->rewrite.
  */
 static __always_inline int outer_write(struct __sk_buff *skb, __u8 family, const struct hook *hook,
-				       struct flow_draft *draft, __u32 size, __u8 dscp)
+				       struct scratch *scratch, __u32 size, __u8 dscp)
 {
 	return family == FAMILY_IPV4
-		       ? encapsulation_write_ipv4(skb, hook->link_header_size, draft, size, dscp)
-		       : encapsulation_write_ipv6(skb, hook->link_header_size, draft, size, dscp);
+		       ? encapsulation_write_ipv4(skb, hook->link_header_size, scratch, size, dscp)
+		       : encapsulation_write_ipv6(skb, hook->link_header_size, scratch, size, dscp);
 }
 
 /*
@@ -119,7 +119,7 @@ static __always_inline int outer_write(struct __sk_buff *skb, __u8 family, const
  * caller has checked that the encapsulated segments fit.
  */
 static __noinline int encapsulation_write(struct __sk_buff *skb, const struct packet *packet,
-					  const struct hook *hook, struct flow_draft *draft)
+					  const struct hook *hook, struct scratch *scratch)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO |
 		      (packet->family == FAMILY_IPV4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
@@ -134,8 +134,8 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 	if (bpf_skb_adjust_room(skb, (__s32)encapsulation_size(packet->family), BPF_ADJ_ROOM_MAC,
 				flags))
 		return -COUNTER_DROP_REWRITE;
-	return outer_write(skb, packet->family, hook, draft, size, dscp) ? -COUNTER_DROP_REWRITE
-									 : 0;
+	return outer_write(skb, packet->family, hook, scratch, size, dscp) ? -COUNTER_DROP_REWRITE
+									   : 0;
 }
 
 /*
@@ -145,29 +145,29 @@ static __noinline int encapsulation_write(struct __sk_buff *skb, const struct pa
 static __noinline enum verdict encapsulate(struct __sk_buff *skb, const struct packet *packet,
 					   const struct flow *flow, const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	int err;
 
-	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
+	if (!scratch || !node_address_of(packet->family, &scratch->rewrite.src))
 		return verdict_give_up(COUNTER_DROP_NO_ROUTE);
-	draft->rewrite.dst = flow->new_dst;
-	draft->rewrite.src_port = 0;
-	draft->rewrite.dst_port = 0;
-	draft->route.overhead = encapsulation_size(packet->family);
-	draft->route.is_answer = false;
-	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+	scratch->rewrite.dst = flow->new_dst;
+	scratch->rewrite.src_port = 0;
+	scratch->rewrite.dst_port = 0;
+	scratch->route.overhead = encapsulation_size(packet->family);
+	scratch->route.is_answer = false;
+	err = transit_route(skb, packet, hook, &scratch->rewrite, &scratch->route);
 	if (err)
 		return verdict_of(err);
 	err = nat_decrement_ttl(skb, packet);
 	if (err)
 		return verdict_of(err);
-	draft->rewrite.dst_port = flow->new_dst_port;
-	draft->dsr.asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
-			  packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
-	err = encapsulation_write(skb, packet, hook, draft);
+	scratch->rewrite.dst_port = flow->new_dst_port;
+	scratch->dsr.asks = flow->state == FLOW_REPLIED && hook->size <= ASKS_SIZE_MAX &&
+			    packet->fragment == FRAGMENT_NONE && proto_has_ports(packet->proto);
+	err = encapsulation_write(skb, packet, hook, scratch);
 	if (err)
 		return verdict_of(err);
-	return route_send(skb, &draft->route, hook);
+	return route_send(skb, &scratch->route, hook);
 }
 
 /* The backend's port as the outer header gives it. */

@@ -44,17 +44,17 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
 static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet *quote)
 {
 	__be16 ports[2];
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	bool is_confirmed;
 
-	if (!draft || quote->fragment == FRAGMENT_LATER || !proto_has_ports(quote->proto) ||
+	if (!scratch || quote->fragment == FRAGMENT_LATER || !proto_has_ports(quote->proto) ||
 	    packet_load(skb, quote->l4_offset, ports, sizeof(ports)))
 		return false;
 	quote->src_port = ports[0];
 	quote->dst_port = ports[1];
-	packet_flow_key(quote, FLOW_ORIGINAL, &draft->pair.original_key);
-	return flow_read(&draft->pair.original_key, &draft->pair.original, &is_confirmed) &&
-	       draft->pair.original.flags & FLOW_DSR;
+	packet_flow_key(quote, FLOW_ORIGINAL, &scratch->pair.original_key);
+	return flow_read(&scratch->pair.original_key, &scratch->pair.original, &is_confirmed) &&
+	       scratch->pair.original.flags & FLOW_DSR;
 }
 
 /*
@@ -62,32 +62,32 @@ static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet
  * it.
  */
 static __always_inline enum verdict error_pass_on(struct __sk_buff *skb, const struct packet *quote,
-						  const struct hook *hook, struct flow_draft *draft,
+						  const struct hook *hook, struct scratch *scratch,
 						  __u32 mtu)
 {
 	bool is_ipv4 = quote->family == FAMILY_IPV4;
 	int err;
 
-	draft->answer = (struct icmp_answer){
+	scratch->answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_PACKET_TOO_BIG,
 		.code = is_ipv4 ? ICMP_FRAGMENTATION_NEEDED : 0,
 		.quoted = quoted_transport(skb, quote),
 		.rest = bpf_htonl(mtu),
-		.from = draft->rewrite.src,
+		.from = scratch->rewrite.src,
 	};
 	if (!answer_is_allowed(ANSWER_ERROR))
 		return verdict_give_up(COUNTER_DROP_REJECT_LIMIT);
-	draft->rewrite.dst = quote->src;
-	draft->rewrite.src_port = 0;
-	draft->rewrite.dst_port = 0;
-	err = route_find(skb, quote, hook, &draft->rewrite, &draft->route);
+	scratch->rewrite.dst = quote->src;
+	scratch->rewrite.src_port = 0;
+	scratch->rewrite.dst_port = 0;
+	err = route_find(skb, quote, hook, &scratch->rewrite, &scratch->route);
 	if (err)
 		return verdict_of(err);
-	err = answer_icmp(skb, quote, &draft->answer);
+	err = answer_icmp(skb, quote, &scratch->answer);
 	if (err)
 		return verdict_of(err);
 	counter_add(COUNTER_TOO_BIG, hook->size);
-	return route_send(skb, &draft->route, hook);
+	return route_send(skb, &scratch->route, hook);
 }
 
 /*
@@ -98,18 +98,18 @@ static __always_inline enum verdict error_pass_on(struct __sk_buff *skb, const s
 static __noinline enum verdict dsr_error(struct __sk_buff *skb, const struct packet *packet,
 					 const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	__u32 overhead, cut, end, mtu = error_mtu(skb, packet);
 	struct packet *quote;
 
-	if (!draft || !node_address_of(packet->family, &draft->rewrite.src))
+	if (!scratch || !node_address_of(packet->family, &scratch->rewrite.src))
 		return VERDICT_NEXT;
-	quote = &draft->icmp.quote;
+	quote = &scratch->icmp.quote;
 	overhead = encapsulation_size(packet->family);
 	end = packet_end(skb, packet);
 	if (mtu <= overhead || packet->l3_offset != hook->link_header_size ||
 	    !quote_read(skb, packet, packet->l4_offset + ICMP_QUOTE_OFFSET, end, quote) ||
-	    !packet_is_encapsulated(quote) || !address_equal(&quote->src, &draft->rewrite.src))
+	    !packet_is_encapsulated(quote) || !address_equal(&quote->src, &scratch->rewrite.src))
 		return VERDICT_NEXT;
 	if (!quote_read(skb, packet, quote->l4_offset, end, quote) || !quote_is_of_dsr(skb, quote))
 		return VERDICT_NEXT;
@@ -118,5 +118,5 @@ static __noinline enum verdict dsr_error(struct __sk_buff *skb, const struct pac
 		return verdict_give_up(COUNTER_DROP_REWRITE);
 	quote->l3_offset -= cut;
 	quote->l4_offset -= cut;
-	return error_pass_on(skb, quote, hook, draft, mtu - overhead);
+	return error_pass_on(skb, quote, hook, scratch, mtu - overhead);
 }

@@ -67,14 +67,14 @@ static __always_inline __u8 dsr_follow_sctp(const struct flow_key *key, struct f
 }
 
 /*
- * Updates the flow in draft->pair.original from a client's packet; the flow may be due to move to
+ * Updates the flow in scratch->pair.original from a client's packet; the flow may be due to move to
  * `flows` afterwards.
  */
-static __noinline int dsr_go_on(struct flow_draft *draft, struct flow *entry,
+static __noinline int dsr_go_on(struct scratch *scratch, struct flow *entry,
 				const struct packet *packet, bool is_confirmed)
 {
-	const struct flow_key *key = &draft->pair.original_key;
-	struct flow *flow = &draft->pair.original;
+	const struct flow_key *key = &scratch->pair.original_key;
+	struct flow *flow = &scratch->pair.original;
 	__u32 now_s = now_seconds();
 	bool is_believed = true;
 	__u8 state = flow->state;
@@ -94,6 +94,6 @@ static __noinline int dsr_go_on(struct flow_draft *draft, struct flow *entry,
 		entry->state = state;
 	}
 	if (!is_confirmed && state == FLOW_ESTABLISHED)
-		draft->due = FLOW_DUE_CONFIRM;
+		scratch->due = FLOW_DUE_CONFIRM;
 	return 0;
 }

@@ -32,17 +32,17 @@ static __noinline bool client_is_allowed(const struct packet *packet)
  */
 static __always_inline bool backend_is_here(void *ctx, const struct packet *packet,
 					    const struct address_info *address,
-					    const struct hook *hook, struct flow_draft *draft)
+					    const struct hook *hook, struct scratch *scratch)
 {
 	const struct link_info *link;
 	__u32 ifindex;
 
 	if (address->flags & ADDRESS_NODE)
 		return true;
-	draft->rewrite = (struct rewrite){.src = packet->src, .dst = packet->dst};
-	if (route_find(ctx, packet, hook, &draft->rewrite, &draft->route))
+	scratch->rewrite = (struct rewrite){.src = packet->src, .dst = packet->dst};
+	if (route_find(ctx, packet, hook, &scratch->rewrite, &scratch->route))
 		return false;
-	ifindex = draft->route.next.ifindex;
+	ifindex = scratch->route.next.ifindex;
 	link = bpf_map_lookup_elem(&links, &ifindex);
 	return !link || (link->role != LINK_UPLINK && link->role != LINK_OVERLAY);
 }
@@ -72,28 +72,28 @@ static __always_inline bool flow_is_received(const struct packet *packet, const 
  * True if the packet belongs to a flow that began earlier. Checked if direct server return is
  * switched off, when new flows are not accepted.
  */
-static __always_inline bool encapsulated_is_known(struct flow_draft *draft)
+static __always_inline bool encapsulated_is_known(struct scratch *scratch)
 {
-	const struct packet *inner = &draft->dsr.inner;
+	const struct packet *inner = &scratch->dsr.inner;
 	bool is_confirmed;
 
-	packet_flow_key(inner, FLOW_ORIGINAL, &draft->pair.original_key);
-	return flow_read(&draft->pair.original_key, &draft->pair.original, &is_confirmed) &&
-	       draft->pair.original.flags & FLOW_DSR_RECEIVED &&
-	       flow_is_received(inner, &draft->pair.original, &draft->decision.choice);
+	packet_flow_key(inner, FLOW_ORIGINAL, &scratch->pair.original_key);
+	return flow_read(&scratch->pair.original_key, &scratch->pair.original, &is_confirmed) &&
+	       scratch->pair.original.flags & FLOW_DSR_RECEIVED &&
+	       flow_is_received(inner, &scratch->pair.original, &scratch->decision.choice);
 }
 
 /*
  * Checks whether an encapsulated packet to a backend's address is meant for us, and fills
- * draft->dsr.inner and draft->decision.choice. Returns VERDICT_UNWRAPPED if so, VERDICT_NEXT if
+ * scratch->dsr.inner and scratch->decision.choice. Returns VERDICT_UNWRAPPED if so, VERDICT_NEXT if
  * not.
  */
 static __noinline enum verdict encapsulated_judge(struct __sk_buff *skb,
 						  const struct packet *packet,
 						  const struct address_info *address,
-						  const struct hook *hook, struct flow_draft *draft)
+						  const struct hook *hook, struct scratch *scratch)
 {
-	struct packet *inner = &draft->dsr.inner;
+	struct packet *inner = &scratch->dsr.inner;
 	const struct address_info *frontend;
 	int err;
 
@@ -116,14 +116,14 @@ static __noinline enum verdict encapsulated_judge(struct __sk_buff *skb,
 			       : verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (!err && inner->fragment != FRAGMENT_NONE && !fragment_ports(inner))
 		err = -COUNTER_DROP_FRAGMENT;
-	__builtin_memset(&draft->decision.choice, 0, sizeof(draft->decision.choice));
-	draft->decision.choice.flags = BACKEND_LOCAL;
-	draft->decision.choice.addr = packet->dst;
-	draft->decision.choice.port = encapsulated_port(skb, packet);
-	draft->dsr.asked = encapsulated_asks(skb, packet);
-	if (config.forwarding == FORWARDING_SNAT && (err || !encapsulated_is_known(draft)))
+	__builtin_memset(&scratch->decision.choice, 0, sizeof(scratch->decision.choice));
+	scratch->decision.choice.flags = BACKEND_LOCAL;
+	scratch->decision.choice.addr = packet->dst;
+	scratch->decision.choice.port = encapsulated_port(skb, packet);
+	scratch->dsr.asked = encapsulated_asks(skb, packet);
+	if (config.forwarding == FORWARDING_SNAT && (err || !encapsulated_is_known(scratch)))
 		return VERDICT_NEXT;
-	if (!backend_is_here(skb, packet, address, hook, draft))
+	if (!backend_is_here(skb, packet, address, hook, scratch))
 		return VERDICT_NEXT;
 	return err ? verdict_of(err) : VERDICT_UNWRAPPED;
 }
@@ -135,69 +135,71 @@ static __noinline enum verdict encapsulated_judge(struct __sk_buff *skb,
  */
 static __always_inline enum verdict dsr_unwrap(struct __sk_buff *skb, struct packet *packet,
 					       const struct address_info *address,
-					       const struct hook *hook, struct flow_draft *draft)
+					       const struct hook *hook, struct scratch *scratch)
 {
 	__u32 size = packet->l4_offset - packet->l3_offset;
 	enum verdict verdict;
 
-	verdict = encapsulated_judge(skb, packet, address, hook, draft);
+	verdict = encapsulated_judge(skb, packet, address, hook, scratch);
 	if (verdict != VERDICT_UNWRAPPED)
 		return verdict;
 	if (bpf_skb_adjust_room(skb, -(__s32)size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return verdict_give_up(COUNTER_DROP_REWRITE);
-	draft->dsr.sender = packet->src;
-	*packet = draft->dsr.inner;
+	scratch->dsr.sender = packet->src;
+	*packet = scratch->dsr.inner;
 	packet->l3_offset -= size;
 	packet->l4_offset -= size;
 	return VERDICT_UNWRAPPED;
 }
 
 /*
- * Uses the flow of draft->pair.original for a packet. A packet that asks gets a confirmation if the
- * flow is confirmed, at most once a second: a network that changes the mark must not make every
+ * Uses the flow of scratch->pair.original for a packet. A packet that asks gets a confirmation if
+ * the flow is confirmed, at most once a second: a network that changes the mark must not make every
  * packet cause an answer.
  */
-static __always_inline void dsr_received_go_on(struct flow_draft *draft, struct flow *entry,
+static __always_inline void dsr_received_go_on(struct scratch *scratch, struct flow *entry,
 					       const struct packet *packet, bool is_confirmed)
 {
-	struct flow *flow = &draft->pair.original;
+	struct flow *flow = &scratch->pair.original;
 	bool was_quiet = flow->last_use_s != now_seconds();
 
-	(void)flow_go_on(draft, entry, packet, is_confirmed);
-	draft->dsr.must_confirm = draft->dsr.asked && (!is_confirmed || was_quiet) &&
-				  (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
+	(void)flow_go_on(scratch, entry, packet, is_confirmed);
+	scratch->dsr.must_confirm =
+		scratch->dsr.asked && (!is_confirmed || was_quiet) &&
+		(flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING);
 }
 
 /*
- * Looks up the flow of an unwrapped packet, into draft->pair.original and draft->pair.original_key.
- * Returns VERDICT_NEXT if it has one, VERDICT_OPEN_FLOW if it opens one.
+ * Looks up the flow of an unwrapped packet, into scratch->pair.original and
+ * scratch->pair.original_key. Returns VERDICT_NEXT if it has one, VERDICT_OPEN_FLOW if it opens
+ * one.
  */
 static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct packet *packet,
-					const struct hook *hook, struct flow_draft *draft)
+					const struct hook *hook, struct scratch *scratch)
 {
-	struct flow_key *key = &draft->pair.original_key;
+	struct flow_key *key = &scratch->pair.original_key;
 	bool is_confirmed, is_known;
 	struct flow *entry;
 
 	packet_flow_key(packet, FLOW_ORIGINAL, key);
-	entry = flow_read(key, &draft->pair.original, &is_confirmed);
-	is_known =
-		entry && flow_is_received(packet, &draft->pair.original, &draft->decision.choice);
-	if (!(is_known && draft->pair.original.ifindex == hook->ifindex) &&
-	    !link_leads_to_sender(skb, hook, draft, &draft->decision.choice.addr))
+	entry = flow_read(key, &scratch->pair.original, &is_confirmed);
+	is_known = entry &&
+		   flow_is_received(packet, &scratch->pair.original, &scratch->decision.choice);
+	if (!(is_known && scratch->pair.original.ifindex == hook->ifindex) &&
+	    !link_leads_to_sender(skb, hook, scratch, &scratch->decision.choice.addr))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
 	if (is_known) {
-		dsr_received_go_on(draft, entry, packet, is_confirmed);
+		dsr_received_go_on(scratch, entry, packet, is_confirmed);
 		return VERDICT_NEXT;
 	}
 	if (!client_is_allowed(packet))
 		return verdict_give_up(COUNTER_DROP_SOURCE_RANGE);
 	if (entry && !flow_end(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);
-	__builtin_memset(&draft->decision.target, 0, sizeof(draft->decision.target));
-	__builtin_memset(&draft->decision.place, 0, sizeof(draft->decision.place));
-	flow_describe_decided(packet, hook, draft);
-	draft->pair.original.flags = FLOW_DSR_RECEIVED;
+	__builtin_memset(&scratch->decision.target, 0, sizeof(scratch->decision.target));
+	__builtin_memset(&scratch->decision.place, 0, sizeof(scratch->decision.place));
+	flow_describe_decided(packet, hook, scratch);
+	scratch->pair.original.flags = FLOW_DSR_RECEIVED;
 	return VERDICT_OPEN_FLOW;
 }
 
@@ -206,21 +208,21 @@ static __noinline enum verdict dsr_flow(struct __sk_buff *skb, const struct pack
  * backend knows.
  */
 static __noinline enum verdict dsr_receive_icmp(struct __sk_buff *skb, const struct packet *packet,
-						const struct hook *hook, struct flow_draft *draft)
+						const struct hook *hook, struct scratch *scratch)
 {
 	const struct flow *flow;
 	int err;
 
-	if (!icmp_read_quote(skb, packet, &draft->icmp))
+	if (!icmp_read_quote(skb, packet, &scratch->icmp))
 		return verdict_give_up(COUNTER_DROP_ICMP);
-	flow = icmp_find_flow(&draft->icmp.quote, FLOW_ORIGINAL);
+	flow = icmp_find_flow(&scratch->icmp.quote, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
 		return verdict_give_up(COUNTER_DROP_ICMP);
 	if (flow->ifindex != hook->ifindex &&
-	    !link_leads_to_sender(skb, hook, draft, &draft->decision.choice.addr))
+	    !link_leads_to_sender(skb, hook, scratch, &scratch->decision.choice.addr))
 		return verdict_give_up(COUNTER_DROP_NOT_A_NODE);
-	icmp_outer(packet, &draft->icmp.quote, flow, &draft->rewrite);
-	err = icmp_rewrite(skb, packet, &draft->icmp, flow, &draft->rewrite);
+	icmp_outer(packet, &scratch->icmp.quote, flow, &scratch->rewrite);
+	err = icmp_rewrite(skb, packet, &scratch->icmp, flow, &scratch->rewrite);
 	if (err)
 		return verdict_of(err);
 	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
@@ -228,42 +230,42 @@ static __noinline enum verdict dsr_receive_icmp(struct __sk_buff *skb, const str
 }
 
 /*
- * Handles the packet of this CPU's draft, which another node may have encapsulated for a backend of
- * this one. A global function, like run_deferred().
+ * Handles the packet of this CPU's scratch, which another node may have encapsulated for a backend
+ * of this one. A global function, like run_deferred().
  */
 __noinline enum verdict dsr_receive(struct __sk_buff *skb, __u32 link_header_size)
 {
 	struct hook hook = {.link_header_size = link_header_size};
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	const struct address_info *address;
 	enum verdict verdict;
 	struct packet *packet;
 	int err;
 
-	if (!draft)
+	if (!scratch)
 		return VERDICT_NEXT;
-	packet = &draft->packet;
+	packet = &scratch->packet;
 	hook.ifindex = skb->ifindex;
 	hook.size = skb->len;
 	address = address_lookup(&packet->dst);
 	if (!address)
 		return VERDICT_NEXT;
-	verdict = dsr_unwrap(skb, packet, address, &hook, draft);
+	verdict = dsr_unwrap(skb, packet, address, &hook, scratch);
 	if (verdict != VERDICT_UNWRAPPED)
 		return verdict;
 	if (packet_is_icmp(packet))
-		return dsr_receive_icmp(skb, packet, &hook, draft);
-	draft->dsr.must_confirm = false;
-	verdict = dsr_flow(skb, packet, &hook, draft);
+		return dsr_receive_icmp(skb, packet, &hook, scratch);
+	scratch->dsr.must_confirm = false;
+	verdict = dsr_flow(skb, packet, &hook, scratch);
 	if (verdict == VERDICT_OPEN_FLOW)
-		verdict = verdict_of(flow_open(skb, &hook, draft));
+		verdict = verdict_of(flow_open(skb, &hook, scratch));
 	if (verdict != VERDICT_NEXT)
 		return verdict;
-	if (draft->dsr.must_confirm) {
-		err = confirmation_send(skb, packet, &hook, draft);
+	if (scratch->dsr.must_confirm) {
+		err = confirmation_send(skb, packet, &hook, scratch);
 		if (err)
 			return verdict_of(err);
 	}
-	rewrite_from_flow(&draft->pair.original, &draft->rewrite);
-	return verdict_of(nat_rewrite(skb, packet, &draft->rewrite));
+	rewrite_from_flow(&scratch->pair.original, &scratch->rewrite);
+	return verdict_of(nat_rewrite(skb, packet, &scratch->rewrite));
 }

@@ -27,39 +27,39 @@ static __always_inline bool sender_is_node(const struct packet *packet, const st
 }
 
 /*
- * True if the route for draft->rewrite leads out of this link, or out of the bridge that the link
+ * True if the route for scratch->rewrite leads out of this link, or out of the bridge that the link
  * is a port of (0: no bridge). A global function, so that the verifier checks it once although it
  * is called in loops.
  */
 __noinline int route_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge)
 {
 	const struct hook hook = {.ifindex = ifindex};
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct bpf_fib_lookup fib = {.tot_len = 1}; /* always fits */
 	int found;
 
-	if (!draft)
+	if (!scratch)
 		return false;
-	found = route_ask(skb, &draft->packet, &hook, &draft->rewrite, &fib);
+	found = route_ask(skb, &scratch->packet, &hook, &scratch->rewrite, &fib);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return false;
 	return fib.ifindex == ifindex || (bridge && fib.ifindex == bridge);
 }
 
 /*
- * Sets draft->rewrite.dst to the next address whose route shows whether packets of nodes arrive by
- * a link. First that is the sender's address, ROUTES_TRIED times; then the addresses of pods on
+ * Sets scratch->rewrite.dst to the next address whose route shows whether packets of nodes arrive
+ * by a link. First that is the sender's address, ROUTES_TRIED times; then the addresses of pods on
  * other nodes, because where pods have a network of their own, packets from nodes to pods arrive by
  * that. Returns false if there is no address for this number.
  */
-static __always_inline bool witness_next(struct flow_draft *draft, __u32 number)
+static __always_inline bool witness_next(struct scratch *scratch, __u32 number)
 {
-	bool is_ipv4 = address_is_ipv4(&draft->dsr.sender);
+	bool is_ipv4 = address_is_ipv4(&scratch->dsr.sender);
 	const struct backend *backend;
 	__u32 place, *id;
 
 	if (number < ROUTES_TRIED) {
-		draft->rewrite.dst = draft->dsr.sender;
+		scratch->rewrite.dst = scratch->dsr.sender;
 		return true;
 	}
 	place = number - ROUTES_TRIED + (is_ipv4 ? 0 : FAR_BACKENDS);
@@ -69,19 +69,18 @@ static __always_inline bool witness_next(struct flow_draft *draft, __u32 number)
 	    (backend->flags & (BACKEND_LOCAL | BACKEND_ON_NODE)) != BACKEND_ON_NODE ||
 	    address_is_ipv4(&backend->addr) != is_ipv4 || cluster_node_of(&backend->addr))
 		return false;
-	draft->rewrite.dst = backend->addr;
+	scratch->rewrite.dst = backend->addr;
 	return true;
 }
 
 /*
- * True if packets from the node with the address draft->dsr.sender to `receiver` can arrive by this
- * link: it is an overlay, which joins nodes, or the route to that node or to pods of other nodes
- * leads out of it. If a route has several next hops, the kernel picks one by the pair of addresses,
- * so other sources are tried.
+ * True if packets from the node with the address scratch->dsr.sender to `receiver` can arrive by
+ * this link: it is an overlay, which joins nodes, or the route to that node or to pods of other
+ * nodes leads out of it. If a route has several next hops, the kernel picks one by the pair of
+ * addresses, so other sources are tried.
  */
 static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct hook *hook,
-					    struct flow_draft *draft,
-					    const struct ip_addr *receiver)
+					    struct scratch *scratch, const struct ip_addr *receiver)
 {
 	__u32 ifindex = hook->ifindex;
 	const struct link_info *link = bpf_map_lookup_elem(&links, &ifindex);
@@ -90,13 +89,13 @@ static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct 
 		return false;
 	if (link->role == LINK_OVERLAY || (link->bridge && mac_is_zero(link->mac)))
 		return true;
-	draft->rewrite.src = *receiver;
-	draft->rewrite.src_port = 0;
-	draft->rewrite.dst_port = 0;
+	scratch->rewrite.src = *receiver;
+	scratch->rewrite.src_port = 0;
+	scratch->rewrite.dst_port = 0;
 	for (__u32 number = 0; number < ROUTES_TRIED + FAR_BACKENDS; number++) {
-		if (witness_next(draft, number) && route_leads_by(skb, ifindex, link->bridge))
+		if (witness_next(scratch, number) && route_leads_by(skb, ifindex, link->bridge))
 			return true;
-		address_words(&draft->rewrite.src)[3] = bpf_get_prandom_u32();
+		address_words(&scratch->rewrite.src)[3] = bpf_get_prandom_u32();
 	}
 	return false;
 }

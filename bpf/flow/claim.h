@@ -20,19 +20,19 @@ enum claim {
 };
 
 /*
- * True if the draft's reply tuple may be taken from the flow that holds it; copies the holder to
- * draft->claim.holder. A holder that is not established yet, or is closed, gives way only to a flow
- * that found no other port (`displaces`). Of several such holders the one unused longest goes
- * first, so it is remembered in the draft.
+ * True if the new flow's reply tuple may be taken from the flow that holds it; copies the holder to
+ * scratch->claim.holder. A holder that is not established yet, or is closed, gives way only to a
+ * flow that found no other port (`displaces`). Of several such holders the one unused longest goes
+ * first, so it is remembered in scratch->claim.
  */
-static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool displaces)
+static __always_inline bool tuple_may_be_taken(struct scratch *scratch, bool displaces)
 {
-	const struct flow *reply = &draft->pair.reply, *holder = &draft->claim.holder;
-	const struct flow_key *key = &draft->pair.reply_key;
+	const struct flow *reply = &scratch->pair.reply, *holder = &scratch->claim.holder;
+	const struct flow_key *key = &scratch->pair.reply_key;
 	bool is_confirmed;
 
-	if (!flow_read(key, &draft->claim.holder, &is_confirmed)) {
-		draft->claim.holder = *reply; /* there is no holder */
+	if (!flow_read(key, &scratch->claim.holder, &is_confirmed)) {
+		scratch->claim.holder = *reply; /* there is no holder */
 		return true;
 	}
 	if (flow_is_same(holder, reply) || flow_is_expired(holder, key->proto, reply->last_use_s))
@@ -41,69 +41,70 @@ static __always_inline bool tuple_may_be_taken(struct flow_draft *draft, bool di
 		return false;
 	if (displaces)
 		return true;
-	if (!draft->claim.has_oldest ||
-	    (__s32)(holder->last_use_s - draft->claim.oldest_use_s) < 0) {
-		draft->claim.has_oldest = true;
-		draft->claim.oldest_port = key->dst_port;
-		draft->claim.oldest_use_s = holder->last_use_s;
+	if (!scratch->claim.has_oldest ||
+	    (__s32)(holder->last_use_s - scratch->claim.oldest_use_s) < 0) {
+		scratch->claim.has_oldest = true;
+		scratch->claim.oldest_port = key->dst_port;
+		scratch->claim.oldest_use_s = holder->last_use_s;
 	}
 	return false;
 }
 
 /*
- * Inserts the draft's reply half unless the tuple is taken. A flow that is being confirmed enters
- * `flows` before it leaves `new_flows`, and only after that can this insertion succeed: hence the
- * second look into `flows` afterwards.
+ * Inserts the new flow's reply half unless the tuple is taken. A flow that is being confirmed
+ * enters `flows` before it leaves `new_flows`, and only after that can this insertion succeed:
+ * hence the second look into `flows` afterwards.
  */
-static __always_inline enum claim tuple_enter(struct flow_draft *draft)
+static __always_inline enum claim tuple_enter(struct scratch *scratch)
 {
-	const struct flow_key *key = &draft->pair.reply_key;
-	int err = bpf_map_update_elem(&new_flows, key, &draft->pair.reply, BPF_NOEXIST);
+	const struct flow_key *key = &scratch->pair.reply_key;
+	int err = bpf_map_update_elem(&new_flows, key, &scratch->pair.reply, BPF_NOEXIST);
 
 	if (err)
 		return err == -EEXIST ? CLAIM_TAKEN : CLAIM_FAILED;
 	if (!bpf_map_lookup_elem(&flows, key))
 		return CLAIM_GRANTED;
-	(void)flow_delete_half(&new_flows, key, &draft->pair.reply);
+	(void)flow_delete_half(&new_flows, key, &scratch->pair.reply);
 	return CLAIM_TAKEN;
 }
 
-/* Takes the draft's reply tuple over from the flow that holds it. */
-static __always_inline enum claim tuple_take_over(struct flow_draft *draft, bool displaces)
+/* Takes the new flow's reply tuple over from the flow that holds it. */
+static __always_inline enum claim tuple_take_over(struct scratch *scratch, bool displaces)
 {
 	enum claim claim = CLAIM_TAKEN;
 	struct tuple_lock *lock;
 
-	if (!tuple_may_be_taken(draft, displaces))
+	if (!tuple_may_be_taken(scratch, displaces))
 		return CLAIM_TAKEN;
-	lock = tuple_lock_of(&draft->pair.reply_key);
+	lock = tuple_lock_of(&scratch->pair.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return CLAIM_TAKEN;
 	/* Another CPU may have taken it since. */
-	if (tuple_may_be_taken(draft, displaces)) {
-		flow_pair_of_reply(&draft->ended, &draft->pair.reply_key, &draft->claim.holder);
+	if (tuple_may_be_taken(scratch, displaces)) {
+		flow_pair_of_reply(&scratch->ended, &scratch->pair.reply_key,
+				   &scratch->claim.holder);
 		(void)flow_end_held(FLOW_LEAVES_NOTHING);
-		claim = tuple_enter(draft);
+		claim = tuple_enter(scratch);
 	}
 	tuple_lock_release(lock);
 	return claim;
 }
 
-/* Claims the draft's reply tuple. A global function for the reasons given at flow_end_held(). */
+/* Claims the new flow's reply tuple. A global function for the reasons given at flow_end_held(). */
 __noinline enum claim flow_claim_reply(__u32 displaces)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	enum claim claim;
 
-	if (!draft)
+	if (!scratch)
 		return CLAIM_TAKEN;
-	draft->pair.reply.check = flow_check_of(&draft->pair.reply_key);
-	if (!bpf_map_lookup_elem(&flows, &draft->pair.reply_key)) {
-		claim = tuple_enter(draft);
+	scratch->pair.reply.check = flow_check_of(&scratch->pair.reply_key);
+	if (!bpf_map_lookup_elem(&flows, &scratch->pair.reply_key)) {
+		claim = tuple_enter(scratch);
 		if (claim != CLAIM_TAKEN)
 			return claim;
 	}
-	return tuple_take_over(draft, displaces);
+	return tuple_take_over(scratch, displaces);
 }
 
 /* True if a flow may use this port as its source port at an address of this node. */
@@ -164,37 +165,38 @@ static __always_inline bool socket_may_have(__u8 proto, __be16 port)
 	       (number >= config.host_port_min && number < config.source_port_min);
 }
 
-/* Claims the draft's reply tuple with this source port. */
-static __always_inline enum claim flow_claim_port(struct flow_draft *draft, __be16 port,
+/* Claims the new flow's reply tuple with this source port. */
+static __always_inline enum claim flow_claim_port(struct scratch *scratch, __be16 port,
 						  bool displaces)
 {
-	draft->pair.original.new_src_port = port;
-	draft->pair.reply_key.dst_port = port;
+	scratch->pair.original.new_src_port = port;
+	scratch->pair.reply_key.dst_port = port;
 	return flow_claim_reply(displaces);
 }
 
 /*
- * True if the draft's flow may keep its client's own source port, provided that no other flow has
- * it. At an address of this node the port must be one that flows may use; and the client must not
- * be using it for datagrams straight to the backend.
+ * True if the new flow may keep its client's own source port, provided that no other flow has it.
+ * At an address of this node the port must be one that flows may use; and the client must not be
+ * using it for datagrams straight to the backend.
  */
-static __noinline bool port_may_be_kept(const struct flow_draft *draft)
+static __noinline bool port_may_be_kept(const struct scratch *scratch)
 {
-	if (draft->claim.is_from_node && !port_may_be_used(draft->pair.original.new_src_port))
+	if (scratch->claim.is_from_node && !port_may_be_used(scratch->pair.original.new_src_port))
 		return false;
-	return draft->pair.original_key.proto != IPPROTO_UDP ||
-	       !direct_is_awaited(&draft->pair.reply_key, draft->pair.original.last_use_s);
+	return scratch->pair.original_key.proto != IPPROTO_UDP ||
+	       !direct_is_awaited(&scratch->pair.reply_key, scratch->pair.original.last_use_s);
 }
 
 /* Like flow_claim_port(), for a port that a socket of this node may have. */
-static __always_inline enum claim flow_claim_sockets_port(void *ctx, struct flow_draft *draft,
+static __always_inline enum claim flow_claim_sockets_port(void *ctx, struct scratch *scratch,
 							  __be16 port)
 {
-	draft->pair.reply_key.dst_port = port;
-	if (draft->claim.is_from_node && socket_may_have(draft->pair.original_key.proto, port) &&
-	    tuple_is_of_socket(ctx, &draft->pair.reply_key))
+	scratch->pair.reply_key.dst_port = port;
+	if (scratch->claim.is_from_node &&
+	    socket_may_have(scratch->pair.original_key.proto, port) &&
+	    tuple_is_of_socket(ctx, &scratch->pair.reply_key))
 		return CLAIM_TAKEN;
-	return flow_claim_port(draft, port, false);
+	return flow_claim_port(scratch, port, false);
 }
 
 /*
@@ -202,22 +204,23 @@ static __always_inline enum claim flow_claim_sockets_port(void *ctx, struct flow
  * port. If no free port is found, a flow that is not established yet, or is closed, is displaced.
  * Returns 0 or -enum counter_reason.
  */
-static __noinline int flow_claim(void *ctx, struct flow_draft *draft, bool keeps_port)
+static __noinline int flow_claim(void *ctx, struct scratch *scratch, bool keeps_port)
 {
-	__be16 port = draft->pair.original.new_src_port;
+	__be16 port = scratch->pair.original.new_src_port;
 	enum claim claim = CLAIM_TAKEN;
 
-	flow_peer_key(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply_key);
-	flow_peer(&draft->pair.original_key, &draft->pair.original, &draft->pair.reply);
-	draft->claim.has_oldest = false;
-	if (keeps_port && port_may_be_kept(draft))
-		claim = flow_claim_sockets_port(ctx, draft, port);
+	flow_peer_key(&scratch->pair.original_key, &scratch->pair.original,
+		      &scratch->pair.reply_key);
+	flow_peer(&scratch->pair.original_key, &scratch->pair.original, &scratch->pair.reply);
+	scratch->claim.has_oldest = false;
+	if (keeps_port && port_may_be_kept(scratch))
+		claim = flow_claim_sockets_port(ctx, scratch, port);
 	for (int attempt = 0; attempt < PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
-		claim = flow_claim_port(draft, port_pick(false), false);
+		claim = flow_claim_port(scratch, port_pick(false), false);
 	for (int attempt = 0; attempt < NODE_PORT_TRIES && claim == CLAIM_TAKEN; attempt++)
-		claim = flow_claim_sockets_port(ctx, draft, port_pick(true));
-	if (claim == CLAIM_TAKEN && draft->claim.has_oldest)
-		claim = flow_claim_port(draft, draft->claim.oldest_port, true);
+		claim = flow_claim_sockets_port(ctx, scratch, port_pick(true));
+	if (claim == CLAIM_TAKEN && scratch->claim.has_oldest)
+		claim = flow_claim_port(scratch, scratch->claim.oldest_port, true);
 	if (claim == CLAIM_GRANTED)
 		return 0;
 	return claim == CLAIM_TAKEN ? -COUNTER_DROP_NO_PORT_FREE : -COUNTER_DROP_NEW_FLOWS;

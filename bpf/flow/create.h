@@ -20,18 +20,18 @@
  * counter_reason.
  */
 static __noinline int flow_decide(const struct packet *packet, const struct hook *hook,
-				  const struct frontend_target *target, struct flow_draft *draft)
+				  const struct frontend_target *target, struct scratch *scratch)
 {
 	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
 
-	draft->decision.target = *target;
+	scratch->decision.target = *target;
 	if (!source_is_allowed(&packet->src, target))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (!packet_opens(packet))
 		return -COUNTER_REJECT_NO_FLOW;
-	(void)client_find(packet, hook, &draft->decision.place);
-	return service_select(&client, &draft->decision.target, draft->decision.place.is_near,
-			      &draft->decision.choice);
+	(void)client_find(packet, hook, &scratch->decision.place);
+	return service_select(&client, &scratch->decision.target, scratch->decision.place.is_near,
+			      &scratch->decision.choice);
 }
 
 /* Records for the operator that flows of a service port find no free source port. */
@@ -48,14 +48,16 @@ static __always_inline void exhausted_record(__u32 service)
 	seen->last_s = fresh.last_s;
 }
 
-/* Describes in the draft the flow that a packet opens to a backend; its source stays as it is. */
+/*
+ * Describes in scratch->pair the flow that a packet opens to a backend; its source stays as it is.
+ */
 static __always_inline void flow_describe(const struct packet *packet, const struct hook *hook,
 					  const struct ip_addr *backend, __be16 port,
-					  struct flow_draft *draft)
+					  struct scratch *scratch)
 {
-	struct flow *flow = &draft->pair.original;
+	struct flow *flow = &scratch->pair.original;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
+	packet_flow_key(packet, FLOW_ORIGINAL, &scratch->pair.original_key);
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->new_src = packet->src;
 	flow->new_src_port = packet->src_port;
@@ -64,23 +66,23 @@ static __always_inline void flow_describe(const struct packet *packet, const str
 	flow->last_use_s = now_seconds();
 	flow->ifindex = hook->ifindex;
 	flow_begin(packet, flow);
-	draft->claim.is_from_node = false;
+	scratch->claim.is_from_node = false;
 }
 
-/* Describes the flow of a packet to a frontend, to the backend of draft->decision. */
+/* Describes the flow of a packet to a frontend, to the backend of scratch->decision. */
 static __always_inline void flow_describe_decided(const struct packet *packet,
-						  const struct hook *hook, struct flow_draft *draft)
+						  const struct hook *hook, struct scratch *scratch)
 {
-	const struct choice *choice = &draft->decision.choice;
-	struct flow *flow = &draft->pair.original;
+	const struct choice *choice = &scratch->decision.choice;
+	struct flow *flow = &scratch->pair.original;
 
-	flow_describe(packet, hook, &choice->addr, choice->port, draft);
+	flow_describe(packet, hook, &choice->addr, choice->port, scratch);
 	flow->slot = choice->slot;
 	flow->backend = choice->backend;
 	flow->generation = choice->generation;
 	flow->service = choice->service;
-	flow->kind = draft->decision.target.kind;
-	flow->is_near = draft->decision.place.is_near;
+	flow->kind = scratch->decision.target.kind;
+	flow->is_near = scratch->decision.place.is_near;
 }
 
 /*
@@ -88,58 +90,58 @@ static __always_inline void flow_describe_decided(const struct packet *packet,
  * bypass this node or never leave the backend. Returns 0 or -enum counter_reason.
  */
 static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
-					 const struct hook *hook, struct flow_draft *draft)
+					 const struct hook *hook, struct scratch *scratch)
 {
 	const struct address_info *frontend, *backend, *client;
-	struct flow *flow = &draft->pair.original;
+	struct flow *flow = &scratch->pair.original;
 	int err;
 
 	backend = address_lookup(&flow->new_dst);
-	client = hook->is_egress ? address_lookup(&draft->pair.original_key.src) : NULL;
-	if ((!draft->decision.place.returns_here || (client && is_vip_of_node(client))) &&
-	    !(draft->decision.choice.flags & BACKEND_LOCAL) &&
+	client = hook->is_egress ? address_lookup(&scratch->pair.original_key.src) : NULL;
+	if ((!scratch->decision.place.returns_here || (client && is_vip_of_node(client))) &&
+	    !(scratch->decision.choice.flags & BACKEND_LOCAL) &&
 	    !(backend && backend->flags & ADDRESS_NODE)) {
 		if (!hook->is_egress &&
-		    dsr_is_possible(&draft->pair.original_key, &draft->decision.choice)) {
+		    dsr_is_possible(&scratch->pair.original_key, &scratch->decision.choice)) {
 			flow->flags = FLOW_DSR;
 			return 0;
 		}
-		__builtin_memset(&draft->rewrite, 0, sizeof(draft->rewrite));
-		draft->rewrite.dst = flow->new_dst;
-		draft->rewrite.dst_port = flow->new_dst_port;
-		err = route_find(ctx, packet, hook, &draft->rewrite, &draft->route);
+		__builtin_memset(&scratch->rewrite, 0, sizeof(scratch->rewrite));
+		scratch->rewrite.dst = flow->new_dst;
+		scratch->rewrite.dst_port = flow->new_dst_port;
+		err = route_find(ctx, packet, hook, &scratch->rewrite, &scratch->route);
 		if (err)
 			return err;
 		/* A link without addresses borrows those of the link that the packet came by. */
-		if (!link_source_of(draft->route.next.ifindex, packet->family, &flow->new_src) &&
+		if (!link_source_of(scratch->route.next.ifindex, packet->family, &flow->new_src) &&
 		    !link_source_of(hook->ifindex, packet->family, &flow->new_src)) {
 			if (!hook->is_egress)
 				return -COUNTER_DROP_NO_ROUTE;
-			flow->new_src = draft->pair.original_key.src;
+			flow->new_src = scratch->pair.original_key.src;
 		}
 		/*
 		 * A packet of the node itself is not forwarded, and its reply is delivered locally.
 		 */
 		flow->flags = hook->is_egress ? 0 : FLOW_SOURCE_NAT;
-		draft->claim.is_from_node =
-			!address_equal(&flow->new_src, &draft->pair.original_key.src);
-	} else if (address_equal(&draft->pair.original_key.src, &flow->new_dst)) {
+		scratch->claim.is_from_node =
+			!address_equal(&flow->new_src, &scratch->pair.original_key.src);
+	} else if (address_equal(&scratch->pair.original_key.src, &flow->new_dst)) {
 		flow->flags = FLOW_HAIRPIN;
-		flow->new_src = draft->pair.original_key.dst;
+		flow->new_src = scratch->pair.original_key.dst;
 		frontend = address_lookup(&flow->new_src);
-		draft->claim.is_from_node = frontend && frontend->flags & ADDRESS_NODE;
+		scratch->claim.is_from_node = frontend && frontend->flags & ADDRESS_NODE;
 	}
 	return 0;
 }
 
 /* Another CPU has just created the same flow: uses that one. */
-static __always_inline int flow_enter_lost(struct flow_draft *draft)
+static __always_inline int flow_enter_lost(struct scratch *scratch)
 {
 	bool is_confirmed;
 
-	if (!(draft->pair.original.flags & FLOW_DSR))
-		(void)flow_delete_half(&new_flows, &draft->pair.reply_key, &draft->pair.reply);
-	if (!flow_read(&draft->pair.original_key, &draft->pair.original, &is_confirmed))
+	if (!(scratch->pair.original.flags & FLOW_DSR))
+		(void)flow_delete_half(&new_flows, &scratch->pair.reply_key, &scratch->pair.reply);
+	if (!flow_read(&scratch->pair.original_key, &scratch->pair.original, &is_confirmed))
 		return -COUNTER_DROP_NEW_FLOWS;
 	return 0;
 }
@@ -148,7 +150,7 @@ static __always_inline int flow_enter_lost(struct flow_draft *draft)
  * Inserts the flow into `new_flows`: both halves, or only the original half if it uses direct
  * server return. Returns 0 or -enum counter_reason.
  */
-static __noinline int flow_enter(void *ctx, struct flow_draft *draft, bool keeps_port)
+static __noinline int flow_enter(void *ctx, struct scratch *scratch, bool keeps_port)
 {
 	__u32 until_s;
 	int err;
@@ -156,36 +158,36 @@ static __noinline int flow_enter(void *ctx, struct flow_draft *draft, bool keeps
 	/*
 	 * Replies of direct server return bypass this node, so their tuple need not be unique here.
 	 */
-	if (draft->pair.original.flags & FLOW_DSR) {
-		flow_peer_key(&draft->pair.original_key, &draft->pair.original,
-			      &draft->pair.reply_key);
+	if (scratch->pair.original.flags & FLOW_DSR) {
+		flow_peer_key(&scratch->pair.original_key, &scratch->pair.original,
+			      &scratch->pair.reply_key);
 	} else {
-		err = flow_claim(ctx, draft, keeps_port);
+		err = flow_claim(ctx, scratch, keeps_port);
 		if (err)
 			return err;
 	}
-	until_s = draft->pair.original.last_use_s +
-		  flow_timeout_s(draft->pair.original_key.proto, FLOW_NEW);
-	address_expect_flows(&draft->pair.original_key.dst, until_s);
-	address_expect_flows(&draft->pair.reply_key.src, until_s);
-	draft->pair.original.check = flow_check_of(&draft->pair.original_key);
-	err = bpf_map_update_elem(&new_flows, &draft->pair.original_key, &draft->pair.original,
+	until_s = scratch->pair.original.last_use_s +
+		  flow_timeout_s(scratch->pair.original_key.proto, FLOW_NEW);
+	address_expect_flows(&scratch->pair.original_key.dst, until_s);
+	address_expect_flows(&scratch->pair.reply_key.src, until_s);
+	scratch->pair.original.check = flow_check_of(&scratch->pair.original_key);
+	err = bpf_map_update_elem(&new_flows, &scratch->pair.original_key, &scratch->pair.original,
 				  BPF_NOEXIST);
 	if (err == -EEXIST)
-		return flow_enter_lost(draft);
+		return flow_enter_lost(scratch);
 	return err ? -COUNTER_DROP_NEW_FLOWS : 0;
 }
 
-/* Creates the flow that the draft describes, to a backend of a service port. */
-static __always_inline int flow_open(void *ctx, const struct hook *hook, struct flow_draft *draft)
+/* Creates the flow that scratch->pair describes, to a backend of a service port. */
+static __always_inline int flow_open(void *ctx, const struct hook *hook, struct scratch *scratch)
 {
-	int err = flow_enter(ctx, draft, true);
+	int err = flow_enter(ctx, scratch, true);
 
 	if (err == -COUNTER_DROP_NO_PORT_FREE)
-		exhausted_record(draft->decision.choice.service);
+		exhausted_record(scratch->decision.choice.service);
 	if (err)
 		return err;
-	stats_count_connection(draft->decision.choice.service);
+	stats_count_connection(scratch->decision.choice.service);
 	counter_add(COUNTER_FORWARDED_NEW, hook->size);
 	return 0;
 }
@@ -196,10 +198,10 @@ static __always_inline int flow_open(void *ctx, const struct hook *hook, struct 
  * martians: as with a hairpin, the VIP replaces the client's address.
  */
 static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const struct hook *hook,
-						   struct flow_draft *draft)
+						   struct scratch *scratch)
 {
-	const struct address_info *backend = address_lookup(&draft->pair.original.new_dst);
-	struct flow *flow = &draft->pair.original;
+	const struct address_info *backend = address_lookup(&scratch->pair.original.new_dst);
+	struct flow *flow = &scratch->pair.original;
 
 	flow->flags |= FLOW_LOCAL_CLIENT;
 	flow->ifindex = hook->ifindex;
@@ -208,24 +210,24 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 					 sizeof(flow->mac));
 	if (backend && backend->flags & ADDRESS_NODE) {
 		flow->flags |= FLOW_HAIRPIN;
-		flow->new_src = draft->pair.original_key.dst;
+		flow->new_src = scratch->pair.original_key.dst;
 	}
 }
 
 /*
- * Creates the flow that a packet opens to draft->decision.choice; afterwards all of the flow is in
- * the draft. Returns 0 or -enum counter_reason.
+ * Creates the flow that a packet opens to scratch->decision.choice; afterwards all of the flow is
+ * in scratch->pair. Returns 0 or -enum counter_reason.
  */
 static __noinline int flow_create(struct __sk_buff *skb, const struct packet *packet,
-				  const struct hook *hook, struct flow_draft *draft)
+				  const struct hook *hook, struct scratch *scratch)
 {
 	int err;
 
-	flow_describe_decided(packet, hook, draft);
-	err = flow_choose_source(skb, packet, hook, draft);
+	flow_describe_decided(packet, hook, scratch);
+	err = flow_choose_source(skb, packet, hook, scratch);
 	if (err)
 		return err;
 	if (hook->is_egress)
-		flow_mark_local_client(skb, hook, draft);
-	return flow_open(skb, hook, draft);
+		flow_mark_local_client(skb, hook, scratch);
+	return flow_open(skb, hook, scratch);
 }

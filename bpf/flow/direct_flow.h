@@ -12,14 +12,14 @@
 #include "flow/follow.h"
 
 /*
- * True if a packet to a backend belongs to the flow in draft->pair.reply and has just been
+ * True if a packet to a backend belongs to the flow in scratch->pair.reply and has just been
  * translated on a lower link (a bridge's port), rather than being sent directly by the client.
  */
 static __noinline bool direct_is_translated(const struct hook *hook, const struct packet *packet,
-					    struct flow_draft *draft)
+					    struct scratch *scratch)
 {
 	__u32 sent = packet->sequence + packet_sequence_length(packet);
-	const struct flow *reply = &draft->pair.reply;
+	const struct flow *reply = &scratch->pair.reply;
 	const struct flow_renewal *renewal;
 
 	if (!proto_has_handshake(packet->proto))
@@ -29,7 +29,7 @@ static __noinline bool direct_is_translated(const struct hook *hook, const struc
 		sent = (__u32)packet->sctp_initiate_tag;
 	if (sent == (packet->proto == IPPROTO_SCTP ? (__u32)reply->tag : reply->acked))
 		return true;
-	renewal = renewal_find(&draft->pair.reply_key, reply);
+	renewal = renewal_find(&scratch->pair.reply_key, reply);
 	return renewal && renewal->sent == sent;
 }
 
@@ -39,17 +39,17 @@ static __noinline bool direct_is_translated(const struct hook *hook, const struc
  * another source port, as in netfilter. Returns 0 or -enum counter_reason.
  */
 static __noinline int direct_open(struct __sk_buff *skb, const struct packet *packet,
-				  const struct hook *hook, struct flow_draft *draft)
+				  const struct hook *hook, struct scratch *scratch)
 {
 	const struct address_info *source = address_lookup(&packet->src);
-	struct flow *flow = &draft->pair.original;
+	struct flow *flow = &scratch->pair.original;
 
-	flow_describe(packet, hook, &packet->dst, packet->dst_port, draft);
+	flow_describe(packet, hook, &packet->dst, packet->dst_port, scratch);
 	flow->flags = FLOW_DIRECT;
-	draft->claim.is_from_node = source && source->flags & ADDRESS_NODE;
+	scratch->claim.is_from_node = source && source->flags & ADDRESS_NODE;
 	address_expect_direct_flows(&packet->dst,
 				    flow->last_use_s + flow_timeout_s(packet->proto, FLOW_NEW));
-	return flow_enter(skb, draft, false);
+	return flow_enter(skb, scratch, false);
 }
 
 /*
@@ -58,19 +58,20 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
  */
 static __always_inline struct flow *direct_flow(const struct packet *packet,
 						const struct address_info *address,
-						struct flow_draft *draft, bool *ret_is_confirmed)
+						struct scratch *scratch, bool *ret_is_confirmed)
 {
 	struct flow *entry;
 
 	if (!address_may_have_direct_flows(address))
 		return NULL;
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
-	entry = flow_read(&draft->pair.original_key, &draft->pair.original, ret_is_confirmed);
-	if (!entry || !(draft->pair.original.flags & FLOW_DIRECT) ||
-	    flow_is_expired(&draft->pair.original, packet->proto, now_seconds()))
+	packet_flow_key(packet, FLOW_ORIGINAL, &scratch->pair.original_key);
+	entry = flow_read(&scratch->pair.original_key, &scratch->pair.original, ret_is_confirmed);
+	if (!entry || !(scratch->pair.original.flags & FLOW_DIRECT) ||
+	    flow_is_expired(&scratch->pair.original, packet->proto, now_seconds()))
 		return NULL;
 	if (proto_has_handshake(packet->proto) && packet_opens(packet) &&
-	    draft->pair.original.state == FLOW_CLOSED && flow_end(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
+	    scratch->pair.original.state == FLOW_CLOSED &&
+	    flow_end(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
 		return NULL;
 	return entry;
 }
@@ -83,26 +84,27 @@ static __always_inline struct flow *direct_flow(const struct packet *packet,
  */
 static __always_inline bool direct_begin(struct __sk_buff *skb, const struct packet *packet,
 					 const struct address_info *address, bool has_flows,
-					 const struct hook *hook, struct flow_draft *draft)
+					 const struct hook *hook, struct scratch *scratch)
 {
 	__u32 now_s = now_seconds();
 	bool is_confirmed;
 
-	packet_flow_key_back(packet, FLOW_REPLY, &draft->pair.reply_key);
-	if (!has_flows || !flow_read(&draft->pair.reply_key, &draft->pair.reply, &is_confirmed)) {
-		direct_record(address, &draft->pair.reply_key, now_s);
+	packet_flow_key_back(packet, FLOW_REPLY, &scratch->pair.reply_key);
+	if (!has_flows ||
+	    !flow_read(&scratch->pair.reply_key, &scratch->pair.reply, &is_confirmed)) {
+		direct_record(address, &scratch->pair.reply_key, now_s);
 		return false;
 	}
-	if (direct_is_translated(hook, packet, draft))
+	if (direct_is_translated(hook, packet, scratch))
 		return false;
-	if ((draft->pair.reply.state == FLOW_CLOSED ||
-	     flow_is_expired(&draft->pair.reply, packet->proto, now_s)) &&
+	if ((scratch->pair.reply.state == FLOW_CLOSED ||
+	     flow_is_expired(&scratch->pair.reply, packet->proto, now_s)) &&
 	    flow_end(FLOW_REPLY, FLOW_LEAVES_NOTHING)) {
 		counter_add(COUNTER_FORGOTTEN, hook->size);
-		direct_record(address, &draft->pair.reply_key, now_s);
+		direct_record(address, &scratch->pair.reply_key, now_s);
 		return false;
 	}
-	if (direct_open(skb, packet, hook, draft))
+	if (direct_open(skb, packet, hook, scratch))
 		return false;
 	counter_add(COUNTER_DIRECT_TRANSLATED, hook->size);
 	return true;

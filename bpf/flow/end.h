@@ -29,20 +29,20 @@ static __always_inline bool flow_delete_half(void *table, const struct flow_key 
 }
 
 /*
- * Removes both halves of the flow in draft->ended from both tables, except that with
+ * Removes both halves of the flow in scratch->ended from both tables, except that with
  * FLOW_LEAVES_REPLY a confirmed reply half moves to `new_flows`; the caller holds the flow's lock.
  * A global function, so the verifier checks it once and not on every path that leads here. It finds
- * the draft itself: global functions take no pointers before Linux 5.12, and no pointers that may
+ * the scratch itself: global functions take no pointers before Linux 5.12, and no pointers that may
  * be a map's key or value before 6.2.
  */
 __noinline int flow_end_held(__u32 remains)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct flow_pair *ended;
 
-	if (!draft)
+	if (!scratch)
 		return 0;
-	ended = &draft->ended;
+	ended = &scratch->ended;
 	(void)flow_delete_half(&new_flows, &ended->original_key, &ended->original);
 	if (flow_delete_half(&flows, &ended->original_key, &ended->original))
 		flow_count_confirmed(&ended->original_key, &ended->reply_key, -1);
@@ -86,24 +86,24 @@ static __always_inline void flow_pair_of_original(struct flow_pair *ret_pair,
 }
 
 /*
- * Ends the draft's flow, as flow_end_held() does. The half in `direction` must be in the draft.
+ * Ends the flow of scratch->pair, as flow_end_held() does. The half in `direction` must be there.
  * Returns 1 if the flow was ended, 0 if another CPU holds its lock. In that case the flow still
  * exists, and the caller must not create another one for the same client packets, because they
  * would follow the old one.
  */
 __noinline int flow_end(__u32 direction, __u32 remains)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct tuple_lock *lock;
 
-	if (!draft)
+	if (!scratch)
 		return 0;
 	if (direction == FLOW_ORIGINAL)
-		flow_pair_of_original(&draft->ended, &draft->pair.original_key,
-				      &draft->pair.original);
+		flow_pair_of_original(&scratch->ended, &scratch->pair.original_key,
+				      &scratch->pair.original);
 	else
-		flow_pair_of_reply(&draft->ended, &draft->pair.reply_key, &draft->pair.reply);
-	lock = tuple_lock_of(&draft->ended.reply_key);
+		flow_pair_of_reply(&scratch->ended, &scratch->pair.reply_key, &scratch->pair.reply);
+	lock = tuple_lock_of(&scratch->ended.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return 0;
 	(void)flow_end_held(remains);

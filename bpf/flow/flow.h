@@ -15,7 +15,7 @@
 #include "fairlead/atomic.h"
 #include "config.h"
 #include "counter.h"
-#include "flow/draft.h"
+#include "scratch.h"
 #include "flow/key.h"
 #include "packet/packet.h"
 #include "flow/tuple_lock.h"
@@ -176,14 +176,14 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
 				      bool is_confirmed)
 {
 	bool is_original = key->direction == FLOW_ORIGINAL;
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct flow_key *peer_key;
 	struct flow *peer;
 	__u32 until_s;
 
-	if (!draft)
+	if (!scratch)
 		return 0;
-	peer_key = &draft->peer_key;
+	peer_key = &scratch->peer_key;
 	peer = flow_find_peer(key, flow, peer_key);
 	if (peer)
 		peer->last_use_s = flow->last_use_s;
@@ -193,9 +193,9 @@ static __noinline int flow_touch_peer(const struct flow_key *key, const struct f
 	if (is_confirmed)
 		return 0;
 	if (!peer && !(flow->flags & FLOW_DSR)) {
-		flow_peer(key, flow, &draft->restored);
-		draft->restored.check = flow_check_of(peer_key);
-		(void)bpf_map_update_elem(&new_flows, peer_key, &draft->restored, BPF_NOEXIST);
+		flow_peer(key, flow, &scratch->restored);
+		scratch->restored.check = flow_check_of(peer_key);
+		(void)bpf_map_update_elem(&new_flows, peer_key, &scratch->restored, BPF_NOEXIST);
 	}
 	address_expect_flows(is_original ? &key->dst : &peer_key->dst, until_s);
 	address_expect_flows(is_original ? &peer_key->src : &key->src, until_s);

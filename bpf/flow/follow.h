@@ -39,14 +39,14 @@
 static __noinline int flow_advance(const struct flow_key *key, struct flow *flow,
 				   struct flow *entry, __u8 state, __u8 flags)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct tuple_lock *lock;
 	struct flow *peer;
 
-	if (!draft)
+	if (!scratch)
 		return 0;
-	peer = flow_find_peer(key, flow, &draft->peer_key);
-	lock = tuple_lock_of(key->direction == FLOW_REPLY ? key : &draft->peer_key);
+	peer = flow_find_peer(key, flow, &scratch->peer_key);
+	lock = tuple_lock_of(key->direction == FLOW_REPLY ? key : &scratch->peer_key);
 	if (!lock)
 		return 0;
 	bpf_spin_lock(&lock->lock);
@@ -74,14 +74,14 @@ static __noinline int flow_advance(const struct flow_key *key, struct flow *flow
 static __noinline int flow_restart(const struct flow_key *key, struct flow *flow,
 				   struct flow *entry, __u8 state)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct tuple_lock *lock;
 	struct flow *peer;
 
-	if (!draft)
+	if (!scratch)
 		return 0;
-	peer = flow_find_peer(key, flow, &draft->peer_key);
-	lock = tuple_lock_of(key->direction == FLOW_REPLY ? key : &draft->peer_key);
+	peer = flow_find_peer(key, flow, &scratch->peer_key);
+	lock = tuple_lock_of(key->direction == FLOW_REPLY ? key : &scratch->peer_key);
 	if (!lock)
 		return 0;
 	flow->state = state;
@@ -151,15 +151,15 @@ static __always_inline void segment_record(const struct packet *packet, __u32 en
 static __noinline bool segment_is_accepted(const struct flow_key *key, const struct flow *flow,
 					   const struct packet *packet, __u32 end)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	const struct flow *peer;
 
-	if (!draft)
+	if (!scratch)
 		return false;
 	if (flow->flags & FLOW_DSR)
 		return is_in_reach(packet->acknowledged, flow->acked) &&
 		       end - flow->sent < SEGMENT_WINDOW_MAX;
-	peer = flow_find_peer(key, flow, &draft->peer_key);
+	peer = flow_find_peer(key, flow, &scratch->peer_key);
 	return peer && end - peer->acked < SEGMENT_WINDOW_MAX &&
 	       peer->sent - packet->acknowledged <= SEGMENT_REACH;
 }
@@ -169,15 +169,15 @@ static __noinline bool fin_is_accepted(const struct flow_key *key, const struct 
 				       const struct packet *packet)
 {
 	__u32 end = packet->sequence + packet_sequence_length(packet);
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	const struct flow *peer;
 
 	if (packet->flags & PACKET_SEGMENT_IS_BROKEN ||
-	    (__s32)(packet->sequence - flow->sent) > FIN_REACH || !draft)
+	    (__s32)(packet->sequence - flow->sent) > FIN_REACH || !scratch)
 		return false;
 	if (flow->flags & FLOW_DSR)
 		return (__s32)(end - flow->sent) > 0;
-	peer = flow_find_peer(key, flow, &draft->peer_key);
+	peer = flow_find_peer(key, flow, &scratch->peer_key);
 	return !peer || (__s32)(end - peer->acked) > 0;
 }
 
@@ -215,8 +215,8 @@ static __noinline bool follow_change(const struct flow_key *key, struct flow *fl
 static __noinline bool handshake_is_answered(const struct flow_key *key, const struct flow *flow,
 					     const struct packet *packet)
 {
-	struct flow_draft *draft = flow_draft_get();
-	const struct flow *peer = draft ? flow_find_peer(key, flow, &draft->peer_key) : NULL;
+	struct scratch *scratch = scratch_get();
+	const struct flow *peer = scratch ? flow_find_peer(key, flow, &scratch->peer_key) : NULL;
 
 	if (!peer)
 		return packet->acknowledged == flow->acked;
@@ -226,12 +226,12 @@ static __noinline bool handshake_is_answered(const struct flow_key *key, const s
 /* Records a SYN or INIT other than the one that opened the flow, in case the backend accepts it. */
 static __noinline int renewal_record(const struct flow_key *key, __u32 sent)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 
-	if (!draft)
+	if (!scratch)
 		return 0;
-	draft->renewal = (struct flow_renewal){.sent = sent};
-	(void)bpf_map_update_elem(&flow_renewals, key, &draft->renewal, BPF_ANY);
+	scratch->renewal = (struct flow_renewal){.sent = sent};
+	(void)bpf_map_update_elem(&flow_renewals, key, &scratch->renewal, BPF_ANY);
 	return 0;
 }
 
@@ -239,12 +239,12 @@ static __noinline int renewal_record(const struct flow_key *key, __u32 sent)
 static __always_inline struct flow_renewal *renewal_find(const struct flow_key *reply_key,
 							 const struct flow *reply)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 
-	if (!draft)
+	if (!scratch)
 		return NULL;
-	flow_peer_key(reply_key, reply, &draft->peer_key);
-	return bpf_map_lookup_elem(&flow_renewals, &draft->peer_key);
+	flow_peer_key(reply_key, reply, &scratch->peer_key);
+	return bpf_map_lookup_elem(&flow_renewals, &scratch->peer_key);
 }
 
 /*
@@ -292,11 +292,11 @@ static __noinline bool follow_syn_ack(const struct flow_key *key, struct flow *f
 static __noinline bool follow_reset(const struct flow_key *key, struct flow *flow,
 				    struct flow *entry, const struct packet *packet)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	const struct flow *peer;
 	bool is_believed;
 
-	if (!draft)
+	if (!scratch)
 		return false;
 	if (packet->flags & PACKET_SEGMENT_IS_BROKEN)
 		return false;
@@ -304,7 +304,7 @@ static __noinline bool follow_reset(const struct flow_key *key, struct flow *flo
 	if (!is_believed && key->direction == FLOW_REPLY && flow->state < FLOW_ESTABLISHED)
 		is_believed = packet->tcp_flags & TCP_ACK && packet->acknowledged == flow->acked;
 	if (!is_believed && !(flow->flags & FLOW_DSR)) {
-		peer = flow_find_peer(key, flow, &draft->peer_key);
+		peer = flow_find_peer(key, flow, &scratch->peer_key);
 		is_believed = peer && peer->acked && packet->sequence == peer->acked;
 	}
 	if (is_believed)

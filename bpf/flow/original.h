@@ -88,47 +88,47 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 }
 
 /*
- * Looks up the flow of a client's packet, into draft->pair.original and draft->pair.original_key;
- * returns as flow_read().
+ * Looks up the flow of a client's packet, into scratch->pair.original and
+ * scratch->pair.original_key; returns as flow_read().
  */
 static __always_inline struct flow *
-original_find(struct flow_draft *draft, const struct packet *packet, bool *ret_is_confirmed)
+original_find(struct scratch *scratch, const struct packet *packet, bool *ret_is_confirmed)
 {
 	struct flow *entry;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &draft->pair.original_key);
-	entry = flow_read(&draft->pair.original_key, &draft->pair.original, ret_is_confirmed);
+	packet_flow_key(packet, FLOW_ORIGINAL, &scratch->pair.original_key);
+	entry = flow_read(&scratch->pair.original_key, &scratch->pair.original, ret_is_confirmed);
 	/* It may have moved from one table to the other between the two lookups. */
 	if (!entry && !packet_opens(packet))
-		entry = flow_read(&draft->pair.original_key, &draft->pair.original,
+		entry = flow_read(&scratch->pair.original_key, &scratch->pair.original,
 				  ret_is_confirmed);
 	return entry;
 }
 
 /*
- * Uses the flow of draft->pair.original for a client's packet: updates its state. A client's answer
- * to the backend's reply makes the flow due for confirmation.
+ * Uses the flow of scratch->pair.original for a client's packet: updates its state. A client's
+ * answer to the backend's reply makes the flow due for confirmation.
  */
-static __noinline int flow_go_on(struct flow_draft *draft, struct flow *entry,
+static __noinline int flow_go_on(struct scratch *scratch, struct flow *entry,
 				 const struct packet *packet, bool is_confirmed)
 {
-	struct flow *flow = &draft->pair.original;
+	struct flow *flow = &scratch->pair.original;
 
-	flow_follow(&draft->pair.original_key, flow, entry, packet, is_confirmed);
+	flow_follow(&scratch->pair.original_key, flow, entry, packet, is_confirmed);
 	if (!is_confirmed && (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_CLOSING))
-		draft->due = FLOW_DUE_CONFIRM;
+		scratch->due = FLOW_DUE_CONFIRM;
 	return 0;
 }
 
 /*
- * Ends the flow of draft->pair.original, which its client's packet does not follow, and counts the
- * packet if it moves to another backend. Returns false if another CPU holds the flow's lock: see
- * flow_end().
+ * Ends the flow of scratch->pair.original, which its client's packet does not follow, and counts
+ * the packet if it moves to another backend. Returns false if another CPU holds the flow's lock:
+ * see flow_end().
  */
-static __noinline bool original_end(const struct flow_draft *draft, enum flow_use use,
+static __noinline bool original_end(const struct scratch *scratch, enum flow_use use,
 				    const struct hook *hook)
 {
-	if (!flow_end(FLOW_ORIGINAL, draft->pair.original.state == FLOW_CLOSED
+	if (!flow_end(FLOW_ORIGINAL, scratch->pair.original.state == FLOW_CLOSED
 					     ? FLOW_LEAVES_REPLY
 					     : FLOW_LEAVES_NOTHING))
 		return false;
@@ -139,13 +139,13 @@ static __noinline bool original_end(const struct flow_draft *draft, enum flow_us
 
 /*
  * Decides whether a client's packet, which has no flow to follow, opens one. Returns
- * VERDICT_OPEN_FLOW if so: the choice is in the draft; VERDICT_NO_FRONTEND if the address does not
- * serve this port; VERDICT_NEXT if the packet is the stack's.
+ * VERDICT_OPEN_FLOW if so: the choice is in scratch->decision; VERDICT_NO_FRONTEND if the address
+ * does not serve this port; VERDICT_NEXT if the packet is the stack's.
  */
 static __always_inline enum verdict original_decide(void *ctx, const struct packet *packet,
 						    const struct address_info *address,
 						    const struct hook *hook,
-						    struct flow_draft *draft)
+						    struct scratch *scratch)
 {
 	const struct frontend_target *target;
 	int err;
@@ -153,9 +153,9 @@ static __always_inline enum verdict original_decide(void *ctx, const struct pack
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return VERDICT_NO_FRONTEND;
-	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, draft))
+	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, scratch))
 		return VERDICT_NEXT;
-	err = flow_decide(packet, hook, target, draft);
+	err = flow_decide(packet, hook, target, scratch);
 	if (err)
 		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)

@@ -75,11 +75,11 @@ static __always_inline bool own_vip_flow_goes_on(const struct packet *packet,
 }
 
 /*
- * Copies the socket hooks' choice of backend into the draft; false if there is none, or if it is on
- * this node.
+ * Copies the socket hooks' choice of backend into scratch->decision; false if there is none, or if
+ * it is on this node.
  */
 static __noinline bool own_vip_choice(struct __sk_buff *skb, const struct packet *packet,
-				      struct flow_draft *draft)
+				      struct scratch *scratch)
 {
 	const struct socket_state *dialled = socket_dialled(skb, packet);
 	const struct backend *backend;
@@ -89,14 +89,14 @@ static __noinline bool own_vip_choice(struct __sk_buff *skb, const struct packet
 	backend = backend_lookup(dialled->backend);
 	if (!backend || backend->flags & BACKEND_LOCAL)
 		return false;
-	__builtin_memset(&draft->decision.choice, 0, sizeof(draft->decision.choice));
-	draft->decision.choice.service = dialled->service;
-	draft->decision.choice.slot = dialled->slot;
-	draft->decision.choice.backend = dialled->backend;
-	draft->decision.choice.generation = dialled->generation;
-	draft->decision.choice.addr = packet->dst;
-	draft->decision.choice.port = packet->dst_port;
-	draft->decision.place = (struct client_place){.is_near = true, .returns_here = true};
-	draft->decision.target = (struct frontend_target){.service = dialled->service};
+	__builtin_memset(&scratch->decision.choice, 0, sizeof(scratch->decision.choice));
+	scratch->decision.choice.service = dialled->service;
+	scratch->decision.choice.slot = dialled->slot;
+	scratch->decision.choice.backend = dialled->backend;
+	scratch->decision.choice.generation = dialled->generation;
+	scratch->decision.choice.addr = packet->dst;
+	scratch->decision.choice.port = packet->dst_port;
+	scratch->decision.place = (struct client_place){.is_near = true, .returns_here = true};
+	scratch->decision.target = (struct frontend_target){.service = dialled->service};
 	return true;
 }

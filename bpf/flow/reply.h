@@ -29,39 +29,39 @@ static __always_inline bool tuple_has_moved(const struct flow_key *reply_key)
 
 /*
  * Looks up the flow of this CPU's packet, taken as a backend's reply, and leaves it in
- * draft->pair.reply. Returns 1 if there is a flow, or 0: the packet is not ours. A global function,
- * so the verifier checks it once: see flow_end_held().
+ * scratch->pair.reply. Returns 1 if there is a flow, or 0: the packet is not ours. A global
+ * function, so the verifier checks it once: see flow_end_held().
  */
 __noinline int reply_find(void)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	const struct packet *packet;
 	struct flow_key *key;
 	struct flow *entry;
 	bool is_confirmed;
 
-	if (!draft)
+	if (!scratch)
 		return 0;
-	packet = &draft->packet;
-	key = &draft->pair.reply_key;
+	packet = &scratch->packet;
+	key = &scratch->pair.reply_key;
 	packet_flow_key(packet, FLOW_REPLY, key);
-	entry = flow_read(key, &draft->pair.reply, &is_confirmed);
+	entry = flow_read(key, &scratch->pair.reply, &is_confirmed);
 	if (!entry && tuple_has_moved(key))
-		entry = flow_read(key, &draft->pair.reply, &is_confirmed);
-	if (!entry || flow_is_expired(&draft->pair.reply, key->proto, now_seconds()))
+		entry = flow_read(key, &scratch->pair.reply, &is_confirmed);
+	if (!entry || flow_is_expired(&scratch->pair.reply, key->proto, now_seconds()))
 		return 0;
-	if (is_challenge(packet, &draft->pair.reply)) {
-		draft->due = FLOW_DUE_NEW_PORT;
+	if (is_challenge(packet, &scratch->pair.reply)) {
+		scratch->due = FLOW_DUE_NEW_PORT;
 		return 0;
 	}
-	flow_follow(key, &draft->pair.reply, entry, packet, is_confirmed);
+	flow_follow(key, &scratch->pair.reply, entry, packet, is_confirmed);
 	return 1;
 }
 
 /* The flow to which the packet belongs as a backend's reply, or NULL. */
 static __always_inline const struct flow *reply_flow(void)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 
-	return draft && reply_find() ? &draft->pair.reply : NULL;
+	return scratch && reply_find() ? &scratch->pair.reply : NULL;
 }

@@ -38,18 +38,18 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
 }
 
 /*
- * Ends the flow of draft->check if it is still the same flow and has still expired. Returns false
+ * Ends the flow of scratch->check if it is still the same flow and has still expired. Returns false
  * if another CPU holds the flow's lock, or if a packet has used the flow meanwhile: then the flow
  * must stay in the queue.
  */
-static __always_inline bool flow_expire(struct flow_draft *draft, __u32 now_s)
+static __always_inline bool flow_expire(struct scratch *scratch, __u32 now_s)
 {
-	const struct flow_check *check = &draft->check;
+	const struct flow_check *check = &scratch->check;
 	const struct confirmed_flow *confirmed;
 	struct tuple_lock *lock;
 	bool is_over = true;
 
-	lock = tuple_lock_of(&draft->ended.reply_key);
+	lock = tuple_lock_of(&scratch->ended.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return false;
 	confirmed = bpf_map_lookup_elem(&flows, &check->key);
@@ -65,20 +65,20 @@ static __always_inline bool flow_expire(struct flow_draft *draft, __u32 now_s)
 /*
  * Checks the flow at the head of the queue. Returns how many seconds early the check came (early is
  * harmless), 0 if it was due, or -ENOENT if the queue is empty. A global function, so the verifier
- * checks it once and not in every round of a loop. The entry is kept in the draft because this is
+ * checks it once and not in every round of a loop. The entry is kept in the scratch because this is
  * called where the stack is deepest.
  */
 __noinline int flow_check_next(__u32 now_s)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct confirmed_flow *confirmed;
 	struct flow_check *check;
 	__s32 early_s;
 
-	if (!sweeper || !draft)
+	if (!sweeper || !scratch)
 		return -ENOENT;
-	check = &draft->check;
+	check = &scratch->check;
 	if (bpf_map_pop_elem(&flow_checks, check))
 		return -ENOENT;
 	ATOMIC_ADD(sweeper->waiting, -1);
@@ -89,8 +89,8 @@ __noinline int flow_check_next(__u32 now_s)
 	if (!confirmed || confirmed->ticket != check->ticket)
 		return early_s;
 	if (flow_is_expired(&confirmed->flow, check->key.proto, now_s)) {
-		flow_pair_of_original(&draft->ended, &check->key, &confirmed->flow);
-		if (flow_expire(draft, now_s))
+		flow_pair_of_original(&scratch->ended, &check->key, &confirmed->flow);
+		if (flow_expire(scratch, now_s))
 			return early_s;
 	}
 	/* There is room: flow_check_has_room() keeps some spare. */
@@ -123,17 +123,17 @@ static __always_inline bool flow_check_has_room(void)
 }
 
 /*
- * Queues the flow of draft->pair.original_key, just confirmed with this ticket. Returns false if
+ * Queues the flow of scratch->pair.original_key, just confirmed with this ticket. Returns false if
  * that is impossible.
  */
-static __always_inline bool flow_check_enter(struct flow_draft *draft, __u32 ticket)
+static __always_inline bool flow_check_enter(struct scratch *scratch, __u32 ticket)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
 
-	draft->check.key = draft->pair.original_key;
-	draft->check.ticket = ticket;
-	draft->check.due_s = now_seconds() + config.flow_check_s;
-	if (!sweeper || !flow_check_push(sweeper, &draft->check))
+	scratch->check.key = scratch->pair.original_key;
+	scratch->check.ticket = ticket;
+	scratch->check.due_s = now_seconds() + config.flow_check_s;
+	if (!sweeper || !flow_check_push(sweeper, &scratch->check))
 		return false;
 	if (!sweeper->has_timer)
 		flow_sweep_some(CHECKS_WITHOUT_TIMER);

@@ -13,22 +13,22 @@
 #include "send/forward.h"
 #include "send/transit.h"
 
-/* Sends a packet of a flow with source NAT, in either direction, rewritten by draft->rewrite. */
+/* Sends a packet of a flow with source NAT, in either direction, rewritten by scratch->rewrite. */
 static __always_inline enum verdict transit(struct __sk_buff *skb, const struct packet *packet,
-					    struct flow_draft *draft, enum flow_direction direction,
+					    struct scratch *scratch, enum flow_direction direction,
 					    const struct hook *hook)
 {
 	int err;
 
-	draft->route.overhead = 0;
-	draft->route.is_answer = direction == FLOW_REPLY;
-	err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+	scratch->route.overhead = 0;
+	scratch->route.is_answer = direction == FLOW_REPLY;
+	err = transit_route(skb, packet, hook, &scratch->rewrite, &scratch->route);
 	if (err)
 		return verdict_of(err);
-	err = nat_rewrite(skb, packet, &draft->rewrite);
+	err = nat_rewrite(skb, packet, &scratch->rewrite);
 	if (err)
 		return verdict_of(err);
-	return transit_send(skb, packet, &draft->route, hook);
+	return transit_send(skb, packet, &scratch->route, hook);
 }
 
 /*
@@ -36,24 +36,24 @@ static __always_inline enum verdict transit(struct __sk_buff *skb, const struct 
  * the one that the kernel has chosen, and its MTU may be smaller.
  */
 static __always_inline enum verdict reroute(struct __sk_buff *skb, const struct packet *packet,
-					    struct flow_draft *draft, const struct hook *hook)
+					    struct scratch *scratch, const struct hook *hook)
 {
 	int err;
 
-	draft->route.overhead = 0;
-	draft->route.is_answer = false;
-	err = route_find(skb, packet, hook, &draft->rewrite, &draft->route);
+	scratch->route.overhead = 0;
+	scratch->route.is_answer = false;
+	err = route_find(skb, packet, hook, &scratch->rewrite, &scratch->route);
 	if (err)
 		return verdict_of(err);
-	err = route_check(skb, packet, &draft->route);
+	err = route_check(skb, packet, &scratch->route);
 	if (err)
 		return verdict_of(err);
-	err = nat_rewrite(skb, packet, &draft->rewrite);
+	err = nat_rewrite(skb, packet, &scratch->rewrite);
 	if (err)
 		return verdict_of(err);
-	if (!hook->link_header_size && draft->route.next.ifindex == hook->ifindex)
+	if (!hook->link_header_size && scratch->route.next.ifindex == hook->ifindex)
 		return VERDICT_DONE;
-	return route_send(skb, &draft->route, hook);
+	return route_send(skb, &scratch->route, hook);
 }
 
 /* Rewrites a packet and sends it on in its flow's `direction`. */
@@ -61,28 +61,28 @@ static __noinline enum verdict flow_forward(struct __sk_buff *skb, const struct 
 					    const struct flow *flow, enum flow_direction direction,
 					    const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	__u8 flags;
 	int err;
 
-	if (!draft)
+	if (!scratch)
 		return verdict_give_up(COUNTER_DROP_REWRITE);
 	flags = flow->flags;
 	if (direction == FLOW_REPLY || flags & FLOW_FROM_NODE)
 		packet_mark_translated(skb);
 	if (config.count_packets)
 		stats_count_packet(flow->service, hook->size);
-	rewrite_from_flow(flow, &draft->rewrite);
+	rewrite_from_flow(flow, &scratch->rewrite);
 	if (flags & FLOW_SOURCE_NAT)
-		return transit(skb, packet, draft, direction, hook);
+		return transit(skb, packet, scratch, direction, hook);
 	if (hook->is_egress && direction == FLOW_ORIGINAL && !(flags & FLOW_HAIRPIN))
-		return reroute(skb, packet, draft, hook);
+		return reroute(skb, packet, scratch, hook);
 	if (flags & FLOW_HAIRPIN && !(flags & FLOW_LOCAL_CLIENT)) {
 		err = nat_decrement_ttl(skb, packet);
 		if (err)
 			return verdict_of(err);
 	}
-	err = nat_rewrite(skb, packet, &draft->rewrite);
+	err = nat_rewrite(skb, packet, &scratch->rewrite);
 	if (err)
 		return verdict_of(err);
 	if (flags & FLOW_LOCAL_CLIENT && direction == FLOW_REPLY)

@@ -106,28 +106,28 @@ static __noinline enum verdict frame_forward(struct xdp_md *xdp, const struct pa
 					     const struct flow *flow, const struct hook *hook)
 {
 	struct frame frame = frame_of(xdp);
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct bpf_fib_lookup fib = {};
 	__u32 service = flow->service;
 	enum verdict verdict;
 
-	if (!draft || (flow->flags & ~FLOW_FLAGS_PLAIN) != FLOW_SOURCE_NAT || packet->ttl <= 1)
+	if (!scratch || (flow->flags & ~FLOW_FLAGS_PLAIN) != FLOW_SOURCE_NAT || packet->ttl <= 1)
 		return VERDICT_NEXT;
 	if (!frame_is_whole(xdp, &frame) || !frame_is_translatable(&frame, packet))
 		return VERDICT_NEXT;
-	rewrite_from_flow(flow, &draft->rewrite);
-	if (!route_find_link(xdp, packet, hook, &draft->rewrite, &fib))
+	rewrite_from_flow(flow, &scratch->rewrite);
+	if (!route_find_link(xdp, packet, hook, &scratch->rewrite, &fib))
 		return VERDICT_NEXT;
 	if (neighbours_are_sought()) {
-		neighbour_fill(&draft->route.next, &fib);
-		(void)neighbour_search_end(&draft->route.next);
+		neighbour_fill(&scratch->route.next, &fib);
+		(void)neighbour_search_end(&scratch->route.next);
 	}
 	if (neighbour_needs_packet(&fib, now_seconds()))
 		return VERDICT_NEXT;
 	verdict = frame_exit(&fib, hook);
 	if (verdict == VERDICT_NEXT)
 		return VERDICT_NEXT;
-	if (!frame_translate(xdp, packet, &draft->rewrite) || !frame_write_macs(xdp, &fib))
+	if (!frame_translate(xdp, packet, &scratch->rewrite) || !frame_write_macs(xdp, &fib))
 		return verdict_give_up(COUNTER_DROP_REWRITE);
 	if (config.count_packets)
 		stats_count_packet(service, hook->size);

@@ -140,21 +140,21 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 
 /*
  * Looks up the flow of an error's quote, in the half whose packets travel in the error's direction.
- * Returns draft->pair.original, or NULL if there is no flow.
+ * Returns scratch->pair.original, or NULL if there is no flow.
  */
 static __always_inline const struct flow *icmp_find_flow(const struct packet *quote,
 							 enum flow_direction direction)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	bool is_confirmed;
 
-	if (!draft)
+	if (!scratch)
 		return NULL;
-	packet_flow_key_back(quote, direction, &draft->icmp.key);
-	if (!flow_read(&draft->icmp.key, &draft->pair.original, &is_confirmed) ||
-	    flow_is_expired(&draft->pair.original, quote->proto, now_seconds()))
+	packet_flow_key_back(quote, direction, &scratch->icmp.key);
+	if (!flow_read(&scratch->icmp.key, &scratch->pair.original, &is_confirmed) ||
+	    flow_is_expired(&scratch->pair.original, quote->proto, now_seconds()))
 		return NULL;
-	return &draft->pair.original;
+	return &scratch->pair.original;
 }
 
 /*
@@ -200,7 +200,7 @@ static __noinline enum verdict icmp_to_vip(struct __sk_buff *skb, const struct p
 					   const struct address_info *address,
 					   const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	enum verdict unknown;
 	int err;
 
@@ -216,11 +216,11 @@ static __noinline enum verdict icmp_to_vip(struct __sk_buff *skb, const struct p
 	}
 	unknown = address->flags & ADDRESS_CLUSTER_IP ? verdict_give_up(COUNTER_DROP_ICMP)
 						      : VERDICT_NEXT;
-	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !draft ||
-	    !icmp_read_quote(skb, packet, &draft->icmp))
+	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !scratch ||
+	    !icmp_read_quote(skb, packet, &scratch->icmp))
 		return unknown;
-	if (icmp_find_flow(&draft->icmp.quote, FLOW_ORIGINAL) ||
-	    icmp_find_flow(&draft->icmp.quote, FLOW_REPLY))
+	if (icmp_find_flow(&scratch->icmp.quote, FLOW_ORIGINAL) ||
+	    icmp_find_flow(&scratch->icmp.quote, FLOW_REPLY))
 		return VERDICT_TRANSLATE_ERROR;
 	return unknown;
 }
@@ -233,46 +233,46 @@ static __noinline enum verdict icmp_to_vip(struct __sk_buff *skb, const struct p
 static __noinline enum verdict
 icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet, const struct hook *hook)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 
-	if (!draft || !icmp_read_quote(skb, packet, &draft->icmp) ||
-	    !backend_may_have_flows(&draft->icmp.quote.dst))
+	if (!scratch || !icmp_read_quote(skb, packet, &scratch->icmp) ||
+	    !backend_may_have_flows(&scratch->icmp.quote.dst))
 		return VERDICT_NEXT;
-	return icmp_find_flow(&draft->icmp.quote, FLOW_REPLY) ? VERDICT_TRANSLATE_ERROR
-							      : VERDICT_NEXT;
+	return icmp_find_flow(&scratch->icmp.quote, FLOW_REPLY) ? VERDICT_TRANSLATE_ERROR
+								: VERDICT_NEXT;
 }
 
 /*
- * Translates an ICMP error about a packet of the flow in draft->pair.original, where
+ * Translates an ICMP error about a packet of the flow in scratch->pair.original, where
  * icmp_find_flow() has put it, and sends the error to the sender of the quoted packet, using the
  * addresses that the sender knows.
  */
 static __noinline enum verdict icmp_error(struct __sk_buff *skb, const struct packet *packet,
-					  struct flow_draft *draft, const struct hook *hook)
+					  struct scratch *scratch, const struct hook *hook)
 {
-	enum flow_direction direction = draft->icmp.key.direction;
-	const struct flow *flow = &draft->pair.original;
-	const struct packet *quote = &draft->icmp.quote;
+	enum flow_direction direction = scratch->icmp.key.direction;
+	const struct flow *flow = &scratch->pair.original;
+	const struct packet *quote = &scratch->icmp.quote;
 	bool is_from_backend = address_equal(&packet->src, &quote->dst);
 	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
 	int err;
 
 	if (flow->flags & FLOW_DSR) /* its backend's node knows both sides of it */
 		return VERDICT_ENCAPSULATE;
-	icmp_outer(packet, quote, flow, &draft->rewrite);
+	icmp_outer(packet, quote, flow, &scratch->rewrite);
 	if (is_routed) {
-		draft->route.overhead = 0;
-		draft->route.is_answer = true;
-		err = transit_route(skb, packet, hook, &draft->rewrite, &draft->route);
+		scratch->route.overhead = 0;
+		scratch->route.is_answer = true;
+		err = transit_route(skb, packet, hook, &scratch->rewrite, &scratch->route);
 		if (err)
 			return verdict_of(err);
 	}
-	err = icmp_rewrite(skb, packet, &draft->icmp, flow, &draft->rewrite);
+	err = icmp_rewrite(skb, packet, &scratch->icmp, flow, &scratch->rewrite);
 	if (err)
 		return verdict_of(err);
 	counter_add(COUNTER_ICMP_TRANSLATED, hook->size);
 	if (is_routed)
-		return transit_send(skb, packet, &draft->route, hook);
+		return transit_send(skb, packet, &scratch->route, hook);
 	if (flow->flags & FLOW_LOCAL_CLIENT)
 		return direction == FLOW_REPLY && is_from_backend
 			       ? forward_to_local_client(skb, flow, hook)

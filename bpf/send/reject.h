@@ -85,15 +85,15 @@ static __always_inline int answer_write_network(struct __sk_buff *skb, const str
 						const struct ip_addr *from, __u8 proto,
 						__u16 payload_size)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	int err;
 
-	if (!draft)
+	if (!scratch)
 		return -COUNTER_DROP_REWRITE;
 	err = packet->family == FAMILY_IPV4 ? answer_write_ipv4(skb, packet, from, proto,
-								payload_size, &draft->outer.ipv4)
+								payload_size, &scratch->outer.ipv4)
 					    : answer_write_ipv6(skb, packet, from, proto,
-								payload_size, &draft->outer.ipv6);
+								payload_size, &scratch->outer.ipv6);
 	return err ? -COUNTER_DROP_REWRITE : 0;
 }
 
@@ -248,17 +248,17 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 static __always_inline int reject_icmp(struct __sk_buff *skb, const struct packet *packet)
 {
 	bool is_ipv4 = packet->family == FAMILY_IPV4;
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 
-	if (!draft)
+	if (!scratch)
 		return -COUNTER_DROP_REWRITE;
-	draft->answer = (struct icmp_answer){
+	scratch->answer = (struct icmp_answer){
 		.type = is_ipv4 ? ICMP_DESTINATION_UNREACHABLE : ICMPV6_DESTINATION_UNREACHABLE,
 		.code = is_ipv4 ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE,
 		.quoted = quoted_transport(skb, packet),
 		.from = packet->dst,
 	};
-	return answer_icmp(skb, packet, &draft->answer);
+	return answer_icmp(skb, packet, &scratch->answer);
 }
 
 /*

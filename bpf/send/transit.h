@@ -56,14 +56,14 @@ static __always_inline void answer_fill(struct icmp_answer *answer, bool is_ipv4
 static __noinline enum verdict transit_answer(struct __sk_buff *skb, const struct packet *packet,
 					      const struct hook *hook, enum counter_reason reason)
 {
-	struct flow_draft *draft = flow_draft_get();
+	struct scratch *scratch = scratch_get();
 	struct icmp_answer *answer;
 
-	if (!draft) {
+	if (!scratch) {
 		counter_add(reason, hook->size);
 		return VERDICT_DROPPED;
 	}
-	answer = &draft->answer;
+	answer = &scratch->answer;
 	*answer = (struct icmp_answer){};
 	answer_fill(answer, packet->family == FAMILY_IPV4, reason);
 	answer->quoted = quoted_transport(skb, packet);

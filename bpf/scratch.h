@@ -61,7 +61,7 @@ struct dsr_scratch {
  * One per CPU. Programs of the hooks do not interrupt each other on a CPU, so nobody else writes it
  * meanwhile.
  */
-struct flow_draft {
+struct scratch {
 	struct decision decision; /* flow/create.h; user space reads it: it comes first */
 	struct packet packet;     /* the one that the program runs for: written by the hooks */
 	struct rewrite rewrite;   /* of a packet that is about to be rewritten or routed */
@@ -83,16 +83,16 @@ struct flow_draft {
 	struct flow restored;            /* flow/flow.h: a half that was evicted */
 	struct flow_renewal renewal;     /* flow/follow.h: the value for `flow_renewals` */
 };
-_Static_assert(offsetof(struct flow_draft, decision) == 0, "`fairlead explain` reads it there");
+_Static_assert(offsetof(struct scratch, decision) == 0, "`fairlead explain` reads it there");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct flow_draft);
+	__type(value, struct scratch);
 } flow_drafts SEC(".maps");
 
-static __always_inline struct flow_draft *flow_draft_get(void)
+static __always_inline struct scratch *scratch_get(void)
 {
 	__u32 zero = 0;
 
