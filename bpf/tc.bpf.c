@@ -118,7 +118,7 @@ static __always_inline enum verdict original(struct __sk_buff *skb, const struct
 	if (!scratch)
 		return verdict_give_up(COUNTER_DROP_NEW_FLOWS);
 	flow = &scratch->pair.original;
-	entry = original_find(scratch, packet, &is_confirmed);
+	entry = original_find(packet, &scratch->pair, &is_confirmed);
 	if (!entry) {
 		verdict = hairpin_reply(skb, packet, hook);
 		return verdict == VERDICT_ASK_VIP
@@ -253,12 +253,12 @@ static __noinline enum verdict from_own_vip(struct __sk_buff *skb, struct packet
 	    packet_read_ports_apart(skb, packet) || !proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	flow = &scratch->pair.original;
-	entry = original_find(scratch, packet, &is_confirmed);
+	entry = original_find(packet, &scratch->pair, &is_confirmed);
 	if (entry && own_vip_flow_goes_on(packet, flow)) {
 		(void)flow_go_on(scratch, entry, packet, is_confirmed);
 		return flow_forward(skb, packet, flow, FLOW_ORIGINAL, hook);
 	}
-	if (!packet_opens(packet) || !own_vip_choice(skb, packet, scratch))
+	if (!packet_opens(packet) || !own_vip_choice(skb, packet, &scratch->decision))
 		return VERDICT_NEXT;
 	if (entry && !flow_end(FLOW_ORIGINAL, FLOW_LEAVES_NOTHING))
 		return verdict_give_up(COUNTER_DROP_FLOW_BUSY);

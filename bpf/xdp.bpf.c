@@ -81,7 +81,7 @@ static __always_inline enum verdict original(struct xdp_md *xdp, const struct pa
 	if (!scratch)
 		return VERDICT_NEXT;
 	flow = &scratch->pair.original;
-	entry = original_find(scratch, packet, &is_confirmed);
+	entry = original_find(packet, &scratch->pair, &is_confirmed);
 	if (!entry) {
 		verdict = reply(xdp, packet, hook);
 		return verdict == VERDICT_ASK_VIP

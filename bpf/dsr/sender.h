@@ -47,19 +47,20 @@ __noinline int route_leads_by(struct __sk_buff *skb, __u32 ifindex, __u32 bridge
 }
 
 /*
- * Sets scratch->rewrite.dst to the next address whose route shows whether packets of nodes arrive
- * by a link. First that is the sender's address, ROUTES_TRIED times; then the addresses of pods on
- * other nodes, because where pods have a network of their own, packets from nodes to pods arrive by
- * that. Returns false if there is no address for this number.
+ * Sets `ret_dst` to the next address whose route shows whether packets of nodes arrive by a link.
+ * First that is the sender's address, ROUTES_TRIED times; then the addresses of pods on other
+ * nodes, because where pods have a network of their own, packets from nodes to pods arrive by that.
+ * Returns false if there is no address for this number.
  */
-static __always_inline bool witness_next(struct scratch *scratch, __u32 number)
+static __always_inline bool witness_next(const struct ip_addr *sender, __u32 number,
+					 struct ip_addr *ret_dst)
 {
-	bool is_ipv4 = address_is_ipv4(&scratch->dsr.sender);
+	bool is_ipv4 = address_is_ipv4(sender);
 	const struct backend *backend;
 	__u32 place, *id;
 
 	if (number < ROUTES_TRIED) {
-		scratch->rewrite.dst = scratch->dsr.sender;
+		*ret_dst = *sender;
 		return true;
 	}
 	place = number - ROUTES_TRIED + (is_ipv4 ? 0 : FAR_BACKENDS);
@@ -69,7 +70,7 @@ static __always_inline bool witness_next(struct scratch *scratch, __u32 number)
 	    (backend->flags & (BACKEND_LOCAL | BACKEND_ON_NODE)) != BACKEND_ON_NODE ||
 	    address_is_ipv4(&backend->addr) != is_ipv4 || cluster_node_of(&backend->addr))
 		return false;
-	scratch->rewrite.dst = backend->addr;
+	*ret_dst = backend->addr;
 	return true;
 }
 
@@ -93,7 +94,8 @@ static __noinline bool link_leads_to_sender(struct __sk_buff *skb, const struct 
 	scratch->rewrite.src_port = 0;
 	scratch->rewrite.dst_port = 0;
 	for (__u32 number = 0; number < ROUTES_TRIED + FAR_BACKENDS; number++) {
-		if (witness_next(scratch, number) && route_leads_by(skb, ifindex, link->bridge))
+		if (witness_next(&scratch->dsr.sender, number, &scratch->rewrite.dst) &&
+		    route_leads_by(skb, ifindex, link->bridge))
 			return true;
 		address_words(&scratch->rewrite.src)[3] = bpf_get_prandom_u32();
 	}

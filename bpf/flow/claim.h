@@ -21,18 +21,19 @@ enum claim {
 
 /*
  * True if the new flow's reply tuple may be taken from the flow that holds it; copies the holder to
- * scratch->claim.holder. A holder that is not established yet, or is closed, gives way only to a
- * flow that found no other port (`displaces`). Of several such holders the one unused longest goes
- * first, so it is remembered in scratch->claim.
+ * claim->holder. A holder that is not established yet, or is closed, gives way only to a flow that
+ * found no other port (`displaces`). Of several such holders the one unused longest goes first, so
+ * it is remembered.
  */
-static __always_inline bool tuple_may_be_taken(struct scratch *scratch, bool displaces)
+static __always_inline bool tuple_may_be_taken(const struct flow_pair *pair,
+					       struct claim_scratch *claim, bool displaces)
 {
-	const struct flow *reply = &scratch->pair.reply, *holder = &scratch->claim.holder;
-	const struct flow_key *key = &scratch->pair.reply_key;
+	const struct flow *reply = &pair->reply, *holder = &claim->holder;
+	const struct flow_key *key = &pair->reply_key;
 	bool is_confirmed;
 
-	if (!flow_read(key, &scratch->claim.holder, &is_confirmed)) {
-		scratch->claim.holder = *reply; /* there is no holder */
+	if (!flow_read(key, &claim->holder, &is_confirmed)) {
+		claim->holder = *reply; /* there is no holder */
 		return true;
 	}
 	if (flow_is_same(holder, reply) || flow_is_expired(holder, key->proto, reply->last_use_s))
@@ -41,11 +42,10 @@ static __always_inline bool tuple_may_be_taken(struct scratch *scratch, bool dis
 		return false;
 	if (displaces)
 		return true;
-	if (!scratch->claim.has_oldest ||
-	    (__s32)(holder->last_use_s - scratch->claim.oldest_use_s) < 0) {
-		scratch->claim.has_oldest = true;
-		scratch->claim.oldest_port = key->dst_port;
-		scratch->claim.oldest_use_s = holder->last_use_s;
+	if (!claim->has_oldest || (__s32)(holder->last_use_s - claim->oldest_use_s) < 0) {
+		claim->has_oldest = true;
+		claim->oldest_port = key->dst_port;
+		claim->oldest_use_s = holder->last_use_s;
 	}
 	return false;
 }
@@ -55,16 +55,16 @@ static __always_inline bool tuple_may_be_taken(struct scratch *scratch, bool dis
  * enters `flows` before it leaves `new_flows`, and only after that can this insertion succeed:
  * hence the second look into `flows` afterwards.
  */
-static __always_inline enum claim tuple_enter(struct scratch *scratch)
+static __always_inline enum claim tuple_enter(const struct flow_pair *pair)
 {
-	const struct flow_key *key = &scratch->pair.reply_key;
-	int err = bpf_map_update_elem(&new_flows, key, &scratch->pair.reply, BPF_NOEXIST);
+	const struct flow_key *key = &pair->reply_key;
+	int err = bpf_map_update_elem(&new_flows, key, &pair->reply, BPF_NOEXIST);
 
 	if (err)
 		return err == -EEXIST ? CLAIM_TAKEN : CLAIM_FAILED;
 	if (!bpf_map_lookup_elem(&flows, key))
 		return CLAIM_GRANTED;
-	(void)flow_delete_half(&new_flows, key, &scratch->pair.reply);
+	(void)flow_delete_half(&new_flows, key, &pair->reply);
 	return CLAIM_TAKEN;
 }
 
@@ -74,17 +74,17 @@ static __always_inline enum claim tuple_take_over(struct scratch *scratch, bool 
 	enum claim claim = CLAIM_TAKEN;
 	struct tuple_lock *lock;
 
-	if (!tuple_may_be_taken(scratch, displaces))
+	if (!tuple_may_be_taken(&scratch->pair, &scratch->claim, displaces))
 		return CLAIM_TAKEN;
 	lock = tuple_lock_of(&scratch->pair.reply_key);
 	if (!lock || !tuple_lock_hold(lock))
 		return CLAIM_TAKEN;
 	/* Another CPU may have taken it since. */
-	if (tuple_may_be_taken(scratch, displaces)) {
+	if (tuple_may_be_taken(&scratch->pair, &scratch->claim, displaces)) {
 		flow_pair_of_reply(&scratch->ended, &scratch->pair.reply_key,
 				   &scratch->claim.holder);
 		(void)flow_end_held(FLOW_LEAVES_NOTHING);
-		claim = tuple_enter(scratch);
+		claim = tuple_enter(&scratch->pair);
 	}
 	tuple_lock_release(lock);
 	return claim;
@@ -100,7 +100,7 @@ __noinline enum claim flow_claim_reply(__u32 displaces)
 		return CLAIM_TAKEN;
 	scratch->pair.reply.check = flow_check_of(&scratch->pair.reply_key);
 	if (!bpf_map_lookup_elem(&flows, &scratch->pair.reply_key)) {
-		claim = tuple_enter(scratch);
+		claim = tuple_enter(&scratch->pair);
 		if (claim != CLAIM_TAKEN)
 			return claim;
 	}

@@ -20,18 +20,19 @@
  * counter_reason.
  */
 static __noinline int flow_decide(const struct packet *packet, const struct hook *hook,
-				  const struct frontend_target *target, struct scratch *scratch)
+				  const struct frontend_target *target,
+				  struct decision *ret_decision)
 {
 	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
 
-	scratch->decision.target = *target;
+	ret_decision->target = *target;
 	if (!source_is_allowed(&packet->src, target))
 		return -COUNTER_DROP_SOURCE_RANGE;
 	if (!packet_opens(packet))
 		return -COUNTER_REJECT_NO_FLOW;
-	(void)client_find(packet, hook, &scratch->decision.place);
-	return service_select(&client, &scratch->decision.target, scratch->decision.place.is_near,
-			      &scratch->decision.choice);
+	(void)client_find(packet, hook, &ret_decision->place);
+	return service_select(&client, &ret_decision->target, ret_decision->place.is_near,
+			      &ret_decision->choice);
 }
 
 /* Records for the operator that flows of a service port find no free source port. */
@@ -198,10 +199,10 @@ static __always_inline int flow_open(void *ctx, const struct hook *hook, struct 
  * martians: as with a hairpin, the VIP replaces the client's address.
  */
 static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const struct hook *hook,
-						   struct scratch *scratch)
+						   struct flow_pair *pair)
 {
-	const struct address_info *backend = address_lookup(&scratch->pair.original.new_dst);
-	struct flow *flow = &scratch->pair.original;
+	const struct address_info *backend = address_lookup(&pair->original.new_dst);
+	struct flow *flow = &pair->original;
 
 	flow->flags |= FLOW_LOCAL_CLIENT;
 	flow->ifindex = hook->ifindex;
@@ -210,7 +211,7 @@ static __always_inline void flow_mark_local_client(struct __sk_buff *skb, const 
 					 sizeof(flow->mac));
 	if (backend && backend->flags & ADDRESS_NODE) {
 		flow->flags |= FLOW_HAIRPIN;
-		flow->new_src = scratch->pair.original_key.dst;
+		flow->new_src = pair->original_key.dst;
 	}
 }
 
@@ -228,6 +229,6 @@ static __noinline int flow_create(struct __sk_buff *skb, const struct packet *pa
 	if (err)
 		return err;
 	if (hook->is_egress)
-		flow_mark_local_client(skb, hook, scratch);
+		flow_mark_local_client(skb, hook, &scratch->pair);
 	return flow_open(skb, hook, scratch);
 }

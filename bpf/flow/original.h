@@ -88,20 +88,19 @@ static __always_inline enum flow_use flow_use_of(const struct packet *packet, st
 }
 
 /*
- * Looks up the flow of a client's packet, into scratch->pair.original and
- * scratch->pair.original_key; returns as flow_read().
+ * Looks up the flow of a client's packet, into the original half of `ret_pair`; returns as
+ * flow_read().
  */
 static __always_inline struct flow *
-original_find(struct scratch *scratch, const struct packet *packet, bool *ret_is_confirmed)
+original_find(const struct packet *packet, struct flow_pair *ret_pair, bool *ret_is_confirmed)
 {
 	struct flow *entry;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &scratch->pair.original_key);
-	entry = flow_read(&scratch->pair.original_key, &scratch->pair.original, ret_is_confirmed);
+	packet_flow_key(packet, FLOW_ORIGINAL, &ret_pair->original_key);
+	entry = flow_read(&ret_pair->original_key, &ret_pair->original, ret_is_confirmed);
 	/* It may have moved from one table to the other between the two lookups. */
 	if (!entry && !packet_opens(packet))
-		entry = flow_read(&scratch->pair.original_key, &scratch->pair.original,
-				  ret_is_confirmed);
+		entry = flow_read(&ret_pair->original_key, &ret_pair->original, ret_is_confirmed);
 	return entry;
 }
 
@@ -155,7 +154,7 @@ static __always_inline enum verdict original_decide(void *ctx, const struct pack
 		return VERDICT_NO_FRONTEND;
 	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, scratch))
 		return VERDICT_NEXT;
-	err = flow_decide(packet, hook, target, scratch);
+	err = flow_decide(packet, hook, target, &scratch->decision);
 	if (err)
 		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)

@@ -13,6 +13,7 @@
  * answer.
  */
 
+#include "fairlead/decision.h"
 #include "flow/flow.h"
 #include "packet/packet.h"
 #include "route/route.h"
@@ -74,12 +75,9 @@ static __always_inline bool own_vip_flow_goes_on(const struct packet *packet,
 	       !(opens && flow->state == FLOW_CLOSED);
 }
 
-/*
- * Copies the socket hooks' choice of backend into scratch->decision; false if there is none, or if
- * it is on this node.
- */
+/* Copies the socket hooks' choice of backend; false if there is none, or if it is on this node. */
 static __noinline bool own_vip_choice(struct __sk_buff *skb, const struct packet *packet,
-				      struct scratch *scratch)
+				      struct decision *ret_decision)
 {
 	const struct socket_state *dialled = socket_dialled(skb, packet);
 	const struct backend *backend;
@@ -89,14 +87,14 @@ static __noinline bool own_vip_choice(struct __sk_buff *skb, const struct packet
 	backend = backend_lookup(dialled->backend);
 	if (!backend || backend->flags & BACKEND_LOCAL)
 		return false;
-	__builtin_memset(&scratch->decision.choice, 0, sizeof(scratch->decision.choice));
-	scratch->decision.choice.service = dialled->service;
-	scratch->decision.choice.slot = dialled->slot;
-	scratch->decision.choice.backend = dialled->backend;
-	scratch->decision.choice.generation = dialled->generation;
-	scratch->decision.choice.addr = packet->dst;
-	scratch->decision.choice.port = packet->dst_port;
-	scratch->decision.place = (struct client_place){.is_near = true, .returns_here = true};
-	scratch->decision.target = (struct frontend_target){.service = dialled->service};
+	__builtin_memset(&ret_decision->choice, 0, sizeof(ret_decision->choice));
+	ret_decision->choice.service = dialled->service;
+	ret_decision->choice.slot = dialled->slot;
+	ret_decision->choice.backend = dialled->backend;
+	ret_decision->choice.generation = dialled->generation;
+	ret_decision->choice.addr = packet->dst;
+	ret_decision->choice.port = packet->dst_port;
+	ret_decision->place = (struct client_place){.is_near = true, .returns_here = true};
+	ret_decision->target = (struct frontend_target){.service = dialled->service};
 	return true;
 }

@@ -42,7 +42,7 @@ static __always_inline bool flow_check_push(struct flow_sweeper *sweeper,
  * if another CPU holds the flow's lock, or if a packet has used the flow meanwhile: then the flow
  * must stay in the queue.
  */
-static __always_inline bool flow_expire(struct scratch *scratch, __u32 now_s)
+static __always_inline bool flow_expire(const struct scratch *scratch, __u32 now_s)
 {
 	const struct flow_check *check = &scratch->check;
 	const struct confirmed_flow *confirmed;

@@ -13,22 +13,22 @@
 #include "send/forward.h"
 #include "send/transit.h"
 
-/* Sends a packet of a flow with source NAT, in either direction, rewritten by scratch->rewrite. */
+/* Rewrites a packet of a flow with source NAT, in either direction, and sends it on. */
 static __always_inline enum verdict transit(struct __sk_buff *skb, const struct packet *packet,
-					    struct scratch *scratch, enum flow_direction direction,
-					    const struct hook *hook)
+					    const struct rewrite *rewrite, struct route *route,
+					    enum flow_direction direction, const struct hook *hook)
 {
 	int err;
 
-	scratch->route.overhead = 0;
-	scratch->route.is_answer = direction == FLOW_REPLY;
-	err = transit_route(skb, packet, hook, &scratch->rewrite, &scratch->route);
+	route->overhead = 0;
+	route->is_answer = direction == FLOW_REPLY;
+	err = transit_route(skb, packet, hook, rewrite, route);
 	if (err)
 		return verdict_of(err);
-	err = nat_rewrite(skb, packet, &scratch->rewrite);
+	err = nat_rewrite(skb, packet, rewrite);
 	if (err)
 		return verdict_of(err);
-	return transit_send(skb, packet, &scratch->route, hook);
+	return transit_send(skb, packet, route, hook);
 }
 
 /*
@@ -36,24 +36,25 @@ static __always_inline enum verdict transit(struct __sk_buff *skb, const struct 
  * the one that the kernel has chosen, and its MTU may be smaller.
  */
 static __always_inline enum verdict reroute(struct __sk_buff *skb, const struct packet *packet,
-					    struct scratch *scratch, const struct hook *hook)
+					    const struct rewrite *rewrite, struct route *route,
+					    const struct hook *hook)
 {
 	int err;
 
-	scratch->route.overhead = 0;
-	scratch->route.is_answer = false;
-	err = route_find(skb, packet, hook, &scratch->rewrite, &scratch->route);
+	route->overhead = 0;
+	route->is_answer = false;
+	err = route_find(skb, packet, hook, rewrite, route);
 	if (err)
 		return verdict_of(err);
-	err = route_check(skb, packet, &scratch->route);
+	err = route_check(skb, packet, route);
 	if (err)
 		return verdict_of(err);
-	err = nat_rewrite(skb, packet, &scratch->rewrite);
+	err = nat_rewrite(skb, packet, rewrite);
 	if (err)
 		return verdict_of(err);
-	if (!hook->link_header_size && scratch->route.next.ifindex == hook->ifindex)
+	if (!hook->link_header_size && route->next.ifindex == hook->ifindex)
 		return VERDICT_DONE;
-	return route_send(skb, &scratch->route, hook);
+	return route_send(skb, route, hook);
 }
 
 /* Rewrites a packet and sends it on in its flow's `direction`. */
@@ -74,9 +75,9 @@ static __noinline enum verdict flow_forward(struct __sk_buff *skb, const struct 
 		stats_count_packet(flow->service, hook->size);
 	rewrite_from_flow(flow, &scratch->rewrite);
 	if (flags & FLOW_SOURCE_NAT)
-		return transit(skb, packet, scratch, direction, hook);
+		return transit(skb, packet, &scratch->rewrite, &scratch->route, direction, hook);
 	if (hook->is_egress && direction == FLOW_ORIGINAL && !(flags & FLOW_HAIRPIN))
-		return reroute(skb, packet, scratch, hook);
+		return reroute(skb, packet, &scratch->rewrite, &scratch->route, hook);
 	if (flags & FLOW_HAIRPIN && !(flags & FLOW_LOCAL_CLIENT)) {
 		err = nat_decrement_ttl(skb, packet);
 		if (err)
