@@ -179,7 +179,7 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 	if (packet_read_ports_apart(skb, packet) || packet->fragment == FRAGMENT_LATER ||
 	    !proto_has_ports(packet->proto))
 		return false;
-	entry = has_flows ? direct_flow(packet, address, scratch, &is_confirmed) : NULL;
+	entry = has_flows ? direct_flow(packet, address, &scratch->pair, &is_confirmed) : NULL;
 	if (entry)
 		(void)flow_go_on(scratch, entry, packet, is_confirmed);
 	else if (!packet_opens(packet) ||

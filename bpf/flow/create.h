@@ -49,16 +49,14 @@ static __always_inline void exhausted_record(__u32 service)
 	seen->last_s = fresh.last_s;
 }
 
-/*
- * Describes in scratch->pair the flow that a packet opens to a backend; its source stays as it is.
- */
+/* Describes the original half of the flow that a packet opens to a backend, with its own source. */
 static __always_inline void flow_describe(const struct packet *packet, const struct hook *hook,
 					  const struct ip_addr *backend, __be16 port,
-					  struct scratch *scratch)
+					  struct flow_pair *ret_pair)
 {
-	struct flow *flow = &scratch->pair.original;
+	struct flow *flow = &ret_pair->original;
 
-	packet_flow_key(packet, FLOW_ORIGINAL, &scratch->pair.original_key);
+	packet_flow_key(packet, FLOW_ORIGINAL, &ret_pair->original_key);
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->new_src = packet->src;
 	flow->new_src_port = packet->src_port;
@@ -67,7 +65,6 @@ static __always_inline void flow_describe(const struct packet *packet, const str
 	flow->last_use_s = now_seconds();
 	flow->ifindex = hook->ifindex;
 	flow_begin(packet, flow);
-	scratch->claim.is_from_node = false;
 }
 
 /* Describes the flow of a packet to a frontend, to the backend of scratch->decision. */
@@ -77,7 +74,8 @@ static __always_inline void flow_describe_decided(const struct packet *packet,
 	const struct choice *choice = &scratch->decision.choice;
 	struct flow *flow = &scratch->pair.original;
 
-	flow_describe(packet, hook, &choice->addr, choice->port, scratch);
+	flow_describe(packet, hook, &choice->addr, choice->port, &scratch->pair);
+	scratch->claim.is_from_node = false;
 	flow->slot = choice->slot;
 	flow->backend = choice->backend;
 	flow->generation = choice->generation;
@@ -136,13 +134,13 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 }
 
 /* Another CPU has just created the same flow: uses that one. */
-static __always_inline int flow_enter_lost(struct scratch *scratch)
+static __always_inline int flow_enter_lost(struct flow_pair *pair)
 {
 	bool is_confirmed;
 
-	if (!(scratch->pair.original.flags & FLOW_DSR))
-		(void)flow_delete_half(&new_flows, &scratch->pair.reply_key, &scratch->pair.reply);
-	if (!flow_read(&scratch->pair.original_key, &scratch->pair.original, &is_confirmed))
+	if (!(pair->original.flags & FLOW_DSR))
+		(void)flow_delete_half(&new_flows, &pair->reply_key, &pair->reply);
+	if (!flow_read(&pair->original_key, &pair->original, &is_confirmed))
 		return -COUNTER_DROP_NEW_FLOWS;
 	return 0;
 }
@@ -175,7 +173,7 @@ static __noinline int flow_enter(void *ctx, struct scratch *scratch, bool keeps_
 	err = bpf_map_update_elem(&new_flows, &scratch->pair.original_key, &scratch->pair.original,
 				  BPF_NOEXIST);
 	if (err == -EEXIST)
-		return flow_enter_lost(scratch);
+		return flow_enter_lost(&scratch->pair);
 	return err ? -COUNTER_DROP_NEW_FLOWS : 0;
 }
 

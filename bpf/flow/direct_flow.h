@@ -12,14 +12,14 @@
 #include "flow/follow.h"
 
 /*
- * True if a packet to a backend belongs to the flow in scratch->pair.reply and has just been
+ * True if a packet to a backend belongs to the flow of this pair's reply half and has just been
  * translated on a lower link (a bridge's port), rather than being sent directly by the client.
  */
 static __noinline bool direct_is_translated(const struct hook *hook, const struct packet *packet,
-					    struct scratch *scratch)
+					    const struct flow_pair *pair)
 {
 	__u32 sent = packet->sequence + packet_sequence_length(packet);
-	const struct flow *reply = &scratch->pair.reply;
+	const struct flow *reply = &pair->reply;
 	const struct flow_renewal *renewal;
 
 	if (!proto_has_handshake(packet->proto))
@@ -29,7 +29,7 @@ static __noinline bool direct_is_translated(const struct hook *hook, const struc
 		sent = (__u32)packet->sctp_initiate_tag;
 	if (sent == (packet->proto == IPPROTO_SCTP ? (__u32)reply->tag : reply->acked))
 		return true;
-	renewal = renewal_find(&scratch->pair.reply_key, reply);
+	renewal = renewal_find(&pair->reply_key, reply);
 	return renewal && renewal->sent == sent;
 }
 
@@ -44,7 +44,7 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
 	const struct address_info *source = address_lookup(&packet->src);
 	struct flow *flow = &scratch->pair.original;
 
-	flow_describe(packet, hook, &packet->dst, packet->dst_port, scratch);
+	flow_describe(packet, hook, &packet->dst, packet->dst_port, &scratch->pair);
 	flow->flags = FLOW_DIRECT;
 	scratch->claim.is_from_node = source && source->flags & ADDRESS_NODE;
 	address_expect_direct_flows(&packet->dst,
@@ -58,20 +58,19 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
  */
 static __always_inline struct flow *direct_flow(const struct packet *packet,
 						const struct address_info *address,
-						struct scratch *scratch, bool *ret_is_confirmed)
+						struct flow_pair *ret_pair, bool *ret_is_confirmed)
 {
 	struct flow *entry;
 
 	if (!address_may_have_direct_flows(address))
 		return NULL;
-	packet_flow_key(packet, FLOW_ORIGINAL, &scratch->pair.original_key);
-	entry = flow_read(&scratch->pair.original_key, &scratch->pair.original, ret_is_confirmed);
-	if (!entry || !(scratch->pair.original.flags & FLOW_DIRECT) ||
-	    flow_is_expired(&scratch->pair.original, packet->proto, now_seconds()))
+	packet_flow_key(packet, FLOW_ORIGINAL, &ret_pair->original_key);
+	entry = flow_read(&ret_pair->original_key, &ret_pair->original, ret_is_confirmed);
+	if (!entry || !(ret_pair->original.flags & FLOW_DIRECT) ||
+	    flow_is_expired(&ret_pair->original, packet->proto, now_seconds()))
 		return NULL;
 	if (proto_has_handshake(packet->proto) && packet_opens(packet) &&
-	    scratch->pair.original.state == FLOW_CLOSED &&
-	    flow_end(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
+	    ret_pair->original.state == FLOW_CLOSED && flow_end(FLOW_ORIGINAL, FLOW_LEAVES_REPLY))
 		return NULL;
 	return entry;
 }
@@ -95,7 +94,7 @@ static __always_inline bool direct_begin(struct __sk_buff *skb, const struct pac
 		direct_record(address, &scratch->pair.reply_key, now_s);
 		return false;
 	}
-	if (direct_is_translated(hook, packet, scratch))
+	if (direct_is_translated(hook, packet, &scratch->pair))
 		return false;
 	if ((scratch->pair.reply.state == FLOW_CLOSED ||
 	     flow_is_expired(&scratch->pair.reply, packet->proto, now_s)) &&
