@@ -36,6 +36,7 @@ struct icmp_scratch {
 	__u32 quote_end;      /* where the ICMP error that contains it ends */
 	struct rewrite inner; /* of the quote */
 	struct flow_key key;  /* by which the quote's flow was found */
+	struct flow flow;     /* the half with that key */
 };
 
 /* flow/claim.h: the search for a source port that makes the reply tuple unique. */
@@ -82,6 +83,7 @@ struct scratch {
 	struct flow_key peer_key;        /* flow/flow.h, flow/follow.h: of the other half */
 	struct flow restored;            /* flow/flow.h: a half that was evicted */
 	struct flow_renewal renewal;     /* flow/follow.h: the value for `flow_renewals` */
+	struct flow_key own_reply_key;   /* flow/own_ports.h: the key of `own_replies` */
 };
 _Static_assert(offsetof(struct scratch, decision) == 0, "`fairlead explain` reads it there");
 

@@ -411,6 +411,7 @@ __noinline int run_deferred(struct __sk_buff *skb)
 static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 {
 	struct scratch *scratch = scratch_get();
+	const struct flow *flow;
 	struct packet *packet;
 	__be16 protocol;
 	__u32 offset = 0;
@@ -426,11 +427,14 @@ static __always_inline int run(struct __sk_buff *skb, struct hook *hook)
 	if (!packet_read_network(skb, protocol, offset, packet))
 		return TC_ACT_UNSPEC;
 	scratch->due = FLOW_DUE_NOTHING;
+	flow = &scratch->pair.original;
 	verdict = hook->is_egress ? egress(skb, packet, hook) : ingress(skb, packet, hook);
-	if (verdict == VERDICT_TRANSLATE_ERROR)
+	if (verdict == VERDICT_TRANSLATE_ERROR) {
 		verdict = icmp_error(skb, packet, scratch, hook);
+		flow = &scratch->icmp.flow;
+	}
 	if (verdict == VERDICT_ENCAPSULATE)
-		verdict = encapsulate(skb, packet, &scratch->pair.original, hook);
+		verdict = encapsulate(skb, packet, flow, hook);
 	if (scratch->due)
 		(void)run_deferred(skb);
 	if (verdict_is_given_up(verdict))

@@ -28,7 +28,7 @@ enum verdict {
 	VERDICT_OPEN_FLOW,       /* the scratch describes its flow, which is still to be opened */
 	VERDICT_UNWRAPPED,       /* it is now the inner packet, the scratch names its backend */
 	VERDICT_ENCAPSULATE,     /* it goes encapsulated to the backend of its flow */
-	VERDICT_TRANSLATE_ERROR, /* it is an ICMP error about the flow in the scratch */
+	VERDICT_TRANSLATE_ERROR, /* it is an ICMP error about the flow in scratch->icmp */
 	/* It is given up: this, plus the reason. It is counted where it is answered or dropped. */
 	VERDICT_GIVE_UP,
 };

@@ -41,20 +41,19 @@ static __always_inline bool quote_read(struct __sk_buff *skb, const struct packe
  * True if the quoted client's packet, which must include its ports, belongs to a flow with direct
  * server return.
  */
-static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct packet *quote)
+static __always_inline bool quote_is_of_dsr(struct __sk_buff *skb, struct icmp_scratch *icmp)
 {
-	__be16 ports[2];
-	struct scratch *scratch = scratch_get();
+	struct packet *quote = &icmp->quote;
 	bool is_confirmed;
+	__be16 ports[2];
 
-	if (!scratch || quote->fragment == FRAGMENT_LATER || !proto_has_ports(quote->proto) ||
+	if (quote->fragment == FRAGMENT_LATER || !proto_has_ports(quote->proto) ||
 	    packet_load(skb, quote->l4_offset, ports, sizeof(ports)))
 		return false;
 	quote->src_port = ports[0];
 	quote->dst_port = ports[1];
-	packet_flow_key(quote, FLOW_ORIGINAL, &scratch->pair.original_key);
-	return flow_read(&scratch->pair.original_key, &scratch->pair.original, &is_confirmed) &&
-	       scratch->pair.original.flags & FLOW_DSR;
+	packet_flow_key(quote, FLOW_ORIGINAL, &icmp->key);
+	return flow_read(&icmp->key, &icmp->flow, &is_confirmed) && icmp->flow.flags & FLOW_DSR;
 }
 
 /*
@@ -111,7 +110,8 @@ static __noinline enum verdict dsr_error(struct __sk_buff *skb, const struct pac
 	    !quote_read(skb, packet, packet->l4_offset + ICMP_QUOTE_OFFSET, end, quote) ||
 	    !packet_is_encapsulated(quote) || !address_equal(&quote->src, &scratch->rewrite.src))
 		return VERDICT_NEXT;
-	if (!quote_read(skb, packet, quote->l4_offset, end, quote) || !quote_is_of_dsr(skb, quote))
+	if (!quote_read(skb, packet, quote->l4_offset, end, quote) ||
+	    !quote_is_of_dsr(skb, &scratch->icmp))
 		return VERDICT_NEXT;
 	cut = quote->l3_offset - packet->l3_offset;
 	if (bpf_skb_adjust_room(skb, -(__s32)cut, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))

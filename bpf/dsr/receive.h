@@ -215,7 +215,7 @@ static __noinline enum verdict dsr_receive_icmp(struct __sk_buff *skb, const str
 
 	if (!icmp_read_quote(skb, packet, &scratch->icmp))
 		return verdict_give_up(COUNTER_DROP_ICMP);
-	flow = icmp_find_flow(&scratch->icmp.quote, FLOW_ORIGINAL);
+	flow = icmp_find_flow(&scratch->icmp, FLOW_ORIGINAL);
 	if (!flow || !(flow->flags & FLOW_DSR_RECEIVED))
 		return verdict_give_up(COUNTER_DROP_ICMP);
 	if (flow->ifindex != hook->ifindex &&

@@ -152,7 +152,7 @@ static __always_inline enum verdict original_decide(void *ctx, const struct pack
 	target = frontend_lookup(&packet->dst, packet->dst_port, packet->proto);
 	if (!target)
 		return VERDICT_NO_FRONTEND;
-	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, scratch))
+	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, &scratch->own_reply_key))
 		return VERDICT_NEXT;
 	err = flow_decide(packet, hook, target, &scratch->decision);
 	if (err)

@@ -34,10 +34,10 @@ static __noinline int own_reply_expect(const struct packet *packet)
 
 	if (!scratch)
 		return 0;
-	packet_flow_key_back(packet, FLOW_REPLY, &scratch->pair.reply_key);
-	last_use_s = bpf_map_lookup_elem(&own_replies, &scratch->pair.reply_key);
+	packet_flow_key_back(packet, FLOW_REPLY, &scratch->own_reply_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, &scratch->own_reply_key);
 	if (!last_use_s)
-		(void)bpf_map_update_elem(&own_replies, &scratch->pair.reply_key, &now_s, BPF_ANY);
+		(void)bpf_map_update_elem(&own_replies, &scratch->own_reply_key, &now_s, BPF_ANY);
 	else if (*last_use_s != now_s)
 		*last_use_s = now_s;
 	return 0;
@@ -84,16 +84,17 @@ static __noinline bool own_socket_awaits(void *ctx, const struct flow_key *key)
  * Checks a packet without a flow that is addressed to a frontend at an address of the node. Returns
  * true if it belongs to the stack and opens no flow. `ctx` is the hook's context.
  */
-static __noinline bool is_own_reply(void *ctx, const struct packet *packet, struct scratch *scratch)
+static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
+				    struct flow_key *ret_key)
 {
 	__u32 now_s = now_seconds(), *last_use_s;
 
 	if (packet->proto != IPPROTO_UDP)
 		return !packet_opens(packet);
-	packet_flow_key(packet, FLOW_REPLY, &scratch->pair.reply_key);
-	last_use_s = bpf_map_lookup_elem(&own_replies, &scratch->pair.reply_key);
+	packet_flow_key(packet, FLOW_REPLY, ret_key);
+	last_use_s = bpf_map_lookup_elem(&own_replies, ret_key);
 	if (!last_use_s || !datagram_is_recent(*last_use_s, now_s))
-		return own_socket_awaits(ctx, &scratch->pair.reply_key);
+		return own_socket_awaits(ctx, ret_key);
 	if (*last_use_s != now_s)
 		*last_use_s = now_s;
 	return true;

@@ -140,21 +140,18 @@ static __noinline int icmp_rewrite(struct __sk_buff *skb, const struct packet *p
 
 /*
  * Looks up the flow of an error's quote, in the half whose packets travel in the error's direction.
- * Returns scratch->pair.original, or NULL if there is no flow.
+ * Returns icmp->flow, or NULL if there is no flow.
  */
-static __always_inline const struct flow *icmp_find_flow(const struct packet *quote,
-							 enum flow_direction direction)
+static __noinline const struct flow *icmp_find_flow(struct icmp_scratch *icmp,
+						    enum flow_direction direction)
 {
-	struct scratch *scratch = scratch_get();
 	bool is_confirmed;
 
-	if (!scratch)
+	packet_flow_key_back(&icmp->quote, direction, &icmp->key);
+	if (!flow_read(&icmp->key, &icmp->flow, &is_confirmed) ||
+	    flow_is_expired(&icmp->flow, icmp->quote.proto, now_seconds()))
 		return NULL;
-	packet_flow_key_back(quote, direction, &scratch->icmp.key);
-	if (!flow_read(&scratch->icmp.key, &scratch->pair.original, &is_confirmed) ||
-	    flow_is_expired(&scratch->pair.original, quote->proto, now_seconds()))
-		return NULL;
-	return &scratch->pair.original;
+	return &icmp->flow;
 }
 
 /*
@@ -219,8 +216,8 @@ static __noinline enum verdict icmp_to_vip(struct __sk_buff *skb, const struct p
 	if (!icmp_type_is_error(packet->family, packet->icmp_type) || !scratch ||
 	    !icmp_read_quote(skb, packet, &scratch->icmp))
 		return unknown;
-	if (icmp_find_flow(&scratch->icmp.quote, FLOW_ORIGINAL) ||
-	    icmp_find_flow(&scratch->icmp.quote, FLOW_REPLY))
+	if (icmp_find_flow(&scratch->icmp, FLOW_ORIGINAL) ||
+	    icmp_find_flow(&scratch->icmp, FLOW_REPLY))
 		return VERDICT_TRANSLATE_ERROR;
 	return unknown;
 }
@@ -238,20 +235,19 @@ icmp_error_about_flow(struct __sk_buff *skb, const struct packet *packet, const 
 	if (!scratch || !icmp_read_quote(skb, packet, &scratch->icmp) ||
 	    !backend_may_have_flows(&scratch->icmp.quote.dst))
 		return VERDICT_NEXT;
-	return icmp_find_flow(&scratch->icmp.quote, FLOW_REPLY) ? VERDICT_TRANSLATE_ERROR
-								: VERDICT_NEXT;
+	return icmp_find_flow(&scratch->icmp, FLOW_REPLY) ? VERDICT_TRANSLATE_ERROR : VERDICT_NEXT;
 }
 
 /*
- * Translates an ICMP error about a packet of the flow in scratch->pair.original, where
- * icmp_find_flow() has put it, and sends the error to the sender of the quoted packet, using the
- * addresses that the sender knows.
+ * Translates an ICMP error about a packet of the flow in scratch->icmp, where icmp_find_flow() has
+ * put it, and sends the error to the sender of the quoted packet, using the addresses that the
+ * sender knows.
  */
 static __noinline enum verdict icmp_error(struct __sk_buff *skb, const struct packet *packet,
 					  struct scratch *scratch, const struct hook *hook)
 {
 	enum flow_direction direction = scratch->icmp.key.direction;
-	const struct flow *flow = &scratch->pair.original;
+	const struct flow *flow = &scratch->icmp.flow;
 	const struct packet *quote = &scratch->icmp.quote;
 	bool is_from_backend = address_equal(&packet->src, &quote->dst);
 	bool is_routed = flow->flags & FLOW_SOURCE_NAT;
