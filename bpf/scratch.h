@@ -2,8 +2,13 @@
 #pragma once
 
 /*
- * Data of the packet that a program runs for, and of its flow, too large for the stack. Each part
- * has the header that writes it; the others read it, or fill what the owner's functions ask for.
+ * The memory that programs work in besides the stack, on which a whole call chain has 512 bytes. It
+ * also passes arguments: global functions take no pointers (flow_end_held() says why), so they look
+ * the scratch up and find here what they work on; and members marked "in" are set by the caller of
+ * the function that reads them.
+ *
+ * A member belongs to the headers named beside it: no other header writes it, except by a pointer
+ * that they pass. A step that needs only one part gets a pointer to that part.
  */
 
 #include "fairlead/decision.h"
@@ -30,7 +35,16 @@ enum flow_due {
 	FLOW_DUE_NEW_PORT, /* its backend has another connection with the reply tuple */
 };
 
-/* send/icmp.h: the packet that an ICMP error quotes, and its flow. */
+/* The ICMP error by which this node answers a packet. */
+struct icmp_answer {
+	__u8 type;
+	__u8 code;
+	__u16 quoted; /* how many bytes of the transport header */
+	__be32 rest;
+	struct ip_addr from;
+};
+
+/* The packet that an ICMP error quotes, and its flow. */
 struct icmp_scratch {
 	struct packet quote;
 	__u32 quote_end;      /* where the ICMP error that contains it ends */
@@ -39,7 +53,17 @@ struct icmp_scratch {
 	struct flow flow;     /* the half with that key */
 };
 
-/* flow/claim.h: the search for a source port that makes the reply tuple unique. */
+/* A packet that carries another one. */
+struct dsr_scratch {
+	struct packet inner;
+	struct ip_addr sender; /* of the outer packet */
+	bool asked;            /* the outer header that was removed asked for a confirmation */
+	bool must_confirm;     /* ... which is to be sent */
+	bool asks;             /* in: the outer header that is written is to ask for one */
+	bool is_sending;       /* a packet of our own is being sent */
+};
+
+/* The search for a source port that makes a new flow's reply tuple unique. */
 struct claim_scratch {
 	bool is_from_node; /* in: its source is an address of this node: not every port is ours */
 	bool has_oldest;
@@ -48,36 +72,52 @@ struct claim_scratch {
 	struct flow holder; /* of the reply tuple: its reply half */
 };
 
-/* dsr/: a packet that carries another one. */
-struct dsr_scratch {
-	struct packet inner;
-	struct ip_addr sender;
-	bool asked;        /* the outer header that was removed asked for a confirmation */
-	bool must_confirm; /* ... which is to be sent */
-	bool asks;         /* in: the outer header that is written is to ask for one */
-	bool is_sending;   /* a packet of our own is being sent */
-};
-
 /*
  * One per CPU. Programs of the hooks do not interrupt each other on a CPU, so nobody else writes it
  * meanwhile.
  */
 struct scratch {
-	struct decision decision; /* flow/create.h; user space reads it: it comes first */
-	struct packet packet;     /* the one that the program runs for: written by the hooks */
-	struct rewrite rewrite;   /* of a packet that is about to be rewritten or routed */
-	struct route route;       /* its route */
+	/*
+	 * The backend for a packet that opens a flow: from the choice until the flow is opened.
+	 * Written where the choice is made (flow/original.h, for own sockets flow/own_vip.h) or
+	 * read from the outer header (dsr/receive.h). User space reads it, so it comes first.
+	 */
+	struct decision decision;
+
+	/*
+	 * The packet, until the program ends. Written by the hooks, through the readers of packet/;
+	 * dsr/receive.h replaces a packet that it unwraps. All steps get it as `packet`.
+	 */
+	struct packet packet;
+
+	/*
+	 * How a packet leaves, until the step returns that sends it (send/, dsr/) or that looks up
+	 * a route to choose a source (flow/create.h): each step fills in what it reads.
+	 */
+	struct rewrite rewrite; /* its new addresses and ports, by which the route is looked up */
+	struct route route;
 	union {
 		struct iphdr ipv4;
 		struct ipv6hdr ipv6;
-	} outer; /* the header about to be written: an outer one, or that of an answer */
-	struct icmp_answer answer; /* send/reject.h */
-	struct icmp_scratch icmp;
-	struct dsr_scratch dsr;
-	struct flow_pair pair; /* the flow of the packet, known or being created */
-	__u8 due;              /* enum flow_due */
-	struct claim_scratch claim;
-	struct flow_pair ended;          /* flow/end.h: the flow being removed */
+	} outer; /* its new header: of an answer (send/reject.h), or around it (dsr/) */
+	struct icmp_answer answer; /* send/reject.h, send/transit.h, dsr/error.h */
+
+	/* The packet that it quotes or carries, until the program ends. */
+	struct icmp_scratch icmp; /* send/icmp.h, dsr/error.h */
+	struct dsr_scratch dsr;   /* dsr/; `is_sending` is false between packets */
+
+	/*
+	 * The flow that the packet, or the one it carries, belongs to or opens: until the work that
+	 * is due has been done. Found by flow/original.h, flow/reply.h, flow/direct_flow.h and
+	 * dsr/, which fill in the half that they find; made by flow/create.h and flow/claim.h,
+	 * which fill in both. flow/follow.h and dsr/flow_state.h keep its state.
+	 */
+	struct flow_pair pair;
+	__u8 due; /* enum flow_due: set by those who find the flow, done by flow/deferred.h */
+
+	/* What the flow tables' functions work with: dead after the function that filled it. */
+	struct claim_scratch claim;      /* flow/claim.h; `is_from_node`: its callers */
+	struct flow_pair ended;          /* flow/end.h and its callers: the flow being removed */
 	struct confirmed_flow confirmed; /* flow/confirm.h: the value for `flows` */
 	struct flow_check check;         /* flow/sweep.h: one entry of `flow_checks` */
 	struct flow_key peer_key;        /* flow/flow.h, flow/follow.h: of the other half */

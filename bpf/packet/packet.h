@@ -112,15 +112,6 @@ struct icmp_header {
 	__be32 rest;
 };
 
-/* An ICMP answer of this node to a packet. */
-struct icmp_answer {
-	__u8 type;
-	__u8 code;
-	__u16 quoted; /* how many bytes of the transport header */
-	__be32 rest;
-	struct ip_addr from;
-};
-
 struct vlan_header {
 	__be16 tci;
 	__be16 protocol;
