@@ -176,7 +176,7 @@ static __noinline bool to_backend(struct __sk_buff *skb, struct packet *packet,
 	has_flows = address_may_have_flows(address);
 	if (!has_flows && proto_has_handshake(packet->proto))
 		return false;
-	if (packet_read_ports_apart(skb, packet) || packet->fragment == FRAGMENT_LATER ||
+	if (packet_read_ports_noinline(skb, packet) || packet->fragment == FRAGMENT_LATER ||
 	    !proto_has_ports(packet->proto))
 		return false;
 	entry = has_flows ? direct_flow(packet, address, &scratch->pair, &is_confirmed) : NULL;
@@ -225,7 +225,7 @@ static __noinline enum verdict to_node(struct __sk_buff *skb, struct packet *pac
 	may_be_reply = backend_may_have_flows(&packet->src);
 	if (!may_be_reply && !(address->flags & ADDRESS_VIP))
 		return VERDICT_NEXT;
-	if (packet_read_ports_apart(skb, packet))
+	if (packet_read_ports_noinline(skb, packet))
 		return VERDICT_NEXT;
 	if (!proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
@@ -250,7 +250,7 @@ static __noinline enum verdict from_own_vip(struct __sk_buff *skb, struct packet
 	int err;
 
 	if (!scratch || packet_is_translated(skb) || !vip_needs_node_address(packet, hook) ||
-	    packet_read_ports_apart(skb, packet) || !proto_has_ports(packet->proto))
+	    packet_read_ports_noinline(skb, packet) || !proto_has_ports(packet->proto))
 		return VERDICT_NEXT;
 	flow = &scratch->pair.original;
 	entry = original_find(packet, &scratch->pair, &is_confirmed);
@@ -346,7 +346,7 @@ static __always_inline enum verdict egress(struct __sk_buff *skb, struct packet 
 			return verdict;
 	}
 	if (address && has_node_ports(address))
-		own_reply_record(skb, packet);
+		own_reply_note(skb, packet);
 	/*
 	 * Only the node's own packets have not passed an ingress hook yet. Packets of a guest with
 	 * an address of its own on this link (macvlan) are not the node's, nor is a translated

@@ -55,7 +55,7 @@ static __always_inline bool tuple_may_be_taken(const struct flow_pair *pair,
  * enters `flows` before it leaves `new_flows`, and only after that can this insertion succeed:
  * hence the second look into `flows` afterwards.
  */
-static __always_inline enum claim tuple_enter(const struct flow_pair *pair)
+static __always_inline enum claim tuple_insert(const struct flow_pair *pair)
 {
 	const struct flow_key *key = &pair->reply_key;
 	int err = bpf_map_update_elem(&new_flows, key, &pair->reply, BPF_NOEXIST);
@@ -84,7 +84,7 @@ static __always_inline enum claim tuple_take_over(struct scratch *scratch, bool 
 		flow_pair_of_reply(&scratch->ended, &scratch->pair.reply_key,
 				   &scratch->claim.holder);
 		(void)flow_end_held(FLOW_LEAVES_NOTHING);
-		claim = tuple_enter(&scratch->pair);
+		claim = tuple_insert(&scratch->pair);
 	}
 	tuple_lock_release(lock);
 	return claim;
@@ -100,7 +100,7 @@ __noinline enum claim flow_claim_reply(__u32 displaces)
 		return CLAIM_TAKEN;
 	scratch->pair.reply.check = flow_check_of(&scratch->pair.reply_key);
 	if (!bpf_map_lookup_elem(&flows, &scratch->pair.reply_key)) {
-		claim = tuple_enter(&scratch->pair);
+		claim = tuple_insert(&scratch->pair);
 		if (claim != CLAIM_TAKEN)
 			return claim;
 	}

@@ -40,7 +40,7 @@ static __always_inline enum flow_move flow_insert_original(struct scratch *scrat
 	scratch->confirmed.ticket = bpf_get_prandom_u32();
 	flow_count_confirmed(&scratch->pair.original_key, &scratch->pair.reply_key, 1);
 	move = flow_insert_confirmed(scratch, &scratch->pair.original_key, &scratch->pair.original);
-	if (move == FLOW_MOVED && flow_check_enter(scratch, scratch->confirmed.ticket))
+	if (move == FLOW_MOVED && flow_check_enqueue(scratch, scratch->confirmed.ticket))
 		return FLOW_MOVED;
 	if (move != FLOW_MOVED || !bpf_map_delete_elem(&flows, &scratch->pair.original_key))
 		flow_count_confirmed(&scratch->pair.original_key, &scratch->pair.reply_key, -1);
@@ -48,7 +48,7 @@ static __always_inline enum flow_move flow_insert_original(struct scratch *scrat
 }
 
 /* Table full: counts it and reclaims a few expired entries; the flow stays unconfirmed. */
-static __always_inline void flow_find_full(void)
+static __always_inline void flow_make_room(void)
 {
 	counter_add(COUNTER_FLOWS_FULL, 0);
 	flow_sweep_some(CHECKS_FOR_ROOM);
@@ -60,7 +60,7 @@ static __always_inline enum flow_move flow_move(struct scratch *scratch, struct 
 	enum flow_move move;
 
 	/* Another CPU may have removed it since it was looked up. */
-	if (!flow_stands_in(&new_flows, &scratch->pair.original_key, &scratch->pair.original))
+	if (!flow_is_in_table(&new_flows, &scratch->pair.original_key, &scratch->pair.original))
 		return FLOW_MOVE_LATE;
 	if (!(scratch->pair.original.flags & FLOW_DSR)) {
 		move = flow_insert_confirmed(scratch, &scratch->pair.reply_key,
@@ -94,7 +94,7 @@ static __noinline int flow_confirm(struct scratch *scratch)
 
 	flow_pair_complete(&scratch->pair);
 	if (!flow_check_has_room()) {
-		flow_find_full();
+		flow_make_room();
 		return 0;
 	}
 	lock = tuple_lock_of(&scratch->pair.reply_key);
@@ -108,6 +108,6 @@ static __noinline int flow_confirm(struct scratch *scratch)
 	move = flow_move(scratch, lock);
 	tuple_lock_release(lock);
 	if (move == FLOW_MOVE_NO_ROOM)
-		flow_find_full();
+		flow_make_room();
 	return 0;
 }

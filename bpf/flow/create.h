@@ -134,7 +134,7 @@ static __noinline int flow_choose_source(void *ctx, const struct packet *packet,
 }
 
 /* Another CPU has just created the same flow: uses that one. */
-static __always_inline int flow_enter_lost(struct flow_pair *pair)
+static __always_inline int flow_use_existing(struct flow_pair *pair)
 {
 	bool is_confirmed;
 
@@ -149,7 +149,7 @@ static __always_inline int flow_enter_lost(struct flow_pair *pair)
  * Inserts the flow into `new_flows`: both halves, or only the original half if it uses direct
  * server return. Returns 0 or -enum counter_reason.
  */
-static __noinline int flow_enter(void *ctx, struct scratch *scratch, bool keeps_port)
+static __noinline int flow_insert(void *ctx, struct scratch *scratch, bool keeps_port)
 {
 	__u32 until_s;
 	int err;
@@ -173,14 +173,14 @@ static __noinline int flow_enter(void *ctx, struct scratch *scratch, bool keeps_
 	err = bpf_map_update_elem(&new_flows, &scratch->pair.original_key, &scratch->pair.original,
 				  BPF_NOEXIST);
 	if (err == -EEXIST)
-		return flow_enter_lost(&scratch->pair);
+		return flow_use_existing(&scratch->pair);
 	return err ? -COUNTER_DROP_NEW_FLOWS : 0;
 }
 
 /* Creates the flow that scratch->pair describes, to a backend of a service port. */
 static __always_inline int flow_open(void *ctx, const struct hook *hook, struct scratch *scratch)
 {
-	int err = flow_enter(ctx, scratch, true);
+	int err = flow_insert(ctx, scratch, true);
 
 	if (err == -COUNTER_DROP_NO_PORT_FREE)
 		exhausted_record(scratch->decision.choice.service);

@@ -20,7 +20,7 @@ static __always_inline int flow_change_port(void *ctx, struct scratch *scratch)
 	source = address_lookup(&scratch->pair.original.new_src);
 	scratch->claim.is_from_node = source && source->flags & ADDRESS_NODE;
 	counter_add(COUNTER_TUPLE_CHANGED, 0);
-	return flow_enter(ctx, scratch, false);
+	return flow_insert(ctx, scratch, false);
 }
 
 /* Does the work on the flow that was deferred while its packet was handled. */

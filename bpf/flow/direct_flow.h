@@ -49,7 +49,7 @@ static __noinline int direct_open(struct __sk_buff *skb, const struct packet *pa
 	scratch->claim.is_from_node = source && source->flags & ADDRESS_NODE;
 	address_expect_direct_flows(&packet->dst,
 				    flow->last_use_s + flow_timeout_s(packet->proto, FLOW_NEW));
-	return flow_enter(skb, scratch, false);
+	return flow_insert(skb, scratch, false);
 }
 
 /*

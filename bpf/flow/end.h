@@ -13,8 +13,8 @@ enum flow_remains {
 };
 
 /* True if the table has this half under its key, and not another flow's. */
-static __always_inline bool flow_stands_in(void *table, const struct flow_key *key,
-					   const struct flow *flow)
+static __always_inline bool flow_is_in_table(void *table, const struct flow_key *key,
+					     const struct flow *flow)
 {
 	const struct flow *found = bpf_map_lookup_elem(table, key);
 
@@ -25,7 +25,7 @@ static __always_inline bool flow_stands_in(void *table, const struct flow_key *k
 static __always_inline bool flow_delete_half(void *table, const struct flow_key *key,
 					     const struct flow *flow)
 {
-	return flow_stands_in(table, key, flow) && !bpf_map_delete_elem(table, key);
+	return flow_is_in_table(table, key, flow) && !bpf_map_delete_elem(table, key);
 }
 
 /*

@@ -27,7 +27,7 @@
 /*
  * A datagram leaves from a NodePort of the node and has no flow: its replies belong to the stack.
  */
-static __noinline int own_reply_expect(const struct packet *packet)
+static __noinline int own_reply_insert(const struct packet *packet)
 {
 	struct scratch *scratch = scratch_get();
 	__u32 now_s = now_seconds(), *last_use_s;
@@ -104,12 +104,12 @@ static __noinline bool is_own_reply(void *ctx, const struct packet *packet,
  * Handles a packet that leaves from an address of the node with frontends: the node's own, or one
  * that the node masquerades, unless it belongs to a flow. Records a datagram from a NodePort.
  */
-static __always_inline void own_reply_record(struct __sk_buff *skb, struct packet *packet)
+static __always_inline void own_reply_note(struct __sk_buff *skb, struct packet *packet)
 {
 	if (packet->proto != IPPROTO_UDP && !proto_is_extension(packet->proto))
 		return;
-	if (packet_is_translated(skb) || packet_read_ports_apart(skb, packet))
+	if (packet_is_translated(skb) || packet_read_ports_noinline(skb, packet))
 		return;
 	if (packet->proto == IPPROTO_UDP && node_port_is_marked(packet->src_port))
-		(void)own_reply_expect(packet);
+		(void)own_reply_insert(packet);
 }

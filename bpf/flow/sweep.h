@@ -126,7 +126,7 @@ static __always_inline bool flow_check_has_room(void)
  * Queues the flow of scratch->pair.original_key, just confirmed with this ticket. Returns false if
  * that is impossible.
  */
-static __always_inline bool flow_check_enter(struct scratch *scratch, __u32 ticket)
+static __always_inline bool flow_check_enqueue(struct scratch *scratch, __u32 ticket)
 {
 	struct flow_sweeper *sweeper = flow_sweeper_get();
 

@@ -20,7 +20,7 @@ static __always_inline int packet_read_ports(struct __sk_buff *skb, struct packe
 }
 
 /* Out-of-line copy for the cold callers: saves stack at the price of a call. */
-static __noinline int packet_read_ports_apart(struct __sk_buff *skb, struct packet *packet)
+static __noinline int packet_read_ports_noinline(struct __sk_buff *skb, struct packet *packet)
 {
 	return packet_read_ports(skb, packet);
 }
