@@ -2,38 +2,16 @@
 #pragma once
 
 /*
- * Creation of flows: chooses the backend, and the source address that the backend will see.
+ * Creation of flows to a backend that has been chosen: which source address the backend will see,
+ * and the flow's entries in `new_flows`.
  */
 
 #include "fairlead/atomic.h"
-#include "service/client.h"
 #include "flow/claim.h"
 #include "flow/dsr_choice.h"
 #include "flow/follow.h"
 #include "route/route.h"
 #include "service/address_kind.h"
-#include "service/select.h"
-
-/*
- * Decides on a packet that opens a flow to a frontend: checks the source ranges, finds out where
- * the client is and selects a backend. Every hook decides by this function. Returns 0 or -enum
- * counter_reason.
- */
-static __noinline int flow_decide(const struct packet *packet, const struct hook *hook,
-				  const struct frontend_target *target,
-				  struct decision *ret_decision)
-{
-	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
-
-	ret_decision->target = *target;
-	if (!source_is_allowed(&packet->src, target))
-		return -COUNTER_DROP_SOURCE_RANGE;
-	if (!packet_opens(packet))
-		return -COUNTER_REJECT_NO_FLOW;
-	(void)client_find(packet, hook, &ret_decision->place);
-	return service_select(&client, &ret_decision->target, ret_decision->place.is_near,
-			      &ret_decision->choice);
-}
 
 /* Records for the operator that flows of a service port find no free source port. */
 static __always_inline void exhausted_record(__u32 service)

@@ -11,6 +11,7 @@
 #include "flow/end.h"
 #include "flow/follow.h"
 #include "flow/own_ports.h"
+#include "service/client.h"
 #include "service/select.h"
 #include "verdict.h"
 
@@ -137,6 +138,27 @@ static __noinline bool original_end(const struct scratch *scratch, enum flow_use
 }
 
 /*
+ * Chooses the backend of a packet that opens a flow to a frontend: checks the source ranges, finds
+ * out where the client is, and lets service_select() choose (service/select.h). Every hook that
+ * sees packets chooses by this function. Returns 0 or -enum counter_reason.
+ */
+static __noinline int original_choose_backend(const struct packet *packet, const struct hook *hook,
+					      const struct frontend_target *target,
+					      struct decision *ret_decision)
+{
+	struct client client = {.addr = packet->src, .kind = AFFINITY_ADDRESS};
+
+	ret_decision->target = *target;
+	if (!source_is_allowed(&packet->src, target))
+		return -COUNTER_DROP_SOURCE_RANGE;
+	if (!packet_opens(packet))
+		return -COUNTER_REJECT_NO_FLOW;
+	(void)client_find(packet, hook, &ret_decision->place);
+	return service_select(&client, &ret_decision->target, ret_decision->place.is_near,
+			      &ret_decision->choice);
+}
+
+/*
  * Decides whether a client's packet, which has no flow to follow, opens one. Returns
  * VERDICT_OPEN_FLOW if so: the choice is in scratch->decision; VERDICT_NO_FRONTEND if the address
  * does not serve this port; VERDICT_NEXT if the packet is the stack's.
@@ -154,7 +176,7 @@ static __always_inline enum verdict original_decide(void *ctx, const struct pack
 		return VERDICT_NO_FRONTEND;
 	if (address->flags & ADDRESS_NODE && is_own_reply(ctx, packet, &scratch->own_reply_key))
 		return VERDICT_NEXT;
-	err = flow_decide(packet, hook, target, &scratch->decision);
+	err = original_choose_backend(packet, hook, target, &scratch->decision);
 	if (err)
 		return verdict_of(err);
 	if (address->flags & ADDRESS_NODE)
