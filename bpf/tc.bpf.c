@@ -8,8 +8,10 @@
  *           Unknown: leave the packet alone; most packets end here. The same goes for packets that
  *           the stack would not accept.
  *           A VIP: the packet belongs to a flow, opens one, is an echo request to answer, or is
- *           refused.
- *           An address of this node: it may be the reply to a process of the node.
+ *           refused. If it opens one: to_vip() -> original_follow_or_open() -> original_open(),
+ *           which has the backend chosen (flow/original.h, service/select.h).
+ *           An address of this node: the packet is a reply to a process of the node, is for a
+ *           NodePort and handled like one to a VIP, or is the node's own business.
  *           A backend: its client talks to it directly; remove a flow that would interfere. Or
  *           another node has encapsulated a client's packet for it: unwrap the packet, which
  *           belongs to a flow.
@@ -58,7 +60,11 @@ static __always_inline enum verdict to_unknown_port(const struct packet *packet,
 		       : VERDICT_NEXT;
 }
 
-/* Handles a packet to a VIP that has no usable flow: the packet opens one, or is refused. */
+/*
+ * Handles a packet to a VIP that has no usable flow: the packet opens one, or is refused.
+ * original_decide() (flow/original.h) chooses the backend, flow_create() (flow/create.h) the source
+ * that the backend sees.
+ */
 static __noinline enum verdict original_open(struct __sk_buff *skb, const struct packet *packet,
 					     const struct address_info *address,
 					     const struct hook *hook, struct scratch *scratch)
@@ -103,11 +109,12 @@ static __noinline enum verdict hairpin_reply(struct __sk_buff *skb, const struct
 /*
  * Handles a packet to a VIP. If it has a flow, it follows that flow, gets another backend, or is
  * refused. If it has none, it may be the reply of a hairpin's backend, which sees the VIP as its
- * client; otherwise it opens a flow.
+ * client; otherwise it opens a flow: original_open().
  */
-static __always_inline enum verdict original(struct __sk_buff *skb, const struct packet *packet,
-					     const struct address_info *address,
-					     const struct hook *hook)
+static __always_inline enum verdict original_follow_or_open(struct __sk_buff *skb,
+							    const struct packet *packet,
+							    const struct address_info *address,
+							    const struct hook *hook)
 {
 	struct scratch *scratch = scratch_get();
 	struct flow *entry, *flow;
@@ -142,7 +149,7 @@ static __always_inline enum verdict original(struct __sk_buff *skb, const struct
 	return original_open(skb, packet, address, hook, scratch);
 }
 
-/* Handles every packet whose destination is a VIP. */
+/* Handles every packet whose destination is a VIP, or a NodePort's address and no reply. */
 static __always_inline enum verdict to_vip(struct __sk_buff *skb, struct packet *packet,
 					   const struct address_info *address,
 					   const struct hook *hook)
@@ -156,7 +163,7 @@ static __always_inline enum verdict to_vip(struct __sk_buff *skb, struct packet 
 	if (packet_is_icmp(packet))
 		return icmp_to_vip(skb, packet, address, hook);
 	if (proto_has_ports(packet->proto))
-		return original(skb, packet, address, hook);
+		return original_follow_or_open(skb, packet, address, hook);
 	return is_ours ? verdict_give_up(COUNTER_REJECT_PROTOCOL) : VERDICT_NEXT;
 }
 

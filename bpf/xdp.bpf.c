@@ -32,7 +32,10 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-/* Handles a packet that has no usable flow: it opens one, or is left to TC to answer. */
+/*
+ * Handles a packet that has no usable flow: it opens one, or is left to TC to answer.
+ * original_decide() chooses the backend (flow/original.h).
+ */
 static __noinline enum verdict original_open(struct xdp_md *xdp, const struct packet *packet,
 					     const struct address_info *address,
 					     const struct hook *hook, struct scratch *scratch)
@@ -67,10 +70,11 @@ static __noinline enum verdict reply(struct xdp_md *xdp, const struct packet *pa
 	return flow ? frame_forward(xdp, packet, flow, hook) : VERDICT_ASK_VIP;
 }
 
-/* Handles a packet to a VIP: it follows its flow, or opens one. */
-static __always_inline enum verdict original(struct xdp_md *xdp, const struct packet *packet,
-					     const struct address_info *address,
-					     const struct hook *hook)
+/* Handles a packet to a VIP: it follows its flow, or opens one (original_open()). */
+static __always_inline enum verdict original_follow_or_open(struct xdp_md *xdp,
+							    const struct packet *packet,
+							    const struct address_info *address,
+							    const struct hook *hook)
 {
 	struct scratch *scratch = scratch_get();
 	struct flow *entry, *flow;
@@ -118,7 +122,7 @@ static __always_inline enum verdict to_vip(struct xdp_md *xdp, const struct pack
 		if (!is_for_node_port(packet, address))
 			return VERDICT_NEXT;
 	}
-	return original(xdp, packet, address, hook);
+	return original_follow_or_open(xdp, packet, address, hook);
 }
 
 static __always_inline enum verdict ingress(struct xdp_md *xdp, const struct frame *frame,

@@ -159,9 +159,10 @@ static __noinline int original_choose_backend(const struct packet *packet, const
 }
 
 /*
- * Decides whether a client's packet, which has no flow to follow, opens one. Returns
- * VERDICT_OPEN_FLOW if so: the choice is in scratch->decision; VERDICT_NO_FRONTEND if the address
- * does not serve this port; VERDICT_NEXT if the packet is the stack's.
+ * Decides whether a client's packet, which has no flow to follow, opens one, and if so to which
+ * backend. Returns VERDICT_OPEN_FLOW then: the choice is in scratch->decision, for flow/create.h;
+ * VERDICT_NO_FRONTEND if the address does not serve this port; VERDICT_NEXT if the packet is the
+ * stack's.
  */
 static __always_inline enum verdict original_decide(void *ctx, const struct packet *packet,
 						    const struct address_info *address,
