@@ -49,9 +49,11 @@ int fl_sweep_start(struct __sk_buff *skb)
 	/* -EBUSY: an earlier agent has initialised it. */
 	(void)bpf_timer_init(&sweeper->timer, &flow_sweeper, 1 /* CLOCK_MONOTONIC */);
 	err = bpf_timer_set_callback(&sweeper->timer, flow_sweep);
-	if (!err)
-		err = bpf_timer_start(&sweeper->timer, NSEC_PER_MSEC, 0);
-	if (!err)
-		sweeper->has_timer = 1;
-	return err;
+	if (err)
+		return err;
+	err = bpf_timer_start(&sweeper->timer, NSEC_PER_MSEC, 0);
+	if (err)
+		return err;
+	sweeper->has_timer = 1;
+	return 0;
 }

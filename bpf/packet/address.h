@@ -10,6 +10,10 @@
 #include "fairlead/atomic.h"
 #include "maps.h"
 
+/* The families in the kernel's structs; <sys/socket.h>, which has them, needs a C library. */
+#define AF_INET  2
+#define AF_INET6 10
+
 #define MAPPED_PREFIX_WORD ((__u32)bpf_htonl(0xffff)) /* third word of ::ffff:a.b.c.d */
 
 static __always_inline __u32 *address_words(struct ip_addr *addr)

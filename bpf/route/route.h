@@ -32,11 +32,11 @@ static __always_inline int route_ask(void *ctx, const struct packet *packet,
 		fib->dport = rewrite->dst_port;
 	}
 	if (packet->family == FAMILY_IPV4) {
-		fib->family = 2; /* AF_INET */
+		fib->family = AF_INET;
 		fib->ipv4_src = address_ipv4(&rewrite->src);
 		fib->ipv4_dst = address_ipv4(&rewrite->dst);
 	} else {
-		fib->family = 10; /* AF_INET6 */
+		fib->family = AF_INET6;
 		__builtin_memcpy(fib->ipv6_src, rewrite->src.bytes, sizeof(fib->ipv6_src));
 		__builtin_memcpy(fib->ipv6_dst, rewrite->dst.bytes, sizeof(fib->ipv6_dst));
 	}

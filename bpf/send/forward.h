@@ -114,13 +114,6 @@ static __always_inline enum verdict route_send(struct __sk_buff *skb, struct rou
 						   sizeof(route->next.next_hop), 0));
 }
 
-/* False if the link that the client's packets leave by has no link-layer header. */
-static __always_inline bool flow_has_mac(const struct flow *flow)
-{
-	return flow->mac[0] | flow->mac[1] | flow->mac[2] | flow->mac[3] | flow->mac[4] |
-	       flow->mac[5];
-}
-
 /*
  * Delivers a reply to a process of this node as if it had arrived by the link that the process's
  * own packets leave by, because there the reverse path filter expects the frontend. A VLAN tag
@@ -136,7 +129,8 @@ forward_to_local_client(struct __sk_buff *skb, const struct flow *flow, const st
 		return verdict_of(err);
 	if (flow->ifindex == hook->ifindex && !hook->is_egress)
 		return VERDICT_DONE;
-	if (hook->link_header_size || flow_has_mac(flow)) {
+	/* The flow has no MAC if the link of the process's packets has no link-layer header. */
+	if (hook->link_header_size || !mac_is_zero(flow->mac)) {
 		if (!hook->link_header_size && packet_add_link_header(skb))
 			return verdict_give_up(COUNTER_DROP_REWRITE);
 		if (bpf_skb_store_bytes(skb, 0, flow->mac, sizeof(flow->mac), 0))

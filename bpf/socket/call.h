@@ -15,8 +15,6 @@
 #include "fairlead/atomic.h"
 #include "maps.h"
 
-#define AF_INET6 10
-
 #define LOOPBACK_IPV4 ((__u32)bpf_htonl(0x7f000001))
 #define LOOPBACK_IPV6 ((__u32)bpf_htonl(1)) /* the last word of ::1 */
 
