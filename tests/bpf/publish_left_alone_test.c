@@ -105,7 +105,7 @@ static void test_restart(void **state)
 	then_address(fixture, VIP, ADDRESS_EXTERNAL);
 	assert_int_equal(when_left_alone(fixture, "stays", VIP, VIP6), 0);
 	then_address(fixture, "10.96.0.2", ADDRESS_EXTERNAL);
-	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	publisher_remove_unclaimed(fixture->publisher);
 	when_settled(fixture);
 	then_address(fixture, VIP, ADDRESS_EXTERNAL);
 	then_address(fixture, VIP6, ADDRESS_EXTERNAL);
@@ -122,7 +122,7 @@ static void test_restart_after_a_change(void **state)
 	assert_int_equal(when_left_alone(fixture, "web", VIP, VIP6), 0);
 	when_restarted(fixture);
 	assert_int_equal(when_service(fixture, "web", VIP, "1 2"), 0);
-	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	publisher_remove_unclaimed(fixture->publisher);
 	then_address(fixture, VIP, ADDRESS_CLUSTER_IP);
 	when_settled(fixture);
 	then_address(fixture, VIP6, 0);

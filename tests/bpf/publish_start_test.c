@@ -40,7 +40,7 @@ static void test_restart_writes_nothing(void **state)
 		before = dump_of(fixture);
 		when_restarted(fixture);
 	}
-	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	publisher_remove_unclaimed(fixture->publisher);
 	when_settled(fixture);
 
 	then_unchanged(fixture, &before);
@@ -67,7 +67,7 @@ static void test_nothing_is_removed_before_it_is_known_to_be_gone(void **state)
 	then_served(fixture, "10.96.0.2", "2");
 	assert_int_equal(reason_of(fixture, "other").reason, UNPROGRAMMED_HEADLESS);
 
-	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	publisher_remove_unclaimed(fixture->publisher);
 	assert_int_equal(service_id_of(fixture, "10.96.0.2", IPPROTO_TCP), 0);
 	assert_int_equal(reason_of(fixture, "other").reason, 0);
 	then_served(fixture, "10.96.0.1", "1");
@@ -139,7 +139,7 @@ static void test_crash_repair(void **state)
 
 	when_started(fixture);
 	assert_int_equal(when_service(fixture, "web", "10.96.0.1", "1 2"), 0);
-	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	publisher_remove_unclaimed(fixture->publisher);
 	when_settled(fixture);
 
 	then_served(fixture, "10.96.0.1", "1 2");
@@ -281,7 +281,7 @@ static void test_garbage_of_every_kind(void **state)
 
 	assert_int_equal(when_started_with_log(fixture), 1);
 	when_eight_services(fixture);
-	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	publisher_remove_unclaimed(fixture->publisher);
 	when_settled(fixture);
 
 	for (uint32_t i = 1; i <= 8; i++) {

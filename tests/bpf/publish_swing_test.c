@@ -363,7 +363,7 @@ static void random_run(uint64_t seed)
 		if (random_next(&seed) % 200 == 0) {
 			when_restarted(fixture);
 			random_apply(fixture, last, is_there);
-			assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+			publisher_remove_unclaimed(fixture->publisher);
 		}
 	}
 	random_flows(fixture, &seed, true);

@@ -344,7 +344,7 @@ void agent_publish_first(struct agent *agent, uint64_t woken_ns)
 {
 	agent_publish_changed(agent, woken_ns);
 	model_each_failed(agent->model, failure_claim, agent);
-	(void)publisher_remove_unclaimed(agent->plane->publisher);
+	publisher_remove_unclaimed(agent->plane->publisher);
 	stale_sockets_collect(agent->plane->stale_sockets);
 	reclaim_retired(agent);
 }

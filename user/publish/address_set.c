@@ -182,6 +182,11 @@ void address_set_drop_unused(struct address_set *set, uint32_t index)
 		address_remove(set, index);
 }
 
+void address_set_release_id(struct address_set *set, uint32_t index)
+{
+	id_pool_free(&set->ids, index);
+}
+
 void address_set_count_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind,
 				int change)
 {

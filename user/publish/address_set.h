@@ -72,6 +72,9 @@ int address_set_sync(struct address_set *set, uint32_t index);
 /* Undoes address_set_get_or_add, if the address has no user. */
 void address_set_drop_unused(struct address_set *set, uint32_t index);
 
+/* Frees the index of an address that is gone, when no program looks at it any more. */
+void address_set_release_id(struct address_set *set, uint32_t index);
+
 /* True while flows of the address may exist. */
 bool address_set_has_flows(const struct address_set *set, uint32_t index, uint64_t now_ns);
 

@@ -96,7 +96,7 @@ static int port_adopt_backends(struct publisher *publisher, struct port_record *
 
 		port->backends[i] = (struct port_backend){
 			.id = publisher->lists.slots[slot].backend,
-			.facts = is_cluster ? MEMBER_CLUSTER : MEMBER_LOCAL,
+			.facts = is_cluster ? FACT_CLUSTER : FACT_LOCAL_LIST,
 		};
 	}
 	port_backends_sort(port->backends, bound);
@@ -107,13 +107,8 @@ static int port_adopt_backends(struct publisher *publisher, struct port_record *
 			port->backends[count++] = port->backends[i];
 	}
 	port->backend_count = count;
-	for (uint32_t i = 0; i < count; i++) {
-		struct backend_record *record = &publisher->backends.records[port->backends[i].id];
-
-		record->known++;
-		record->members++;
-		backend_set_sync(&publisher->backends, port->backends[i].id);
-	}
+	for (uint32_t i = 0; i < count; i++)
+		backend_set_adopt_member(&publisher->backends, port->backends[i].id);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "base/lookup.h"
 #include "base/mapped_array.h"
 #include "fairlead/atomic.h"
+#include "publish/service_set.h"
 
 int backend_set_init(struct backend_set *set, const struct publisher_maps *maps,
 		     struct address_set *addresses, struct retirement *retirement,
@@ -168,7 +169,12 @@ static uint32_t far_after(const struct backend_set *set, uint32_t place, uint32_
 	return 0;
 }
 
-void backend_set_sync_far(struct backend_set *set, uint32_t id)
+/*
+ * Keeps a backend of another node in this one's place of `far_backends`, if there is any; to be
+ * called when this one was added, changed or removed. Packets of other nodes arrive by the links
+ * that lead to such backends. Logs.
+ */
+static void sync_far(struct backend_set *set, uint32_t id)
 {
 	bool is_ipv4 = address_is_ipv4(&set->entries[id].addr);
 	uint32_t place = id % FAR_BACKENDS + (is_ipv4 ? 0 : FAR_BACKENDS);
@@ -192,7 +198,7 @@ static void backend_remove(struct backend_set *set, uint32_t id)
 	id_index_remove(&set->index, hash_of(&entry->addr, entry->port, entry->proto), id);
 	STORE_RELEASE(entry->state, BACKEND_FREE);
 	set->records[id] = (struct backend_record){};
-	backend_set_sync_far(set, id);
+	sync_far(set, id);
 	set->addresses->records[address].backends--;
 	(void)address_set_sync(set->addresses, address);
 }
@@ -261,6 +267,47 @@ void backend_set_sync(struct backend_set *set, uint32_t id)
 	retire_when_idle(set->retirement, RETIRED_BACKEND, id, 0);
 }
 
+void backend_set_gain(struct backend_set *set, const struct service_set *services, uint32_t id,
+		      uint32_t facts, uint32_t service_id)
+{
+	struct backend_record *record = &set->records[id];
+	struct backend *entry = &set->entries[id];
+
+	record->known++;
+	record->leaving += (facts & FACT_TERMINATING) != 0;
+	record->members += (facts & FACT_MEMBER) != 0;
+	record->terminating = (facts & FACT_TERMINATING) != 0;
+	entry->flags = (facts & FACT_ON_THIS_NODE ? BACKEND_LOCAL : 0) |
+		       (facts & FACT_HAS_NODE ? BACKEND_ON_NODE : 0) |
+		       (entry->flags & BACKEND_UNUSED);
+	if (!service_set_is_in_use(services, entry->service))
+		entry->service = service_id;
+	sync_far(set, id);
+	backend_set_sync(set, id);
+}
+
+void backend_set_lose(struct backend_set *set, uint32_t id, uint32_t facts)
+{
+	struct backend_record *record = &set->records[id];
+
+	record->known--;
+	record->leaving -= (facts & FACT_TERMINATING) != 0;
+	record->members -= (facts & FACT_MEMBER) != 0;
+	backend_set_sync(set, id);
+}
+
+void backend_set_adopt_member(struct backend_set *set, uint32_t id)
+{
+	set->records[id].known++;
+	set->records[id].members++;
+	backend_set_sync(set, id);
+}
+
+int backend_set_sync_address(struct backend_set *set, uint32_t id)
+{
+	return address_set_sync(set->addresses, set->records[id].address);
+}
+
 bool backend_set_try_free(struct backend_set *set, uint32_t id, uint64_t now_ns)
 {
 	struct backend_record *record = &set->records[id];
@@ -289,6 +336,11 @@ bool backend_set_try_free(struct backend_set *set, uint32_t id, uint64_t now_ns)
 	return true;
 }
 
+void backend_set_release_id(struct backend_set *set, uint32_t id)
+{
+	id_pool_free(&set->ids, id);
+}
+
 /* False if the entry cannot be used. */
 static bool backend_adopt(struct backend_set *set, uint32_t id)
 {
@@ -303,7 +355,7 @@ static bool backend_adopt(struct backend_set *set, uint32_t id)
 		return false;
 	(void)id_pool_reserve(&set->ids, id);
 	backend_add(set, id, address);
-	backend_set_sync_far(set, id);
+	sync_far(set, id);
 	return true;
 }
 

@@ -3,8 +3,7 @@
 
 /*
  * Backends: ids, which are places in the map `backends`, and the state that follows from the counts
- * of the service ports that have the backend. The caller changes the counts and then has the state
- * follow them (backend_set_sync).
+ * of the service ports that have the backend.
  */
 
 #include <stdbool.h>
@@ -18,6 +17,16 @@
 #include "publish/publisher.h"
 #include "publish/retirement.h"
 #include "publish/shortage.h"
+
+/* What a service port's plan says of a backend. */
+enum backend_fact {
+	FACT_CLUSTER = 1U << 0,    /* in the list of the endpoints that policy Cluster may use */
+	FACT_LOCAL_LIST = 1U << 1, /* in the list for policy Local */
+	FACT_MEMBER = FACT_CLUSTER | FACT_LOCAL_LIST, /* neither: planned, but in no list */
+	FACT_TERMINATING = 1U << 2,
+	FACT_ON_THIS_NODE = 1U << 3,
+	FACT_HAS_NODE = 1U << 4, /* one of the cluster */
+};
 
 /* What user space knows about a backend, by its id. */
 struct backend_record {
@@ -53,6 +62,8 @@ struct backend_set {
 	struct shortage *shortage;
 };
 
+struct service_set;
+
 /* Returns 0 or a negative errno; backend_set_fini frees what was made in any case. */
 int backend_set_init(struct backend_set *set, const struct publisher_maps *maps,
 		     struct address_set *addresses, struct retirement *retirement,
@@ -65,7 +76,7 @@ uint32_t backend_set_find(const struct backend_set *set, const struct ip_addr *a
 
 /*
  * Finds or creates the backend. A new entry is complete, in state draining, but `addresses` does
- * not have its address before address_set_sync. Returns the id, or 0: there is no room.
+ * not have its address before backend_set_sync_address. Returns the id, or 0: there is no room.
  */
 uint32_t backend_set_get_or_add(struct backend_set *set, const struct planned_backend *planned,
 				__u8 proto);
@@ -73,21 +84,32 @@ uint32_t backend_set_get_or_add(struct backend_set *set, const struct planned_ba
 /* Undoes backend_set_get_or_add for a change that failed: no list has ever had the backend. */
 void backend_set_drop_unused(struct backend_set *set, uint32_t id);
 
-/* Writes the state that follows from the record's counts; a backend in no plan begins to leave. */
+/*
+ * Counts a service port that has the backend, by `facts` (enum backend_fact), or no longer, and
+ * writes the state that follows; a backend in no plan begins to leave. A backend whose own service
+ * port is gone gets this one. Gaining logs.
+ */
+void backend_set_gain(struct backend_set *set, const struct service_set *services, uint32_t id,
+		      uint32_t facts, uint32_t service_id);
+void backend_set_lose(struct backend_set *set, uint32_t id, uint32_t facts);
+
+/* Counts a service port of an earlier run that has the backend in a list. */
+void backend_set_adopt_member(struct backend_set *set, uint32_t id);
+
+/* Writes the state that follows from the counts, after the adoption of all service ports. */
 void backend_set_sync(struct backend_set *set, uint32_t id);
 
-/*
- * Keeps a backend of another node in this one's place of `far_backends`, if there is any; to be
- * called when this one was added, changed or removed. Packets of other nodes arrive by the links
- * that lead to such backends. Logs.
- */
-void backend_set_sync_far(struct backend_set *set, uint32_t id);
+/* Enters the backend's address into `addresses`. Returns 0 or a negative errno. */
+int backend_set_sync_address(struct backend_set *set, uint32_t id);
 
 /* Remembers that the service port no longer has the UDP backend. Logs. */
 void backend_set_add_departure(struct backend_set *set, uint32_t service, uint32_t id);
 
 /* Frees a backend that waits, if it may be freed. Returns true if its wait is over. */
 bool backend_set_try_free(struct backend_set *set, uint32_t id, uint64_t now_ns);
+
+/* Frees the id of a backend that is gone, when no program looks at it any more. */
+void backend_set_release_id(struct backend_set *set, uint32_t id);
 
 /*
  * Adopts all backends of an earlier run, clears the entries that cannot be used, and adds their

@@ -34,9 +34,11 @@ static void change_fini(const struct change *change)
 
 static uint32_t facts_of(const struct planned_backend *planned)
 {
-	return (planned->in_cluster ? MEMBER_CLUSTER : 0) | (planned->in_local ? MEMBER_LOCAL : 0) |
-	       (planned->terminating ? BACKEND_TERMINATING : 0) |
-	       (planned->is_local ? BACKEND_HERE : 0) | (planned->has_node ? BACKEND_SOMEWHERE : 0);
+	return (planned->in_cluster ? FACT_CLUSTER : 0) |
+	       (planned->in_local ? FACT_LOCAL_LIST : 0) |
+	       (planned->terminating ? FACT_TERMINATING : 0) |
+	       (planned->is_local ? FACT_ON_THIS_NODE : 0) |
+	       (planned->has_node ? FACT_HAS_NODE : 0);
 }
 
 /* Gets an id for each planned backend, and sorts them into the lists. */
@@ -63,9 +65,9 @@ static int change_add_backends(struct backend_set *set, const struct planned_por
 	for (uint32_t i = 0; i < change->count; i++) {
 		const struct port_backend *backend = &change->backends[i];
 
-		if (backend->facts & MEMBER_CLUSTER)
+		if (backend->facts & FACT_CLUSTER)
 			change->cluster[change->cluster_count++] = backend->id;
-		if (backend->facts & MEMBER_LOCAL)
+		if (backend->facts & FACT_LOCAL_LIST)
 			change->local[change->local_count++] = backend->id;
 	}
 	return 0;
@@ -119,10 +121,7 @@ static int change_prepare(struct publisher *publisher, struct port_record *port,
 		return err;
 	/* A backend's replies must be recognised before the first packet goes to it. */
 	for (uint32_t i = 0; i < change->count; i++) {
-		uint32_t id = change->backends[i].id;
-
-		err = address_set_sync(&publisher->addresses,
-				       publisher->backends.records[id].address);
+		err = backend_set_sync_address(&publisher->backends, change->backends[i].id);
 		if (err)
 			return err;
 	}
@@ -145,31 +144,6 @@ static void change_undo(struct publisher *publisher, struct port_record *port,
 		backend_set_drop_unused(&publisher->backends, change->backends[i].id);
 }
 
-/* Counts the backends of the change before a list shows them to programs. */
-static void change_count_new(struct publisher *publisher, const struct change *change,
-			     uint32_t service_id)
-{
-	struct backend_set *set = &publisher->backends;
-
-	for (uint32_t i = 0; i < change->count; i++) {
-		uint32_t id = change->backends[i].id, facts = change->backends[i].facts;
-		struct backend_record *record = &set->records[id];
-		struct backend *entry = &set->entries[id];
-
-		record->known++;
-		record->leaving += (facts & BACKEND_TERMINATING) != 0;
-		record->members += (facts & MEMBER_ANY) != 0;
-		record->terminating = (facts & BACKEND_TERMINATING) != 0;
-		entry->flags = (facts & BACKEND_HERE ? BACKEND_LOCAL : 0) |
-			       (facts & BACKEND_SOMEWHERE ? BACKEND_ON_NODE : 0) |
-			       (entry->flags & BACKEND_UNUSED);
-		if (!service_set_is_in_use(&publisher->services, entry->service))
-			entry->service = service_id;
-		backend_set_sync_far(set, id);
-		backend_set_sync(set, id);
-	}
-}
-
 /*
  * Uncounts the backends that a service port had before, whose lists are swung already; it may still
  * have some of them.
@@ -182,14 +156,9 @@ static void port_uncount_backends(struct publisher *publisher, uint32_t service_
 
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t id = backends[i].id;
-		struct backend_record *record = &set->records[id];
-		bool was_member = backends[i].facts & MEMBER_ANY;
 
-		record->known--;
-		record->leaving -= (backends[i].facts & BACKEND_TERMINATING) != 0;
-		record->members -= was_member;
-		backend_set_sync(set, id);
-		if (was_member && set->entries[id].proto == IPPROTO_UDP &&
+		backend_set_lose(set, id, backends[i].facts);
+		if (backends[i].facts & FACT_MEMBER && set->entries[id].proto == IPPROTO_UDP &&
 		    !slot_lists_serve(&publisher->lists, service, id))
 			backend_set_add_departure(set, service_id, id);
 	}
@@ -242,7 +211,10 @@ static bool change_commit(struct publisher *publisher, struct port_record *port,
 	if (!is_seen && before_count == change->count &&
 	    (!before_count || !memcmp(before, change->backends, before_count * sizeof(*before))))
 		return false;
-	change_count_new(publisher, change, port->id);
+	/* They count before a list shows them to programs. */
+	for (uint32_t i = 0; i < change->count; i++)
+		backend_set_gain(&publisher->backends, &publisher->services, change->backends[i].id,
+				 change->backends[i].facts, port->id);
 	if (is_seen)
 		change_swing(publisher, planned, port->id, change);
 	port->backends = change->count ? take_ptr(change->backends) : NULL;

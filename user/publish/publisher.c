@@ -301,7 +301,7 @@ void publisher_claim(struct publisher *publisher, const char *namespace_, const 
 		port->is_claimed = true;
 }
 
-int publisher_remove_unclaimed(struct publisher *publisher)
+void publisher_remove_unclaimed(struct publisher *publisher)
 {
 	struct port_record *port, *next_port;
 	struct service_record *service;
@@ -323,7 +323,6 @@ int publisher_remove_unclaimed(struct publisher *publisher)
 		service_set_drop_empty(&publisher->services, service);
 	}
 	taken_write_changed(publisher);
-	return 0;
 }
 
 void publisher_drain_taken(struct publisher *publisher, publisher_taken_fn fn, void *context)
@@ -364,7 +363,7 @@ static void retired_free(struct publisher *publisher, const struct retired *item
 						&publisher->services.entries[item->id]);
 		break;
 	case RETIRED_BACKEND:
-		id_pool_free(&publisher->backends.ids, item->id);
+		backend_set_release_id(&publisher->backends, item->id);
 		shortage_record_freed(shortage, FULL_BACKENDS);
 		break;
 	case RETIRED_SERVICE:
@@ -373,7 +372,7 @@ static void retired_free(struct publisher *publisher, const struct retired *item
 		shortage_record_freed(shortage, FULL_FRONTENDS);
 		break;
 	case RETIRED_ADDRESS:
-		id_pool_free(&publisher->addresses.ids, item->id);
+		address_set_release_id(&publisher->addresses, item->id);
 		shortage_record_freed(shortage, FULL_ADDRESSES);
 		break;
 	}

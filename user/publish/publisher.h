@@ -59,7 +59,7 @@ void publisher_claim(struct publisher *publisher, const char *namespace_, const 
  * To be called after the first complete read of the source: removes everything adopted that no plan
  * has claimed since publisher_open. Until then, nothing adopted is removed for lack of a plan.
  */
-int publisher_remove_unclaimed(struct publisher *publisher);
+void publisher_remove_unclaimed(struct publisher *publisher);
 
 /*
  * Makes `addrs` the addresses of the node's links: they get ADDRESS_NODE, all others lose it. What

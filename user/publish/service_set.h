@@ -16,17 +16,10 @@
 #include "publish/retirement.h"
 #include "publish/shortage.h"
 
-#define MEMBER_CLUSTER      (1U << 0)
-#define MEMBER_LOCAL        (1U << 1)
-#define MEMBER_ANY          (MEMBER_CLUSTER | MEMBER_LOCAL) /* neither: planned, but in no list */
-#define BACKEND_TERMINATING (1U << 2)
-#define BACKEND_HERE        (1U << 3)
-#define BACKEND_SOMEWHERE   (1U << 4) /* on a node of the cluster */
-
 /* A backend of a service port. */
 struct port_backend {
 	uint32_t id : 27;
-	uint32_t facts : 5; /* MEMBER_..., BACKEND_... */
+	uint32_t facts : 5; /* enum backend_fact */
 };
 
 /* Where a service port answers, or would answer if another did not hold the place. */
