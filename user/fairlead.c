@@ -10,6 +10,7 @@
 
 #include "agent/agent.h"
 #include "agent/node_cleanup.h"
+#include "base/text.h"
 #include "cli/cli.h"
 
 /* An unknown word that differs from a subcommand by at most so many letters counts as a typo. */
@@ -52,36 +53,6 @@ static const struct subcommand *subcommand_find(const char *name)
 	return NULL;
 }
 
-static unsigned int smallest(unsigned int a, unsigned int b, unsigned int c)
-{
-	unsigned int ab = a < b ? a : b;
-
-	return ab < c ? ab : c;
-}
-
-/* The number of letters to add, remove or replace to turn one word into the other (Levenshtein). */
-static unsigned int word_distance(const char *from, const char *to)
-{
-	unsigned int row[WORD_SIZE_MAX];
-	size_t length = strlen(to);
-
-	for (size_t column = 0; column <= length; column++)
-		row[column] = (unsigned int)column;
-	for (size_t line = 1; from[line - 1]; line++) {
-		unsigned int diagonal = row[0];
-
-		row[0] = (unsigned int)line;
-		for (size_t column = 1; column <= length; column++) {
-			unsigned int above = row[column];
-
-			row[column] = smallest(above + 1, row[column - 1] + 1,
-					       diagonal + (from[line - 1] != to[column - 1]));
-			diagonal = above;
-		}
-	}
-	return row[length];
-}
-
 static const struct subcommand *subcommand_guess(const char *name)
 {
 	const struct subcommand *best = NULL;
@@ -89,7 +60,7 @@ static const struct subcommand *subcommand_guess(const char *name)
 
 	for (size_t i = 0; i < SUBCOMMAND_COUNT; i++) {
 		const char *candidate = subcommands[i].name;
-		unsigned int distance = word_distance(name, candidate);
+		unsigned int distance = text_distance(name, candidate);
 
 		if (*name && !strncmp(name, candidate, strlen(name)))
 			distance = 1;

@@ -108,6 +108,11 @@ static void what_a_terminal_would_obey_is_made_harmless(void **state)
 		{"\xc2\x9b"
 		 "31m",
 		 "??31m"},
+		{"overlong \xe0\x80\x80", "overlong ???"},
+		{"overlong \xf0\x80\x80\x80", "overlong ????"},
+		{"surrogate \xed\xa0\x80", "surrogate ???"},
+		{"too large \xf4\x90\x80\x80", "too large ????"},
+		{"\xed\x9f\xbf\xf4\x8f\xbf\xbf", "\xed\x9f\xbf\xf4\x8f\xbf\xbf"},
 		{"", ""},
 	};
 

@@ -10,37 +10,52 @@
 #define MORE      ", ..."
 #define WORD_SIZE 64
 
-/* Length of the UTF-8 character at `text`; 0: it is invalid or unsafe. */
-static size_t utf8_length(const unsigned char *text)
+size_t utf8_length(const char *at, size_t size)
 {
-	size_t len = *text < 0x80                    ? 1
-		     : *text >= 0xc2 && *text < 0xe0 ? 2
-		     : (*text & 0xf0) == 0xe0        ? 3
-						     : 0;
+	const unsigned char *bytes = (const unsigned char *)at;
+	size_t length = !size             ? 0
+			: bytes[0] < 0x80 ? 1
+			: bytes[0] < 0xe0 ? 2
+			: bytes[0] < 0xf0 ? 3
+					  : 4;
 
-	if (*text >= 0xf0 && *text < 0xf5)
-		len = 4;
-	for (size_t i = 1; i < len; i++) {
-		if ((text[i] & 0xc0) != 0x80)
+	if (length > size || (length > 1 && (bytes[0] < 0xc2 || bytes[0] > 0xf4)))
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		if ((bytes[i] & 0xc0) != 0x80)
 			return 0;
 	}
-	/* C1 controls, which terminals treat as escape sequences. */
-	if (len == 2 && *text == 0xc2 && text[1] < 0xa0)
+	if (length > 2 &&
+	    ((bytes[0] == 0xe0 && bytes[1] < 0xa0) || (bytes[0] == 0xed && bytes[1] > 0x9f) ||
+	     (bytes[0] == 0xf0 && bytes[1] < 0x90) || (bytes[0] == 0xf4 && bytes[1] > 0x8f)))
 		return 0;
-	return len;
+	return length;
 }
 
 void text_make_printable(char *text)
 {
-	while (*text) {
-		size_t len = utf8_length((const unsigned char *)text);
+	for (size_t left = strlen(text), length; left; text += length, left -= length) {
+		/* C1 controls, U+0080 to U+009F, are escape sequences to terminals. */
+		bool is_c1 = text[0] == '\xc2' && (unsigned char)text[1] < 0xa0;
 
-		if (!len || (unsigned char)*text < ' ' || *text == '\177') {
+		length = utf8_length(text, left);
+		if (!length || is_c1 || (unsigned char)*text < ' ' || *text == '\177') {
 			*text = '?';
-			len = 1;
+			length = 1;
 		}
-		text += len;
 	}
+}
+
+const char *text_copy(const char *from, size_t from_size, char *buf, size_t size)
+{
+	size_t len = strnlen(from, from_size);
+
+	if (len >= size)
+		len = size - 1;
+	memcpy(buf, from, len);
+	buf[len] = '\0';
+	text_make_printable(buf);
+	return buf;
 }
 
 void text_make_plain(char *text)

@@ -7,10 +7,23 @@
 #include <stdint.h>
 
 /*
+ * The length of the UTF-8 character that the `size` bytes at `at` begin with; 0: it is cut off,
+ * overlong, a surrogate or no character at all.
+ */
+size_t utf8_length(const char *at, size_t size);
+
+/*
  * Makes text from maps safe for a terminal, in place: control characters and bytes that are not
  * UTF-8 become '?'. A link's name may contain any of them.
  */
 void text_make_printable(char *text);
+
+/*
+ * Copies the text of a fixed array of a map, which may lack its terminator and hold any bytes,
+ * makes the copy printable and returns it.
+ */
+#define text_of_array(array, buf) text_copy(array, sizeof(array), buf, sizeof(buf))
+const char *text_copy(const char *from, size_t from_size, char *buf, size_t size);
 
 /* Makes text from elsewhere fit for a log line, in place: all but printable ASCII becomes '?'. */
 void text_make_plain(char *text);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "cli/alloc.h"
 
 static int service_row_compare(const void *left, const void *right)

@@ -8,8 +8,8 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "cli/alloc.h"
-#include "words/words.h"
 
 /* The agent may keep publishing: after so many attempts, accept the last one. */
 #define READINGS_MAX 4

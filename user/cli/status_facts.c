@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/map.h"
+#include "base/text.h"
 #include "cli/alloc.h"
 #include "cli/snapshot.h"
 #include "link/hooks/other_instance.h"

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "decode/cjson.h"
 #include "decode/items.h"
 
@@ -65,26 +66,6 @@ static void scanner_skip_spaces(struct scanner *scanner)
 		scanner->at++;
 }
 
-/*
- * The length of the multi-byte UTF-8 sequence at `at`; 0 if it is invalid (overlong, a surrogate,
- * too large, truncated).
- */
-static size_t utf8_len(const unsigned char *at, const unsigned char *end)
-{
-	size_t len = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
-
-	if (at[0] < 0xc2 || at[0] > 0xf4 || (size_t)(end - at) < len)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if ((at[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
-	    (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 /* Skips a string; the scanner is on its opening quote. */
 static int scanner_skip_string(struct scanner *scanner)
 {
@@ -102,8 +83,7 @@ static int scanner_skip_string(struct scanner *scanner)
 		if (c == '\\')
 			len = 2;
 		else if (c >= 0x80)
-			len = utf8_len((const unsigned char *)scanner->at,
-				       (const unsigned char *)scanner->end);
+			len = utf8_length(scanner->at, (size_t)(scanner->end - scanner->at));
 		if (!len)
 			return scanner_fail(scanner, "a string is not UTF-8");
 		scanner->at += len;

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/map.h"
+#include "base/text.h"
 #include "decode/manifest_check.h"
 #include "metrics/flow_survey.h"
 #include "metrics/service_metrics.h"

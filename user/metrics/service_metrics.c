@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/map.h"
 #include "base/mapped_array.h"
+#include "base/text.h"
 #include "words/words.h"
 
 #define VERDICT_COUNT (VERDICT_DROP + 1)

@@ -309,15 +309,3 @@ const char *forwarding_word(__u32 forwarding)
 
 	return word_of(words, forwarding);
 }
-
-const char *text_copy(const char *from, size_t from_size, char *buf, size_t size)
-{
-	size_t len = strnlen(from, from_size);
-
-	if (len >= size)
-		len = size - 1;
-	memcpy(buf, from, len);
-	buf[len] = '\0';
-	text_make_printable(buf);
-	return buf;
-}

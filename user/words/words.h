@@ -75,10 +75,3 @@ struct degraded_words {
 
 /* The last entry has the bit 0. */
 extern const struct degraded_words degraded_words[];
-
-/*
- * Copies the text of a fixed array of a map, which may lack its terminator and hold any bytes,
- * makes the copy printable and returns it.
- */
-#define text_of_array(array, buf) text_copy(array, sizeof(array), buf, sizeof(buf))
-const char *text_copy(const char *from, size_t from_size, char *buf, size_t size);

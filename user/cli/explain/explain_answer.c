@@ -10,6 +10,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "words/words.h"
 #include "cli/alloc.h"
 

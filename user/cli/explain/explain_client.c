@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/map.h"
 #include "base/netns.h"
+#include "base/text.h"
 #include "words/words.h"
 #include "link/netlink/namespaces.h"
 

@@ -9,6 +9,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "words/words.h"
 #include "cli/explain/explain_steps.h"
 #include "cli/json.h"

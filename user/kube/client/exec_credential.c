@@ -126,7 +126,7 @@ static const char *status_problem(const cJSON *status)
 }
 
 /* Copies the string if there is one; false if memory is short. */
-static bool text_copy(const cJSON *status, const char *name, char **ret_copy)
+static bool text_dup(const cJSON *status, const char *name, char **ret_copy)
 {
 	const char *text = text_get(status, name);
 
@@ -141,9 +141,9 @@ static int status_read(const cJSON *status, struct kube_exec_result **ret_result
 		calloc(1, sizeof(*result));
 	const char *expires = text_get(status, "expirationTimestamp");
 
-	if (!result || !text_copy(status, "token", &result->token) ||
-	    !text_copy(status, "clientCertificateData", &result->cert_pem) ||
-	    !text_copy(status, "clientKeyData", &result->key_pem))
+	if (!result || !text_dup(status, "token", &result->token) ||
+	    !text_dup(status, "clientCertificateData", &result->cert_pem) ||
+	    !text_dup(status, "clientKeyData", &result->key_pem))
 		return -ENOMEM;
 	if (expires && !time_parse(expires, &result->expires_at)) {
 		*ret_why = "has printed an expirationTimestamp that is no time of RFC 3339";
