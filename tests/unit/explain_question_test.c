@@ -205,11 +205,10 @@ static void every_table_is_known_to_be_written_to_or_not(void **state)
 
 		for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++)
 			is_written |= !strcmp(bpf_map__name(map), written[i]);
-		if (is_written == table_is_shared(bpf_map__name(map)))
-			fail_msg(
-				"is the table %s written to by programs? explain_tables.c and this "
-				"test must say so",
-				bpf_map__name(map));
+		if (is_written == map_has_trait(bpf_map__name(map), MAP_IS_LOOKED_INTO))
+			fail_msg("is the table %s written to by programs? fairlead/maps.h and this "
+				 "test must say so",
+				 bpf_map__name(map));
 	}
 	tc_bpf__destroy(tc);
 }

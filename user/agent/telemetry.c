@@ -24,14 +24,11 @@ static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
 
 #define FAMILY_COUNT (sizeof(families) / sizeof(families[0]))
 
-static int telemetry_map(const char *name, void *context)
+static int telemetry_map(enum map_id id, void *context)
 {
 	const struct telemetry *telemetry = context;
-	const struct map_spec *entry = map_table_find(name);
 
-	if (!telemetry->plane || !entry)
-		return -1;
-	return datapath_map(telemetry->plane->datapath, (enum map_id)(entry - map_table));
+	return telemetry->plane ? datapath_map(telemetry->plane->datapath, id) : -1;
 }
 
 static bool telemetry_numbers(struct publisher_numbers *ret_numbers, void *context)

@@ -34,6 +34,13 @@ bool map_has_trait(const char *name, enum map_trait trait)
 	return spec && spec->traits & trait;
 }
 
+int pin_path(char path[PATH_MAX], const char *dir, const char *name)
+{
+	int len = snprintf(path, PATH_MAX, "%s/%s", dir, name);
+
+	return len < 0 || len >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
 uint32_t map_max_entries(int fd)
 {
 	struct bpf_map_info info = {};

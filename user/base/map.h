@@ -11,6 +11,7 @@
  * 64-bit word is seen half-written. All functions are silent.
  */
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,9 @@ const struct map_spec *map_table_find(const char *name);
 
 /* Also false for a map that is not pinned. */
 bool map_has_trait(const char *name, enum map_trait trait);
+
+/* Writes DIR/NAME into `path`. Returns 0 or -ENAMETOOLONG. */
+int pin_path(char path[PATH_MAX], const char *dir, const char *name);
 
 /* The number of entries that the map has room for; 0 if `fd` is not a map. */
 uint32_t map_max_entries(int fd);

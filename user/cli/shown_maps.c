@@ -40,8 +40,7 @@ static void pin_dir_explain(const char *pin_dir, int err)
 
 static void map_explain(const char *pin_dir, const char *path, int err)
 {
-	auto_cleanup(cleanup_free) char *services =
-		alloc_format("%s/%s", pin_dir, map_table[MAP_SERVICES].name);
+	auto_cleanup(cleanup_free) char *services = pinned_map_path(pin_dir, MAP_SERVICES);
 
 	if (err == -ENOENT && !access(services, F_OK))
 		complain("%s is missing: the datapath at %s is incomplete, or another version of "
@@ -53,37 +52,47 @@ static void map_explain(const char *pin_dir, const char *path, int err)
 		complain("cannot open the map %s: %s", path, strerror(-err));
 }
 
+char *pinned_map_path(const char *pin_dir, enum map_id id)
+{
+	return alloc_format("%s/%s", pin_dir, map_table[id].name);
+}
+
+int pinned_map_open(const char *path, struct bpf_map_info *ret_info)
+{
+	LIBBPF_OPTS(bpf_obj_get_opts, options, .file_flags = BPF_F_RDONLY);
+	auto_cleanup(cleanup_fd) int fd = bpf_obj_get_opts(path, &options);
+	__u32 size = sizeof(*ret_info);
+
+	if (fd < 0)
+		return fd;
+	*ret_info = (struct bpf_map_info){};
+	return bpf_obj_get_info_by_fd(fd, ret_info, &size) ? -EPROTO : take_fd(fd);
+}
+
 static int map_open(struct shown_maps *maps, enum map_id id)
 {
 	const struct map_spec *spec = &map_table[id];
-	auto_cleanup(cleanup_free) char *path = alloc_format("%s/%s", maps->pin_dir, spec->name);
-	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
-	struct pinned_map *map = &maps->items[id];
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
+	auto_cleanup(cleanup_free) char *path = pinned_map_path(maps->pin_dir, id);
+	struct bpf_map_info info;
+	int fd = pinned_map_open(path, &info);
 
-	map->fd = bpf_obj_get_opts(path, &opts);
-	if (map->fd < 0) {
-		int err = map->fd;
-
-		map->fd = -1;
-		map_explain(maps->pin_dir, path, err);
-		return err;
-	}
-	if (bpf_obj_get_info_by_fd(map->fd, &info, &size)) {
+	if (fd == -EPROTO) {
 		complain("%s is no map: name another folder with --pin-dir", path);
-		return -EPROTO;
+		return fd;
 	}
-	if (info.key_size != spec->key_size || info.value_size != spec->value_size) {
-		complain("%s was made by another version of fairlead (its entries have %u + %u "
-			 "bytes, not %zu + %zu): use that version's command, or run `fairlead "
-			 "cleanup` and start this version's agent",
-			 path, info.key_size, info.value_size, spec->key_size, spec->value_size);
-		return -EPROTO;
+	if (fd < 0) {
+		map_explain(maps->pin_dir, path, fd);
+		return fd;
 	}
-	map->value_size = info.value_size;
-	map->max_entries = info.max_entries;
-	return 0;
+	maps->items[id] = (struct pinned_map){
+		.fd = fd, .value_size = info.value_size, .max_entries = info.max_entries};
+	if (info.key_size == spec->key_size && info.value_size == spec->value_size)
+		return 0;
+	complain("%s was made by another version of fairlead (its entries have %u + %u bytes, not "
+		 "%zu + %zu): use that version's command, or run `fairlead cleanup` and start this "
+		 "version's agent",
+		 path, info.key_size, info.value_size, spec->key_size, spec->value_size);
+	return -EPROTO;
 }
 
 int shown_maps_open(struct shown_maps *maps, const char *pin_dir, uint64_t wanted)

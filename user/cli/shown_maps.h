@@ -3,6 +3,7 @@
 
 /* The pinned maps that commands show, opened for reading. */
 
+#include <linux/bpf.h>
 #include <stdint.h>
 
 #include "base/map.h"
@@ -24,6 +25,15 @@ struct shown_maps {
 	const char *pin_dir; /* borrowed */
 	struct pinned_map items[MAP_COUNT];
 };
+
+/* The path of a map's pin; the caller frees it. */
+char *pinned_map_path(const char *pin_dir, enum map_id id);
+
+/*
+ * Opens the map that is pinned at `path` for reading. Returns a descriptor or a negative errno;
+ * -EPROTO: what is pinned there is no map. Silent.
+ */
+int pinned_map_open(const char *path, struct bpf_map_info *ret_info);
 
 /*
  * Opens the maps in `wanted` (MAP_BIT). Complains in one sentence that says what is missing and

@@ -487,8 +487,7 @@ static bool nothing_is_programmed(const char *pin_dir)
 	if (!file_is_on_bpffs(pin_dir))
 		return false;
 	for (int id = 0; id < MAP_COUNT; id++) {
-		auto_cleanup(cleanup_free) char *path =
-			alloc_format("%s/%s", pin_dir, map_table[id].name);
+		auto_cleanup(cleanup_free) char *path = pinned_map_path(pin_dir, (enum map_id)id);
 
 		if (!access(path, F_OK))
 			return false;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/status_facts.h"
 
-#include <bpf/bpf.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -293,16 +292,12 @@ static void other_proxy_gather(struct status_facts *facts)
 
 bool status_facts_are_well(const char *pin_dir)
 {
-	auto_cleanup(cleanup_free) char *path =
-		alloc_format("%s/%s", pin_dir, map_table[MAP_AGENT_STATUS].name);
-	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
-	auto_cleanup(cleanup_fd) int fd = bpf_obj_get_opts(path, &opts);
+	auto_cleanup(cleanup_free) char *path = pinned_map_path(pin_dir, MAP_AGENT_STATUS);
+	struct bpf_map_info info;
+	auto_cleanup(cleanup_fd) int fd = pinned_map_open(path, &info);
 	auto_cleanup(status_facts_fini) struct status_facts facts = {.pin_dir = pin_dir};
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
 
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) ||
-	    info.value_size != sizeof(facts.agent) || map_each(fd, agent_read, &facts))
+	if (fd < 0 || info.value_size != sizeof(facts.agent) || map_each(fd, agent_read, &facts))
 		return false;
 	agent_gather(pin_dir, &facts);
 	degraded_gather(&facts);

@@ -11,7 +11,6 @@
 #include "base/map.h"
 #include "datapath/grow.h"
 #include "fairlead/limits.h"
-#include "link/hooks/pinned_link.h"
 
 int pinned_maps_init(struct pinned_maps *pinned, const char *pin_dir)
 {

@@ -102,7 +102,7 @@ static void counters_write(FILE *out, const struct fairlead_metrics_source *sour
 	struct counter counters[COUNTER_COUNT] = {};
 	const __u32 zero = 0;
 
-	if (!values || map_lookup_sum(source->map("counters", source->context), &zero,
+	if (!values || map_lookup_sum(source->map(MAP_COUNTERS, source->context), &zero,
 				      sizeof(counters), values, counters))
 		return;
 	for (size_t i = 0; i < COUNT_OF(counter_families); i++) {
@@ -124,26 +124,27 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 {
 	/* Entries are exported only where a count exists; those of LRU maps are not counted. */
 	const struct {
-		const char *name;
+		enum map_id id;
 		double entries; /* negative: not counted */
 	} maps[] = {
-		{"services", numbers->service_ports},
-		{"frontends", numbers->frontends},
-		{"slots", numbers->slots},
-		{"backends", numbers->backends},
-		{"flows", flows ? (double)flows->entries : -1},
-		{"new_flows", -1},
-		{"affinity", -1},
-		{"addresses", numbers->addresses},
-		{"fragments", -1},
-		{"own_replies", -1},
-		{"unprogrammed", (double)map_count(source->map("unprogrammed", source->context))},
-		{"links", (double)map_count(source->map("links", source->context))},
+		{MAP_SERVICES, numbers->service_ports},
+		{MAP_FRONTENDS, numbers->frontends},
+		{MAP_SLOTS, numbers->slots},
+		{MAP_BACKENDS, numbers->backends},
+		{MAP_FLOWS, flows ? (double)flows->entries : -1},
+		{MAP_NEW_FLOWS, -1},
+		{MAP_AFFINITY, -1},
+		{MAP_ADDRESSES, numbers->addresses},
+		{MAP_FRAGMENTS, -1},
+		{MAP_OWN_REPLIES, -1},
+		{MAP_UNPROGRAMMED,
+		 (double)map_count(source->map(MAP_UNPROGRAMMED, source->context))},
+		{MAP_LINKS, (double)map_count(source->map(MAP_LINKS, source->context))},
 	};
 
 	exposition_family(out, "fairlead_map_entries", METRIC_GAUGE, "Entries of maps in use.");
 	for (size_t i = 0; i < COUNT_OF(maps); i++) {
-		const struct metric_label label = {"map", maps[i].name};
+		const struct metric_label label = {"map", map_table[maps[i].id].name};
 
 		if (maps[i].entries >= 0)
 			exposition_sample(out, "fairlead_map_entries", "", &label, 1,
@@ -152,16 +153,16 @@ static void maps_write(FILE *out, const struct fairlead_metrics_source *source,
 	exposition_family(out, "fairlead_map_max_entries", METRIC_GAUGE,
 			  "Capacity of maps, in entries.");
 	for (size_t i = 0; i < COUNT_OF(maps); i++) {
-		const struct metric_label label = {"map", maps[i].name};
+		const struct metric_label label = {"map", map_table[maps[i].id].name};
 
 		exposition_sample(out, "fairlead_map_max_entries", "", &label, 1,
-				  map_max_entries(source->map(maps[i].name, source->context)));
+				  map_max_entries(source->map(maps[i].id, source->context)));
 	}
 	exposition_family(out, "fairlead_map_memory_bytes", METRIC_GAUGE,
 			  "Memory that the kernel accounts to maps.");
 	for (int id = 0; id < MAP_COUNT; id++) {
 		const struct metric_label label = {"map", map_table[id].name};
-		const uint64_t bytes = map_memory(source->map(label.value, source->context));
+		const uint64_t bytes = map_memory(source->map((enum map_id)id, source->context));
 
 		if (bytes)
 			exposition_sample(out, "fairlead_map_memory_bytes", "", &label, 1,
@@ -234,7 +235,7 @@ static void links_write(FILE *out, const struct fairlead_metrics_source *source)
 	struct link_counts counts = {};
 	char name[LINK_NAME_SIZE + 1];
 
-	if (map_each(source->map("links", source->context), link_count, &counts))
+	if (map_each(source->map(MAP_LINKS, source->context), link_count, &counts))
 		return;
 	exposition_family(out, "fairlead_links", METRIC_GAUGE, "Links by role and TC hook.");
 	for (unsigned int role = LINK_POD; role <= LINK_OVERLAY; role++) {
@@ -301,7 +302,7 @@ static void fairlead_metrics_collect(FILE *out, void *context)
 			  "Service ports that do not fit into a map now.", numbers.unfitting);
 	counters_write(out, source);
 	links_write(out, source);
-	flows = flow_survey_ask(fairlead->flows, source->map("flows", source->context));
+	flows = flow_survey_ask(fairlead->flows, source->map(MAP_FLOWS, source->context));
 	if (flows)
 		flows_write(out, flows);
 	maps_write(out, source, &numbers, flows);

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "fairlead/agent.h"
+#include "fairlead/maps.h"
 #include "metrics/kube_proxy_metrics.h"
 #include "metrics/metrics.h"
 #include "publish/publisher.h"
@@ -18,7 +19,7 @@
 struct fairlead_metrics_source {
 	const struct agent_status *status; /* borrowed */
 	/* Returns the descriptor of a map of the datapath, borrowed; -1: not there yet. */
-	int (*map)(const char *name, void *context);
+	int (*map)(enum map_id id, void *context);
 	/* Returns false if nothing is published yet. */
 	bool (*numbers)(struct publisher_numbers *ret_numbers, void *context);
 	void *context;

@@ -26,10 +26,10 @@ static void array_unmap(const struct array_view *view)
 	mapped_array_free(view->entries, view->count, view->entry_size);
 }
 
-static struct array_view array_map(const struct fairlead_metrics_source *source, const char *name,
+static struct array_view array_map(const struct fairlead_metrics_source *source, enum map_id id,
 				   size_t entry_size)
 {
-	int fd = source->map(name, source->context);
+	int fd = source->map(id, source->context);
 	struct array_view view = {.count = fd < 0 ? 0 : map_max_entries(fd),
 				  .entry_size = entry_size};
 
@@ -162,7 +162,7 @@ static void services_write(FILE *out, const struct fairlead_metrics_source *sour
 			   struct no_local_counts *no_local)
 {
 	auto_cleanup(array_unmap) struct array_view services =
-		array_map(source, "services", sizeof(struct service));
+		array_map(source, MAP_SERVICES, sizeof(struct service));
 	auto_cleanup(survey_fini) struct survey survey = {
 		.services = services.entries,
 		.service_count = services.entries ? services.count : 0,
@@ -173,9 +173,9 @@ static void services_write(FILE *out, const struct fairlead_metrics_source *sour
 	if (source->with_services) {
 		survey.stats = map_cpu_values_new(sizeof(struct service_stats));
 		if (survey.stats)
-			survey.stats_map = source->map("service_stats", source->context);
+			survey.stats_map = source->map(MAP_SERVICE_STATS, source->context);
 	}
-	if (map_each(source->map("service_names", source->context), name_read, &survey))
+	if (map_each(source->map(MAP_SERVICE_NAMES, source->context), name_read, &survey))
 		return;
 	verdicts_write(out, &survey);
 	if (source->with_services)
@@ -185,7 +185,7 @@ static void services_write(FILE *out, const struct fairlead_metrics_source *sour
 static void backends_write(FILE *out, const struct fairlead_metrics_source *source)
 {
 	auto_cleanup(array_unmap) struct array_view view =
-		array_map(source, "backends", sizeof(struct backend));
+		array_map(source, MAP_BACKENDS, sizeof(struct backend));
 	const struct backend *backends = view.entries;
 	struct {
 		enum backend_state state;
@@ -232,7 +232,7 @@ static void unprogrammed_write(FILE *out, const struct fairlead_metrics_source *
 {
 	uint64_t counts[REASON_COUNT] = {};
 
-	if (map_each(source->map("unprogrammed", source->context), reason_count, counts))
+	if (map_each(source->map(MAP_UNPROGRAMMED, source->context), reason_count, counts))
 		return;
 	exposition_family(out, "fairlead_unprogrammed", METRIC_GAUGE,
 			  "Services, or ports of them, that are not programmed, by reason.");

@@ -197,7 +197,7 @@ static void source_ranges_find(const struct instance *instance, struct answer *a
 	    !(answer->service.flags & SERVICE_SOURCE_RANGES))
 		return;
 	answer->is_source_in_range =
-		!bpf_map_lookup_elem(instance_table(instance, "source_ranges"), &key, &value);
+		!bpf_map_lookup_elem(instance_table(instance, MAP_SOURCE_RANGES), &key, &value);
 	answer->is_let_in_as_node = answer->place.is_egress && answer->place.has_socket_hooks &&
 				    answer->service.flags & SERVICE_NODE_ALLOWED;
 }

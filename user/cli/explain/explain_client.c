@@ -61,7 +61,7 @@ static bool near_by_range(const struct instance *instance, const struct ip_addr 
 	struct range_search search = {.addr = addr};
 	char text[ADDRESS_TEXT_SIZE];
 
-	(void)map_each(instance_table(instance, "near_ranges"), range_search_on_range, &search);
+	(void)map_each(instance_table(instance, MAP_NEAR_RANGES), range_search_on_range, &search);
 	if (!search.is_found) {
 		(void)snprintf(why, CLIENT_WHY_SIZE, "its address is in no range of pods");
 		return false;

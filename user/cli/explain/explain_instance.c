@@ -156,9 +156,9 @@ const struct config *instance_config(const struct instance *instance)
 	return &instance->tc->rodata->config;
 }
 
-int instance_table(const struct instance *instance, const char *name)
+int instance_table(const struct instance *instance, enum map_id id)
 {
-	return bpf_object__find_map_fd_by_name(instance->tc->obj, name);
+	return bpf_object__find_map_fd_by_name(instance->tc->obj, map_table[id].name);
 }
 
 int instance_set_service(struct instance *instance, __u32 id, const struct service *service)

@@ -33,11 +33,8 @@ bool instance_fits(struct instance *instance, const struct place *place,
 
 const struct config *instance_config(const struct instance *instance);
 
-/*
- * The descriptor of a map of the first instance that is looked up in; -1: there is none of this
- * name.
- */
-int instance_table(const struct instance *instance, const char *name);
+/* The descriptor of a map of the first instance that is looked up in. */
+int instance_table(const struct instance *instance, enum map_id id);
 
 /*
  * Copy entries of the first instance into this one's own maps, for those maps that programs both

@@ -13,7 +13,6 @@
 #include "base/map.h"
 #include "cli/cli.h"
 #include "link/hooks/hook.h"
-#include "link/hooks/pinned_link.h"
 #include "link/netlink/netlink.h"
 #include "link/route.h"
 

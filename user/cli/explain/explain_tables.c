@@ -3,20 +3,18 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/map.h"
 #include "cli/alloc.h"
 #include "cli/cli.h"
+#include "skeleton/socket.skel.h"
+#include "skeleton/tc.skel.h"
 
 #define FEW_ENTRIES 1024
 #define MAPS_MAX    64 /* the kernel's limit per program */
-
-bool table_is_shared(const char *name)
-{
-	return map_has_trait(name, MAP_IS_LOOKED_INTO);
-}
 
 static bool table_grows_with_use(const struct bpf_map *map)
 {
@@ -25,25 +23,17 @@ static bool table_grows_with_use(const struct bpf_map *map)
 	       bpf_map__type(map) == BPF_MAP_TYPE_QUEUE;
 }
 
-/* Opens the pinned map of this name for reading. Complains. */
-static int table_open(const struct shown_maps *maps, const struct bpf_map *map, __u32 *ret_entries)
+/* Opens the pinned map for reading. Complains. */
+static int table_open(const struct shown_maps *maps, enum map_id id, const struct bpf_map *map,
+		      __u32 *ret_entries)
 {
-	auto_cleanup(cleanup_free) char *path =
-		alloc_format("%s/%s", maps->pin_dir, bpf_map__name(map));
-	LIBBPF_OPTS(bpf_obj_get_opts, options, .file_flags = BPF_F_RDONLY);
-	auto_cleanup(cleanup_fd) int fd = bpf_obj_get_opts(path, &options);
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
+	auto_cleanup(cleanup_free) char *path = pinned_map_path(maps->pin_dir, id);
+	struct bpf_map_info info;
+	auto_cleanup(cleanup_fd) int fd = pinned_map_open(path, &info);
 
 	if (fd < 0) {
 		complain("cannot open the map %s: %s", path, strerror(-fd));
 		return -EPROTO;
-	}
-	if (bpf_obj_get_info_by_fd(fd, &info, &size)) {
-		int err = -errno;
-
-		complain("cannot read what the map %s is: %s", path, strerror(-err));
-		return err;
 	}
 	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
 	    info.value_size != bpf_map__value_size(map)) {
@@ -55,36 +45,26 @@ static int table_open(const struct shown_maps *maps, const struct bpf_map *map, 
 	return take_fd(fd);
 }
 
-static int table_complain(const struct bpf_map *map, int err)
+/* Shares the agent's map, or has one's own, as large or small. -EPROTO: it has complained. */
+static int table_share(const struct shown_maps *maps, struct bpf_map *map, bool with_addresses)
 {
-	if (err)
-		complain("cannot use the map %s: %s", bpf_map__name(map), strerror(-err));
-	return err;
-}
-
-static int table_limit(struct bpf_map *map, __u32 entries)
-{
-	return table_complain(map, bpf_map__set_max_entries(map, entries));
-}
-
-static int table_share(const struct shown_maps *maps, struct bpf_map *map)
-{
+	const struct map_spec *spec = map_table_find(bpf_map__name(map));
 	auto_cleanup(cleanup_fd) int fd = -1;
 	__u32 entries = 0;
 
-	if (table_is_shared(bpf_map__name(map)) ||
-	    map_has_trait(bpf_map__name(map), MAP_IS_AS_LARGE)) {
-		fd = table_open(maps, map, &entries);
+	if (!with_addresses && spec == &map_table[MAP_ADDRESSES])
+		return bpf_map__set_max_entries(map, FEW_ENTRIES);
+	if (spec && spec->traits & (MAP_IS_LOOKED_INTO | MAP_IS_AS_LARGE)) {
+		fd = table_open(maps, (enum map_id)(spec - map_table), map, &entries);
 		if (fd < 0)
 			return fd;
-		return table_is_shared(bpf_map__name(map))
-			       ? table_complain(map, bpf_map__reuse_fd(map, fd))
-			       : table_limit(map, entries);
+		return spec->traits & MAP_IS_LOOKED_INTO ? bpf_map__reuse_fd(map, fd)
+							 : bpf_map__set_max_entries(map, entries);
 	}
 	if (table_grows_with_use(map))
-		return table_limit(map, FEW_ENTRIES);
+		return bpf_map__set_max_entries(map, FEW_ENTRIES);
 	/* Its traffic counts are not needed here. */
-	return strcmp(bpf_map__name(map), "service_stats") ? 0 : table_limit(map, 1);
+	return spec == &map_table[MAP_SERVICE_STATS] ? bpf_map__set_max_entries(map, 1) : 0;
 }
 
 int tables_share(const struct shown_maps *maps, struct bpf_object *object, bool with_addresses)
@@ -92,14 +72,10 @@ int tables_share(const struct shown_maps *maps, struct bpf_object *object, bool 
 	struct bpf_map *map;
 
 	bpf_object__for_each_map (map, object) {
-		int err;
+		int err = bpf_map__is_internal(map) ? 0 : table_share(maps, map, with_addresses);
 
-		if (bpf_map__is_internal(map))
-			continue;
-		if (!with_addresses && !strcmp(bpf_map__name(map), "addresses"))
-			err = table_limit(map, FEW_ENTRIES);
-		else
-			err = table_share(maps, map);
+		if (err && err != -EPROTO)
+			complain("cannot use the map %s: %s", bpf_map__name(map), strerror(-err));
 		if (err)
 			return err;
 	}
@@ -108,7 +84,8 @@ int tables_share(const struct shown_maps *maps, struct bpf_object *object, bool 
 
 int tables_fill(const struct shown_maps *maps, const struct bpf_object *object)
 {
-	const struct bpf_map *map = bpf_object__find_map_by_name(object, "node_ports");
+	const struct bpf_map *map =
+		bpf_object__find_map_by_name(object, map_table[MAP_NODE_PORTS].name);
 	auto_cleanup(cleanup_free) void *value = NULL;
 	auto_cleanup(cleanup_fd) int fd = -1;
 	__u32 entries = 0;
@@ -117,7 +94,7 @@ int tables_fill(const struct shown_maps *maps, const struct bpf_object *object)
 	if (!map)
 		return 0;
 	value = alloc_zeroed(1, bpf_map__value_size(map));
-	fd = table_open(maps, map, &entries);
+	fd = table_open(maps, MAP_NODE_PORTS, map, &entries);
 	if (fd < 0)
 		return fd;
 	for (__u32 index = 0; index < bpf_map__max_entries(map); index++) {
@@ -140,6 +117,10 @@ static bool is_rodata(const struct bpf_map_info *info)
 	return length >= strlen(suffix) &&
 	       !strncmp(info->name + length - strlen(suffix), suffix, strlen(suffix));
 }
+
+_Static_assert(!offsetof(struct tc_bpf__rodata, config) &&
+		       !offsetof(struct socket_bpf__rodata, config),
+	       "a program's constants begin with its configuration");
 
 static int config_of_map(__u32 id, struct config *ret_config)
 {

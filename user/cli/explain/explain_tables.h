@@ -10,12 +10,6 @@
 #include "fairlead/config.h"
 
 /*
- * True if programs only look things up in the map, so that it may be shared. All other maps are
- * private.
- */
-bool table_is_shared(const char *name);
-
-/*
  * Prepares an object before it is loaded: reuses the shared pinned maps, opened for reading, and
  * sets the sizes of the private ones. Without `with_addresses` the map `addresses` is private too.
  * Complains. Returns 0 or a negative errno.

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "link/hooks/clsact.h"
 #include "link/hooks/pinned_link.h"
 #include "link/hooks/tcx.h"
@@ -110,7 +111,7 @@ static bool link_made_clsact(const char *pin_dir, __u32 ifindex)
 	struct link_info info = {};
 	char path[PATH_MAX];
 
-	if (pin_path(path, pin_dir, "links"))
+	if (pin_path(path, pin_dir, map_table[MAP_LINKS].name))
 		return false;
 	map = bpf_obj_get(path);
 	return map >= 0 && !bpf_map_lookup_elem(map, &ifindex, &info) && info.made_clsact;

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/map.h"
 #include "link/hooks/pinned_link.h"
 #include "link/hooks/tcx.h"
 #include "link/hooks/xdp.h"

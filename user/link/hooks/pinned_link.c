@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/map.h"
 
 /* The names of all our programs begin with this. */
 #define PROGRAM_PREFIX "fl_"
@@ -35,13 +36,6 @@ bool program_is_ours(__u32 program)
 
 	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) &&
 	       program_name_is_ours(info.name);
-}
-
-int pin_path(char path[PATH_MAX], const char *dir, const char *name)
-{
-	int len = snprintf(path, PATH_MAX, "%s/%s", dir, name);
-
-	return len < 0 || len >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 /* The program of `link` if that is on the target, as the kernel's id, else 0. */

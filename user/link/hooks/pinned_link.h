@@ -63,9 +63,6 @@ bool program_name_is_ours(const char *name);
  */
 bool program_is_ours(__u32 program);
 
-/* Writes DIR/NAME into `path`. Returns 0 or -ENAMETOOLONG. Silent. */
-int pin_path(char path[PATH_MAX], const char *dir, const char *name);
-
 /*
  * Detaches the link that is pinned at `path` and removes the pin. Removing the pin alone is not
  * enough: the kernel would then detach the program later, at a time of its own. Returns 0, also if
