@@ -149,7 +149,7 @@ static void then_has(__u8 xdp)
 	else if (xdp == LINK_XDP_GENERIC)
 		assert_int_equal(attached().skb_prog_id, program_id(fixture.program));
 	assert_int_equal(is_target(0), link_has_xdp(&fixture.info));
-	assert_int_equal(xdp_is_there(&fixture.hooks, fixture.facts.ifindex, &fixture.info),
+	assert_int_equal(xdp_is_attached(&fixture.hooks, fixture.facts.ifindex, &fixture.info),
 			 link_has_xdp(&fixture.info));
 }
 
@@ -360,7 +360,7 @@ static void a_program_that_was_taken_away_is_missed(void **state)
 		       fixture.facts.ifindex);
 	assert_int_equal(unlink(path), 0);
 
-	assert_false(xdp_is_there(&fixture.hooks, fixture.facts.ifindex, &fixture.info));
+	assert_false(xdp_is_attached(&fixture.hooks, fixture.facts.ifindex, &fixture.info));
 
 	/* The kernel takes its time to end a link. */
 	while (attached().attach_mode != XDP_ATTACHED_NONE)

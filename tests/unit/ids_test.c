@@ -68,7 +68,7 @@ static void test_pool_spares_gaps(void **state)
 {
 	assert_true(id_pool_reserve(*state, 2));
 	assert_true(id_pool_reserve(*state, 4));
-	id_pool_reserved(*state);
+	id_pool_end_reserving(*state);
 
 	then_takes(*state, (const uint32_t[]){5, 1, 3, 0});
 	assert_int_equal(id_pool_alloc(*state), 0);
@@ -79,7 +79,7 @@ static void test_pool_forgets_a_reservation(void **state)
 	assert_true(id_pool_reserve(*state, 2));
 	assert_true(id_pool_reserve(*state, 3));
 	id_pool_free(*state, 2);
-	id_pool_reserved(*state);
+	id_pool_end_reserving(*state);
 
 	then_takes(*state, (const uint32_t[]){4, 5, 1, 2, 0});
 	assert_int_equal(id_pool_alloc(*state), 0);

@@ -13,7 +13,6 @@
 #include "cli/cli.h"
 #include "cli/json.h"
 #include "cli/table.h"
-#include "link/hooks/xdp.h"
 #include "words/words.h"
 
 static void link_add(const void *key, const void *value, void *context)

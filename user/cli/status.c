@@ -15,7 +15,6 @@
 #include "cli/json.h"
 #include "cli/status_facts.h"
 #include "cli/table.h"
-#include "link/hooks/xdp.h"
 #include "words/words.h"
 
 #define KEY_WAIT         512

@@ -50,17 +50,14 @@ struct service_health_ports {
 /* Stands for all addresses of both families; no host has this address. */
 static const struct ip_addr everywhere = {.bytes = {[0 ... 15] = 0xff}};
 
-bool service_health_is_good(const struct service_health *health)
-{
-	return health->local_endpoints && health->is_proxy_healthy;
-}
-
 void service_health_answer(const struct service_health *health, struct http_response *ret_response)
 {
+	/* Load balancers may send the Service's traffic to this node. */
+	const bool is_good = health->local_endpoints && health->is_proxy_healthy;
 	int size;
 
 	*ret_response = (struct http_response){
-		.status = service_health_is_good(health) ? 200 : 503,
+		.status = is_good ? 200 : 503,
 		.headers = {{"Content-Type", "application/json"},
 			    {"X-Content-Type-Options", "nosniff"},
 			    {"X-Load-Balancing-Endpoint-Weight", ret_response->number_text}},

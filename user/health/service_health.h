@@ -23,9 +23,6 @@ struct service_health {
 	bool is_proxy_healthy;  /* as /livez says */
 };
 
-/* True if load balancers may send the Service's traffic to this node. */
-bool service_health_is_good(const struct service_health *health);
-
 /* Writes the response: 200 or 503, with kube-proxy's body and headers. */
 void service_health_answer(const struct service_health *health, struct http_response *ret_response);
 

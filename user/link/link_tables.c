@@ -32,11 +32,6 @@ struct watched_link *link_find(const struct link_watch *watch, int ifindex)
 	return link;
 }
 
-bool link_is_pair(const struct watched_link *link)
-{
-	return !strcmp(link->facts.kind, "veth") || !strcmp(link->facts.kind, "netkit");
-}
-
 bool link_is_managed(const struct watched_link *link)
 {
 	return link->info.role != LINK_IGNORED;
@@ -57,13 +52,12 @@ static void peer_mark_stale(const struct link_watch *watch, const struct link_fa
 	if (!facts->lower || facts->peer_netns >= 0)
 		return;
 	peer = link_find(watch, facts->lower);
-	if (peer && link_is_pair(peer))
+	if (peer && link_is_pair(&peer->facts))
 		peer->is_stale = true;
 }
 
 static void link_remove(struct link_watch *watch, struct watched_link *link)
 {
-	const __u32 key = (__u32)link->facts.ifindex;
 	const int tcx_err = tcx_detach(watch->options.pin_dir, link->facts.ifindex);
 	const int xdp_err = xdp_detach(&watch->hooks, link->facts.ifindex);
 	const int err = tcx_err ? tcx_err : xdp_err;
@@ -71,12 +65,10 @@ static void link_remove(struct link_watch *watch, struct watched_link *link)
 	if (err)
 		(void)log_err(err, "cannot remove the pins of the link %s, continuing",
 			      link->info.name);
-	(void)bpf_map_delete_elem(watch->options.links_map, &key);
-	link_source_remove(watch, link->facts.ifindex);
-	xdp_link_remove(watch, link);
+	link_maps_remove(watch, link);
 	if (link_is_managed(link))
 		log_info("link %s: gone", link->info.name);
-	if (link_is_pair(link))
+	if (link_is_pair(&link->facts))
 		peer_mark_stale(watch, &link->facts);
 	if (link_has_routes(watch, link))
 		watch->routes_dirty = true;
@@ -164,7 +156,7 @@ static void notified_link(void *context, const struct link_facts *facts)
 	struct watched_link *link = link_store(watch, facts);
 	const struct watched_link *peer;
 
-	if (!link || !link_is_pair(link))
+	if (!link || !link_is_pair(&link->facts))
 		return;
 	/* A pair is announced one end at a time: the first end before its peer is known. */
 	if (!facts->lower)
@@ -237,7 +229,7 @@ static bool route_matters(const struct link_watch *watch, const struct route_hop
 
 	if (hop->is_default)
 		return true;
-	return link && link_is_pair(link) && hop->has_gateway &&
+	return link && link_is_pair(&link->facts) && hop->has_gateway &&
 	       link->facts.has_gateway_route == is_gone;
 }
 

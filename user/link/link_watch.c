@@ -7,7 +7,6 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "link/link_watch_internal.h"
 
 #define MESSAGE_BUFFER_SIZE 32768
@@ -114,22 +113,6 @@ static bool ifindex_is_managed(void *context, int ifindex)
 	return link && link_is_managed(link);
 }
 
-static bool link_is_known(const void *key, const void *context)
-{
-	__u32 ifindex;
-
-	memcpy(&ifindex, key, sizeof(ifindex));
-	return link_find(context, (int)ifindex);
-}
-
-/*
- * Removes a map's entries of links that disappeared or were renumbered while no agent was running.
- */
-static void map_sweep(const struct link_watch *watch, int map)
-{
-	(void)map_keep_only(map, link_is_known, watch);
-}
-
 static void watch_free(struct link_watch **watch)
 {
 	struct watched_link *link, *next;
@@ -175,9 +158,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	if (err)
 		return err;
 	(void)reconcile_marked(watch);
-	map_sweep(watch, watch->options.links_map);
-	map_sweep(watch, watch->options.sources_map);
-	xdp_links_sweep(watch);
+	link_maps_sweep(watch);
 	/* Hooks of an earlier run: all, or those of links that are gone or no longer managed. */
 	err = options->attach ? hook_remove_pins(options->pin_dir, ifindex_is_managed, watch)
 			      : hook_detach_all(options->pin_dir);

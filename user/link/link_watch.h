@@ -13,7 +13,7 @@
 
 #include "fairlead/types.h"
 #include "link/hooks/hook.h"
-#include "link/netlink/role.h"
+#include "link/role.h"
 
 struct link_options {
 	struct link_overrides overrides;

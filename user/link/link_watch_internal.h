@@ -3,7 +3,7 @@
 
 /*
  * struct link_watch and its steps: link_watch.c listens to rtnetlink, link_tables.c keeps what the
- * messages say, reconcile.c acts on it, link_sources.c and xdp_links.c each write a map.
+ * messages say, reconcile.c acts on it, link_maps.c writes what programs read of it.
  */
 
 #include <libmnl/libmnl.h>
@@ -61,7 +61,6 @@ struct link_watch {
 
 /* NULL: no such link is known. */
 struct watched_link *link_find(const struct link_watch *watch, int ifindex);
-bool link_is_pair(const struct watched_link *link);
 bool link_is_managed(const struct watched_link *link);
 
 /* The callbacks for notifications: they store what a message says and mark what it leaves open. */
@@ -88,14 +87,18 @@ bool reconcile_mark_occupied(struct link_watch *watch);
 /* Marks the links that must be hooked again, and reports those that lost a hook. Logs. */
 void reconcile_check_hooks(struct link_watch *watch, link_lost_fn lost, void *context);
 
-/* `link_sources`: writes the changed entries; removes one link's entry. */
-void link_sources_write(struct link_watch *watch);
-void link_source_remove(const struct link_watch *watch, int ifindex);
+/* Writes a link's entry of `links`. Logs. */
+void link_maps_write_info(const struct link_watch *watch, const struct watched_link *link,
+			  const struct link_info *info);
+
+/* Write the changed entries of `link_sources`, and those of `xdp_links`. Log. */
+void link_maps_write_sources(struct link_watch *watch);
+void link_maps_write_xdp(struct link_watch *watch);
+
+/* Removes a link from the maps. */
+void link_maps_remove(const struct link_watch *watch, struct watched_link *link);
 
 /*
- * `xdp_links`: writes the changed entries of links that run XDP; removes one link's entry; removes
- * the entries of links that disappeared while no agent was running.
+ * Removes the entries of links that disappeared or were renumbered while no agent was running.
  */
-void xdp_links_write(struct link_watch *watch);
-void xdp_link_remove(const struct link_watch *watch, struct watched_link *link);
-void xdp_links_sweep(const struct link_watch *watch);
+void link_maps_sweep(const struct link_watch *watch);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
@@ -8,21 +7,11 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "words/words.h"
 #include "link/hooks/xdp.h"
 #include "link/link_watch_internal.h"
+#include "words/words.h"
 
 #define RP_FILTER_STRICT 1 /* of RFC 3704; 2 is loose */
-
-static void link_write(const struct link_watch *watch, const struct watched_link *link,
-		       const struct link_info *info)
-{
-	const __u32 key = (__u32)link->facts.ifindex;
-
-	if (bpf_map_update_elem(watch->options.links_map, &key, info, BPF_ANY))
-		(void)log_err(-errno, "link %s: cannot write it to the map of links, continuing",
-			      info->name);
-}
 
 static void link_log(const struct watched_link *link, bool was_managed)
 {
@@ -199,7 +188,7 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	link_set_mac(watch, link, &info);
 	/* Programs look the link up in `links`, so its entry must precede their first packet. */
 	if (!link->was_reconciled && info.role != LINK_IGNORED)
-		link_write(watch, link, &info);
+		link_maps_write_info(watch, link, &info);
 	if (!link_sync_hooks(watch, link, &info))
 		return;
 	link_sync_xdp(watch, link, &info);
@@ -209,7 +198,7 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 	link->info = info;
 	link->was_reconciled = true;
 	watch->links_changed = true;
-	link_write(watch, link, &info);
+	link_maps_write_info(watch, link, &info);
 	link_log(link, was_managed);
 	if (is_doubt_new)
 		doubt_log(&info);
@@ -234,7 +223,7 @@ static void xdp_check(struct link_watch *watch, struct watched_link *link, link_
 		link->is_changed = true;
 	}
 	if (!link_has_xdp(&link->info) ||
-	    xdp_is_there(&watch->hooks, link->facts.ifindex, &link->info) ||
+	    xdp_is_attached(&watch->hooks, link->facts.ifindex, &link->info) ||
 	    !link_still_exists(link))
 		return;
 	log_warning("link %s: somebody has removed or replaced the XDP hook, attaching it again",
@@ -270,7 +259,7 @@ void reconcile_check_hooks(struct link_watch *watch, link_lost_fn lost, void *co
 		rp_filter_check(watch, link);
 		if (hook == LINK_HOOK_FAILED)
 			link->is_changed = true;
-		if (!is_hooked || hook_is_there(&watch->hooks, link->facts.ifindex, &link->info))
+		if (!is_hooked || hook_is_attached(&watch->hooks, link->facts.ifindex, &link->info))
 			continue;
 		if (!link_still_exists(link))
 			continue;
@@ -333,12 +322,12 @@ bool reconcile_marked(struct link_watch *watch)
 		if (link->is_changed)
 			link_reconcile(watch, link);
 	}
-	xdp_links_write(watch);
+	link_maps_write_xdp(watch);
 	if (watch->links_changed)
 		watch->addresses_dirty = true; /* their rank depends on the links' roles */
 	if (!watch->addresses_dirty)
 		return false;
 	addresses_changed = addresses_reconcile(watch);
-	link_sources_write(watch);
+	link_maps_write_sources(watch);
 	return addresses_changed;
 }

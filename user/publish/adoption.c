@@ -179,7 +179,7 @@ static void services_repair(struct service_set *services)
 		if (!id_pool_has(&services->ids, id) && memcmp(entry, &unused, sizeof(unused)))
 			*entry = unused;
 	}
-	id_pool_reserved(&services->ids);
+	id_pool_end_reserving(&services->ids);
 }
 
 /* The adopted service port that has the id, or NULL. */
@@ -302,7 +302,7 @@ static int adoption_run(struct adoption *adoption)
 	err = map_visit(publisher->addresses.map, MAP_ADDRESSES, visit_address, adoption);
 	if (err)
 		return err;
-	id_pool_reserved(&publisher->addresses.ids);
+	id_pool_end_reserving(&publisher->addresses.ids);
 	backend_set_adopt(&publisher->backends, &adoption->backends);
 	err = map_visit(publisher->services.names, MAP_SERVICE_NAMES, visit_name, adoption);
 	if (err)

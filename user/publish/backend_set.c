@@ -370,7 +370,7 @@ void backend_set_adopt(struct backend_set *set, uint32_t *ret_repaired)
 		entry->state = BACKEND_FREE;
 		(*ret_repaired)++;
 	}
-	id_pool_reserved(&set->ids);
+	id_pool_end_reserving(&set->ids);
 	/* Clears the places that no backend of the earlier run took. */
 	for (uint32_t place = 0; place < 2 * FAR_BACKENDS; place++) {
 		if (!set->far[place])

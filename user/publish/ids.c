@@ -65,7 +65,7 @@ uint32_t id_pool_alloc(struct id_pool *pool)
 void id_pool_free(struct id_pool *pool, uint32_t id)
 {
 	pool->taken[id / 8] &= (uint8_t)(~(1U << id % 8));
-	/* A reserved id that is given back early is left to id_pool_reserved. */
+	/* A reserved id that is given back early is left to id_pool_end_reserving. */
 	if (id < pool->next_fresh)
 		id_append_freed(pool, id);
 }
@@ -78,7 +78,7 @@ bool id_pool_reserve(struct id_pool *pool, uint32_t id)
 	return true;
 }
 
-void id_pool_reserved(struct id_pool *pool)
+void id_pool_end_reserving(struct id_pool *pool)
 {
 	uint32_t end = pool->max, id;
 

@@ -35,11 +35,11 @@ uint32_t id_pool_count(const struct id_pool *pool);
 
 /*
  * Takes an id that an earlier run used; false if it is taken already or out of range. All
- * reservations come before other ids are taken, and end with id_pool_reserved: ids between the
+ * reservations come before other ids are taken, and end with id_pool_end_reserving: ids between the
  * reserved ones may have been in use a moment ago, so they come after the fresh ones.
  */
 bool id_pool_reserve(struct id_pool *pool, uint32_t id);
-void id_pool_reserved(struct id_pool *pool);
+void id_pool_end_reserving(struct id_pool *pool);
 
 /* Finds ids by a hash of their key; the caller, who knows where the keys are, compares them. */
 struct id_index {

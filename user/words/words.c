@@ -108,6 +108,36 @@ static const char *const unprogrammed_words[] = {
 	[UNPROGRAMMED_TAKEN] = "taken",
 };
 
+const char *link_xdp_word(__u8 xdp)
+{
+	static const char *const words[] = {
+		[LINK_XDP_NONE] = "none",       [LINK_XDP_NATIVE] = "native",
+		[LINK_XDP_GENERIC] = "generic", [LINK_XDP_OFF] = "off",
+		[LINK_XDP_VIRTUAL] = "off",     [LINK_XDP_OTHER] = "off",
+		[LINK_XDP_FAILED] = "off",      [LINK_XDP_NO_PROGRAM] = "off",
+		[LINK_XDP_NO_PEER] = "off",
+	};
+
+	return word_of(words, xdp);
+}
+
+const char *link_xdp_reason(__u8 xdp)
+{
+	static const char *const reasons[] = {
+		[LINK_XDP_NONE] = "",
+		[LINK_XDP_NATIVE] = "",
+		[LINK_XDP_GENERIC] = "",
+		[LINK_XDP_OFF] = "switched off",
+		[LINK_XDP_VIRTUAL] = "no hardware is behind the link",
+		[LINK_XDP_OTHER] = "another program is there",
+		[LINK_XDP_FAILED] = "the driver does not take the program",
+		[LINK_XDP_NO_PROGRAM] = "the kernel does not take the program",
+		[LINK_XDP_NO_PEER] = "the link's peer takes no frames: switch GRO on there",
+	};
+
+	return word_of(reasons, xdp);
+}
+
 const char *unprogrammed_word(__u32 reason)
 {
 	return word_of(unprogrammed_words, reason);

@@ -26,6 +26,9 @@ const char *link_role_word(__u8 role);   /* "ignored", "pod", "uplink", "overlay
 const char *link_hook_word(__u8 hook);   /* "none", "tcx", "clsact", "failed" */
 /* Why a pod's link may be an uplink, the end of a sentence; "": no doubt. */
 const char *link_doubt_sentence(__u8 doubt);
+/* "native", "generic", "off" for an eligible link without XDP, else "none". */
+const char *link_xdp_word(__u8 xdp);
+const char *link_xdp_reason(__u8 xdp); /* why an eligible link does not run XDP; "": it does */
 const char *unprogrammed_word(__u32 reason); /* "headless", "map-full", ... */
 const char *family_word(__u8 family);        /* "IPv4", "IPv6"; "" for both */
 const char *counter_word(__u32 reason);      /* stable name of a counter */

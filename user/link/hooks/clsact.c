@@ -93,7 +93,7 @@ detach:
 	return err;
 }
 
-bool clsact_is_there(int ifindex)
+bool clsact_is_attached(int ifindex)
 {
 	auto_cleanup(libbpf_unsilence) libbpf_print_fn_t print = libbpf_silence();
 	LIBBPF_OPTS(bpf_tc_hook, ingress, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);

@@ -24,7 +24,7 @@ int clsact_attach(int ifindex, int ingress_program, int egress_program, __u8 *ma
 int clsact_detach(int ifindex, bool made_clsact);
 
 /* Whether both directions have a filter of ours. */
-bool clsact_is_there(int ifindex);
+bool clsact_is_attached(int ifindex);
 
 /* The program of one direction as a descriptor that the caller closes, or a negative errno. */
 int clsact_program(int ifindex, bool is_egress);

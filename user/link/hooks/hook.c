@@ -89,16 +89,16 @@ int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info)
 	return err;
 }
 
-bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info)
+bool hook_is_attached(const struct hooks *hooks, int ifindex, const struct link_info *info)
 {
 	struct link_programs programs;
 
 	if (info->hook == LINK_HOOK_CLSACT)
-		return clsact_is_there(ifindex);
+		return clsact_is_attached(ifindex);
 	/* This only looks the programs up: they were loaded for the attach. */
 	if (hooks->programs(info->is_layer3, &programs, hooks->programs_context))
 		return false;
-	return tcx_is_there(hooks->pin_dir, ifindex, programs.ingress, programs.egress);
+	return tcx_is_attached(hooks->pin_dir, ifindex, programs.ingress, programs.egress);
 }
 
 /*

@@ -59,7 +59,7 @@ int hook_detach(const struct hooks *hooks, int ifindex, struct link_info *info);
  * Whether both directions of a link still run our programs, on the kind of hook that `info` names.
  * Silent.
  */
-bool hook_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
+bool hook_is_attached(const struct hooks *hooks, int ifindex, const struct link_info *info);
 
 /*
  * Our program on one direction of a link, as a descriptor that the caller closes, or a negative

@@ -99,7 +99,7 @@ static bool is_on_ours(const struct bpf_link_info *info, __u64 cgroup_id)
 {
 	if (info->type == BPF_LINK_TYPE_CGROUP)
 		return cgroup_id && info->cgroup.cgroup_id == cgroup_id;
-	return tcx_is_here(info) || xdp_is_here(info);
+	return tcx_link_is_in_netns(info) || xdp_link_is_in_netns(info);
 }
 
 /* The link with this id, as a descriptor, if it has our program where our hooks are; else -1. */

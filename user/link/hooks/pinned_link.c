@@ -66,6 +66,25 @@ static int link_find(const struct pinned_link *pinned, __u32 program)
 	return -1;
 }
 
+/*
+ * Detaches the link that is pinned at `path` and removes the pin. Removing the pin alone is not
+ * enough: the kernel would then detach the program later, at a time of its own. Returns 0, also if
+ * there is no pin, or a negative errno.
+ */
+static int pin_remove(const char *path)
+{
+	auto_cleanup(cleanup_fd) int fd = bpf_obj_get(path);
+
+	/*
+	 * Detaching fails if the device or cgroup is already gone; the pin is removed all the same.
+	 */
+	if (fd >= 0)
+		(void)bpf_link_detach(fd);
+	if (unlink(path) && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
 int pinned_link_attach(const struct pinned_link *pinned, int program)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = pinned->flags);
@@ -134,20 +153,6 @@ int pinned_link_remove(const struct pinned_link *pinned)
 	int err = pin_path(path, pinned->pin_dir, pinned->name);
 
 	return err ? err : pin_remove(path);
-}
-
-int pin_remove(const char *path)
-{
-	auto_cleanup(cleanup_fd) int fd = bpf_obj_get(path);
-
-	/*
-	 * Detaching fails if the device or cgroup is already gone; the pin is removed all the same.
-	 */
-	if (fd >= 0)
-		(void)bpf_link_detach(fd);
-	if (unlink(path) && errno != ENOENT)
-		return -errno;
-	return 0;
 }
 
 int pins_remove(const char *dir, const char *prefix, bool (*keep)(void *context, const char *name),

@@ -48,7 +48,10 @@ bool pinned_link_has_program(const struct pinned_link *pinned, int program);
  */
 int pinned_link_program(const struct pinned_link *pinned);
 
-/* pin_remove() for the pin of this link. */
+/*
+ * Detaches the link and removes its pin. Returns 0, also if there is no pin, or a negative errno.
+ * Silent.
+ */
 int pinned_link_remove(const struct pinned_link *pinned);
 
 /* The kernel's id of a loaded program; 0, which is never a valid id, if it cannot be read. */
@@ -64,16 +67,9 @@ bool program_name_is_ours(const char *name);
 bool program_is_ours(__u32 program);
 
 /*
- * Detaches the link that is pinned at `path` and removes the pin. Removing the pin alone is not
- * enough: the kernel would then detach the program later, at a time of its own. Returns 0, also if
- * there is no pin, or a negative errno. Silent.
- */
-int pin_remove(const char *path);
-
-/*
- * Calls pin_remove() for each pin in `dir` whose name begins with `prefix`, except those for which
- * `keep` returns true (NULL: removes all). A missing directory counts as empty. Returns 0 or the
- * first error. Logs.
+ * Detaches the link of each pin in `dir` whose name begins with `prefix`, and removes the pin,
+ * unless `keep` returns true for it (NULL: removes all). A missing directory counts as empty.
+ * Returns 0 or the first error. Logs.
  */
 int pins_remove(const char *dir, const char *prefix, bool (*keep)(void *context, const char *name),
 		void *context);

@@ -92,7 +92,7 @@ int tcx_detach(const char *pin_dir, int ifindex)
 	return ingress_err ? ingress_err : egress_err;
 }
 
-bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program)
+bool tcx_is_attached(const char *pin_dir, int ifindex, int ingress_program, int egress_program)
 {
 	const struct pinned_link ingress = direction_link(pin_dir, ifindex, false);
 	const struct pinned_link egress = direction_link(pin_dir, ifindex, true);
@@ -101,7 +101,7 @@ bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egr
 	       pinned_link_has_program(&egress, egress_program);
 }
 
-bool tcx_is_here(const struct bpf_link_info *info)
+bool tcx_link_is_in_netns(const struct bpf_link_info *info)
 {
 	const struct tcx_link_info *tcx = (const void *)&info->raw_tracepoint;
 

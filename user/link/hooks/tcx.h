@@ -19,10 +19,10 @@ int tcx_attach(const char *pin_dir, int ifindex, int ingress_program, int egress
 int tcx_detach(const char *pin_dir, int ifindex);
 
 /* Whether both directions still run these programs. */
-bool tcx_is_there(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
+bool tcx_is_attached(const char *pin_dir, int ifindex, int ingress_program, int egress_program);
 
 /* Whether a BPF link, whoever holds it, is a tcx link to a link of this network namespace. */
-bool tcx_is_here(const struct bpf_link_info *info);
+bool tcx_link_is_in_netns(const struct bpf_link_info *info);
 
 /* The program of one direction as a descriptor that the caller closes, or a negative errno. */
 int tcx_program(const char *pin_dir, int ifindex, bool is_egress);

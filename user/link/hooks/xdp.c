@@ -186,7 +186,7 @@ void xdp_sync(struct hooks *hooks, const struct link_facts *facts, bool is_new,
 	info->xdp = wanted;
 }
 
-bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info)
+bool xdp_is_attached(const struct hooks *hooks, int ifindex, const struct link_info *info)
 {
 	const struct pinned_link pinned = xdp_link(hooks->pin_dir, ifindex, info->xdp);
 	int program;
@@ -195,43 +195,9 @@ bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info
 	       pinned_link_has_program(&pinned, program);
 }
 
-bool xdp_is_here(const struct bpf_link_info *info)
+bool xdp_link_is_in_netns(const struct bpf_link_info *info)
 {
 	return info->type == BPF_LINK_TYPE_XDP && info->xdp.ifindex &&
 	       (info->prog_id == program_on_link((int)info->xdp.ifindex, LINK_XDP_NATIVE) ||
 		info->prog_id == program_on_link((int)info->xdp.ifindex, LINK_XDP_GENERIC));
-}
-
-const char *link_xdp_word(__u8 xdp)
-{
-	switch (xdp) {
-	case LINK_XDP_NATIVE:
-		return "native";
-	case LINK_XDP_GENERIC:
-		return "generic";
-	case LINK_XDP_NONE:
-		return "none";
-	default:
-		return "off";
-	}
-}
-
-const char *link_xdp_reason(__u8 xdp)
-{
-	switch (xdp) {
-	case LINK_XDP_OFF:
-		return "switched off";
-	case LINK_XDP_VIRTUAL:
-		return "no hardware is behind the link";
-	case LINK_XDP_OTHER:
-		return "another program is there";
-	case LINK_XDP_FAILED:
-		return "the driver does not take the program";
-	case LINK_XDP_NO_PROGRAM:
-		return "the kernel does not take the program";
-	case LINK_XDP_NO_PEER:
-		return "the link's peer takes no frames: switch GRO on there";
-	default:
-		return "";
-	}
 }

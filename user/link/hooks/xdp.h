@@ -29,10 +29,10 @@ void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts
 		       struct link_info *info);
 
 /* Whether a link that runs our program according to `info` still does. */
-bool xdp_is_there(const struct hooks *hooks, int ifindex, const struct link_info *info);
+bool xdp_is_attached(const struct hooks *hooks, int ifindex, const struct link_info *info);
 
 /* Whether a BPF link, whoever holds it, is an XDP link to a link of this network namespace. */
-bool xdp_is_here(const struct bpf_link_info *info);
+bool xdp_link_is_in_netns(const struct bpf_link_info *info);
 
 /* Detaches XDP from a link that must not have it, or is gone. Returns 0 or a negative errno. */
 int xdp_detach(const struct hooks *hooks, int ifindex);
@@ -42,12 +42,3 @@ static inline bool link_has_xdp(const struct link_info *info)
 {
 	return info->xdp == LINK_XDP_NATIVE || info->xdp == LINK_XDP_GENERIC;
 }
-
-/*
- * enum link_xdp as a word: "native", "generic", "off" for an eligible link without XDP, else
- * "none".
- */
-const char *link_xdp_word(__u8 xdp);
-
-/* Why an eligible link does not run XDP; "" for all other links. */
-const char *link_xdp_reason(__u8 xdp);

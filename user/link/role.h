@@ -51,5 +51,8 @@ enum link_doubt link_pod_doubt(const struct link_facts *facts,
  */
 bool link_is_port(const struct link_facts *facts);
 
+/* Whether it is one end of a pair: veth or netkit. */
+bool link_is_pair(const struct link_facts *facts);
+
 /* Whether its packets begin with the IP header. */
 bool link_is_layer3(const struct link_facts *facts);

@@ -27,7 +27,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "link/netlink/role.h"
+#include "link/role.h"
 
 static bool text_is(const char *text, const char *other)
 {
@@ -56,7 +56,7 @@ bool link_is_port(const struct link_facts *facts)
 	return facts->master && *facts->slave_kind && !text_is(facts->slave_kind, "vrf");
 }
 
-static bool is_pair(const struct link_facts *facts)
+bool link_is_pair(const struct link_facts *facts)
 {
 	return text_is(facts->kind, "veth") || text_is(facts->kind, "netkit");
 }
@@ -70,12 +70,12 @@ static bool is_bond_member(const struct link_facts *facts)
 
 static bool is_gateway_pair(const struct link_facts *facts)
 {
-	return is_pair(facts) && facts->has_gateway_route;
+	return link_is_pair(facts) && facts->has_gateway_route;
 }
 
 static bool is_inner_pair(const struct link_facts *facts)
 {
-	return is_pair(facts) && facts->lower && facts->peer_netns < 0;
+	return link_is_pair(facts) && facts->lower && facts->peer_netns < 0;
 }
 
 static bool is_tap(const struct link_facts *facts)
@@ -110,7 +110,7 @@ static const struct {
 	{is_gateway_pair, LINK_UPLINK, "a gateway is reached by it"},
 	{is_inner_pair, LINK_IGNORED,
 	 "both ends are in this namespace: packets pass other links too"},
-	{is_pair, LINK_POD, "its peer is in another namespace"},
+	{link_is_pair, LINK_POD, "its peer is in another namespace"},
 	{is_tap, LINK_POD, "tap: a virtual machine is behind it"},
 	{is_tun, LINK_OVERLAY, "tun: a tunnel made by a program"},
 	{is_outer_port, LINK_UPLINK, "port of a bridge that leads off the node"},
