@@ -303,7 +303,7 @@ static void what_means_nothing_is_taken_and_named_in_one_warning(void **state)
 	for (size_t id = 0; id < settings_count(); id++) {
 		const bool is_given = fixture->options.values.texts[id] && settings[id].flag;
 
-		if (is_given && !(settings[id].marks & USED))
+		if (is_given && !(settings[id].marks & SETTING_USED))
 			then_said(fixture, settings[id].flag);
 	}
 	then_said(fixture, "--ipvs-strict-arp");

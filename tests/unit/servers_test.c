@@ -187,7 +187,7 @@ static void one_line_names_all_that_fail_and_half_a_minute_later_their_other_rea
 	when_failed(fixture, "refused");
 	then_logged(fixture, 1, "no API server answers");
 	assert_string_equal(servers_problem(&fixture->servers), ONE ": refused; " TWO ": refused");
-	fixture->servers.said_ns -= 30 * NS_PER_S;
+	fixture->servers.logged_ns -= 30 * NS_PER_S;
 	for (int round = 0; round < 3; round++) {
 		when_failed(fixture, "refused");
 		when_failed(fixture, "refused");
@@ -213,7 +213,7 @@ static void an_outage_that_comes_and_goes_for_some_seconds_is_said_once(void **s
 	then_logged(fixture, 1, "no API server answers");
 	then_logged(fixture, 1, "API server " ONE " answers");
 	when_failed(fixture, "refused");
-	fixture->servers.ended_ns -= 10 * NS_PER_S;
+	fixture->servers.logged_ended_ns -= 10 * NS_PER_S;
 	when_failed(fixture, "refused");
 	then_logged(fixture, 2, "no API server answers");
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -35,15 +36,10 @@ static int entry_compare(const void *a, const void *b)
 
 static int set_add(struct node_set *set, const struct ip_addr *addr, enum cluster_node value)
 {
-	if (set->count == set->room) {
-		size_t room = set->room ? set->room * 2 : 64;
-		void *entries = realloc(set->entries, room * sizeof(*set->entries));
+	int err = array_reserve(&set->entries, &set->room, set->count, sizeof(*set->entries));
 
-		if (!entries)
-			return -ENOMEM;
-		set->entries = entries;
-		set->room = room;
-	}
+	if (err)
+		return err;
 	set->entries[set->count++] = (struct node_address_entry){.addr = *addr, .value = value};
 	return 0;
 }

@@ -349,8 +349,8 @@ static bool setting_is_list(size_t id)
 {
 	enum setting_kind kind = settings[id].kind;
 
-	return kind == KIND_NODEPORT_ADDRESSES || kind == KIND_CIDR_LIST || kind == KIND_GATES ||
-	       kind == KIND_METRIC_NAMES;
+	return kind == SETTING_KIND_NODEPORT_ADDRESSES || kind == SETTING_KIND_CIDR_LIST ||
+	       kind == SETTING_KIND_GATES || kind == SETTING_KIND_METRIC_NAMES;
 }
 
 /* Some flags apply to every mode, but the file has a field for each mode. */
@@ -499,7 +499,7 @@ static struct argp_option option_of_setting(size_t id)
 		.group = setting->help ? (int)setting->group : HELP_UNUSED,
 	};
 
-	if (setting->kind == KIND_BOOL) {
+	if (setting->kind == SETTING_KIND_BOOL) {
 		option.arg = "true|false";
 		option.flags = OPTION_ARG_OPTIONAL;
 	}

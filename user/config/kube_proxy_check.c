@@ -98,9 +98,9 @@ static int duration_check(size_t id, const char *text, struct setting_problem *r
 
 	if (go_duration_parse(text, &ns))
 		return problem(ret_problem, id, "must be a duration such as 30s or 1h15m");
-	if (settings[id].marks & ABOVE_ZERO && ns <= 0)
+	if (settings[id].marks & SETTING_ABOVE_ZERO && ns <= 0)
 		return problem(ret_problem, id, "must be greater than 0");
-	if (settings[id].marks & NOT_BELOW_ZERO && ns < 0)
+	if (settings[id].marks & SETTING_NOT_BELOW_ZERO && ns < 0)
 		return problem(ret_problem, id, "must not be less than 0");
 	return 0;
 }
@@ -197,55 +197,55 @@ static int value_check(size_t id, const char *text, struct setting_problem *ret_
 	bool is_valid = true, is_set;
 
 	switch (settings[id].kind) {
-	case KIND_NUMBER:
+	case SETTING_KIND_NUMBER:
 		return number_check(id, text, ret_problem);
-	case KIND_DURATION:
+	case SETTING_KIND_DURATION:
 		return duration_check(id, text, ret_problem);
-	case KIND_ADDRESS_PORT:
+	case SETTING_KIND_ADDRESS_PORT:
 		return address_port_check(id, text, ret_problem);
-	case KIND_CIDR_LIST:
+	case SETTING_KIND_CIDR_LIST:
 		return cidr_list_check(id, text, ret_problem);
-	case KIND_GATES:
+	case SETTING_KIND_GATES:
 		return gates_check(id, text, ret_problem);
-	case KIND_METRIC_NAMES:
+	case SETTING_KIND_METRIC_NAMES:
 		return metric_names_check(id, text, ret_problem);
-	case KIND_NODE_NAME:
+	case SETTING_KIND_NODE_NAME:
 		return node_name_check(id, text, ret_problem);
-	case KIND_BOOL:
+	case SETTING_KIND_BOOL:
 		is_valid = !go_bool_parse(text, &is_set);
 		break;
-	case KIND_DECIMAL:
+	case SETTING_KIND_DECIMAL:
 		is_valid = is_decimal(text);
 		why = "must be a number";
 		break;
-	case KIND_PROXY_MODE:
+	case SETTING_KIND_PROXY_MODE:
 		is_valid = is_one_of(text, modes);
 		why = "must be iptables, ipvs, nftables, fairlead or empty";
 		break;
-	case KIND_SCHEDULER:
+	case SETTING_KIND_SCHEDULER:
 		is_valid = is_one_of(text, schedulers);
 		why = "must be a scheduler of IPVS such as rr, or empty";
 		break;
-	case KIND_LOG_FORMAT:
+	case SETTING_KIND_LOG_FORMAT:
 		is_valid = is_one_of(text, formats);
 		why = "must be text or json";
 		break;
-	case KIND_ADDRESS:
+	case SETTING_KIND_ADDRESS:
 		is_valid = !address_parse(text, &addr);
 		why = "must be an IP address such as 0.0.0.0, without a port";
 		break;
-	case KIND_LOCAL_MODE:
+	case SETTING_KIND_LOCAL_MODE:
 		is_valid = !local_mode_parse(text, &mode);
 		why = "must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix";
 		break;
-	case KIND_CLUSTER_CIDR:
+	case SETTING_KIND_CLUSTER_CIDR:
 		is_valid = cluster_cidrs_parse(text, cidrs, &why) >= 0;
 		break;
-	case KIND_NODEPORT_ADDRESSES:
+	case SETTING_KIND_NODEPORT_ADDRESSES:
 		is_valid = nodeport_addresses_parse(text, cidrs, &is_set, &why) >= 0;
 		break;
-	case KIND_TEXT:
-	case KIND_ANY:
+	case SETTING_KIND_TEXT:
+	case SETTING_KIND_ANY:
 		break;
 	}
 	return is_valid ? 0 : problem(ret_problem, id, "%s", why);

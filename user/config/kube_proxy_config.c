@@ -89,27 +89,27 @@ static char *value_text(enum setting_kind kind, const cJSON *value, const char *
 	char *text = NULL;
 
 	switch (kind) {
-	case KIND_BOOL:
+	case SETTING_KIND_BOOL:
 		*ret_wanted = "true or false";
 		return cJSON_IsBool(value) ? strdup(cJSON_IsTrue(value) ? "true" : "false") : NULL;
-	case KIND_NUMBER:
+	case SETTING_KIND_NUMBER:
 		*ret_wanted = "a whole number";
 		if (!cJSON_IsNumber(value) || value->valuedouble != trunc(value->valuedouble))
 			return NULL;
 		return asprintf(&text, "%.0f", value->valuedouble) < 0 ? NULL : text;
-	case KIND_DECIMAL:
+	case SETTING_KIND_DECIMAL:
 		*ret_wanted = "a number";
 		if (!cJSON_IsNumber(value))
 			return NULL;
 		return asprintf(&text, "%g", value->valuedouble) < 0 ? NULL : text;
-	case KIND_NODEPORT_ADDRESSES:
-	case KIND_CIDR_LIST:
+	case SETTING_KIND_NODEPORT_ADDRESSES:
+	case SETTING_KIND_CIDR_LIST:
 		*ret_wanted = "a list of strings";
 		return cJSON_IsArray(value) ? items_join(value) : NULL;
-	case KIND_GATES:
+	case SETTING_KIND_GATES:
 		*ret_wanted = "a mapping of names to true or false";
 		return cJSON_IsObject(value) ? items_join(value) : NULL;
-	case KIND_ANY:
+	case SETTING_KIND_ANY:
 		*ret_wanted = "JSON";
 		return cJSON_PrintUnformatted(value);
 	default:
@@ -142,11 +142,11 @@ static int field_read(struct reading *reading, size_t id, const cJSON *value)
 		return type_fail(reading, setting->field, value, wanted);
 	/* Of duplicate fields the last counts, even if its value is empty. */
 	free(take_ptr(reading->values->texts[id]));
-	if (is_zero(value) && setting->marks & ZERO_IS_DEFAULT)
+	if (is_zero(value) && setting->marks & SETTING_ZERO_IS_DEFAULT)
 		return 0;
 	if (setting_set(reading->values, id, text))
 		return log_err(-ENOMEM, "cannot read %s", reading->path);
-	if (!(setting->marks & USED) && !is_zero(value) &&
+	if (!(setting->marks & SETTING_USED) && !is_zero(value) &&
 	    (!setting->fallback || strcmp(setting->fallback, text) != 0))
 		name_list_add(reading->unused, "", setting->field);
 	return 0;
@@ -295,18 +295,18 @@ static cJSON *value_tree(const struct setting_values *values, size_t id)
 	cJSON *any;
 
 	switch (settings[id].kind) {
-	case KIND_BOOL:
+	case SETTING_KIND_BOOL:
 		return cJSON_CreateBool(setting_bool(values, id));
-	case KIND_NUMBER:
+	case SETTING_KIND_NUMBER:
 		return cJSON_CreateNumber(setting_number(values, id));
-	case KIND_DECIMAL:
+	case SETTING_KIND_DECIMAL:
 		return cJSON_CreateNumber(strtod(text, NULL));
-	case KIND_NODEPORT_ADDRESSES:
-	case KIND_CIDR_LIST:
+	case SETTING_KIND_NODEPORT_ADDRESSES:
+	case SETTING_KIND_CIDR_LIST:
 		return list_tree(text);
-	case KIND_GATES:
+	case SETTING_KIND_GATES:
 		return gates_tree(text);
-	case KIND_ANY:
+	case SETTING_KIND_ANY:
 		any = cJSON_Parse(text);
 		return any ? any : cJSON_CreateString(text);
 	default:

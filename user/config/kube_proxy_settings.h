@@ -14,33 +14,33 @@
 #define NODE_NAME_SIZE 256
 
 enum setting_kind {
-	KIND_TEXT,
-	KIND_NODE_NAME, /* "": none */
-	KIND_BOOL,
-	KIND_NUMBER, /* an integer from min to max */
-	KIND_DECIMAL,
-	KIND_DURATION,
-	KIND_ADDRESS,
-	KIND_ADDRESS_PORT, /* "": none; the port is optional */
-	KIND_CLUSTER_CIDR,
-	KIND_NODEPORT_ADDRESSES,
-	KIND_CIDR_LIST,
-	KIND_LOCAL_MODE,
-	KIND_PROXY_MODE,
-	KIND_SCHEDULER,
-	KIND_LOG_FORMAT,
-	KIND_METRIC_NAMES,
-	KIND_GATES, /* a=true,b=false */
-	KIND_ANY,   /* a part of the file that is not read */
+	SETTING_KIND_TEXT,
+	SETTING_KIND_NODE_NAME, /* "": none */
+	SETTING_KIND_BOOL,
+	SETTING_KIND_NUMBER, /* an integer from min to max */
+	SETTING_KIND_DECIMAL,
+	SETTING_KIND_DURATION,
+	SETTING_KIND_ADDRESS,
+	SETTING_KIND_ADDRESS_PORT, /* "": none; the port is optional */
+	SETTING_KIND_CLUSTER_CIDR,
+	SETTING_KIND_NODEPORT_ADDRESSES,
+	SETTING_KIND_CIDR_LIST,
+	SETTING_KIND_LOCAL_MODE,
+	SETTING_KIND_PROXY_MODE,
+	SETTING_KIND_SCHEDULER,
+	SETTING_KIND_LOG_FORMAT,
+	SETTING_KIND_METRIC_NAMES,
+	SETTING_KIND_GATES, /* a=true,b=false */
+	SETTING_KIND_ANY,   /* a part of the file that is not read */
 };
 
 enum setting_mark {
-	USED = 1U << 0,        /* fairlead uses it; unused settings are named in one warning */
-	WITH_CONFIG = 1U << 1, /* the flag counts even with --config (rule N153) */
+	SETTING_USED = 1U << 0, /* fairlead uses it; unused settings are named in one warning */
+	SETTING_WITH_CONFIG = 1U << 1, /* the flag counts even with --config (rule N153) */
 	/* In the file zero or empty means the default: Go cannot tell it from an absent field. */
-	ZERO_IS_DEFAULT = 1U << 2,
-	NOT_BELOW_ZERO = 1U << 3, /* a duration */
-	ABOVE_ZERO = 1U << 4,     /* a duration */
+	SETTING_ZERO_IS_DEFAULT = 1U << 2,
+	SETTING_NOT_BELOW_ZERO = 1U << 3, /* a duration */
+	SETTING_ABOVE_ZERO = 1U << 4,     /* a duration */
 };
 
 /* The groups of --help, in its order. */

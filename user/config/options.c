@@ -165,7 +165,7 @@ static int flags_merge(const struct setting_values *flags, struct setting_values
 
 		if (!flags->texts[id] || !setting->flag)
 			continue;
-		if (!(setting->marks & WITH_CONFIG)) {
+		if (!(setting->marks & SETTING_WITH_CONFIG)) {
 			name_list_add(ignored, "--", setting->flag);
 			continue;
 		}
@@ -190,8 +190,8 @@ static int file_check(struct agent_options *options)
 	if (!settings_check(&options->values, kernel_has_ipv6(), &problem))
 		return 0;
 	setting = &settings[problem.id];
-	is_flag =
-		setting->marks & WITH_CONFIG && setting->flag && options->values.texts[problem.id];
+	is_flag = setting->marks & SETTING_WITH_CONFIG && setting->flag &&
+		  options->values.texts[problem.id];
 	(void)log_err(0, "%s: %s%s%s is \"%.120s\", but it %s: correct the file%s",
 		      options->config_file, setting->field ? setting->field : "",
 		      is_flag ? " or --" : "", is_flag ? setting->flag : "",
@@ -232,7 +232,8 @@ int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 		log_set(ret_options);
 	} else {
 		for (size_t id = 0; id < settings_count(); id++) {
-			if (flags->texts[id] && settings[id].flag && !(settings[id].marks & USED))
+			if (flags->texts[id] && settings[id].flag &&
+			    !(settings[id].marks & SETTING_USED))
 				name_list_add(&notices.unused, "--", settings[id].flag);
 		}
 	}

@@ -292,16 +292,3 @@ void http_daemon_add(struct http_daemon *daemon, int fd, const struct sockaddr *
 {
 	(void)MHD_add_connection(daemon->mhd, fd, peer, length);
 }
-
-unsigned int http_daemon_port(const struct http_daemon *daemon)
-{
-	const union MHD_DaemonInfo *info =
-		MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_LISTEN_FD);
-	struct sockaddr_in6 addr = {};
-	socklen_t length = sizeof(addr);
-
-	/* The port has the same offset in both address structs. */
-	if (!info || getsockname(info->listen_fd, (struct sockaddr *)&addr, &length))
-		return 0;
-	return ntohs(addr.sin6_port);
-}

@@ -65,6 +65,3 @@ void http_daemon_add(struct http_daemon *daemon, int fd, const struct sockaddr *
 
 /* Serves whatever is ready. */
 void http_daemon_run(struct http_daemon *daemon);
-
-/* The port of the listening socket; 0: there is none. */
-unsigned int http_daemon_port(const struct http_daemon *daemon);

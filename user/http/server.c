@@ -154,8 +154,3 @@ void http_server_close(struct http_server *server)
 	http_daemon_close(take_ptr(server->daemon));
 	uv_close((uv_handle_t *)&server->retry, server_on_closed);
 }
-
-unsigned int http_server_port(const struct http_server *server)
-{
-	return server->daemon ? http_daemon_port(server->daemon) : 0;
-}

@@ -52,6 +52,3 @@ int http_server_open(uv_loop_t *loop, const struct http_server_options *options,
 
 /* Closes all connections; the loop's next turn frees the server. NULL is fine. */
 void http_server_close(struct http_server *server);
-
-/* The port it listens on (useful if port 0 was requested); 0: not listening yet. */
-unsigned int http_server_port(const struct http_server *server);

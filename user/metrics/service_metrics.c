@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/map.h"
 #include "base/mapped_array.h"
@@ -66,15 +67,9 @@ static void service_export(struct survey *survey, __u32 id, const struct service
 {
 	struct exported_service *exported;
 
-	if (survey->exported_count == survey->exported_room) {
-		size_t room = survey->exported_room ? 2 * survey->exported_room : 64;
-
-		exported = realloc(survey->exported, room * sizeof(*exported));
-		if (!exported)
-			return;
-		survey->exported = exported;
-		survey->exported_room = room;
-	}
+	if (array_reserve(&survey->exported, &survey->exported_room, survey->exported_count,
+			  sizeof(*exported)))
+		return;
 	exported = &survey->exported[survey->exported_count];
 	*exported = (struct exported_service){.name = *name};
 	if (!map_lookup_sum(survey->stats_map, &id, sizeof(exported->stats), survey->stats,

@@ -20,7 +20,7 @@
 #define KUBERNETES_NAME "kubernetes.default.svc"
 #define FILE_NAME       "api-servers"
 /* Within an outage, other reasons are logged after this. */
-#define SAID_AGAIN_NS (30 * NS_PER_S)
+#define LOGGED_AGAIN_NS (30 * NS_PER_S)
 /* Failures this soon after an outage are still part of it. */
 #define STEADY_NS (10 * NS_PER_S)
 
@@ -239,7 +239,7 @@ void servers_fini(struct servers *servers)
 	free(servers->tls_name);
 	free(servers->path);
 	free(servers->problem);
-	free(servers->said);
+	free(servers->logged_problem);
 	free(servers->answered);
 	*servers = (struct servers){};
 }
@@ -295,14 +295,14 @@ static void servers_end_round(struct servers *servers)
 		return;
 	free(servers->problem);
 	servers->problem = text;
-	if (servers->said &&
-	    (!strcmp(servers->said, text) || clock_since(now, servers->said_ns) < SAID_AGAIN_NS))
+	if (servers->logged_problem && (!strcmp(servers->logged_problem, text) ||
+					clock_since(now, servers->logged_ns) < LOGGED_AGAIN_NS))
 		return;
-	if (servers->ended_ns && clock_since(now, servers->ended_ns) < STEADY_NS)
+	if (servers->logged_ended_ns && clock_since(now, servers->logged_ended_ns) < STEADY_NS)
 		return;
-	free(servers->said);
-	servers->said = strdup(text);
-	servers->said_ns = now;
+	free(servers->logged_problem);
+	servers->logged_problem = strdup(text);
+	servers->logged_ns = now;
 	log_warning(
 		"no API server answers as it should, retrying; the datapath stays as it is (%s)",
 		text);
@@ -336,14 +336,14 @@ void servers_record_answer(struct servers *servers, const struct server *answeri
 {
 	bool is_other = servers->answered && strcmp(servers->answered, answering->name) != 0;
 
-	if (servers->said)
-		servers->ended_ns = clock_now_ns();
-	if (servers->said || is_other || answering->has_failed)
+	if (servers->logged_problem)
+		servers->logged_ended_ns = clock_now_ns();
+	if (servers->logged_problem || is_other || answering->has_failed)
 		log_info("API server %s answers", answering->name);
 	for (size_t i = 0; i < servers->count; i++)
 		servers->items[i].has_failed = false;
 	free(take_ptr(servers->problem));
-	free(take_ptr(servers->said));
+	free(take_ptr(servers->logged_problem));
 	if (!servers->answered || is_other) {
 		free(servers->answered);
 		servers->answered = strdup(answering->name);

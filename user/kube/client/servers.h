@@ -29,12 +29,13 @@ struct server {
 struct servers {
 	struct server items[SERVERS_KNOWN_MAX];
 	size_t count, current;
-	char *tls_name;             /* or NULL */
-	char *path;                 /* the file, or NULL */
-	char *problem;              /* why no server answers; NULL: one may */
-	char *said;                 /* the problem that was logged since the last answer, or NULL */
-	uint64_t said_ns, ended_ns; /* when it was logged; the end of the last that was */
-	char *answered;             /* the name of the server that answered last, or NULL */
+	char *tls_name;           /* or NULL */
+	char *path;               /* the file, or NULL */
+	char *problem;            /* why no server answers; NULL: one may */
+	char *logged_problem;     /* the problem that was logged since the last answer, or NULL */
+	uint64_t logged_ns;       /* when it was logged */
+	uint64_t logged_ended_ns; /* when the last one that was logged ended; 0: none has */
+	char *answered;           /* the name of the server that answered last, or NULL */
 };
 
 /*

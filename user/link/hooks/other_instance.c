@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/map.h"
@@ -21,7 +22,7 @@
 /* Ids of links; sorted where they are those that our pins hold. */
 struct id_set {
 	__u32 *ids;
-	size_t count, capacity;
+	size_t count, room;
 };
 
 static void id_set_fini(struct id_set *set)
@@ -43,15 +44,10 @@ static bool id_set_has(const struct id_set *set, __u32 id)
 
 static int id_set_add(struct id_set *set, __u32 id)
 {
-	if (set->count == set->capacity) {
-		const size_t capacity = set->capacity ? 2 * set->capacity : 64;
-		__u32 *ids = realloc(set->ids, capacity * sizeof(*ids));
+	int err = array_reserve(&set->ids, &set->room, set->count, sizeof(*set->ids));
 
-		if (!ids)
-			return -ENOMEM;
-		set->ids = ids;
-		set->capacity = capacity;
-	}
+	if (err)
+		return err;
 	set->ids[set->count++] = id;
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "base/address.h"
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "link/sockets/process_sockets.h"
 #include "link/sockets/udp_sockets.h"
@@ -56,19 +57,14 @@ static bool is_missed(const struct early_sockets_options *options, const struct 
 static int candidate_add(void *context, const struct udp_socket *socket)
 {
 	struct search *search = context;
+	int err;
 
 	if (!socket->inode || !is_missed(search->options, &socket->peer, socket->peer_port))
 		return 0;
-	if (search->count == search->room) {
-		const size_t room = search->room ? 2 * search->room : 16;
-		void *candidates =
-			reallocarray(search->candidates, room, sizeof(*search->candidates));
-
-		if (!candidates)
-			return -ENOMEM;
-		search->candidates = candidates;
-		search->room = room;
-	}
+	err = array_reserve(&search->candidates, &search->room, search->count,
+			    sizeof(*search->candidates));
+	if (err)
+		return err;
 	search->candidates[search->count++] = (struct candidate){.socket = *socket};
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "link/netlink/namespaces.h"
@@ -77,18 +78,14 @@ static bool is_target(const struct pass *pass, const struct ip_addr *addr, __be1
 static int found_add(void *context, const struct udp_socket *socket)
 {
 	struct pass *pass = context;
+	int err;
 
 	if (!socket->inode || !is_target(pass, &socket->peer, socket->peer_port))
 		return 0;
-	if (pass->found_count == pass->found_room) {
-		const size_t room = pass->found_room ? 2 * pass->found_room : 16;
-		struct socket_found *found = reallocarray(pass->found, room, sizeof(*found));
-
-		if (!found)
-			return -ENOMEM;
-		pass->found = found;
-		pass->found_room = room;
-	}
+	err = array_reserve(&pass->found, &pass->found_room, pass->found_count,
+			    sizeof(*pass->found));
+	if (err)
+		return err;
 	pass->found[pass->found_count++] =
 		(struct socket_found){.socket = *socket, .namespace = pass->namespace};
 	return 0;
