@@ -291,11 +291,12 @@ static int written_on_service(const struct object *object, void *context)
 	const struct service_object *service = &object->service;
 	int err = written_add(context, service->cluster_ips, service->cluster_ip_count);
 
-	if (!err)
-		err = written_add(context, service->external_ips, service->external_ip_count);
-	return err ? err
-		   : written_add(context, service->load_balancer_ips,
-				 service->load_balancer_ip_count);
+	if (err)
+		return err;
+	err = written_add(context, service->external_ips, service->external_ip_count);
+	if (err)
+		return err;
+	return written_add(context, service->load_balancer_ips, service->load_balancer_ip_count);
 }
 
 static struct ip_addr range_address(const struct cidr *range, uint64_t offset)

@@ -240,6 +240,12 @@ static int outcome_read(const struct instance *instance, const struct flow_key *
 	return 0;
 }
 
+static int complain_of_run(int err)
+{
+	complain("the programs cannot be run for a test (BPF_PROG_RUN): %s", strerror(-err));
+	return err;
+}
+
 int instance_run(struct instance *instance, const struct flow_key *tuple, bool opens,
 		 struct outcome *ret_outcome)
 {
@@ -261,15 +267,14 @@ int instance_run(struct instance *instance, const struct flow_key *tuple, bool o
 	run.data_size_in = frame.size;
 	*ret_outcome = (struct outcome){0};
 	err = client_set(instance, tuple);
-	if (!err)
-		err = bpf_prog_test_run_opts(bpf_program__fd(instance->program), &run);
-	if (!err)
-		err = outcome_read(instance, tuple, ret_outcome);
-	if (err) {
-		complain("the programs cannot be run for a test (BPF_PROG_RUN): %s",
-			 strerror(-err));
-		return err;
-	}
+	if (err)
+		return complain_of_run(err);
+	err = bpf_prog_test_run_opts(bpf_program__fd(instance->program), &run);
+	if (err)
+		return complain_of_run(err);
+	err = outcome_read(instance, tuple, ret_outcome);
+	if (err)
+		return complain_of_run(err);
 	ret_outcome->verdict = (int)run.retval;
 	ret_outcome->frame.size = run.data_size_out;
 	return 0;

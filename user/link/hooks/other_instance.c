@@ -66,11 +66,11 @@ static int pinned_ids_read(const char *pin_dir, struct id_set *set)
 {
 	auto_cleanup(cleanup_dir) DIR *entries = opendir(pin_dir);
 	const struct dirent *entry;
-	int err = 0;
+	int err;
 
 	if (!entries)
 		return errno == ENOENT ? 0 : -errno;
-	while (!err && (entry = readdir(entries))) {
+	while ((entry = readdir(entries))) {
 		auto_cleanup(cleanup_fd) int link = -1;
 		struct bpf_link_info info = {};
 		__u32 size = sizeof(info);
@@ -81,13 +81,15 @@ static int pinned_ids_read(const char *pin_dir, struct id_set *set)
 		link = bpf_obj_get(path);
 		if (link < 0 && errno == ENOENT)
 			continue;
-		err = link < 0 ? -errno : bpf_obj_get_info_by_fd(link, &info, &size);
-		if (!err)
-			err = id_set_add(set, info.id);
+		if (link < 0 || bpf_obj_get_info_by_fd(link, &info, &size))
+			return -errno;
+		err = id_set_add(set, info.id);
+		if (err)
+			return err;
 	}
 	if (set->count)
 		qsort(set->ids, set->count, sizeof(*set->ids), id_compare);
-	return err;
+	return 0;
 }
 
 /* A link that has lost its cgroup says that its id is 0. */
@@ -118,17 +120,20 @@ static int candidates_find(const char *pin_dir, __u64 cgroup_id, struct id_set *
 	__u32 id = 0;
 	int err = pinned_ids_read(pin_dir, &pinned);
 
-	while (!err && !(err = bpf_link_get_next_id(id, &id))) {
+	if (err)
+		return err;
+	while (!bpf_link_get_next_id(id, &id)) {
 		auto_cleanup(cleanup_fd) int link = -1;
 		struct bpf_link_info info;
 
 		if (id_set_has(&pinned, id))
 			continue;
 		link = link_of_ours_open(id, cgroup_id, &info);
-		if (link >= 0)
-			err = id_set_add(candidates, id);
+		err = link >= 0 ? id_set_add(candidates, id) : 0;
+		if (err)
+			return err;
 	}
-	return err == -ENOENT ? 0 : err;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 int other_instance_find(const char *pin_dir, const char *cgroup, unsigned int settle_ms,

@@ -126,24 +126,10 @@ static __u8 xdp_wanted(const struct hooks *hooks, const struct link_facts *facts
 	return hooks->xdp_mode == XDP_MODE_GENERIC ? LINK_XDP_GENERIC : LINK_XDP_NATIVE;
 }
 
-static void xdp_attach(struct hooks *hooks, const struct link_facts *facts, __u8 mode,
-		       struct link_info *info)
+/* Detaches what was attached, and notes why the link does without. */
+static void xdp_fail(const struct hooks *hooks, const struct link_facts *facts, int err,
+		     struct link_info *info)
 {
-	const struct pinned_link pinned = xdp_link(hooks->pin_dir, facts->ifindex, mode);
-	int program, err;
-
-	if (hooks->xdp_program(&program, hooks->programs_context)) {
-		hooks->lacks_xdp = true;
-		info->xdp = LINK_XDP_NO_PROGRAM;
-		return;
-	}
-	err = pinned_link_attach(&pinned, program);
-	if (!err)
-		err = targets_add(hooks, facts, mode);
-	if (!err) {
-		info->xdp = mode;
-		return;
-	}
 	(void)xdp_detach(hooks, facts->ifindex);
 	switch (err) {
 	case -EHOSTDOWN:
@@ -157,6 +143,30 @@ static void xdp_attach(struct hooks *hooks, const struct link_facts *facts, __u8
 		info->xdp = LINK_XDP_FAILED;
 		info->xdp_err = (__s16)err;
 	}
+}
+
+static void xdp_attach(struct hooks *hooks, const struct link_facts *facts, __u8 mode,
+		       struct link_info *info)
+{
+	const struct pinned_link pinned = xdp_link(hooks->pin_dir, facts->ifindex, mode);
+	int program, err;
+
+	if (hooks->xdp_program(&program, hooks->programs_context)) {
+		hooks->lacks_xdp = true;
+		info->xdp = LINK_XDP_NO_PROGRAM;
+		return;
+	}
+	err = pinned_link_attach(&pinned, program);
+	if (err) {
+		xdp_fail(hooks, facts, err, info);
+		return;
+	}
+	err = targets_add(hooks, facts, mode);
+	if (err) {
+		xdp_fail(hooks, facts, err, info);
+		return;
+	}
+	info->xdp = mode;
 }
 
 void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts,
