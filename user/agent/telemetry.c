@@ -17,7 +17,9 @@
 #include "metrics/sli_metrics.h"
 #include "publish/publisher.h"
 
-/* How long it is believed what there is of another proxy: a query may take many milliseconds. */
+/*
+ * How long the result of a search for another proxy is reused; a search may take many milliseconds.
+ */
 #define OTHER_PROXY_FRESH_NS (60 * NS_PER_S)
 
 static const enum ip_family families[] = {FAMILY_IPV4, FAMILY_IPV6};
@@ -73,7 +75,7 @@ static void telemetry_on_probe(const char *probe, unsigned int status, void *con
 	sli_metrics_checked(telemetry->slis, probe, "sync", health_is_alive(telemetry->health));
 }
 
-/* Asks again and again: what there was at the start may be gone, or have come since. */
+/* Repeats the search: kube-proxy may have been started or stopped since. */
 static void other_proxy_collect(FILE *out, void *context)
 {
 	struct telemetry *telemetry = context;

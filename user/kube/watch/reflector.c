@@ -309,11 +309,11 @@ static bool status_is_client_error(long status)
 }
 
 /*
- * A server that has just started refuses for some seconds what it is not ready for: 403 until it
- * has read the roles, 429 or 5xx until it has read the objects; and one that started too early dies
- * again. That is nothing to tell anybody, and the backoff, grown in the outage, is no measure of
- * it; but so few attempts are early that a server that never gets any further is not pressed.
- * Returns false if this one is not to be early.
+ * A server that has just started refuses, for some seconds, what it is not ready for: with 403
+ * until it has read the roles, with 429 or 5xx until it has read the objects; and a server that
+ * started too early exits again. Such refusals are not logged, and the backoff of the outage does
+ * not apply. EARLY_ATTEMPTS bounds the early retries, so a server that never recovers is not
+ * overloaded. Returns false if there was no outage, or the bound is reached.
  */
 static bool reflector_attempt_early(struct reflector *reflector, uint32_t retry_after_s)
 {
@@ -409,7 +409,7 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 		log_write(kube_client_was_away(reflector->client) ? LOG_DEBUG : LOG_INFO,
 			  "%s: the server has forgotten what came after %s, listing again",
 			  reflector->resource->name, reflector->version);
-		/* The server is well; what it was before says nothing about it now. */
+		/* The server answers: the earlier backoff no longer applies. */
 		reflector->step = STEP_LIST;
 		reflector->backoff_ms = BACKOFF_MIN_MS;
 		reflector_attempt_later(reflector, 0);

@@ -7,8 +7,8 @@
  * with another --pin-dir, or where something was mounted over the pins, and serve Services as their
  * own agent last knew them. A legitimate instance has a network namespace and a cgroup of its own.
  *
- * Filters on clsact do not belong here: they have one place on a link, and who attaches a program
- * there replaces whatever fairlead had put into it.
+ * Filters on clsact do not belong here: fairlead uses one priority and handle per link, so an
+ * attach replaces an older filter.
  */
 
 #include <linux/bpf.h>
