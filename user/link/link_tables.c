@@ -179,7 +179,7 @@ static void notified_link_gone(void *context, int ifindex)
 static void address_mark_changed(struct link_watch *watch, struct watched_link *link)
 {
 	watch->addresses_dirty = true;
-	if (link && link_is_pair(link))
+	if (link && link_is_pair(&link->facts))
 		link->is_changed = true;
 }
 

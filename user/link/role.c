@@ -238,7 +238,7 @@ enum link_doubt link_pod_doubt(const struct link_facts *facts,
 	char why[LINK_WHY_SIZE];
 	enum link_role role;
 
-	if (!is_pair(facts) || link_role_decide(facts, overrides, why) != LINK_POD ||
+	if (!link_is_pair(facts) || link_role_decide(facts, overrides, why) != LINK_POD ||
 	    override_decide(facts->name, overrides, &role, why))
 		return LINK_DOUBT_NONE;
 	if (facts->has_default_route)
