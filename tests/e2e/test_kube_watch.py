@@ -399,6 +399,27 @@ def test_410_makes_it_list_again_and_publish_only_the_difference(cluster, kind):
     cluster.server.set(gone="event")
 
 
+@pytest.mark.parametrize("kind", ["event", "status"])
+def test_a_server_that_forgets_at_once_is_asked_less_and_less_often(cluster, kind):
+    cluster.make("10.244.9.1")
+    seen = cluster.server.requests()[-1]["number"]
+    fault = cluster.server.faults.add(resource="services", verb="watch", gone=kind)
+    cluster.server.drop_watches("services")
+    time.sleep(12)
+    lists = [request for request in cluster.server.requests("services", "list") if request["number"] > seen]
+    assert 2 <= len(lists) <= 6, lists  # about 0.5, 1, 2 and 4 s apart
+    cluster.server.faults.clear(fault)
+    name = cluster.make("10.244.9.2")
+    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+    # A watch that was kept open ends that: the next 410 is no habit.
+    time.sleep(1.5)
+    cluster.server.compact()
+    began = time.monotonic()
+    cluster.server.drop_watches("services", how="gone")
+    cluster.server.wait_for_watch("services")
+    assert time.monotonic() - began < 2
+
+
 def test_a_list_of_what_is_known_changes_nothing(cluster):
     cluster.make("10.244.9.1")
     before = cluster.changed_service_ports()

@@ -34,6 +34,7 @@
 #define EARLY_ATTEMPTS      8   /* see reflector_attempt_early */
 #define WATCH_GRACE_S       15
 #define WATCH_WORTH_NS      (5 * NS_PER_S)    /* a watch that lasted so long was not a failure */
+#define WATCH_KEPT_NS       NS_PER_S          /* a watch that ended sooner was never followed */
 #define FORGETTING_NS       (200 * NS_PER_MS) /* by then, a 410 has followed the watch's 200 */
 #define ANNOTATION_LIST_END "k8s.io/initial-events-end"
 
@@ -60,7 +61,9 @@ struct reflector {
 	char broken[160];     /* what is wrong with the response; "": nothing */
 	char problem[512];    /* the problem that was logged and persists; "": none */
 	uint64_t begun_ns, heard_ns;
+	uint64_t watched_ns; /* when the watch began: the request, or the end of a streamed list */
 	uint32_t backoff_ms, absent_ms, watch_s;
+	uint32_t gone_ms;        /* the next wait after a 410; see reflector_list_after_gone */
 	uint32_t early_attempts; /* after an outage, since the last success */
 	bool has_listed;
 	bool in_list;      /* list_begun was called, listed was not */
@@ -189,6 +192,7 @@ static void reflector_on_bookmark(struct reflector *reflector, const cJSON *meta
 	reflector_set_version(reflector, metadata);
 	if (reflector->step == STEP_STREAM && mark && !strcmp(mark, "true")) {
 		reflector->step = STEP_WATCH;
+		reflector->watched_ns = uv_hrtime();
 		reflector_end_list(reflector);
 	}
 }
@@ -398,6 +402,24 @@ static void reflector_list_done(struct reflector *reflector, const struct kube_a
 	}
 }
 
+/*
+ * The server no longer has our version. It is well, and what it was before says nothing about it
+ * now, so it is asked for a list soon. One that says so of each list that it has just sent is asked
+ * less and less often. Logs.
+ */
+static void reflector_list_after_gone(struct reflector *reflector)
+{
+	/* After an outage all resources are listed again, and servers.c has logged it. */
+	log_write(kube_client_was_away(reflector->client) ? LOG_DEBUG : LOG_INFO,
+		  "%s: the server has forgotten what came after %s, listing again",
+		  reflector->resource->name, reflector->version);
+	reflector->step = STEP_LIST;
+	reflector->backoff_ms = reflector->gone_ms;
+	reflector_attempt_later(reflector, 0);
+	reflector->gone_ms = reflector->backoff_ms;
+	reflector->backoff_ms = BACKOFF_MIN_MS;
+}
+
 /* Chooses the next step and its time. Logs. */
 static void reflector_watch_done(struct reflector *reflector, const struct kube_answer *answer)
 {
@@ -405,14 +427,7 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 		reflector->had_events || uv_hrtime() - reflector->begun_ns > WATCH_WORTH_NS;
 
 	if (reflector->is_gone || answer->status == 410) {
-		/* After an outage all resources are listed again, and servers.c has logged it. */
-		log_write(kube_client_was_away(reflector->client) ? LOG_DEBUG : LOG_INFO,
-			  "%s: the server has forgotten what came after %s, listing again",
-			  reflector->resource->name, reflector->version);
-		/* The server answers: the earlier backoff no longer applies. */
-		reflector->step = STEP_LIST;
-		reflector->backoff_ms = BACKOFF_MIN_MS;
-		reflector_attempt_later(reflector, 0);
+		reflector_list_after_gone(reflector);
 	} else if (answer->is_abort) {
 		reflector_list_anew(reflector, "watch", reflector->broken);
 	} else if (answer->status >= 200 && answer->status <= 299) {
@@ -432,11 +447,19 @@ static void reflector_watch_done(struct reflector *reflector, const struct kube_
 	}
 }
 
+/* After a watch that the server has kept open, a 410 is no habit of it. */
+static void reflector_judge_watch(struct reflector *reflector)
+{
+	if (reflector->step == STEP_WATCH && uv_hrtime() - reflector->watched_ns > WATCH_KEPT_NS)
+		reflector->gone_ms = BACKOFF_MIN_MS;
+}
+
 static void reflector_on_done(const struct kube_answer *answer, void *context)
 {
 	struct reflector *reflector = context;
 
 	reflector->call = NULL;
+	reflector_judge_watch(reflector);
 	reflector->is_unreached = answer->is_unreached;
 	(void)uv_timer_stop(&reflector->patience);
 	log_debug("%s: %s ended: %ld %s", reflector->resource->name,
@@ -479,6 +502,7 @@ static void reflector_on_patience(uv_timer_t *timer)
 				     (due_ns - now_ns) / NS_PER_MS + 1, 0);
 		return;
 	}
+	reflector_judge_watch(reflector);
 	if (reflector_lacks_mark(reflector)) {
 		reflector->no_stream = true;
 		kube_call_cancel(take_ptr(reflector->call));
@@ -556,7 +580,7 @@ static void reflector_attempt(struct reflector *reflector)
 	reflector->broken[0] = '\0';
 	reflector->is_gone = false;
 	reflector->had_events = false;
-	reflector->begun_ns = uv_hrtime();
+	reflector->begun_ns = reflector->watched_ns = uv_hrtime();
 	reflector->heard_ns = uv_now(reflector->timer.loop) * NS_PER_MS;
 	json_stream_fini(&reflector->stream);
 	json_stream_init(&reflector->stream, is_list ? JSON_LIST : JSON_EVENTS,
@@ -600,6 +624,7 @@ struct reflector *reflector_new(uv_loop_t *loop, struct kube_client *client,
 		.open_handles = 2,
 		.backoff_ms = BACKOFF_MIN_MS,
 		.absent_ms = ABSENT_MIN_MS,
+		.gone_ms = BACKOFF_MIN_MS,
 	};
 	(void)uv_timer_init(loop, &reflector->timer);
 	(void)uv_timer_init(loop, &reflector->patience);
