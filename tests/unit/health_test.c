@@ -146,7 +146,7 @@ static void test_later_changes_do_not_make_the_oldest_younger(void **state)
 	health_queued(*state, FAMILY_IPV4);
 	when_time_passes(40 * SECOND);
 	health_queued(*state, FAMILY_IPV4);
-	assert_int_equal(health_pending_ns(*state), 40 * SECOND);
+	assert_true(health_is_alive(*state));
 	when_time_passes(40 * SECOND);
 	assert_false(health_is_alive(*state));
 }

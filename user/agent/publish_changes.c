@@ -186,12 +186,27 @@ static void retry_on_timer(uv_timer_t *timer)
 	agent_publish_changed(agent, uv_hrtime());
 }
 
+static int served_count(const struct object *service, void *context)
+{
+	*(size_t *)context += object_is_served_service(service);
+	return 0;
+}
+
+static enum publish_result result_of(struct agent *agent, size_t failed)
+{
+	size_t served = 0;
+
+	if (!failed)
+		return PUBLISH_COMPLETE;
+	(void)model_each(agent->model, OBJECT_SERVICE, served_count, &served);
+	return failed < served ? PUBLISH_PARTIAL : PUBLISH_FAILED;
+}
+
 /*
  * Services that could not be published are set aside, and the timer tries them again (rule Q184),
- * however often others change meanwhile. Logs when they are others than before. Returns true if
- * there are any.
+ * however often others change meanwhile. Logs when they are others than before.
  */
-static bool failures_retry(struct agent *agent)
+static enum publish_result failures_retry(struct agent *agent)
 {
 	struct publishing *publishing = &agent->publishing;
 	struct failures failures = {};
@@ -214,7 +229,7 @@ static bool failures_retry(struct agent *agent)
 		(void)uv_timer_stop(&publishing->retry);
 	else if (!uv_is_active((uv_handle_t *)&publishing->retry))
 		(void)uv_timer_start(&publishing->retry, retry_on_timer, RETRY_S * MS_PER_S, 0);
-	return failures.count;
+	return result_of(agent, failures.count);
 }
 
 static void taken_post(const struct service_name *name, const char *detail, void *context)
@@ -297,12 +312,12 @@ static void publish_dirty(struct agent *agent, uint64_t woken_ns)
 	const struct plane *plane = agent->plane;
 	struct agent_status *status = &agent->status;
 	struct publisher_numbers before, after;
-	bool has_failed;
+	enum publish_result result;
 
 	telemetry_publish_begins(&agent->telemetry);
 	publisher_numbers(plane->publisher, &before);
 	(void)model_drain_dirty(agent->model, service_publish, agent);
-	has_failed = failures_retry(agent);
+	result = failures_retry(agent);
 	health_ports_apply(agent);
 	publisher_numbers(plane->publisher, &after);
 	if (after.changed_service_ports != before.changed_service_ports) {
@@ -320,9 +335,8 @@ static void publish_dirty(struct agent *agent, uint64_t woken_ns)
 	reclaim_retired(agent);
 	grow_schedule(agent, &before, &after);
 	agent_status_update(agent);
-	telemetry_published(&agent->telemetry, woken_ns, agent->publishing.is_next_full,
-			    !has_failed);
-	if (!has_failed)
+	telemetry_published(&agent->telemetry, woken_ns, agent->publishing.is_next_full, result);
+	if (result == PUBLISH_COMPLETE)
 		agent->publishing.is_next_full = false;
 }
 

@@ -212,18 +212,22 @@ static void telemetry_on_trigger(enum ip_family family, double seconds, void *co
 }
 
 void telemetry_published(struct telemetry *telemetry, uint64_t woken_ns, bool is_full,
-			 bool is_complete)
+			 enum publish_result result)
 {
 	double seconds = (double)(uv_hrtime() - woken_ns) / (double)NS_PER_S;
+	bool is_complete = result == PUBLISH_COMPLETE;
 
 	fairlead_metrics_published(telemetry->fairlead, is_complete, seconds);
+	for (size_t i = 0; i < FAMILY_COUNT && result != PUBLISH_FAILED; i++)
+		health_updated(telemetry->health, families[i]);
+	if (!is_complete && !telemetry->incomplete_ns)
+		telemetry->incomplete_ns = clock_now_ns();
 	/* Unpublished Services stay queued, and their triggers wait with them. */
 	if (!is_complete)
 		return;
-	for (size_t i = 0; i < FAMILY_COUNT; i++) {
-		health_updated(telemetry->health, families[i]);
+	telemetry->incomplete_ns = 0;
+	for (size_t i = 0; i < FAMILY_COUNT; i++)
 		kube_proxy_metrics_synced(telemetry->kube_proxy, families[i], is_full, seconds);
-	}
 	triggers_drain(&telemetry->triggers, telemetry_on_trigger, telemetry);
 	telemetry_count_changes(telemetry);
 	telemetry->service_changes.published = telemetry->service_changes.come;
@@ -243,7 +247,8 @@ void telemetry_count_changes(struct telemetry *telemetry)
 size_t telemetry_ready_checks(struct telemetry *telemetry,
 			      struct health_check ret_checks[HEALTH_CHECKS_MAX])
 {
-	telemetry->ready.pending_ns = health_pending_ns(telemetry->health);
+	telemetry->ready.pending_ns =
+		telemetry->incomplete_ns ? clock_now_ns() - telemetry->incomplete_ns : 0;
 	return health_ready_checks(&telemetry->ready, telemetry->options, telemetry->status,
 				   ret_checks);
 }

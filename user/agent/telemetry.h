@@ -32,6 +32,7 @@ struct telemetry {
 	struct change_counts service_changes, endpoint_changes;
 	unsigned int other_proxy_kinds; /* what other_proxy_find found last */
 	uint64_t other_proxy_asked_ns;  /* when; 0: never */
+	uint64_t incomplete_ns;         /* since when something waits to be published; 0: nothing */
 	/* Borrowed; the plane is NULL while there is none. */
 	const struct agent_options *options;
 	const struct agent_status *status;
@@ -65,12 +66,19 @@ void telemetry_hooked(struct telemetry *telemetry);
 /* Changes have arrived and are about to be published. */
 void telemetry_publish_begins(struct telemetry *telemetry);
 
+enum publish_result {
+	PUBLISH_COMPLETE, /* nothing waits to be published any more */
+	PUBLISH_PARTIAL,  /* some Services wait, others are published */
+	PUBLISH_FAILED,   /* there is no Service that does not wait */
+};
+
 /*
  * A publish has ended, for the wake-up at `woken_ns` (uv_hrtime). `is_full`: it was to cover every
- * Service. `is_complete`: nothing waits to be published any more.
+ * Service. What fails for some Services makes the agent not ready (/readyz); it is alive (/livez):
+ * it goes on with all others, and would fail for the same ones after a restart.
  */
 void telemetry_published(struct telemetry *telemetry, uint64_t woken_ns, bool is_full,
-			 bool is_complete);
+			 enum publish_result result);
 
 /* Counts the changes that have arrived so far. */
 void telemetry_count_changes(struct telemetry *telemetry);

@@ -96,20 +96,6 @@ bool health_is_alive(const struct health *health)
 	return health_is_alive_at(health, &now);
 }
 
-uint64_t health_pending_ns(const struct health *health)
-{
-	const struct health_clock now = health->options.now();
-	uint64_t longest = 0;
-
-	for (int i = 0; i < 2; i++) {
-		const struct family_health *state = &health->families[i];
-		uint64_t age = state->is_pending ? now.monotonic_ns - state->pending_ns : 0;
-
-		longest = age > longest ? age : longest;
-	}
-	return longest;
-}
-
 /* RFC 3339 as Go writes it: no trailing zeros, and the year 1 for "never". */
 static const char *time_format(uint64_t realtime_ns, char buf[TIME_TEXT_SIZE])
 {

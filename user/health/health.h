@@ -4,7 +4,8 @@
 /*
  * The agent's health, for probes. /healthz and /livez follow kube-proxy's rules (L129 to L134): a
  * family is unhealthy while a change has been waiting for its publish for longer than
- * HEALTH_TIMEOUT_NS. An idle family is healthy, and so is every family before its first publish.
+ * HEALTH_TIMEOUT_NS, unless it waits because of its Service alone. An idle family is healthy, and
+ * so is every family before its first publish.
  * /readyz lists our own checks: whether Services work on this node as the source specifies.
  */
 
@@ -61,14 +62,14 @@ void health_free(struct health *health);
 /* A change has arrived that concerns the family's frontends. The oldest pending one counts. */
 void health_queued(struct health *health, enum ip_family family);
 
-/* All changes of the family so far are published. */
+/*
+ * All changes of the family so far are published, but for those of single Services that fail while
+ * others are published.
+ */
 void health_updated(struct health *health, enum ip_family family);
 
 /* True if no family has a change that has waited too long. */
 bool health_is_alive(const struct health *health);
-
-/* The age of the oldest pending change, in ns; 0: none is pending. */
-uint64_t health_pending_ns(const struct health *health);
 
 /* Answers /healthz, /livez and /readyz; an http_handler_fn whose context is the struct health. */
 void health_handle(const struct http_request *request, struct http_response *response,
