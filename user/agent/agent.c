@@ -23,6 +23,7 @@
 #include "agent/prepare.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/log_output.h"
 #include "base/netns.h"
 #include "config/config_watch.h"
 #include "config/kube_proxy_config.h"
@@ -398,6 +399,8 @@ int agent_main(int argc, char **argv)
 
 	/* The reader of the log may exit: that must not kill the agent. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* Nor may one that does not read: opened here, before the agent is confined. */
+	log_output_open();
 	err = agent_options_read(argc, argv, &agent.options);
 	if (!err)
 		err = task_run(&agent);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/log.h"
 
-#include <limits.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log_fold.h"
 #include "base/log_line.h"
+#include "base/log_output.h"
 
 #define EMPTY_MESSAGE "(an empty message)"
 
@@ -26,7 +25,6 @@ static bool is_folding;
 static bool is_fold_paused;
 static struct log_fold repeats = {.write = line_write};
 static uint64_t lost_lines; /* since the last that was written */
-static bool is_line_cut;    /* the last thing written is the beginning of a line */
 
 void log_set_level(enum log_level level)
 {
@@ -70,38 +68,6 @@ void log_repeats_flush(void)
 	lost_lines_write();
 }
 
-/* False if a write of up to PIPE_BUF bytes would wait for a reader. */
-static bool output_has_room(int fd)
-{
-	struct pollfd output = {.fd = fd, .events = POLLOUT};
-
-	return poll(&output, 1, 0) == 1 && output.revents & (POLLOUT | POLLERR);
-}
-
-/*
- * One write() per line of usual length, so that lines of several processes do not interleave. The
- * agent never waits for a reader: returns false if the line, or its end, is lost for the lack of
- * one.
- */
-static bool output_write(const char *line, size_t length)
-{
-	const int fd = fileno(stderr);
-
-	while (length) {
-		const size_t piece = length < PIPE_BUF ? length : PIPE_BUF;
-		const ssize_t written = output_has_room(fd) ? write(fd, line, piece) : 0;
-
-		if (written > 0)
-			is_line_cut = true;
-		if (written != (ssize_t)piece)
-			return false;
-		line += piece;
-		length -= piece;
-	}
-	is_line_cut = false;
-	return true;
-}
-
 static bool line_output(enum log_level level, const char *message, unsigned int count)
 {
 	/* What follows a line that was cut ends it first, so as not to be lost with it. */
@@ -114,7 +80,8 @@ static bool line_output(enum log_level level, const char *message, unsigned int 
 		length = log_line_json(level, &now, message, count, line);
 	else
 		length = log_line_text(level, &now, getpid(), message, line);
-	return is_line_cut ? output_write(text, 1 + length) : output_write(line, length);
+	return log_output_is_cut() ? log_output_write(text, 1 + length)
+				   : log_output_write(line, length);
 }
 
 /* Says how many lines are missing, as soon as somebody reads again. */
