@@ -131,6 +131,17 @@ def test_a_port_that_no_slice_has_is_reported(make):
             'has a port "tcp" (TCP), they have "tpc" (TCP), "udp" (UDP); make the names match' in agent.text())
 
 
+def test_a_thousand_mistakes_at_the_start_take_a_few_lines(make):
+    agent = make()
+    for number in range(10):
+        agent.folder.write(f"web-{number}", service(f"web-{number}", next_vip(4), **{f"x{field}": 1 for field in range(100)}))
+    agent.start()
+    agent.stop()
+    told = [line for line in agent.log if "unknown field" in line]
+    assert len(told) == 11, agent.text()
+    assert "(and 989 more like it in " in told[-1]
+
+
 # Refusing.
 
 

@@ -35,8 +35,8 @@ void log_set_format(enum log_format format);
 void log_fold_repeats(void);
 
 /*
- * In between, every message is logged: for what ends by itself, and of which each line is worth
- * reading, such as the mistakes in a folder of manifests.
+ * In between, every message is logged: for what ends by itself, and of which each line is to
+ * be read, such as the mistakes that --strict refuses.
  */
 void log_fold_pause(void);
 void log_fold_resume(void);

@@ -344,14 +344,15 @@ static void manifests_freep(struct manifests **source)
 }
 
 /*
- * Reads all files. Each mistake in them is logged, however many there are: who starts the agent
- * with --strict has to correct each. Returns 0 or a negative errno.
+ * Reads all files. With --strict each mistake in them is logged, however many there are: each has
+ * to be corrected before the agent starts. Returns 0 or a negative errno.
  */
 static int manifests_read(struct manifests *source)
 {
 	int err;
 
-	log_fold_pause();
+	if (source->folder.is_strict)
+		log_fold_pause();
 	err = folder_scan(&source->folder);
 	if (!err)
 		folder_settle(&source->folder);
