@@ -17,10 +17,20 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-/* An address of either family. IPv4 is stored mapped, ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
+/*
+ * An address of either family. IPv4 is stored mapped, ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). `ipv4` is
+ * for the reader of a dump: in it bpftool shows a.b.c.d by itself.
+ */
 struct ip_addr {
-	__u8 bytes[16];
+	union {
+		__u8 bytes[16];
+		struct {
+			__u8 mapped[12];
+			__u8 ipv4[4];
+		};
+	};
 } __attribute__((aligned(4)));
+_Static_assert(sizeof(struct ip_addr) == 16, "both views are of the same bytes");
 
 /*
  * Roles of an address, as the value of `addresses` holds them. An address can have several at once.

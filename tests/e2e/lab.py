@@ -366,23 +366,23 @@ class Agent:
         found = set()
         for entry in self.dump("frontends"):
             key = entry["key"]
-            found.add((ip_text(key["vip"]["bytes"]), swap16(key["port"]), key["proto"]))
+            found.add((ip_text(key["vip"]), swap16(key["port"]), key["proto"]))
         return found
 
     def backends(self):
         """{(address, port, proto): (id, enum backend_state)} of backends in use."""
         return {
-            (ip_text(entry["value"]["addr"]["bytes"]), swap16(entry["value"]["port"]),
+            (ip_text(entry["value"]["addr"]), swap16(entry["value"]["port"]),
              entry["value"]["proto"]): (entry["key"], entry["value"]["state"])
             for entry in self.dump("backends") if entry["value"]["state"] != "BACKEND_FREE"
         }
 
 
-def ip_text(octets):
-    """The text of an address from the sixteen bytes of struct ip_addr, as bpftool prints them."""
+def ip_text(shown):
+    """The text of a struct ip_addr as bpftool prints it; what has no name, like its union, is a field ""."""
     import ipaddress
 
-    packed = bytes(int(octet, 0) if isinstance(octet, str) else octet for octet in octets)
+    packed = bytes(int(octet, 0) if isinstance(octet, str) else octet for octet in shown[""]["bytes"])
     address = ipaddress.IPv6Address(packed)
     return str(address.ipv4_mapped or address)
 

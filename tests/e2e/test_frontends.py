@@ -505,8 +505,7 @@ def test_ports_of_the_named_bridge_are_near(world):
 
 def test_sources_are_the_addresses_of_the_links_or_of_the_node(world):
     agent = world.agents["node1"]
-    sources = {entry["key"]: (ip_text(entry["value"]["ipv4"]["bytes"]),
-                              ip_text(entry["value"]["ipv6"]["bytes"]))
+    sources = {entry["key"]: (ip_text(entry["value"]["ipv4"]), ip_text(entry["value"]["ipv6"]))
                for entry in agent.dump("link_sources")}
     assert sources[link_index(world, "node1", "eth0")] == (address_of("node1", 4), address_of("node1", 6))
     assert all(own[0] != "::" for own in sources.values()), sources
@@ -514,7 +513,7 @@ def test_sources_are_the_addresses_of_the_links_or_of_the_node(world):
 
 def test_near_ranges_follow_the_options_and_the_node(world, node1_again):
     def ranges(agent):
-        return {(ip_text(entry["key"]["addr"]["bytes"]), entry["key"]["prefix"])
+        return {(ip_text(entry["key"]["addr"]), entry["key"]["prefix"])
                 for entry in agent.dump("near_ranges")}
 
     agent = node1_again("--cluster-cidr", "10.244.0.0/16,fd00:244::/32")

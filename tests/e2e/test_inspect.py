@@ -130,18 +130,19 @@ def test_bpftool_shows_named_fields(world):
     def dumped(name, wanted):
         return next(entry for entry in agent.dump(name) if wanted(entry["key"], entry["value"]))
 
-    frontend = dumped("frontends", lambda key, value: ip_text(key["vip"]["bytes"]) == vip and key["proto"] == 6)
+    frontend = dumped("frontends", lambda key, value: ip_text(key["vip"]) == vip and key["proto"] == 6)
+    assert frontend["key"]["vip"][""][""]["ipv4"] == [int(octet) for octet in vip.split(".")]
     assert {**frontend["key"], "vip": vip} == {"vip": vip, "port": swap16(80), "proto": 6, "pad": 0}
     assert frontend["value"]["kind"] == "FRONTEND_CLUSTER_IP"
     number = frontend["value"]["service"]
     assert dumped("services", lambda key, value: key == number)["value"]["cluster_slots"]["count"] == 2
     names = dumped("service_names", lambda key, value: key == number)["value"]
     assert (names["family"], names["type"]) == ("FAMILY_IPV4", "SERVICE_TYPE_CLUSTER_IP")
-    states = {ip_text(entry["value"]["addr"]["bytes"]): entry["value"]["state"] for entry in agent.dump("backends")}
+    states = {ip_text(entry["value"]["addr"]): entry["value"]["state"] for entry in agent.dump("backends")}
     assert {states[address_of(pod, 4)] for pod in BACKENDS} == {"BACKEND_ACTIVE"} and states["::"] == "BACKEND_FREE"
     with world.place("pod1a").socket("tcp", vip, 80) as sock:
         sock.exchange()
-        flow = dumped("flows", lambda key, value: ip_text(key["dst"]["bytes"]) == vip)
+        flow = dumped("flows", lambda key, value: ip_text(key["dst"]) == vip)
     assert flow["key"]["direction"] == "FLOW_ORIGINAL"
     assert (flow["value"]["flow"]["state"], flow["value"]["flow"]["kind"]) == (
         "FLOW_ESTABLISHED", "FRONTEND_CLUSTER_IP")

@@ -40,7 +40,7 @@ def with_options(*options):
 
 
 def known(agent):
-    return {ip_text(entry["key"]["bytes"]): entry["value"] for entry in agent.dump("cluster_nodes")}
+    return {ip_text(entry["key"]): entry["value"] for entry in agent.dump("cluster_nodes")}
 
 
 OWN = {"172.18.0.11": THIS, "fd00:18::11": THIS}

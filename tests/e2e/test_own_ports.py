@@ -187,7 +187,7 @@ def shared_vip(world, family):
 
 def has_node_vip(agent, address):
     """Both flags, ADDRESS_NODE and ADDRESS_EXTERNAL."""
-    return any(ip_text(entry["key"]["bytes"]) == address and entry["value"]["flags"] & 0x18 == 0x18
+    return any(ip_text(entry["key"]) == address and entry["value"]["flags"] & 0x18 == 0x18
                for entry in agent.dump("addresses"))
 
 
