@@ -21,6 +21,7 @@
 #include "decode/decode.h"
 #include "base/file.h"
 #include "decode/items.h"
+#include "growth.h"
 
 #define FIXTURES         "tests/fixtures/kube/"
 #define FIXTURE_SIZE_MAX (1U << 20)
@@ -392,6 +393,75 @@ static void any_number_of_ports_is_read(void **state)
 	outcome = when_read(YAML, text);
 	assert_int_equal(then_service(&outcome, "default", "web")->service.port_count, 20000);
 	model_free(outcome.model);
+}
+
+static uint64_t read_ns(const char *text, size_t size, unsigned int items)
+{
+	uint64_t took_ns = growth_cpu_ns();
+	struct outcome outcome = when_read_bytes(YAML, text, size);
+
+	took_ns = growth_cpu_ns() - took_ns;
+	assert_int_equal(outcome.err, 0);
+	assert_int_equal(outcome.items, items);
+	model_free(outcome.model);
+	return took_ns;
+}
+
+static uint64_t anchors_read_ns(unsigned int count)
+{
+	auto_cleanup(cleanup_free) char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	assert_non_null(stream);
+	(void)fputs("apiVersion: v1\nkind: ConfigMap\ndata:\n", stream);
+	for (unsigned int i = 0; i < count; i++)
+		(void)fprintf(stream, "  k%u: &a%u 1\n", i, i);
+	for (unsigned int i = 0; i < count; i++)
+		(void)fprintf(stream, "  z%u: *a%u\n", i, i);
+	assert_int_equal(fclose(stream), 0);
+	return read_ns(text, size, 1);
+}
+
+static void the_time_for_anchors_grows_with_their_number(void **state)
+{
+	(void)state;
+	assert_grows_evenly(anchors_read_ns, 5000);
+}
+
+/* As kubectl writes them: the kind is behind the items. */
+static uint64_t lists_read_ns(unsigned int count)
+{
+	static const char list[] = "apiVersion: v1\nitems:\n- {kind: ConfigMap}\nkind: List\n---\n";
+	const size_t size = sizeof(list) - 1;
+	auto_cleanup(cleanup_free) char *text = malloc(count * size);
+
+	assert_non_null(text);
+	for (unsigned int i = 0; i < count; i++)
+		memcpy(text + i * size, list, size);
+	return read_ns(text, count * size, count);
+}
+
+/* One list that has its items in many parts. */
+static uint64_t parts_read_ns(unsigned int count)
+{
+	auto_cleanup(cleanup_free) char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	assert_non_null(stream);
+	for (unsigned int i = 0; i < count; i++)
+		(void)fputs("items: [{apiVersion: v1, kind: ConfigMap}]\n", stream);
+	(void)fputs("kind: List\napiVersion: v1\n", stream);
+	assert_int_equal(fclose(stream), 0);
+	return read_ns(text, size, count);
+}
+
+static void the_time_for_lists_grows_with_their_number(void **state)
+{
+	(void)state;
+	assert_grows_evenly(lists_read_ns, 200);
+	assert_grows_evenly(parts_read_ns, 200);
 }
 
 static void a_large_mapping_is_merged_at_once(void **state)
@@ -942,6 +1012,8 @@ int main(void)
 		cmocka_unit_test(many_documents_in_json_take_no_longer_for_their_number),
 		cmocka_unit_test(lists_in_json_may_name_their_kind_behind_their_items),
 		cmocka_unit_test(aliases_and_merge_keys_stand_for_what_was_anchored),
+		cmocka_unit_test(the_time_for_anchors_grows_with_their_number),
+		cmocka_unit_test(the_time_for_lists_grows_with_their_number),
 		cmocka_unit_test(a_large_mapping_is_merged_at_once),
 		cmocka_unit_test(any_number_of_ports_is_read),
 		cmocka_unit_test(a_text_of_one_document_is_one_tree),

@@ -15,39 +15,64 @@
 #include "decode/yaml_reader.h"
 
 /*
- * Reads the members of the current document's mapping except `items`, with a second reader: those
- * that the first one has not reached yet come after the items.
+ * The members of a document's mapping except `items`. A second reader reads them: those that the
+ * first one has not reached yet come after the items. It never goes back, so that no document is
+ * read more than twice.
  */
-static int head_read_ahead(const struct yaml_reader *reader, cJSON *head)
+struct look_ahead {
+	struct yaml_reader reader;
+	bool is_open;
+	size_t documents; /* that were read */
+	cJSON *head;      /* of the last of them */
+};
+
+static void look_ahead_fini(struct look_ahead *ahead)
 {
-	auto_cleanup(yaml_reader_fini) struct yaml_reader ahead = {};
-	int err = yaml_reader_init(&ahead, reader->text, reader->size, reader->error);
+	if (ahead->is_open)
+		yaml_reader_fini(&ahead->reader);
+	cJSON_Delete(ahead->head);
+}
 
-	if (err)
-		return err;
-	for (size_t document = 0;; document++) {
-		bool found;
-
-		err = yaml_next_document(&ahead, &found);
-		if (err || !found)
-			return err;
-		if (document == reader->document)
-			break;
-		err = yaml_skip_node(&ahead);
-		if (err)
-			return err;
-	}
+static int head_read(struct look_ahead *ahead)
+{
+	cJSON_Delete(ahead->head);
+	ahead->head = cJSON_CreateObject();
+	if (!ahead->head)
+		return -ENOMEM;
 	for (;;) {
 		auto_cleanup(cleanup_free) char *key = NULL;
+		int err = yaml_next_key(&ahead->reader, &key);
 
-		err = yaml_next_key(&ahead, &key);
 		if (err || !key)
 			return err;
-		err = strcmp(key, "items") ? yaml_read_member(&ahead, 0, key, head)
-					   : yaml_skip_member(&ahead);
+		err = strcmp(key, "items") ? yaml_read_member(&ahead->reader, 0, key, ahead->head)
+					   : yaml_skip_member(&ahead->reader);
 		if (err)
 			return err;
 	}
+}
+
+/* Makes `head` that of the reader's current document. */
+static int look_ahead_from(struct look_ahead *ahead, const struct yaml_reader *reader)
+{
+	int err = 0;
+
+	if (!ahead->is_open)
+		err = yaml_reader_init(&ahead->reader, reader->text, reader->size, reader->error);
+	if (err)
+		return err;
+	ahead->is_open = true;
+	while (ahead->documents <= reader->document) {
+		bool is_current = ahead->documents++ == reader->document, found;
+
+		err = yaml_next_document(&ahead->reader, &found);
+		if (err || !found)
+			return err;
+		err = is_current ? head_read(ahead) : yaml_skip_node(&ahead->reader);
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 /*
@@ -56,26 +81,23 @@ static int head_read_ahead(const struct yaml_reader *reader, cJSON *head)
  * before the items, and gets an empty array of them.
  */
 static int items_deliver(struct yaml_reader *reader, const struct items_receiver *receiver,
-			 cJSON *head)
+			 struct look_ahead *ahead, cJSON *head)
 {
-	auto_cleanup(cleanup_cjson) cJSON *whole_head = cJSON_CreateObject();
 	const char *kind = cjson_string(head, "kind");
 	const char *api_version = cjson_string(head, "apiVersion");
 	struct decode_defaults defaults;
 	char buf[KIND_SIZE];
 	int err;
 
-	if (!whole_head)
-		return -ENOMEM;
 	err = yaml_reader_next(reader);
 	if (err)
 		return err;
 	if (!kind || !api_version) {
-		err = head_read_ahead(reader, whole_head);
+		err = look_ahead_from(ahead, reader);
 		if (err)
 			return err;
-		kind = kind ? kind : cjson_string(whole_head, "kind");
-		api_version = api_version ? api_version : cjson_string(whole_head, "apiVersion");
+		kind = kind ? kind : cjson_string(ahead->head, "kind");
+		api_version = api_version ? api_version : cjson_string(ahead->head, "apiVersion");
 	}
 	if (reader->event.type != YAML_SEQUENCE_START_EVENT || !kind_is_list(kind))
 		return yaml_skip_node(reader);
@@ -101,7 +123,7 @@ static int items_deliver(struct yaml_reader *reader, const struct items_receiver
 
 /* Reads the outermost mapping: an object, or a list, whose items are delivered on the way. */
 static int root_read(struct yaml_reader *reader, const struct items_receiver *receiver,
-		     cJSON **ret_root)
+		     struct look_ahead *ahead, cJSON **ret_root)
 {
 	auto_cleanup(cleanup_cjson) cJSON *root = cJSON_CreateObject();
 	int err;
@@ -117,7 +139,7 @@ static int root_read(struct yaml_reader *reader, const struct items_receiver *re
 		if (!key)
 			break;
 		err = strcmp(key, "items") ? yaml_read_member(reader, 0, key, root)
-					   : items_deliver(reader, receiver, root);
+					   : items_deliver(reader, receiver, ahead, root);
 		if (err)
 			return err;
 	}
@@ -132,6 +154,7 @@ int yaml_items(const char *text, size_t size, const struct items_receiver *recei
 	       struct items_error *ret_error)
 {
 	auto_cleanup(yaml_reader_fini) struct yaml_reader reader = {};
+	auto_cleanup(look_ahead_fini) struct look_ahead ahead = {};
 	const struct decode_defaults none = {};
 	int err = yaml_reader_init(&reader, text, size, ret_error);
 
@@ -147,7 +170,7 @@ int yaml_items(const char *text, size_t size, const struct items_receiver *recei
 			return err;
 		line = yaml_reader_line(&reader);
 		err = reader.event.type == YAML_MAPPING_START_EVENT
-			      ? root_read(&reader, receiver, &root)
+			      ? root_read(&reader, receiver, &ahead, &root)
 			      : yaml_read_node(&reader, 0, &root);
 		if (err)
 			return err;

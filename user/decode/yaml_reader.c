@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/text_set.h"
+#include "base/uthash.h"
 #include "decode/cjson.h"
 
 #define YAML_DEPTH_MAX   256
@@ -16,17 +17,17 @@
 #define NUMBER_LEN_MAX   64 /* longer texts stay strings */
 
 struct yaml_anchor {
-	struct yaml_anchor *next;
 	cJSON *value;
+	UT_hash_handle hh;
 	char name[];
 };
 
 static void anchors_drop(struct yaml_reader *reader)
 {
-	while (reader->anchors) {
-		struct yaml_anchor *anchor = reader->anchors;
+	struct yaml_anchor *anchor, *next;
 
-		reader->anchors = anchor->next;
+	HASH_ITER (hh, reader->anchors, anchor, next) {
+		HASH_DEL(reader->anchors, anchor);
 		cJSON_Delete(anchor->value);
 		free(anchor);
 	}
@@ -111,28 +112,44 @@ static int tree_copy(struct yaml_reader *reader, const cJSON *tree, cJSON **ret_
 	return *ret_copy ? 0 : -ENOMEM;
 }
 
-/* Keeps a copy of an anchored value. A later anchor of the same name hides it. */
+static struct yaml_anchor *anchor_get_or_add(struct yaml_reader *reader, const char *name)
+{
+	struct yaml_anchor *anchor;
+	bool no_memory = false;
+
+	HASH_FIND_STR(reader->anchors, name, anchor);
+	if (anchor)
+		return anchor;
+	anchor = calloc(1, sizeof(*anchor) + strlen(name) + 1);
+	if (!anchor)
+		return NULL;
+	memcpy(anchor->name, name, strlen(name));
+	HASH_ADD_STR(reader->anchors, name, anchor);
+	if (no_memory)
+		free(take_ptr(anchor));
+	return anchor;
+}
+
+/* Keeps a copy of an anchored value, in place of that of an earlier anchor of the same name. */
 static int anchor_keep(struct yaml_reader *reader, const char *name, const cJSON *value)
 {
-	struct yaml_anchor *anchor = calloc(1, sizeof(*anchor) + strlen(name) + 1);
+	struct yaml_anchor *anchor = anchor_get_or_add(reader, name);
 
 	if (!anchor)
 		return -ENOMEM;
-	memcpy(anchor->name, name, strlen(name) + 1);
-	anchor->next = reader->anchors;
-	reader->anchors = anchor;
+	cJSON_Delete(take_ptr(anchor->value));
 	return tree_copy(reader, value, &anchor->value);
 }
 
 static int alias_read(struct yaml_reader *reader, cJSON **ret_tree)
 {
 	const char *name = (const char *)reader->event.data.alias.anchor;
+	const struct yaml_anchor *anchor;
 
-	for (const struct yaml_anchor *anchor = reader->anchors; anchor; anchor = anchor->next) {
-		if (anchor->value && !strcmp(anchor->name, name))
-			return tree_copy(reader, anchor->value, ret_tree);
-	}
-	return yaml_reader_fail(reader, "an alias (*) refers to no anchor (&) before it");
+	HASH_FIND_STR(reader->anchors, name, anchor);
+	if (!anchor)
+		return yaml_reader_fail(reader, "an alias (*) refers to no anchor (&) before it");
+	return tree_copy(reader, anchor->value, ret_tree);
 }
 
 static bool text_is_any(const char *text, const char *const *words)
