@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "growth.h"
 #include "model/model.h"
 
 #define NAMES_SIZE 1024
@@ -192,7 +193,7 @@ static void more_strings_than_are_compared_are_packed_right(void **state)
 	static char names[COUNT][32];
 	struct label items[COUNT];
 	struct object loose = given_pod("many", "10.0.0.1");
-	struct object *copy;
+	struct object *copy, *second;
 
 	(void)state;
 	for (int i = 0; i < COUNT; i++) {
@@ -203,9 +204,12 @@ static void more_strings_than_are_compared_are_packed_right(void **state)
 		items[i].value = names[(i * 7) % COUNT];
 	loose.labels = (struct labels){items, COUNT};
 	copy = object_new(&loose);
-	assert_true(object_equal(copy, &loose));
-	assert_string_equal(labels_get(&copy->labels, "label-299"), names[(299 * 7) % COUNT]);
+	second = object_new(copy);
+	assert_true(object_equal(copy, second));
+	for (int i = 0; i < COUNT; i++)
+		assert_string_equal(labels_get(&copy->labels, names[i]), names[(i * 7) % COUNT]);
 	object_free(copy);
+	object_free(second);
 }
 
 static void an_empty_selector_selects_nothing(void **state)
@@ -216,6 +220,230 @@ static void an_empty_selector_selects_nothing(void **state)
 	(void)state;
 	assert_false(labels_match(&labels, &none));
 	assert_true(labels_match(&labels, &labels));
+}
+
+#define NAME_ROOM 16
+
+static char *name_of(char *names, unsigned int number)
+{
+	char *name = names + (size_t)number * NAME_ROOM;
+
+	(void)snprintf(name, NAME_ROOM, "name-%u", number);
+	return name;
+}
+
+/* How many slices the Service has, and the endpoints of them all. */
+static int slices_of(struct model *model, const char *name, size_t *ret_endpoints)
+{
+	const struct slice_object **slices;
+	int count = model_slices(model, model_service(model, "shop", name), &slices);
+
+	*ret_endpoints = 0;
+	for (int i = 0; i < count; i++)
+		*ret_endpoints += slices[i]->endpoint_count;
+	free(slices);
+	return count;
+}
+
+/* A Service that selects by so many labels, and a Pod that has them all, in another order. */
+static uint64_t labels_match_ns(unsigned int count, const void *context)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web"), pod = given_pod("web-1", "10.0.0.1");
+	char *names = malloc((size_t)count * NAME_ROOM);
+	struct label *labels = calloc(2 * count, sizeof(*labels));
+	size_t endpoints;
+	uint64_t took_ns;
+
+	(void)context;
+	assert_true(names && labels);
+	for (unsigned int i = 0; i < count; i++) {
+		labels[i] = (struct label){name_of(names, i), "x"};
+		labels[2 * count - 1 - i] = labels[i];
+	}
+	service.service.selector = (struct labels){labels, count};
+	pod.labels = (struct labels){labels + count, count};
+	took_ns = growth_cpu_ns();
+	when_put(model, &service);
+	when_put(model, &pod);
+	assert_int_equal(slices_of(model, "web", &endpoints), 1);
+	took_ns = growth_cpu_ns() - took_ns;
+	assert_int_equal(endpoints, 1);
+	then_dirty(model, "shop/web ");
+	model_free(model);
+	free(labels);
+	free(names);
+	return took_ns;
+}
+
+/* A Service with so many named targets, and a Pod that has them all, in another order. */
+static uint64_t targets_resolve_ns(unsigned int count, const void *context)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web"), pod = given_pod("web-1", "10.0.0.1");
+	char *names = malloc((size_t)count * NAME_ROOM);
+	struct service_port *ports = calloc(count, sizeof(*ports));
+	struct pod_port *pod_ports = calloc(count, sizeof(*pod_ports));
+	const struct slice_object **slices;
+	uint64_t took_ns;
+
+	(void)context;
+	assert_true(names && ports && pod_ports);
+	for (unsigned int i = 0; i < count; i++) {
+		char *name = name_of(names, i);
+
+		ports[i] = (struct service_port){.name = name,
+						 .proto = IPPROTO_TCP,
+						 .port = 80,
+						 .target_port = {.name = name}};
+		pod_ports[count - 1 - i] = (struct pod_port){
+			.name = name, .proto = IPPROTO_TCP, .port = (__u16)(i + 1)};
+	}
+	service.service.ports = ports;
+	service.service.port_count = count;
+	pod.pod.ports = pod_ports;
+	pod.pod.port_count = count;
+	when_put(model, &service);
+	when_put(model, &pod);
+	took_ns = growth_cpu_ns();
+	assert_int_equal(model_slices(model, model_service(model, "shop", "web"), &slices), 1);
+	took_ns = growth_cpu_ns() - took_ns;
+	assert_int_equal(slices[0]->port_count, count);
+	assert_int_equal(slices[0]->ports[count / 2].port, count / 2 + 1);
+	free(slices);
+	model_free(model);
+	free(pod_ports);
+	free(ports);
+	free(names);
+	return took_ns;
+}
+
+/* So many Pods, each of which has another number for the Service's target. */
+static uint64_t numbers_group_ns(unsigned int count, const void *context)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web"), pod = given_pod("", "10.0.0.1");
+	char *names = malloc((size_t)count * NAME_ROOM);
+	struct service_port port = {
+		.name = "x", .proto = IPPROTO_TCP, .port = 80, .target_port = {.name = "http"}};
+	struct pod_port pod_port = {.name = "http", .proto = IPPROTO_TCP};
+	size_t endpoints;
+	uint64_t took_ns;
+
+	(void)context;
+	assert_non_null(names);
+	service.service.ports = &port;
+	when_put(model, &service);
+	pod.pod.ports = &pod_port;
+	pod.pod.port_count = 1;
+	for (unsigned int i = 0; i < count; i++) {
+		pod.name = name_of(names, i);
+		pod_port.port = (__u16)(i + 1);
+		when_put(model, &pod);
+	}
+	took_ns = growth_cpu_ns();
+	assert_int_equal(slices_of(model, "web", &endpoints), count);
+	took_ns = growth_cpu_ns() - took_ns;
+	assert_int_equal(endpoints, count);
+	model_free(model);
+	free(names);
+	return took_ns;
+}
+
+/* So many Services of one namespace, each of which selects one Pod. */
+static uint64_t pods_select_ns(unsigned int count, const void *context)
+{
+	struct model *model = model_new();
+	char *names = malloc((size_t)count * NAME_ROOM);
+	size_t endpoints, all = 0;
+	uint64_t took_ns = growth_cpu_ns();
+
+	(void)context;
+	assert_non_null(names);
+	for (unsigned int i = 0; i < count; i++) {
+		char *name = name_of(names, i);
+		struct object service = given_service(name), pod = given_pod(name, "10.0.0.1");
+		/* What all have does not tell them apart. */
+		struct label labels[] = {{"app", "web"}, {"name", name}, {"tier", "front"}};
+
+		service.service.selector = (struct labels){labels, 3};
+		pod.labels = (struct labels){labels, 3};
+		when_put(model, &service);
+		when_put(model, &pod);
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		assert_int_equal(slices_of(model, name_of(names, i), &endpoints), 1);
+		all += endpoints;
+	}
+	took_ns = growth_cpu_ns() - took_ns;
+	assert_int_equal(all, count);
+	model_free(model);
+	free(names);
+	return took_ns;
+}
+
+static void the_time_to_match_labels_grows_with_their_number(void **state)
+{
+	(void)state;
+	assert_grows_evenly(labels_match_ns, NULL, 2000);
+}
+
+static void the_time_to_resolve_targets_grows_with_their_number(void **state)
+{
+	(void)state;
+	assert_grows_evenly(targets_resolve_ns, NULL, 2000);
+}
+
+static void the_time_to_group_pods_grows_with_their_number(void **state)
+{
+	(void)state;
+	assert_grows_evenly(numbers_group_ns, NULL, 4000);
+}
+
+static void the_time_to_select_pods_grows_with_their_number(void **state)
+{
+	(void)state;
+	assert_grows_evenly(pods_select_ns, NULL, 1000);
+}
+
+/* A selector that changes selects others from then on, as do Pods whose labels change. */
+static void labels_and_selectors_may_change(void **state)
+{
+	struct model *model = model_new();
+	struct object service = given_service("web"), other = given_service("other");
+	struct object pod = given_pod("web-1", "10.0.0.1");
+	struct label both[] = {{"app", "db"}, {"app", "db"}, {"zone", "a"}};
+
+	(void)state;
+	when_put(model, &service);
+	when_put(model, &other);
+	when_put(model, &pod);
+	then_dirty(model, "shop/web shop/other ");
+	then_endpoints(model, "web", "http=10.0.0.1:8080,ready,serving ");
+	service.service.selector = (struct labels){app_db, 1};
+	when_put(model, &service);
+	then_dirty(model, "shop/web ");
+	then_endpoints(model, "web", "");
+	pod.labels = (struct labels){both, 3};
+	when_put(model, &pod);
+	then_dirty(model, "shop/other shop/web ");
+	then_endpoints(model, "web", "http=10.0.0.1:8080,ready,serving ");
+	then_endpoints(model, "other", "");
+	service.service.selector = (struct labels){both + 1, 2};
+	when_put(model, &service);
+	pod.labels = (struct labels){};
+	when_put(model, &pod);
+	then_dirty(model, "shop/web ");
+	then_endpoints(model, "web", "");
+	service.service.selector = (struct labels){};
+	when_put(model, &service);
+	pod.labels = (struct labels){both, 3};
+	when_put(model, &pod);
+	then_dirty(model, "shop/web ");
+	model_remove(model, OBJECT_POD, "shop", "web-1");
+	model_remove(model, OBJECT_SERVICE, "shop", "web");
+	model_remove(model, OBJECT_SERVICE, "shop", "other");
+	model_free(model);
 }
 
 static void an_equal_object_makes_nothing_dirty(void **state)
@@ -607,6 +835,11 @@ int main(void)
 		cmocka_unit_test(endpoints_are_read_as_they_were_put),
 		cmocka_unit_test(more_strings_than_are_compared_are_packed_right),
 		cmocka_unit_test(an_empty_selector_selects_nothing),
+		cmocka_unit_test(labels_and_selectors_may_change),
+		cmocka_unit_test(the_time_to_match_labels_grows_with_their_number),
+		cmocka_unit_test(the_time_to_resolve_targets_grows_with_their_number),
+		cmocka_unit_test(the_time_to_group_pods_grows_with_their_number),
+		cmocka_unit_test(the_time_to_select_pods_grows_with_their_number),
 		cmocka_unit_test(an_equal_object_makes_nothing_dirty),
 		cmocka_unit_test(a_slice_that_moves_to_another_service_makes_both_dirty),
 		cmocka_unit_test(slices_may_come_before_their_service),

@@ -234,7 +234,7 @@ int model_slices(struct model *model, const struct object *service,
 		service_index_find(&model->services, service->namespace_, service->name);
 
 	*ret_slices = NULL;
-	return entry ? service_entry_slices(entry, ret_slices) : 0;
+	return entry ? service_index_slices(&model->services, entry, ret_slices) : 0;
 }
 
 void model_mark_dirty(struct model *model, const char *namespace_, const char *name)
@@ -321,6 +321,8 @@ static void members_free(struct lookup *members)
 	uint32_t position = 0;
 
 	while ((member = lookup_next(members, &position))) {
+		if (member->object->kind == OBJECT_POD)
+			free(member->labels);
 		object_free(member->object);
 		free(member);
 	}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/lookup.h"
 
 const char *object_kind_name(enum object_kind kind)
 {
@@ -34,6 +35,11 @@ bool service_has_family(const struct service_object *service, enum ip_family fam
 	return false;
 }
 
+uint32_t port_name_hash(const char *name, __u8 proto)
+{
+	return lookup_hash(name, strlen(name)) * 31 + proto;
+}
+
 const char *labels_get(const struct labels *labels, const char *key)
 {
 	for (size_t i = 0; i < labels->count; i++) {
@@ -45,10 +51,15 @@ const char *labels_get(const struct labels *labels, const char *key)
 
 bool labels_match(const struct labels *labels, const struct labels *selector)
 {
-	for (size_t i = 0; i < selector->count; i++) {
-		const char *value = labels_get(labels, selector->items[i].key);
+	size_t at = 0;
 
-		if (!value || strcmp(value, selector->items[i].value))
+	for (size_t i = 0; i < selector->count; i++) {
+		const struct label *wanted = &selector->items[i];
+
+		while (at < labels->count && strcmp(labels->items[at].key, wanted->key) < 0)
+			at++;
+		if (at == labels->count || strcmp(labels->items[at].key, wanted->key) != 0 ||
+		    strcmp(labels->items[at].value, wanted->value) != 0)
 			return false;
 	}
 	return selector->count;
@@ -70,7 +81,6 @@ static bool texts_equal(char *const *a, size_t a_count, char *const *b, size_t b
 	return true;
 }
 
-/* Compares in order: a different order counts as a change, which costs no more than a plan. */
 static bool labels_equal(const struct labels *a, const struct labels *b)
 {
 	if (a->count != b->count)

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "fairlead/types.h"
 
@@ -32,7 +33,7 @@ struct label {
 };
 
 struct labels {
-	struct label *items;
+	struct label *items; /* of a packed object: ascending by key */
 	size_t count;
 };
 
@@ -216,8 +217,17 @@ bool object_is_served_service(const struct object *service);
 /* True if one of the Service's ClusterIPs is of the family. */
 bool service_has_family(const struct service_object *service, enum ip_family family);
 
+/*
+ * A hash of the name and protocol of a Service's, slice's or Pod's port, by which these are matched
+ * (rule A11).
+ */
+uint32_t port_name_hash(const char *name, __u8 proto);
+
 /* The label's value, or NULL. */
 const char *labels_get(const struct labels *labels, const char *key);
 
-/* True if every label of the selector is among the labels. An empty selector selects nothing. */
+/*
+ * True if every label of the selector is among the labels, both of packed objects. An empty
+ * selector selects nothing.
+ */
 bool labels_match(const struct labels *labels, const struct labels *selector);

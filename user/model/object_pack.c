@@ -6,6 +6,7 @@
  * the block. `field`, NULL while counting, is where in the copy a pointer is stored.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/address.h"
@@ -335,6 +336,20 @@ static void object_pack(struct packer *packer, const struct object *object)
 	}
 }
 
+static int label_compare(const void *a, const void *b)
+{
+	const struct label *left = a, *right = b;
+	int order = strcmp(left->key, right->key);
+
+	return order ? order : strcmp(left->value, right->value);
+}
+
+static void labels_sort(const struct labels *labels)
+{
+	if (labels->count)
+		qsort(labels->items, labels->count, sizeof(*labels->items), label_compare);
+}
+
 struct object *object_new(const struct object *object)
 {
 	struct packer packer;
@@ -352,6 +367,9 @@ struct object *object_new(const struct object *object)
 	packer.string_count = 0;
 	object_pack(&packer, object);
 	copy = (struct object *)packer.base;
+	labels_sort(&copy->labels);
+	if (copy->kind == OBJECT_SERVICE)
+		labels_sort(&copy->service.selector);
 	if (packer.no_memory)
 		object_free(take_ptr(copy));
 	return copy;

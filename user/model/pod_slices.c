@@ -6,86 +6,176 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "base/lookup.h"
 
 #define FAMILIES_MAX 2
 
 struct derivation {
 	const struct service_object *service;
+	bool has_named_targets;
 	__u16 *numbers; /* of the current Pod, by port of the Service; 0: it lacks the port */
+	struct lookup by_numbers; /* the slices */
 	struct pod_slices slices;
 };
 
-/* The number that a target port resolves to in this Pod; 0: no port has that name and protocol. */
-static __u16 target_port_resolve(const struct service_port *port, const struct pod_object *pod)
+static void derivation_fini(struct derivation *derivation)
 {
-	const struct target_port *target = &port->target_port;
+	free(derivation->numbers);
+	lookup_fini(&derivation->by_numbers);
+	pod_slices_fini(&derivation->slices);
+}
 
-	if (!target->name)
-		return target->number ? target->number : port->port;
+static bool pod_port_is(const void *item, const void *key)
+{
+	const struct pod_port *port = item, *wanted = key;
+
+	return port->proto == wanted->proto && !strcmp(port->name, wanted->name);
+}
+
+static struct pod_port *pod_port_find(const struct lookup *ports, char *name, __u8 proto)
+{
+	const struct pod_port key = {.name = name, .proto = proto};
+
+	return lookup_find(ports, port_name_hash(name, proto), pod_port_is, &key);
+}
+
+/* Of two ports with one name, the first counts. */
+static int pod_ports_collect(const struct pod_object *pod, struct lookup *ports)
+{
 	for (size_t i = 0; i < pod->port_count; i++) {
-		if (pod->ports[i].proto == port->proto && !strcmp(pod->ports[i].name, target->name))
-			return pod->ports[i].port;
+		struct pod_port *port = &pod->ports[i];
+		int err = 0;
+
+		if (!pod_port_find(ports, port->name, port->proto))
+			err = lookup_add(ports, port_name_hash(port->name, port->proto), port);
+		if (err)
+			return err;
 	}
 	return 0;
 }
 
-/* True if the ports of the slice are exactly those in `numbers`. */
-static bool slice_has_numbers(const struct derivation *derivation, const struct slice_object *slice)
+/* The number that a target port resolves to in this Pod; 0: no port has that name and protocol. */
+static __u16 target_port_resolve(const struct service_port *port, const struct lookup *pod_ports)
 {
+	const struct target_port *target = &port->target_port;
+	const struct pod_port *found;
+
+	if (!target->name)
+		return target->number ? target->number : port->port;
+	found = pod_port_find(pod_ports, target->name, port->proto);
+	return found ? found->port : 0;
+}
+
+static int numbers_resolve(struct derivation *derivation, const struct pod_object *pod)
+{
+	auto_cleanup(lookup_fini) struct lookup pod_ports = {};
+	int err = derivation->has_named_targets ? pod_ports_collect(pod, &pod_ports) : 0;
+
+	for (size_t i = 0; !err && i < derivation->service->port_count; i++)
+		derivation->numbers[i] =
+			target_port_resolve(&derivation->service->ports[i], &pod_ports);
+	return err;
+}
+
+struct slice_key {
+	const struct derivation *derivation;
+	enum ip_family family;
+};
+
+/* True if the slice is of the family, and its ports are exactly those in `numbers`. */
+static bool slice_has_numbers(const void *item, const void *context)
+{
+	const struct slice_key *key = context;
+	const struct service_object *service = key->derivation->service;
+	const __u16 *numbers = key->derivation->numbers;
+	const struct slice_object *slice = item;
 	size_t next = 0;
 
-	for (size_t i = 0; i < derivation->service->port_count; i++) {
-		if (!derivation->numbers[i])
+	if (slice->family != key->family)
+		return false;
+	for (size_t i = 0; i < service->port_count; i++) {
+		if (!numbers[i])
 			continue;
 		if (next == slice->port_count ||
-		    slice->ports[next].name != derivation->service->ports[i].name ||
-		    slice->ports[next].proto != derivation->service->ports[i].proto ||
-		    slice->ports[next].port != derivation->numbers[i])
+		    slice->ports[next].name != service->ports[i].name ||
+		    slice->ports[next].proto != service->ports[i].proto ||
+		    slice->ports[next].port != numbers[i])
 			return false;
 		next++;
 	}
 	return next == slice->port_count;
 }
 
-static struct slice_object *slice_append(struct derivation *derivation, enum ip_family family)
+/* A slice with the ports that are in `numbers`. */
+static struct slice_object *slice_new(const struct derivation *derivation, enum ip_family family)
 {
-	struct pod_slices *slices = &derivation->slices;
 	const struct service_object *service = derivation->service;
-	auto_cleanup(cleanup_free) struct slice_port *ports =
-		calloc(service->port_count + 1, sizeof(*ports));
-	struct slice_object *items =
-		realloc(slices->items, (slices->count + 1) * sizeof(*slices->items));
-	struct slice_object *slice;
+	struct slice_object *slice = calloc(1, sizeof(*slice));
 
-	if (items)
-		slices->items = items;
-	if (!ports || !items)
+	if (!slice)
 		return NULL;
-	slice = &items[slices->count++];
-	*slice = (struct slice_object){.family = family};
+	slice->family = family;
+	slice->ports = calloc(service->port_count + 1, sizeof(*slice->ports));
+	if (!slice->ports) {
+		free(slice);
+		return NULL;
+	}
 	for (size_t i = 0; i < service->port_count; i++) {
 		if (derivation->numbers[i])
-			ports[slice->port_count++] =
+			slice->ports[slice->port_count++] =
 				(struct slice_port){.name = service->ports[i].name,
 						    .proto = service->ports[i].proto,
 						    .port = derivation->numbers[i]};
 	}
-	slice->ports = take_ptr(ports);
 	return slice;
+}
+
+static void slice_free(struct slice_object *slice)
+{
+	free(slice->endpoints);
+	free(slice->ports);
+	free(slice);
+}
+
+/* Arrays double, so one whose count is a power of two (or 0) is full. */
+static int slice_append(struct pod_slices *slices, struct slice_object *slice)
+{
+	size_t count = slices->count;
+
+	if (!(count & (count - 1))) {
+		struct slice_object **items =
+			realloc(slices->items, (count ? count * 2 : 1) * sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		slices->items = items;
+	}
+	slices->items[slices->count++] = slice;
+	return 0;
 }
 
 static struct slice_object *slice_get_or_add(struct derivation *derivation, enum ip_family family)
 {
-	for (size_t i = 0; i < derivation->slices.count; i++) {
-		struct slice_object *slice = &derivation->slices.items[i];
+	const struct slice_key key = {derivation, family};
+	uint32_t hash = family +
+			lookup_hash(derivation->numbers,
+				    derivation->service->port_count * sizeof(*derivation->numbers));
+	struct slice_object *slice =
+		lookup_find(&derivation->by_numbers, hash, slice_has_numbers, &key);
 
-		if (slice->family == family && slice_has_numbers(derivation, slice))
-			return slice;
+	if (slice)
+		return slice;
+	slice = slice_new(derivation, family);
+	if (!slice)
+		return NULL;
+	if (slice_append(&derivation->slices, slice)) {
+		slice_free(slice);
+		return NULL;
 	}
-	return slice_append(derivation, family);
+	return lookup_add(&derivation->by_numbers, hash, slice) ? NULL : slice;
 }
 
-/* Arrays double, so one whose count is a power of two (or 0) is full. */
+/* The array doubles as well. */
 static int endpoint_append(struct slice_object *slice, const struct slice_endpoint *endpoint)
 {
 	size_t count = slice->endpoint_count;
@@ -149,27 +239,33 @@ static int pod_derive(struct derivation *derivation, const struct pod_object *po
 {
 	enum ip_family families[FAMILIES_MAX];
 	size_t family_count = service_families(derivation->service, families);
+	int err = numbers_resolve(derivation, pod);
 
-	for (size_t i = 0; i < derivation->service->port_count; i++)
-		derivation->numbers[i] = target_port_resolve(&derivation->service->ports[i], pod);
-	for (size_t i = 0; i < family_count; i++) {
-		int err = pod_add(derivation, pod, families[i]);
+	for (size_t i = 0; !err && i < family_count; i++)
+		err = pod_add(derivation, pod, families[i]);
+	return err;
+}
 
-		if (err)
-			return err;
+static bool has_named_targets(const struct service_object *service)
+{
+	for (size_t i = 0; i < service->port_count; i++) {
+		if (service->ports[i].target_port.name)
+			return true;
 	}
-	return 0;
+	return false;
 }
 
 int pod_slices_derive(const struct object *service, const struct object *const *pods,
 		      size_t pod_count, struct pod_slices *ret_slices)
 {
-	auto_cleanup(cleanup_free) __u16 *numbers =
-		calloc(service->service.port_count + 1, sizeof(*numbers));
-	struct derivation derivation = {.service = &service->service, .numbers = numbers};
+	auto_cleanup(derivation_fini) struct derivation derivation = {
+		.service = &service->service,
+		.has_named_targets = has_named_targets(&service->service),
+		.numbers = calloc(service->service.port_count + 1, sizeof(*derivation.numbers)),
+	};
 
 	*ret_slices = (struct pod_slices){};
-	if (!numbers)
+	if (!derivation.numbers)
 		return -ENOMEM;
 	for (size_t i = 0; i < pod_count; i++) {
 		int err;
@@ -178,21 +274,18 @@ int pod_slices_derive(const struct object *service, const struct object *const *
 		    !labels_match(&pods[i]->labels, &service->service.selector))
 			continue;
 		err = pod_derive(&derivation, &pods[i]->pod);
-		if (err) {
-			pod_slices_fini(&derivation.slices);
+		if (err)
 			return err;
-		}
 	}
 	*ret_slices = derivation.slices;
+	derivation.slices = (struct pod_slices){};
 	return 0;
 }
 
 void pod_slices_fini(struct pod_slices *slices)
 {
-	for (size_t i = 0; i < slices->count; i++) {
-		free(slices->items[i].endpoints);
-		free(slices->items[i].ports);
-	}
+	for (size_t i = 0; i < slices->count; i++)
+		slice_free(slices->items[i]);
 	free(slices->items);
 	*slices = (struct pod_slices){};
 }

@@ -8,14 +8,25 @@
 
 #include "base/cleanup.h"
 #include "model/pod_slices.h"
-#include "base/uthash.h"
 
-struct namespace_entry {
-	struct member *pods;
-	size_t pod_count;
-	struct service_entry *selecting; /* the Services with a selector */
-	UT_hash_handle hh;
-	char name[];
+/* The Pods of a namespace that have a label, and some of the Services that select by it. */
+struct label_entry {
+	struct pod_label *pods;
+	struct service_entry *services;
+	size_t pod_count, service_count;
+	char text[]; /* namespace, 0, key, 0, value, 0 */
+};
+
+/* A Pod in the list of one of its labels. */
+struct pod_label {
+	struct label_entry *entry; /* NULL: it has the label twice */
+	struct member *pod;
+	struct pod_label *prev, *next;
+};
+
+struct label_key {
+	const char *namespace_;
+	const struct label *label;
 };
 
 uint32_t object_key_hash(const struct object_key *key)
@@ -63,31 +74,69 @@ static struct service_entry *entry_get_or_add(struct service_index *index, const
 	return entry;
 }
 
-static struct namespace_entry *namespace_get_or_add(struct service_index *index, const char *name)
+static uint32_t label_hash(const struct label_key *key)
 {
-	struct namespace_entry *entry;
-	bool no_memory = false;
-	size_t len = strlen(name);
+	const struct object_key label = {key->label->key, key->label->value};
 
-	HASH_FIND(hh, index->namespaces, name, len, entry);
+	return object_key_hash(&label) * 31 + lookup_hash(key->namespace_, strlen(key->namespace_));
+}
+
+static struct label_key label_entry_key(const struct label_entry *entry, struct label *ret_label)
+{
+	ret_label->key = (char *)entry->text + strlen(entry->text) + 1;
+	ret_label->value = ret_label->key + strlen(ret_label->key) + 1;
+	return (struct label_key){entry->text, ret_label};
+}
+
+static bool label_entry_is(const void *item, const void *wanted)
+{
+	const struct label_key *key = wanted;
+	struct label label;
+	const struct label_key own = label_entry_key(item, &label);
+
+	return !strcmp(label.value, key->label->value) && !strcmp(label.key, key->label->key) &&
+	       !strcmp(own.namespace_, key->namespace_);
+}
+
+static struct label_entry *label_find(const struct service_index *index, const char *namespace_,
+				      const struct label *label)
+{
+	const struct label_key key = {namespace_, label};
+
+	return lookup_find(&index->labels, label_hash(&key), label_entry_is, &key);
+}
+
+static struct label_entry *label_get_or_add(struct service_index *index, const char *namespace_,
+					    const struct label *label)
+{
+	struct label_entry *entry = label_find(index, namespace_, label);
+	const struct label_key key = {namespace_, label};
+	size_t namespace_size = strlen(namespace_) + 1, key_size = strlen(label->key) + 1;
+	size_t value_size = strlen(label->value) + 1;
+
 	if (entry)
 		return entry;
-	entry = calloc(1, sizeof(*entry) + len + 1);
+	entry = calloc(1, sizeof(*entry) + namespace_size + key_size + value_size);
 	if (!entry)
 		return NULL;
-	memcpy(entry->name, name, len);
-	HASH_ADD_KEYPTR(hh, index->namespaces, entry->name, len, entry);
-	if (no_memory)
+	memcpy(entry->text, namespace_, namespace_size);
+	memcpy(entry->text + namespace_size, label->key, key_size);
+	memcpy(entry->text + namespace_size + key_size, label->value, value_size);
+	if (lookup_add(&index->labels, label_hash(&key), entry))
 		free(take_ptr(entry));
 	return entry;
 }
 
-/* Frees the namespace's entry if nothing needs it any more. */
-static void namespace_release(struct service_index *index, struct namespace_entry *entry)
+/* Frees the label's entry if nothing is listed there any more. */
+static void label_release(struct service_index *index, struct label_entry *entry)
 {
-	if (entry->pods || entry->selecting)
+	struct label label;
+	struct label_key key;
+
+	if (entry->pods || entry->services)
 		return;
-	HASH_DEL(index->namespaces, entry);
+	key = label_entry_key(entry, &label);
+	lookup_remove(&index->labels, label_hash(&key), entry);
 	free(entry);
 }
 
@@ -98,24 +147,44 @@ static void entry_free_pod_slices(struct service_entry *entry)
 	free(take_ptr(entry->pod_slices));
 }
 
-/* For a Service that gains or loses its selector. */
-static int entry_begin_selecting(struct service_index *index, struct service_entry *entry)
+/* Lists the Service at that label instead of where it was listed; NULL: nowhere. */
+static void entry_list_at(struct service_index *index, struct service_entry *entry,
+			  struct label_entry *label)
 {
-	entry->selecting_in = namespace_get_or_add(index, entry->key);
-	if (!entry->selecting_in)
-		return -ENOMEM;
-	DL_APPEND(entry->selecting_in->selecting, entry);
-	return 0;
+	struct label_entry *before = entry->listed_at;
+
+	if (label == before)
+		return;
+	entry->listed_at = label;
+	if (before) {
+		DL_DELETE(before->services, entry);
+		before->service_count--;
+		label_release(index, before);
+	}
+	if (label) {
+		DL_APPEND(label->services, entry);
+		label->service_count++;
+	}
 }
 
-static void entry_end_selecting(struct service_index *index, struct service_entry *entry)
+/* The label of the selector at which the fewest Services are listed; NULL: no memory. */
+static struct label_entry *selector_label(struct service_index *index, const struct object *service)
 {
-	struct namespace_entry *namespace_ = take_ptr(entry->selecting_in);
+	const struct labels *selector = &service->service.selector;
+	const struct label *best = NULL;
+	size_t best_count = 0;
 
-	if (!namespace_)
-		return;
-	DL_DELETE(namespace_->selecting, entry);
-	namespace_release(index, namespace_);
+	for (size_t i = 0; i < selector->count; i++) {
+		const struct label_entry *entry =
+			label_find(index, service->namespace_, &selector->items[i]);
+		size_t count = entry ? entry->service_count : 0;
+
+		if (best && count >= best_count)
+			continue;
+		best = &selector->items[i];
+		best_count = count;
+	}
+	return label_get_or_add(index, service->namespace_, best);
 }
 
 /* Frees the entry if nothing needs it any more. */
@@ -125,7 +194,7 @@ static void entry_release(struct service_index *index, struct service_entry *ent
 
 	if (entry->service || entry->endpoints || entry->slices || entry->dirty || entry->failed)
 		return;
-	entry_end_selecting(index, entry);
+	entry_list_at(index, entry, NULL);
 	entry_free_pod_slices(entry);
 	key = entry_key(entry);
 	lookup_remove(&index->entries, object_key_hash(&key), entry);
@@ -135,7 +204,7 @@ static void entry_release(struct service_index *index, struct service_entry *ent
 /* True if the Service's endpoints are derived from Pods. */
 static bool entry_uses_pods(const struct service_entry *entry)
 {
-	return entry->selecting_in && entry->service && !entry->slices && !entry->endpoints;
+	return entry->listed_at && entry->service && !entry->slices && !entry->endpoints;
 }
 
 static void entry_touch(struct service_index *index, struct service_entry *entry)
@@ -158,32 +227,78 @@ static void entry_touch_endpoints(struct service_index *index, struct service_en
 }
 
 /* A Pod has come, gone or changed: touches the Services that select it. */
-static void namespace_touch(struct service_index *index, const struct namespace_entry *namespace_,
-			    const struct object *pod)
+static void pod_touch(struct service_index *index, const struct member *pod)
 {
+	const struct labels *labels = &pod->object->labels;
 	struct service_entry *entry;
 
-	DL_FOREACH(namespace_->selecting, entry)
-	{
-		if (entry_uses_pods(entry) &&
-		    labels_match(&pod->labels, &entry->service->service.selector))
-			entry_touch(index, entry);
+	for (size_t i = 0; i < labels->count; i++) {
+		if (!pod->labels[i].entry)
+			continue;
+		DL_FOREACH(pod->labels[i].entry->services, entry)
+		{
+			if (entry_uses_pods(entry) &&
+			    labels_match(labels, &entry->service->service.selector))
+				entry_touch(index, entry);
+		}
 	}
+}
+
+static void pod_unlink(struct service_index *index, struct member *pod)
+{
+	for (size_t i = 0; pod->labels && i < pod->object->labels.count; i++) {
+		struct pod_label *at = &pod->labels[i];
+
+		if (!at->entry)
+			continue;
+		DL_DELETE(at->entry->pods, at);
+		at->entry->pod_count--;
+		label_release(index, at->entry);
+	}
+	free(take_ptr(pod->labels));
+}
+
+static int pod_link(struct service_index *index, struct member *pod)
+{
+	const struct object *object = pod->object;
+	const struct label_entry *last = NULL;
+
+	pod->labels = calloc(object->labels.count + 1, sizeof(*pod->labels));
+	if (!pod->labels)
+		return -ENOMEM;
+	for (size_t i = 0; i < object->labels.count; i++) {
+		struct pod_label *at = &pod->labels[i];
+		struct label_entry *entry =
+			label_get_or_add(index, object->namespace_, &object->labels.items[i]);
+
+		if (!entry) {
+			pod_unlink(index, pod);
+			return -ENOMEM;
+		}
+		if (entry == last)
+			continue;
+		last = entry;
+		*at = (struct pod_label){.entry = entry, .pod = pod};
+		DL_APPEND(entry->pods, at);
+		entry->pod_count++;
+	}
+	return 0;
 }
 
 int service_index_put_service(struct service_index *index, struct object *object)
 {
 	struct service_entry *entry = entry_get_or_add(index, object->namespace_, object->name);
+	struct label_entry *label = NULL;
 
-	if (!entry || (object->service.selector.count && !entry->selecting_in &&
-		       entry_begin_selecting(index, entry))) {
+	if (entry && object->service.selector.count)
+		label = selector_label(index, object);
+	if (!entry || (object->service.selector.count && !label)) {
 		if (entry)
 			entry_release(index, entry);
 		object_free(object);
 		return -ENOMEM;
 	}
-	if (!object->service.selector.count)
-		entry_end_selecting(index, entry);
+	entry_list_at(index, entry, label);
 	entry_free_pod_slices(entry);
 	object_free(entry->service);
 	entry->service = object;
@@ -209,7 +324,7 @@ int service_index_put_endpoints(struct service_index *index, struct object *obje
 void service_index_remove_service(struct service_index *index, struct service_entry *entry)
 {
 	object_free(take_ptr(entry->service));
-	entry_end_selecting(index, entry);
+	entry_list_at(index, entry, NULL);
 	entry_free_pod_slices(entry);
 	entry_touch(index, entry);
 }
@@ -234,12 +349,9 @@ int service_index_link(struct service_index *index, struct member *member)
 		DL_APPEND(member->service->slices, member);
 		entry_touch_endpoints(index, member->service);
 	} else if (object->kind == OBJECT_POD) {
-		member->namespace_ = namespace_get_or_add(index, object->namespace_);
-		if (!member->namespace_)
+		if (pod_link(index, member))
 			return -ENOMEM;
-		DL_APPEND(member->namespace_->pods, member);
-		member->namespace_->pod_count++;
-		namespace_touch(index, member->namespace_, object);
+		pod_touch(index, member);
 	}
 	return 0;
 }
@@ -252,13 +364,9 @@ void service_index_unlink(struct service_index *index, struct member *member)
 		DL_DELETE(entry->slices, member);
 		entry_touch_endpoints(index, entry);
 		entry_release(index, entry);
-	} else if (member->object->kind == OBJECT_POD && member->namespace_) {
-		struct namespace_entry *entry = take_ptr(member->namespace_);
-
-		DL_DELETE(entry->pods, member);
-		entry->pod_count--;
-		namespace_touch(index, entry, member->object);
-		namespace_release(index, entry);
+	} else if (member->object->kind == OBJECT_POD && member->labels) {
+		pod_touch(index, member);
+		pod_unlink(index, member);
 	}
 }
 
@@ -374,30 +482,65 @@ static int slices_of_array(const struct slice_object *items, size_t count,
 	return (int)count;
 }
 
-static int slices_of_pods(struct service_entry *entry, const struct slice_object ***ret_slices)
+/* The Pods that have a label of the Service's selector: the one that the fewest have, or NULL. */
+static const struct label_entry *pods_to_select(const struct service_index *index,
+						const struct object *service)
 {
-	const struct namespace_entry *namespace_ = entry->selecting_in;
+	const struct labels *selector = &service->service.selector;
+	const struct label_entry *fewest = NULL;
+
+	for (size_t i = 0; i < selector->count; i++) {
+		const struct label_entry *entry =
+			label_find(index, service->namespace_, &selector->items[i]);
+
+		if (!entry)
+			return NULL;
+		if (!fewest || entry->pod_count < fewest->pod_count)
+			fewest = entry;
+	}
+	return fewest;
+}
+
+static int pods_derive(const struct service_index *index, struct service_entry *entry)
+{
+	const struct label_entry *label = pods_to_select(index, entry->service);
 	auto_cleanup(cleanup_free) const struct object **pods =
-		malloc((namespace_->pod_count + 1) * sizeof(struct object *));
-	const struct member *member;
+		malloc(((label ? label->pod_count : 0) + 1) * sizeof(struct object *));
+	const struct pod_label *at;
 	size_t count = 0;
-	int err;
 
 	entry_free_pod_slices(entry);
 	entry->pod_slices = calloc(1, sizeof(*entry->pod_slices));
 	if (!pods || !entry->pod_slices)
 		return -ENOMEM;
-	DL_FOREACH(namespace_->pods, member)
+	DL_FOREACH((label ? label->pods : NULL), at)
 	{
-		pods[count++] = member->object;
+		pods[count++] = at->pod->object;
 	}
-	err = pod_slices_derive(entry->service, pods, count, entry->pod_slices);
-	if (err)
-		return err;
-	return slices_of_array(entry->pod_slices->items, entry->pod_slices->count, ret_slices);
+	return pod_slices_derive(entry->service, pods, count, entry->pod_slices);
 }
 
-int service_entry_slices(struct service_entry *entry, const struct slice_object ***ret_slices)
+static int slices_of_pods(const struct service_index *index, struct service_entry *entry,
+			  const struct slice_object ***ret_slices)
+{
+	const struct slice_object **slices;
+	int err = pods_derive(index, entry);
+	size_t count;
+
+	if (err)
+		return err;
+	count = entry->pod_slices->count;
+	slices = malloc((count + 1) * sizeof(struct slice_object *));
+	if (!slices)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		slices[i] = entry->pod_slices->items[i];
+	*ret_slices = slices;
+	return (int)count;
+}
+
+int service_index_slices(const struct service_index *index, struct service_entry *entry,
+			 const struct slice_object ***ret_slices)
 {
 	if (entry->slices)
 		return slices_of_members(entry, ret_slices);
@@ -408,14 +551,14 @@ int service_entry_slices(struct service_entry *entry, const struct slice_object 
 						 entry->endpoints->endpoints.slice_count,
 						 ret_slices);
 	if (entry_uses_pods(entry))
-		return slices_of_pods(entry, ret_slices);
+		return slices_of_pods(index, entry, ret_slices);
 	return 0;
 }
 
 /* Ignores the links between entries: all of them are freed. */
 void service_index_fini(struct service_index *index)
 {
-	struct namespace_entry *namespace_, *next;
+	struct label_entry *label;
 	struct service_entry *entry;
 	uint32_t position = 0;
 
@@ -426,8 +569,8 @@ void service_index_fini(struct service_index *index)
 		free(entry);
 	}
 	lookup_fini(&index->entries);
-	HASH_ITER (hh, index->namespaces, namespace_, next) {
-		HASH_DEL(index->namespaces, namespace_);
-		free(namespace_);
-	}
+	position = 0;
+	while ((label = lookup_next(&index->labels, &position)))
+		free(label);
+	lookup_fini(&index->labels);
 }

@@ -6,8 +6,11 @@
  *
  * A struct service_entry holds everything about one Service: the Service, its Endpoints (of the
  * same name), its EndpointSlices (which name it in a label) and whether it is dirty. The entry
- * exists as long as one of them does, in whatever order they arrive. Pods matter only to Services
- * of their namespace that have a selector: struct namespace_entry lists those.
+ * exists as long as one of them does, in whatever order they arrive.
+ *
+ * Pods matter only to Services whose selector they match. Both are found by one label, so that
+ * neither is compared with all others of its namespace: a Pod is listed at each of its labels, and
+ * a Service at one of its selector's (struct label_entry).
  */
 
 #include <stdbool.h>
@@ -20,10 +23,10 @@
 /* An EndpointSlice, Node, Pod or ServiceCIDR. Its owner is the model. */
 struct member {
 	struct object *object;
-	struct member *prev, *next; /* in the Service's slices or the namespace's Pods */
+	struct member *prev, *next; /* in the Service's slices */
 	union {
-		struct service_entry *service;      /* EndpointSlice; NULL: belongs to none */
-		struct namespace_entry *namespace_; /* Pod */
+		struct service_entry *service; /* EndpointSlice; NULL: belongs to none */
+		struct pod_label *labels; /* Pod: as many as its object has; NULL: not linked */
 	};
 };
 
@@ -32,10 +35,10 @@ struct service_entry {
 	struct object *endpoints;
 	struct member *slices;
 	struct service_entry *dirty_next;
-	struct namespace_entry *selecting_in; /* NULL: has no selector */
-	struct service_entry *prev, *next;    /* among the namespace's Services with a selector */
+	struct label_entry *listed_at;     /* NULL: has no selector */
+	struct service_entry *prev, *next; /* among the Services that are listed there */
 	struct service_entry *failed_prev, *failed_next;
-	struct pod_slices *pod_slices; /* what service_entry_slices last derived from Pods */
+	struct pod_slices *pod_slices; /* what service_index_slices last derived from Pods */
 	int failed; /* the error of its last plan, while it is among the failed; or 0 */
 	bool dirty;
 	char key[]; /* namespace, 0, name, 0 */
@@ -44,7 +47,7 @@ struct service_entry {
 /* A zeroed index is empty. */
 struct service_index {
 	struct lookup entries; /* struct service_entry */
-	struct namespace_entry *namespaces;
+	struct lookup labels;  /* struct label_entry */
 	struct service_entry *dirty_first, *dirty_last;
 	struct service_entry *failed; /* wait for service_index_retry_failed, or a change */
 };
@@ -72,8 +75,8 @@ void service_index_remove_service(struct service_index *index, struct service_en
 void service_index_remove_endpoints(struct service_index *index, struct service_entry *entry);
 
 /*
- * Adds a member to, or removes it from, the EndpointSlices of its Service or the Pods of its
- * namespace; the Services that it concerns become dirty. Members of other kinds belong to none.
+ * Adds a member to, or removes it from, the EndpointSlices of its Service or the Pods that Services
+ * select; the Services that it concerns become dirty. Members of other kinds belong to none.
  * service_index_link() returns 0 or -ENOMEM.
  */
 int service_index_link(struct service_index *index, struct member *member);
@@ -89,7 +92,8 @@ void service_index_each_failed(const struct service_index *index, model_failed_f
 void service_index_retry_failed(struct service_index *index);
 
 /* See model_slices(). */
-int service_entry_slices(struct service_entry *entry, const struct slice_object ***ret_slices);
+int service_index_slices(const struct service_index *index, struct service_entry *entry,
+			 const struct slice_object ***ret_slices);
 
 /* Frees the entries with their Services and Endpoints; the members are the caller's. */
 void service_index_fini(struct service_index *index);
