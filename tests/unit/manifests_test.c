@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "base/log.h"
+#include "growth.h"
 #include "source/source.h"
 
 #define PATIENCE_MS 5000
@@ -671,10 +673,11 @@ static void a_service_that_was_rejected_at_the_start_finds_its_address(void **st
 	assert_string_equal(cluster_ip_of(fixture, "a"), "10.0.0.77");
 }
 
-#define SLICE(name, service, ports)                                                       \
+#define SLICE_HEAD(name, service)                                                         \
 	"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"       \
 	"metadata: {name: " name ", labels: {kubernetes.io/service-name: " service "}}\n" \
-	"endpoints: [{addresses: [10.1.0.1]}]\nports: [" ports "]\n---\n"
+	"endpoints: [{addresses: [10.1.0.1]}]\n"
+#define SLICE(name, service, ports) SLICE_HEAD(name, service) "ports: [" ports "]\n---\n"
 
 static const char two_ports[] =
 	"apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
@@ -699,6 +702,49 @@ static void a_port_that_no_slice_has_is_warned_about_when_all_files_are_read(voi
 	when_written(fixture, "c.yaml", SLICE("c", "elsewhere", "{name: dns, port: 53}"));
 	then_settled(fixture);
 	assert_string_equal(fixture->warned, "port-unmatched port-unmatched port-unmatched");
+}
+
+static void ports_write(FILE *file, const char *prefix, unsigned int count)
+{
+	for (unsigned int i = 1; i <= count; i++)
+		(void)fprintf(file, "%s{name: %s%u, port: %u}", i > 1 ? ", " : "", prefix, i, i);
+}
+
+/* A Service and a slice with so many ports; `prefix` begins their names in the slice. */
+static uint64_t ports_match_ns(unsigned int count, const void *prefix)
+{
+	struct fixture *fixture;
+	uint64_t took_ns;
+	void *state;
+	FILE *file;
+
+	assert_int_equal(setup(&state), 0);
+	fixture = state;
+	file = fopen(path_of(fixture, "a.yaml"), "we");
+	assert_non_null(file);
+	(void)fputs("apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+		    "spec:\n  clusterIP: 10.96.0.1\n  ports: [",
+		    file);
+	ports_write(file, "p", count);
+	(void)fputs("]\n---\n" SLICE_HEAD("b", "web") "ports: [", file);
+	ports_write(file, prefix, count);
+	(void)fputs("]\n", file);
+	assert_int_equal(fclose(file), 0);
+	took_ns = growth_cpu_ns();
+	when_opened(fixture);
+	took_ns = growth_cpu_ns() - took_ns;
+	assert_int_equal(fixture->warned[0], strcmp(prefix, "p") ? 'p' : '\0');
+	assert_int_equal(teardown(&state), 0);
+	return took_ns;
+}
+
+static void the_time_to_match_ports_grows_with_their_number(void **state)
+{
+	(void)state;
+	log_set_level(LOG_ERROR);
+	assert_grows_evenly(ports_match_ns, "p", 1000);
+	assert_grows_evenly(ports_match_ns, "q", 1000);
+	log_set_level(LOG_INFO);
 }
 
 static void a_service_without_endpoints_has_no_port_to_match(void **state)
@@ -937,6 +983,7 @@ int main(void)
 		manifests_test(a_service_that_another_file_has_as_well_keeps_an_address),
 		manifests_test(a_service_that_was_rejected_at_the_start_finds_its_address),
 		manifests_test(a_port_that_no_slice_has_is_warned_about_when_all_files_are_read),
+		cmocka_unit_test(the_time_to_match_ports_grows_with_their_number),
 		manifests_test(a_service_without_endpoints_has_no_port_to_match),
 		manifests_test(with_strict_a_port_that_no_slice_has_is_an_error_at_the_start),
 		manifests_test(with_strict_a_service_waits_for_the_slices_that_fit_it),

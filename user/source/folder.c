@@ -12,6 +12,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/lookup.h"
 #include "base/text.h"
 #include "base/uthash.h"
 #include "decode/decode.h"
@@ -534,45 +535,75 @@ static bool service_complete(struct folder *folder, const char *namespace_, cons
 	return err == -EADDRNOTAVAIL || (owner && folder->is_strict);
 }
 
-/* Whether a slice has the Service's port; collects the names of those that it has. */
-static bool slice_has_port(const struct slice_object *slice, const struct service_port *port,
-			   struct name_list *names)
+static bool slice_port_is(const void *item, const void *key)
 {
-	bool is_found = false;
+	const struct slice_port *port = item, *wanted = key;
 
+	return port->proto == wanted->proto && !strcmp(port->name, wanted->name);
+}
+
+static struct slice_port *slice_port_find(const struct lookup *ports, const struct slice_port *key)
+{
+	return lookup_find(ports, port_name_hash(key->name, key->proto), slice_port_is, key);
+}
+
+static int slice_ports_add(struct lookup *ports, const struct slice_object *slice)
+{
 	for (size_t i = 0; i < slice->port_count; i++) {
-		const struct slice_port *other = &slice->ports[i];
+		struct slice_port *port = &slice->ports[i];
+		int err = 0;
+
+		if (!slice_port_find(ports, port))
+			err = lookup_add(ports, port_name_hash(port->name, port->proto), port);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Names the ports of a slice, except for those that were added before it. */
+static void slice_ports_name(const struct lookup *ports, const struct slice_object *slice,
+			     struct name_list *names)
+{
+	for (size_t i = 0; i < slice->port_count; i++) {
+		const struct slice_port *port = &slice->ports[i];
 		char name[NAME_SIZE + 16];
 
-		(void)snprintf(name, sizeof(name), "\"%s\" (%s)", other->name,
-			       proto_name(other->proto));
-		if (!strstr(names->text, name))
-			name_list_add(names, "", name);
-		is_found |= other->proto == port->proto && !strcmp(other->name, port->name);
+		if (slice_port_find(ports, port) != port)
+			continue;
+		(void)snprintf(name, sizeof(name), "\"%s\" (%s)", port->name,
+			       proto_name(port->proto));
+		name_list_add(names, "", name);
 	}
-	return is_found;
 }
 
 /* Warns about ports that the Service's slices do not have. */
 static void service_match_ports(struct folder *folder, const struct object *service)
 {
 	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
-	int count = model_slices(folder->ledger.model, service, &slices);
+	auto_cleanup(lookup_fini) struct lookup ports = {};
+	int kept = 0, count = model_slices(folder->ledger.model, service, &slices);
+	struct name_list names = {};
+	bool are_named = false;
 
-	for (size_t i = 0; i < service->service.port_count; i++) {
+	/* The slice of a Service without endpoints has no ports either. */
+	for (int i = 0; i < count; i++) {
+		if (slices[i]->endpoint_count)
+			slices[kept++] = slices[i];
+	}
+	for (int i = 0; i < kept; i++) {
+		if (slice_ports_add(&ports, slices[i]))
+			return; /* a warning less */
+	}
+	for (size_t i = 0; kept && i < service->service.port_count; i++) {
 		const struct service_port *port = &service->service.ports[i];
-		struct name_list names = {};
-		bool is_found = false, has_endpoints = false;
+		const struct slice_port key = {.name = port->name, .proto = port->proto};
 
-		for (int j = 0; j < count; j++) {
-			/* The slice of a Service without endpoints has no ports either. */
-			if (!slices[j]->endpoint_count)
-				continue;
-			has_endpoints = true;
-			is_found |= slice_has_port(slices[j], port, &names);
-		}
-		if (!has_endpoints || is_found)
+		if (slice_port_find(&ports, &key))
 			continue;
+		for (int j = 0; !are_named && j < kept; j++)
+			slice_ports_name(&ports, slices[j], &names);
+		are_named = true;
 		service_warn(
 			folder, service, WARNING_PORT_UNMATCHED,
 			"spec.ports[%zu] gets no traffic: none of the Service's EndpointSlices "
