@@ -143,10 +143,17 @@ static __always_inline void segment_record(const struct packet *packet, __u32 en
 	}
 }
 
+static __always_inline bool is_in_reach_or_unknown(__u32 number, __u32 known)
+{
+	return !known || is_in_reach(number, known);
+}
+
 /*
  * True if a segment beyond SEGMENT_REACH would still be accepted by the other side (RFC 9293,
  * 3.10.7.4; RFC 5961, 5): many segments before it were lost. With direct server return only one
- * side is seen, so what that side has acknowledged has to suffice.
+ * side is seen, so what that side has acknowledged has to suffice. Numbers that are not known any
+ * more are taken from the next segment, which follows at once: only fast connections lose them
+ * (transfer.bpf.c).
  */
 static __noinline bool segment_is_accepted(const struct flow_key *key, const struct flow *flow,
 					   const struct packet *packet, __u32 end)
@@ -156,6 +163,9 @@ static __noinline bool segment_is_accepted(const struct flow_key *key, const str
 
 	if (!scratch)
 		return false;
+	if (is_in_reach_or_unknown(end, flow->sent) &&
+	    is_in_reach_or_unknown(packet->acknowledged, flow->acked))
+		return true;
 	if (flow->flags & FLOW_DSR)
 		return is_in_reach(packet->acknowledged, flow->acked) &&
 		       end - flow->sent < SEGMENT_WINDOW_MAX;
@@ -173,12 +183,12 @@ static __noinline bool fin_is_accepted(const struct flow_key *key, const struct 
 	const struct flow *peer;
 
 	if (packet->flags & PACKET_SEGMENT_IS_BROKEN ||
-	    (__s32)(packet->sequence - flow->sent) > FIN_REACH || !scratch)
+	    (flow->sent && (__s32)(packet->sequence - flow->sent) > FIN_REACH) || !scratch)
 		return false;
 	if (flow->flags & FLOW_DSR)
-		return (__s32)(end - flow->sent) > 0;
+		return !flow->sent || (__s32)(end - flow->sent) > 0;
 	peer = flow_find_peer(key, flow, &scratch->peer_key);
-	return !peer || (__s32)(end - peer->acked) > 0;
+	return !peer || !peer->acked || (__s32)(end - peer->acked) > 0;
 }
 
 /*

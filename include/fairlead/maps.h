@@ -17,6 +17,11 @@ enum map_trait {
 	MAP_IS_AS_LARGE = 1U << 3,
 	/* Only the TC hooks use it: without them it has next to no room, and nothing in it. */
 	MAP_IS_OF_TC = 1U << 4,
+	/*
+	 * The confirmed flows: replaced together by larger ones, while no flow may come or go
+	 * (user/datapath/flow_transfer.h).
+	 */
+	MAP_IS_OF_FLOWS = 1U << 5,
 };
 
 /* Stands for a key or value that a map of this type (queue, ring buffer) does not have. */
@@ -43,7 +48,8 @@ struct map_no_bytes {
 	X(MAP_UNPROGRAMMED, unprogrammed, struct unprogrammed_key, struct unprogrammed,            \
 	  MAP_IS_SHOWN)                                                                            \
 	X(MAP_AFFINITY, affinity, struct affinity_key, struct affinity, MAP_GROWS | MAP_IS_SHOWN)  \
-	X(MAP_FLOWS, flows, struct flow_key, struct confirmed_flow, MAP_IS_SHOWN | MAP_IS_OF_TC)   \
+	X(MAP_FLOWS, flows, struct flow_key, struct confirmed_flow,                                \
+	  MAP_IS_SHOWN | MAP_IS_OF_TC | MAP_IS_OF_FLOWS)                                           \
 	X(MAP_NEW_FLOWS, new_flows, struct flow_key, struct flow, MAP_IS_SHOWN | MAP_IS_OF_TC)     \
 	X(MAP_COUNTERS, counters, __u32, struct counters, MAP_IS_SHOWN)                            \
 	X(MAP_SERVICE_STATS, service_stats, __u32, struct service_stats, MAP_GROWS | MAP_IS_SHOWN) \
@@ -64,9 +70,10 @@ struct map_no_bytes {
 	X(MAP_NODE_PORTS, node_ports, __u32, struct node_ports, 0)                                 \
 	X(MAP_OWN_REPLIES, own_replies, struct flow_key, __u32, MAP_IS_OF_TC)                      \
 	X(MAP_EXHAUSTED, exhausted, __u32, struct exhausted, 0)                                    \
-	X(MAP_FLOW_CHECKS, flow_checks, struct map_no_bytes, struct flow_check, MAP_IS_OF_TC)      \
+	X(MAP_FLOW_CHECKS, flow_checks, struct map_no_bytes, struct flow_check,                    \
+	  MAP_IS_OF_TC | MAP_IS_OF_FLOWS)                                                          \
 	X(MAP_FLOW_RENEWALS, flow_renewals, struct flow_key, struct flow_renewal, 0)               \
-	X(MAP_FLOW_SWEEPER, flow_sweeper, __u32, struct flow_sweeper, 0)                           \
+	X(MAP_FLOW_SWEEPER, flow_sweeper, __u32, struct flow_sweeper, MAP_IS_OF_FLOWS)             \
 	X(MAP_TUPLE_LOCKS, tuple_locks, __u32, struct tuple_lock, 0)                               \
 	X(MAP_NEIGHBOUR_SEARCHES, neighbour_searches, struct neighbour, struct neighbour_search,   \
 	  0)                                                                                       \

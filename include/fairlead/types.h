@@ -446,7 +446,11 @@ struct flow {
 	__u32 service;
 	__u32 ifindex; /* link its first packet arrived on or, FLOW_LOCAL_CLIENT, left by */
 	union {
-		__u32 sent; /* TCP: sequence number after the last byte sent; 0: not known */
+		/*
+		 * TCP: sequence number after the last byte sent. 0: not known, yet or (a fast
+		 * connection whose flow was copied to a larger table) any more.
+		 */
+		__u32 sent;
 		__be32 tag; /* SCTP: verification tag of this direction; network byte order */
 	};
 	union {
@@ -540,11 +544,23 @@ _Static_assert(sizeof(struct bind_attempt) == 44, "message: every byte is named"
 
 /* What follows is used by programs alone; user space needs only its size. */
 
+/*
+ * What packets change in a half, in short: tells whether a half has changed since it was copied to
+ * a larger table (flow_mark_of in fairlead/flow_mark.h).
+ */
+struct flow_mark {
+	enum flow_state state; /* FLOW_NEW: it is no copy, for confirmed flows have been answered */
+	__u8 flags;
+	__u16 numbers; /* a hash of `sent` and `acked` */
+};
+
 /* Value of `flows`. */
 struct confirmed_flow {
 	struct flow flow;
-	__u32 ticket; /* original direction: that of its entry in `flow_checks` */
+	__u32 ticket;            /* original direction: that of its entry in `flow_checks` */
+	struct flow_mark copied; /* what it was when it was copied from a smaller table */
 };
+_Static_assert(sizeof(struct confirmed_flow) == 88, "map value: every byte is named");
 
 /* An entry of `flow_checks`. */
 struct flow_check {

@@ -48,6 +48,7 @@ struct fixture {
 	bool out_of_patience;
 	struct link_watch *watch;
 	unsigned int address_changes;
+	int layer3_loads; /* how often those programs were asked for */
 };
 
 static int program_load(const char *name)
@@ -193,6 +194,7 @@ static void agent_start(struct fixture *fixture)
 	assert_int_equal(link_watch_open(&fixture->loop, &fixture->options, &fixture->events,
 					 &fixture->watch),
 			 0);
+	assert_int_equal(link_watch_begin(fixture->watch), 0);
 }
 
 /* As after an update: the same pins, new programs. */
@@ -400,6 +402,35 @@ static void a_link_without_link_layer_header_gets_the_layer_3_programs(void **st
 	then_has_programs(fixture, "tun0", true);
 	assert_int_equal(info_of(fixture, "tap0").role, LINK_POD);
 	then_hooked(fixture, "tap0");
+}
+
+static int programs_count_layer3(bool is_layer3, struct link_programs *ret_programs, void *context)
+{
+	struct fixture *fixture = context;
+
+	fixture->layer3_loads += is_layer3;
+	return programs_give(is_layer3, ret_programs, &fixture->programs);
+}
+
+/* While the flows are held, until the last link is hooked, nothing waits for the verifier. */
+static void programs_are_loaded_before_the_first_link_is_hooked(void **state)
+{
+	struct fixture *fixture = *state;
+
+	run("ip tuntap add tun0 mode tun");
+	run("ip tuntap add tap0 mode tap");
+	fixture->options.programs = programs_count_layer3;
+	fixture->options.programs_context = fixture;
+
+	assert_int_equal(link_watch_open(&fixture->loop, &fixture->options, &fixture->events,
+					 &fixture->watch),
+			 0);
+
+	assert_int_equal(fixture->layer3_loads, 1);
+	then_not_hooked("tun0");
+	then_not_hooked("tap0");
+	assert_int_equal(link_watch_begin(fixture->watch), 0);
+	then_has_programs(fixture, "tun0", true);
 }
 
 static void links_are_followed_as_they_come_and_go(void **state)
@@ -1118,6 +1149,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		link_test(managed_links_are_hooked_in_both_directions_and_others_are_not),
 		link_test(a_link_without_link_layer_header_gets_the_layer_3_programs),
+		link_test(programs_are_loaded_before_the_first_link_is_hooked),
 		link_test(links_are_followed_as_they_come_and_go),
 		link_test(a_pair_is_decided_anew_when_its_peer_moves),
 		link_test(a_link_that_is_renamed_or_joins_a_bridge_is_decided_anew),

@@ -10,12 +10,13 @@ import struct
 import sys
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), 280)
-BPF_MAP_LOOKUP_ELEM, BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET = 1, 5, 6, 7
+BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_PROG_LOAD, BPF_OBJ_PIN, BPF_OBJ_GET = 1, 2, 5, 6, 7
 BPF_PROG_TEST_RUN, BPF_PROG_QUERY, BPF_LINK_CREATE = 10, 16, 28
 BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP = 3, 6
 BPF_TCX_INGRESS, BPF_TCX_EGRESS, BPF_XDP = 46, 47, 37
 BPF_F_BEFORE = 1 << 3  # of tcx: with no relative, before all others
 XDP_FLAGS_SKB_MODE = 1 << 1
+TUPLE_LOCKS = 4096  # entries of the map (fairlead/limits.h)
 
 TCX_NEXT, TC_ACT_OK, TC_ACT_SHOT = -1, 0, 2
 XDP_DROP, XDP_PASS = 1, 2
@@ -68,6 +69,20 @@ def map_has(path, key, value_size):
     finally:
         os.close(descriptor)
     return True
+
+
+def hold_flows(pin_dir):
+    """What an agent does before it puts a larger table of flows in the place of a smaller one, and then is killed."""
+    path_buffer = ctypes.create_string_buffer(str(pin_dir / "tuple_locks").encode())
+    locks = bpf(BPF_OBJ_GET, struct.pack("<QI", ctypes.addressof(path_buffer), 0))
+    try:
+        pin(locks, pin_dir / "flows_held")
+        held = ctypes.create_string_buffer(struct.pack("<IIII", 0, 1, 0, 0), 16)  # struct tuple_lock
+        for index in range(TUPLE_LOCKS):
+            key = ctypes.create_string_buffer(struct.pack("<I", index), 4)
+            bpf(BPF_MAP_UPDATE_ELEM, struct.pack("<IIQQQ", locks, 0, ctypes.addressof(key), ctypes.addressof(held), 0))
+    finally:
+        os.close(locks)
 
 
 def _instruction(opcode, registers=0, offset=0, immediate=0):

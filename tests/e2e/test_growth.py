@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Maps that have become too small are replaced by larger ones under traffic: at a start, and later."""
 
+import contextlib
 import json
 import re
+import time
 
 import pytest
 
 from lab import Agent, let_pass, wait_for
 from manifests import Folder, endpoint, many_services, next_vip, service, slice_
+from outside import NODE_PORT, publish
+from programs import hold_flows
 from world import World
 
 BACKENDS = ["pod1b", "pod1c", "pod2b", "pod2c"]
@@ -45,6 +49,15 @@ def room(agent, name):
     return json.loads(done.stdout)["max_entries"]
 
 
+def flow_key(entry):
+    return json.dumps(entry["key"], sort_keys=True)
+
+
+def halves(agent):
+    """The keys of all confirmed halves."""
+    return sorted(flow_key(entry) for entry in agent.dump("flows"))
+
+
 def restart(agent, hooks, *options):
     agent.stop()
     agent.options = ("--hooks", hooks, *options)
@@ -79,18 +92,162 @@ def test_a_later_start_with_more_affinity_makes_the_map_grow_and_no_client_loses
         assert {place.ask(vip)["answer"]["name"] for _ in range(20)} == {backend}
 
 
-def test_another_size_of_the_table_of_flows_is_refused_by_name_at_a_later_start():
+def test_a_later_start_with_more_flows_makes_the_table_grow_and_no_connection_ends():
     with World("tc", "--max-flows", "1000") as made:
         agent = made.agents["node1"]
         vip = made.simple("web", 4, BACKENDS)
         with made.place("pod1a").socket("tcp", vip, 80) as session:
             name = session.exchange()["answer"]["name"]
-            restart(agent, "tc", "--max-flows", "5000")
-            agent.wait_for_log("--max-flows 5000 has no effect: the map flows of an earlier start is in use and "
-                               "keeps its room for 1000; `fairlead cleanup")
             assert session.exchange()["answer"]["name"] == name
-        restart(agent, "tc", "--max-flows", "1000")
-        assert not any("has no effect" in line for line in agent.log)
+            before = halves(agent)
+            assert before
+            restart(agent, "tc", "--max-flows", "5000")
+            agent.wait_for_log("map flows grows to 10000 entries")
+            assert (room(agent, "flows"), halves(agent)) == (10000, before)
+            assert session.exchange()["answer"]["name"] == name
+            restart(agent, "tc", "--max-flows", "1000")
+            agent.wait_for_log("--max-flows 1000 has no effect: the map flows of an earlier start is in use and "
+                               "keeps its room for 5000; `fairlead cleanup")
+            assert session.exchange()["answer"]["name"] == name
+        assert sorted(path.name for path in agent.pin_dir.iterdir() if path.name.endswith(("_new", "_held"))) == []
+
+
+SMALL_TABLE = ["--max-flows", "600", "--timeout", "tcp-closed=3"]
+KINDS_EACH = 40
+
+
+class Conversations:
+    """TCP and UDP through TC: of a pod with a ClusterIP, and of a client from outside with a NodePort of node1 and
+    backends elsewhere (source NAT). Each keeps its backend; others come and go meanwhile."""
+
+    def __init__(self, made):
+        self.made, self.sockets, self.asking = made, [], []
+        vip = made.simple("inside", 4, BACKENDS)
+        outside = publish(made, NODE_PORT, 4, ["pod2b", "pod2c"], name="outside")
+        self.ways = [("pod1a", vip, 80), ("client", outside.address, outside.port)]
+
+    def __enter__(self):
+        for place, address, port in self.ways:
+            place = self.made.place(place)
+            self.sockets += [place.socket(proto, address, port) for proto in ("tcp", "udp") for _ in range(KINDS_EACH)]
+        self.names = [self.say(sock) for sock in self.sockets]
+        self.check()  # the client has answered: the flow is confirmed
+        for place, address, port in self.ways:
+            place = self.made.place(place)
+            self.asking.append((place, place.call("asking_start", targets=[[address, port, "tcp"], [address, port, "udp"]],
+                                                  pause=0.01)))
+            self.asking.append((place, place.call("holding_start", targets=[[address, port, "tcp"]] * 8, pause=0.01)))
+        return self
+
+    @staticmethod
+    def say(sock):
+        result = sock.exchange()
+        assert "answer" in result, result
+        return result["answer"]["name"]
+
+    def check(self):
+        assert [self.say(sock) for sock in self.sockets] == self.names
+
+    def __exit__(self, kind, *_):
+        states = [place.call("asking_stop", handle=handle) for place, handle in self.asking]
+        for sock in self.sockets:
+            sock.close()
+        if not kind:
+            assert not [failure for state in states for failure in state["failures"]], states
+            assert all(state["count"] > 20 for state in states)
+
+
+def held_pins(agent):
+    return sorted(path.name for path in agent.pin_dir.iterdir() if path.name.endswith(("_new", "_held")))
+
+
+def wait_for_end_of_flows(agent):
+    """All are closed now, or expire."""
+    wait_for(lambda: not [entry for entry in agent.dump("flows") if "FLOW_CLOS" in entry["value"]["flow"]["state"]],
+             "closed flows to leave the table", 30, 0.5)
+
+
+def test_the_table_of_flows_grows_at_a_start_under_conversations_of_every_kind():
+    with World("tc", *SMALL_TABLE) as made:
+        agent = made.agents["node1"]
+        with Conversations(made) as conversations:
+            before = set(halves(agent))
+            assert len(before) > 5 * KINDS_EACH
+            restart(agent, "tc", "--max-flows", "1200", *SMALL_TABLE[2:])
+            agent.wait_for_log("map flows grows to 2400 entries")
+            conversations.check()
+        assert room(agent, "flows") == 2400
+        assert held_pins(agent) == []
+        wait_for_end_of_flows(agent)
+
+
+def kill_while_hooks_are_replaced(agent):
+    """Starts the agent with larger and larger tables, until one is killed in the midst of it. Returns its --max-flows."""
+    for flows in range(1200, 6000, 300):
+        agent.options = ("--hooks", "tc", "--max-flows", str(flows), *SMALL_TABLE[2:])
+        agent.start(ready=False)
+        end = time.monotonic() + 60
+        while not (agent.pin_dir / "flows_new").exists():
+            assert time.monotonic() < end and agent.running(), agent.text()
+        agent.kill()
+        if held_pins(agent) == ["flow_checks_new", "flow_sweeper_new", "flows_held", "flows_new"]:
+            return flows
+    return pytest.fail("the agent was never killed while flows were held")
+
+
+def then_flows_are_confirmed(made, agent, conversations):
+    known = set(halves(agent))
+    place, address, port = conversations.ways[0]
+    with made.place(place).socket("tcp", address, port) as more:
+        for _ in range(3):
+            assert "answer" in more.exchange()
+        assert set(halves(agent)) - known
+
+
+def test_an_agent_that_is_killed_while_hooks_are_replaced_leaves_the_flows_to_the_next_one():
+    with World("tc", *SMALL_TABLE) as made:
+        agent = made.agents["node1"]
+        with Conversations(made) as conversations:
+            agent.stop()
+            flows = kill_while_hooks_are_replaced(agent)
+            conversations.check()
+            let_pass(2)
+            conversations.check()
+            agent.start()
+            agent.wait_for_log(f"an earlier agent ended while the map flows grew: it goes on to {2 * flows} entries")
+            conversations.check()
+            then_flows_are_confirmed(made, agent, conversations)
+        assert room(agent, "flows") == 2 * flows
+        assert held_pins(agent) == []
+        wait_for_end_of_flows(agent)
+
+
+def test_an_agent_that_was_killed_before_it_replaced_a_hook_held_the_flows_in_vain():
+    with World("tc", *SMALL_TABLE) as made:
+        agent = made.agents["node1"]
+        with Conversations(made) as conversations:
+            agent.kill()
+            hold_flows(agent.pin_dir)
+            conversations.check()
+            known = set(halves(agent))
+            let_pass(1)
+            assert set(halves(agent)) == known, "none comes, and none goes"
+            agent.start()
+            agent.wait_for_log("an earlier agent ended while it held the flows: they are released")
+            conversations.check()
+            then_flows_are_confirmed(made, agent, conversations)
+        assert room(agent, "flows") == 1200
+        assert held_pins(agent) == []
+        wait_for_end_of_flows(agent)
+
+
+def test_a_cleanup_takes_what_an_agent_left_that_was_killed_while_flows_were_held():
+    with World("tc", *SMALL_TABLE) as made:
+        agent = made.agents["node1"]
+        agent.stop()
+        kill_while_hooks_are_replaced(agent)
+        assert agent.cleanup().returncode == 0
+        assert not agent.pin_dir.exists()
 
 
 def test_tables_of_flows_get_their_size_when_tc_hooks_come_at_a_later_start():

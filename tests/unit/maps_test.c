@@ -17,6 +17,7 @@
 #include "skeleton/socket.skel.h"
 #include "skeleton/sweep.skel.h"
 #include "skeleton/tc.skel.h"
+#include "skeleton/transfer.skel.h"
 #include "skeleton/xdp.skel.h"
 
 static struct {
@@ -24,6 +25,7 @@ static struct {
 	struct xdp_bpf *xdp;
 	struct socket_bpf *socket;
 	struct sweep_bpf *sweep;
+	struct transfer_bpf *transfer;
 } programs;
 
 static int programs_open(void **state)
@@ -33,7 +35,10 @@ static int programs_open(void **state)
 	programs.xdp = xdp_bpf__open();
 	programs.socket = socket_bpf__open();
 	programs.sweep = sweep_bpf__open();
-	return programs.tc && programs.xdp && programs.socket && programs.sweep ? 0 : -1;
+	programs.transfer = transfer_bpf__open();
+	return programs.tc && programs.xdp && programs.socket && programs.sweep && programs.transfer
+		       ? 0
+		       : -1;
 }
 
 static int programs_close(void **state)
@@ -43,23 +48,26 @@ static int programs_close(void **state)
 	xdp_bpf__destroy(programs.xdp);
 	socket_bpf__destroy(programs.socket);
 	sweep_bpf__destroy(programs.sweep);
+	transfer_bpf__destroy(programs.transfer);
 	return 0;
 }
 
 static const struct bpf_object *object(int index)
 {
 	const struct bpf_object *objects[] = {programs.tc->obj, programs.xdp->obj,
-					      programs.socket->obj, programs.sweep->obj};
+					      programs.socket->obj, programs.sweep->obj,
+					      programs.transfer->obj};
 
 	return objects[index];
 }
 
-#define OBJECTS 4
+#define OBJECTS 5
 
 /* What it has of its own is gone with the programs. */
 static void a_map_that_is_not_in_the_table_is_scratch(void **state)
 {
-	static const char *const scratch[] = {"flow_drafts", "reject_budget", "neighbours_used"};
+	static const char *const scratch[] = {"flow_drafts", "reject_budget", "neighbours_used",
+					      "flows_before"};
 	const struct bpf_map *map;
 
 	(void)state;
@@ -111,6 +119,7 @@ static void a_map_is_found_by_its_name(void **state)
 	assert_null(map_table_find("slot"));
 	assert_true(map_has_trait("slots", MAP_GROWS));
 	assert_false(map_has_trait("flows", MAP_GROWS));
+	assert_true(map_has_trait("flow_sweeper", MAP_IS_OF_FLOWS));
 	assert_false(map_has_trait("flow_drafts", MAP_GROWS));
 }
 

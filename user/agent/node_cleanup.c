@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "datapath/pin_dir.h"
+#include "datapath/pinned_maps.h"
 #include "fairlead/limits.h"
 #include "link/hooks/cgroup.h"
 #include "link/hooks/other_instance.h"
@@ -82,20 +83,29 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* Other files in the directory are not ours. */
-static int maps_unpin(const char *pin_dir)
+static int pin_unlink(const char *pin_dir, const char *name, const char *suffix)
 {
 	char path[PATH_MAX];
-	int err = 0;
+
+	if (snprintf(path, sizeof(path), "%s/%s%s", pin_dir, name, suffix) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	if (unlink(path) && errno != ENOENT)
+		return log_err(-errno, "cannot remove the pin %s", path);
+	return 0;
+}
+
+/* Also what an agent left that was killed while maps grew. Other files there are not ours. */
+static int maps_unpin(const char *pin_dir)
+{
+	int first = pin_unlink(pin_dir, PIN_FLOWS_HELD, "");
 
 	for (int id = 0; id < MAP_COUNT; id++) {
-		if (snprintf(path, sizeof(path), "%s/%s", pin_dir, map_table[id].name) >=
-		    (int)sizeof(path))
-			return -ENAMETOOLONG;
-		if (unlink(path) && errno != ENOENT)
-			err = log_err(-errno, "cannot remove the pin %s", path);
+		const int err = pin_unlink(pin_dir, map_table[id].name, "");
+		const int err_new = pin_unlink(pin_dir, map_table[id].name, PIN_NEW_SUFFIX);
+
+		first = first ? first : err ? err : err_new;
 	}
-	return err;
+	return first;
 }
 
 static bool other_hook_count(void *context, int link, const struct bpf_link_info *info)

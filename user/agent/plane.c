@@ -55,6 +55,19 @@ static int links_open(struct plane *plane, uv_loop_t *loop, const struct plane_o
 }
 
 /*
+ * Has the hooks replaced. Between the first and the last, links have programs of both generations,
+ * whose tables of flows may differ.
+ */
+static int links_begin(struct plane *plane)
+{
+	int err = datapath_hold_flows(plane->datapath);
+
+	if (!err)
+		err = link_watch_begin(plane->links);
+	return err ? err : datapath_release_flows(plane->datapath);
+}
+
+/*
  * Hooks miss two changes of connected UDP sockets, which send without them: the loss of the
  * backend, and a new Service at the address of the peer. Watch for both.
  */
@@ -125,7 +138,7 @@ static int programs_open(struct plane *plane, const struct agent_options *agent)
 	return datapath_open(&options, &plane->datapath);
 }
 
-/* Pinned maps do not shrink, and that of flows does not grow either. */
+/* Pinned maps do not shrink. */
 static void sizes_compare(const struct plane *plane, const struct agent_options *agent)
 {
 	const struct {
@@ -178,6 +191,9 @@ int plane_open(uv_loop_t *loop, const struct plane_options *options, struct plan
 	/* This agent is not synced yet, whatever an earlier one wrote. */
 	plane_write_status(plane, options->status);
 	err = links_open(plane, loop, options);
+	if (err)
+		return err;
+	err = links_begin(plane);
 	if (err)
 		return err;
 	err = publisher_begin(plane);

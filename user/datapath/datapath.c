@@ -14,6 +14,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "datapath/flow_transfer.h"
+#include "datapath/grace.h"
+#include "datapath/grow.h"
 #include "datapath/load_error.h"
 #include "datapath/map_fds.h"
 #include "datapath/pin_dir.h"
@@ -33,6 +36,8 @@ struct datapath {
 	int lock_fd;
 	struct tc_bpf *tc; /* this and the next only until all is loaded */
 	struct socket_bpf *socket;
+	struct flow_transfer *transfer; /* from datapath_hold_flows to datapath_release_flows */
+	uint64_t held_ns;               /* when that began */
 	int sweep_program; /* starts the timer that ends flows; -1: not loaded, or no timer */
 	struct config config;
 	struct map_fds maps;
@@ -452,6 +457,133 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 	return 0;
 }
 
+/* Releases what an agent held that has ended. Which flows opened since, nobody has counted. */
+static int flows_recover(struct datapath *datapath)
+{
+	const struct pinned_maps *pinned = &datapath->pinned;
+	int err = grow_expect_flows(datapath_map(datapath, MAP_ADDRESS_FLOWS),
+				    datapath_map_entries(datapath, MAP_ADDRESS_FLOWS));
+
+	if (err)
+		return log_err(err, "cannot mark the addresses that may have flows");
+	/* Hooks have programs of both generations: the flows are held until none has. */
+	if (pinned->is_interrupted) {
+		log_info("an earlier agent ended while the map flows grew: it goes on to %u "
+			 "entries",
+			 datapath_map_entries(datapath, MAP_FLOWS));
+		return 0;
+	}
+	err = flow_transfer_release(datapath->transfer);
+	if (err)
+		return log_err(err, "cannot release the flows that an earlier agent held");
+	log_info("an earlier agent ended while it held the flows: they are released");
+	return pinned_flows_mark_released(pinned);
+}
+
+/* Gives the flows up again: they stay in the tables of before, which all hooks use. */
+static void flows_let_go(const struct datapath *datapath)
+{
+	if (!flow_transfer_release(datapath->transfer))
+		(void)pinned_flows_mark_released(&datapath->pinned);
+}
+
+/* Holds the flows, and copies them into larger tables unless an earlier agent has done so. */
+static int flows_hold(struct datapath *datapath)
+{
+	const struct pinned_maps *pinned = &datapath->pinned;
+	const bool was_held = pinned_flows_are_held(pinned);
+	int err = pinned_flows_mark_held(pinned, &datapath->maps);
+
+	if (err)
+		return err;
+	datapath->held_ns = clock_now_ns();
+	err = was_held ? 0 : flow_transfer_hold(datapath->transfer);
+	if (err) {
+		(void)pinned_flows_mark_released(pinned);
+		return log_err(err, "cannot hold the flows, which larger maps take");
+	}
+	if (!pinned->outgrew_flows)
+		return 0;
+	err = flow_transfer_copy(datapath->transfer);
+	if (err)
+		(void)log_err(err, "cannot copy the map flows into a new one");
+	else
+		err = pinned_flows_announce(pinned, &datapath->maps);
+	if (err)
+		flows_let_go(datapath);
+	return err;
+}
+
+int datapath_hold_flows(struct datapath *datapath)
+{
+	const struct pinned_maps *pinned = &datapath->pinned;
+	const struct flow_tables before = {
+		.flows = pinned->outgrown_fds[MAP_FLOWS],
+		.sweeper = pinned->outgrown_fds[MAP_FLOW_SWEEPER],
+	};
+	const bool replaces = pinned->outgrew_flows || pinned->is_interrupted ||
+			      (datapath->with_tc && pinned->outgrown_fds[MAP_ADDRESS_FLOWS] >= 0);
+	int err;
+
+	if (!replaces && !pinned_flows_are_held(pinned))
+		return 0;
+	load_error_reset();
+	err = flow_transfer_open(&datapath->maps, before, &datapath->transfer);
+	if (err)
+		return load_error_log(err, "the programs that hold the flows");
+	if (pinned_flows_are_held(pinned))
+		err = flows_recover(datapath);
+	if (!err && replaces)
+		err = flows_hold(datapath);
+	if (err || !replaces)
+		flow_transfer_close(take_ptr(datapath->transfer));
+	return err;
+}
+
+/* No hook has programs of before any more: brings what they wrote last into the larger tables. */
+static int flows_merge(struct datapath *datapath)
+{
+	const struct pinned_maps *pinned = &datapath->pinned;
+	const int counts = pinned->outgrown_fds[MAP_ADDRESS_FLOWS];
+	int err = flow_transfer_stop_sweeper(datapath->transfer);
+
+	if (err)
+		return log_err(err, "cannot stop the timer of the smaller map flows");
+	/* Before the wait: then no program counts in the smaller map `address_flows` after it. */
+	sweep_start(datapath);
+	grace_wait_or_guess();
+	if (pinned->outgrown_fds[MAP_FLOWS] >= 0)
+		err = flow_transfer_merge(datapath->transfer);
+	if (err)
+		return log_err(err, "cannot add to the larger map flows what was written last");
+	if (counts >= 0)
+		err = grow_catch_up(MAP_ADDRESS_FLOWS, counts,
+				    datapath_map(datapath, MAP_ADDRESS_FLOWS));
+	return err ? log_err(err, "cannot add to the larger map address_flows what was counted "
+				  "last")
+		   : pinned_flows_commit(&datapath->pinned, &datapath->maps);
+}
+
+int datapath_release_flows(struct datapath *datapath)
+{
+	int err;
+
+	if (!datapath->transfer)
+		return 0;
+	err = flows_merge(datapath);
+	if (!err) {
+		err = flow_transfer_release(datapath->transfer);
+		if (err)
+			(void)log_err(err, "cannot release the flows");
+	}
+	if (!err)
+		err = pinned_flows_mark_released(&datapath->pinned);
+	flow_transfer_close(take_ptr(datapath->transfer));
+	log_debug("flows were held for %llu ms",
+		  (unsigned long long)((clock_now_ns() - datapath->held_ns) / NS_PER_MS));
+	return err;
+}
+
 int datapath_commit(struct datapath *datapath)
 {
 	int err = pinned_maps_commit(&datapath->pinned, &datapath->maps);
@@ -498,6 +630,7 @@ void datapath_close(struct datapath *datapath)
 {
 	if (!datapath)
 		return;
+	flow_transfer_close(datapath->transfer);
 	pinned_maps_forget(&datapath->pinned);
 	objects_close(datapath);
 	programs_close(datapath);

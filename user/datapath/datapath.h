@@ -60,6 +60,21 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret_
 bool datapath_is_pinned(const char *pin_dir);
 
 /*
+ * Where larger tables replace those of flows: holds all flows (flow_transfer.h), so that none comes
+ * or goes while hooks have programs of both generations, and copies them. To be called before the
+ * first hook gets these programs. Until datapath_release_flows, flows stay held, even if this
+ * process ends: the next agent goes on. If the flows cannot be held, they stay as they were, and
+ * this datapath must not be used. Logs. Returns 0 or a negative errno.
+ */
+int datapath_hold_flows(struct datapath *datapath);
+
+/*
+ * Ends that. To be called once all hooks have these programs, even if flows are not held. Logs.
+ * Returns 0 or a negative errno.
+ */
+int datapath_release_flows(struct datapath *datapath);
+
+/*
  * Pins the maps that replace pinned ones. To be called once the new programs are attached: until
  * then, a crash leaves the old maps and the old programs in place. Logs.
  */

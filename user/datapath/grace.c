@@ -18,13 +18,18 @@ int grace_wait(void)
 	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
 }
 
-static void grace_on_thread(uv_work_t *work)
+void grace_wait_or_guess(void)
 {
 	const struct timespec guess = {.tv_nsec = GUESS_NS};
 
-	(void)work;
 	if (grace_wait())
 		(void)nanosleep(&guess, NULL);
+}
+
+static void grace_on_thread(uv_work_t *work)
+{
+	(void)work;
+	grace_wait_or_guess();
 }
 
 static void grace_on_thread_end(uv_work_t *work, int status)

@@ -18,6 +18,9 @@
  */
 int grace_wait(void);
 
+/* The same; where the kernel does not offer it, blocks for as long as a grace period may take. */
+void grace_wait_or_guess(void);
+
 /* A wait on a thread of libuv's, so that the loop goes on; all else runs on the loop's thread. */
 struct grace {
 	uv_work_t work;

@@ -87,24 +87,21 @@ static int copy_counters(int from, int to, const struct bpf_map_info *info)
 	return bpf_map_update_elem(to, &zero, counters, BPF_ANY) ? -errno : 0;
 }
 
-/*
- * Programs count in the old map until they are replaced, so grow_catch_up adds the counts later.
- * Until then, every address may have flows: the time stored here outlasts all flows that are new
- * now.
- */
-static int copy_address_flows(int to, uint32_t count)
+/* The time stored here outlasts all flows that are new now. */
+int grow_expect_flows(int address_flows, uint32_t count)
 {
 	const uint32_t now_s = (uint32_t)(clock_now_ns() / NS_PER_S);
-	const struct address_flows busy = {
-		.new_until_s = now_s + NEW_FLOWS_LAST_S,
-		.direct_until_s = now_s + NEW_FLOWS_LAST_S,
-		.datagram_s = now_s,
-	};
+	const uint32_t until_s = now_s + NEW_FLOWS_LAST_S;
+	struct address_flows *busy = mapped_array_of(address_flows, count, sizeof(*busy));
 
+	if (!busy)
+		return -errno;
 	for (uint32_t index = 0; index < count; index++) {
-		if (bpf_map_update_elem(to, &index, &busy, BPF_ANY))
-			return -errno;
+		STORE_RELAXED(busy[index].new_until_s, until_s);
+		STORE_RELAXED(busy[index].direct_until_s, until_s);
+		STORE_RELAXED(busy[index].datagram_s, now_s);
 	}
+	mapped_array_free(busy, count, sizeof(*busy));
 	return 0;
 }
 
@@ -119,8 +116,9 @@ int grow_copy(enum map_id id, int from, int to)
 		return -errno;
 	if (id == MAP_COUNTERS)
 		return copy_counters(from, to, &info);
+	/* Programs count in the old map until they are replaced: grow_catch_up adds the counts. */
 	if (id == MAP_ADDRESS_FLOWS)
-		return copy_address_flows(to, info.max_entries);
+		return grow_expect_flows(to, info.max_entries);
 	if (info.type != BPF_MAP_TYPE_ARRAY && info.type != BPF_MAP_TYPE_PERCPU_ARRAY)
 		return copy_hash(from, to);
 	return copy_array(from, to, &info);

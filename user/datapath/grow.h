@@ -6,6 +6,8 @@
  * the same keys, and the counters of another version into those of this one.
  */
 
+#include <stdint.h>
+
 #include "fairlead/maps.h"
 
 /*
@@ -14,6 +16,12 @@
  * negative errno. Silent.
  */
 int grow_copy(enum map_id id, int from, int to);
+
+/*
+ * Has programs believe for an hour that each of the first `count` addresses may have flows that
+ * have just opened: which ones have is not known. Returns 0 or a negative errno. Silent.
+ */
+int grow_expect_flows(int address_flows, uint32_t count);
 
 /*
  * Carries over what programs wrote to the smaller map after it was copied: the counts of

@@ -157,13 +157,7 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	err = link_tables_read_all(watch);
 	if (err)
 		return err;
-	(void)reconcile_marked(watch);
-	link_maps_sweep(watch);
-	/* Hooks of an earlier run: all, or those of links that are gone or no longer managed. */
-	err = options->attach ? hook_remove_pins(options->pin_dir, ifindex_is_managed, watch)
-			      : hook_detach_all(options->pin_dir);
-	if (err)
-		return err;
+	reconcile_load_programs(watch);
 	err = uv_poll_init(loop, &watch->poll, mnl_socket_get_fd(watch->socket));
 	if (err)
 		return log_err(err, "cannot poll rtnetlink");
@@ -171,13 +165,26 @@ int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 	watch->poll.data = watch->retry.data = watch;
 	watch->open_handles = 2;
 	watch->retry_ms = RETRY_FIRST_MS;
-	err = uv_poll_start(&watch->poll, UV_READABLE, link_watch_on_readable);
-	if (err) {
-		link_watch_close(take_ptr(watch));
-		return log_err(err, "cannot poll rtnetlink");
-	}
-	retry_occupied(watch);
 	*ret_watch = take_ptr(watch);
+	return 0;
+}
+
+int link_watch_begin(struct link_watch *watch)
+{
+	const struct link_options *options = &watch->options;
+	int err;
+
+	(void)reconcile_marked(watch);
+	link_maps_sweep(watch);
+	/* Hooks of an earlier run: all, or those of links that are gone or no longer managed. */
+	err = options->attach ? hook_remove_pins(options->pin_dir, ifindex_is_managed, watch)
+			      : hook_detach_all(options->pin_dir);
+	if (err)
+		return err;
+	err = uv_poll_start(&watch->poll, UV_READABLE, link_watch_on_readable);
+	if (err)
+		return log_err(err, "cannot poll rtnetlink");
+	retry_occupied(watch);
 	return 0;
 }
 

@@ -46,12 +46,18 @@ struct link_events {
 struct link_watch;
 
 /*
- * Reads all links and addresses, attaches the hooks that the rules call for (replacing programs of
- * an earlier run in place, under traffic), and then follows changes in the loop. Logs. Returns 0 or
- * a negative errno.
+ * Reads all links and addresses, and has the programs loaded that the links need; link_watch_begin
+ * goes on. Logs. Returns 0 or a negative errno.
  */
 int link_watch_open(uv_loop_t *loop, const struct link_options *options,
 		    const struct link_events *events, struct link_watch **ret_watch);
+
+/*
+ * Attaches the hooks that the rules call for (replacing programs of an earlier run in place, under
+ * traffic), and then follows changes in the loop. No hook has programs of an earlier run any more.
+ * Logs. Returns 0 or a negative errno.
+ */
+int link_watch_begin(struct link_watch *watch);
 
 /* Called when somebody removed or replaced a hook of `link`; `hook` is "TC" or "XDP". */
 typedef void (*link_lost_fn)(const char *link, const char *hook, void *context);

@@ -75,6 +75,12 @@ void link_tables_read_routes(struct link_watch *watch);
 /* Reads one link again whose facts may be outdated. Logs. */
 void link_tables_read_link(struct link_watch *watch, struct watched_link *link);
 
+/*
+ * Has the programs loaded that the links will need, which takes a second: while links have programs
+ * of two generations, each must be at hand. What does not load is reported where it is attached.
+ */
+void reconcile_load_programs(struct link_watch *watch);
+
 /* Reconciles everything that is marked. Returns whether the node's addresses have changed. Logs. */
 bool reconcile_marked(struct link_watch *watch);
 

@@ -307,10 +307,10 @@ static bool addresses_reconcile(struct link_watch *watch)
 	       memcmp(&old6, &watch->address6, sizeof(old6)) != 0;
 }
 
-bool reconcile_marked(struct link_watch *watch)
+/* Reads what messages have left open. */
+static void stale_read(struct link_watch *watch)
 {
 	struct watched_link *link, *next;
-	bool addresses_changed;
 
 	if (watch->routes_dirty)
 		link_tables_read_routes(watch);
@@ -318,6 +318,37 @@ bool reconcile_marked(struct link_watch *watch)
 		if (link->is_stale)
 			link_tables_read_link(watch, link);
 	}
+}
+
+void reconcile_load_programs(struct link_watch *watch)
+{
+	struct hooks *hooks = &watch->hooks;
+	struct watched_link *link, *next;
+	struct link_programs programs;
+	bool has_layer3 = false;
+
+	if (!watch->options.attach)
+		return;
+	stale_read(watch);
+	HASH_ITER (hh, watch->links, link, next) {
+		struct link_info info = {.is_layer3 = link_is_layer3(&link->facts)};
+
+		info.role = link_role_decide(&link->facts, &watch->options.overrides, info.why);
+		if (info.role == LINK_IGNORED)
+			continue;
+		has_layer3 |= info.is_layer3;
+		xdp_prepare(hooks, &link->facts, &info);
+	}
+	if (has_layer3)
+		(void)hooks->programs(true, &programs, hooks->programs_context);
+}
+
+bool reconcile_marked(struct link_watch *watch)
+{
+	struct watched_link *link, *next;
+	bool addresses_changed;
+
+	stale_read(watch);
 	HASH_ITER (hh, watch->links, link, next) {
 		if (link->is_changed)
 			link_reconcile(watch, link);

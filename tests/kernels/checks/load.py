@@ -13,11 +13,12 @@ import pathlib
 import subprocess
 import sys
 
-from inside import Checks, FAIRLEAD, FULLY_SUPPORTED, OUT, SINCE, fairlead, fairlead_json, programs, release
+from inside import Checks, FAIRLEAD, FULLY_SUPPORTED, OUT, ROOT, SINCE, fairlead, fairlead_json, programs, release
 
 from lab import wait_for  # (beside the other tests: inside.py has set the path)
 
 PINS = pathlib.Path("/sys/fs/bpf/fairlead")
+TRANSFER = pathlib.Path("/sys/fs/bpf/transfer")
 WORK = pathlib.Path("/tmp/load")
 LINKS = {"pod0": "pod", "eth0": "uplink", "eth1": "uplink", "tun0": "overlay"}
 READY_DEADLINE = 120.0
@@ -103,6 +104,19 @@ def check_nothing_left(checks):
     checks.promise(not PINS.exists() or not any(PINS.iterdir()), "no program and no pin is left", list(PINS.glob("*")))
 
 
+@contextlib.contextmanager
+def transfer_loaded(checks):
+    """With the programs that the agent loads only while a larger table of flows takes the place of a smaller one."""
+    done = subprocess.run(["bpftool", "prog", "loadall", ROOT / "build" / "bpf" / "transfer.bpf.o", TRANSFER],
+                          capture_output=True, text=True, check=False)
+    checks.promise(not done.returncode, "the programs load that hold the flows while their table grows", done.stderr[-2000:])
+    yield
+    for path in TRANSFER.glob("*"):
+        path.unlink()
+    if TRANSFER.exists():
+        TRANSFER.rmdir()
+
+
 def load(checks, is_clsact):
     with agent(*(["--clsact"] if is_clsact else [])) as process:
         is_ready = "ready: " in read_log() and process.poll() is None
@@ -114,7 +128,8 @@ def load(checks, is_clsact):
             return
         hook = check_hooks(checks, is_clsact)
         degraded = check_degraded(checks, is_clsact)
-        loaded = programs()
+        with transfer_loaded(checks):
+            loaded = programs()
         too_dear = {name: program["verified"] for name, program in loaded.items() if program["verified"] > VERIFIED_MAX}
         checks.promise(not too_dear, f"the verifier looks at {VERIFIED_MAX:,} instructions of a program at most", too_dear)
         (OUT / "load.json").write_text(json.dumps({"hook": hook, "degraded": degraded, "programs": loaded}))

@@ -110,12 +110,11 @@ int xdp_detach(const struct hooks *hooks, int ifindex)
 	return pinned_link_remove(&pinned);
 }
 
-/* The XDP state that the mode asks for on this link, before the attach is tried. */
-static __u8 xdp_wanted(const struct hooks *hooks, const struct link_facts *facts,
-		       const struct link_info *info)
+/* The XDP state that the mode asks for on a link with TC hooks, before the attach is tried. */
+static __u8 xdp_of_mode(const struct hooks *hooks, const struct link_facts *facts,
+			const struct link_info *info)
 {
-	if (info->role != LINK_UPLINK || info->is_layer3 ||
-	    (info->hook != LINK_HOOK_TCX && info->hook != LINK_HOOK_CLSACT))
+	if (info->role != LINK_UPLINK || info->is_layer3)
 		return LINK_XDP_NONE;
 	if (hooks->xdp_mode == XDP_MODE_OFF)
 		return LINK_XDP_OFF;
@@ -124,6 +123,15 @@ static __u8 xdp_wanted(const struct hooks *hooks, const struct link_facts *facts
 	if (hooks->lacks_xdp)
 		return LINK_XDP_NO_PROGRAM;
 	return hooks->xdp_mode == XDP_MODE_GENERIC ? LINK_XDP_GENERIC : LINK_XDP_NATIVE;
+}
+
+void xdp_prepare(struct hooks *hooks, const struct link_facts *facts, const struct link_info *info)
+{
+	const __u8 wanted = xdp_of_mode(hooks, facts, info);
+	int program;
+
+	if (wanted == LINK_XDP_NATIVE || wanted == LINK_XDP_GENERIC)
+		hooks->lacks_xdp = hooks->xdp_program(&program, hooks->programs_context);
 }
 
 /* Detaches what was attached, and notes why the link does without. */
@@ -181,7 +189,8 @@ void xdp_check_targets(const struct hooks *hooks, const struct link_facts *facts
 void xdp_sync(struct hooks *hooks, const struct link_facts *facts, bool is_new,
 	      struct link_info *info)
 {
-	const __u8 wanted = xdp_wanted(hooks, facts, info);
+	const bool has_tc = info->hook == LINK_HOOK_TCX || info->hook == LINK_HOOK_CLSACT;
+	const __u8 wanted = has_tc ? xdp_of_mode(hooks, facts, info) : LINK_XDP_NONE;
 	const bool may_be_there = is_new || link_has_xdp(info);
 
 	if (!is_new && wanted == info->xdp)

@@ -13,6 +13,9 @@
 #include "link/hooks/hook.h"
 #include "link/netlink/netlink.h"
 
+/* Has the program loaded if a link of this role is to get it. */
+void xdp_prepare(struct hooks *hooks, const struct link_facts *facts, const struct link_info *info);
+
 /*
  * Attaches or detaches XDP as the mode requires for the link's role. `is_new`: the link's state is
  * unknown, and an earlier run may have left a program; that is replaced in place, atomically.
