@@ -9,10 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "agent/full_tables.h"
 #include "base/cleanup.h"
 #include "datapath/grow.h"
 #include "fairlead/counters.h"
@@ -153,6 +155,45 @@ static void clients_keep_the_backend_that_they_had_last(void **state)
 	assert_int_equal(backend_of(new, NEW_ENTRIES), 300);
 }
 
+#define NOW_S     100000
+#define TIMEOUT_S 60
+
+/* An entry that has expired is the first to be evicted, and would make no room in a larger map. */
+static void only_clients_within_their_timeout_count(void **state)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+	auto_cleanup(cleanup_fd) int clients = affinity_new(NEW_ENTRIES);
+	auto_cleanup(cleanup_fd) int services =
+		bpf_map_create(BPF_MAP_TYPE_ARRAY, "services", sizeof(uint32_t),
+			       sizeof(struct service), OLD_ENTRIES, &options);
+	const struct service sticky = {.affinity_timeout_s = TIMEOUT_S};
+	const uint32_t sticky_id = 3;
+
+	(void)state;
+	assert_true(services >= 0);
+	assert_int_equal(bpf_map_update_elem(services, &sticky_id, &sticky, BPF_ANY), 0);
+	for (uint32_t number = 0; number < 10; number++) {
+		const struct affinity value = {.last_use_s = NOW_S - TIMEOUT_S + 5 - number};
+		struct affinity_key key = {.service = sticky_id};
+
+		memcpy(key.client.bytes, &number, sizeof(number));
+		assert_int_equal(bpf_map_update_elem(clients, &key, &value, BPF_ANY), 0);
+	}
+	affinity_store(clients, sticky_id + 1, 1, NOW_S);   /* it has no affinity any more */
+	affinity_store(clients, OLD_ENTRIES + 1, 1, NOW_S); /* there is no such service port */
+
+	assert_int_equal(affinity_count_clients(clients, services, NOW_S), 6);
+}
+
+static void a_table_is_nearly_full_from_three_quarters_on(void **state)
+{
+	(void)state;
+	assert_false(table_is_nearly_full(0, 131072));
+	assert_false(table_is_nearly_full(98303, 131072));
+	assert_true(table_is_nearly_full(98304, 131072));
+	assert_true(table_is_nearly_full(3ULL << 30, UINT32_MAX));
+}
+
 /* What a version with `entries` entries of `per_entry` counters each has counted, on each CPU. */
 static int given_counters(uint32_t entries, uint32_t per_entry, size_t cpus)
 {
@@ -217,6 +258,8 @@ int main(void)
 			flows_counted_while_a_map_grows_are_neither_lost_nor_counted_twice,
 			two_maps_open, two_maps_close),
 		cmocka_unit_test(clients_keep_the_backend_that_they_had_last),
+		cmocka_unit_test(only_clients_within_their_timeout_count),
+		cmocka_unit_test(a_table_is_nearly_full_from_three_quarters_on),
 		cmocka_unit_test_setup_teardown(
 			no_address_is_taken_for_idle_until_the_counts_are_there, two_maps_open,
 			two_maps_close),

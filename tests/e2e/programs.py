@@ -71,18 +71,30 @@ def map_has(path, key, value_size):
     return True
 
 
+def map_fill(path, entries):
+    """Writes entries, pairs of bytes, into a pinned map."""
+    path_buffer = ctypes.create_string_buffer(str(path).encode())
+    descriptor = bpf(BPF_OBJ_GET, struct.pack("<QI", ctypes.addressof(path_buffer), 0))
+    try:
+        for key, value in entries:
+            key_buffer = ctypes.create_string_buffer(key, len(key))
+            value_buffer = ctypes.create_string_buffer(value, len(value))
+            bpf(BPF_MAP_UPDATE_ELEM, struct.pack("<IIQQQ", descriptor, 0, ctypes.addressof(key_buffer),
+                                                 ctypes.addressof(value_buffer), 0))
+    finally:
+        os.close(descriptor)
+
+
 def hold_flows(pin_dir):
     """What an agent does before it puts a larger table of flows in the place of a smaller one, and then is killed."""
     path_buffer = ctypes.create_string_buffer(str(pin_dir / "tuple_locks").encode())
     locks = bpf(BPF_OBJ_GET, struct.pack("<QI", ctypes.addressof(path_buffer), 0))
     try:
         pin(locks, pin_dir / "flows_held")
-        held = ctypes.create_string_buffer(struct.pack("<IIII", 0, 1, 0, 0), 16)  # struct tuple_lock
-        for index in range(TUPLE_LOCKS):
-            key = ctypes.create_string_buffer(struct.pack("<I", index), 4)
-            bpf(BPF_MAP_UPDATE_ELEM, struct.pack("<IIQQQ", locks, 0, ctypes.addressof(key), ctypes.addressof(held), 0))
     finally:
         os.close(locks)
+    held = struct.pack("<IIII", 0, 1, 0, 0)  # struct tuple_lock
+    map_fill(pin_dir / "tuple_locks", ((struct.pack("<I", index), held) for index in range(TUPLE_LOCKS)))
 
 
 def _instruction(opcode, registers=0, offset=0, immediate=0):

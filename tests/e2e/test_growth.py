@@ -4,6 +4,7 @@
 import contextlib
 import json
 import re
+import struct
 import time
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from lab import Agent, let_pass, wait_for
 from manifests import Folder, endpoint, many_services, next_vip, service, slice_
 from outside import NODE_PORT, publish
-from programs import hold_flows
+from programs import hold_flows, map_fill
 from world import World
 
 BACKENDS = ["pod1b", "pod1c", "pod2b", "pod2c"]
@@ -167,13 +168,14 @@ def wait_for_end_of_flows(agent):
              "closed flows to leave the table", 30, 0.5)
 
 
-def test_the_table_of_flows_grows_at_a_start_under_conversations_of_every_kind():
-    with World("tc", *SMALL_TABLE) as made:
+@pytest.mark.parametrize("xdp", ["off", "generic"])
+def test_the_table_of_flows_grows_at_a_start_under_conversations_of_every_kind(xdp):
+    with World("tc", *SMALL_TABLE, "--xdp", xdp) as made:
         agent = made.agents["node1"]
         with Conversations(made) as conversations:
             before = set(halves(agent))
             assert len(before) > 5 * KINDS_EACH
-            restart(agent, "tc", "--max-flows", "1200", *SMALL_TABLE[2:])
+            restart(agent, "tc", "--max-flows", "1200", *SMALL_TABLE[2:], "--xdp", xdp)
             agent.wait_for_log("map flows grows to 2400 entries")
             conversations.check()
         assert room(agent, "flows") == 2400
@@ -248,6 +250,71 @@ def test_a_cleanup_takes_what_an_agent_left_that_was_killed_while_flows_were_hel
         kill_while_hooks_are_replaced(agent)
         assert agent.cleanup().returncode == 0
         assert not agent.pin_dir.exists()
+
+
+FLOWS, CLIENTS = 65536, 65536  # the defaults
+QUICK_END = ["--timeout", "tcp-closed=3"]
+
+
+def given_nearly_full(agent):
+    """The programs count flows in `flow_sweeper`. Writing there ends the timer, which the next agent starts."""
+    agent.stop()
+    nearly_full = struct.pack("<QQII", 0, 0, 1, FLOWS * 3 // 4)
+    map_fill(agent.pin_dir / "flow_sweeper", [(struct.pack("<I", 0), nearly_full)])
+
+
+def test_a_table_of_flows_that_is_nearly_full_grows_while_the_agent_runs():
+    with World("tc", *QUICK_END) as made:
+        agent = made.agents["node1"]
+        with Conversations(made) as conversations:
+            given_nearly_full(agent)
+            agent.start()
+            assert room(agent, "flows") == 2 * FLOWS
+            agent.wait_for_log("map flows grows to 262144 entries")
+            agent.wait_for_log("the programs use larger maps")
+            conversations.check()
+            assert room(agent, "flows") == 4 * FLOWS
+            let_pass(5)
+            # What waits now are the flows that there are.
+            assert len([line for line in agent.log if "grows" in line]) == 1
+            then_flows_are_confirmed(made, agent, conversations)
+            agent.stop()
+            agent.start()
+            assert room(agent, "flows") == 4 * FLOWS
+            assert not [line for line in agent.log if "has no effect" in line or "grows" in line]
+            conversations.check()
+        assert held_pins(agent) == []
+        wait_for_end_of_flows(agent)
+
+
+def test_a_table_of_flows_whose_size_a_flag_sets_does_not_grow_while_the_agent_runs():
+    with World("tc", "--max-flows", str(FLOWS)) as made:
+        agent = made.agents["node1"]
+        given_nearly_full(agent)
+        agent.start()
+        let_pass(6)
+        assert not [line for line in agent.log if "grows" in line]
+        assert room(agent, "flows") == 2 * FLOWS
+
+
+def test_affinity_grows_while_the_agent_runs_and_no_client_loses_its_backend():
+    with World("socket,tc") as made:
+        agent = made.agents["node1"]
+        vip = made.simple("sticky", 4, BACKENDS, sessionAffinity="ClientIP")
+        places = [made.place(name) for name in ("pod1a", "pod1b", "pod1c")]
+        names = [place.ask(vip)["answer"]["name"] for place in places]
+        entry = next(entry for entry in agent.dump("affinity") if entry["value"]["backend"])
+        value = struct.pack("<III", *(entry["value"][name] for name in ("backend", "generation", "last_use_s")))
+        service_id = struct.pack("<II", entry["key"]["service"], 0)
+        map_fill(agent.pin_dir / "affinity", (
+            (bytes(10) + b"\xff\xff\x0b" + number.to_bytes(3, "big") + service_id, value)
+            for number in range(CLIENTS * 3 // 4)))
+        agent.wait_for_log("map affinity grows to 131072 entries", 60)
+        agent.wait_for_log("the programs use larger maps")
+        assert room(agent, "affinity") == 2 * CLIENTS
+        assert len(agent.dump("affinity")) >= CLIENTS * 3 // 4
+        for place, name in zip(places, names):
+            assert {place.ask(vip)["answer"]["name"] for _ in range(10)} == {name}
 
 
 def test_tables_of_flows_get_their_size_when_tc_hooks_come_at_a_later_start():

@@ -179,6 +179,7 @@ static int agent_open_plane(struct agent *agent, const struct datapath_sizes *si
 		return err;
 	agent->telemetry.plane = agent->plane;
 	hook_guard_use(agent->hook_guard, agent->plane);
+	full_tables_use(&agent->full_tables, agent->plane);
 	return 0;
 }
 
@@ -226,15 +227,19 @@ static int agent_open_larger_plane(struct agent *agent, const struct datapath_si
 	agent->refused_before = agent->status.refused_service_ports;
 	agent->telemetry.plane = NULL;
 	hook_guard_use(agent->hook_guard, NULL);
+	full_tables_use(&agent->full_tables, NULL);
 	plane_close(take_ptr(agent->plane));
 	err = agent_open_plane(agent, sizes);
 	if (!err ||
 	    (!is_running && !(is_shortage(err) && datapath_is_pinned(agent->options.pin_dir))))
 		return err;
 	agent->publishing.is_room_short = true;
+	full_tables_refuse(&agent->full_tables);
 	log_warning("larger maps cannot be had (%s), continuing with those of before: Services "
-		    "that do not fit are not programmed; if memory is short, free some or raise "
-		    "the limit of the agent's cgroup, and restart the agent",
+		    "that do not fit are not programmed, flows that do not fit are not protected "
+		    "from floods of others, and clients lose their affinity to others; if memory "
+		    "is short, free some or raise the limit of the agent's cgroup, and restart the "
+		    "agent",
 		    load_error_text());
 	return agent_open_plane(agent, &before);
 }
@@ -249,6 +254,7 @@ int agent_ensure_plane(struct agent *agent, bool *ret_is_new)
 	err = map_sizes_of_model(agent->model, &agent->options, &agent->publishing.inputs, &sizes);
 	if (err)
 		return log_err(err, "cannot size the maps");
+	full_tables_raise(&agent->full_tables, &sizes);
 	if (agent->plane && map_sizes_fit(&sizes, &agent->plane->sizes))
 		return 0;
 	/* A new plane gets by their pins what the one of before has. */
@@ -282,6 +288,7 @@ static int agent_prepare(struct agent *agent)
 		return err;
 	log_timer_open(&agent->loop, &agent->log_timer);
 	agent_publishing_init(agent);
+	full_tables_open(&agent->full_tables, &agent->loop, &agent->options, agent_grow_now, agent);
 	if (options->config_file) {
 		err = config_watch_open(&agent->loop, options->config_file, &options->config_mark,
 					agent_on_config_changed, agent, &agent->config_watch);
@@ -344,6 +351,7 @@ static void agent_stop(struct agent *agent)
 	service_health_ports_close(agent->health_ports);
 	http_pages_close(&agent->http_pages);
 	telemetry_close(&agent->telemetry);
+	full_tables_use(&agent->full_tables, NULL);
 	plane_close(take_ptr(agent->plane));
 	uv_walk(&agent->loop, handle_close, NULL);
 	(void)uv_run(&agent->loop, UV_RUN_DEFAULT);

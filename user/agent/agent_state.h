@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "agent/full_tables.h"
 #include "agent/http_pages.h"
 #include "agent/log_timer.h"
 #include "agent/plan_inputs.h"
@@ -50,6 +51,7 @@ struct agent {
 	struct source *source; /* source_events.c */
 	bool is_source_away;
 	struct publishing publishing;
+	struct full_tables full_tables;
 	struct plane *plane; /* NULL until the source is complete, unless one was pinned */
 	uint64_t plane_count;
 	/* Service ports that earlier planes of this process changed and refused. */
@@ -95,6 +97,12 @@ void agent_publish_changed(struct agent *agent, uint64_t woken_ns);
  * is retried. `woken_ns`: when that became due. Logs.
  */
 void agent_publish_first(struct agent *agent, uint64_t woken_ns);
+
+/*
+ * Has maps replaced by larger ones at once. Returns false if that cannot be: until the source is
+ * complete, nothing is published. `context`: the agent.
+ */
+bool agent_grow_now(void *context);
 
 /* True if maps were full a moment ago and are about to be replaced by larger ones. */
 bool agent_is_about_to_grow(const struct agent *agent);

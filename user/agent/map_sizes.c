@@ -96,7 +96,8 @@ bool map_sizes_fit(const struct datapath_sizes *needed, const struct datapath_si
 	return needed->services <= present->services && needed->slots <= present->slots &&
 	       needed->frontends <= present->frontends &&
 	       needed->source_ranges <= present->source_ranges &&
-	       needed->backends <= present->backends;
+	       needed->backends <= present->backends && needed->flows <= present->flows &&
+	       needed->affinity <= present->affinity;
 }
 
 int map_sizes_of_model(struct model *model, const struct agent_options *options,

@@ -115,6 +115,10 @@ static int publisher_begin(struct plane *plane)
 	plane->sizes.source_ranges = datapath_map_entries(plane->datapath, MAP_SOURCE_RANGES);
 	plane->sizes.slots = maps.slots_max;
 	plane->sizes.backends = maps.backends_max;
+	plane->sizes.affinity = datapath_map_entries(plane->datapath, MAP_AFFINITY);
+	/* Without the TC hooks there are no flows, and none is wanted. */
+	if (plane->sizes.flows < datapath_map_entries(plane->datapath, MAP_FLOWS))
+		plane->sizes.flows = datapath_map_entries(plane->datapath, MAP_FLOWS);
 	return publisher_open(&maps, &plane->publisher);
 }
 

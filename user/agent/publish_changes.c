@@ -289,6 +289,14 @@ static void grow_on_timer(uv_timer_t *timer)
 		agent_publish_changed(agent, begun_ns);
 }
 
+bool agent_grow_now(void *context)
+{
+	struct agent *agent = context;
+	uv_timer_t *timer = &agent->publishing.grow;
+
+	return agent->status.synced_ns && !uv_timer_start(timer, grow_on_timer, 0, 0);
+}
+
 /* Has the maps grow if the last publish refused Services, unless that has just been in vain. */
 static void grow_schedule(struct agent *agent, const struct publisher_numbers *before,
 			  const struct publisher_numbers *after)

@@ -257,8 +257,8 @@ static const struct flag flags[] = {
 	 NUMBER(source_ranges_max, 1, 1U << 24)},
 	{"max-slots", "N", "Entries in the service ports' lists of backends", NUMBER(slots_max, 2, 1U << 26)},
 	{"max-backends", "N", "Backends", NUMBER(backends_max, 2, 1U << 24)},
-	{"max-flows", "N", "Established flows through TC (default: 65536)", NUMBER(flows_max, 1, 1U << 24)},
-	{"max-affinity", "N", "Clients of Services with session affinity", NUMBER(affinity_max, 1, 1U << 24)},
+	{"max-flows", "N", "Established flows through TC (default: 65536, and more as needed)", NUMBER(flows_max, 1, 1U << 24)},
+	{"max-affinity", "N", "Clients of Services with session affinity (likewise)", NUMBER(affinity_max, 1, 1U << 24)},
 
 	HEADING(HELP_TRAFFIC, "How traffic is treated:"),
 	{"timeout", "NAME=SECONDS",
