@@ -185,13 +185,15 @@ static void only_clients_within_their_timeout_count(void **state)
 	assert_int_equal(affinity_count_clients(clients, services, NOW_S), 6);
 }
 
-static void a_table_is_nearly_full_from_three_quarters_on(void **state)
+static void a_table_is_doubled_from_three_quarters_on_up_to_a_bound(void **state)
 {
 	(void)state;
-	assert_false(table_is_nearly_full(0, 131072));
-	assert_false(table_is_nearly_full(98303, 131072));
-	assert_true(table_is_nearly_full(98304, 131072));
-	assert_true(table_is_nearly_full(3ULL << 30, UINT32_MAX));
+	assert_int_equal(table_room_wanted(0, 131072), 131072);
+	assert_int_equal(table_room_wanted(98303, 131072), 131072);
+	assert_int_equal(table_room_wanted(98304, 131072), 262144);
+	assert_int_equal(table_room_wanted(900000, 600000), TABLE_GROWN_MAX);
+	assert_int_equal(table_room_wanted(UINT64_MAX, TABLE_GROWN_MAX), TABLE_GROWN_MAX);
+	assert_int_equal(table_room_wanted(UINT64_MAX, 2 * TABLE_GROWN_MAX), 2 * TABLE_GROWN_MAX);
 }
 
 /* What a version with `entries` entries of `per_entry` counters each has counted, on each CPU. */
@@ -259,7 +261,7 @@ int main(void)
 			two_maps_open, two_maps_close),
 		cmocka_unit_test(clients_keep_the_backend_that_they_had_last),
 		cmocka_unit_test(only_clients_within_their_timeout_count),
-		cmocka_unit_test(a_table_is_nearly_full_from_three_quarters_on),
+		cmocka_unit_test(a_table_is_doubled_from_three_quarters_on_up_to_a_bound),
 		cmocka_unit_test_setup_teardown(
 			no_address_is_taken_for_idle_until_the_counts_are_there, two_maps_open,
 			two_maps_close),

@@ -19,24 +19,27 @@
 /* If a larger table cannot be had: to try costs a second, in which nothing else is done. */
 #define ASK_AGAIN_NS (600 * NS_PER_S)
 
-bool table_is_nearly_full(uint64_t used, uint32_t room)
+uint32_t table_room_wanted(uint64_t used, uint32_t room)
 {
-	return used >= (uint64_t)room / 4 * 3;
+	if (room >= TABLE_GROWN_MAX || used < (uint64_t)room / 4 * 3)
+		return room;
+	return room > TABLE_GROWN_MAX / 2 ? TABLE_GROWN_MAX : room * 2;
 }
 
-/* Asks for a table twice as large. */
-static void table_ask(struct full_tables *tables, struct table_wish *wish, uint32_t room)
+/* Asks for a larger table if so many entries of this one are in use. */
+static void table_look(struct full_tables *tables, struct table_wish *wish, uint64_t used,
+		       uint32_t room)
 {
+	const uint32_t wanted = table_room_wanted(used, room);
 	const uint64_t now_ns = clock_now_ns();
 	const bool was_in_vain = room < wish->asked;
 
-	if (room >= TABLE_GROWN_MAX ||
-	    (was_in_vain && clock_since(now_ns, wish->asked_ns) < ASK_AGAIN_NS))
+	if (wanted == room || (was_in_vain && clock_since(now_ns, wish->asked_ns) < ASK_AGAIN_NS))
 		return;
-	wish->entries = room > TABLE_GROWN_MAX / 2 ? TABLE_GROWN_MAX : room * 2;
+	wish->entries = wanted;
 	if (!tables->grow(tables->context))
 		return;
-	wish->asked = wish->entries;
+	wish->asked = wanted;
 	wish->asked_ns = now_ns;
 }
 
@@ -51,9 +54,8 @@ static void flows_look(struct full_tables *tables)
 	struct flow_sweeper sweeper;
 	const __u32 zero = 0;
 
-	if (!bpf_map_lookup_elem(datapath_map(datapath, MAP_FLOW_SWEEPER), &zero, &sweeper) &&
-	    table_is_nearly_full(2 * (uint64_t)sweeper.waiting, room))
-		table_ask(tables, &tables->flows, room);
+	if (!bpf_map_lookup_elem(datapath_map(datapath, MAP_FLOW_SWEEPER), &zero, &sweeper))
+		table_look(tables, &tables->flows, 2 * (uint64_t)sweeper.waiting, room);
 }
 
 struct count {
@@ -106,9 +108,8 @@ static void count_on_thread_end(uv_work_t *work, int status)
 	tables->is_counting = false;
 	cleanup_fd(&tables->affinity_map);
 	cleanup_fd(&tables->services_map);
-	if (!uv_is_closing((uv_handle_t *)&tables->timer) && tables->plane &&
-	    table_is_nearly_full(tables->clients, tables->room))
-		table_ask(tables, &tables->affinity, tables->room);
+	if (!uv_is_closing((uv_handle_t *)&tables->timer) && tables->plane)
+		table_look(tables, &tables->affinity, tables->clients, tables->room);
 }
 
 static void affinity_look(struct full_tables *tables)

@@ -59,8 +59,8 @@ void full_tables_raise(const struct full_tables *tables, struct datapath_sizes *
 /* Larger tables cannot be had: what was asked for is no more. */
 void full_tables_refuse(struct full_tables *tables);
 
-/* True if three quarters of the room are in use. Pure. */
-bool table_is_nearly_full(uint64_t used, uint32_t room);
+/* The room that a table ought to have, which is `room` if that will do. Pure. */
+uint32_t table_room_wanted(uint64_t used, uint32_t room);
 
 /*
  * The number of clients whose entries count: those within the timeout of their service port. Reads

@@ -500,7 +500,9 @@ static int flows_hold(struct datapath *datapath)
 	err = was_held ? 0 : flow_transfer_hold(datapath->transfer);
 	if (err) {
 		(void)pinned_flows_mark_released(pinned);
-		return log_err(err, "cannot hold the flows, which larger maps take");
+		return log_err(err,
+			       "cannot hold the flows while larger maps take their place, to be "
+			       "tried again later");
 	}
 	if (!pinned->outgrew_flows)
 		return 0;
