@@ -99,7 +99,6 @@ static bool is_of_service(const struct object *object)
 static void folder_on_change(const struct object *before, const struct object *after, void *context)
 {
 	struct folder *folder = context;
-	const struct object *object = after ? after : before;
 	struct object *copy;
 
 	if (after && is_of_service(after))
@@ -108,12 +107,10 @@ static void folder_on_change(const struct object *before, const struct object *a
 		return;
 	if (before && is_of_service(before))
 		service_touch(folder, before, false);
-	if (is_of_service(object))
-		return;
-	if (!after) {
+	else if (before && !after)
 		model_remove(folder->model, before->kind, before->namespace_, before->name);
+	if (!after || is_of_service(after))
 		return;
-	}
 	copy = object_new(after);
 	if (!copy || model_put(folder->model, copy))
 		(void)log_err(-ENOMEM, "cannot use %s %s", object_kind_name(after->kind),
@@ -134,14 +131,18 @@ int folder_init(struct folder *folder, const struct manifests_options *options, 
 	return written ? 0 : -ENOMEM;
 }
 
+static void touch_delete(struct folder *folder, struct service_touch *touch)
+{
+	HASH_DEL(folder->touched, touch);
+	free(touch);
+}
+
 static void touched_forget(struct folder *folder)
 {
 	struct service_touch *touch, *next;
 
-	HASH_ITER (hh, folder->touched, touch, next) {
-		HASH_DEL(folder->touched, touch);
-		free(touch);
-	}
+	HASH_ITER (hh, folder->touched, touch, next)
+		touch_delete(folder, touch);
 }
 
 void folder_fini(struct folder *folder)
@@ -675,10 +676,8 @@ void folder_settle(struct folder *folder)
 		    (touch->state == SERVICE_WAITING && !folder->ledger.freed))
 			continue;
 		service_settle(folder, touch);
-		if (touch->state != SERVICE_IN_ORDER)
-			continue;
-		HASH_DEL(folder->touched, touch);
-		free(touch);
+		if (touch->state == SERVICE_IN_ORDER)
+			touch_delete(folder, touch);
 	}
 	folder->ledger.freed = false;
 	cluster_ips_keep(folder->cluster_ips);

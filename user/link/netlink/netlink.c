@@ -224,7 +224,7 @@ int netlink_count_filters(int ifindex, uint32_t parent)
 	char buf[NETLINK_REQUEST_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	struct nlmsghdr *request = netlink_request_init(buf, RTM_GETTFILTER, NLM_F_DUMP);
 	struct tcmsg *header;
-	int count;
+	int count = 0;
 	int err;
 
 	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
