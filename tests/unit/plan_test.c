@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "growth.h"
 #include "plan/plan.h"
 
 #define ENDPOINTS_MAX 8
@@ -782,6 +783,50 @@ static void test_product_is_bounded(void **state)
 	free(external_ips);
 }
 
+/* A Service of so many ports, and a slice of as many, in another order. */
+static uint64_t ports_plan_ns(unsigned int count, const void *context)
+{
+	struct service_port *ports = calloc(count, sizeof(*ports));
+	struct slice_port *slice_ports = calloc(count, sizeof(*slice_ports));
+	struct object service = given_service();
+	struct slice slice;
+	struct plan plan;
+	uint64_t took_ns;
+
+	assert_true(ports && slice_ports);
+	given_slice(&slice, FAMILY_IPV4, "1");
+	for (unsigned int i = 0; i < count; i++) {
+		assert_true(asprintf(&ports[i].name, "p%u", i) > 0);
+		ports[i].proto = IPPROTO_TCP;
+		ports[i].port = (__u16)(i + 1);
+		slice_ports[count - 1 - i] = (struct slice_port){
+			.name = ports[i].name, .proto = IPPROTO_TCP, .port = (__u16)(i + 1)};
+	}
+	service.service.ports = ports;
+	service.service.port_count = count;
+	slice.object.ports = slice_ports;
+	slice.object.port_count = count;
+	took_ns = growth_cpu_ns();
+	plan = when_planned(context, &service, &slice, 1);
+	took_ns = growth_cpu_ns() - took_ns;
+	assert_int_equal(plan.port_count, count);
+	for (unsigned int i = 0; i < count; i++) {
+		assert_int_equal(plan.ports[i].backend_count, 1);
+		assert_int_equal(plan.ports[i].backends[0].port, htons((uint16_t)(i + 1)));
+		free(ports[i].name);
+	}
+	plan_fini(&plan);
+	free(slice_ports);
+	free(ports);
+	return took_ns;
+}
+
+static void test_ports_grow(void **state)
+{
+	(void)state;
+	assert_grows_evenly(ports_plan_ns, &here, 2000);
+}
+
 static void test_facts_of_backends(void **state)
 {
 	struct object service = given_service();
@@ -999,6 +1044,8 @@ static const struct CMUnitTest single_tests[] = {
 	 NULL},
 	{"a ClusterIP on a link of the node is left alone, port by port", test_address_on_a_link,
 	 NULL, NULL, NULL},
+	{"the time to plan the ports of a Service grows with their number", test_ports_grow, NULL,
+	 NULL, NULL},
 	{"a Service of too many ports and addresses has those that fit", test_product_is_bounded,
 	 NULL, NULL, NULL},
 	{"an SCTP port is served, one of an unknown protocol is not", test_sctp, NULL, NULL, NULL},

@@ -8,12 +8,6 @@
 
 #include "plan/topology.h"
 
-static bool port_matches(const struct slice_port *slice_port, const struct service_port *port)
-{
-	return slice_port->port && slice_port->proto == port->proto &&
-	       !strcmp(slice_port->name, port->name);
-}
-
 static int candidate_compare(const void *a, const void *b)
 {
 	const struct candidate *left = a, *right = b;
@@ -22,17 +16,80 @@ static int candidate_compare(const void *a, const void *b)
 	return order ? order : (int)ntohs(left->port) - (int)ntohs(right->port);
 }
 
-size_t candidates_bound(const struct service_port *port, enum ip_family family,
-			const struct slice_list *slices)
+static int port_compare(enum ip_family family, __u8 proto, const char *name,
+			const struct offered_port *offered)
 {
-	size_t bound = 0;
+	if (family != offered->slice->family)
+		return family < offered->slice->family ? -1 : 1;
+	if (proto != offered->port->proto)
+		return proto - offered->port->proto;
+	return strcmp(name, offered->port->name);
+}
 
-	for (size_t i = 0; i < slices->count; i++) {
-		const struct slice_object *slice = slices->items[i];
+static int offered_port_compare(const void *a, const void *b)
+{
+	const struct offered_port *left = a;
 
-		for (size_t j = 0; slice->family == family && j < slice->port_count; j++)
-			bound += port_matches(&slice->ports[j], port) ? slice->endpoint_count : 0;
+	return port_compare(left->slice->family, left->port->proto, left->port->name, b);
+}
+
+int offered_ports_collect(const struct slice_object *const *slices, size_t slice_count,
+			  struct offered_ports *ret)
+{
+	size_t room = 0;
+
+	*ret = (struct offered_ports){};
+	for (size_t i = 0; i < slice_count; i++)
+		room += slices[i]->port_count;
+	if (!room)
+		return 0;
+	ret->items = calloc(room, sizeof(*ret->items));
+	if (!ret->items)
+		return -ENOMEM;
+	for (size_t i = 0; i < slice_count; i++) {
+		const struct slice_object *slice = slices[i];
+
+		for (size_t j = 0; j < slice->port_count; j++) {
+			if (slice->ports[j].port)
+				ret->items[ret->count++] =
+					(struct offered_port){slice, &slice->ports[j]};
+		}
 	}
+	qsort(ret->items, ret->count, sizeof(*ret->items), offered_port_compare);
+	return 0;
+}
+
+/* The first of the ports that match, and how many there are. */
+static const struct offered_port *offered_ports_find(const struct offered_ports *offered,
+						     const struct service_port *port,
+						     enum ip_family family, size_t *ret_count)
+{
+	size_t low = 0, high = offered->count, end;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (port_compare(family, port->proto, port->name, &offered->items[middle]) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (end = low; end < offered->count; end++) {
+		if (port_compare(family, port->proto, port->name, &offered->items[end]) != 0)
+			break;
+	}
+	*ret_count = end - low;
+	return offered->items + low;
+}
+
+size_t candidates_bound(const struct service_port *port, enum ip_family family,
+			const struct offered_ports *offered)
+{
+	size_t count, bound = 0;
+	const struct offered_port *found = offered_ports_find(offered, port, family, &count);
+
+	for (size_t i = 0; i < count; i++)
+		bound += found[i].slice->endpoint_count;
 	return bound;
 }
 
@@ -112,10 +169,11 @@ static void candidates_deduplicate(struct candidates *candidates)
 }
 
 int candidates_gather(const struct plan_context *context, const struct service_port *port,
-		      enum ip_family family, const struct slice_list *slices,
+		      enum ip_family family, const struct offered_ports *offered,
 		      struct candidates *ret)
 {
-	size_t bound = candidates_bound(port, family, slices);
+	size_t count, bound = candidates_bound(port, family, offered);
+	const struct offered_port *found = offered_ports_find(offered, port, family, &count);
 
 	*ret = (struct candidates){};
 	if (!bound)
@@ -123,14 +181,8 @@ int candidates_gather(const struct plan_context *context, const struct service_p
 	ret->items = calloc(bound, sizeof(*ret->items));
 	if (!ret->items)
 		return -ENOMEM;
-	for (size_t i = 0; i < slices->count; i++) {
-		const struct slice_object *slice = slices->items[i];
-
-		for (size_t j = 0; slice->family == family && j < slice->port_count; j++) {
-			if (port_matches(&slice->ports[j], port))
-				slice_gather(context, slice, &slice->ports[j], ret);
-		}
-	}
+	for (size_t i = 0; i < count; i++)
+		slice_gather(context, found[i].slice, found[i].port, ret);
 	qsort(ret->items, ret->count, sizeof(*ret->items), candidate_compare);
 	candidates_deduplicate(ret);
 	return 0;

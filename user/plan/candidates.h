@@ -19,22 +19,35 @@ struct candidates {
 	size_t count;
 };
 
-/* The slices of one Service, of all families. */
-struct slice_list {
-	const struct slice_object *const *items; /* borrowed */
+/* A port of a slice. */
+struct offered_port {
+	const struct slice_object *slice;
+	const struct slice_port *port;
+};
+
+/*
+ * The ports of a Service's slices, in an order in which those that match a service port are found
+ * without a look at all others. It borrows from the slices.
+ */
+struct offered_ports {
+	struct offered_port *items; /* ascending by family, protocol and name */
 	size_t count;
 };
 
+/* Returns 0 or -ENOMEM; the caller frees ret->items. */
+int offered_ports_collect(const struct slice_object *const *slices, size_t slice_count,
+			  struct offered_ports *ret);
+
 /* The most endpoints that slices of `family` can have for the port. */
 size_t candidates_bound(const struct service_port *port, enum ip_family family,
-			const struct slice_list *slices);
+			const struct offered_ports *offered);
 
 /*
  * Gathers the endpoints that slices of `family` have for the port of that name and protocol (rules
  * A11 to A19). Returns 0 or -ENOMEM; the caller frees ret->items.
  */
 int candidates_gather(const struct plan_context *context, const struct service_port *port,
-		      enum ip_family family, const struct slice_list *slices,
+		      enum ip_family family, const struct offered_ports *offered,
 		      struct candidates *ret);
 
 /* Marks the members of the Cluster set (rule E62) and of the Local set (rule E63). */

@@ -147,9 +147,14 @@ static void cleanup_candidates(const struct candidates *candidates)
 struct plan_input {
 	const struct plan_context *context;
 	const struct object *service;
-	struct slice_list slices;
+	struct offered_ports offered;
 	size_t room; /* of PLAN_ITEMS_MAX, for the ports that are left */
 };
+
+static void plan_input_fini(const struct plan_input *input)
+{
+	free(input->offered.items);
+}
 
 static void port_name(const struct object *service, const struct service_port *service_port,
 		      enum ip_family family, struct planned_port *port)
@@ -165,8 +170,8 @@ static int port_plan_backends(const struct plan_input *input,
 			      const struct service_port *service_port, struct planned_port *port)
 {
 	auto_cleanup(cleanup_candidates) struct candidates candidates = {};
-	int err = candidates_gather(input->context, service_port, port->name.family, &input->slices,
-				    &candidates);
+	int err = candidates_gather(input->context, service_port, port->name.family,
+				    &input->offered, &candidates);
 
 	if (err)
 		return err;
@@ -190,7 +195,7 @@ static int port_plan(struct plan_input *input, const struct service_port *servic
 		return 0;
 	}
 	bound = port_frontends_bound(context, spec, service_port) +
-		candidates_bound(service_port, address_family(cluster_ip), &input->slices);
+		candidates_bound(service_port, address_family(cluster_ip), &input->offered);
 	if (bound > input->room) {
 		port->unprogrammed = UNPROGRAMMED_MAP_FULL;
 		(void)snprintf(port->detail, sizeof(port->detail),
@@ -217,7 +222,8 @@ int plan_service(const struct plan_context *context, const struct object *servic
 		 const struct slice_object *const *slices, size_t slice_count,
 		 struct plan *ret_plan)
 {
-	struct plan_input input = {context, service, {slices, slice_count}, PLAN_ITEMS_MAX};
+	auto_cleanup(plan_input_fini) struct plan_input input = {
+		.context = context, .service = service, .room = PLAN_ITEMS_MAX};
 	const struct service_object *spec = &service->service;
 	enum unprogrammed_reason reason;
 	struct plan plan = {};
@@ -229,6 +235,9 @@ int plan_service(const struct plan_context *context, const struct object *servic
 	reason = service_unprogrammed(context, service, &detail);
 	if (reason)
 		return plan_unprogrammed(service, reason, detail, ret_plan);
+	err = offered_ports_collect(slices, slice_count, &input.offered);
+	if (err)
+		return err;
 	plan.ports = calloc(spec->port_count * spec->cluster_ip_count, sizeof(*plan.ports));
 	if (!plan.ports)
 		return -ENOMEM;
