@@ -30,7 +30,8 @@ struct map_no_bytes {
 
 /*
  * Every pinned map, once: X(enumerator, name, key, value, traits). bpf/maps.h and bpf/socket/
- * define them and say who writes; tests/unit/maps_test.c compares.
+ * define them and say who writes; tests/unit/maps_test.c compares. `fairlead cleanup` removes the
+ * pins of these names: none has gone yet, and one that goes must be removed all the same.
  */
 #define FAIRLEAD_MAPS(X)                                                                           \
 	X(MAP_FRONTENDS, frontends, struct frontend, struct frontend_target,                       \

@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import time
 
@@ -254,9 +255,17 @@ def net_programs(world, node):
     return [program for kind in ("tc", "xdp") for program in shown[0].get(kind, [])]
 
 
-@pytest.mark.parametrize("options", [[], ["--clsact"]], ids=["tcx", "clsact"])
-def test_cleanup_leaves_nothing(options):
-    with World("socket,tc", *options) as made:
+def mount_bpffs_above_the_pins(lab):
+    """As on most nodes, where one is at /sys/fs/bpf before the agent comes."""
+    for node in NODES:
+        subprocess.run(["mount", "-t", "bpf", "bpf", lab.pin_dir(node).parent], check=True)
+
+
+@pytest.mark.parametrize("options, prepare", [
+    ([], None), (["--clsact"], None), (["--xdp", "generic"], mount_bpffs_above_the_pins)],
+    ids=["tcx", "clsact", "below-a-bpffs"])
+def test_cleanup_leaves_nothing(options, prepare):
+    with World("socket,tc", *options, prepare=prepare) as made:
         vip = made.simple("web", 4, BACKENDS)
         assert "answer" in made.place("pod1a").ask(vip)
         agent = made.agents["node1"]
@@ -265,12 +274,12 @@ def test_cleanup_leaves_nothing(options):
         ids = programs_of(*made.agents.values())
         agent.stop()
         assert cgroup_programs(cgroup)
-        assert agent.cleanup().returncode == 0
+        agent.cleanup()
         assert cgroup_programs(cgroup) == []
         assert net_programs(made, "node1") == []
         qdiscs = json.loads(made.place("node1").run("tc", "-j", "qdisc", "show").stdout)
         assert not [qdisc for qdisc in qdiscs if qdisc["kind"] == "clsact"]
-        assert not agent.pin_dir.exists() or not list(agent.pin_dir.iterdir())
+        assert not agent.pin_dir.exists()
         assert str(agent.pin_dir) not in pathlib.Path("/proc/self/mountinfo").read_text()
         made.agents["node2"].stop()
         made.agents["node2"].cleanup()
@@ -295,20 +304,24 @@ def test_cleanup_where_nothing_is_does_no_harm(lab):
     assert done.returncode == 0, done.stderr
 
 
-def test_cleanup_leaves_a_bpffs_that_holds_something_else():
+@pytest.mark.parametrize("prepare", [None, mount_bpffs_above_the_pins], ids=["mounted", "below-a-bpffs"])
+def test_cleanup_leaves_what_is_somebody_elses_and_names_it(prepare):
     """Somebody else's pins are on the same bpffs, say because the pin directory is /sys/fs/bpf itself."""
-    with World("socket,tc") as made:
+    with World("socket,tc", serve=False, prepare=prepare) as made:
         agent = made.agents["node1"]
         agent.stop()
-        somebody = agent.pin_dir / "somebody"
-        somebody.mkdir()
-        cleanup = [FAIRLEAD, "cleanup", "--pin-dir", agent.pin_dir]
-        done = made.place("node1").run(*cleanup, check=False)
+        directory, foreign = agent.pin_dir / "somebody", agent.pin_dir / "old_map"
+        directory.mkdir()
+        made.place("node1").run("bpftool", "map", "create", foreign, "type", "array", "key", "4", "value", "8",
+                                "entries", "1", "name", "old_map")
+        done = agent.fairlead("cleanup", check=False)
         assert done.returncode == 1
-        assert "holds something that is not ours" in done.stderr
-        assert somebody.is_dir()
-        somebody.rmdir()
-        assert made.place("node1").run(*cleanup, check=False).returncode == 0
+        named = re.search(r"it holds what is not ours \((.*)\); remove that if nobody needs it", done.stderr)
+        assert set(named[1].split(", ")) == {"somebody", "old_map"}, done.stderr
+        assert {path.name for path in agent.pin_dir.iterdir()} - {"maps.debug", "progs.debug"} == {"somebody", "old_map"}
+        foreign.unlink()
+        directory.rmdir()
+        agent.cleanup()
         assert not agent.pin_dir.exists()
 
 

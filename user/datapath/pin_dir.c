@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #define BPFFS_ROOT            "/sys/fs/bpf"
 #define PID_NAMESPACE_INITIAL 0xEFFFFFFCU /* its inode, of the kernel's ABI */
@@ -251,33 +252,39 @@ static bool is_mount_point(const char *path)
 	return !stat(path, &self) && !stat(parent, &above) && self.st_dev != above.st_dev;
 }
 
-/* True if a bpffs has nothing but the two files that the kernel puts into it. */
-static bool is_empty_bpffs(const char *path)
+/* Whatever is left in the directory is not ours, but for the two files that the kernel makes. */
+static int foreign_entries_refuse(const char *path)
 {
 	auto_cleanup(cleanup_dir) DIR *entries = opendir(path);
+	struct name_list names = {};
 	const struct dirent *entry;
 
 	if (!entries)
-		return false;
+		return log_err(-errno, "cannot look into %s", path);
 	while ((entry = readdir(entries))) {
 		if (!name_is_kernels(entry->d_name))
-			return false;
+			name_list_add(&names, "", entry->d_name);
 	}
-	return true;
+	if (!names.count)
+		return 0;
+	(void)log_err(
+		0,
+		"cannot remove %s: it holds what is not ours (%s); remove that if nobody needs "
+		"it, and run `fairlead cleanup` again",
+		path, names.text);
+	return -ENOTEMPTY;
 }
 
 int pin_dir_remove(const char *path)
 {
-	if (is_mount_point(path)) {
-		if (!file_is_on_bpffs(path) || !is_empty_bpffs(path))
-			return log_err(-ENOTEMPTY,
-				       "cannot remove %s: it holds something that is not ours",
-				       path);
-		if (umount2(path, MNT_DETACH))
-			return log_err(-errno, "cannot unmount %s", path);
-	}
+	int err = foreign_entries_refuse(path);
+
+	if (err)
+		return err;
+	/* The mount of another file system than a bpffs stays, and keeps the directory. */
+	if (is_mount_point(path) && file_is_on_bpffs(path) && umount2(path, MNT_DETACH))
+		return log_err(-errno, "cannot unmount %s", path);
 	if (rmdir(path) && errno != ENOENT)
-		return log_err(-errno, "cannot remove %s: it holds something that is not ours",
-			       path);
+		return log_err(-errno, "cannot remove %s", path);
 	return 0;
 }
