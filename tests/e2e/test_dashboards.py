@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -188,6 +189,16 @@ def test_each_alert_has_its_section_in_the_runbook():
     assert sections == [rule["alert"] for rule in rules("alert")]
     for rule in rules("alert"):
         assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
+def test_the_line_in_the_rules_makes_each_runbook_url_absolute(tmp_path):
+    command = re.search(r"^#   (sed .*)$", RULES.read_text(), re.M)[1]
+    for path in (RULES, RULE_TESTS):
+        shutil.copy(path, tmp_path)
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    promtool("test", "rules", str(tmp_path / RULE_TESTS.name))
+    for line in re.findall(r"^ *runbook_url: (.*)$", (tmp_path / RULES.name).read_text(), re.M):
+        assert re.match(r"https://git\.example\.org/fairlead/blob/main/docs/runbook\.md#\w+$", line), line
 
 
 def test_the_rules_and_the_dashboard_take_an_agent_of_any_job_and_nobody_else():
