@@ -245,7 +245,7 @@ def test_what_may_be_a_mistake_in_a_manifest_is_counted(world, node1):
 
 
 def test_silent_clients_do_not_keep_others_from_an_answer(world, node1):
-    """More connections than one address may have are refused, and other addresses are served."""
+    """Beyond a limit a new connection ends the oldest that waits, so that whoever asks next is served."""
     holder = world.place("pod1a")
     script = ("import socket, sys\n"
               "held = [socket.create_connection((sys.argv[1], 10256)) for _ in range(40)]\n"
