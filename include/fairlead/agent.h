@@ -69,8 +69,8 @@ struct link_info {
 	 */
 	__u8 mac[6];
 	enum link_doubt doubt;
-	__u8 pad;
-	char why[72]; /* the rule that decided, in words */
+	__u8 is_strict; /* an overlay whose reverse path filter drops what peers send by it */
+	char why[72];   /* the rule that decided, in words */
 };
 _Static_assert(sizeof(struct link_info) == 128, "map value: every byte is named");
 

@@ -322,6 +322,16 @@ static void given_agent_stops(void)
 	(void)close(fixture.lock);
 }
 
+static void given_uplink(void)
+{
+	given_link(2, (struct link_info){.name = "eth0",
+					 .role = LINK_UPLINK,
+					 .hook = LINK_HOOK_TCX,
+					 .xdp = LINK_XDP_FAILED,
+					 .xdp_err = -ERANGE,
+					 .why = "physical link"});
+}
+
 static void given_world(void)
 {
 	struct affinity_key by_address = {.client = addr("10.244.3.2")};
@@ -337,12 +347,7 @@ static void given_world(void)
 	memcpy(by_netns.client.bytes, &cookie, sizeof(cookie));
 	given_affinity(by_address, 1, 0);
 	given_affinity(by_netns, 2, 0); /* the id has been given to another backend since */
-	given_link(2, (struct link_info){.name = "eth0",
-					 .role = LINK_UPLINK,
-					 .hook = LINK_HOOK_TCX,
-					 .xdp = LINK_XDP_FAILED,
-					 .xdp_err = -ERANGE,
-					 .why = "physical link"});
+	given_uplink();
 	given_link(7, (struct link_info){.name = "veth\033[31m",
 					 .kind = "veth",
 					 .role = LINK_POD,
@@ -623,6 +628,38 @@ static void links_say_why_and_their_names_cannot_drive_the_terminal(void **state
 	then_output("2  eth0  -  uplink  tcx  off  physical link\n");
 	when_run("links none");
 	then_exits(1);
+}
+
+static void links_warn_of_what_keeps_traffic_off_them(void **state)
+{
+	cJSON *root, *warnings;
+
+	(void)state;
+	given_link(2, (struct link_info){.name = "vx.0",
+					 .kind = "vxlan",
+					 .role = LINK_OVERLAY,
+					 .hook = LINK_HOOK_TCX,
+					 .is_strict = 1,
+					 .why = "tunnel"});
+	given_agent((struct agent_status){.synced_ns = 2, .degraded = DEGRADED_FORWARD_POLICY});
+	when_run("links --no-headers");
+	then_output(
+		"2  vx.0       vxlan  overlay  tcx     none  tunnel; strict-overlay: write 2 to "
+		"/proc/sys/net/ipv4/conf/vx.0/rp_filter\n"
+		"7  veth?[31m  veth   pod      failed  none  its peer is in another namespace; "
+		"not attached: Operation not permitted; forward-policy: netfilter drops "
+		"forwarded packets by policy\n");
+	when_run("links -o json");
+	root = then_json();
+	warnings = cJSON_GetObjectItem(cJSON_GetArrayItem(root, 0), "warnings");
+	assert_int_equal(cJSON_GetArraySize(warnings), 1);
+	assert_string_equal(cJSON_GetArrayItem(warnings, 0)->valuestring, "strict-overlay");
+	warnings = cJSON_GetObjectItem(cJSON_GetArrayItem(root, 1), "warnings");
+	assert_int_equal(cJSON_GetArraySize(warnings), 1);
+	assert_string_equal(cJSON_GetArrayItem(warnings, 0)->valuestring, "forward-policy");
+	cJSON_Delete(root);
+	given_uplink();
+	given_agent((struct agent_status){.synced_ns = 2, .degraded = DEGRADED_LINK_FAILED});
 }
 
 static void status_is_one_screen_and_exit_status_one_when_degraded(void **state)
@@ -967,6 +1004,7 @@ int main(void)
 		cmocka_unit_test(flows_are_one_line_each_and_found_by_any_of_their_addresses),
 		cmocka_unit_test(affinity_to_a_backend_that_has_gone_is_expired),
 		cmocka_unit_test(links_say_why_and_their_names_cannot_drive_the_terminal),
+		cmocka_unit_test(links_warn_of_what_keeps_traffic_off_them),
 		cmocka_unit_test(status_is_one_screen_and_exit_status_one_when_degraded),
 		cmocka_unit_test(status_is_well_when_the_agent_runs_and_nothing_is_missing),
 		cmocka_unit_test(status_knows_an_agent_that_has_not_reported_from_one_that_has),

@@ -23,6 +23,11 @@ def notes_of(agent):
     return {item["name"]: item["harmful"] for item in agent.json("status")["degraded"]}
 
 
+def warnings_of(agent):
+    """{link: what `fairlead links` warns of on it}."""
+    return {link["name"]: link["warnings"] for link in agent.json("links")}
+
+
 def restarted(world):
     agent = world.agents["node1"]
     agent.stop()
@@ -51,6 +56,7 @@ def test_a_forward_policy_that_drops_is_warned_of(made, nft, family):
     agent = restarted(made)
     assert f"{DROPS} ({family} filter FORWARD)" in agent.text()
     assert notes_of(agent)["forward-policy"] is False
+    assert warnings_of(agent)["pod1a"] == ["forward-policy"] and warnings_of(agent)["eth0"] == []
     # What it is about, and that the remedy helps.
     assert made.place("pod1a").ask(vip, 80, timeout=0.5).get("error") == "timeout"
     nft(f"table {family} filter {{ chain FORWARD {{ ip daddr 10.244.0.0/16 accept; ip saddr 10.244.0.0/16 accept; }} }}")
@@ -171,6 +177,7 @@ def test_a_strict_reverse_path_filter_of_an_overlay_is_warned_of(made, overlay, 
     restarted(made)
     assert (f"link {overlay}: {STRICT}" in agent.text()) == is_warned
     assert notes_of(agent).get("strict-overlay") == (True if is_warned else None)
+    assert warnings_of(agent)[overlay] == (["strict-overlay"] if is_warned else [])
     assert f"write 2 to /proc/sys/net/ipv4/conf/{overlay}/rp_filter" in agent.text() or not is_warned
 
 

@@ -37,14 +37,35 @@ static int link_row_compare(const void *left, const void *right)
 	return a->ifindex < b->ifindex ? -1 : a->ifindex > b->ifindex;
 }
 
+static void degraded_read(const void *key, const void *value, void *context)
+{
+	const struct agent_status *status = value;
+
+	(void)key;
+	*(__u32 *)context = status->degraded;
+}
+
+/* Packets to pods are forwarded ones. */
+static __u32 link_warnings(const struct link_info *info, __u32 degraded)
+{
+	return (info->is_strict ? DEGRADED_STRICT_OVERLAY : 0) |
+	       (info->role == LINK_POD ? degraded & DEGRADED_FORWARD_POLICY : 0);
+}
+
 int link_list_read(const struct shown_maps *maps, struct link_list *list)
 {
+	__u32 degraded = 0;
 	int err;
 
 	*list = (struct link_list){0};
 	err = shown_map_read(maps, MAP_LINKS, link_add, list);
 	if (list->count)
 		qsort(list->rows, list->count, sizeof(*list->rows), link_row_compare);
+	if (err)
+		return err;
+	err = shown_map_read(maps, MAP_AGENT_STATUS, degraded_read, &degraded);
+	for (size_t i = 0; i < list->count; i++)
+		list->rows[i].warnings = link_warnings(&list->rows[i].info, degraded);
 	return err;
 }
 
@@ -66,7 +87,7 @@ const char *link_row_xdp_reason(const struct link_row *row, char text[XDP_REASON
 
 void link_row_add_json(cJSON *array, const struct link_row *row)
 {
-	cJSON *item = json_add_item(array);
+	cJSON *item = json_add_item(array), *warnings;
 	char reason[XDP_REASON_SIZE];
 
 	(void)cJSON_AddNumberToObject(item, "ifindex", row->ifindex);
@@ -84,11 +105,34 @@ void link_row_add_json(cJSON *array, const struct link_row *row)
 		json_add_text(item, "doubt", link_doubt_sentence(row->info.doubt));
 	else
 		(void)cJSON_AddNullToObject(item, "doubt");
+	warnings = cJSON_AddArrayToObject(item, "warnings");
+	for (const struct degraded_words *words = degraded_words; words->bit; words++) {
+		if (row->warnings & words->bit)
+			(void)cJSON_AddItemToArray(warnings, cJSON_CreateString(words->word));
+	}
 	(void)cJSON_AddStringToObject(item, "xdp", link_xdp_word(row->info.xdp));
 	if (*link_row_xdp_reason(row, reason))
 		json_add_text(item, "xdp_reason", reason);
 	else
 		(void)cJSON_AddNullToObject(item, "xdp_reason");
+}
+
+/* The rule that decided, and what is wrong on the link, as one cell. */
+static void link_row_print_why(struct table *table, const struct link_row *row)
+{
+	const bool has_failed = row->info.hook == LINK_HOOK_FAILED;
+	const bool is_strict = row->warnings & DEGRADED_STRICT_OVERLAY;
+	const bool is_doubtful = row->info.doubt && !has_failed;
+
+	table_cell(table, "%s%s%s%s%s%s%s%s%s%s", row->why, is_doubtful ? ", but " : "",
+		   is_doubtful ? link_doubt_sentence(row->info.doubt) : "",
+		   is_doubtful ? ": see --links-uplink" : "", has_failed ? "; not attached: " : "",
+		   has_failed ? strerror(-row->info.err) : "",
+		   is_strict ? "; strict-overlay: write 2 to /proc/sys/net/ipv4/conf/" : "",
+		   is_strict ? row->name : "", is_strict ? "/rp_filter" : "",
+		   row->warnings & DEGRADED_FORWARD_POLICY
+			   ? "; forward-policy: netfilter drops forwarded packets by policy"
+			   : "");
 }
 
 static void links_print_table(const struct link_list *list, const struct arguments *arguments)
@@ -106,14 +150,7 @@ static void links_print_table(const struct link_list *list, const struct argumen
 		table_cell(table, "%s", link_role_word(row->info.role));
 		table_cell(table, "%s", link_hook_word(row->info.hook));
 		table_cell(table, "%s", link_xdp_word(row->info.xdp));
-		if (row->info.hook == LINK_HOOK_FAILED)
-			table_cell(table, "%s; not attached: %s", row->why,
-				   strerror(-row->info.err));
-		else if (row->info.doubt)
-			table_cell(table, "%s, but %s: see --links-uplink", row->why,
-				   link_doubt_sentence(row->info.doubt));
-		else
-			table_cell(table, "%s", row->why);
+		link_row_print_why(table, row);
 	}
 	table_print_list(table, arguments->no_headers);
 }
@@ -165,7 +202,8 @@ int links_main(int argc, char **argv)
 
 	arguments_parse(&links_argp, argc, argv, &arguments);
 	alloc_for_json();
-	if (shown_maps_open(&maps, arguments.pin_dir, MAP_BIT(MAP_LINKS)) ||
+	if (shown_maps_open(&maps, arguments.pin_dir,
+			    MAP_BIT(MAP_LINKS) | MAP_BIT(MAP_AGENT_STATUS)) ||
 	    link_list_read(&maps, &list))
 		return EXIT_STATUS_NO_DATAPATH;
 	if (arguments.link)

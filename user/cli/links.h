@@ -15,6 +15,7 @@ struct link_row {
 	char name[LINK_NAME_SIZE + 1];
 	char kind[LINK_NAME_SIZE + 1];
 	char why[sizeof(((struct link_info *)0)->why) + 1];
+	__u32 warnings; /* enum degraded: what is wrong on this link */
 };
 
 struct link_list {
@@ -23,7 +24,10 @@ struct link_list {
 	size_t capacity;
 };
 
-/* Complains. Returns 0 or a negative errno; either way the caller calls link_list_fini. */
+/*
+ * Reads the maps `links` and `agent_status`. Complains. Returns 0 or a negative errno; either way
+ * the caller calls link_list_fini.
+ */
 int link_list_read(const struct shown_maps *maps, struct link_list *list);
 void link_list_fini(struct link_list *list);
 

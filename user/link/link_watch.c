@@ -235,7 +235,7 @@ uint32_t link_watch_degraded(const struct link_watch *watch)
 	HASH_ITER (hh, watch->links, link, next) {
 		if (link->info.hook == LINK_HOOK_FAILED)
 			degraded |= DEGRADED_LINK_FAILED;
-		if (link->is_strict)
+		if (link->info.is_strict)
 			degraded |= DEGRADED_STRICT_OVERLAY;
 		if (link->info.doubt)
 			degraded |= DEGRADED_DOUBTFUL_POD;

@@ -29,7 +29,6 @@ struct watched_link {
 	bool retries_xdp; /* XDP must be tried again */
 	bool has_gateway; /* set while the routes are read, like the next */
 	bool has_default;
-	bool is_strict; /* an overlay whose reverse path filter drops what peers send by it */
 	unsigned int generation;
 	UT_hash_handle hh;
 };

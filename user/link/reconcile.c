@@ -71,9 +71,10 @@ static void rp_filter_check(struct link_watch *watch, struct watched_link *link)
 
 		is_strict = (own > all ? own : all) == RP_FILTER_STRICT;
 	}
-	if (is_strict == link->is_strict)
+	if (is_strict == link->info.is_strict)
 		return;
-	link->is_strict = is_strict;
+	link->info.is_strict = is_strict;
+	link_maps_write_info(watch, link, &link->info);
 	watch->links_changed = true;
 	if (is_strict)
 		log_warning("link %s: the reverse path filter is strict and drops what other nodes "
@@ -174,6 +175,7 @@ static void link_reconcile(struct link_watch *watch, struct watched_link *link)
 		.err = link->info.err,
 		.xdp = link->info.xdp,
 		.xdp_err = link->info.xdp_err,
+		.is_strict = link->info.is_strict,
 	};
 
 	link->is_changed = false;

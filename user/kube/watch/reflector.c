@@ -403,9 +403,9 @@ static void reflector_list_done(struct reflector *reflector, const struct kube_a
 }
 
 /*
- * The server no longer has our version. It answers, so the earlier backoff no longer applies and it
- * is asked for a list soon. One that says so after each list that it has just sent is asked less and
- * less often. Logs.
+ * The server no longer has our version. It answers, so the earlier backoff no longer applies and
+ * it is asked for a list soon. One that says so after each list that it has just sent is asked less
+ * and less often. Logs.
  */
 static void reflector_list_after_gone(struct reflector *reflector)
 {
