@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,14 +22,15 @@ void log_output_open(void)
 {
 	struct stat output;
 
-	if (!fstat(STDERR_FILENO, &output) && (S_ISFIFO(output.st_mode) || S_ISCHR(output.st_mode)))
+	if (!fstat(fileno(stderr), &output) &&
+	    (S_ISFIFO(output.st_mode) || S_ISCHR(output.st_mode)))
 		own_output = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 /* False if a write of up to PIPE_BUF bytes into a pipe would wait for a reader. */
 static bool output_has_room(void)
 {
-	struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
+	struct pollfd output = {.fd = fileno(stderr), .events = POLLOUT};
 
 	return poll(&output, 1, 0) == 1 && output.revents & (POLLOUT | POLLERR);
 }
@@ -39,10 +41,10 @@ static ssize_t output_write(const char *piece, size_t length)
 
 	if (own_output >= 0)
 		return write(own_output, piece, length);
-	sent = send(STDERR_FILENO, piece, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	sent = send(fileno(stderr), piece, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent >= 0 || errno != ENOTSOCK)
 		return sent;
-	return output_has_room() ? write(STDERR_FILENO, piece, length) : 0;
+	return output_has_room() ? write(fileno(stderr), piece, length) : 0;
 }
 
 bool log_output_write(const char *line, size_t length)
