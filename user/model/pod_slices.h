@@ -14,8 +14,8 @@ struct pod_slices {
 /*
  * Derives the slices that the EndpointSlice controller would make for a Service from the Pods that
  * it selects: one for each family of its ClusterIPs and each set of numbers that its target ports
- * resolve to. `pods` are Pods of its namespace, with all that match. On success the caller frees with
- * pod_slices_fini. Returns 0 or -ENOMEM. Silent.
+ * resolve to. `pods` are Pods of its namespace, with all that match. On success the caller frees
+ * with pod_slices_fini. Returns 0 or -ENOMEM. Silent.
  */
 int pod_slices_derive(const struct object *service, const struct object *const *pods,
 		      size_t pod_count, struct pod_slices *ret_slices);
