@@ -13,6 +13,7 @@
 #include "base/mapped_array.h"
 #include "publish/left_alone.h"
 #include "publish/publisher_parts.h"
+#include "publish/reasons.h"
 
 struct adoption {
 	struct publisher *publisher;
@@ -144,7 +145,7 @@ static int port_adopt(struct adoption *adoption, uint32_t id, const struct servi
 	record = service_set_get_or_add(services, name->namespace_, name->name);
 	if (!record)
 		return -ENOMEM;
-	if (service_find_port(record, name))
+	if (service_set_find_port(services, record, name))
 		return -EINVAL;
 	port = service_set_adopt_port(services, record, name, id);
 	if (!port)
@@ -219,13 +220,16 @@ static int visit_range(struct adoption *adoption, const void *key, const void *v
 }
 
 /* An Event has said so already, of this or an earlier process. */
-static void taken_adopt(struct service_record *service, const struct unprogrammed_key *key)
+static void taken_adopt(const struct service_set *services, const struct service_record *service,
+			const struct unprogrammed_key *key)
 {
 	struct service_name name = {.proto = key->proto, .family = key->family};
 	struct port_record *port;
 
 	memcpy(name.port_name, key->port_name, sizeof(name.port_name));
-	port = memchr(name.port_name, 0, NAME_SIZE) ? service_find_port(service, &name) : NULL;
+	port = memchr(name.port_name, 0, NAME_SIZE)
+		       ? service_set_find_port(services, service, &name)
+		       : NULL;
 	if (port)
 		port->is_reported = true;
 }
@@ -249,7 +253,7 @@ static int visit_reason(struct adoption *adoption, const void *key, const void *
 	record->unprogrammed = more;
 	record->unprogrammed[record->unprogrammed_count++] = *reason;
 	if (unprogrammed->reason == UNPROGRAMMED_TAKEN)
-		taken_adopt(record, reason);
+		taken_adopt(&publisher->services, record, reason);
 	return 0;
 }
 
@@ -297,6 +301,8 @@ static int leftovers_adopt(struct publisher *publisher)
 static int adoption_run(struct adoption *adoption)
 {
 	struct publisher *publisher = adoption->publisher;
+	struct service_record *service;
+	uint32_t position = 0;
 	int err;
 
 	err = map_visit(publisher->addresses.map, MAP_ADDRESSES, visit_address, adoption);
@@ -324,6 +330,8 @@ static int adoption_run(struct adoption *adoption)
 	err = map_visit(publisher->unprogrammed, MAP_UNPROGRAMMED, visit_reason, adoption);
 	if (err)
 		return err;
+	while ((service = lookup_next(&publisher->services.by_name, &position)))
+		reasons_sort(service);
 	err = leftovers_adopt(publisher);
 	return err ? log_err(err, "cannot adopt addresses that were VIPs") : 0;
 }

@@ -9,6 +9,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "base/lookup.h"
 #include "base/mapped_array.h"
 #include "fairlead/atomic.h"
 
@@ -30,7 +31,8 @@ int frontend_set_init(struct frontend_set *set, const struct publisher_maps *map
 void frontend_set_fini(struct frontend_set *set)
 {
 	mapped_array_free(set->node_ports, 1, sizeof(struct node_ports));
-	free(set->displaced);
+	free(set->displaced.items);
+	id_index_fini(&set->displaced.by_frontend);
 }
 
 /* Only socket hooks look up a loopback address; packets never carry one, so it is no VIP. */
@@ -68,7 +70,7 @@ static bool frontends_are_full(const struct frontend_set *set, const struct fron
 {
 	struct frontend_target target;
 
-	return set->count - set->displaced_count + to_come >= set->max &&
+	return set->count - set->displaced.count + to_come >= set->max &&
 	       bpf_map_lookup_elem(set->map, frontend, &target);
 }
 
@@ -85,6 +87,36 @@ static int frontend_prepare(struct frontend_set *set, const struct planned_front
 		return -ENOSPC;
 	if (!address_set_can_count(set->addresses, *ret_address, planned->kind))
 		return shortage_record(set->shortage, FULL_ADDRESSES);
+	return 0;
+}
+
+static uint32_t frontend_hash(const struct frontend *frontend)
+{
+	return lookup_hash(frontend, sizeof(*frontend));
+}
+
+/* Makes room for so many more. */
+static int displaced_reserve(struct displaced_frontends *displaced, uint32_t to_come)
+{
+	uint32_t room = displaced->room ? displaced->room : 16;
+	struct id_index index;
+	void *items;
+
+	while (room <= displaced->count + to_come)
+		room *= 2;
+	if (room == displaced->room)
+		return 0;
+	items = realloc(displaced->items, room * sizeof(*displaced->items));
+	if (!items)
+		return -ENOMEM;
+	displaced->items = items;
+	if (id_index_init(&index, room))
+		return -ENOMEM;
+	for (uint32_t id = 1; id <= displaced->count; id++)
+		id_index_add(&index, frontend_hash(&displaced->items[id].frontend), id);
+	id_index_fini(&displaced->by_frontend);
+	displaced->by_frontend = index;
+	displaced->room = room;
 	return 0;
 }
 
@@ -111,11 +143,7 @@ int frontend_set_prepare(struct frontend_set *set, struct port_record *port,
 		return -ENOMEM;
 	port->frontends = room;
 	/* Each of them may be displaced or displace another. */
-	room = realloc(set->displaced, (set->displaced_count + to_come) * sizeof(*set->displaced));
-	if (!room)
-		return -ENOMEM;
-	set->displaced = room;
-	return 0;
+	return displaced_reserve(&set->displaced, to_come);
 }
 
 void frontend_set_undo(struct frontend_set *set, const struct planned_port *planned,
@@ -152,42 +180,90 @@ static bool has_precedence(const struct port_record *port, enum frontend_kind ki
 	return strcmp(service->name, other->name) < 0;
 }
 
-/* The displaced service port that has precedence for the frontend over all others, or NULL. */
-static struct displaced_frontend *displaced_find_best(const struct frontend_set *set,
-						      const struct frontend *frontend,
-						      const struct port_record *newcomer)
+/* The first id, or the next one, of those that are displaced at the frontend; 0: no more. */
+static uint32_t displaced_at(const struct displaced_frontends *displaced, uint32_t id,
+			     const struct frontend *frontend)
 {
-	const struct port_frontend *wanted, *best_wanted = NULL;
-	struct displaced_frontend *best = NULL;
+	while (id && frontend_compare(&displaced->items[id].frontend, frontend) != 0)
+		id = id_index_next(&displaced->by_frontend, id);
+	return id;
+}
 
-	for (uint32_t i = 0; i < set->displaced_count; i++) {
-		struct displaced_frontend *displaced = &set->displaced[i];
+static uint32_t displaced_first(const struct displaced_frontends *displaced,
+				const struct frontend *frontend)
+{
+	if (!displaced->count)
+		return 0;
+	return displaced_at(displaced,
+			    id_index_first(&displaced->by_frontend, frontend_hash(frontend)),
+			    frontend);
+}
 
-		if (frontend_compare(&displaced->frontend, frontend) != 0)
-			continue;
-		wanted = frontend_find(displaced->port, frontend);
-		if (best && !has_precedence(displaced->port, wanted->kind, best->port,
-					    best_wanted->kind, newcomer))
-			continue;
-		best = displaced;
-		best_wanted = wanted;
+static uint32_t displaced_next(const struct displaced_frontends *displaced, uint32_t id)
+{
+	return displaced_at(displaced, id_index_next(&displaced->by_frontend, id),
+			    &displaced->items[id].frontend);
+}
+
+/* The displaced service port that has precedence for the frontend over all others; 0: none. */
+static uint32_t displaced_find_best(const struct frontend_set *set, const struct frontend *frontend)
+{
+	const struct displaced_frontends *displaced = &set->displaced;
+	uint32_t best = displaced_first(displaced, frontend), id;
+
+	for (id = best; id; id = displaced_next(displaced, id)) {
+		const struct port_record *port = displaced->items[id].port;
+		const struct port_record *best_port = displaced->items[best].port;
+
+		if (id != best &&
+		    has_precedence(port, frontend_find(port, frontend)->kind, best_port,
+				   frontend_find(best_port, frontend)->kind, NULL))
+			best = id;
 	}
 	return best;
 }
 
-static void displaced_add(struct frontend_set *set, const struct frontend *frontend,
-			  struct port_record *port)
+/* The id of what the service port wants and does not hold. */
+static uint32_t displaced_of_port(const struct frontend_set *set, const struct frontend *frontend,
+				  const struct port_record *port)
 {
-	frontend_find(port, frontend)->is_displaced = true;
-	/* frontend_set_prepare has made the room. */
-	set->displaced[set->displaced_count++] = (struct displaced_frontend){*frontend, port};
-	set->displaced_changed = true;
+	uint32_t id = displaced_first(&set->displaced, frontend);
+
+	while (id && set->displaced.items[id].port != port)
+		id = displaced_next(&set->displaced, id);
+	return id;
 }
 
-static void displaced_remove(struct frontend_set *set, struct displaced_frontend *displaced)
+static uint32_t displaced_add(struct frontend_set *set, const struct frontend *frontend,
+			      struct port_record *port)
 {
-	frontend_find(displaced->port, &displaced->frontend)->is_displaced = false;
-	*displaced = set->displaced[--set->displaced_count];
+	struct displaced_frontends *displaced = &set->displaced;
+	uint32_t id = ++displaced->count;
+
+	frontend_find(port, frontend)->is_displaced = true;
+	/* frontend_set_prepare has made the room. */
+	displaced->items[id] = (struct displaced_frontend){*frontend, port};
+	id_index_add(&displaced->by_frontend, frontend_hash(frontend), id);
+	set->displaced_changed = true;
+	return id;
+}
+
+/* The last one gets the id. */
+static void displaced_remove(struct frontend_set *set, uint32_t id)
+{
+	struct displaced_frontends *displaced = &set->displaced;
+	const struct displaced_frontend *gone = &displaced->items[id];
+	uint32_t last = displaced->count--;
+
+	frontend_find(gone->port, &gone->frontend)->is_displaced = false;
+	id_index_remove(&displaced->by_frontend, frontend_hash(&gone->frontend), id);
+	if (id != last) {
+		uint32_t hash = frontend_hash(&displaced->items[last].frontend);
+
+		id_index_remove(&displaced->by_frontend, hash, last);
+		displaced->items[id] = displaced->items[last];
+		id_index_add(&displaced->by_frontend, hash, id);
+	}
 	set->displaced_changed = true;
 }
 
@@ -202,40 +278,45 @@ static int entry_write(const struct frontend_set *set, const struct frontend *fr
 	return bpf_map_update_elem(set->map, frontend, &target, flags) ? -errno : 0;
 }
 
-/* Hands the frontend to a displaced service port that has precedence over the one that holds it. */
-static void frontend_contend(struct frontend_set *set, const struct frontend *frontend,
+/*
+ * Hands the frontend to the displaced service port of that id if it has precedence over the one
+ * that holds it; 0 is none.
+ */
+static void frontend_contend(struct frontend_set *set, uint32_t id,
 			     const struct port_record *newcomer)
 {
-	struct displaced_frontend *best = displaced_find_best(set, frontend, newcomer);
+	const struct displaced_frontend displaced =
+		id ? set->displaced.items[id] : (struct displaced_frontend){};
 	struct frontend_target target;
 	struct port_record *holder;
 	int err;
 
-	if (!best || bpf_map_lookup_elem(set->map, frontend, &target))
+	if (!id || bpf_map_lookup_elem(set->map, &displaced.frontend, &target))
 		return;
 	holder = service_set_port_of(set->services, target.service);
-	if (!holder || !has_precedence(best->port, frontend_find(best->port, frontend)->kind,
+	if (!holder || !has_precedence(displaced.port,
+				       frontend_find(displaced.port, &displaced.frontend)->kind,
 				       holder, target.kind, newcomer))
 		return;
-	err = entry_write(set, frontend, best->port, BPF_EXIST);
+	err = entry_write(set, &displaced.frontend, displaced.port, BPF_EXIST);
 	if (err) {
 		(void)log_err(err, "cannot move a frontend to another service, continuing");
 		return;
 	}
-	displaced_remove(set, best);
-	displaced_add(set, frontend, holder);
+	displaced_remove(set, id);
+	(void)displaced_add(set, &displaced.frontend, holder);
 }
 
 void frontend_set_contend(struct frontend_set *set, const struct port_record *port)
 {
-	for (uint32_t i = 0; set->displaced_count && i < port->frontend_count; i++)
-		frontend_contend(set, &port->frontends[i].frontend, NULL);
+	for (uint32_t i = 0; set->displaced.count && i < port->frontend_count; i++)
+		frontend_contend(set, displaced_find_best(set, &port->frontends[i].frontend), NULL);
 }
 
 /* Gives the port's entry up: to a displaced service port, if there is one. */
 static void entry_leave(struct frontend_set *set, const struct frontend *frontend)
 {
-	struct displaced_frontend *next = displaced_find_best(set, frontend, NULL);
+	uint32_t next = displaced_find_best(set, frontend);
 	int err;
 
 	if (!next) {
@@ -243,71 +324,73 @@ static void entry_leave(struct frontend_set *set, const struct frontend *fronten
 		shortage_record_freed(set->shortage, FULL_FRONTENDS);
 		return;
 	}
-	err = entry_write(set, frontend, next->port, BPF_ANY);
+	err = entry_write(set, frontend, set->displaced.items[next].port, BPF_ANY);
 	if (err)
 		(void)log_err(err, "cannot give a frontend back, continuing");
 	displaced_remove(set, next);
 }
 
-/* Gives up the port's claim to an entry that another one holds. */
-static void claim_leave(struct frontend_set *set, const struct frontend *frontend,
-			const struct port_record *port)
+/*
+ * Inserts the planned frontends that the port does not have, as not there yet. Both lists ascend,
+ * so one pass from their ends is enough; frontend_set_prepare has made the room.
+ */
+static void frontends_insert(struct port_record *port, const struct planned_port *planned,
+			     const uint32_t *addresses)
 {
-	for (uint32_t i = 0; i < set->displaced_count; i++) {
-		struct displaced_frontend *displaced = &set->displaced[i];
+	uint32_t old = port->frontend_count, at = old;
 
-		if (displaced->port == port && !frontend_compare(&displaced->frontend, frontend)) {
-			displaced_remove(set, displaced);
-			return;
+	for (size_t i = 0; i < planned->frontend_count; i++)
+		at += !frontend_find(port, &planned->frontends[i].frontend);
+	port->frontend_count = at;
+	for (size_t i = planned->frontend_count; i && at > old; i--) {
+		const struct frontend *frontend = &planned->frontends[i - 1].frontend;
+		int order = 1;
+
+		while (old) {
+			order = frontend_compare(frontend, &port->frontends[old - 1]);
+			if (order > 0)
+				break;
+			port->frontends[--at] = port->frontends[--old];
+			if (!order)
+				break;
 		}
+		if (order)
+			port->frontends[--at] = (struct port_frontend){.frontend = *frontend,
+								       .address = addresses[i - 1]};
 	}
 }
 
-/* Inserts in order; frontend_set_prepare has made the room. */
-static void port_insert(struct port_record *port, const struct port_frontend *frontend)
+/* Takes out those that are not there. */
+static void frontends_compact(struct port_record *port)
 {
-	uint32_t at = port->frontend_count++;
+	uint32_t kept = 0;
 
-	for (; at && frontend_compare(&port->frontends[at - 1], frontend) > 0; at--)
-		port->frontends[at] = port->frontends[at - 1];
-	port->frontends[at] = *frontend;
-}
-
-static void port_take_out(struct port_record *port, uint32_t at)
-{
-	port->frontend_count--;
-	memmove(&port->frontends[at], &port->frontends[at + 1],
-		(port->frontend_count - at) * sizeof(*port->frontends));
+	for (uint32_t i = 0; i < port->frontend_count; i++) {
+		if (port->frontends[i].kind)
+			port->frontends[kept++] = port->frontends[i];
+	}
+	port->frontend_count = kept;
 }
 
 /* Another service port may hold the entry: then the one with precedence gets it. */
 static int frontend_add(struct frontend_set *set, struct port_record *port,
-			const struct planned_frontend *planned, uint32_t address)
+			struct port_frontend *frontend, enum frontend_kind kind)
 {
-	const struct port_frontend frontend = {
-		.frontend = planned->frontend,
-		.kind = planned->kind,
-		.address = address,
-	};
-	int err;
+	int err = address_set_gain_frontend(set->addresses, frontend->address, kind);
 
-	err = address_set_gain_frontend(set->addresses, address, planned->kind);
 	if (err)
 		return err;
-	port_insert(port, &frontend);
-	err = entry_write(set, &planned->frontend, port, BPF_NOEXIST);
+	frontend->kind = kind;
+	err = entry_write(set, &frontend->frontend, port, BPF_NOEXIST);
 	if (err && err != -EEXIST) {
-		port_take_out(port, (uint32_t)(frontend_find(port, &planned->frontend) -
-					       port->frontends));
-		address_set_lose_frontend(set->addresses, address, planned->kind);
+		frontend->kind = 0;
+		address_set_lose_frontend(set->addresses, frontend->address, kind);
 		return err == -E2BIG ? shortage_record(set->shortage, FULL_FRONTENDS) : err;
 	}
 	set->count++;
-	set->has_new_udp |= planned->frontend.proto == IPPROTO_UDP;
-	if (!err)
-		return 0;
-	displaced_add(set, &planned->frontend, port);
-	frontend_contend(set, &planned->frontend, port);
+	set->has_new_udp |= frontend->frontend.proto == IPPROTO_UDP;
+	if (err)
+		frontend_contend(set, displaced_add(set, &frontend->frontend, port), port);
 	return 0;
 }
 
@@ -330,23 +413,23 @@ static int frontend_change(struct frontend_set *set, const struct port_record *p
 		frontend->kind = before;
 	address_set_lose_frontend(set->addresses, frontend->address, err ? planned->kind : before);
 	if (!err)
-		frontend_contend(set, &planned->frontend, NULL);
+		frontend_contend(set, displaced_find_best(set, &planned->frontend), NULL);
 	return err;
 }
 
-static void frontend_remove(struct frontend_set *set, struct port_record *port, uint32_t at)
+/* Its place in the port's list stays until frontends_compact. */
+static void frontend_remove(struct frontend_set *set, const struct port_record *port,
+			    struct port_frontend *frontend)
 {
-	const struct port_frontend frontend = port->frontends[at];
-
 	set->count--;
-	if (frontend.is_displaced)
-		claim_leave(set, &frontend.frontend, port);
+	if (frontend->is_displaced)
+		displaced_remove(set, displaced_of_port(set, &frontend->frontend, port));
 	else
-		entry_leave(set, &frontend.frontend);
-	if (frontend.address &&
-	    address_set_retire_frontend(set->addresses, frontend.address, frontend.kind))
-		service_set_hold_id(set->services, port->id, frontend.address);
-	port_take_out(port, at);
+		entry_leave(set, &frontend->frontend);
+	if (frontend->address &&
+	    address_set_retire_frontend(set->addresses, frontend->address, frontend->kind))
+		service_set_hold_id(set->services, port->id, frontend->address);
+	frontend->kind = 0;
 }
 
 /*
@@ -366,38 +449,50 @@ static void node_port_mark(const struct frontend_set *set, const struct frontend
 		STORE_RELAXED(*port, 1);
 }
 
+/* Makes the port answer at the planned frontends; all of them have a place in its list. */
+static int frontends_add(struct frontend_set *set, struct port_record *port,
+			 const struct planned_port *planned, bool *ret_changed)
+{
+	for (size_t i = 0; i < planned->frontend_count; i++) {
+		const struct planned_frontend *wanted = &planned->frontends[i];
+		struct port_frontend *frontend = frontend_find(port, &wanted->frontend);
+		int err;
+
+		node_port_mark(set, &wanted->frontend, frontend->address);
+		if (frontend->kind == (uint32_t)wanted->kind)
+			continue;
+		err = frontend->kind ? frontend_change(set, port, frontend, wanted)
+				     : frontend_add(set, port, frontend, wanted->kind);
+		if (err)
+			return err;
+		*ret_changed = true;
+	}
+	return 0;
+}
+
 int frontend_set_apply(struct frontend_set *set, struct port_record *port,
 		       const struct planned_port *planned, const uint32_t *addresses,
 		       bool *ret_changed)
 {
 	int err;
 
-	for (size_t i = 0; i < planned->frontend_count; i++) {
-		const struct planned_frontend *wanted = &planned->frontends[i];
-		struct port_frontend *frontend = frontend_find(port, &wanted->frontend);
-
-		node_port_mark(set, &wanted->frontend, frontend ? frontend->address : addresses[i]);
-		if (frontend && frontend->kind == (uint32_t)wanted->kind)
+	frontends_insert(port, planned, addresses);
+	err = frontends_add(set, port, planned, ret_changed);
+	for (uint32_t i = 0; !err && i < port->frontend_count; i++) {
+		if (is_planned(planned, &port->frontends[i].frontend))
 			continue;
-		err = frontend ? frontend_change(set, port, frontend, wanted)
-			       : frontend_add(set, port, wanted, addresses[i]);
-		if (err)
-			return err;
+		frontend_remove(set, port, &port->frontends[i]);
 		*ret_changed = true;
 	}
-	for (uint32_t i = port->frontend_count; i; i--) {
-		if (is_planned(planned, &port->frontends[i - 1].frontend))
-			continue;
-		frontend_remove(set, port, i - 1);
-		*ret_changed = true;
-	}
-	return 0;
+	frontends_compact(port);
+	return err;
 }
 
 void frontend_set_remove_all(struct frontend_set *set, struct port_record *port)
 {
-	while (port->frontend_count)
-		frontend_remove(set, port, port->frontend_count - 1);
+	for (uint32_t i = 0; i < port->frontend_count; i++)
+		frontend_remove(set, port, &port->frontends[i]);
+	port->frontend_count = 0;
 }
 
 int frontend_set_adopt(struct frontend_set *set, struct port_record *port,

@@ -15,6 +15,7 @@
 #include "fairlead/types.h"
 #include "plan/plan.h"
 #include "publish/address_set.h"
+#include "publish/ids.h"
 #include "publish/publisher.h"
 #include "publish/service_set.h"
 #include "publish/shortage.h"
@@ -25,13 +26,18 @@ struct displaced_frontend {
 	struct port_record *port;
 };
 
+struct displaced_frontends {
+	struct displaced_frontend *items; /* from 1 on */
+	uint32_t count, room;
+	struct id_index by_frontend;
+};
+
 struct frontend_set {
 	int map;
 	uint32_t max;
 	uint8_t *node_ports; /* the map `node_ports`, mapped; by port number in host byte order */
 	uint32_t count;      /* of all service ports, including displaced ones */
-	struct displaced_frontend *displaced;
-	uint32_t displaced_count;
+	struct displaced_frontends displaced;
 	bool displaced_changed; /* since this was last reset */
 	bool has_new_udp;       /* a UDP frontend was added since this was last reset */
 	/* Borrowed. */

@@ -184,7 +184,7 @@ static void change_swing(struct publisher *publisher, const struct planned_port 
 	STORE_RELEASE(service->flags,
 		      planned->flags | SERVICE_IN_USE | (before & SERVICE_SOURCE_RANGES));
 	if (before & SERVICE_IN_USE && slot_lists_change_use(before, planned->flags))
-		retire(&publisher->retirement, RETIRED_LIST, service_id, 0);
+		service_set_retire_list(&publisher->services, service_id);
 }
 
 /*
@@ -245,7 +245,8 @@ void port_retire(struct publisher *publisher, struct service_record *service,
 int port_apply(struct publisher *publisher, struct service_record *service,
 	       const struct planned_port *planned)
 {
-	struct port_record *port = service_find_port(service, &planned->name);
+	struct port_record *port =
+		service_set_find_port(&publisher->services, service, &planned->name);
 	auto_cleanup(change_fini) struct change change = {};
 	bool is_new = !port, is_seen;
 	int err;
@@ -255,7 +256,7 @@ int port_apply(struct publisher *publisher, struct service_record *service,
 		if (err)
 			return err;
 	}
-	port->is_claimed = true;
+	port->is_claimed = port->is_planned = true;
 	change.ranges_before = port->range_count;
 	err = change_prepare(publisher, port, planned, &change);
 	if (err) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/address.h"
 #include "base/cleanup.h"
@@ -81,10 +82,11 @@ void publisher_close(struct publisher *publisher)
 }
 
 /* A port that is in no map: its ClusterIP must not pass for an address that no Service has. */
-static void port_leave_alone(struct left_addresses *left, const struct service_record *service,
+static void port_leave_alone(const struct service_set *services, struct left_addresses *left,
+			     const struct service_record *service,
 			     const struct planned_port *planned)
 {
-	if (service_find_port(service, &planned->name))
+	if (service_set_find_port(services, service, &planned->name))
 		return;
 	for (size_t i = 0; i < planned->frontend_count; i++) {
 		if (planned->frontends[i].kind == FRONTEND_CLUSTER_IP)
@@ -92,27 +94,13 @@ static void port_leave_alone(struct left_addresses *left, const struct service_r
 	}
 }
 
-static bool plan_has_port(const struct plan *plan, const struct port_record *port)
+static void service_retire_missing(struct publisher *publisher, struct service_record *service)
 {
-	for (size_t i = 0; plan && i < plan->port_count; i++) {
-		const struct planned_port *planned = &plan->ports[i];
+	struct port_record *port, *next;
 
-		/* What does not fit stays as it was. */
-		if ((!planned->unprogrammed || planned->unprogrammed == UNPROGRAMMED_MAP_FULL) &&
-		    port_has_name(port, &planned->name))
-			return true;
-	}
-	return false;
-}
-
-static void service_retire_missing(struct publisher *publisher, struct service_record *service,
-				   const struct plan *plan)
-{
-	struct port_record *port = service->ports, *next;
-
-	for (; port; port = next) {
-		next = port->next;
-		if (plan_has_port(plan, port))
+	DL_FOREACH_SAFE(service->ports, port, next)
+	{
+		if (port->is_planned)
 			continue;
 		port_retire(publisher, service, port);
 		publisher->changed_service_ports++;
@@ -148,9 +136,12 @@ static int service_apply_port(struct publisher *publisher, struct service_record
 	int err;
 
 	if (planned->unprogrammed) {
-		port = service_find_port(service, &planned->name);
-		if (port)
+		port = service_set_find_port(&publisher->services, service, &planned->name);
+		if (port) {
 			port->is_claimed = true;
+			/* What does not fit stays as it was. */
+			port->is_planned = planned->unprogrammed == UNPROGRAMMED_MAP_FULL;
+		}
 		reasons_add(reasons, &planned->name, planned->unprogrammed, planned->detail);
 		return 0;
 	}
@@ -186,19 +177,24 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 {
 	auto_cleanup(reasons_fini) struct reasons reasons = {};
 	struct left_addresses left = {};
+	struct port_record *port;
 	uint32_t unfitting = 0;
 	int err, first = 0;
 
 	err = reasons_init(&reasons, plan ? plan->port_count : 0);
 	if (err)
 		return err;
+	DL_FOREACH(service->ports, port)
+	{
+		port->is_planned = false;
+	}
 	for (size_t i = 0; plan && i < plan->left_alone_count; i++)
 		left_addresses_add(&left, &plan->left_alone[i]);
 	for (size_t i = 0; plan && i < plan->port_count; i++) {
 		err = service_apply_port(publisher, service, &plan->ports[i], &reasons);
 		unfitting += err == -ENOSPC;
 		if (err == -ENOSPC)
-			port_leave_alone(&left, service, &plan->ports[i]);
+			port_leave_alone(&publisher->services, &left, service, &plan->ports[i]);
 		/* An error that concerns more than one port takes precedence. */
 		if (!first || first == -ENOSPC)
 			first = err ? err : first;
@@ -206,11 +202,11 @@ static int service_apply(struct publisher *publisher, struct service_record *ser
 	err = service_leave_alone(publisher, service, &left, &unfitting);
 	first = first ? first : err;
 	/* Ports are retired last, so that a port that was only renamed answers without a gap. */
-	service_retire_missing(publisher, service, plan);
+	service_retire_missing(publisher, service);
 	publisher->unfitting += unfitting - service->unfitting;
 	service->unfitting = unfitting;
 	/* A reason that goes may have hidden that an address is another Service's. */
-	if (service->unprogrammed_count && publisher->frontends.displaced_count)
+	if (service->unprogrammed_count && publisher->frontends.displaced.count)
 		publisher->frontends.displaced_changed = true;
 	err = reasons_write(&reasons, publisher->unprogrammed, service);
 	return first ? first : err;
@@ -358,7 +354,7 @@ static void retired_free(struct publisher *publisher, const struct retired *item
 		break;
 	case RETIRED_LIST:
 		/* If the policies changed again, another grace period runs. */
-		if (!retirement_has_list(&publisher->retirement, item->id))
+		if (service_set_forget_list(&publisher->services, item->id))
 			slot_lists_empty_unused(&publisher->lists,
 						&publisher->services.entries[item->id]);
 		break;

@@ -46,14 +46,26 @@ void reasons_add(struct reasons *reasons, const struct service_name *name,
 	(void)snprintf(value->detail, sizeof(value->detail), "%s", detail);
 }
 
+static int key_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct unprogrammed_key));
+}
+
+static void keys_sort(struct unprogrammed_key *keys, uint32_t count)
+{
+	if (count)
+		qsort(keys, count, sizeof(*keys), key_compare);
+}
+
 static bool keys_have(const struct unprogrammed_key *keys, uint32_t count,
 		      const struct unprogrammed_key *key)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		if (!memcmp(&keys[i], key, sizeof(*key)))
-			return true;
-	}
-	return false;
+	return count && bsearch(key, keys, count, sizeof(*keys), key_compare);
+}
+
+void reasons_sort(struct service_record *service)
+{
+	keys_sort(service->unprogrammed, service->unprogrammed_count);
 }
 
 static void reason_write(int map, const struct unprogrammed_key *key,
@@ -77,9 +89,10 @@ int reasons_write(const struct reasons *reasons, int map, struct service_record 
 		if (!kept)
 			return -ENOMEM;
 		memcpy(kept, reasons->keys, reasons->count * sizeof(*kept));
+		keys_sort(kept, reasons->count);
 	}
 	for (uint32_t i = 0; i < service->unprogrammed_count; i++) {
-		if (!keys_have(reasons->keys, reasons->count, &service->unprogrammed[i]))
+		if (!keys_have(kept, reasons->count, &service->unprogrammed[i]))
 			(void)bpf_map_delete_elem(map, &service->unprogrammed[i]);
 	}
 	for (uint32_t i = 0; i < reasons->count; i++)
@@ -161,7 +174,7 @@ void reasons_write_taken(const struct service_set *services, const struct fronte
 
 	while ((service = lookup_next(&services->by_name, &position))) {
 		for (port = service->ports; port; port = port->next) {
-			if (frontends->displaced_count || port->is_taken || port->is_reported)
+			if (frontends->displaced.count || port->is_taken || port->is_reported)
 				taken_write(services, frontends, map, port);
 		}
 	}
@@ -176,7 +189,7 @@ void reasons_drain_taken(const struct service_set *services, const struct fronte
 	struct port_record *port;
 	uint32_t position = 0;
 
-	if (!frontends->displaced_count)
+	if (!frontends->displaced.count)
 		return;
 	while ((service = lookup_next(&services->by_name, &position))) {
 		for (port = service->ports; port; port = port->next) {

@@ -31,6 +31,9 @@ void reasons_add(struct reasons *reasons, const struct service_name *name,
  */
 int reasons_write(const struct reasons *reasons, int map, struct service_record *service);
 
+/* Sorts the reasons that the Service's record has; to be called when all are adopted. */
+void reasons_sort(struct service_record *service);
+
 /*
  * Makes the map say which of the Services' ports do not answer at some of their addresses, because
  * another Service has them. Where a port has another reason, that stands. Logs each that begins and

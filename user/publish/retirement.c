@@ -84,19 +84,6 @@ void retire_when_idle(struct retirement *retirement, enum retired_kind kind, uin
 	queue_add(&retirement->waiting, &item);
 }
 
-bool retirement_has_list(const struct retirement *retirement, uint32_t service)
-{
-	const struct retired_queue *grace = &retirement->grace;
-
-	for (uint32_t i = 0; i < grace->count; i++) {
-		const struct retired *item = &grace->items[(grace->first + i) % grace->room];
-
-		if (item->kind == RETIRED_LIST && item->id == service)
-			return true;
-	}
-	return false;
-}
-
 bool retirement_dequeue(struct retirement *retirement, uint64_t now_ns, struct retired *ret_item)
 {
 	struct retired_queue *grace = &retirement->grace;

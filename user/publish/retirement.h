@@ -47,9 +47,6 @@ void retire(struct retirement *retirement, enum retired_kind kind, uint32_t id, 
 void retire_when_idle(struct retirement *retirement, enum retired_kind kind, uint32_t id,
 		      uint32_t vip);
 
-/* True if a list of the service port is in its grace period. */
-bool retirement_has_list(const struct retirement *retirement, uint32_t service);
-
 /* Dequeues the oldest entry, if its grace period is over at `now_ns`. */
 bool retirement_dequeue(struct retirement *retirement, uint64_t now_ns, struct retired *ret_item);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/cleanup.h"
 #include "base/map.h"
@@ -28,7 +29,9 @@ int service_set_init(struct service_set *set, const struct publisher_maps *maps,
 		return -errno;
 	set->uses = mapped_array_new(set->max, sizeof(*set->uses));
 	set->ports = mapped_array_new(set->max, sizeof(struct port_record *));
-	if (!set->uses || !set->ports || id_pool_init(&set->ids, set->max))
+	set->retired_lists = mapped_array_new(set->max, sizeof(*set->retired_lists));
+	if (!set->uses || !set->ports || !set->retired_lists || id_pool_init(&set->ids, set->max) ||
+	    id_index_init(&set->by_port, set->max))
 		return -ENOMEM;
 	return 0;
 }
@@ -61,6 +64,8 @@ void service_set_fini(struct service_set *set)
 	mapped_array_free(set->entries, set->max, sizeof(*set->entries));
 	mapped_array_free(set->uses, set->max, sizeof(*set->uses));
 	mapped_array_free(set->ports, set->max, sizeof(struct port_record *));
+	mapped_array_free(set->retired_lists, set->max, sizeof(*set->retired_lists));
+	id_index_fini(&set->by_port);
 	id_pool_fini(&set->ids);
 }
 
@@ -118,20 +123,31 @@ void service_set_drop_empty(struct service_set *set, struct service_record *serv
 	free(service);
 }
 
-bool port_has_name(const struct port_record *port, const struct service_name *name)
+static uint32_t port_hash(const struct service_record *service, const char *port_name, __u8 proto,
+			  __u8 family)
 {
-	return port->proto == name->proto && port->family == name->family &&
-	       !strcmp(port->port_name, name->port_name);
+	uint32_t hash = lookup_hash(port_name, strlen(port_name)) * 31 + proto;
+
+	return (hash * 31 + family) * 31 + lookup_hash(&service, sizeof(service));
 }
 
-struct port_record *service_find_port(const struct service_record *service,
-				      const struct service_name *name)
+static bool port_is(const struct port_record *port, const struct service_record *service,
+		    const struct service_name *name)
 {
-	struct port_record *port = service->ports;
+	return port->service == service && port->proto == name->proto &&
+	       port->family == name->family && !strcmp(port->port_name, name->port_name);
+}
 
-	while (port && !port_has_name(port, name))
-		port = port->next;
-	return port;
+struct port_record *service_set_find_port(const struct service_set *set,
+					  const struct service_record *service,
+					  const struct service_name *name)
+{
+	uint32_t id = id_index_first(
+		&set->by_port, port_hash(service, name->port_name, name->proto, name->family));
+
+	while (id && !port_is(set->ports[id], service, name))
+		id = id_index_next(&set->by_port, id);
+	return id ? set->ports[id] : NULL;
 }
 
 struct port_record *service_set_port_of(const struct service_set *set, uint32_t id)
@@ -164,10 +180,12 @@ static struct port_record *port_new(struct service_set *set, struct service_reco
 	port->family = name->family;
 	port->id = id;
 	port->service = service;
-	port->next = service->ports;
-	service->ports = port;
+	port->is_planned = true;
+	DL_PREPEND(service->ports, port);
 	set->uses[id] = 1;
 	set->ports[id] = port;
+	id_index_add(&set->by_port, port_hash(service, port->port_name, port->proto, port->family),
+		     id);
 	set->port_count++;
 	return port;
 }
@@ -208,12 +226,9 @@ struct port_record *service_set_adopt_port(struct service_set *set, struct servi
 void service_set_remove_port(struct service_set *set, struct service_record *service,
 			     struct port_record *port)
 {
-	struct port_record **link = &service->ports;
-
-	while (*link && *link != port)
-		link = &(*link)->next;
-	if (*link)
-		*link = port->next;
+	DL_DELETE(service->ports, port);
+	id_index_remove(&set->by_port,
+			port_hash(service, port->port_name, port->proto, port->family), port->id);
 	set->ports[port->id] = NULL;
 	port_free(port);
 	set->port_count--;
@@ -242,6 +257,17 @@ void service_set_clear_stats(const struct service_set *set, uint32_t id)
 
 	if (zero)
 		(void)bpf_map_update_elem(set->stats, &id, zero, BPF_ANY);
+}
+
+void service_set_retire_list(struct service_set *set, uint32_t id)
+{
+	set->retired_lists[id]++;
+	retire(set->retirement, RETIRED_LIST, id, 0);
+}
+
+bool service_set_forget_list(struct service_set *set, uint32_t id)
+{
+	return !--set->retired_lists[id];
 }
 
 void service_set_hold_id(struct service_set *set, uint32_t id, uint32_t vip)

@@ -25,13 +25,13 @@ struct port_backend {
 /* Where a service port answers, or would answer if another did not hold the place. */
 struct port_frontend {
 	struct frontend frontend;
-	uint32_t kind : 3;         /* enum frontend_kind */
+	uint32_t kind : 3;         /* enum frontend_kind; 0: not there yet, or no longer */
 	uint32_t is_displaced : 1; /* another service port holds it */
 	uint32_t address : 28;     /* index of its address record; 0: loopback, which has none */
 };
 
 struct port_record {
-	struct port_record *next; /* of the same Service */
+	struct port_record *prev, *next; /* of the same Service */
 	struct service_record *service;
 	uint32_t id;
 	uint32_t frontend_count, backend_count, range_count;
@@ -40,6 +40,7 @@ struct port_record {
 	struct cidr *ranges;             /* those of `source_ranges`, ascending */
 	uint8_t proto, family;
 	bool is_claimed;  /* by a plan since open */
+	bool is_planned;  /* stays, says the plan that is being applied */
 	bool is_taken;    /* has a reason UNPROGRAMMED_TAKEN in the map */
 	bool is_reported; /* that, to the caller */
 	char port_name[];
@@ -50,8 +51,8 @@ struct left_alone;
 /* A Service that has service ports or reasons not to. */
 struct service_record {
 	struct port_record *ports;
-	struct left_alone *left_alone; /* NULL: none */
-	struct unprogrammed_key *unprogrammed;
+	struct left_alone *left_alone;         /* NULL: none */
+	struct unprogrammed_key *unprogrammed; /* ascending by their bytes */
 	uint32_t unprogrammed_count;
 	uint32_t unfitting; /* ports that did not fit */
 	uint64_t created_s; /* of the plan; not known before one has claimed it */
@@ -70,7 +71,10 @@ struct service_set {
 	 */
 	uint32_t *uses;
 	struct port_record **ports; /* by id; NULL: none, or only a former one */
-	int names, stats;           /* maps */
+	struct id_index by_port;    /* ids of the ports, by Service, name, protocol and family */
+	/* By id: lists that the port no longer uses, and that are in their grace period. */
+	uint32_t *retired_lists;
+	int names, stats; /* maps */
 	uint32_t port_count;
 	/* Borrowed. */
 	struct retirement *retirement;
@@ -94,12 +98,10 @@ struct service_record *service_set_get_or_add(struct service_set *set, const cha
 					      const char *name);
 void service_set_drop_empty(struct service_set *set, struct service_record *service);
 
-/* True if the Service's port has that name, protocol and family. */
-bool port_has_name(const struct port_record *port, const struct service_name *name);
-
 /* The Service's port of that name, protocol and family, or NULL. */
-struct port_record *service_find_port(const struct service_record *service,
-				      const struct service_name *name);
+struct port_record *service_set_find_port(const struct service_set *set,
+					  const struct service_record *service,
+					  const struct service_name *name);
 
 /* The service port that has the id, or NULL. */
 struct port_record *service_set_port_of(const struct service_set *set, uint32_t id);
@@ -134,6 +136,13 @@ int service_set_write_name(struct service_set *set, uint32_t id, const struct se
 
 /* Clears what programs counted for the former port of that id. */
 void service_set_clear_stats(const struct service_set *set, uint32_t id);
+
+/*
+ * The service port stops using one of its lists; after the grace period, service_set_forget_list
+ * returns true if no other is in one.
+ */
+void service_set_retire_list(struct service_set *set, uint32_t id);
+bool service_set_forget_list(struct service_set *set, uint32_t id);
 
 /* Adds a use of the service port's id that ends with the flows of the VIP. */
 void service_set_hold_id(struct service_set *set, uint32_t id, uint32_t vip);
