@@ -93,6 +93,7 @@ enum degraded {
 	DEGRADED_FORWARD_POLICY = 1U << 15, /* netfilter drops forwarded packets by policy */
 	DEGRADED_STRICT_OVERLAY = 1U << 16, /* an overlay with a strict reverse path filter */
 	DEGRADED_DOUBTFUL_POD = 1U << 17,   /* a link with an enum link_doubt */
+	DEGRADED_NODEPORT_RANGE = 1U << 18, /* a NodePort may be a port of the node's sockets */
 };
 
 /* The one entry of `agent_status`. Times in nanoseconds of CLOCK_MONOTONIC. */

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from lab import ip_text, wait_for
+from manifests import next_vip, service
 from world import World
 
 DROPS = "netfilter drops forwarded packets by policy"
@@ -148,6 +149,52 @@ def test_other_policies_of_iptables_legacy_are_not_warned_of(made, legacy):
 def test_other_chains_are_not_warned_of(made, nft, rules):
     nft(rules)
     assert DROPS not in restarted(made).text()
+
+
+LOCAL_PORT = "may become the port of a socket of this node"
+
+
+@pytest.fixture(name="ports")
+def fixture_ports(made):
+    """Sets net.ipv4.ip_local_* of node1, and the agent's options, until the end of the test."""
+    node, agent = made.place("node1"), made.agents["node1"]
+    options = agent.options
+
+    def setting(name, value):
+        node.run("sysctl", "-qw", f"net.ipv4.ip_local_{name}={value}")
+
+    agent.options = (*options, "--hook-check", "1")
+    setting("port_range", "32768 60999")
+    yield setting
+    setting("reserved_ports", "")
+    agent.options = options
+    made.clear()
+
+
+def with_node_port(made, number):
+    made.publish(service("web", next_vip(4), [{"port": 80, "nodePort": number}], type="NodePort"))
+
+
+def test_a_node_port_that_sockets_of_the_node_may_get_is_warned_of_until_it_is_reserved(made, ports):
+    with_node_port(made, 40000)
+    agent = restarted(made)
+    agent.wait_for_log(f"1 NodePort (40000 of Service default/web) {LOCAL_PORT}, as net.ipv4.ip_local_port_range is 32768-60999")
+    assert notes_of(agent)["node-port-range"] is False
+    ports("reserved_ports", "30000-32767,39990-40010")
+    agent.wait_for_log("no NodePort may become the port of a socket of this node any more")
+    assert "node-port-range" not in notes_of(agent)
+    ports("reserved_ports", "30000-32767")
+    wait_for(lambda: "node-port-range" in notes_of(agent), "the note of a port that is reserved no more")
+
+
+@pytest.mark.parametrize("number, options", [(30080, ()), (40000, ("--nodeport-addresses", "192.0.2.0/24,2001:db8::/32"))],
+                         ids=["outside-the-range", "served-nowhere"])
+def test_other_node_ports_are_not_warned_of(made, ports, number, options):
+    with_node_port(made, number)
+    agent = made.agents["node1"]
+    agent.options = (*agent.options, *options)
+    assert LOCAL_PORT not in restarted(made).text()
+    assert "node-port-range" not in notes_of(agent)
 
 
 STRICT = "the reverse path filter is strict"

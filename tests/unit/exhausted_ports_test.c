@@ -74,6 +74,25 @@ static void the_nodes_own_ports_are_read(void **state)
 	assert_int_equal(local_port_range_parse("1 70000", &min, &max), -EINVAL);
 }
 
+static void ports_that_are_reserved_are_not_the_nodes_own(void **state)
+{
+	char reserved[] = "80,40000-40010,50000\n", none[] = "\n";
+	struct local_ports ports = {.min = 32768, .max = 60999, .reserved = reserved};
+
+	(void)state;
+	assert_false(local_ports_have(&ports, 32767));
+	assert_true(local_ports_have(&ports, 32768));
+	assert_true(local_ports_have(&ports, 39999));
+	assert_false(local_ports_have(&ports, 40000));
+	assert_false(local_ports_have(&ports, 40010));
+	assert_true(local_ports_have(&ports, 40011));
+	assert_false(local_ports_have(&ports, 50000));
+	assert_true(local_ports_have(&ports, 60999));
+	assert_false(local_ports_have(&ports, 61000));
+	ports.reserved = none;
+	assert_true(local_ports_have(&ports, 40000));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -82,6 +101,7 @@ int main(void)
 		cmocka_unit_test(nothing_new_is_not_logged),
 		cmocka_unit_test(a_note_that_begins_anew_counts_in_full),
 		cmocka_unit_test(the_nodes_own_ports_are_read),
+		cmocka_unit_test(ports_that_are_reserved_are_not_the_nodes_own),
 	};
 
 	return cmocka_run_group_tests_name("exhausted", tests, NULL, NULL);

@@ -154,6 +154,8 @@ static int hook_guard_open(struct agent *agent)
 		.cgroup = agent->cgroup,
 		.telemetry = &agent->telemetry,
 		.source = agent->source,
+		.model = agent->model,
+		.node_ports = &agent->publishing.inputs.node_ports,
 		.degraded_changed = agent_on_degraded_changed,
 		.context = agent,
 	};

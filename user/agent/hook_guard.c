@@ -8,6 +8,8 @@
 
 #include "agent/event_posts.h"
 #include "agent/forward_policy.h"
+#include "agent/node_port_addresses.h"
+#include "agent/node_port_range.h"
 #include "agent/plane.h"
 #include "agent/telemetry.h"
 #include "base/clock.h"
@@ -27,6 +29,7 @@ struct hook_guard {
 	struct plane *plane; /* NULL: none */
 	unsigned int other_hooks;
 	bool drops_forwarded;
+	bool has_local_node_ports; /* NodePorts that sockets of the node may get as their port */
 	int pins_err; /* why the pins cannot be reached, as it was logged; 0: they can */
 };
 
@@ -143,16 +146,41 @@ static void forward_policy_check(struct hook_guard *guard)
 	guard->options.degraded_changed(guard->options.context);
 }
 
+static void node_port_range_check(struct hook_guard *guard)
+{
+	struct node_port_range range = {};
+
+	/* Where no NodePort is served, it is a socket's like any other. */
+	if (guard->options.node_ports->count && node_port_range_read(guard->options.model, &range))
+		return;
+	if (!range.count == !guard->has_local_node_ports)
+		return;
+	guard->has_local_node_ports = range.count;
+	if (range.count)
+		log_warning("%zu NodePort%s (%s%s) may become the port of a socket of this node, "
+			    "as net.ipv4.ip_local_port_range is %u-%u: one that listens there "
+			    "without having asked for that port, or an unconnected UDP socket "
+			    "older than the NodePort, hears nothing from other hosts. Add the "
+			    "range of NodePorts to net.ipv4.ip_local_reserved_ports",
+			    range.count, range.count == 1 ? "" : "s", range.first,
+			    range.count == 1 ? "" : ", ...", range.min, range.max);
+	else
+		log_info("no NodePort may become the port of a socket of this node any more");
+	guard->options.degraded_changed(guard->options.context);
+}
+
 void hook_guard_look_around(struct hook_guard *guard)
 {
 	others_find(guard);
 	forward_policy_check(guard);
+	node_port_range_check(guard);
 }
 
 uint32_t hook_guard_degraded(const struct hook_guard *guard)
 {
 	return (guard->other_hooks ? DEGRADED_OTHER_INSTANCE : 0) |
-	       (guard->drops_forwarded ? DEGRADED_FORWARD_POLICY : 0);
+	       (guard->drops_forwarded ? DEGRADED_FORWARD_POLICY : 0) |
+	       (guard->has_local_node_ports ? DEGRADED_NODEPORT_RANGE : 0);
 }
 
 static const char *pins_remedy(int err)

@@ -3,14 +3,17 @@
 
 /*
  * Checks periodically what somebody else may change without our notice. A hook that was detached is
- * attached again, logged, counted and reported as an Event; hooks of another instance of fairlead,
- * and a policy of netfilter that drops forwarded packets, are logged and reported in the status.
+ * attached again, logged, counted and reported as an Event. Hooks of another instance of fairlead,
+ * a policy of netfilter that drops forwarded packets, and NodePorts that sockets of the node may
+ * get as their port are logged and reported in the status.
  */
 
 #include <stdint.h>
 #include <stdbool.h>
 #include <uv.h>
 
+struct model;
+struct node_port_addresses;
 struct plane;
 struct source;
 struct telemetry;
@@ -22,6 +25,8 @@ struct hook_guard_options {
 	const char *cgroup; /* NULL: there are no socket hooks */
 	struct telemetry *telemetry;
 	struct source *source; /* posts the Events */
+	struct model *model;
+	const struct node_port_addresses *node_ports; /* at which NodePorts are served now */
 	/* The result of hook_guard_degraded() has changed. */
 	void (*degraded_changed)(void *context);
 	void *context;
@@ -42,12 +47,16 @@ void hook_guard_use(struct hook_guard *guard, struct plane *plane);
 bool hook_guard_pins_are_reachable(struct hook_guard *guard);
 
 /*
- * Looks for hooks of another instance of fairlead where ours are and for netfilter's policy, and
- * logs what is not as it was the last time. Each periodic check does that too.
+ * Looks for hooks of another instance of fairlead where ours are, for netfilter's policy and for
+ * the ports of the node's sockets, and logs what is not as it was the last time. Each periodic
+ * check does that too.
  */
 void hook_guard_look_around(struct hook_guard *guard);
 
-/* DEGRADED_OTHER_INSTANCE and DEGRADED_FORWARD_POLICY, as it was the last time. */
+/*
+ * DEGRADED_OTHER_INSTANCE, DEGRADED_FORWARD_POLICY and DEGRADED_NODEPORT_RANGE, as it was the last
+ * time.
+ */
 uint32_t hook_guard_degraded(const struct hook_guard *guard);
 
 /* The loop's next iteration frees it. NULL is fine. */

@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "fairlead/limits.h"
 
-#define RANGE_PATH "/proc/sys/net/ipv4/ip_local_port_range"
+#define RANGE_PATH    "/proc/sys/net/ipv4/ip_local_port_range"
+#define RESERVED_PATH "/proc/sys/net/ipv4/ip_local_reserved_ports"
 
 int local_port_range_parse(const char *text, __u16 *ret_min, __u16 *ret_max)
 {
@@ -31,6 +34,47 @@ static int range_read(__u16 *ret_min, __u16 *ret_max)
 	if (!fgets(text, sizeof(text), file))
 		return -EIO;
 	return local_port_range_parse(text, ret_min, ret_max);
+}
+
+int local_ports_read(struct local_ports *ret_ports)
+{
+	auto_cleanup(cleanup_file) FILE *file = fopen(RESERVED_PATH, "re");
+	size_t size = 0;
+	int err = range_read(&ret_ports->min, &ret_ports->max);
+
+	if (err)
+		return err;
+	if (!file)
+		return -errno;
+	ret_ports->reserved = NULL;
+	if (getline(&ret_ports->reserved, &size, file) > 0)
+		return 0;
+	free(ret_ports->reserved);
+	return -EIO;
+}
+
+void local_ports_fini(struct local_ports *ports)
+{
+	free(ports->reserved);
+}
+
+bool local_ports_have(const struct local_ports *ports, __u16 port)
+{
+	const char *at = ports->reserved;
+
+	if (port < ports->min || port > ports->max)
+		return false;
+	while (at) {
+		unsigned int from, to;
+		const int count = sscanf(at, "%u-%u", &from, &to);
+
+		if (count > 0 && port >= from && port <= (count == 2 ? to : from))
+			return false;
+		at = strchr(at, ',');
+		if (at)
+			at++;
+	}
+	return true;
 }
 
 void local_port_range_configure(struct config *config)

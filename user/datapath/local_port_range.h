@@ -7,10 +7,23 @@
  * uses it towards the same backend.
  */
 
+#include <stdbool.h>
+
 #include "fairlead/config.h"
 
 /* Parses `text`, a value of net.ipv4.ip_local_port_range. Returns 0 or -EINVAL. Silent. */
 int local_port_range_parse(const char *text, __u16 *ret_min, __u16 *ret_max);
+
+/* The ports that the kernel gives to sockets that ask for none. */
+struct local_ports {
+	__u16 min, max;
+	char *reserved; /* those between that it leaves out, as in "8080,30000-32767" */
+};
+
+/* Reads the node's. Returns 0, and the caller frees with local_ports_fini, or a negative errno. */
+int local_ports_read(struct local_ports *ret_ports);
+void local_ports_fini(struct local_ports *ports);
+bool local_ports_have(const struct local_ports *ports, __u16 port);
 
 /*
  * Stores the start of the node's current port range in the programs' configuration. Logs if the

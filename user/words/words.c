@@ -319,6 +319,10 @@ const struct degraded_words degraded_words[] = {
 	 "a link is taken for a pod's, but looks as if it led off the node: then its clients get no "
 	 "answer from backends on other nodes; name it with --links-uplink, or with --links-pod; "
 	 "`fairlead links` says which"},
+	{DEGRADED_NODEPORT_RANGE, false, "node-port-range",
+	 "a NodePort is in net.ipv4.ip_local_port_range: a socket of this node that gets it as the port "
+	 "to listen at, or an unconnected UDP socket older than the NodePort, hears nothing from other "
+	 "hosts; add the range of NodePorts to net.ipv4.ip_local_reserved_ports"},
 	{0, false, NULL, NULL},
 };
 
