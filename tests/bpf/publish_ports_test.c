@@ -81,7 +81,7 @@ static uint64_t life_ns(unsigned int count, const void *context)
 	assert_int_equal(when_many(fixture, &many), 0);
 	when_restarted(fixture);
 	assert_int_equal(when_many(fixture, &many), 0);
-	assert_int_equal(publisher_remove_unclaimed(fixture->publisher), 0);
+	publisher_remove_unclaimed(fixture->publisher);
 	for (unsigned int i = 0; i < count / 2; i++)
 		many.plan.ports[i] = many.plan.ports[2 * i];
 	many.plan.port_count = count / 2;
