@@ -42,7 +42,7 @@ struct touch {
 	char name[];
 };
 
-struct manifests {
+struct folder_watch {
 	struct source source;
 	uv_poll_t poll;
 	uv_timer_t timer;
@@ -60,7 +60,7 @@ struct manifests {
 	char dir[];
 };
 
-static void touches_free(struct manifests *source)
+static void touches_free(struct folder_watch *source)
 {
 	struct touch *touch, *next;
 
@@ -70,7 +70,7 @@ static void touches_free(struct manifests *source)
 	}
 }
 
-static void manifests_free(struct manifests *source)
+static void folder_watch_free(struct folder_watch *source)
 {
 	touches_free(source);
 	folder_fini(&source->folder);
@@ -78,7 +78,7 @@ static void manifests_free(struct manifests *source)
 	free(source);
 }
 
-static struct touch *touch_get_or_add(struct manifests *source, const char *name)
+static struct touch *touch_get_or_add(struct folder_watch *source, const char *name)
 {
 	struct touch *touch;
 	bool no_memory = false;
@@ -97,7 +97,7 @@ static struct touch *touch_get_or_add(struct manifests *source, const char *name
 }
 
 /* Records news about a name. If memory is short, requests a scan instead. */
-static void name_touch(struct manifests *source, const char *name, enum touch_kind kind)
+static void name_touch(struct folder_watch *source, const char *name, enum touch_kind kind)
 {
 	struct touch *touch = touch_get_or_add(source, name);
 
@@ -107,40 +107,29 @@ static void name_touch(struct manifests *source, const char *name, enum touch_ki
 		source->scan_needed = true;
 }
 
-static int name_stat(const struct manifests *source, const char *name, struct stat *ret_stat)
+/*
+ * True for a symlink and, if asked for, a hard link: it has its content as soon as it is created,
+ * and no writer will close it. Any other new file gets its content later.
+ */
+static bool name_is_link(const struct folder_watch *source, const char *name, bool or_hard_link)
 {
 	char path[PATH_MAX];
 	int len = snprintf(path, sizeof(path), "%s/%s", source->dir, name);
-
-	return len > 0 && (size_t)len < sizeof(path) ? lstat(path, ret_stat) : -1;
-}
-
-static bool name_is_symlink(const struct manifests *source, const char *name)
-{
 	struct stat st;
 
-	return !name_stat(source, name, &st) && S_ISLNK(st.st_mode);
+	if (len <= 0 || (size_t)len >= sizeof(path) || lstat(path, &st))
+		return false;
+	return S_ISLNK(st.st_mode) || (or_hard_link && st.st_nlink > 1);
 }
 
-/*
- * True for a symlink or hard link: it has its content as soon as it is created, and no writer will
- * close it. Any other new file gets its content later.
- */
-static bool name_is_linked(const struct manifests *source, const char *name)
-{
-	struct stat st;
-
-	return !name_stat(source, name, &st) && (S_ISLNK(st.st_mode) || st.st_nlink > 1);
-}
-
-static void manifest_event(struct manifests *source, const struct inotify_event *event)
+static void manifest_event(struct folder_watch *source, const struct inotify_event *event)
 {
 	const char *name = event->name;
 
 	if (event->mask & (IN_DELETE | IN_MOVED_FROM))
 		name_touch(source, name, TOUCH_GONE);
 	else if (event->mask & (IN_CLOSE_WRITE | IN_MOVED_TO) ||
-		 (event->mask & IN_CREATE && name_is_linked(source, name)) ||
+		 (event->mask & IN_CREATE && name_is_link(source, name, true)) ||
 		 (event->mask & IN_ATTRIB && folder_is_unreadable(&source->folder, name)))
 		name_touch(source, name, TOUCH_READ);
 	if (event->mask & IN_MOVED_FROM) {
@@ -153,9 +142,9 @@ static void manifest_event(struct manifests *source, const struct inotify_event 
  * Names that are not manifests' still matter: symlinks that manifests are reached through, and
  * backups of manifests.
  */
-static void other_event(struct manifests *source, const struct inotify_event *event)
+static void other_event(struct folder_watch *source, const struct inotify_event *event)
 {
-	if (event->mask & (IN_MOVED_TO | IN_CREATE) && name_is_symlink(source, event->name))
+	if (event->mask & (IN_MOVED_TO | IN_CREATE) && name_is_link(source, event->name, false))
 		source->scan_needed = true;
 	if (event->mask & IN_MOVED_TO && event->cookie == source->moved_cookie &&
 	    *source->moved_name) {
@@ -164,7 +153,7 @@ static void other_event(struct manifests *source, const struct inotify_event *ev
 	}
 }
 
-static void event_read(struct manifests *source, const struct inotify_event *event)
+static void event_read(struct folder_watch *source, const struct inotify_event *event)
 {
 	if (event->mask & IN_Q_OVERFLOW) {
 		log_info("too many changes in %s at once, scanning all files", source->dir);
@@ -180,7 +169,7 @@ static void event_read(struct manifests *source, const struct inotify_event *eve
 	}
 }
 
-static void events_read(struct manifests *source)
+static void events_read(struct folder_watch *source)
 {
 	_Alignas(struct inotify_event) char buf[16384];
 	ssize_t len;
@@ -199,7 +188,7 @@ static void events_read(struct manifests *source)
 }
 
 /* Removals first: the same object may come back under another name. */
-static void touches_apply(struct manifests *source)
+static void touches_apply(struct folder_watch *source)
 {
 	struct touch *touch;
 
@@ -216,7 +205,7 @@ static void touches_apply(struct manifests *source)
 	touches_free(source);
 }
 
-static void manifests_rescan(struct manifests *source)
+static void folder_watch_rescan(struct folder_watch *source)
 {
 	int err = folder_scan(&source->folder);
 
@@ -226,7 +215,7 @@ static void manifests_rescan(struct manifests *source)
 }
 
 /* Watches the folder that is at the path now. Returns 0 or a negative errno. Silent. */
-static int manifests_watch(struct manifests *source)
+static int folder_watch_start(struct folder_watch *source)
 {
 	int watch = inotify_add_watch(source->inotify, source->dir, WATCH_MASK);
 
@@ -237,13 +226,13 @@ static int manifests_watch(struct manifests *source)
 }
 
 /* The folder was removed or replaced: its objects stay until a folder is there again. */
-static void manifests_rewatch(struct manifests *source)
+static void folder_watch_restart(struct folder_watch *source)
 {
 	if (source->watch >= 0)
 		(void)inotify_rm_watch(source->inotify, source->watch);
 	source->watch = -1;
 	source->folder_lost = false;
-	if (!manifests_watch(source)) {
+	if (!folder_watch_start(source)) {
 		log_info("the folder %s has been replaced, reading the new one", source->dir);
 		source->scan_needed = true;
 		return;
@@ -251,13 +240,14 @@ static void manifests_rewatch(struct manifests *source)
 	log_warning("the folder %s is gone; its objects stay in use until it is back", source->dir);
 }
 
-static void manifests_on_timer(uv_timer_t *timer);
+static void folder_watch_on_timer(uv_timer_t *timer);
 
-static void changes_report(struct manifests *source, uint64_t woken_ns)
+static void changes_report(struct folder_watch *source, uint64_t woken_ns)
 {
 	if ((source->watch < 0 || folder_expects(&source->folder)) &&
 	    !uv_is_active((uv_handle_t *)&source->timer))
-		(void)uv_timer_start(&source->timer, manifests_on_timer, PATIENCE_MS, PATIENCE_MS);
+		(void)uv_timer_start(&source->timer, folder_watch_on_timer, PATIENCE_MS,
+				     PATIENCE_MS);
 	if (!source->folder.ledger.changed)
 		return;
 	folder_settle(&source->folder);
@@ -265,9 +255,9 @@ static void changes_report(struct manifests *source, uint64_t woken_ns)
 	source->events.changed(woken_ns, source->events.context);
 }
 
-static void manifests_on_timer(uv_timer_t *timer)
+static void folder_watch_on_timer(uv_timer_t *timer)
 {
-	struct manifests *source = timer->data;
+	struct folder_watch *source = timer->data;
 	uint64_t woken_ns = uv_hrtime();
 
 	if (!source->synced) {
@@ -277,9 +267,9 @@ static void manifests_on_timer(uv_timer_t *timer)
 		source->events.synced(woken_ns, source->events.context);
 		return;
 	}
-	if (source->watch < 0 && !manifests_watch(source)) {
+	if (source->watch < 0 && !folder_watch_start(source)) {
 		log_info("the folder %s is back, reading it", source->dir);
-		manifests_rescan(source);
+		folder_watch_rescan(source);
 	}
 	folder_forget_missing(&source->folder);
 	if (source->watch >= 0)
@@ -287,9 +277,9 @@ static void manifests_on_timer(uv_timer_t *timer)
 	changes_report(source, woken_ns);
 }
 
-static void manifests_on_events(uv_poll_t *poll, int status, int events)
+static void folder_watch_on_events(uv_poll_t *poll, int status, int events)
 {
-	struct manifests *source = poll->data;
+	struct folder_watch *source = poll->data;
 	uint64_t woken_ns = uv_hrtime();
 
 	(void)events;
@@ -300,27 +290,28 @@ static void manifests_on_events(uv_poll_t *poll, int status, int events)
 	events_read(source);
 	touches_apply(source);
 	if (source->folder_lost)
-		manifests_rewatch(source);
+		folder_watch_restart(source);
 	if (source->scan_needed)
-		manifests_rescan(source);
+		folder_watch_rescan(source);
 	changes_report(source, woken_ns);
 }
 
-static void manifests_close(struct source *base);
+static void folder_watch_close(struct source *base);
 
-static struct manifests *manifests_new(const struct manifests_options *options, struct model *model,
-				       const struct source_events *events)
+static struct folder_watch *folder_watch_new(const struct manifests_options *options,
+					     struct model *model,
+					     const struct source_events *events)
 {
 	size_t dir_size = strlen(options->dir) + 1;
 	struct cluster_ips *cluster_ips;
-	struct manifests *source = calloc(1, sizeof(*source) + dir_size);
+	struct folder_watch *source = calloc(1, sizeof(*source) + dir_size);
 	struct manifests_options kept = *options;
 
 	if (!source)
 		return NULL;
 	memcpy(source->dir, options->dir, dir_size);
 	kept.dir = source->dir;
-	source->source.close = manifests_close;
+	source->source.close = folder_watch_close;
 	source->events = *events;
 	source->inotify = -1;
 	source->watch = -1;
@@ -331,23 +322,23 @@ static struct manifests *manifests_new(const struct manifests_options *options, 
 		return NULL;
 	}
 	if (folder_init(&source->folder, &kept, model, cluster_ips, &source->events)) {
-		manifests_free(source);
+		folder_watch_free(source);
 		return NULL;
 	}
 	return source;
 }
 
-static void manifests_freep(struct manifests **source)
+static void folder_watch_freep(struct folder_watch **source)
 {
 	if (*source)
-		manifests_free(*source);
+		folder_watch_free(*source);
 }
 
 /*
  * Reads all files. With --strict each mistake in them is logged, however many there are: each has
  * to be corrected before the agent starts. Returns 0 or a negative errno.
  */
-static int manifests_read(struct manifests *source)
+static int folder_watch_read(struct folder_watch *source)
 {
 	int err;
 
@@ -361,7 +352,7 @@ static int manifests_read(struct manifests *source)
 }
 
 /* Watches before reading: a change in between is read twice, never missed. Logs. */
-static int manifests_open(struct manifests *source)
+static int folder_watch_open(struct folder_watch *source)
 {
 	struct folder *folder = &source->folder;
 	int err;
@@ -372,13 +363,13 @@ static int manifests_open(struct manifests *source)
 			-errno,
 			"cannot watch %s (raise fs.inotify.max_user_instances if it is full)",
 			source->dir);
-	err = manifests_watch(source);
+	err = folder_watch_start(source);
 	if (err == -ENOSPC)
 		return log_err(err, "cannot watch %s: raise fs.inotify.max_user_watches",
 			       source->dir);
 	if (err)
 		return log_err(err, "cannot watch the folder of manifests %s", source->dir);
-	err = manifests_read(source);
+	err = folder_watch_read(source);
 	if (err)
 		return log_err(err, "cannot read the folder of manifests %s", source->dir);
 	if (folder->is_strict && folder->mistakes) {
@@ -396,34 +387,34 @@ static int manifests_open(struct manifests *source)
 	return 0;
 }
 
-static void manifests_on_closed(uv_handle_t *handle)
+static void folder_watch_on_closed(uv_handle_t *handle)
 {
-	struct manifests *source = handle->data;
+	struct folder_watch *source = handle->data;
 
 	if (!--source->open_handles)
-		manifests_free(source);
+		folder_watch_free(source);
 }
 
-static void manifests_close(struct source *base)
+static void folder_watch_close(struct source *base)
 {
-	struct manifests *source = (struct manifests *)base;
+	struct folder_watch *source = (struct folder_watch *)base;
 
-	uv_close((uv_handle_t *)&source->poll, manifests_on_closed);
-	uv_close((uv_handle_t *)&source->timer, manifests_on_closed);
+	uv_close((uv_handle_t *)&source->poll, folder_watch_on_closed);
+	uv_close((uv_handle_t *)&source->timer, folder_watch_on_closed);
 }
 
 int source_manifests_open(uv_loop_t *loop, const struct manifests_options *options,
 			  struct model *model, const struct source_events *events,
 			  struct source **ret_source)
 {
-	auto_cleanup(manifests_freep) struct manifests *source =
-		manifests_new(options, model, events);
+	auto_cleanup(folder_watch_freep) struct folder_watch *source =
+		folder_watch_new(options, model, events);
 	const char *dir = options->dir;
 	int err;
 
 	if (!source)
 		return log_err(-ENOMEM, "cannot read the folder of manifests %s", dir);
-	err = manifests_open(source);
+	err = folder_watch_open(source);
 	if (err)
 		return err;
 	err = uv_poll_init(loop, &source->poll, source->inotify);
@@ -433,13 +424,13 @@ int source_manifests_open(uv_loop_t *loop, const struct manifests_options *optio
 	source->poll.data = source;
 	source->timer.data = source;
 	source->open_handles = 2;
-	err = uv_poll_start(&source->poll, UV_READABLE, manifests_on_events);
+	err = uv_poll_start(&source->poll, UV_READABLE, folder_watch_on_events);
 	if (err) {
-		manifests_close(&take_ptr(source)->source);
+		folder_watch_close(&take_ptr(source)->source);
 		return log_err(err, "cannot follow changes in %s", dir);
 	}
 	log_info("read %u manifests of %s", folder_count(&source->folder), dir);
-	(void)uv_timer_start(&source->timer, manifests_on_timer, 0, 0);
+	(void)uv_timer_start(&source->timer, folder_watch_on_timer, 0, 0);
 	*ret_source = &take_ptr(source)->source;
 	return 0;
 }
