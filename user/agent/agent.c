@@ -9,9 +9,12 @@
 #include "agent/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "agent/agent_state.h"
@@ -20,7 +23,6 @@
 #include "agent/hook_guard.h"
 #include "agent/map_sizes.h"
 #include "agent/node_cleanup.h"
-#include "agent/prepare.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/log_output.h"
@@ -28,10 +30,13 @@
 #include "config/config_watch.h"
 #include "config/kube_proxy_config.h"
 #include "datapath/load_error.h"
+#include "datapath/pin_dir.h"
 #include "health/service_health.h"
 #include "link/hooks/cgroup.h"
 #include "model/model.h"
 #include "source/source.h"
+
+#define OOM_SCORE_ADJ "/proc/self/oom_score_adj"
 
 static void agent_on_signal(uv_signal_t *handle, int number)
 {
@@ -363,6 +368,21 @@ static void agent_stop(struct agent *agent)
 	free(agent->cgroup);
 }
 
+/*
+ * Sets the process's oom_score_adj, so that the OOM killer prefers other processes (rule O175). A
+ * failure is logged and otherwise ignored.
+ */
+static void oom_score_adjust(int score)
+{
+	auto_cleanup(cleanup_fd) int fd = open(OOM_SCORE_ADJ, O_WRONLY | O_CLOEXEC);
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%d", score);
+
+	if (fd < 0 || write(fd, text, (size_t)length) != length)
+		log_info("cannot write %d to " OOM_SCORE_ADJ ", continuing without: %s", score,
+			 strerror(errno));
+}
+
 static int agent_run(struct agent *agent)
 {
 	int err;
@@ -386,6 +406,20 @@ static int agent_run(struct agent *agent)
 	agent_stop(agent);
 	log_repeats_flush();
 	return err;
+}
+
+/*
+ * Prepares what needs more privileges than later runs have: mounts bpffs and creates the pin
+ * directory (rule Q192). Logs. Returns 0 or a negative errno.
+ */
+static int agent_init_only(const char *pin_dir)
+{
+	int err = pin_dir_make(pin_dir);
+
+	if (err)
+		return err;
+	log_info("%s is ready for an agent", pin_dir);
+	return 0;
 }
 
 /* If several tasks are requested, only the first in kube-proxy's order runs. */

@@ -115,6 +115,24 @@ static const unsigned int calls_missing[] = {
 	__NR_io_uring_setup,
 };
 
+int capabilities_check(void)
+{
+	const uint64_t programs = CAPABILITY(CAP_BPF) | CAPABILITY(CAP_PERFMON);
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+	uint64_t held;
+
+	if (syscall(SYS_capget, &header, data))
+		return log_err(-errno, "cannot tell which capabilities the agent has");
+	held = data[0].effective | (uint64_t)data[1].effective << 32;
+	if (held & CAPABILITY(CAP_NET_ADMIN) &&
+	    (held & CAPABILITY(CAP_SYS_ADMIN) || (held & programs) == programs))
+		return 0;
+	(void)log_err(0, "the agent may not load programs into the kernel: run it as root, or with "
+			 "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
+	return -EPERM;
+}
+
 static int capabilities_drop(uint64_t kept)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

@@ -9,6 +9,12 @@
 #include <stdbool.h>
 
 /*
+ * Checks whether this process has the capabilities to load programs; call it before the first load,
+ * so that the error is clear. Returns 0 or a negative errno. Logs.
+ */
+int capabilities_check(void);
+
+/*
  * Drops the capabilities that no work of the agent needs, for this process and what it executes,
  * and forbids setuid programs to add any (no_new_privs). Call it before the process has threads,
  * which inherit this. Logs. Returns 0 or a negative errno.
