@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * `fairlead agent`: one process, one thread, one event loop. The source updates the model; then the
- * dirty Services are planned and published, all changes of one wake-up in one batch. Stopping the
- * agent changes nothing in the kernel.
+ * `fairlead agent`: one process, one thread, one event loop. The source updates the model and calls
+ * source_on_changed(); then publish_changes.c plans and publishes the dirty Services, all changes
+ * of one wake-up in one batch. Stopping the agent changes nothing in the kernel.
  */
 
 #include "agent/agent.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -23,17 +24,25 @@
 #include "agent/hook_guard.h"
 #include "agent/map_sizes.h"
 #include "agent/node_cleanup.h"
+#include "agent/stale_sockets.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/log_output.h"
 #include "base/netns.h"
 #include "config/config_watch.h"
 #include "config/kube_proxy_config.h"
+#include "datapath/datapath.h"
 #include "datapath/load_error.h"
 #include "datapath/pin_dir.h"
+#include "fairlead/agent.h"
 #include "health/service_health.h"
+#include "kube/client/client.h"
 #include "link/hooks/cgroup.h"
+#include "link/link_watch.h"
+#include "metrics/fairlead_metrics.h"
 #include "model/model.h"
+#include "publish/publisher.h"
 #include "source/source.h"
 
 #define OOM_SCORE_ADJ "/proc/self/oom_score_adj"
@@ -113,6 +122,60 @@ static int cgroup_choose(struct agent *agent)
 			    "the cgroup with --cgroup",
 			    agent->cgroup);
 	return cgroup_check(agent->cgroup);
+}
+
+/* Fills in the fields that stay the same while this agent runs. */
+static void agent_status_begin(struct agent *agent)
+{
+	struct agent_status *status = &agent->status;
+
+	status->pid = (__u32)getpid();
+	status->started_ns = uv_hrtime();
+	status->forwarding = agent->options.config.forwarding;
+	(void)snprintf(status->version, sizeof(status->version), "%s", FAIRLEAD_VERSION);
+	(void)snprintf(status->node_name, sizeof(status->node_name), "%s",
+		       agent->options.node_name);
+	(void)snprintf(status->source, sizeof(status->source), "%s",
+		       agent->options.manifests ? agent->options.manifests : "Kubernetes API");
+	if (agent->cgroup)
+		(void)snprintf(status->cgroup, sizeof(status->cgroup), "%s", agent->cgroup);
+}
+
+void agent_status_update(struct agent *agent)
+{
+	const struct plane *plane = agent->plane;
+	struct agent_status *status = &agent->status;
+	bool was_full = status->degraded & DEGRADED_MAP_FULL;
+	struct publisher_numbers numbers;
+	bool is_full;
+
+	publisher_numbers(plane->publisher, &numbers);
+	is_full = numbers.unfitting && !agent_is_about_to_grow(agent);
+	status->changed_service_ports = agent->changed_before + numbers.changed_service_ports;
+	status->refused_service_ports = agent->refused_before + numbers.refused_service_ports;
+	status->services = (__u32)model_count(agent->model, OBJECT_SERVICE);
+	status->endpoint_slices = (__u32)model_count(agent->model, OBJECT_ENDPOINT_SLICE);
+	status->nodes = (__u32)model_count(agent->model, OBJECT_NODE);
+	status->degraded = datapath_degraded(plane->datapath) | link_watch_degraded(plane->links) |
+			   stale_sockets_degraded(plane->stale_sockets) |
+			   hook_guard_degraded(agent->hook_guard);
+	if (is_full)
+		status->degraded |= DEGRADED_MAP_FULL;
+	if (is_full && !was_full)
+		event_post_map_full(agent->source, numbers.unfitting);
+	if (agent->is_source_away)
+		status->degraded |= DEGRADED_SOURCE_AWAY;
+	if (agent->publishing.inputs.has_no_address)
+		status->degraded |= DEGRADED_NO_NODE_ADDRESS;
+	if (!agent->options.with_socket)
+		status->degraded |= DEGRADED_NO_SOCKET_HOOKS;
+	else if (!agent->options.config.netns_cookie)
+		status->degraded |= DEGRADED_NO_NETNS_COOKIE;
+	if (agent->is_cgroup_subtree)
+		status->degraded |= DEGRADED_CGROUP_SUBTREE;
+	if (!agent->options.with_tc)
+		status->degraded |= DEGRADED_NO_TC_HOOKS;
+	plane_write_status(plane, status);
 }
 
 static bool agent_is_alive(void *context)
@@ -283,6 +346,156 @@ int agent_complete_plane(struct agent *agent)
 		return err;
 	hook_guard_look_around(agent->hook_guard);
 	return 0;
+}
+
+static void source_on_changed(uint64_t woken_ns, void *context)
+{
+	struct agent *agent = context;
+
+	if (agent->failed)
+		return;
+	agent_publish_changed(agent, woken_ns);
+}
+
+static void source_on_rejected(void *context)
+{
+	struct agent *agent = context;
+
+	agent->status.rejected_objects++;
+}
+
+static void source_on_warned(const char *why, void *context)
+{
+	const struct agent *agent = context;
+
+	fairlead_metrics_manifest_warning(agent->telemetry.fairlead, why);
+}
+
+/* The source is complete: from now on the maps hold what it says, and nothing else. */
+static int source_program(struct agent *agent, uint64_t woken_ns)
+{
+	struct publisher_numbers numbers;
+	bool is_new;
+	int err = agent_ensure_plane(agent, &is_new);
+
+	if (err)
+		return err;
+	agent_publish_first(agent, agent->status.started_ns);
+	err = is_new ? agent_complete_plane(agent) : 0;
+	if (err)
+		return err;
+	agent->status.synced_ns = uv_hrtime();
+	agent_status_update(agent);
+	publisher_numbers(agent->plane->publisher, &numbers);
+	log_info("ready: %u service ports programmed in %llu ms", numbers.service_ports,
+		 (unsigned long long)((agent->status.synced_ns - woken_ns) / NS_PER_MS));
+	return 0;
+}
+
+/* The API servers' addresses, or the ClusterIPs that the agent has chosen. */
+static bool agent_keeps_state(const struct agent_options *options)
+{
+	return !options->manifests || options->traffic.service_cidr_count;
+}
+
+static void source_on_synced(uint64_t woken_ns, void *context)
+{
+	struct agent *agent = context;
+
+	/* The agent has failed and only waits for its last Events to be sent. */
+	if (agent->failed)
+		return;
+	agent->telemetry.ready.is_source_complete = true;
+	agent->publishing.is_next_full = true;
+	agent->failed = source_program(agent, woken_ns);
+	if (agent->failed)
+		uv_stop(&agent->loop);
+	else
+		confine_process(&(const struct confine_options){
+			.pin_dir = agent->options.pin_dir,
+			.state_dir = agent_keeps_state(&agent->options) ? agent->options.state_dir
+									: NULL,
+			.runs_plugins = agent->options.kubeconfig,
+		});
+}
+
+static void source_on_reachable(const char *why, void *context)
+{
+	struct agent *agent = context;
+
+	telemetry_source_reachable(&agent->telemetry, why);
+	agent->is_source_away = why;
+	if (agent->plane)
+		agent_status_update(agent);
+}
+
+/*
+ * Connections of the agent to the API server must not go through the Services it programs itself.
+ */
+static void source_on_socket_made(int fd, void *context)
+{
+	const struct agent *agent = context;
+	const __u32 own = 1;
+
+	if (agent->plane &&
+	    bpf_map_update_elem(datapath_map(agent->plane->datapath, MAP_AGENT_SOCKETS), &fd, &own,
+				BPF_ANY))
+		log_warning("the agent's own connection may be treated as a client's: %s",
+			    strerror(errno));
+}
+
+static void source_on_request(const struct kube_observation *seen, void *context)
+{
+	const struct agent *agent = context;
+
+	kube_proxy_metrics_request(agent->telemetry.kube_proxy, seen->method, seen->verb,
+				   seen->host, (unsigned int)seen->status, seen->seconds);
+}
+
+static void source_on_event_counted(const char *result, void *context)
+{
+	const struct agent *agent = context;
+
+	fairlead_metrics_event(agent->telemetry.fairlead, result);
+}
+
+/* Opens the source that the options name. */
+static int agent_source_open(struct agent *agent)
+{
+	const struct source_events events = {
+		.synced = source_on_synced,
+		.changed = source_on_changed,
+		.rejected = source_on_rejected,
+		.warned = source_on_warned,
+		.reachable = source_on_reachable,
+		.context = agent,
+	};
+	const struct manifests_options manifests = {
+		.dir = agent->options.manifests,
+		.is_strict = agent->options.strict,
+		.service_cidrs = agent->options.traffic.service_cidrs,
+		.service_cidr_count = agent->options.traffic.service_cidr_count,
+		.state_dir = agent->options.state_dir,
+	};
+
+	if (agent->options.manifests)
+		return source_manifests_open(&agent->loop, &manifests, agent->model, &events,
+					     &agent->source);
+	return source_kube_open(
+		&agent->loop,
+		&(struct kube_source_options){
+			.kubeconfig = agent->options.kubeconfig,
+			.servers = agent->options.servers,
+			.server_count = agent->options.server_count,
+			.node_name = agent->options.node_name,
+			.with_all_nodes = agent->options.config.forwarding != FORWARDING_SNAT,
+			.state_dir = agent->options.state_dir,
+			.silence_s = agent->options.api_silence_s,
+			.socket_made = source_on_socket_made,
+			.observed = source_on_request,
+			.event_counted = source_on_event_counted,
+		},
+		agent->model, &events, &agent->source);
 }
 
 /* Everything that can be checked before the kernel is changed or the source is opened. */

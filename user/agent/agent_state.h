@@ -48,7 +48,7 @@ struct agent {
 	struct config_watch *config_watch; /* NULL without --config */
 
 	struct model *model;
-	struct source *source; /* source_events.c */
+	struct source *source;
 	bool is_source_away;
 	struct publishing publishing;
 	struct full_tables full_tables;
@@ -57,14 +57,14 @@ struct agent {
 	/* Service ports that earlier planes of this process changed and refused. */
 	uint64_t changed_before, refused_before;
 
-	struct agent_status status; /* agent_status.c */
+	struct agent_status status;
 	struct telemetry telemetry;
 	struct http_pages http_pages;
 	struct service_health_ports *health_ports;
 	struct hook_guard *hook_guard;
 };
 
-/* agent.c: all log, and return 0 or a negative errno. */
+/* agent.c: all log; those that return an int return 0 or a negative errno. */
 
 /*
  * Ensures that there is a plane whose maps are large enough for the model. One whose pins are out
@@ -76,6 +76,9 @@ int agent_ensure_plane(struct agent *agent, bool *ret_is_new);
 
 /* Attaches the socket hooks and replaces an earlier run's pinned maps with the new ones. */
 int agent_complete_plane(struct agent *agent);
+
+/* Updates the status and writes it into its map; a failed write is otherwise ignored. */
+void agent_status_update(struct agent *agent);
 
 /* publish_changes.c */
 
@@ -109,14 +112,3 @@ bool agent_is_about_to_grow(const struct agent *agent);
 
 /* For struct link_events. `context`: the agent. */
 void agent_addresses_changed(void *context);
-
-/* source_events.c: opens the source that the options name. Logs. Returns 0 or a negative errno. */
-int agent_source_open(struct agent *agent);
-
-/* agent_status.c: a failed write is logged and otherwise ignored. */
-
-/* Fills in the fields that stay the same while this agent runs. */
-void agent_status_begin(struct agent *agent);
-
-/* Updates the status and writes it into its map. */
-void agent_status_update(struct agent *agent);
