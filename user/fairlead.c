@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
-#include "agent/node_cleanup.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
