@@ -22,10 +22,10 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
-#include "agent/forward_policy.h"
-#include "agent/other_proxy.h"
 #include "base/address.h"
 #include "link/netlink/netlink.h"
+#include "node/forward_policy.h"
+#include "node/other_proxy.h"
 
 #define PORT         77
 #define ANSWER_SIZE  4096

@@ -3,9 +3,9 @@
 
 #include <stdio.h>
 
-#include "agent/other_proxy.h"
 #include "base/log.h"
 #include "kube/post/event_book.h"
+#include "node/other_proxy.h"
 #include "publish/publisher.h"
 #include "source/source.h"
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "agent/event_posts.h"
-#include "agent/forward_policy.h"
 #include "agent/node_port_addresses.h"
 #include "agent/node_port_range.h"
 #include "agent/plane.h"
@@ -20,6 +19,7 @@
 #include "link/hooks/other_instance.h"
 #include "link/link_watch.h"
 #include "metrics/fairlead_metrics.h"
+#include "node/forward_policy.h"
 
 #define NOTE_SIZE 256
 

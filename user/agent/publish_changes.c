@@ -11,7 +11,6 @@
 
 #include "agent/event_posts.h"
 #include "agent/hook_guard.h"
-#include "agent/other_proxy.h"
 #include "agent/socket_reconnect.h"
 #include "agent/stale_sockets.h"
 #include "base/cleanup.h"
@@ -21,6 +20,7 @@
 #include "health/service_health.h"
 #include "link/link_watch.h"
 #include "model/model.h"
+#include "node/other_proxy.h"
 #include "plan/health_check.h"
 #include "plan/plan.h"
 #include "publish/publisher.h"

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "agent/other_proxy.h"
 #include "agent/plane.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,6 +14,7 @@
 #include "metrics/metrics.h"
 #include "metrics/process_metrics.h"
 #include "metrics/sli_metrics.h"
+#include "node/other_proxy.h"
 #include "publish/publisher.h"
 
 /*

@@ -7,12 +7,12 @@
 #include <stdint.h>
 #include <sys/utsname.h>
 
-#include "agent/other_proxy.h"
 #include "cli/links.h"
 #include "cli/shown_maps.h"
 #include "fairlead/agent.h"
 #include "fairlead/counters.h"
 #include "fairlead/types.h"
+#include "node/other_proxy.h"
 
 struct map_fill {
 	bool is_counted; /* false: an array, whose entries always exist */

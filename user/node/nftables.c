@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/nftables.h"
+#include "node/nftables.h"
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>

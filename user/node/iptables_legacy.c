@@ -4,7 +4,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
-#include "agent/iptables_legacy.h"
+#include "node/iptables_legacy.h"
 
 #include <errno.h>
 #include <linux/netfilter_ipv6/ip6_tables.h>

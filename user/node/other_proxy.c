@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/other_proxy.h"
+#include "node/other_proxy.h"
 
 /* Before the kernel's headers, which then skip what these declare. */
 #include <net/if.h>
@@ -16,9 +16,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/iptables_legacy.h"
-#include "agent/nftables.h"
 #include "base/cleanup.h"
+#include "node/iptables_legacy.h"
+#include "node/nftables.h"
 
 #define PROGRAM "kube-proxy"
 #define CHAIN   "KUBE-SERVICES"

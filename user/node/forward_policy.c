@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "agent/forward_policy.h"
+#include "node/forward_policy.h"
 
 /* Before the kernel's headers, which then skip what these declare. */
 #include <net/if.h>
@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/iptables_legacy.h"
-#include "agent/nftables.h"
+#include "node/iptables_legacy.h"
+#include "node/nftables.h"
 
 struct chain {
 	const char *table, *name;
