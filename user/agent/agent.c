@@ -344,7 +344,7 @@ int agent_complete_plane(struct agent *agent)
 	err = datapath_commit(agent->plane->datapath);
 	if (err)
 		return err;
-	hook_guard_look_around(agent->hook_guard);
+	hook_guard_check_surroundings(agent->hook_guard);
 	return 0;
 }
 

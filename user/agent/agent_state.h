@@ -28,8 +28,8 @@ struct publishing {
 	uv_timer_t grow;    /* replaces maps that are full by larger ones */
 	char failures[FAILURES_SIZE]; /* Services to retry, as they were logged; "": none */
 	/*
-	 * The last attempt to have larger maps was in vain: they did not help, there is no memory
-	 * for them, or the pins were out of reach.
+	 * The last attempt to enlarge the maps failed: they did not help, there is no memory for
+	 * them, or the pins were out of reach.
 	 */
 	bool is_room_short;
 	uint32_t unfitting_in_vain; /* service ports that did not fit then, or have not since */

@@ -264,7 +264,7 @@ static int writing_confine(const struct confine_options *options)
 		(void)mkdir(options->state_dir, 0755);
 		err = writing_allow(ruleset, options->state_dir);
 	}
-	/* A state folder that cannot be made is said by who writes to it. */
+	/* If the state directory cannot be created, the code that writes to it logs that. */
 	if (err && err != -ENOENT)
 		return err;
 	return syscall(SYS_landlock_restrict_self, ruleset, 0) ? -errno : 0;

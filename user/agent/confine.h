@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The agent gives away what it does not use: an attacker who gets into it, by a bug in what reads
- * the API server's answers, gets no more. docs/security.md has the tables.
+ * The agent drops rights that it does not use, so an attacker who exploits a parser gains no more.
+ * docs/security.md has the tables.
  */
 
 #include <stdbool.h>

@@ -99,7 +99,7 @@ static bool other_hooks_add(void *context, int link, const struct bpf_link_info 
 	return true;
 }
 
-static void others_find(struct hook_guard *guard)
+static void other_hooks_check(struct hook_guard *guard)
 {
 	const struct hook_guard_options *options = &guard->options;
 	struct other_hooks others = {};
@@ -128,7 +128,7 @@ static void forward_policy_check(struct hook_guard *guard)
 	char chains[FORWARD_POLICY_SIZE];
 	bool drops;
 
-	/* What cannot be read says nothing: it stays as it was the last time. */
+	/* Unreadable: keep the previous result. */
 	if (forward_policy_read(chains))
 		return;
 	drops = *chains;
@@ -169,9 +169,9 @@ static void node_port_range_check(struct hook_guard *guard)
 	guard->options.degraded_changed(guard->options.context);
 }
 
-void hook_guard_look_around(struct hook_guard *guard)
+void hook_guard_check_surroundings(struct hook_guard *guard)
 {
-	others_find(guard);
+	other_hooks_check(guard);
 	forward_policy_check(guard);
 	node_port_range_check(guard);
 }
@@ -224,7 +224,7 @@ static void hook_guard_on_timer(uv_timer_t *timer)
 	link_watch_check(guard->plane->links, hook_guard_on_link_lost, guard);
 	if (guard->options.cgroup && guard->plane->are_sockets_hooked)
 		socket_hooks_check(guard);
-	hook_guard_look_around(guard);
+	hook_guard_check_surroundings(guard);
 }
 
 struct hook_guard *hook_guard_new(uv_loop_t *loop, const struct hook_guard_options *options)

@@ -48,10 +48,10 @@ bool hook_guard_pins_are_reachable(struct hook_guard *guard);
 
 /*
  * Looks for hooks of another instance of fairlead where ours are, for netfilter's policy and for
- * the ports of the node's sockets, and logs what is not as it was the last time. Each periodic
- * check does that too.
+ * the ports of the node's sockets, and logs changes since the last check. Each periodic check does
+ * that too.
  */
-void hook_guard_look_around(struct hook_guard *guard);
+void hook_guard_check_surroundings(struct hook_guard *guard);
 
 /*
  * DEGRADED_OTHER_INSTANCE, DEGRADED_FORWARD_POLICY and DEGRADED_NODEPORT_RANGE, as it was the last

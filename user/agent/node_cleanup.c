@@ -50,7 +50,7 @@ static bool other_hook_count(void *context, int link, const struct bpf_link_info
 	return true;
 }
 
-/* Hooks of other instances stay, and whoever wants fairlead gone has to know. */
+/* Hooks of other instances stay attached: warn the operator. */
 static void others_mention(const char *pin_dir)
 {
 	auto_cleanup(cleanup_free) char *cgroup = cgroup_find_root();

@@ -29,7 +29,10 @@
 #define FAILURES_NAMED 3
 /* A burst of new Services makes the maps grow once. */
 #define GROW_DELAY_MS 500
-/* Sizing the maps plans every Service: not often in vain. */
+/*
+ * Sizing plans every Service, so an attempt that did not help is repeated after a minute at the
+ * earliest.
+ */
 #define GROW_PAUSE_MS 60000
 
 /*
@@ -45,7 +48,7 @@ static const char *link_with_address(const struct ip_addr *addr, void *context)
 	return link && strcmp(link, OTHER_PROXY_LINK) != 0 ? link : NULL;
 }
 
-static void agent_touch_all(struct agent *agent)
+static void agent_mark_all_dirty(struct agent *agent)
 {
 	model_mark_all_dirty(agent->model);
 	agent->publishing.is_next_full = true;
@@ -59,7 +62,7 @@ void agent_refresh_inputs(struct agent *agent)
 {
 	if (plan_inputs_refresh(&agent->publishing.inputs, &agent->options, agent->model,
 				agent->plane))
-		agent_touch_all(agent);
+		agent_mark_all_dirty(agent);
 }
 
 /* Without an API server, nobody else gives a Service its ClusterIP. */
@@ -297,7 +300,7 @@ bool agent_grow_now(void *context)
 	return agent->status.synced_ns && !uv_timer_start(timer, grow_on_timer, 0, 0);
 }
 
-/* Has the maps grow if the last publish refused Services, unless that has just been in vain. */
+/* Schedules larger maps if the last publish refused Services, unless growing has just failed. */
 static void grow_schedule(struct agent *agent, const struct publisher_numbers *before,
 			  const struct publisher_numbers *after)
 {
@@ -427,6 +430,6 @@ void agent_addresses_changed(void *context)
 		return;
 	agent_refresh_inputs(agent);
 	/* A ClusterIP may have been assigned to a link, or removed from one. */
-	agent_touch_all(agent);
+	agent_mark_all_dirty(agent);
 	publish_dirty(agent, uv_hrtime());
 }

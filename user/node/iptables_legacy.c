@@ -16,7 +16,7 @@
 
 #include "base/cleanup.h"
 
-/* Who replaces a large table again and again is waited for until the next time. */
+/* If the ruleset keeps changing during the dump, give up until the next check. */
 #define READ_TRIES 8
 
 struct legacy_family {
