@@ -145,7 +145,7 @@ static void kubeadms_file_gives_the_defaults_without_a_word(void **state)
 
 static void every_field_that_means_something_is_read(void **state)
 {
-	const char *second;
+	const char *second, *third;
 	struct fixture *fixture = *state;
 	const struct agent_options *options = &fixture->options;
 	char text[ADDRESS_TEXT_SIZE];
@@ -169,8 +169,13 @@ static void every_field_that_means_something_is_read(void **state)
 	then_said(fixture, "clientConnection.qps, conntrack.tcpEstablishedTimeout, featureGates, "
 			   "nftables.minSyncPeriod, nftables.syncPeriod");
 	then_said(fixture, "masqueradeAll) is not done");
+	/* And one for what means something with other values only. */
+	then_said(fixture, "combination: clusterCIDR (needs detectLocalMode ClusterCIDR), "
+			   "detectLocal.interfaceNamePrefix (needs detectLocalMode "
+			   "InterfaceNamePrefix)\"");
 	second = strchr(fixture->said, '\n') + 1;
-	assert_ptr_equal(strchr(second, '\n'), fixture->said + strlen(fixture->said) - 1);
+	third = strchr(second, '\n') + 1;
+	assert_ptr_equal(strchr(third, '\n'), fixture->said + strlen(fixture->said) - 1);
 }
 
 static void masquerade_all_is_the_modes(void **state)

@@ -200,7 +200,9 @@ static void flags_are_read_under_kube_proxys_names(void **state)
 	assert_string_equal(options->traffic.interface_name_prefix, "veth");
 	assert_int_equal(options->traffic.nodeport_address_count, 1);
 	assert_int_equal(options->log_format, LOG_FORMAT_JSON);
-	assert_int_equal(lines_said(fixture), 1);
+	assert_int_equal(lines_said(fixture), 2);
+	then_said(fixture, "--cluster-cidr (needs --detect-local-mode ClusterCIDR), "
+			   "--pod-bridge-interface (needs --detect-local-mode BridgeInterface)");
 	then_said(fixture, "--masquerade-all (masqueradeAll) is not done");
 }
 
@@ -319,6 +321,66 @@ static void what_means_something_is_not_named(void **state)
 			   "--nodeport-addresses=primary --detect-local-mode=NodeCIDR "
 			   "--oom-score-adj=0 -v=2 --ipvs-strict-arp");
 	then_said(fixture, "without effect here: --ipvs-strict-arp\n");
+}
+
+static void flags_without_what_they_need_are_named_in_one_warning(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture, "--hooks=socket --manifests=/m --max-flows=9 --xdp=native --clsact "
+			   "--forwarding=dsr --timeout=udp=5 --source-ports=100-200 "
+			   "--links-pod=a --links-uplink=b --links-overlay=c --links-ignore=d "
+			   "--reject-limit=5 --count-packets --api-silence=5 --state-dir=/s "
+			   "--cluster-cidr=10.0.0.0/8 --pod-bridge-interface=br0 "
+			   "--pod-interface-name-prefix=veth --detect-local-mode=NodeCIDR "
+			   "--cgroup=/c --max-services=9");
+	assert_int_equal(lines_said(fixture), 1);
+	then_said(fixture,
+		  "without effect in this combination: "
+		  "--state-dir (needs an API server or --service-cidr), "
+		  "--api-silence (needs an API server), --xdp (needs --hooks tc), "
+		  "--clsact (needs --hooks tc), --links-pod (needs --hooks tc), "
+		  "--links-uplink (needs --hooks tc), --links-overlay (needs --hooks tc), "
+		  "--links-ignore (needs --hooks tc), --max-flows (needs --hooks tc), "
+		  "--timeout (needs --hooks tc), --reject-limit (needs --hooks tc), "
+		  "--source-ports (needs --hooks tc), --forwarding (needs --hooks tc), "
+		  "--count-packets (needs --hooks tc), "
+		  "--cluster-cidr (needs --detect-local-mode ClusterCIDR), "
+		  "--pod-bridge-interface (needs --detect-local-mode BridgeInterface), "
+		  "--pod-interface-name-prefix (needs --detect-local-mode InterfaceNamePrefix)\n");
+
+	when_read(fixture, "--cgroup=/c --nodeport-bind-protection --hooks=tc");
+	assert_int_equal(lines_said(fixture), 1);
+	then_said(fixture, "combination: --cgroup (needs --hooks socket), "
+			   "--nodeport-bind-protection (needs --hooks socket)\n");
+}
+
+static void flags_with_what_they_need_are_not_named(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_read(fixture, "--max-flows=9 --xdp=native --cgroup=/c --nodeport-bind-protection "
+			   "--api-silence=5 --state-dir=/s --cluster-cidr=10.0.0.0/8");
+	assert_int_equal(lines_said(fixture), 0);
+	when_read(fixture, "--manifests=/m --state-dir=/s --service-cidr=10.96.0.0/16 --hooks=tc "
+			   "--nodeport-bind-protection=false");
+	assert_int_equal(lines_said(fixture), 0);
+	when_read(fixture, "--detect-local-mode=BridgeInterface --pod-bridge-interface=br0");
+	assert_int_equal(lines_said(fixture), 0);
+}
+
+static void an_abbreviation_is_refused_with_the_whole_name(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(when_tried(fixture, "--max-servic 100"), 2);
+	then_said(fixture, "--max-servic is not an option, did you mean --max-services?");
+	assert_int_equal(when_tried(fixture, "--cluster_c=10.0.0.0/8"), 2);
+	then_said(fixture, "--cluster-c is not an option, did you mean --cluster-cidr?");
+	assert_int_equal(when_tried(fixture, "--verb=3"), 2);
+	then_said(fixture, "did you mean --verbosity?");
+	/* The name of one flag begins that of another. */
+	when_read(fixture, "--config= --cleanup=false --v=3");
 }
 
 static void masquerade_all_is_not_done_and_that_is_said(void **state)
@@ -852,6 +914,9 @@ int main(void)
 		test(servers_listen_where_flags_say),
 		test(what_means_nothing_is_taken_and_named_in_one_warning),
 		test(what_means_something_is_not_named),
+		test(flags_without_what_they_need_are_named_in_one_warning),
+		test(flags_with_what_they_need_are_not_named),
+		test(an_abbreviation_is_refused_with_the_whole_name),
 		test(masquerade_all_is_not_done_and_that_is_said),
 		test(node_ports_are_where_an_explicit_mode_had_them),
 		test(localhost_node_ports_are_switched_off_where_kube_proxy_had_them),

@@ -31,6 +31,15 @@ enum flag_kind {
 	FLAG_PARSE,  /* by a function */
 };
 
+/* What a flag has no effect without. */
+enum flag_need {
+	NEEDS_NOTHING,
+	NEEDS_TC,
+	NEEDS_SOCKET,
+	NEEDS_API_SERVER,
+	NEEDS_ADDRESSES, /* to store: API servers', or ClusterIPs that we choose */
+};
+
 struct flag {
 	const char *name;     /* NULL: `help` is the heading of a group */
 	const char *argument; /* NULL: it has none */
@@ -38,6 +47,7 @@ struct flag {
 	size_t offset; /* of its value in struct agent_options */
 	void (*parse)(struct argp_state *state, struct agent_options *options, const char *text);
 	enum flag_kind kind;
+	enum flag_need needs;
 	uint32_t min, max;
 	enum help_group group; /* of a heading; flags belong to the heading above them */
 };
@@ -222,15 +232,15 @@ static const struct flag flags[] = {
 	{"master", "URL", "kube-proxy's name for --server", PARSE(master_add)},
 	{"state-dir", "DIR",
 	 "Store the API servers' addresses, or the ClusterIPs from --service-cidr, here for the next boot (default: "
-	 STATE_DIR_DEFAULT ")", TEXT(state_dir)},
+	 STATE_DIR_DEFAULT ")", TEXT(state_dir), .needs = NEEDS_ADDRESSES},
 	{"api-silence", "SECONDS", "Start a new watch when the API server has sent nothing for this long (default: 180)",
-	 NUMBER(api_silence_s, 1, 86400)},
+	 NUMBER(api_silence_s, 1, 86400), .needs = NEEDS_API_SERVER},
 	{"node-name", "NAME", "This node's name in Node objects and endpoints (default: the host's name)",
 	 PARSE(node_name_parse)},
 
 	HEADING(HELP_DATAPATH, "Where the datapath is:"),
 	{"cgroup", "PATH", "The cgroup v2 whose processes the socket hooks serve (default: the root cgroup)",
-	 TEXT(cgroup)},
+	 TEXT(cgroup), .needs = NEEDS_SOCKET},
 	{"pin-dir", "DIR",
 	 "Pin maps and links here; bpffs is mounted if necessary (default: " PIN_DIR_DEFAULT ")", TEXT(pin_dir)},
 	{"hooks", "LIST", "Attach these hooks: socket, tc (default: socket,tc)", PARSE(hooks_parse)},
@@ -239,14 +249,14 @@ static const struct flag flags[] = {
 	 NUMBER(hook_check_s, 1, 86400)},
 	{"xdp", "MODE",
 	 "Forward packets at XDP on uplinks: auto (native, on physical links only), native (on every link whose "
-	 "driver supports it), generic, off (default: auto)", PARSE(xdp_parse)},
-	{"clsact", NULL, "Use clsact filters even if the kernel has tcx", BOOL(force_clsact)},
+	 "driver supports it), generic, off (default: auto)", PARSE(xdp_parse), .needs = NEEDS_TC},
+	{"clsact", NULL, "Use clsact filters even if the kernel has tcx", BOOL(force_clsact), .needs = NEEDS_TC},
 
 	HEADING(HELP_LINKS, "Roles of links by their names, which override the rules (see `fairlead links`):"),
-	{"links-pod", "GLOB,...", "Links with pods behind them", TEXT(links.pod)},
-	{"links-uplink", "GLOB,...", "Links with the network behind them", TEXT(links.uplink)},
-	{"links-overlay", "GLOB,...", "Tunnels to other nodes", TEXT(links.overlay)},
-	{"links-ignore", "GLOB,...", "Links to leave alone", TEXT(links.ignore)},
+	{"links-pod", "GLOB,...", "Links with pods behind them", TEXT(links.pod), .needs = NEEDS_TC},
+	{"links-uplink", "GLOB,...", "Links with the network behind them", TEXT(links.uplink), .needs = NEEDS_TC},
+	{"links-overlay", "GLOB,...", "Tunnels to other nodes", TEXT(links.overlay), .needs = NEEDS_TC},
+	{"links-ignore", "GLOB,...", "Links to leave alone", TEXT(links.ignore), .needs = NEEDS_TC},
 
 	HEADING(HELP_SIZES, "Sizes of maps (default: twice what the source holds at the start):"),
 	{"max-services", "N", "Service ports", NUMBER(services_max, 2, 1U << 20)},
@@ -257,30 +267,32 @@ static const struct flag flags[] = {
 	 NUMBER(source_ranges_max, 1, 1U << 24)},
 	{"max-slots", "N", "Entries in the service ports' lists of backends", NUMBER(slots_max, 2, 1U << 26)},
 	{"max-backends", "N", "Backends", NUMBER(backends_max, 2, 1U << 24)},
-	{"max-flows", "N", "Established flows through TC (default: 65536, and more as needed)", NUMBER(flows_max, 1, 1U << 24)},
+	{"max-flows", "N", "Established flows through TC (default: 65536, and more as needed)",
+	 NUMBER(flows_max, 1, 1U << 24), .needs = NEEDS_TC},
 	{"max-affinity", "N", "Clients of Services with session affinity (likewise)", NUMBER(affinity_max, 1, 1U << 24)},
 
 	HEADING(HELP_TRAFFIC, "How traffic is treated:"),
 	{"timeout", "NAME=SECONDS",
 	 "How long an idle flow lives: tcp-new (60), tcp-established (86400), tcp-closing (3600), tcp-closed "
-	 "(120), udp-new (30), udp (120)", PARSE(timeout_parse)},
+	 "(120), udp-new (30), udp (120)", PARSE(timeout_parse), .needs = NEEDS_TC},
 	{"reject-limit", "N", "Refusals (RST, ICMP) that each CPU may send per second (default: 1000)",
-	 NUMBER(config.rejects_per_second, 0, 1000000)},
+	 NUMBER(config.rejects_per_second, 0, 1000000), .needs = NEEDS_TC},
 	{"source-ports", "MIN-MAX",
 	 "Source ports for flows whose own port is taken (default: those from 1024 to the lower end of the node's "
-	 "net.ipv4.ip_local_port_range, and 61000-65535)", PARSE(source_ports_parse)},
+	 "net.ipv4.ip_local_port_range, and 61000-65535)", PARSE(source_ports_parse), .needs = NEEDS_TC},
 	{"forwarding", "snat|dsr|hybrid",
 	 "How packets of far clients reach a backend on another node: with an address of this node as their source "
 	 "(snat); with the client's own address, encapsulated, and answered by that node directly (dsr); or TCP as "
 	 "with dsr and everything else as with snat (hybrid). All nodes need the same value (default: snat)",
-	 PARSE(forwarding_parse)},
+	 PARSE(forwarding_parse), .needs = NEEDS_TC},
 	{"count-packets", NULL, "Count packets and bytes of each service port, not only connections",
-	 PARSE(count_packets_set)},
+	 PARSE(count_packets_set), .needs = NEEDS_TC},
 	{"service-cidr", "CIDR,...",
 	 "The ranges of ClusterIPs; ServiceCIDR objects add to them. Packets to an address in them that no Service "
 	 "has are dropped. With --manifests, Services without a clusterIP get one from them", PARSE(service_cidr_parse)},
 	{"nodeport-bind-protection", "true|false",
-	 "Keep processes of the node from binding the NodePort of a Service (default: true)", BOOL(bind_protection)},
+	 "Keep processes of the node from binding the NodePort of a Service (default: true)",
+	 BOOL(bind_protection), .needs = NEEDS_SOCKET},
 
 	HEADING(HELP_RUNNING, "How it runs:"),
 	{"config", "FILE",
@@ -305,6 +317,8 @@ static const struct flag flags[] = {
 
 #define FLAG_COUNT (sizeof(flags) / sizeof(flags[0]))
 
+_Static_assert(FLAG_COUNT <= 64, "each has its bit in flags_given");
+
 static const char doc[] =
 	"Programs the kernel with the Services of a source, and follows their changes."
 	"\v"
@@ -318,13 +332,18 @@ static const char doc[] =
 	"  fairlead agent --manifests ./objects --node-name node-1 --hooks tc -v 3\n"
 	"Without a source, the agent uses the API server of its Pod's service account.\n"
 	"\n"
+	"A warning names the options that have no effect with the others, and what they need. Names of options cannot be "
+	"abbreviated.\n"
+	"\n"
 	"Exit status: 0 when stopped by a signal, 1 on failure, 2 for misuse.";
 
-static void flag_parse(const struct flag *flag, char *text, struct argp_state *state)
+static void flag_parse(size_t index, char *text, struct argp_state *state)
 {
 	struct agent_options *options = state->input;
+	const struct flag *flag = &flags[index];
 	void *member = (char *)options + flag->offset;
 
+	options->flags_given |= 1ULL << index;
 	switch (flag->kind) {
 	case FLAG_TEXT:
 		*(const char **)member = text;
@@ -337,6 +356,9 @@ static void flag_parse(const struct flag *flag, char *text, struct argp_state *s
 		break;
 	case FLAG_BOOL:
 		*(bool *)member = bool_parse(state, flag->name, text);
+		/* False asks for nothing. */
+		if (!*(bool *)member)
+			options->flags_given &= ~(1ULL << index);
 		break;
 	case FLAG_PARSE:
 		flag->parse(state, options, text);
@@ -466,7 +488,7 @@ static error_t argument_parse(int key, char *arg, struct argp_state *state)
 	else if (key == 'h')
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 	else if (key >= KEY_FLAGS && key < KEY_FLAGS + (int)FLAG_COUNT)
-		flag_parse(&flags[key - KEY_FLAGS], arg, state);
+		flag_parse((size_t)(key - KEY_FLAGS), arg, state);
 	else if (key >= KEY_SETTINGS && key < KEY_SETTINGS + (int)settings_count())
 		setting_parse((size_t)(key - KEY_SETTINGS), arg, state);
 	else
@@ -554,6 +576,72 @@ static void names_normalize(int argc, char **argv)
 	}
 }
 
+/*
+ * Refuses `--max-serv`, which getopt would take for --max-services: kube-proxy takes no
+ * abbreviations, and the next release may have another flag that begins so.
+ */
+static void abbreviations_refuse(int argc, char **argv, const struct argp_option *options)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		const char *meant = NULL, *word = argv[i] + 2;
+		size_t len;
+
+		if (strncmp(argv[i], "--", 2) != 0)
+			continue;
+		len = strcspn(word, "=");
+		for (const struct argp_option *option = options;
+		     option->name || option->doc || option->key; option++) {
+			if (!option->name || strncmp(option->name, word, len) != 0)
+				continue;
+			meant = option->name;
+			if (!meant[len])
+				break;
+		}
+		if (!meant || !meant[len])
+			continue;
+		(void)fprintf(stderr, "%s: --%.*s is not an option, did you mean --%s?\n",
+			      program_invocation_name, (int)len, word, meant);
+		exit(EXIT_USAGE);
+	}
+}
+
+static bool need_is_met(const struct agent_options *options, enum flag_need need)
+{
+	switch (need) {
+	case NEEDS_TC:
+		return options->with_tc;
+	case NEEDS_SOCKET:
+		return options->with_socket;
+	case NEEDS_API_SERVER:
+		return !options->manifests;
+	case NEEDS_ADDRESSES:
+		return !options->manifests || options->traffic.service_cidr_count;
+	case NEEDS_NOTHING:
+		break;
+	}
+	return true;
+}
+
+void flags_name_idle(const struct agent_options *options, struct name_list *idle)
+{
+	static const char *const needs[] = {
+		[NEEDS_NOTHING] = "",
+		[NEEDS_TC] = "--hooks tc",
+		[NEEDS_SOCKET] = "--hooks socket",
+		[NEEDS_API_SERVER] = "an API server",
+		[NEEDS_ADDRESSES] = "an API server or --service-cidr",
+	};
+	char name[96];
+
+	for (size_t i = 0; i < FLAG_COUNT; i++) {
+		if (!(options->flags_given >> i & 1) || need_is_met(options, flags[i].needs))
+			continue;
+		(void)snprintf(name, sizeof(name), "%s (needs %s)", flags[i].name,
+			       needs[flags[i].needs]);
+		name_list_add(idle, "--", name);
+	}
+}
+
 void flags_parse(int argc, char **argv, struct agent_options *options)
 {
 	struct argp_option argp_options[OPTIONS_MAX] = {};
@@ -561,6 +649,7 @@ void flags_parse(int argc, char **argv, struct agent_options *options)
 
 	options_fill(argp_options);
 	names_normalize(argc, argv);
+	abbreviations_refuse(argc, argv, argp_options);
 	argp_err_exit_status = EXIT_USAGE;
 	(void)argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, options);
 }

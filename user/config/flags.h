@@ -3,6 +3,7 @@
 
 /* The command line of `fairlead agent`: fairlead's own flags and kube-proxy's. */
 
+#include "base/text.h"
 #include "config/options.h"
 
 /*
@@ -12,3 +13,9 @@
  * with the flag's name and exits with status 2; exits with 0 after --help and --version.
  */
 void flags_parse(int argc, char **argv, struct agent_options *options);
+
+/*
+ * Adds the flags that were given and have no effect with the others, each with what it needs:
+ * `--max-flows (needs --hooks tc)`.
+ */
+void flags_name_idle(const struct agent_options *options, struct name_list *idle);

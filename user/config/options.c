@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,10 +16,11 @@
 #include "config/kube_proxy_config.h"
 #include "fairlead/limits.h"
 
-/* The names for two warnings. */
+/* The names for three warnings. */
 struct notices {
 	struct name_list ignored; /* flags, because of --config */
 	struct name_list unused;  /* flags and fields without effect here */
+	struct name_list idle;    /* those without effect because of others */
 };
 
 bool kernel_has_ipv6(void)
@@ -216,6 +218,35 @@ static int file_apply(struct agent_options *options, struct notices *notices)
 	return file_check(options);
 }
 
+/* What decides which clients are pods in another mode than the one that was chosen. */
+static void local_settings_name_idle(const struct agent_options *options, struct name_list *idle)
+{
+	static const struct {
+		size_t id;
+		enum local_mode mode;
+		const char *mode_name;
+	} needs[] = {
+		{SETTING_CLUSTER_CIDR, LOCAL_CLUSTER_CIDR, "ClusterCIDR"},
+		{SETTING_BRIDGE_INTERFACE, LOCAL_BRIDGE_INTERFACE, "BridgeInterface"},
+		{SETTING_INTERFACE_NAME_PREFIX, LOCAL_INTERFACE_NAME_PREFIX, "InterfaceNamePrefix"},
+	};
+	const bool is_file = options->config_file;
+	char name[128];
+
+	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+		const struct setting *setting = &settings[needs[i].id];
+
+		if (options->traffic.local_mode == needs[i].mode ||
+		    !*setting_text(&options->values, needs[i].id))
+			continue;
+		(void)snprintf(name, sizeof(name), "%s (needs %s %s)",
+			       is_file ? setting->field : setting->flag,
+			       is_file ? "detectLocalMode" : "--detect-local-mode",
+			       needs[i].mode_name);
+		name_list_add(idle, is_file ? "" : "--", name);
+	}
+}
+
 int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 {
 	const struct setting_values *flags = &ret_options->values;
@@ -241,6 +272,10 @@ int agent_options_read(int argc, char **argv, struct agent_options *ret_options)
 	if (notices.ignored.count)
 		log_warning("ignored, because --config %s takes precedence: %s",
 			    ret_options->config_file, notices.ignored.text);
+	flags_name_idle(ret_options, &notices.idle);
+	local_settings_name_idle(ret_options, &notices.idle);
+	if (notices.idle.count)
+		log_warning("without effect in this combination: %s", notices.idle.text);
 	if (wants_masquerade_all(&ret_options->values))
 		log_warning("--masquerade-all (masqueradeAll) is not done: only packets that need "
 			    "source NAT get it, and backends see the addresses of other clients");

@@ -55,15 +55,17 @@ struct agent_options {
 	const char *write_config_to;    /* NULL: nowhere. These three are one-shot tasks. */
 	bool cleanup;
 	bool init_only;
+	uint64_t flags_given;         /* by their index in the table of flags.c */
 	struct setting_values values; /* kube-proxy's; pointers above refer to its texts */
 };
 
 /*
  * Reads the command line and the file of --config, and configures the log accordingly. Exits with
  * status 2 on misuse of the command line and with 0 after --help. Logs errors in the file, one
- * warning with the flags that --config makes ignored, and one with the settings that have no
- * meaning here. Returns 0 or a negative errno. `ret_options` must not move afterwards, and the
- * caller frees it with agent_options_free in any case; it borrows `argv`.
+ * warning with the flags that --config makes ignored, one with those that have no effect with the
+ * others, and one with the settings that have no meaning here. Returns 0 or a negative errno.
+ * `ret_options` must not move afterwards, and the caller frees it with agent_options_free in any
+ * case; it borrows `argv`.
  */
 int agent_options_read(int argc, char **argv, struct agent_options *ret_options);
 
