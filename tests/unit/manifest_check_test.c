@@ -204,6 +204,21 @@ static void what_an_api_server_would_add_or_refuse_is_asked_for(void **state)
 		{"unknown-value",
 		 SERVICE ", ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4,\nipv6]}}",
 		 "3: Service default/web: each of spec.ipFamilies must be IPv4 or IPv6\n"},
+		{"unknown-value",
+		 SERVICE ", ports: [{port: 1, protocol: UDP},\n{port: 2, protocol: tcp}]}}",
+		 "3: Service default/web: spec.ports[1].protocol tcp is not served, did you mean "
+		 "TCP?\n"},
+		{"unknown-value",
+		 "apiVersion: v1\nkind: Endpoints\nsubsets:\n- {}\n- ports: [{port: 1, protocol: "
+		 "QUICK}]\n",
+		 "5: Endpoints: subsets[1].ports[0].protocol QUICK is not served: it must be TCP, "
+		 "UDP or SCTP\n"},
+		{"unknown-value no-service-name",
+		 "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nports: [{port: 1, "
+		 "protocol: Udp}]\n",
+		 "3: EndpointSlice: ports[0].protocol Udp is not served, did you mean UDP?\n"
+		 "1: EndpointSlice: it has no label kubernetes.io/service-name, so no Service uses "
+		 "it: add the label with the Service's name\n"},
 		{"no-service-name",
 		 "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: web\n",
 		 "3: EndpointSlice default/web: it has no label kubernetes.io/service-name, so no "

@@ -965,7 +965,7 @@ static void test_address_on_a_link(void **state)
 
 static void test_unknown_protocol_alone(void **state)
 {
-	struct service_port port = {.name = "new", .proto = 0, .port = 80};
+	struct service_port port = {.name = "new", .unknown_proto = "QUIC", .port = 80};
 	struct object service = given_service();
 	struct plan plan;
 
@@ -976,6 +976,7 @@ static void test_unknown_protocol_alone(void **state)
 	plan = when_planned(&here, &service, NULL, 0);
 
 	assert_int_equal(plan.ports[0].unprogrammed, UNPROGRAMMED_PROTOCOL);
+	assert_string_equal(plan.ports[0].detail, "QUIC");
 	assert_int_equal(plan.left_alone_count, 1);
 	assert_true(address_equal(&plan.left_alone[0], &service.service.cluster_ips[0]));
 	plan_fini(&plan);

@@ -138,6 +138,8 @@ static void port_decode(struct decoder *decoder, const cJSON *item, struct servi
 		decoder_fail(decoder, "port", "is missing");
 	ret_port->name = field_name(decoder, item, "name", NAME_SIZE - 1, "");
 	ret_port->proto = field_proto(decoder, item);
+	if (!ret_port->proto)
+		ret_port->unknown_proto = field_string(decoder, item, "protocol", NULL);
 	ret_port->port = (__u16)field_number(decoder, item, "port", 1, PORT_MAX, 0);
 	ret_port->node_port = (__u16)field_number(decoder, item, "nodePort", 0, PORT_MAX, 0);
 	target_port_decode(decoder, item, &ret_port->target_port);

@@ -348,6 +348,49 @@ static void families_check(const struct check *check, const cJSON *spec)
 	}
 }
 
+/*
+ * What Kubernetes does not have is no port of ours: a cluster of a later release may have it, but
+ * in a file it is a mistake. `path` is the array's, and may have the number of one around it.
+ */
+static void protocols_check(const struct check *check, const cJSON *ports, const char *path)
+{
+	static const char known[] = "TCP UDP SCTP";
+	char nearest[NAME_PRINT + 1];
+	const cJSON *port;
+	size_t index = 0;
+
+	cJSON_ArrayForEach(port, ports)
+	{
+		const cJSON *field = field_get(port, "protocol");
+		const char *value = cJSON_GetStringValue(field);
+		bool is_known = !value || !*value || name_is_known(known, value);
+
+		if (!is_known && name_nearest(known, value, nearest))
+			check_warn(check, WARNING_UNKNOWN_VALUE, item_line(field),
+				   "%s[%zu].protocol %.*s is not served, did you mean %s?", path,
+				   index, NAME_PRINT, value, nearest);
+		else if (!is_known)
+			check_warn(check, WARNING_UNKNOWN_VALUE, item_line(field),
+				   "%s[%zu].protocol %.*s is not served: it must be TCP, UDP or "
+				   "SCTP",
+				   path, index, NAME_PRINT, value);
+		index++;
+	}
+}
+
+static void endpoints_check(const struct check *check)
+{
+	const cJSON *subset;
+	char path[PATH_SIZE];
+	size_t index = 0;
+
+	cJSON_ArrayForEach(subset, field_get(check->item, "subsets"))
+	{
+		(void)snprintf(path, sizeof(path), "subsets[%zu].ports", index++);
+		protocols_check(check, field_get(subset, "ports"), path);
+	}
+}
+
 static void service_check(const struct check *check, unsigned int line)
 {
 	const cJSON *spec = field_get(check->item, "spec");
@@ -357,6 +400,7 @@ static void service_check(const struct check *check, unsigned int line)
 	if (!spec || text_is_in(field_get(spec, "type"), "ExternalName"))
 		return;
 	families_check(check, spec);
+	protocols_check(check, field_get(spec, "ports"), "spec.ports");
 	if (!service_has_cluster_ip(spec))
 		check_warn(check, WARNING_NO_CLUSTER_IP, line_of(spec, line),
 			   "it has no clusterIP: " NO_CLUSTER_IP_REMEDY);
@@ -378,6 +422,7 @@ static void slice_check(const struct check *check, unsigned int line)
 	const cJSON *metadata = field_get(check->item, "metadata");
 	const cJSON *labels = field_get(metadata, "labels");
 
+	protocols_check(check, field_get(check->item, "ports"), "ports");
 	if (!text_is_in(field_get(labels, LABEL_SERVICE_NAME), NULL))
 		check_warn(check, WARNING_NO_SERVICE_NAME, line_of(labels, line_of(metadata, line)),
 			   "it has no label " LABEL_SERVICE_NAME
@@ -442,6 +487,8 @@ void manifest_check(const cJSON *item, const struct decode_defaults *defaults, u
 		service_check(&check, line);
 	else if (known->kind == OBJECT_ENDPOINT_SLICE)
 		slice_check(&check, line);
+	else if (known->kind == OBJECT_ENDPOINTS)
+		endpoints_check(&check);
 }
 
 void manifest_check_list(const cJSON *head, const struct manifest_warnings *warnings)

@@ -135,6 +135,7 @@ static bool service_ports_equal(const struct service_object *a, const struct ser
 		if (x->proto != y->proto || x->port != y->port || x->node_port != y->node_port ||
 		    x->target_port.number != y->target_port.number ||
 		    !text_equal(x->target_port.name, y->target_port.name) ||
+		    !text_equal(x->unknown_proto, y->unknown_proto) ||
 		    !text_equal(x->name, y->name))
 			return false;
 	}

@@ -44,9 +44,10 @@ struct target_port {
 };
 
 struct service_port {
-	char *name; /* "" where the object has none */
-	__u8 proto; /* 0: a protocol we do not know */
-	__u16 port; /* host order, like all ports in objects */
+	char *name;          /* "" where the object has none */
+	char *unknown_proto; /* as the object has it, if proto is 0; else NULL */
+	__u8 proto;          /* 0: a protocol we do not know */
+	__u16 port;          /* host order, like all ports in objects */
 	__u16 node_port;
 	struct target_port target_port; /* number 0 and no name: the same as port */
 };

@@ -156,6 +156,8 @@ static void service_pack(struct packer *packer, const struct service_object *ser
 	labels_pack(packer, &service->selector, FIELD(copy, 0, selector.items));
 	for (size_t i = 0; i < service->port_count; i++) {
 		string_pack(packer, service->ports[i].name, FIELD(ports, i, name));
+		string_pack(packer, service->ports[i].unknown_proto,
+			    FIELD(ports, i, unknown_proto));
 		string_pack(packer, service->ports[i].target_port.name,
 			    FIELD(ports, i, target_port.name));
 	}

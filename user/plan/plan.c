@@ -192,6 +192,8 @@ static int port_plan(struct plan_input *input, const struct service_port *servic
 	port_name(input->service, service_port, address_family(cluster_ip), port);
 	if (!service_port->proto) {
 		port->unprogrammed = UNPROGRAMMED_PROTOCOL;
+		if (service_port->unknown_proto)
+			detail_set(port, service_port->unknown_proto);
 		return 0;
 	}
 	bound = port_frontends_bound(context, spec, service_port) +
