@@ -34,8 +34,9 @@ class CompatAgent(Agent):
         self.source = source
 
     def command(self):
+        state = [] if "--manifests" in self.source else ["--state-dir", self.directory / "state"]
         return [self.program, "agent", *self.source, "--hooks", "socket", "--cgroup", self.lab.cgroup("node1"),
-                "--pin-dir", self.pin_dir, "--state-dir", self.directory / "state", *self.options]
+                "--pin-dir", self.pin_dir, *state, *self.options]
 
     def end_status(self):
         """The exit status of an agent that ends by itself."""

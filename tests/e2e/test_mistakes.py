@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from lab import DEADLINE, Agent, wait_for
-from manifests import Folder, next_vip, service, slice_
+from manifests import Folder, next_vip, node, service, service_port, slice_
 
 _names = itertools.count()
 
@@ -140,6 +140,44 @@ def test_a_thousand_mistakes_at_the_start_take_a_few_lines(make):
     told = [line for line in agent.log if "unknown field" in line]
     assert len(told) == 11, agent.text()
     assert "(and 989 more like it in " in told[-1]
+
+
+def test_what_an_api_server_would_refuse_is_reported_with_both_names(make):
+    agent = make()
+    vip = next_vip(4)
+    agent.folder.write("a", service("a", vip))
+    agent.folder.write("b", service("b", vip))
+    for name in ("c", "d"):
+        agent.folder.write(name, service(name, next_vip(4), [service_port(80, nodePort=30980)], type="NodePort"))
+    agent.start()
+    for name, other in (("a", "b"), ("b", "a")):
+        assert (f"{name}.yaml:1: Service default/{name}: its clusterIP {vip} is also that of Service default/{other}: "
+                "write a different one" in agent.text())
+    for name, other in (("c", "d"), ("d", "c")):
+        assert (f"{name}.yaml:1: Service default/{name}: spec.ports[0].nodePort 30980 is also that of Service "
+                f"default/{other}: write a different one" in agent.text())
+
+
+def test_a_slice_and_nodes_that_are_nobodys_are_reported(make):
+    agent = make()
+    agent.folder.write("web", service("web", next_vip(4)))
+    agent.folder.write("slices", slice_("web", ["10.244.9.1"]), slice_("wbe", ["10.244.9.1"], name="typo"),
+                       slice_("web", ["10.244.9.1"], namespace="shop", name="elsewhere"))
+    agent.folder.write("nodes", node("node2"))
+    agent.start()
+    for place, named in (("default/typo", "default/wbe"), ("shop/elsewhere", "shop/web")):
+        assert any("slices.yaml:" in line and f"EndpointSlice {place}: no file has the Service {named} that its "
+                   "label kubernetes.io/service-name names: correct the label or the namespace" in line
+                   for line in agent.log), agent.text()
+    assert f"{agent.folder.path}: none of the Nodes is this node, node1: add it" in agent.text()
+
+
+def test_a_protocol_that_kubernetes_does_not_have_is_shown_and_reported(make):
+    agent = make()
+    agent.folder.write("web", service("web", next_vip(4), [{"port": 80, "protocol": "tcp"}]))
+    agent.start()
+    assert "Service default/web: spec.ports[0].protocol tcp is not served, did you mean TCP?" in agent.text()
+    assert "its protocol tcp is not served" in agent.fairlead("services").stdout
 
 
 # Refusing.

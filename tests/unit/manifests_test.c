@@ -18,6 +18,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "growth.h"
 #include "source/source.h"
 
@@ -82,6 +83,7 @@ static int when_tried(struct fixture *fixture, const char *dir)
 	const struct manifests_options options = {
 		.dir = dir,
 		.is_strict = fixture->is_strict,
+		.node_name = "node1",
 		.service_cidrs = &fixture->range,
 		.service_cidr_count = fixture->range.prefix != 0,
 		.state_dir = fixture->range.prefix ? fixture->root : NULL,
@@ -193,11 +195,13 @@ static const char *service_text(const char *name, unsigned int port)
 	static char texts[4][256];
 	static unsigned int next;
 	char *text = texts[next++ % 4];
+	uint64_t hash =
+		text_hash(name, strlen(name)); /* two Services with one address are one mistake */
 
 	(void)snprintf(text, sizeof(texts[0]),
 		       "apiVersion: v1\nkind: Service\nmetadata: {name: %s}\n"
-		       "spec: {clusterIP: 10.96.0.1, ports: [{port: %u}]}\n---\n",
-		       name, port);
+		       "spec: {clusterIP: 10.97.%u.%u, ports: [{port: %u}]}\n---\n",
+		       name, (unsigned int)(hash % 250), (unsigned int)(hash / 250 % 250), port);
 	return text;
 }
 
@@ -701,7 +705,8 @@ static void a_port_that_no_slice_has_is_warned_about_when_all_files_are_read(voi
 			     SLICE("d", "web", "{name: dsn, port: 5, protocol: UDP}"));
 	when_written(fixture, "c.yaml", SLICE("c", "elsewhere", "{name: dns, port: 53}"));
 	then_settled(fixture);
-	assert_string_equal(fixture->warned, "port-unmatched port-unmatched port-unmatched");
+	assert_string_equal(fixture->warned,
+			    "port-unmatched no-service port-unmatched port-unmatched");
 }
 
 static void ports_write(FILE *file, const char *prefix, unsigned int count)
@@ -770,6 +775,81 @@ static void with_strict_a_port_that_no_slice_has_is_an_error_at_the_start(void *
 	assert_int_equal(when_tried(fixture, fixture->dir), -EINVAL);
 	when_written(fixture, "c.yaml", SLICE("c", "web", "{name: dns, port: 53, protocol: UDP}"));
 	when_opened(fixture);
+}
+
+static void a_slice_whose_service_no_file_has_is_a_mistake(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->is_strict = true;
+	when_written(fixture, "a.yaml", two_ports);
+	when_written(fixture, "b.yaml", SLICE("b", "wbe", "{name: http, port: 8080}"));
+	assert_int_equal(when_tried(fixture, fixture->dir), -EINVAL);
+	assert_string_equal(fixture->warned, "no-service");
+	assert_int_equal(remove(path_of(fixture, "b.yaml")), 0);
+	when_opened(fixture);
+	/* What a Service that goes leaves behind is none. */
+	when_written(fixture, "b.yaml",
+		     SLICE("b", "web",
+			   "{name: http, port: 8080}, {name: dns, port: 53, "
+			   "protocol: UDP}"));
+	then_settled(fixture);
+	assert_int_equal(remove(path_of(fixture, "a.yaml")), 0);
+	then_settled(fixture);
+	assert_string_equal(fixture->warned, "no-service");
+	assert_int_equal(fixture->rejected, 0);
+}
+
+#define NODE_PORT_SERVICE(name, ip, port)                                              \
+	"apiVersion: v1\nkind: Service\nmetadata: {name: " name "}\n"                  \
+	"spec: {type: NodePort, clusterIP: " ip ", ports: [{port: 80, nodePort: " port \
+	"}]}\n---\n"
+
+static void services_with_one_address_or_node_port_are_both_named(void **state)
+{
+	struct fixture *fixture = *state;
+
+	when_written(fixture, "a.yaml", NODE_PORT_SERVICE("a", "10.96.0.1", "30080"));
+	when_written(fixture, "b.yaml", NODE_PORT_SERVICE("b", "10.96.0.1", "30081"));
+	when_written(fixture, "c.yaml", NODE_PORT_SERVICE("c", "10.96.0.3", "30081"));
+	when_written(fixture, "d.yaml", NODE_PORT_SERVICE("d", "10.96.0.4", "30084"));
+	when_opened(fixture);
+	assert_string_equal(fixture->warned, "cluster-ip-taken cluster-ip-taken node-port-taken "
+					     "node-port-taken");
+}
+
+static void with_strict_a_service_waits_for_the_node_port_of_another(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->is_strict = true;
+	when_written(fixture, "a.yaml", NODE_PORT_SERVICE("a", "10.96.0.1", "30080"));
+	when_opened(fixture);
+	when_written(fixture, "b.yaml", NODE_PORT_SERVICE("b", "10.96.0.2", "30080"));
+	then_settled(fixture);
+	assert_null(model_service(fixture->model, "default", "b"));
+	assert_string_equal(fixture->warned, "node-port-taken");
+	assert_int_equal(fixture->rejected, 1);
+	when_written(fixture, "a.yaml", NODE_PORT_SERVICE("a", "10.96.0.1", "30081"));
+	then_port(fixture, "b", 80);
+	assert_string_equal(fixture->warned, "node-port-taken");
+}
+
+static void nodes_without_this_one_are_a_mistake(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->is_strict = true;
+	when_written(fixture, "a.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: nodeX}\n");
+	assert_int_equal(when_tried(fixture, fixture->dir), -EINVAL);
+	assert_string_equal(fixture->warned, "no-node");
+	when_written(fixture, "b.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: node1}\n");
+	when_opened(fixture);
+	/* Once, not at each change. */
+	assert_int_equal(remove(path_of(fixture, "b.yaml")), 0);
+	then_settled(fixture);
+	then_settled(fixture);
+	assert_string_equal(fixture->warned, "no-node no-node");
 }
 
 /* The Service "web" on a port of that name, and a slice with a port of that name. */
@@ -975,6 +1055,10 @@ int main(void)
 		manifests_test(a_replaced_folder_keeps_its_state_until_it_is_back),
 		manifests_test(what_may_be_a_mistake_is_counted_and_used_all_the_same),
 		manifests_test(with_strict_a_mistake_at_the_start_is_an_error),
+		manifests_test(a_slice_whose_service_no_file_has_is_a_mistake),
+		manifests_test(services_with_one_address_or_node_port_are_both_named),
+		manifests_test(with_strict_a_service_waits_for_the_node_port_of_another),
+		manifests_test(nodes_without_this_one_are_a_mistake),
 		manifests_test(with_strict_a_file_with_a_mistake_keeps_what_it_gave),
 		manifests_test(services_without_a_cluster_ip_get_one_that_others_do_not_have),
 		manifests_test(a_service_for_which_there_is_no_address_is_warned_about),

@@ -473,6 +473,7 @@ static int agent_source_open(struct agent *agent)
 	const struct manifests_options manifests = {
 		.dir = agent->options.manifests,
 		.is_strict = agent->options.strict,
+		.node_name = agent->options.node_name,
 		.service_cidrs = agent->options.traffic.service_cidrs,
 		.service_cidr_count = agent->options.traffic.service_cidr_count,
 		.state_dir = agent->options.state_dir,

@@ -102,9 +102,12 @@ const char *manifest_warning_word(enum manifest_warning warning)
 		[WARNING_UNKNOWN_FIELD] = "unknown-field",
 		[WARNING_UNKNOWN_VALUE] = "unknown-value",
 		[WARNING_NO_SERVICE_NAME] = "no-service-name",
+		[WARNING_NO_SERVICE] = "no-service",
 		[WARNING_NO_CLUSTER_IP] = "no-cluster-ip",
 		[WARNING_CLUSTER_IP_TAKEN] = "cluster-ip-taken",
 		[WARNING_NO_NODE_PORT] = "no-node-port",
+		[WARNING_NODE_PORT_TAKEN] = "node-port-taken",
+		[WARNING_NO_NODE] = "no-node",
 		[WARNING_PORT_UNMATCHED] = "port-unmatched",
 	};
 

@@ -20,9 +20,12 @@ enum manifest_warning {
 	WARNING_UNKNOWN_FIELD,
 	WARNING_UNKNOWN_VALUE,
 	WARNING_NO_SERVICE_NAME, /* a slice without LABEL_SERVICE_NAME */
+	WARNING_NO_SERVICE,      /* a slice of a Service that no file has */
 	WARNING_NO_CLUSTER_IP,
-	WARNING_CLUSTER_IP_TAKEN, /* it was chosen for another Service before */
+	WARNING_CLUSTER_IP_TAKEN, /* another Service has it */
 	WARNING_NO_NODE_PORT,
+	WARNING_NODE_PORT_TAKEN,
+	WARNING_NO_NODE,        /* none of the Nodes is this one */
 	WARNING_PORT_UNMATCHED, /* a port of a Service that is in none of its slices */
 	WARNING_COUNT
 };

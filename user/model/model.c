@@ -97,8 +97,7 @@ static int model_store(struct model *model, struct object *object, bool is_chang
 
 	if (known && object_equal(known, object)) {
 		known->origin = object->origin;
-		if (kind == OBJECT_SERVICE)
-			known->service.line = object->service.line;
+		known->line = object->line;
 		object_free(object);
 		return 0;
 	}

@@ -80,7 +80,6 @@ struct service_object {
 	__u32 source_range_count;
 	__u32 port_count;
 	__u32 affinity_timeout_s;     /* 0: sessionAffinity None */
-	__u32 line;                   /* in its manifest; not part of its content */
 	__u16 health_check_node_port; /* host order; 0: none */
 	__u8 cluster_ip_count;
 	__u8 type;             /* enum service_type */
@@ -174,6 +173,7 @@ struct pod_object {
 struct object {
 	enum object_kind kind;
 	__u32 origin; /* where it came from, as the source numbers it; not part of its content */
+	__u32 line;   /* in its manifest; not part of its content */
 	/*
 	 * Slices: when the change that they report happened (annotation
 	 * endpoints.kubernetes.io/last-change-trigger-time), in ms since 1970; 0: not known. Not

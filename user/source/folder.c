@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "decode/items.h"
 #include "decode/manifest_check.h"
+#include "source/claims.h"
 
 #define MANIFEST_SIZE_MAX (512UL << 20)
 
@@ -35,7 +36,7 @@ struct manifest {
 
 enum service_state {
 	SERVICE_CHANGED,  /* or its EndpointSlices or Endpoints have */
-	SERVICE_WAITING,  /* there is no address for it until another Service leaves one */
+	SERVICE_WAITING,  /* for an address or a NodePort that another Service leaves */
 	SERVICE_REFUSED,  /* because of --strict, until it changes */
 	SERVICE_IN_ORDER, /* no longer of interest */
 };
@@ -44,7 +45,11 @@ enum service_state {
 struct service_touch {
 	enum service_state state;
 	bool has_arrival; /* not only removals */
-	bool has_slice;
+	bool is_waiting;  /* what it is found to be, before that is its state */
+	bool has_mistake; /* likewise */
+	char *slice;      /* one that has arrived; NULL: none has */
+	const char *name; /* in `key` */
+	char *namespace_; /* behind it */
 	UT_hash_handle hh;
 	char key[]; /* namespace/name */
 };
@@ -61,17 +66,21 @@ static void service_touch(struct folder *folder, const struct object *object, bo
 {
 	bool is_slice = object->kind == OBJECT_ENDPOINT_SLICE;
 	const char *name = is_slice ? object->slice.service_name : object->name;
-	size_t size = strlen(object->namespace_) + strlen(name) + 2;
+	size_t namespace_size = strlen(object->namespace_) + 1;
+	size_t size = namespace_size + strlen(name) + 1;
 	struct service_touch *touch, *known;
 	bool no_memory = false;
 
-	touch = calloc(1, sizeof(*touch) + size);
+	touch = calloc(1, sizeof(*touch) + size + namespace_size);
 	if (!touch) {
 		(void)log_err(-ENOMEM, "cannot look at Service %s/%s until it changes, continuing",
 			      object->namespace_, name);
 		return;
 	}
 	(void)snprintf(touch->key, size, "%s/%s", object->namespace_, name);
+	touch->name = touch->key + namespace_size;
+	touch->namespace_ = touch->key + size;
+	memcpy(touch->namespace_, object->namespace_, namespace_size);
 	HASH_FIND_STR(folder->touched, touch->key, known);
 	if (!known)
 		HASH_ADD_STR(folder->touched, key, touch);
@@ -82,7 +91,8 @@ static void service_touch(struct folder *folder, const struct object *object, bo
 	touch = known ? known : touch;
 	touch->state = SERVICE_CHANGED;
 	touch->has_arrival |= is_arrival;
-	touch->has_slice |= is_arrival && is_slice;
+	if (is_arrival && is_slice && !touch->slice)
+		touch->slice = strdup(object->name); /* NULL: a warning less */
 }
 
 /* True for a Service, and for what belongs to one: these are used together. */
@@ -126,7 +136,8 @@ int folder_init(struct folder *folder, const struct manifests_options *options, 
 				  .model = model,
 				  .cluster_ips = cluster_ips,
 				  .events = events,
-				  .is_strict = options->is_strict};
+				  .is_strict = options->is_strict,
+				  .node_name = options->node_name};
 	ledger_init(&folder->ledger, written, folder_on_change, folder);
 	return written ? 0 : -ENOMEM;
 }
@@ -134,6 +145,7 @@ int folder_init(struct folder *folder, const struct manifests_options *options, 
 static void touch_delete(struct folder *folder, struct service_touch *touch)
 {
 	HASH_DEL(folder->touched, touch);
+	free(touch->slice);
 	free(touch);
 }
 
@@ -279,10 +291,9 @@ static int folder_on_item(const cJSON *item, const struct decode_defaults *defau
 	err = object_decode(item, defaults, &problems, &object);
 	if (err || !object)
 		return err;
-	if (object->kind == OBJECT_SERVICE) {
-		object->service.line = line;
+	object->line = line;
+	if (object->kind == OBJECT_SERVICE)
 		cluster_ips_fill(reading->folder->cluster_ips, object);
-	}
 	return staging_add(&reading->staging, object, line);
 }
 
@@ -481,15 +492,15 @@ int folder_scan(struct folder *folder)
 	return 0;
 }
 
-/* Warns about a Service of the model, with the file and line that it is from. */
-static void service_warn(struct folder *folder, const struct object *service,
-			 enum manifest_warning warning, const char *format, ...)
+/* Warns about an object of the model, with the file and line that it is from. */
+static void object_warn(struct folder *folder, const struct object *object,
+			enum manifest_warning warning, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-static void service_warn(struct folder *folder, const struct object *service,
-			 enum manifest_warning warning, const char *format, ...)
+static void object_warn(struct folder *folder, const struct object *object,
+			enum manifest_warning warning, const char *format, ...)
 {
-	const char *file = ledger_file(&folder->ledger, service);
+	const char *file = ledger_file(&folder->ledger, object);
 	char text[1024];
 	va_list args;
 
@@ -498,8 +509,8 @@ static void service_warn(struct folder *folder, const struct object *service,
 	va_end(args);
 	text_make_plain(text);
 	folder->mistakes++;
-	log_warning("%s/%s:%u: Service %s/%s: %s", folder->dir, file, service->service.line,
-		    service->namespace_, service->name, text);
+	log_warning("%s/%s:%u: %s %s/%s: %s", folder->dir, file, object->line,
+		    object_kind_name(object->kind), object->namespace_, object->name, text);
 	if (folder->events->warned)
 		folder->events->warned(manifest_warning_word(warning), folder->events->context);
 }
@@ -508,32 +519,82 @@ static void service_warn(struct folder *folder, const struct object *service,
  * Gives a Service its ClusterIPs. True: it needs one that another Service has. That is warned about
  * once, not each time that an address has become free.
  */
-static bool service_complete(struct folder *folder, const char *namespace_, const char *name,
-			     bool has_waited)
+static bool service_complete(struct folder *folder, const struct service_touch *touch)
 {
+	bool has_waited = touch->state == SERVICE_WAITING;
 	struct model *model = folder->ledger.model;
 	const struct object *service;
 	const char *why, *owner;
-	int err = cluster_ips_choose(folder->cluster_ips, model, namespace_, name, &why);
+	int err = cluster_ips_choose(folder->cluster_ips, model, touch->namespace_, touch->name,
+				     &why);
 
-	service = model_service(model, namespace_, name);
+	service = model_service(model, touch->namespace_, touch->name);
 	owner = cluster_ips_owner(folder->cluster_ips, model, service);
 	if (has_waited && (err == -EADDRNOTAVAIL || owner))
 		return true;
 	if (err == -EADDRNOTAVAIL)
-		service_warn(folder, service, WARNING_NO_CLUSTER_IP,
-			     "--service-cidr %s for it: write a clusterIP, or give the agent "
-			     "another range",
-			     why);
+		object_warn(folder, service, WARNING_NO_CLUSTER_IP,
+			    "--service-cidr %s for it: write a clusterIP, or give the agent "
+			    "another range",
+			    why);
 	else if (err)
-		(void)log_err(err, "cannot choose a ClusterIP for Service %s/%s, continuing",
-			      namespace_, name);
+		(void)log_err(err, "cannot choose a ClusterIP for Service %s, continuing",
+			      touch->key);
 	if (owner)
-		service_warn(folder, service, WARNING_CLUSTER_IP_TAKEN,
-			     "its clusterIP is already the one chosen for Service %s; write a "
-			     "different one",
-			     owner);
+		object_warn(folder, service, WARNING_CLUSTER_IP_TAKEN,
+			    "its clusterIP is already the one chosen for Service %s; write a "
+			    "different one",
+			    owner);
 	return err == -EADDRNOTAVAIL || (owner && folder->is_strict);
+}
+
+/* One with a ClusterIP that was chosen for the other: service_complete warns about that. */
+static bool has_chosen_address(const struct folder *folder, const struct object *service)
+{
+	return cluster_ips_owner(folder->cluster_ips, folder->ledger.model, service);
+}
+
+/*
+ * True: a Service has a ClusterIP or a NodePort that another one has as well. Each of the two is
+ * warned about, but not again when it has waited for the other.
+ */
+static bool service_check_claims(struct folder *folder, const struct claims *claims,
+				 const struct object *service, bool has_waited)
+{
+	const struct service_object *spec = &service->service;
+	char text[ADDRESS_TEXT_SIZE];
+	const struct object *other;
+	struct claimed claimed;
+	bool is_taken = false;
+
+	for (size_t i = 0; i < spec->cluster_ip_count; i++) {
+		claimed = (struct claimed){.addr = spec->cluster_ips[i]};
+		other = claims_other(claims, &claimed, service);
+		if (!other || has_chosen_address(folder, service) ||
+		    has_chosen_address(folder, other))
+			continue;
+		is_taken = true;
+		if (!has_waited)
+			object_warn(folder, service, WARNING_CLUSTER_IP_TAKEN,
+				    "its clusterIP %s is also that of Service %s/%s: write a "
+				    "different one",
+				    address_format(&claimed.addr, text), other->namespace_,
+				    other->name);
+	}
+	for (size_t i = 0; i < spec->port_count; i++) {
+		if (!node_port_claimed(spec, i, &claimed))
+			continue;
+		other = claims_other(claims, &claimed, service);
+		if (!other)
+			continue;
+		is_taken = true;
+		if (!has_waited)
+			object_warn(folder, service, WARNING_NODE_PORT_TAKEN,
+				    "spec.ports[%zu].nodePort %u is also that of Service %s/%s: "
+				    "write a different one",
+				    i, claimed.node_port, other->namespace_, other->name);
+	}
+	return is_taken;
 }
 
 static bool slice_port_is(const void *item, const void *key)
@@ -605,54 +666,77 @@ static void service_match_ports(struct folder *folder, const struct object *serv
 		for (int j = 0; !are_named && j < kept; j++)
 			slice_ports_name(&ports, slices[j], &names);
 		are_named = true;
-		service_warn(
-			folder, service, WARNING_PORT_UNMATCHED,
-			"spec.ports[%zu] gets no traffic: none of the Service's EndpointSlices "
-			"has a port \"%s\" (%s), they have %s; make the names match",
-			i, port->name, proto_name(port->proto), names.count ? names.text : "none");
+		object_warn(folder, service, WARNING_PORT_UNMATCHED,
+			    "spec.ports[%zu] gets no traffic: none of the Service's EndpointSlices "
+			    "has a port \"%s\" (%s), they have %s; make the names match",
+			    i, port->name, proto_name(port->proto),
+			    names.count ? names.text : "none");
 	}
 }
 
-/* Looks for what is wrong with a Service; whether it waits for an address. Warns. */
-static bool service_check(struct folder *folder, const struct service_touch *touch,
-			  const char *namespace_, const char *name)
+/* A slice that has arrived and that no Service uses. */
+static void slice_check(struct folder *folder, const struct service_touch *touch)
 {
-	const struct object *service = model_service(folder->ledger.model, namespace_, name);
-	bool has_waited = touch->state == SERVICE_WAITING;
-	bool is_waiting;
+	const struct object *slice = model_get(folder->ledger.model, OBJECT_ENDPOINT_SLICE,
+					       touch->namespace_, touch->slice);
 
-	if (!service && touch->has_slice)
-		log_info("there are EndpointSlices of Service %s, but no manifest has it",
-			 touch->key);
-	if (!service || !object_is_served_service(service) || !touch->has_arrival)
-		return false;
-	is_waiting = service_complete(folder, namespace_, name, has_waited);
-	/* With --strict this decides whether it is used, so it is asked again. */
-	if (!has_waited || (folder->is_strict && !is_waiting))
-		service_match_ports(folder, model_service(folder->ledger.model, namespace_, name));
-	return is_waiting;
+	if (slice && slice->slice.service_name && !strcmp(slice->slice.service_name, touch->name))
+		object_warn(folder, slice, WARNING_NO_SERVICE,
+			    "no file has the Service %s that its label " LABEL_SERVICE_NAME
+			    " names: correct the label or the namespace",
+			    touch->key);
 }
 
-static void service_settle(struct folder *folder, struct service_touch *touch)
+/* The first step, because others look at the addresses of all Services. */
+static void service_choose(struct folder *folder, struct service_touch *touch)
 {
-	const char *name = strchr(touch->key, '/') + 1;
-	auto_cleanup(cleanup_free) char *namespace_ =
-		strndup(touch->key, (size_t)(name - 1 - touch->key));
+	const struct object *service =
+		model_service(folder->ledger.model, touch->namespace_, touch->name);
+	unsigned int mistakes_before = folder->mistakes;
+
+	touch->is_waiting = service && object_is_served_service(service) && touch->has_arrival &&
+			    service_complete(folder, touch);
+	touch->has_mistake = folder->mistakes != mistakes_before;
+}
+
+/* Looks for what is wrong with a Service, and warns. */
+static void service_check(struct folder *folder, struct service_touch *touch,
+			  const struct claims *claims)
+{
+	const struct object *service =
+		model_service(folder->ledger.model, touch->namespace_, touch->name);
 	bool has_waited = touch->state == SERVICE_WAITING;
 	unsigned int mistakes_before = folder->mistakes;
-	bool is_waiting = namespace_ && service_check(folder, touch, namespace_, name);
-	bool has_mistake = folder->mistakes != mistakes_before;
 
-	touch->state = is_waiting                         ? SERVICE_WAITING
-		       : folder->is_strict && has_mistake ? SERVICE_REFUSED
-							  : SERVICE_IN_ORDER;
+	/* There is nothing to refuse: a slice without a Service has no effect. */
+	if (!service && touch->slice)
+		slice_check(folder, touch);
+	if (!service || !object_is_served_service(service) || !touch->has_arrival)
+		return;
+	if (service_check_claims(folder, claims, service, has_waited) && folder->is_strict)
+		touch->is_waiting = true;
+	/* With --strict this decides whether it is used, so it is asked again. */
+	if (!has_waited || (folder->is_strict && !touch->is_waiting))
+		service_match_ports(folder, service);
+	touch->has_mistake |= folder->mistakes != mistakes_before;
+}
+
+static void service_settle(struct folder *folder, struct service_touch *touch,
+			   const struct claims *claims)
+{
+	bool has_waited = touch->state == SERVICE_WAITING;
+
+	service_check(folder, touch, claims);
+	touch->state = touch->is_waiting                         ? SERVICE_WAITING
+		       : folder->is_strict && touch->has_mistake ? SERVICE_REFUSED
+								 : SERVICE_IN_ORDER;
 	if (!folder->is_strict)
 		return;
 	if (touch->state == SERVICE_IN_ORDER) {
-		if (!namespace_ ||
-		    model_copy_service(folder->model, folder->ledger.model, namespace_, name))
+		if (model_copy_service(folder->model, folder->ledger.model, touch->namespace_,
+				       touch->name))
 			(void)log_err(-ENOMEM, "cannot use Service %s as it is now", touch->key);
-	} else if (!has_waited || has_mistake) {
+	} else if (!has_waited || touch->has_mistake) {
 		log_warning("%s: Service %s is refused because of --strict; what it and its "
 			    "EndpointSlices were before stays in use",
 			    folder->dir, touch->key);
@@ -660,25 +744,58 @@ static void service_settle(struct folder *folder, struct service_touch *touch)
 	}
 }
 
+/* Without its Node, this node has no zone, no address of its own and no range of pods. */
+static void nodes_check(struct folder *folder)
+{
+	size_t count = model_count(folder->ledger.model, OBJECT_NODE);
+	bool was_missing = folder->is_node_missing;
+
+	if (!folder->node_name)
+		return;
+	folder->is_node_missing = count && !model_node(folder->ledger.model, folder->node_name);
+	if (!folder->is_node_missing || was_missing)
+		return;
+	folder->mistakes++;
+	log_warning("%s: none of the Nodes is this node, %s: add it, or correct --node-name or "
+		    "the Node's name",
+		    folder->dir, folder->node_name);
+	if (folder->events->warned)
+		folder->events->warned(manifest_warning_word(WARNING_NO_NODE),
+				       folder->events->context);
+}
+
 static int touch_compare(const struct service_touch *a, const struct service_touch *b)
 {
 	return strcmp(a->key, b->key);
 }
 
+static bool touch_is_due(const struct folder *folder, const struct service_touch *touch)
+{
+	return touch->state != SERVICE_REFUSED &&
+	       (touch->state != SERVICE_WAITING || folder->ledger.freed);
+}
+
 void folder_settle(struct folder *folder)
 {
+	auto_cleanup(claims_fini) struct claims claims = {};
 	struct service_touch *touch, *next;
 
 	/* In an order that does not depend on which files they are in. */
 	HASH_SORT(folder->touched, touch_compare);
+	for (touch = folder->touched; touch; touch = touch->hh.next) {
+		if (touch_is_due(folder, touch))
+			service_choose(folder, touch);
+	}
+	if (folder->touched && claims_collect(&claims, folder->ledger.model))
+		(void)log_err(-ENOMEM, "cannot compare all Services' addresses, continuing");
 	HASH_ITER (hh, folder->touched, touch, next) {
-		if (touch->state == SERVICE_REFUSED ||
-		    (touch->state == SERVICE_WAITING && !folder->ledger.freed))
+		if (!touch_is_due(folder, touch))
 			continue;
-		service_settle(folder, touch);
+		service_settle(folder, touch, &claims);
 		if (touch->state == SERVICE_IN_ORDER)
 			touch_delete(folder, touch);
 	}
+	nodes_check(folder);
 	folder->ledger.freed = false;
 	cluster_ips_keep(folder->cluster_ips);
 }

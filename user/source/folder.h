@@ -27,6 +27,8 @@ struct folder {
 	struct cluster_ips *cluster_ips;
 	struct service_touch *touched; /* Services to look at when all files are read */
 	bool is_strict;                /* see struct manifests_options */
+	const char *node_name;         /* likewise */
+	bool is_node_missing;          /* that was warned about */
 	unsigned int mistakes;         /* warnings, and what could not be used */
 	unsigned int rejects;          /* files and objects that could not be used */
 };

@@ -77,11 +77,24 @@ static bool addresses_equal(const struct ip_addr *a, size_t a_count, const struc
 	return a_count == b_count && (!a_count || !memcmp(a, b, a_count * sizeof(*a)));
 }
 
-/* True if another Service may have an address that this one had. */
+static bool node_ports_equal(const struct service_object *a, const struct service_object *b)
+{
+	if (a->type != b->type || a->port_count != b->port_count)
+		return false;
+	for (size_t i = 0; i < a->port_count; i++) {
+		if (a->ports[i].node_port != b->ports[i].node_port ||
+		    a->ports[i].proto != b->ports[i].proto)
+			return false;
+	}
+	return true;
+}
+
+/* True if another Service may have an address or a NodePort that this one had. */
 static bool service_frees_addresses(const struct service_object *before,
 				    const struct service_object *after)
 {
-	return !addresses_equal(before->cluster_ips, before->cluster_ip_count, after->cluster_ips,
+	return !node_ports_equal(before, after) ||
+	       !addresses_equal(before->cluster_ips, before->cluster_ip_count, after->cluster_ips,
 				after->cluster_ip_count) ||
 	       !addresses_equal(before->external_ips, before->external_ip_count,
 				after->external_ips, after->external_ip_count) ||
@@ -341,7 +354,7 @@ static bool object_is_known(const struct staging *staging, const char *key,
 	if (!known || known->origin != staging->provider->id)
 		known = shadow_get(staging->ledger, key, staging->provider);
 	return known && object_equal(known, object) &&
-	       (known->kind != OBJECT_SERVICE || known->service.line == object->service.line);
+	       (known->kind != OBJECT_SERVICE || known->line == object->line);
 }
 
 static struct staged *staged_get_or_add(struct staging *staging, const char *key, unsigned int line)

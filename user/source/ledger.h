@@ -36,7 +36,7 @@ struct ledger {
 	struct shadow *shadows;
 	__u32 last_id;
 	bool changed; /* the model may have changed; the owner resets it */
-	bool freed;   /* a Service has gone or has other addresses; the owner resets it */
+	bool freed;   /* a Service has gone, or has others; the owner resets it */
 	ledger_change_fn changing;
 	void *context;
 };

@@ -60,6 +60,8 @@ struct manifests_options {
 	 * of what several files have.
 	 */
 	bool is_strict;
+	/* This node's, to warn if there are Nodes and none of them is it; NULL: no. Borrowed. */
+	const char *node_name;
 	/*
 	 * Services without a ClusterIP get one from these; `state_dir` keeps which, NULL: no. All
 	 * borrowed, for as long as the source is open.
