@@ -225,6 +225,45 @@ int when_applied(struct fixture *fixture, struct port_plan *port)
 			       &plan);
 }
 
+struct many_ports given_ports(const char *name, __u8 proto, unsigned int count)
+{
+	struct many_ports many = {
+		.plan = {.ports = calloc(count, sizeof(*many.plan.ports)), .port_count = count},
+		.frontends = calloc(count, sizeof(*many.frontends)),
+		.backend = {.addr = ip("10.0.0.1"), .port = htons(80), .in_cluster = true},
+	};
+	struct port_plan one;
+
+	assert_true(many.plan.ports && many.frontends);
+	port_begin(&one, name, "10.96.0.1", proto);
+	for (unsigned int i = 0; i < count; i++) {
+		struct planned_port *port = &many.plan.ports[i];
+
+		*port = one.port;
+		(void)snprintf(port->name.port_name, NAME_SIZE, "p%u", i);
+		many.frontends[i] = one.frontend;
+		many.frontends[i].frontend.port = htons((uint16_t)(i + 1));
+		port->frontends = &many.frontends[i];
+	}
+	return many;
+}
+
+void ports_free(const struct many_ports *many)
+{
+	free(many->plan.ports);
+	free(many->frontends);
+}
+
+int when_ports(struct fixture *fixture, struct many_ports *many)
+{
+	for (size_t i = 0; i < many->plan.port_count; i++) {
+		many->plan.ports[i].backends = &many->backend;
+		many->plan.ports[i].backend_count = 1;
+	}
+	return publisher_apply(fixture->publisher, "shop", many->plan.ports->name.name,
+			       &many->plan);
+}
+
 int when_service(struct fixture *fixture, const char *name, const char *vip, const char *endpoints)
 {
 	struct port_plan plan;

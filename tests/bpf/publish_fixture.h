@@ -80,6 +80,17 @@ void port_add_text(struct port_plan *plan, const char *text);
 void port_make_local(struct port_plan *plan);
 int when_applied(struct fixture *fixture, struct port_plan *port);
 
+/* A Service of many ports, from 1 on, at 10.96.0.1; all have the same backend. */
+struct many_ports {
+	struct plan plan;
+	struct planned_frontend *frontends;
+	struct planned_backend backend;
+};
+
+struct many_ports given_ports(const char *name, __u8 proto, unsigned int count);
+void ports_free(const struct many_ports *many);
+int when_ports(struct fixture *fixture, struct many_ports *many);
+
 /* The usual case: TCP at `vip`. */
 int when_service(struct fixture *fixture, const char *name, const char *vip, const char *endpoints);
 void when_gone(struct fixture *fixture, const char *name);

@@ -191,6 +191,36 @@ static void test_list_beyond_the_limit(void **state)
 	free(backends);
 }
 
+/* Kubernetes has no other limit than the numbers of ports. */
+static void test_all_ports_of_an_address(void **state)
+{
+	enum { PORTS = 65535 };
+	const __u8 protos[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP};
+	const char *const names[] = {"tcp", "udp", "sctp"};
+	const struct sizes sizes = {4 * PORTS, 8 * PORTS, 8, 4 * PORTS, 8};
+	struct fixture *fixture = given_maps(&sizes);
+	struct many_ports many;
+
+	(void)state;
+	when_started(fixture);
+	for (int i = 0; i < 3; i++) {
+		many = given_ports(names[i], protos[i], PORTS);
+		assert_int_equal(when_ports(fixture, &many), 0);
+		ports_free(&many);
+	}
+	assert_int_equal(numbers_of(fixture).frontends, 3 * PORTS);
+	when_restarted(fixture);
+	assert_int_equal(numbers_of(fixture).frontends, 3 * PORTS);
+	for (int i = 0; i < 3; i++) {
+		then_address(fixture, "10.96.0.1", ADDRESS_CLUSTER_IP);
+		when_gone(fixture, names[i]);
+	}
+	then_address(fixture, "10.96.0.1", ADDRESS_RETIRED);
+	when_settled(fixture);
+	then_address(fixture, "10.96.0.1", 0);
+	fixture_free(fixture);
+}
+
 #define ROUNDS  100
 #define CLAIMED 20
 
@@ -402,6 +432,8 @@ int main(void)
 		     test_change_that_does_not_fit),
 		TEST("a plan that does not fit leaves the service port as it was",
 		     test_plan_that_does_not_fit),
+		{"all ports of an address, of all protocols, fit", test_all_ports_of_an_address,
+		 NULL, NULL, NULL},
 		TEST("filled and emptied a hundred times, as much fits as the first time",
 		     test_filled_and_emptied),
 		TEST("where the last step of a change fails, nothing is given back twice",

@@ -13,42 +13,6 @@
 #include "base/log.h"
 #include "growth.h"
 
-/* A plan of many ports, each with the same backend. */
-struct many_ports {
-	struct plan plan;
-	struct planned_frontend *frontends;
-	struct planned_backend backend;
-};
-
-static struct many_ports given_ports(const char *name, unsigned int count)
-{
-	struct many_ports many = {
-		.plan = {.ports = calloc(count, sizeof(*many.plan.ports)), .port_count = count},
-		.frontends = calloc(count, sizeof(*many.frontends)),
-		.backend = {.addr = ip("10.0.0.1"), .port = htons(80), .in_cluster = true},
-	};
-
-	assert_true(many.plan.ports && many.frontends);
-	for (unsigned int i = 0; i < count; i++) {
-		struct planned_port *port = &many.plan.ports[i];
-		struct port_plan one;
-
-		port_begin(&one, name, "10.96.0.1", IPPROTO_TCP);
-		many.frontends[i] = one.frontend;
-		many.frontends[i].frontend.port = htons((uint16_t)(i + 1));
-		*port = one.port;
-		(void)snprintf(port->name.port_name, NAME_SIZE, "p%u", i);
-		port->frontends = &many.frontends[i];
-	}
-	return many;
-}
-
-static void many_free(const struct many_ports *many)
-{
-	free(many->plan.ports);
-	free(many->frontends);
-}
-
 static struct fixture *given_room(unsigned int ports, unsigned int services)
 {
 	const struct sizes sizes = {services, 8 * ports, 2 * ports, 2 * ports, 4 * ports};
@@ -58,39 +22,29 @@ static struct fixture *given_room(unsigned int ports, unsigned int services)
 	return fixture;
 }
 
-static int when_many(struct fixture *fixture, struct many_ports *many)
-{
-	for (size_t i = 0; i < many->plan.port_count; i++) {
-		many->plan.ports[i].backends = &many->backend;
-		many->plan.ports[i].backend_count = 1;
-	}
-	return publisher_apply(fixture->publisher, "shop", many->plan.ports->name.name,
-			       &many->plan);
-}
-
 /* The Service comes, changes, is adopted by the next run, loses every second port, and goes. */
 static uint64_t life_ns(unsigned int count, const void *context)
 {
 	struct fixture *fixture = given_room(count, 2 * count);
-	struct many_ports many = given_ports("web", count);
+	struct many_ports many = given_ports("web", IPPROTO_TCP, count);
 	uint64_t took_ns = growth_cpu_ns();
 
 	(void)context;
-	assert_int_equal(when_many(fixture, &many), 0);
+	assert_int_equal(when_ports(fixture, &many), 0);
 	many.backend.addr = ip("10.0.0.2");
-	assert_int_equal(when_many(fixture, &many), 0);
+	assert_int_equal(when_ports(fixture, &many), 0);
 	when_restarted(fixture);
-	assert_int_equal(when_many(fixture, &many), 0);
+	assert_int_equal(when_ports(fixture, &many), 0);
 	publisher_remove_unclaimed(fixture->publisher);
 	for (unsigned int i = 0; i < count / 2; i++)
 		many.plan.ports[i] = many.plan.ports[2 * i];
 	many.plan.port_count = count / 2;
-	assert_int_equal(when_many(fixture, &many), 0);
+	assert_int_equal(when_ports(fixture, &many), 0);
 	assert_int_equal(numbers_of(fixture).service_ports, count / 2);
 	when_gone(fixture, "web");
 	took_ns = growth_cpu_ns() - took_ns;
 	assert_int_equal(numbers_of(fixture).service_ports, 0);
-	many_free(&many);
+	ports_free(&many);
 	fixture_free(fixture);
 	return took_ns;
 }
@@ -105,11 +59,11 @@ static void test_life(void **state)
 static uint64_t policies_ns(unsigned int count, const void *context)
 {
 	struct fixture *fixture = given_room(count, 2 * count);
-	struct many_ports many = given_ports("web", count);
+	struct many_ports many = given_ports("web", IPPROTO_TCP, count);
 	uint64_t took_ns;
 
 	(void)context;
-	assert_int_equal(when_many(fixture, &many), 0);
+	assert_int_equal(when_ports(fixture, &many), 0);
 	for (unsigned int i = 0; i < count; i++) {
 		struct planned_port *port = &many.plan.ports[i];
 
@@ -118,13 +72,13 @@ static uint64_t policies_ns(unsigned int count, const void *context)
 		port->flags = SERVICE_INTERNAL_LOCAL;
 	}
 	many.backend.in_local = true;
-	assert_int_equal(when_many(fixture, &many), 0);
+	assert_int_equal(when_ports(fixture, &many), 0);
 	took_ns = growth_cpu_ns();
 	when_settled(fixture);
 	took_ns = growth_cpu_ns() - took_ns;
 	assert_int_equal(service_of(fixture, "10.96.0.1")->cluster_slots.count, 0);
 	assert_int_equal(service_of(fixture, "10.96.0.1")->local_slots.count, 1);
-	many_free(&many);
+	ports_free(&many);
 	fixture_free(fixture);
 	return took_ns;
 }
@@ -139,15 +93,15 @@ static void test_policies(void **state)
 static uint64_t reasons_ns(unsigned int count, const void *context)
 {
 	struct fixture *fixture = given_room(count, 2);
-	struct many_ports many = given_ports("web", count);
+	struct many_ports many = given_ports("web", IPPROTO_TCP, count);
 	uint64_t took_ns = growth_cpu_ns();
 
 	(void)context;
-	assert_int_equal(when_many(fixture, &many), -ENOSPC);
-	assert_int_equal(when_many(fixture, &many), -ENOSPC);
+	assert_int_equal(when_ports(fixture, &many), -ENOSPC);
+	assert_int_equal(when_ports(fixture, &many), -ENOSPC);
 	took_ns = growth_cpu_ns() - took_ns;
 	assert_int_equal(numbers_of(fixture).unfitting, count - 1);
-	many_free(&many);
+	ports_free(&many);
 	fixture_free(fixture);
 	return took_ns;
 }
@@ -169,14 +123,15 @@ static void taken_count(const struct service_name *name, const char *detail, voi
 static uint64_t taken_ns(unsigned int count, const void *context)
 {
 	struct fixture *fixture = given_room(2 * count, 4 * count);
-	struct many_ports web = given_ports("web", count), other = given_ports("zoo", count);
+	struct many_ports web = given_ports("web", IPPROTO_TCP, count),
+			  other = given_ports("zoo", IPPROTO_TCP, count);
 	unsigned int taken = 0;
 	uint64_t took_ns;
 
 	(void)context;
-	assert_int_equal(when_many(fixture, &web), 0);
+	assert_int_equal(when_ports(fixture, &web), 0);
 	took_ns = growth_cpu_ns();
-	assert_int_equal(when_many(fixture, &other), 0);
+	assert_int_equal(when_ports(fixture, &other), 0);
 	publisher_drain_taken(fixture->publisher, taken_count, &taken);
 	assert_int_equal(taken, count);
 	when_gone(fixture, "web");
@@ -184,8 +139,8 @@ static uint64_t taken_ns(unsigned int count, const void *context)
 	took_ns = growth_cpu_ns() - took_ns;
 	assert_int_equal(taken, count);
 	assert_int_equal(numbers_of(fixture).service_ports, count);
-	many_free(&web);
-	many_free(&other);
+	ports_free(&web);
+	ports_free(&other);
 	fixture_free(fixture);
 	return took_ns;
 }

@@ -236,7 +236,7 @@ def doubt_of(agent):
 
 
 def node_addresses(agent):
-    return {ip_text(entry["key"]["bytes"]) for entry in agent.dump("addresses")}
+    return {ip_text(entry["key"]) for entry in agent.dump("addresses")}
 
 
 @pytest.fixture(name="second")

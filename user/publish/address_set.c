@@ -15,10 +15,6 @@
 	(ADDRESS_CLUSTER_IP | ADDRESS_RETIRED | ADDRESS_BACKEND | ADDRESS_NODE | \
 	 ADDRESS_EXTERNAL | ADDRESS_NODE_PORTS)
 
-/* The limits of a record's counts. */
-#define CLUSTER_IPS_MAX ((1U << 13) - 1)
-#define FRONTENDS_MAX   ((1U << 19) - 1)
-
 int address_set_init(struct address_set *set, const struct publisher_maps *maps,
 		     struct retirement *retirement, struct shortage *shortage)
 {
@@ -193,21 +189,11 @@ void address_set_count_frontend(struct address_set *set, uint32_t index, enum fr
 	struct address_record *record = &set->records[index];
 
 	if (kind == FRONTEND_CLUSTER_IP)
-		record->vips = (record->vips + (uint32_t)change) & CLUSTER_IPS_MAX;
+		record->vips += (uint32_t)change;
 	else if (kind == FRONTEND_NODE_PORT)
-		record->node_ports = (record->node_ports + (uint32_t)change) & FRONTENDS_MAX;
+		record->node_ports += (uint32_t)change;
 	else
-		record->externals = (record->externals + (uint32_t)change) & FRONTENDS_MAX;
-}
-
-bool address_set_can_count(const struct address_set *set, uint32_t index, enum frontend_kind kind)
-{
-	const struct address_record *record = &set->records[index];
-
-	if (kind == FRONTEND_CLUSTER_IP)
-		return record->vips < CLUSTER_IPS_MAX;
-	return (kind == FRONTEND_NODE_PORT ? record->node_ports : record->externals) <
-	       FRONTENDS_MAX;
+		record->externals += (uint32_t)change;
 }
 
 int address_set_gain_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind)
@@ -231,15 +217,11 @@ void address_set_lose_frontend(struct address_set *set, uint32_t index, enum fro
 	(void)address_set_sync(set, index);
 }
 
-bool address_set_retire_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind)
+void address_set_retire_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind)
 {
-	struct address_record *record = &set->records[index];
-	bool can_wait = record->retired < FRONTENDS_MAX;
-
 	address_set_count_frontend(set, index, kind, -1);
-	record->retired += can_wait;
+	set->records[index].retired++;
 	(void)address_set_sync(set, index);
-	return can_wait;
 }
 
 void address_set_end_retired(struct address_set *set, uint32_t index)

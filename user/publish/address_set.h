@@ -18,21 +18,23 @@
 
 /*
  * What user space knows about an entry of `addresses`, by its index. There is one for each backend,
- * so an IPv4 address takes only 4 bytes.
+ * so an IPv4 address takes only 4 bytes. The counts have no limit of their own: each of 65535 ports
+ * of an address may have frontends of three protocols, and so may each of many Services that want
+ * them.
  */
 struct address_record {
 	uint32_t addr;          /* an IPv4 address, or an index into `ipv6` */
-	uint64_t backends : 18; /* backend ids that have it: 65536 ports of three protocols */
-	/* frontends that are external or load-balancer IPs, plus Services that leave it alone */
-	uint64_t externals : 19;
-	uint64_t node_ports : 19; /* ... that are NodePorts */
-	uint64_t flags : 6;       /* enum address_flag, as they are in the map */
-	uint64_t is_node : 1;
-	uint64_t is_ipv6 : 1;
-	uint32_t vips : 13;    /* ... that are ClusterIPs */
-	uint32_t retired : 19; /* frontends that are gone: their flows may still exist */
-} __attribute__((packed, aligned(4)));
-_Static_assert(sizeof(struct address_record) == 16, "bit fields fill their words");
+	uint32_t backends : 18; /* backend ids that have it: 65535 ports of three protocols */
+	uint32_t flags : 6;     /* enum address_flag, as they are in the map */
+	uint32_t is_node : 1;
+	uint32_t is_ipv6 : 1;
+	uint32_t vips; /* frontends that are ClusterIPs */
+	uint32_t
+		externals; /* ... external or load-balancer IPs; and Services that leave it alone */
+	uint32_t node_ports; /* ... NodePorts */
+	uint32_t retired;    /* frontends that are gone: their flows may still exist */
+};
+_Static_assert(sizeof(struct address_record) == 24, "bit fields fill one word");
 
 struct address_set {
 	int map;
@@ -82,9 +84,6 @@ bool address_set_has_flows(const struct address_set *set, uint32_t index, uint64
 void address_set_count_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind,
 				int change);
 
-/* False if the count of frontends of that kind has reached its limit. */
-bool address_set_can_count(const struct address_set *set, uint32_t index, enum frontend_kind kind);
-
 /*
  * Counts a frontend of that kind at the address, or no longer, and updates the map; nothing if the
  * address is 0, a loopback one. Gaining returns 0 or a negative errno, and then nothing is counted.
@@ -93,10 +92,10 @@ int address_set_gain_frontend(struct address_set *set, uint32_t index, enum fron
 void address_set_lose_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind);
 
 /*
- * Counts a frontend of that kind as gone, and updates the map. Returns true if the address now
- * waits for the frontend's flows: end that with address_set_end_retired.
+ * Counts a frontend of that kind as gone, and updates the map. The address waits for the frontend's
+ * flows: end that with address_set_end_retired.
  */
-bool address_set_retire_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind);
+void address_set_retire_frontend(struct address_set *set, uint32_t index, enum frontend_kind kind);
 void address_set_end_retired(struct address_set *set, uint32_t index);
 
 /*

@@ -83,11 +83,7 @@ static int frontend_prepare(struct frontend_set *set, const struct planned_front
 	if (!has_address(&planned->frontend))
 		return 0;
 	*ret_address = address_set_get_or_add(set->addresses, &planned->frontend.vip);
-	if (!*ret_address)
-		return -ENOSPC;
-	if (!address_set_can_count(set->addresses, *ret_address, planned->kind))
-		return shortage_record(set->shortage, FULL_ADDRESSES);
-	return 0;
+	return *ret_address ? 0 : -ENOSPC;
 }
 
 static uint32_t frontend_hash(const struct frontend *frontend)
@@ -426,9 +422,10 @@ static void frontend_remove(struct frontend_set *set, const struct port_record *
 		displaced_remove(set, displaced_of_port(set, &frontend->frontend, port));
 	else
 		entry_leave(set, &frontend->frontend);
-	if (frontend->address &&
-	    address_set_retire_frontend(set->addresses, frontend->address, frontend->kind))
+	if (frontend->address) {
+		address_set_retire_frontend(set->addresses, frontend->address, frontend->kind);
 		service_set_hold_id(set->services, port->id, frontend->address);
+	}
 	frontend->kind = 0;
 }
 
@@ -504,8 +501,7 @@ int frontend_set_adopt(struct frontend_set *set, struct port_record *port,
 		return -EINVAL;
 	if (has_address(frontend)) {
 		adopted.address = address_set_get_or_add(set->addresses, &frontend->vip);
-		if (!adopted.address ||
-		    !address_set_can_count(set->addresses, adopted.address, target->kind))
+		if (!adopted.address)
 			return -EINVAL;
 	}
 	/* Room is always a power of two: a count that is a power of two, or 0, has used it up. */

@@ -25,8 +25,6 @@ static int left_alone_add(struct address_set *set, const struct ip_addr *addr,
 
 	if (!index)
 		return -ENOSPC;
-	if (!address_set_can_count(set, index, FRONTEND_EXTERNAL_IP))
-		return shortage_record(set->shortage, FULL_ADDRESSES);
 	err = address_set_gain_frontend(set, index, FRONTEND_EXTERNAL_IP);
 	if (err) {
 		address_set_drop_unused(set, index);
