@@ -178,6 +178,8 @@ static void test_addresses_full(void **state)
 	assert_int_equal(when_left_alone(fixture, "theirs", VIP6, NULL), -ENOSPC);
 	then_address(fixture, VIP6, 0);
 	assert_int_equal(numbers_of(fixture).unfitting, 1);
+	/* The agent makes the maps larger when something was refused. */
+	assert_int_equal(numbers_of(fixture).refused_service_ports, 1);
 	when_gone(fixture, "web");
 	when_settled(fixture);
 	assert_int_equal(publisher_retry_unfitting(fixture->publisher, retry, fixture), 0);

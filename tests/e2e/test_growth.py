@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lab import Agent, let_pass, wait_for
+from lab import Agent, ip_text, let_pass, wait_for
 from manifests import Folder, endpoint, many_services, next_vip, service, slice_
 from outside import NODE_PORT, publish
 from programs import hold_flows, map_fill
@@ -417,6 +417,36 @@ def test_without_memory_for_the_first_maps_the_start_says_which_and_what_to_do(l
     assert limited.process.wait(30) == 1
     assert "there is no memory for the TC programs (libbpf: map 'services': failed to create" in limited.text()
     assert "free some, or raise the limit of the agent's cgroup" in limited.text()
+
+
+def test_addresses_of_services_that_another_proxy_has_find_room_at_a_start_and_later():
+    """Otherwise, they would pass for addresses that no Service has, and those are dropped (rule C44)."""
+    with World("socket,tc", *SMALL, "--service-cidr", "10.96.0.0/12,fd00:96::/108") as made:
+        agent = made.agents["node1"]
+        first = room(agent, "addresses")
+
+        def left_alone(name, count):
+            vips = [next_vip(4) for _ in range(count)]
+            made.folder.write(name, *(service(f"{name}-{number}", vip, namespace="many",
+                                              labels={"service.kubernetes.io/service-proxy-name": "other"})
+                                      for number, vip in enumerate(vips)))
+            return set(vips)
+
+        def are_known(vips):
+            return vips <= {ip_text(entry["key"]) for entry in agent.dump("addresses")}
+
+        vips = left_alone("some", first)
+        agent.wait_for_log("the programs use larger maps", 60)
+        wait_for(lambda: are_known(vips), "all addresses in the map")
+        second = room(agent, "addresses")
+        assert second > first
+        assert agent.json("status")["verdict"] != "DEGRADED"
+        agent.stop()
+        vips |= left_alone("more", second)
+        agent.start()
+        assert are_known(vips)
+        assert room(agent, "addresses") > second
+        assert not any("is full" in line for line in agent.log)
 
 
 def test_maps_whose_size_a_flag_sets_do_not_grow():

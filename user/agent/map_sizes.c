@@ -5,14 +5,19 @@
 #include "fairlead/limits.h"
 #include "plan/plan.h"
 
+/* Entries of `addresses` for the addresses of the node's links. */
+#define NODE_ADDRESSES 1024
+
 struct needs {
 	struct model *model;
 	struct plan_context context;
 	uint64_t services, frontends, source_ranges, slots, backends;
+	uint64_t left_alone; /* ClusterIPs */
 };
 
 static void needs_add(struct needs *needs, const struct plan *plan)
 {
+	needs->left_alone += plan->left_alone_count;
 	for (size_t i = 0; i < plan->port_count; i++) {
 		const struct planned_port *port = &plan->ports[i];
 
@@ -68,16 +73,21 @@ static void sizes_set(const struct agent_options *options, const struct needs *n
 		      struct datapath_sizes *ret_sizes)
 {
 	uint32_t services = size_of(options->services_max, needs->services, 2, SERVICES_DEFAULT);
+	/* Each service port has at least one frontend. */
+	uint32_t frontends = size_of(options->frontends_max, needs->frontends, 2, services);
+	uint32_t backends = size_of(options->backends_max, needs->backends, 2, BACKENDS_DEFAULT);
 
 	*ret_sizes = (struct datapath_sizes){
 		.services = services,
-		/* Each service port has at least one frontend. */
-		.frontends = size_of(options->frontends_max, needs->frontends, 2, services),
+		.frontends = frontends,
+		/* Those of frontends, also where these do not fit; of backends; of the node. */
+		.addresses = size_of(0, needs->frontends + needs->left_alone, 2, frontends) +
+			     backends + NODE_ADDRESSES,
 		.source_ranges = size_of(options->source_ranges_max, needs->source_ranges, 2,
 					 SOURCE_RANGES_DEFAULT),
 		/* A changed list and its predecessor coexist for a while. */
 		.slots = size_of(options->slots_max, needs->slots, 3, SLOTS_DEFAULT),
-		.backends = size_of(options->backends_max, needs->backends, 2, BACKENDS_DEFAULT),
+		.backends = backends,
 		.flows = options->flows_max ? options->flows_max * 2 : FLOWS_DEFAULT,
 		.new_flows = NEW_FLOWS_DEFAULT,
 		.affinity = size_of(options->affinity_max, 0, 1, AFFINITY_DEFAULT),
@@ -94,7 +104,7 @@ void map_sizes_of_options(const struct agent_options *options, struct datapath_s
 bool map_sizes_fit(const struct datapath_sizes *needed, const struct datapath_sizes *present)
 {
 	return needed->services <= present->services && needed->slots <= present->slots &&
-	       needed->frontends <= present->frontends &&
+	       needed->frontends <= present->frontends && needed->addresses <= present->addresses &&
 	       needed->source_ranges <= present->source_ranges &&
 	       needed->backends <= present->backends && needed->flows <= present->flows &&
 	       needed->affinity <= present->affinity;

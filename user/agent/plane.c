@@ -112,6 +112,7 @@ static int publisher_begin(struct plane *plane)
 	/* Pinned maps may be larger than requested. */
 	plane->sizes.services = maps.services_max;
 	plane->sizes.frontends = datapath_map_entries(plane->datapath, MAP_FRONTENDS);
+	plane->sizes.addresses = maps.addresses_max;
 	plane->sizes.source_ranges = datapath_map_entries(plane->datapath, MAP_SOURCE_RANGES);
 	plane->sizes.slots = maps.slots_max;
 	plane->sizes.backends = maps.backends_max;

@@ -53,14 +53,12 @@ struct datapath {
 static int maps_resize(const struct datapath_options *options, struct bpf_object *object)
 {
 	const struct datapath_sizes *sizes = &options->sizes;
-	/* VIPs, backends, and the node's own addresses. */
-	const uint32_t addresses = sizes->frontends + sizes->backends + 1024;
 	/* 0: as the programs' source says. */
 	const uint32_t entries[MAP_COUNT] = {
 		[MAP_FRONTENDS] = sizes->frontends,
 		[MAP_SOURCE_RANGES] = sizes->source_ranges,
-		[MAP_ADDRESSES] = addresses,
-		[MAP_ADDRESS_FLOWS] = addresses,
+		[MAP_ADDRESSES] = sizes->addresses,
+		[MAP_ADDRESS_FLOWS] = sizes->addresses,
 		[MAP_SERVICES] = sizes->services,
 		[MAP_SERVICE_NAMES] = sizes->services,
 		[MAP_SERVICE_STATS] = sizes->services,

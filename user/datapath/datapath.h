@@ -22,6 +22,7 @@ struct publisher_maps;
 struct datapath_sizes {
 	uint32_t services;
 	uint32_t frontends;
+	uint32_t addresses;
 	uint32_t source_ranges;
 	uint32_t slots;
 	uint32_t backends;

@@ -165,6 +165,7 @@ static int service_leave_alone(struct publisher *publisher, struct service_recor
 	if (err != -ENOSPC || *unfitting)
 		return err;
 	*unfitting = 1;
+	publisher->refused_service_ports++;
 	if (!service->unfitting)
 		log_warning("service %s is left alone, but its ClusterIP cannot be told from one "
 			    "that no Service has: %s",
