@@ -18,18 +18,25 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "api_server.h"
+#include "config/kube_proxy_check.h"
 #include "config/kube_proxy_config.h"
+#include "config/traffic_options.h"
 #include "decode/decode.h"
 #include "decode/items.h"
 #include "decode/json_stream.h"
 #include "decode/manifest_check.h"
 #include "http_requests.h"
+#include "kernel_messages.h"
 #include "kube/client/exec_credential.h"
 #include "kube/client/servers.h"
 #include "kube/config/config.h"
 #include "link/netlink/netlink.h"
+#include "model/cidr.h"
 #include "model/model.h"
 #include "plan/plan.h"
+#include "plan_model.h"
+#include "source/cluster_ips.h"
 
 #define PIECES_MAX 8
 
@@ -38,12 +45,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int file = -1;
 static char file_path[32];
-static char folder[128], servers_path[160];
+static char folder[128], servers_path[160], cluster_ips_path[160];
 
 static void folder_remove(void)
 {
 	(void)unlink(servers_path);
+	(void)unlink(cluster_ips_path);
 	(void)rmdir(folder);
+}
+
+static void kept_write(const char *path, const uint8_t *data, size_t size)
+{
+	FILE *kept = fopen(path, "we");
+
+	if (!kept || fwrite(data, 1, size, kept) != size || fclose(kept))
+		abort();
 }
 
 /* Puts an input where what reads a file finds it. */
@@ -111,6 +127,11 @@ static int service_plan(const char *namespace_, const char *name, void *context)
 	return 0;
 }
 
+void model_plan_changes(struct model *model)
+{
+	(void)model_drain_dirty(model, service_plan, model);
+}
+
 typedef int (*items_fn)(const char *text, size_t size, const struct items_receiver *receiver,
 			struct items_error *ret_error);
 
@@ -126,7 +147,7 @@ static void items_read(items_fn items, const uint8_t *data, size_t size)
 	text[size] = '\0';
 	if (items(text, size, &receiver, &error) == -EINVAL && !*error.text)
 		abort();
-	(void)model_drain_dirty(receiver.context, service_plan, receiver.context);
+	model_plan_changes(receiver.context);
 	model_free(receiver.context);
 	free(text);
 }
@@ -218,25 +239,114 @@ static void kubeconfig_fuzz(const uint8_t *data, size_t size)
 		kube_config_free(config);
 }
 
+/* What the check has let pass can be read. */
+static void cidrs_read(const struct setting_values *values)
+{
+	struct cidr cluster[CLUSTER_CIDRS_MAX], nodeports[NODEPORT_ADDRESSES_MAX];
+	struct cidr service[SERVICE_CIDRS_MAX];
+	bool is_primary;
+	const char *why = NULL;
+
+	if (cluster_cidrs_parse(setting_text(values, SETTING_CLUSTER_CIDR), cluster, &why) < 0 ||
+	    nodeport_addresses_parse(setting_text(values, SETTING_NODEPORT_ADDRESSES), nodeports,
+				     &is_primary, &why) < 0)
+		abort();
+	/* Another list, of a flag, with the same text. */
+	if (service_cidrs_parse(setting_text(values, SETTING_NODEPORT_ADDRESSES), service, &why) <
+		    0 &&
+	    (!why || !*why))
+		abort();
+}
+
 static void kube_proxy_config_fuzz(const uint8_t *data, size_t size)
 {
 	struct setting_values values = {};
+	struct setting_problem problem = {};
 	struct name_list meaningless = {};
 	struct config_mark mark;
 
 	file_fill(data, size);
-	(void)kube_proxy_config_read(file_path, &values, &meaningless, &mark);
+	if (!kube_proxy_config_read(file_path, &values, &meaningless, &mark) &&
+	    !settings_complete(&values)) {
+		if (!settings_check(&values, true, &problem))
+			cidrs_read(&values);
+		else if (!*problem.why || problem.id >= settings_count())
+			abort();
+	}
 	setting_values_free(&values);
+}
+
+static struct object *service_without_ip(char *name, bool is_dual)
+{
+	struct object loose = {.kind = OBJECT_SERVICE, .namespace_ = "shop", .name = name};
+	struct object *service;
+
+	loose.service.ip_family_policy = is_dual ? FAMILY_POLICY_PREFER_DUAL : FAMILY_POLICY_SINGLE;
+	service = object_new(&loose);
+	if (!service)
+		abort();
+	return service;
+}
+
+/*
+ * The file with the ClusterIPs that were chosen before, for Services that bring none: whatever it
+ * has, those that are chosen now are of the ranges, and are found again by the next start.
+ */
+static void cluster_ips_fuzz(const uint8_t *data, size_t size)
+{
+	static const struct cidr ranges[] = {
+		{{.bytes = {[10] = 0xff, [11] = 0xff, [12] = 10, [13] = 98}}, 124},
+		{{.bytes = {[0] = 0xfd, [3] = 0x98}}, 124},
+	};
+	static char *const names[] = {"web", "dns", "cart"}; /* the last one of both families */
+	struct model *model = model_new();
+	struct cluster_ips *ips, *next;
+
+	kept_write(cluster_ips_path, data, size);
+	ips = cluster_ips_new(ranges, 2, folder);
+	if (!ips || !model)
+		abort();
+	for (size_t i = 0; i < 3; i++) {
+		const char *why = NULL;
+		int err = model_put(model, service_without_ip(names[i], i == 2));
+
+		if (!err)
+			err = cluster_ips_choose(ips, model, "shop", names[i], &why);
+		if (err && (err != -EADDRNOTAVAIL || !why || !*why))
+			abort();
+	}
+	cluster_ips_keep(ips);
+	next = cluster_ips_new(ranges, 2, folder);
+	if (!next)
+		abort();
+	for (size_t i = 0; i < 3; i++) {
+		const struct service_object *chosen =
+			&model_service(model, "shop", names[i])->service;
+		struct object *service = service_without_ip(names[i], i == 2);
+
+		cluster_ips_fill(next, service);
+		if (service->service.cluster_ip_count != chosen->cluster_ip_count ||
+		    memcmp(service->service.cluster_ips, chosen->cluster_ips,
+			   sizeof(chosen->cluster_ips)))
+			abort();
+		for (size_t j = 0; j < chosen->cluster_ip_count; j++) {
+			if (!cidr_has(&ranges[0], &chosen->cluster_ips[j]) &&
+			    !cidr_has(&ranges[1], &chosen->cluster_ips[j]))
+				abort();
+		}
+		object_free(service);
+	}
+	cluster_ips_free(next);
+	cluster_ips_free(ips);
+	model_free(model);
 }
 
 static void servers_fuzz(const uint8_t *data, size_t size)
 {
 	static char *const urls[] = {"https://10.0.0.1:6443"};
-	FILE *kept = fopen(servers_path, "we");
 	struct servers servers;
 
-	if (!kept || fwrite(data, 1, size, kept) != size || fclose(kept))
-		abort();
+	kept_write(servers_path, data, size);
 	if (!servers_init(&servers, urls, 1, NULL, folder) && !servers_current(&servers)->name)
 		abort();
 	servers_fini(&servers);
@@ -321,9 +431,12 @@ static const struct target {
 	{"watch", watch_fuzz, NULL},
 	{"kubeconfig", kubeconfig_fuzz, NULL},
 	{"kube_proxy_config", kube_proxy_config_fuzz, NULL},
+	{"cluster_ips", cluster_ips_fuzz, NULL},
 	{"servers", servers_fuzz, NULL},
 	{"exec", exec_fuzz, NULL},
 	{"netlink", netlink_fuzz, NULL},
+	{"kernel_messages", kernel_messages_fuzz, NULL},
+	{"api_server", api_server_fuzz, api_server_begin},
 	{"probes", probes_fuzz, http_requests_begin},
 	{"health_checks", health_checks_fuzz, http_requests_begin},
 };
@@ -353,6 +466,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (!mkdtemp(folder))
 		return 1;
 	(void)snprintf(servers_path, sizeof(servers_path), "%s/api-servers", folder);
+	(void)snprintf(cluster_ips_path, sizeof(cluster_ips_path), "%s/cluster-ips", folder);
 	(void)atexit(folder_remove);
 	if (target->begin)
 		target->begin();
