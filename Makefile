@@ -152,7 +152,7 @@ build/fuzz/%.o: %.c Makefile | $(skeletons)
 
 # Readers of what comes from outside, with clang's fuzzer and sanitizers. An archive: only what they need is linked.
 input_sources := $(wildcard $(patsubst %,user/%/*.c,base decode model plan config http health kube/config kube/client \
-	kube/watch kube/post source link/netlink link/sockets)) $(patsubst %,user/agent/%.c,nftables forward_policy other_proxy)
+	kube/watch kube/post source link/netlink link/sockets node))
 build/tests/inputs_fuzz: $(patsubst %.c,build/inputs/%.o,$(wildcard tests/inputs/*.c)) build/inputs/readers.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
