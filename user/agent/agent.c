@@ -95,8 +95,8 @@ static void agent_on_config_changed(void *context)
 {
 	struct agent *agent = context;
 
-	(void)log_err(0, "the configuration file %s has changed: exiting, to be restarted with it",
-		      agent->options.config_file);
+	log_error("the configuration file %s has changed: exiting, to be restarted with it",
+		  agent->options.config_file);
 	agent->failed = -ESTALE;
 	uv_stop(&agent->loop);
 }
@@ -110,8 +110,8 @@ static int cgroup_choose(struct agent *agent)
 		return 0;
 	agent->cgroup = options->cgroup ? strdup(options->cgroup) : cgroup_find_root();
 	if (!agent->cgroup) {
-		(void)log_err(0, "no cgroup v2 is mounted: mount one, name it with --cgroup, or do "
-				 "without the socket hooks (--hooks tc)");
+		log_error("no cgroup v2 is mounted: mount one, name it with --cgroup, or do "
+			  "without the socket hooks (--hooks tc)");
 		return -ENOENT;
 	}
 	agent->is_cgroup_subtree = !options->cgroup && !cgroup_is_root(agent->cgroup);

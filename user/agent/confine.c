@@ -128,8 +128,8 @@ int capabilities_check(void)
 	if (held & CAPABILITY(CAP_NET_ADMIN) &&
 	    (held & CAPABILITY(CAP_SYS_ADMIN) || (held & programs) == programs))
 		return 0;
-	(void)log_err(0, "the agent may not load programs into the kernel: run it as root, or with "
-			 "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
+	log_error("the agent may not load programs into the kernel: run it as root, or with "
+		  "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN");
 	return -EPERM;
 }
 

@@ -205,12 +205,10 @@ bool hook_guard_pins_are_reachable(struct hook_guard *guard)
 			    "there: they are pinned again",
 			    pin_dir);
 	if (err < 0 && err != guard->pins_err)
-		(void)log_err(
-			0,
-			"the pins in %s are out of reach (%s): %s. Until then Services work on, "
-			"but hooks are not looked after, maps do not grow, and another agent "
-			"would not find what this one has programmed",
-			pin_dir, strerror(-err), pins_remedy(err));
+		log_error("the pins in %s are out of reach (%s): %s. Until then Services work on, "
+			  "but hooks are not looked after, maps do not grow, and another agent "
+			  "would not find what this one has programmed",
+			  pin_dir, strerror(-err), pins_remedy(err));
 	guard->pins_err = err < 0 ? err : 0;
 	return err >= 0;
 }

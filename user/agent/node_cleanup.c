@@ -81,7 +81,7 @@ int node_cleanup(const char *pin_dir)
 	}
 	lock_fd = pin_dir_lock(pin_dir);
 	if (lock_fd == -EBUSY) {
-		(void)log_err(0, "an agent still uses the pins in %s: stop it first", pin_dir);
+		log_error("an agent still uses the pins in %s: stop it first", pin_dir);
 		return -EBUSY;
 	}
 	if (lock_fd < 0)

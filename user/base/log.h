@@ -62,10 +62,11 @@ void log_write_at(const char *site, enum log_level level, const char *format, ..
 #define log_debug(...)        log_write(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...)         log_write(LOG_INFO, __VA_ARGS__)
 #define log_warning(...)      log_write(LOG_WARNING, __VA_ARGS__)
+#define log_error(...)        log_write(LOG_ERROR, __VA_ARGS__)
 
 /*
- * Logs an error followed by the text of `err` (a negative errno; 0: no text) and returns `err`, so
- * that `return log_err(err, "cannot ...")` does both.
+ * Logs an error followed by the text of `err`, a negative errno, and returns `err`, so that
+ * `return log_err(err, "cannot ...")` does both.
  */
 #define log_err(err, ...) log_err_at(LOG_SITE, err, __VA_ARGS__)
 

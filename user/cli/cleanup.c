@@ -108,11 +108,9 @@ static int agent_check(const char *pin_dir)
 		return 0;
 	if (lock_fd < 0 && lock_fd != -ENOENT)
 		return log_err(lock_fd, "cannot look into %s: run as root", pin_dir);
-	(void)log_err(
-		0,
-		"no agent runs with the pins in %s: name the --pin-dir of the one that runs, or "
-		"start one",
-		pin_dir);
+	log_error("no agent runs with the pins in %s: name the --pin-dir of the one that runs, or "
+		  "start one",
+		  pin_dir);
 	return -ESRCH;
 }
 

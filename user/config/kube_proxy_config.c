@@ -124,8 +124,8 @@ static int type_fail(const struct reading *reading, const char *field, const cJS
 {
 	auto_cleanup(cleanup_free) char *found = cJSON_PrintUnformatted(value);
 
-	(void)log_err(0, "%s: %s is %.80s, it must be %s: correct the file", reading->path, field,
-		      found ? found : "something else", wanted);
+	log_error("%s: %s is %.80s, it must be %s: correct the file", reading->path, field,
+		  found ? found : "something else", wanted);
 	return -EINVAL;
 }
 
@@ -195,10 +195,9 @@ static int identity_check(const char *path, const cJSON *root)
 
 	if (kind && version && !strcmp(kind, KIND) && !strcmp(version, API_VERSION))
 		return 0;
-	(void)log_err(0,
-		      "%s is %s of %s, but --config needs kind: " KIND
-		      " and apiVersion: " API_VERSION " in it",
-		      path, kind ? kind : "no kind", version ? version : "no apiVersion");
+	log_error("%s is %s of %s, but --config needs kind: " KIND " and apiVersion: " API_VERSION
+		  " in it",
+		  path, kind ? kind : "no kind", version ? version : "no apiVersion");
 	return -EINVAL;
 }
 
@@ -214,11 +213,9 @@ static int document_read(const char *path, cJSON **ret_root, struct config_mark 
 	(void)stat(path, &st);
 	err = file_read(path, CONFIG_SIZE_MAX, &content);
 	if (err == -ENOENT) {
-		(void)log_err(
-			0,
-			"there is no configuration file %s: write one with --write-config-to, "
-			"or leave --config out",
-			path);
+		log_error("there is no configuration file %s: write one with --write-config-to, "
+			  "or leave --config out",
+			  path);
 		return err;
 	}
 	if (err)
@@ -226,8 +223,8 @@ static int document_read(const char *path, cJSON **ret_root, struct config_mark 
 	*ret_mark = (struct config_mark){st.st_dev, st.st_ino, content.hash};
 	err = yaml_document_read(content.text, content.size, ret_root, &error);
 	if (err == -EINVAL) {
-		(void)log_err(0, "%s:%u: this is not YAML: %s; correct the file", path, error.line,
-			      error.text);
+		log_error("%s:%u: this is not YAML: %s; correct the file", path, error.line,
+			  error.text);
 		return err;
 	}
 	if (err)

@@ -194,11 +194,10 @@ static int file_check(struct agent_options *options)
 	setting = &settings[problem.id];
 	is_flag = setting->marks & SETTING_WITH_CONFIG && setting->flag &&
 		  options->values.texts[problem.id];
-	(void)log_err(0, "%s: %s%s%s is \"%.120s\", but it %s: correct the file%s",
-		      options->config_file, setting->field ? setting->field : "",
-		      is_flag ? " or --" : "", is_flag ? setting->flag : "",
-		      setting_text(&options->values, problem.id), problem.why,
-		      is_flag ? " or the flag" : "");
+	log_error("%s: %s%s%s is \"%.120s\", but it %s: correct the file%s", options->config_file,
+		  setting->field ? setting->field : "", is_flag ? " or --" : "",
+		  is_flag ? setting->flag : "", setting_text(&options->values, problem.id),
+		  problem.why, is_flag ? " or the flag" : "");
 	return -EINVAL;
 }
 

@@ -412,8 +412,7 @@ static int pin_dir_claim(struct datapath *datapath, const char *pin_dir)
 		return err;
 	datapath->lock_fd = pin_dir_lock(pin_dir);
 	if (datapath->lock_fd == -EBUSY) {
-		(void)log_err(
-			0,
+		log_error(
 			"another agent uses the pins in %s: stop it, or give this one its own --pin-dir",
 			pin_dir);
 		return -EBUSY;

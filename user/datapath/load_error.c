@@ -86,14 +86,11 @@ int load_error_log(int err, const char *what)
 	if (!line_count)
 		return log_err(err, "the kernel %s refuses %s (%s)", release, what,
 			       first_complaint);
-	(void)log_err(0, "the verifier of the kernel %s refuses %s (%s)", release, what,
-		      first_complaint);
+	log_error("the verifier of the kernel %s refuses %s (%s)", release, what, first_complaint);
 	for (size_t i = 0; i < line_count; i++)
-		(void)log_err(0, "verifier: %s", verifier_lines[i]);
-	(void)log_err(
-		0,
-		"fairlead supports Linux %s and newer: run such a kernel, or, if this is one, "
-		"report these lines; nothing was changed, programs of an earlier agent go on",
-		LINUX_OLDEST);
+		log_error("verifier: %s", verifier_lines[i]);
+	log_error("fairlead supports Linux %s and newer: run such a kernel, or, if this is one, "
+		  "report these lines; nothing was changed, programs of an earlier agent go on",
+		  LINUX_OLDEST);
 	return err;
 }

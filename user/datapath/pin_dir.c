@@ -267,11 +267,9 @@ static int foreign_entries_refuse(const char *path)
 	}
 	if (!names.count)
 		return 0;
-	(void)log_err(
-		0,
-		"cannot remove %s: it holds what is not ours (%s); remove that if nobody needs "
-		"it, and run `fairlead cleanup` again",
-		path, names.text);
+	log_error("cannot remove %s: it holds what is not ours (%s); remove that if nobody needs "
+		  "it, and run `fairlead cleanup` again",
+		  path, names.text);
 	return -ENOTEMPTY;
 }
 

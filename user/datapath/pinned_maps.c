@@ -114,8 +114,7 @@ int pinned_map_adopt(struct pinned_maps *pinned, struct bpf_map *map)
 		return 0;
 	}
 	if (!is_same_kind || info.value_size != bpf_map__value_size(map)) {
-		(void)log_err(
-			0,
+		log_error(
 			"%s was made by another version of fairlead: run `fairlead cleanup --pin-dir %s` "
 			"and start the agent again",
 			path, pinned->pin_dir);

@@ -373,9 +373,9 @@ static int folder_watch_open(struct folder_watch *source)
 	if (err)
 		return log_err(err, "cannot read the folder of manifests %s", source->dir);
 	if (folder->is_strict && folder->mistakes) {
-		(void)log_err(0, "--strict: correct the %u mistake%s in %s that %s named above",
-			      folder->mistakes, folder->mistakes == 1 ? "" : "s", source->dir,
-			      folder->mistakes == 1 ? "is" : "are");
+		log_error("--strict: correct the %u mistake%s in %s that %s named above",
+			  folder->mistakes, folder->mistakes == 1 ? "" : "s", source->dir,
+			  folder->mistakes == 1 ? "is" : "are");
 		return -EINVAL;
 	}
 	/* A file or an object that cannot be used now may be of a Service, and be corrected. */

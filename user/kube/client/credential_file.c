@@ -46,7 +46,7 @@ static bool credential_file_fail(struct credential_file *file, int err, const ch
 		log_warning("cannot use %s: %s, continuing with what was read before", file->path,
 			    why);
 	else if (is_new)
-		(void)log_err(0, "cannot use %s: %s", file->path, why);
+		log_error("cannot use %s: %s", file->path, why);
 	return false;
 }
 

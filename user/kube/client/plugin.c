@@ -99,9 +99,9 @@ static void plugin_log_failure(struct plugin *plugin, const char *why)
 	if (plugin->has_failed)
 		return;
 	plugin->has_failed = true;
-	(void)log_err(0, "the credential plugin %s of %s %s%s", plugin->config->exec->command,
-		      plugin->config->origin, why,
-		      kept && result_left_s(kept) ? ", continuing with what it said before" : "");
+	log_error("the credential plugin %s of %s %s%s", plugin->config->exec->command,
+		  plugin->config->origin, why,
+		  kept && result_left_s(kept) ? ", continuing with what it said before" : "");
 }
 
 static void plugin_on_done(struct kube_exec_result *result, const char *why, void *context)

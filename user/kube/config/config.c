@@ -30,10 +30,9 @@ static int config_check(const struct kube_config *config, char *const *servers, 
 		plain = servers[i];
 		if (server_url_is_loopback(plain) || !config_has_secret(config))
 			continue;
-		(void)log_err(0,
-			      "the credentials of %s are not sent to %s, where everybody on the "
-			      "way could read them: use https://",
-			      config->origin, plain);
+		log_error("the credentials of %s are not sent to %s, where everybody on the "
+			  "way could read them: use https://",
+			  config->origin, plain);
 		return -EINVAL;
 	}
 	if (plain)
@@ -57,7 +56,7 @@ static int servers_make(const struct kube_config *config, const char *const *tex
 		int err = server_url_make(texts[i], &servers[i], &why);
 
 		if (err == -EINVAL)
-			(void)log_err(0, "the API server's address %s %s", texts[i], why);
+			log_error("the API server's address %s %s", texts[i], why);
 		else if (err)
 			(void)log_err(err, "cannot use the API server %s", texts[i]);
 		if (err)

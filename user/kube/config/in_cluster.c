@@ -18,12 +18,10 @@
 /* Logs. */
 static int in_cluster_fail(const char *missing)
 {
-	(void)log_err(
-		0,
-		"cannot find the API server: %s, so this is no Pod with a service account; "
-		"name a kubeconfig with --kubeconfig, the API server with --server, or a folder "
-		"of manifests with --manifests",
-		missing);
+	log_error("cannot find the API server: %s, so this is no Pod with a service account; "
+		  "name a kubeconfig with --kubeconfig, the API server with --server, or a folder "
+		  "of manifests with --manifests",
+		  missing);
 	return -ENOENT;
 }
 

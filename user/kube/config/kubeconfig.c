@@ -437,7 +437,7 @@ static int document_read(const char *path, cJSON **ret_root)
 		return log_err(err, "cannot read the kubeconfig %s", path);
 	err = yaml_document_read(content.text, content.size, ret_root, &error);
 	if (err == -EINVAL)
-		(void)log_err(0, "kubeconfig %s, line %u: %s", path, error.line, error.text);
+		log_error("kubeconfig %s, line %u: %s", path, error.line, error.text);
 	else if (err)
 		(void)log_err(err, "cannot read the kubeconfig %s", path);
 	return err;
@@ -478,7 +478,7 @@ int kubeconfig_read(const char *path, struct kube_config *config)
 		return err;
 	root_read(&kubeconfig, root);
 	if (decoder->err == -EINVAL)
-		(void)log_err(0, "kubeconfig %s: %s%s", path, kubeconfig.where, decoder->text);
+		log_error("kubeconfig %s: %s%s", path, kubeconfig.where, decoder->text);
 	else if (decoder->err)
 		(void)log_err(decoder->err, "cannot read the kubeconfig %s", path);
 	return decoder->err;

@@ -156,7 +156,7 @@ int cgroup_check(const char *path)
 			path);
 	if (fs.f_type == CGROUP2_SUPER_MAGIC)
 		return 0;
-	(void)log_err(0, "%s is not a cgroup v2; name one with --cgroup", path);
+	log_error("%s is not a cgroup v2; name one with --cgroup", path);
 	return -EINVAL;
 }
 
