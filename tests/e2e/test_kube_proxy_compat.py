@@ -127,6 +127,18 @@ def test_an_explicit_mode_keeps_node_ports_where_it_had_them(make, lab):
         place.run("ip", "addr", "del", "192.0.2.77/32", "dev", "lo")
 
 
+def test_the_default_for_node_ports_names_the_flag_for_kube_proxys(make):
+    hint = "the node's primary addresses; --proxy-mode iptables serves them on all"
+    agent = make().start()
+    agent.wait_for_log(hint)
+    agent.stop()
+    for chosen in ("--proxy-mode=iptables", "--nodeport-addresses=primary"):
+        agent = make(chosen).start()
+        agent.wait_for_log("NodePorts are served on")
+        assert hint not in agent.text()
+        agent.stop()
+
+
 def test_what_is_in_use_is_shown_under_kube_proxys_names(make):
     agent = make("--hostname-override=Node1", "--cluster-cidr=10.244.0.0/16,fd00:244::/48",
                  "--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix=veth",

@@ -14,8 +14,11 @@
 #include "datapath/datapath.h"
 #include "link/link_watch.h"
 
-static void node_ports_log(const struct node_port_addresses *ports)
+static void node_ports_log(const struct node_port_addresses *ports,
+			   const struct traffic_options *traffic)
 {
+	const bool is_default = !traffic->nodeport_address_count && !traffic->is_nodeport_primary &&
+				!traffic->is_nodeport_all;
 	char text[512] = "", one[ADDRESS_TEXT_SIZE];
 
 	for (size_t i = 0; i < ports->count; i++) {
@@ -24,7 +27,12 @@ static void node_ports_log(const struct node_port_addresses *ports)
 		(void)snprintf(text + length, sizeof(text) - length, "%s%s", length ? ", " : "",
 			       address_format(&ports->addresses[i], one));
 	}
-	log_info("NodePorts are served on %s", *text ? text : "no address");
+	log_info(
+		"NodePorts are served on %s%s", *text ? text : "no address",
+		is_default
+			? ", the node's primary addresses; --proxy-mode iptables serves them on all, "
+			  "as kube-proxy does in that mode, its default"
+			: "");
 }
 
 /* Returns true if the addresses of NodePorts have changed. `links` may be NULL. */
@@ -56,7 +64,7 @@ static bool node_ports_refresh(struct plan_inputs *plan_inputs, struct node_fact
 	node_port_addresses_fini(&plan_inputs->node_ports);
 	plan_inputs->node_ports = ports;
 	if (links)
-		node_ports_log(&ports);
+		node_ports_log(&ports, facts->traffic);
 	return true;
 }
 
