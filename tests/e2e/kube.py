@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from lab import Agent, HERE, wait_for
+from lab import Agent, HERE, PRIVATE_BPFFS, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from apiserver.certificates import Certificates  # noqa: E402,F401
@@ -98,7 +98,7 @@ class KubeAgent(Agent):
         return self.status()["publish"]["publishes"]
 
     def warnings(self, text=""):
-        return [line for line in self.log if line.startswith(("W", "E")) and text in line]
+        return [line for line in self.log if line.startswith(("W", "E")) and text in line and PRIVATE_BPFFS not in line]
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()

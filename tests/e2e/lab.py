@@ -23,6 +23,8 @@ AGENT = os.environ.get("FAIRLEAD", str(ROOT / "build" / "fairlead"))
 FAIRLEAD = os.environ.get("FAIRLEAD_CLI", str(ROOT / "build" / "fairlead"))
 
 NODES = ("node1", "node2")
+# An agent's warning that is no news where all tests run in a mount namespace of their own.
+PRIVATE_BPFFS = "is mounted in this mount namespace only"
 PODS = {"node1": ("pod1a", "pod1b", "pod1c"), "node2": ("pod2a", "pod2b", "pod2c")}
 PORTS = tuple(range(8080, 8088))
 DEADLINE = 30.0

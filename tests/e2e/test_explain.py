@@ -440,6 +440,6 @@ def test_wherever_it_fails_it_says_why(world):
         assert not done.returncode or done.stderr.startswith("fairlead: "), (number, done.stderr)
         said += done.stderr
     assert not done.returncode, done.stderr
-    for sentence in (f"cannot read what the map {agent.pin_dir}/node_ports is: Cannot allocate memory",
+    for sentence in (f"cannot open the map {agent.pin_dir}/node_ports: Cannot allocate memory",
                      "cannot use the map slots: Cannot allocate memory"):
         assert sentence in said

@@ -66,7 +66,7 @@ int pinned_map_open(const char *path, struct bpf_map_info *ret_info)
 	if (fd < 0)
 		return fd;
 	*ret_info = (struct bpf_map_info){};
-	return bpf_obj_get_info_by_fd(fd, ret_info, &size) ? -EPROTO : take_fd(fd);
+	return bpf_obj_get_info_by_fd(fd, ret_info, &size) ? -errno : take_fd(fd);
 }
 
 static int map_open(struct shown_maps *maps, enum map_id id)
@@ -76,10 +76,6 @@ static int map_open(struct shown_maps *maps, enum map_id id)
 	struct bpf_map_info info;
 	int fd = pinned_map_open(path, &info);
 
-	if (fd == -EPROTO) {
-		complain("%s is no map: name another folder with --pin-dir", path);
-		return fd;
-	}
 	if (fd < 0) {
 		map_explain(maps->pin_dir, path, fd);
 		return fd;

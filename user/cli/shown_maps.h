@@ -29,10 +29,7 @@ struct shown_maps {
 /* The path of a map's pin; the caller frees it. */
 char *pinned_map_path(const char *pin_dir, enum map_id id);
 
-/*
- * Opens the map that is pinned at `path` for reading. Returns a descriptor or a negative errno;
- * -EPROTO: what is pinned there is no map. Silent.
- */
+/* Opens the map that is pinned at `path` for reading. A descriptor or a negative errno. Silent. */
 int pinned_map_open(const char *path, struct bpf_map_info *ret_info);
 
 /*
