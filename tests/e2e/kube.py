@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from lab import Agent, HERE, PRIVATE_BPFFS, wait_for
+from lab import Agent, DEADLINE, HERE, PRIVATE_BPFFS, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from apiserver.certificates import Certificates  # noqa: E402,F401
@@ -79,10 +79,10 @@ class KubeAgent(Agent):
     def services(self):
         return {key[1] for key in self.table()}
 
-    def wait_for_backends(self, name, wanted, namespace="default"):
+    def wait_for_backends(self, name, wanted, namespace="default", deadline=DEADLINE):
         wait_for(lambda: self.backends_of(name, namespace) == set(wanted),
                  lambda: f"{wanted} behind {name}; there are {self.backends_of(name, namespace)}; "
-                         f"the log:\n{self.text()[-3000:]}")
+                         f"the log:\n{self.text()[-3000:]}", deadline)
 
     def wait_for_services(self, wanted):
         wait_for(lambda: self.services() == set(wanted),

@@ -487,7 +487,8 @@ def test_an_error_is_logged_and_outlasted(cluster, status):
     assert len(cluster.agent.warnings(f"HTTP {status}")) == 1, cluster.agent.log
     cluster.server.faults.clear()
     cluster.change(name, "10.244.9.2")
-    cluster.agent.wait_for_backends(name, ["10.244.9.2"])
+    # The longest pause between two attempts is 45 s.
+    cluster.agent.wait_for_backends(name, ["10.244.9.2"], deadline=60)
 
 
 def test_retry_after_is_respected(cluster):
