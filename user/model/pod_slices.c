@@ -143,8 +143,8 @@ static int slice_append(struct pod_slices *slices, struct slice_object *slice)
 	size_t count = slices->count;
 
 	if (!(count & (count - 1))) {
-		struct slice_object **items =
-			realloc(slices->items, (count ? count * 2 : 1) * sizeof(*items));
+		struct slice_object **items = realloc(
+			slices->items, (count ? count * 2 : 1) * sizeof(struct slice_object *));
 
 		if (!items)
 			return -ENOMEM;

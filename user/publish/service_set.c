@@ -126,9 +126,10 @@ void service_set_drop_empty(struct service_set *set, struct service_record *serv
 static uint32_t port_hash(const struct service_record *service, const char *port_name, __u8 proto,
 			  __u8 family)
 {
+	const uintptr_t owner = (uintptr_t)service;
 	uint32_t hash = lookup_hash(port_name, strlen(port_name)) * 31 + proto;
 
-	return (hash * 31 + family) * 31 + lookup_hash(&service, sizeof(service));
+	return (hash * 31 + family) * 31 + lookup_hash(&owner, sizeof(owner));
 }
 
 static bool port_is(const struct port_record *port, const struct service_record *service,

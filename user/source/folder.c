@@ -644,26 +644,25 @@ static void service_match_ports(struct folder *folder, const struct object *serv
 {
 	auto_cleanup(cleanup_free) const struct slice_object **slices = NULL;
 	auto_cleanup(lookup_fini) struct lookup ports = {};
-	int kept = 0, count = model_slices(folder->ledger.model, service, &slices);
+	int count = model_slices(folder->ledger.model, service, &slices);
+	bool are_named = false, has_endpoints = false;
 	struct name_list names = {};
-	bool are_named = false;
 
-	/* The slice of a Service without endpoints has no ports either. */
 	for (int i = 0; i < count; i++) {
-		if (slices[i]->endpoint_count)
-			slices[kept++] = slices[i];
-	}
-	for (int i = 0; i < kept; i++) {
+		/* The slice of a Service without endpoints has no ports either. */
+		if (!slices[i]->endpoint_count)
+			continue;
+		has_endpoints = true;
 		if (slice_ports_add(&ports, slices[i]))
 			return; /* a warning less */
 	}
-	for (size_t i = 0; kept && i < service->service.port_count; i++) {
+	for (size_t i = 0; has_endpoints && i < service->service.port_count; i++) {
 		const struct service_port *port = &service->service.ports[i];
 		const struct slice_port key = {.name = port->name, .proto = port->proto};
 
 		if (slice_port_find(&ports, &key))
 			continue;
-		for (int j = 0; !are_named && j < kept; j++)
+		for (int j = 0; !are_named && j < count; j++)
 			slice_ports_name(&ports, slices[j], &names);
 		are_named = true;
 		object_warn(folder, service, WARNING_PORT_UNMATCHED,
