@@ -2,6 +2,7 @@
 """A log that nobody reads costs lines, never the agent."""
 
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -15,6 +16,8 @@ import pytest
 from http_get import HEALTH, answers
 from lab import DEADLINE, Agent, wait_for
 from manifests import Folder, next_vip, service, slice_
+
+_numbers = itertools.count()
 
 
 def pipe():
@@ -40,21 +43,20 @@ def fill(writer):
         os.set_blocking(writer, True)
 
 
-def make_a_little_room(reader, writer):
-    """So little that poll() says that there is room, and a write of a few lines waits."""
+def has_room(writer, timeout_ms=0):
+    """What poll() says, though a write of more than there is room for waits."""
     poll = select.poll()
     poll.register(writer, select.POLLOUT)
-    while not poll.poll(20):  # the kernel makes room a moment after a read
-        os.read(reader, 64)
+    return poll.poll(timeout_ms)
 
 
 @pytest.fixture(params=["pipe", "terminal", "socket"])
 def output(request):
-    """(reader, writer) of an output that is full, or a terminal that is full after a few lines and a part of one."""
+    """(reader, writer) of an output that is full, or a terminal that is full after some lines and a part of one."""
     reader, writer = {"pipe": pipe, "terminal": pty.openpty, "socket": stream_socket}[request.param]()
     fill(writer)
-    if request.param == "terminal":
-        make_a_little_room(reader, writer)
+    while request.param == "terminal" and not has_room(writer, 20):  # the kernel makes it a moment after a read
+        os.read(reader, 64)
     yield reader, writer
     assert os.get_blocking(writer), "the agent changed what it shares with others"
     os.close(reader)
@@ -63,15 +65,22 @@ def output(request):
 
 @pytest.fixture
 def unread(lab, output):
-    """Starts an agent on node2 that logs into the full output, and waits until it answers."""
+    """Starts an agent on node2 that logs into the output until that is full, and waits until it answers."""
     made = []
+    vip = next_vip(4)
 
     def start(*options):
-        agent = Agent(lab, "node2", Folder(lab.directory / f"manifests{len(options)}").path,
-                      "--hooks", "socket", "-v", "3", *options)
+        folder = Folder(lab.directory / f"manifests{next(_numbers)}")
+        agent = Agent(lab, "node2", folder.path, "--hooks", "socket", "-v", "3", *options)
         agent.pin_dir.parent.mkdir(parents=True, exist_ok=True)
         agent.process = lab.place("node2").start(*agent.command(), stdin=subprocess.DEVNULL, stderr=output[1])
         made.append(agent)
+
+        def is_full():
+            folder.write("filler", service("filler", vip, [{"port": 1 + next(_numbers) % 1000}]))
+            return not has_room(output[1])
+
+        wait_for(is_full, "an output that a line of the log has filled to the brim", pause=0.02)
         wait_for(lambda: answers(lab.place("node2"), HEALTH + "/livez"), "an answer of an agent that cannot log")
         return agent
 
@@ -111,9 +120,8 @@ def test_an_agent_whose_log_nobody_reads_goes_on_and_says_how_much_was_lost(serv
     folder.write("web.yaml", service("web", vip), slice_("web", ["pod2b"]))
     wait_for(lambda: "answer" in node.ask(vip), "the change")
 
-    drained(reader)
+    text = drained(reader)
     folder.write_text("broken.yaml", "kind: [")
-    text = ""
 
     def said():
         nonlocal text
