@@ -59,7 +59,7 @@ int offered_ports_collect(const struct slice_object *const *slices, size_t slice
 	return 0;
 }
 
-/* The first of the ports that match, and how many there are. */
+/* The first of the ports that match, and how many there are; NULL if there is none. */
 static const struct offered_port *offered_ports_find(const struct offered_ports *offered,
 						     const struct service_port *port,
 						     enum ip_family family, size_t *ret_count)
@@ -79,7 +79,7 @@ static const struct offered_port *offered_ports_find(const struct offered_ports 
 			break;
 	}
 	*ret_count = end - low;
-	return offered->items + low;
+	return *ret_count ? offered->items + low : NULL;
 }
 
 size_t candidates_bound(const struct service_port *port, enum ip_family family,
