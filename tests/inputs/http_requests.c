@@ -237,6 +237,19 @@ static void next_client_check(__u16 port)
 	free(answer.text);
 }
 
+/*
+ * A CR that no LF follows is no end of a line (RFC 9112, 2.2). What libmicrohttpd makes of one
+ * depends on whether the rest has arrived.
+ */
+static bool has_bare_cr(const uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (data[i] == '\r' && (i + 1 == size || data[i + 1] != '\n'))
+			return true;
+	}
+	return false;
+}
+
 static void requests_fuzz(__u16 port, const uint8_t *data, size_t size)
 {
 	struct answer whole, pieces;
@@ -247,7 +260,7 @@ static void requests_fuzz(__u16 port, const uint8_t *data, size_t size)
 	answer_check(&pieces);
 	answer_normalize(&whole);
 	answer_normalize(&pieces);
-	if (!whole.is_reset && !pieces.is_reset &&
+	if (!whole.is_reset && !pieces.is_reset && !has_bare_cr(data, size) &&
 	    (whole.size != pieces.size ||
 	     (whole.size && memcmp(whole.text, pieces.text, whole.size))))
 		abort();
