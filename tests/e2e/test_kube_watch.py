@@ -686,7 +686,8 @@ def test_a_service_that_cannot_be_published_holds_up_no_other(server, start, lab
 def test_a_service_that_cannot_be_published_makes_the_agent_unready_and_not_dead(server, start, lab):
     """The kubelet would restart it for nothing, and a load balancer would take the node from all other Services."""
     fill(server, 2)
-    agent, node1 = start(server), lab.place("node1")
+    # The agent that most tests here share has the usual port.
+    agent, node1 = start(server, "--healthz-bind-address", "127.0.0.1:10266"), lab.place("node1")
     agent.wait_for_services({"svc-0", "svc-1"})
     node1.run("bpftool", "map", "freeze", "pinned", str(agent.pin_dir / "source_ranges"))
     ranged = service("ranged", next_vip(4), type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"])
@@ -695,7 +696,7 @@ def test_a_service_that_cannot_be_published_makes_the_agent_unready_and_not_dead
     agent.wait_for_log("not everything could be published, trying again in 2 s: default/ranged: ")
 
     def answer(probe):
-        return get(node1, f"http://127.0.0.1:10256/{probe}")
+        return get(node1, f"http://127.0.0.1:10266/{probe}")
 
     wait_for(lambda: "[-]publish pending failed: changes wait for" in answer("readyz?verbose").body, "unreadiness", 75)
     assert answer("readyz").status == 503
