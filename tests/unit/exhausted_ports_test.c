@@ -76,10 +76,11 @@ static void the_nodes_own_ports_are_read(void **state)
 
 static void ports_that_are_reserved_are_not_the_nodes_own(void **state)
 {
-	char reserved[] = "80,40000-40010,50000\n", none[] = "\n";
-	struct local_ports ports = {.min = 32768, .max = 60999, .reserved = reserved};
+	struct local_ports ports = {.min = 32768, .max = 60999};
+	struct local_ports unreserved = ports;
 
 	(void)state;
+	local_ports_reserve(&ports, "80,40000-40010,50000\n");
 	assert_false(local_ports_have(&ports, 32767));
 	assert_true(local_ports_have(&ports, 32768));
 	assert_true(local_ports_have(&ports, 39999));
@@ -89,8 +90,8 @@ static void ports_that_are_reserved_are_not_the_nodes_own(void **state)
 	assert_false(local_ports_have(&ports, 50000));
 	assert_true(local_ports_have(&ports, 60999));
 	assert_false(local_ports_have(&ports, 61000));
-	ports.reserved = none;
-	assert_true(local_ports_have(&ports, 40000));
+	local_ports_reserve(&unreserved, "\n");
+	assert_true(local_ports_have(&unreserved, 40000));
 }
 
 int main(void)

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/cleanup.h"
 #include "datapath/local_port_range.h"
 
 struct search {
@@ -32,7 +31,7 @@ static int service_search(const struct object *service, void *context)
 
 int node_port_range_read(struct model *model, struct node_port_range *ret_range)
 {
-	auto_cleanup(local_ports_fini) struct local_ports ports = {};
+	struct local_ports ports;
 	struct search search = {.ports = &ports, .range = ret_range};
 	int err = local_ports_read(&ports);
 

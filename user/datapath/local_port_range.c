@@ -2,9 +2,9 @@
 #include "datapath/local_port_range.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -38,43 +38,44 @@ static int range_read(__u16 *ret_min, __u16 *ret_max)
 
 int local_ports_read(struct local_ports *ret_ports)
 {
-	auto_cleanup(cleanup_file) FILE *file = fopen(RESERVED_PATH, "re");
+	auto_cleanup(cleanup_file) FILE *file = NULL;
+	auto_cleanup(cleanup_free) char *list = NULL;
 	size_t size = 0;
-	int err = range_read(&ret_ports->min, &ret_ports->max);
+	int err;
 
+	*ret_ports = (struct local_ports){};
+	err = range_read(&ret_ports->min, &ret_ports->max);
 	if (err)
 		return err;
+	file = fopen(RESERVED_PATH, "re");
 	if (!file)
 		return -errno;
-	ret_ports->reserved = NULL;
-	if (getline(&ret_ports->reserved, &size, file) > 0)
-		return 0;
-	free(ret_ports->reserved);
-	return -EIO;
+	if (getline(&list, &size, file) <= 0)
+		return -EIO;
+	local_ports_reserve(ret_ports, list);
+	return 0;
 }
 
-void local_ports_fini(struct local_ports *ports)
+void local_ports_reserve(struct local_ports *ports, const char *list)
 {
-	free(ports->reserved);
+	char *end;
+
+	for (; *list; list = *end ? end + 1 : end) {
+		unsigned long first = strtoul(list, &end, 10), last = first;
+
+		if (end == list)
+			return;
+		if (*end == '-')
+			last = strtoul(end + 1, &end, 10);
+		for (; first <= last && first <= UINT16_MAX; first++)
+			ports->reserved[first / 8] |= (__u8)(1U << first % 8);
+	}
 }
 
 bool local_ports_have(const struct local_ports *ports, __u16 port)
 {
-	const char *at = ports->reserved;
-
-	if (port < ports->min || port > ports->max)
-		return false;
-	while (at) {
-		unsigned int from, to;
-		const int count = sscanf(at, "%u-%u", &from, &to);
-
-		if (count > 0 && port >= from && port <= (count == 2 ? to : from))
-			return false;
-		at = strchr(at, ',');
-		if (at)
-			at++;
-	}
-	return true;
+	return port >= ports->min && port <= ports->max &&
+	       !(ports->reserved[port / 8] & 1U << port % 8);
 }
 
 void local_port_range_configure(struct config *config)

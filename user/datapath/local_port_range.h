@@ -17,12 +17,15 @@ int local_port_range_parse(const char *text, __u16 *ret_min, __u16 *ret_max);
 /* The ports that the kernel gives to sockets that ask for none. */
 struct local_ports {
 	__u16 min, max;
-	char *reserved; /* those between that it leaves out, as in "8080,30000-32767" */
+	__u8 reserved[(1U << 16) / 8]; /* a bit for each port that it leaves out */
 };
 
-/* Reads the node's. Returns 0, and the caller frees with local_ports_fini, or a negative errno. */
+/* Reads the node's. Returns 0 or a negative errno. Silent. */
 int local_ports_read(struct local_ports *ret_ports);
-void local_ports_fini(struct local_ports *ports);
+
+/* Leaves out the ports of `list`, as in "8080,30000-32767". */
+void local_ports_reserve(struct local_ports *ports, const char *list);
+
 bool local_ports_have(const struct local_ports *ports, __u16 port);
 
 /*
