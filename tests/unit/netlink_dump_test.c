@@ -20,6 +20,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/address.h"
@@ -40,11 +41,16 @@ struct answer {
 static struct answer answers[2];
 static size_t answer_count; /* from then on the last one is repeated */
 static unsigned int attempts, sockets;
+static bool are_sockets_refused;
 
 struct mnl_socket *mnl_socket_open2(int bus, int flags)
 {
 	(void)bus;
 	(void)flags;
+	if (are_sockets_refused) {
+		errno = EMFILE;
+		return NULL;
+	}
 	sockets++;
 	return (struct mnl_socket *)&sockets;
 }
@@ -176,6 +182,7 @@ static int setup(void **state)
 	memset(answers, 0, sizeof(answers));
 	answer_count = 0;
 	attempts = 0;
+	are_sockets_refused = false;
 	return 0;
 }
 
@@ -268,6 +275,16 @@ static void rules_that_never_rest_say_nothing_of_their_policy(void **state)
 	assert_int_equal(forward_policy_read(chains), -EINTR);
 }
 
+static void rules_that_cannot_be_asked_for_have_no_policy(void **state)
+{
+	char chains[FORWARD_POLICY_SIZE];
+
+	(void)state;
+	memset(chains, 'x', sizeof(chains));
+	are_sockets_refused = true;
+	assert_int_equal(forward_policy_read(chains), -EMFILE);
+}
+
 static void another_proxy_is_not_missed_in_an_interrupted_dump_and_named_once(void **state)
 {
 	char found[OTHER_PROXY_SIZE];
@@ -307,6 +324,7 @@ int main(void)
 		dump_test(a_chain_of_an_interrupted_dump_is_not_believed),
 		dump_test(a_chain_that_is_read_twice_is_named_once),
 		dump_test(rules_that_never_rest_say_nothing_of_their_policy),
+		dump_test(rules_that_cannot_be_asked_for_have_no_policy),
 		dump_test(another_proxy_is_not_missed_in_an_interrupted_dump_and_named_once),
 		dump_test(another_proxy_that_goes_during_the_dump_is_gone),
 	};

@@ -112,10 +112,11 @@ static void forward_policy_on_table(const struct legacy_table *table, void *cont
 
 int forward_policy_read(char ret_chains[FORWARD_POLICY_SIZE])
 {
-	int err =
-		nftables_dump(NFT_MSG_GETCHAIN, forward_policy_on_chain, chains_begin, ret_chains);
-	int legacy_err;
+	int err, legacy_err;
 
+	/* A dump that cannot be begun does not do that. */
+	chains_begin(ret_chains);
+	err = nftables_dump(NFT_MSG_GETCHAIN, forward_policy_on_chain, chains_begin, ret_chains);
 	/* The kernel has no nftables, and so no chains of it. */
 	if (err == -EINVAL || err == -EPROTONOSUPPORT)
 		err = 0;
