@@ -100,14 +100,19 @@ static void count_on_thread(uv_work_t *work)
 						 (uint32_t)(clock_now_ns() / NS_PER_S));
 }
 
+static void counting_end(struct full_tables *tables)
+{
+	tables->is_counting = false;
+	cleanup_fd(&tables->affinity_map);
+	cleanup_fd(&tables->services_map);
+}
+
 static void count_on_thread_end(uv_work_t *work, int status)
 {
 	struct full_tables *tables = work->data;
 
 	(void)status;
-	tables->is_counting = false;
-	cleanup_fd(&tables->affinity_map);
-	cleanup_fd(&tables->services_map);
+	counting_end(tables);
 	if (!uv_is_closing((uv_handle_t *)&tables->timer) && tables->plane)
 		table_look(tables, &tables->affinity, tables->clients, tables->room);
 }
@@ -125,7 +130,7 @@ static void affinity_look(struct full_tables *tables)
 	tables->is_counting = true;
 	if (uv_queue_work(tables->timer.loop, &tables->counting, count_on_thread,
 			  count_on_thread_end))
-		tables->is_counting = false;
+		counting_end(tables);
 }
 
 static void look_on_timer(uv_timer_t *timer)
