@@ -120,16 +120,19 @@ void link_row_add_json(cJSON *array, const struct link_row *row)
 /* The rule that decided, and what is wrong on the link, as one cell. */
 static void link_row_print_why(struct table *table, const struct link_row *row)
 {
-	const bool has_failed = row->info.hook == LINK_HOOK_FAILED;
-	const bool is_strict = row->warnings & DEGRADED_STRICT_OVERLAY;
-	const bool is_doubtful = row->info.doubt && !has_failed;
+	char problem[256] = "", strict[128] = "";
 
-	table_cell(table, "%s%s%s%s%s%s%s%s%s%s", row->why, is_doubtful ? ", but " : "",
-		   is_doubtful ? link_doubt_sentence(row->info.doubt) : "",
-		   is_doubtful ? ": see --links-uplink" : "", has_failed ? "; not attached: " : "",
-		   has_failed ? strerror(-row->info.err) : "",
-		   is_strict ? "; strict-overlay: write 2 to /proc/sys/net/ipv4/conf/" : "",
-		   is_strict ? row->name : "", is_strict ? "/rp_filter" : "",
+	if (row->info.hook == LINK_HOOK_FAILED)
+		(void)snprintf(problem, sizeof(problem), "; not attached: %s",
+			       strerror(-row->info.err));
+	else if (row->info.doubt)
+		(void)snprintf(problem, sizeof(problem), ", but %s: see --links-uplink",
+			       link_doubt_sentence(row->info.doubt));
+	if (row->warnings & DEGRADED_STRICT_OVERLAY)
+		(void)snprintf(strict, sizeof(strict),
+			       "; strict-overlay: write 2 to /proc/sys/net/ipv4/conf/%s/rp_filter",
+			       row->name);
+	table_cell(table, "%s%s%s%s", row->why, problem, strict,
 		   row->warnings & DEGRADED_FORWARD_POLICY
 			   ? "; forward-policy: netfilter drops forwarded packets by policy"
 			   : "");
