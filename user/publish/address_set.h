@@ -28,11 +28,11 @@ struct address_record {
 	uint32_t flags : 6;     /* enum address_flag, as they are in the map */
 	uint32_t is_node : 1;
 	uint32_t is_ipv6 : 1;
-	uint32_t vips; /* frontends that are ClusterIPs */
-	uint32_t
-		externals; /* ... external or load-balancer IPs; and Services that leave it alone */
+	uint32_t vips;       /* frontends that are ClusterIPs */
 	uint32_t node_ports; /* ... NodePorts */
-	uint32_t retired;    /* frontends that are gone: their flows may still exist */
+	/* ... external or load-balancer IPs, plus Services that leave it alone */
+	uint32_t externals;
+	uint32_t retired; /* frontends that are gone: their flows may still exist */
 };
 _Static_assert(sizeof(struct address_record) == 24, "bit fields fill one word");
 
